@@ -1,0 +1,337 @@
+"""What classifier.json says: read, check, write.
+
+A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript twin.
+`classifier.schema.json` beside this file is the format's definition; `read` checks a file against it, and then what no
+schema can say: that no byte was changed and that the parts fit each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.errors import BundleError, PocketRNNError
+from pocketrnn.schema import first_fault
+from pocketrnn.text import TextRules
+
+__all__ = [
+    "CLASSIFIER_JSON",
+    "FORMAT",
+    "VERSION",
+    "Artifact",
+    "Comparison",
+    "Example",
+    "Graph",
+    "Parity",
+    "TorchScript",
+    "checked_bytes",
+    "json_schema",
+    "read",
+    "sha256_of",
+    "size_of",
+    "text_digest",
+    "to_bytes",
+]
+
+FORMAT: Final = "pocketrnn-classifier"
+VERSION: Final = 1
+CLASSIFIER_JSON: Final = "classifier.json"
+
+_ZEROS: Final = b"0" * 64
+# The digest stands last in the file, so that it is found without parsing.
+_DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
+# provenance is the one member whose depth the schema leaves open; whoever shows it may recurse.
+_DEEPEST: Final = 32
+_MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The ONNX file: `tokens` int64 [batch, sequence], and `lengths` int64 [batch] where the model uses them, to
+    `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer."""
+
+    file: str
+    sha256: str
+    opset: int
+    inputs: tuple[str, ...]
+    padding: bool
+    embedding_rows: int
+
+
+@dataclass(frozen=True)
+class TorchScript:
+    """The TorchScript twin's file."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A golden example: what the PyTorch module answered for `text` when the bundle was made."""
+
+    text: str
+    ids: tuple[int, ...]
+    logits: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the proof: `candidate` against `reference` on `rows` texts in `cases` runs."""
+
+    reference: str
+    candidate: str
+    inputs: str
+    cases: int
+    rows: int
+    largest_difference: float
+    labels_differing: int
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The proof: every comparison made before the bundle was written, and the largest logit difference allowed."""
+
+    tolerance: float
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """All of classifier.json. See `classifier.schema.json` for what each part means.
+
+    Raises:
+        BundleError: the parts do not fit each other.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    text: TextRules
+    vocabulary: tuple[str, ...] = field(repr=False)
+    graph: Graph
+    torchscript: TorchScript | None
+    examples: tuple[Example, ...]
+    parity: Parity
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    activation: str = "softmax"
+
+    def __post_init__(self) -> None:
+        rows = self.graph.embedding_rows
+        if len(self.vocabulary) > rows:
+            raise BundleError(
+                f"The vocabulary holds {len(self.vocabulary)} tokens, but the embedding has {rows} rows.",
+                "Give the vocabulary that the model was trained with.",
+            )
+        if self.text.highest_id >= rows:
+            raise BundleError(
+                f"The text rules use the token id {self.text.highest_id}, but the embedding has {rows} rows.",
+                "Give the ids that the model was trained with.",
+            )
+        for example in self.examples:
+            if len(example.logits) != len(self.labels) or max(example.ids) >= rows:
+                raise BundleError(
+                    f"The golden example {example.text[:40]!r} does not fit {len(self.labels)} labels and {rows} rows.",
+                    _MAKE_AGAIN,
+                )
+
+
+@functools.cache
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of classifier.json, version 1."""
+    schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
+    return schema
+
+
+def checked_bytes(path: Path, sha256: str) -> bytes:
+    """The content of a file whose sha256 is known.
+
+    Raises:
+        BundleError: the file is missing, cannot be read, or a byte of it was changed.
+    """
+    with _reading(path):
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+    return content
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits.
+
+    Raises:
+        BundleError: the file is missing or cannot be read.
+    """
+    with _reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """A file's size in bytes.
+
+    Raises:
+        BundleError: the file is missing or cannot be read.
+    """
+    with _reading(path):
+        return path.stat().st_size
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing.", _MAKE_AGAIN) from None
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the file and its rights."
+        ) from None
+
+
+def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str, ...]) -> str:
+    """The sha256 of all that turns a text into ids and logits into a label; the graph carries it in its metadata."""
+    content = json.dumps([labels, asdict(text), vocabulary], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def to_bytes(artifact: Artifact) -> bytes:
+    """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": artifact.name,
+        "labels": artifact.labels,
+        "activation": artifact.activation,
+        "text": asdict(artifact.text),
+        "graph": asdict(artifact.graph),
+        "torchscript": None if artifact.torchscript is None else asdict(artifact.torchscript),
+        "examples": [asdict(example) for example in artifact.examples],
+        "parity": asdict(artifact.parity),
+        "provenance": dict(artifact.provenance),
+        "vocabulary": artifact.vocabulary,
+    }
+    lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]
+    # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
+    head = ("{\n " + ",\n ".join(lines)).encode("utf-8")
+    content = head + b',\n "digest": "' + _ZEROS + b'"\n}\n'
+    return content.replace(_ZEROS + b'"\n}\n', _digest_of(content).encode() + b'"\n}\n')
+
+
+def read(folder: Path) -> Artifact:
+    """Read and check a bundle's classifier.json. The files it names are checked by whoever opens them.
+
+    Raises:
+        BundleError: the folder or the file is missing or unreadable; it is not JSON, of another format or a newer
+            version; a byte was changed; or its parts do not fit each other.
+    """
+    path = folder / CLASSIFIER_JSON
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"{folder} holds no {CLASSIFIER_JSON}" if folder.is_dir() else f"{folder} is not a folder"
+        raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+    return _checked(_parsed(content, path), content, path)
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
+    def refused(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            raise ValueError(f"{digits} is too large a number")
+        return number
+
+    try:
+        document = json.loads(content, parse_constant=refused, parse_float=finite)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON: {error}.", _MAKE_AGAIN) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BundleError(f"{path} is not a {FORMAT} file.", "Give the folder that `pocketrnn export` wrote.")
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BundleError(
+            f"{path} is of version {version}; this pocketrnn reads up to version {VERSION}.",
+            "Upgrade with: pip install --upgrade pocketrnn",
+        )
+    return document
+
+
+def _checked(document: dict[str, Any], content: bytes, path: Path) -> Artifact:
+    if fault := first_fault(document, json_schema()):
+        raise BundleError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
+    if _is_deeper(document["provenance"], _DEEPEST):
+        raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", _MAKE_AGAIN)
+    stated = _DIGEST.search(content)
+    if stated is None or stated[1].decode() != document["digest"]:
+        raise BundleError(f"{path} does not end with its digest.", _MAKE_AGAIN)
+    zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
+    if _digest_of(zeroed) != document["digest"]:
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+    try:
+        return _built(document)
+    except PocketRNNError as error:
+        raise BundleError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
+
+
+def _built(document: dict[str, Any]) -> Artifact:
+    # JSON Schema counts 1.0 as an integer; a range does not.
+    text: dict[str, Any] = {
+        name: int(value) if isinstance(value, float) else value for name, value in document["text"].items()
+    }
+    torchscript, parity = document["torchscript"], document["parity"]
+    graph = {
+        **document["graph"],
+        "inputs": tuple(document["graph"]["inputs"]),
+        "opset": int(document["graph"]["opset"]),
+        "embedding_rows": int(document["graph"]["embedding_rows"]),
+    }
+    return Artifact(
+        name=document["name"],
+        labels=tuple(document["labels"]),
+        activation=document["activation"],
+        text=TextRules(**text),
+        vocabulary=tuple(document["vocabulary"]),
+        graph=Graph(**graph),
+        torchscript=None if torchscript is None else TorchScript(**torchscript),
+        examples=tuple(
+            Example(text=e["text"], ids=tuple(map(int, e["ids"])), logits=tuple(map(float, e["logits"])))
+            for e in document["examples"]
+        ),
+        parity=Parity(
+            tolerance=parity["tolerance"],
+            comparisons=tuple(Comparison(**comparison) for comparison in parity["comparisons"]),
+        ),
+        provenance=document["provenance"],
+    )
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether a JSON value nests lists and objects more than `levels` deep, found without recursion."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [m for v in level if isinstance(v, (dict, list)) for m in (v.values() if isinstance(v, dict) else v)]
+    return bool(level)
+
+
+def _compact(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True, separators=(", ", ": "), allow_nan=False)
+    return text
+
+
+def _digest_of(zeroed: bytes) -> str:
+    return hashlib.sha256(zeroed).hexdigest()

@@ -1,0 +1,373 @@
+"""The `pocketrnn` command.
+
+The commands that need more than the runtime live beside what they do, in `pocketrnn_training.cli` and
+`pocketrnn_export.cli`, and are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+from pocketrnn import __version__
+from pocketrnn.errors import InputError, MissingExtraError, OutputError, ParityError, PocketRNNError, require
+
+if TYPE_CHECKING:
+    from pocketrnn.artifact import Artifact
+    from pocketrnn.classifier import Classifier, Prediction
+
+__all__ = ["main"]
+
+# A command that another package brings, the module that holds it under the same name, and the extra for its needs.
+_BROUGHT: Final = {
+    "train": ("pocketrnn_training.cli", "train"),
+    "evaluate": ("pocketrnn_training.cli", "train"),
+    "export": ("pocketrnn_export.cli", "export"),
+    "import-vocab": ("pocketrnn_export.import_vocab_cli", "export"),
+}
+# What a shell reports of a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) ended: 128 + the signal.
+_INTERRUPTED: Final = 130
+_PIPE_CLOSED: Final = 141
+# Standard input is read in pieces of at most this size, each answered before the next is read: a slow pipe is answered
+# at once, a fast one some 270 news texts at a time.
+_PIECE: Final = 1 << 16
+
+
+class _Failed(click.ClickException):
+    """A PocketRNNError as click shows its own: `Error: ...` on stderr, no traceback."""
+
+    def __init__(self, error: PocketRNNError) -> None:
+        # Broken parity is told as a table, line by line; everything else in one.
+        lines = str(error).split("\n") if isinstance(error, ParityError) else [str(error)]
+        super().__init__("\n".join(map(_one_line, lines)))
+        self.exit_code = error.exit_status  # type: ignore[misc]
+
+
+class _Commands(click.Group):
+    """The commands that live here, and those of the packages that are installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        brought = [name for name, (module, _) in _BROUGHT.items() if _is_installed(module)]
+        return sorted([*super().list_commands(ctx), *brought])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _BROUGHT:
+            return super().get_command(ctx, cmd_name)
+        module, extra = _BROUGHT[cmd_name]
+        try:
+            command: click.Command = getattr(require(module, extra), cmd_name.replace("-", "_"))
+        except MissingExtraError as error:
+            raise _Failed(error) from None
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PocketRNNError as error:
+            raise _Failed(error) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(_INTERRUPTED) from None
+        except BrokenPipeError:
+            _give_up_stdout()
+            raise click.exceptions.Exit(_PIPE_CLOSED) from None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="pocketrnn %(version)s")
+def main() -> None:
+    """Recurrent text classifiers: trained in PyTorch, exported with a proof, run without PyTorch.
+
+    \b
+    Examples:
+      pocketrnn classify "Wall St. Bears Claw Back Into the Black"
+      pocketrnn COMMAND --help
+    """
+
+
+@main.command(short_help="Classify texts, or lines of standard input.")
+@click.argument("texts", nargs=-1)
+@click.option(
+    "-b",
+    "--bundle",
+    default="ag_news",
+    show_default=True,
+    metavar="PATH_OR_NAME",
+    help="The bundle's folder, or the name of a classifier that ships with pocketrnn.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="K", help="Give the K likeliest labels."
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a text.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Use up to N processor cores.",
+)
+def classify(texts: tuple[str, ...], bundle: str, top: int, as_json: bool, threads: int) -> None:
+    """Classify TEXTS, or the lines of standard input when none are given.
+
+    Answers come a line a text, in the texts' order: label, probability and text, with tabs between them; --top adds a
+    label and a probability for each further label before the text. Control characters are shown as escapes.
+
+    Standard input is UTF-8, a text a line; an empty line is an empty text. Lines are answered as they arrive.
+
+    \b
+    Examples:
+      pocketrnn classify "Wall St. Bears Claw Back Into the Black"
+      pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
+      pocketrnn classify -b ag_news < headlines.txt
+    """
+    from pocketrnn.classifier import Classifier
+
+    classifier = Classifier.load(bundle, threads=threads)
+    classifier.check_top(top)
+    if texts:
+        _write_answers(classifier, texts, top, as_json)
+        return
+    if sys.stdin is None:
+        raise InputError("No text is given and standard input is closed.", "Give texts as arguments, or lines to read.")
+    stdin = sys.stdin.buffer
+    if stdin.isatty():
+        _say("Reading texts, one a line, until Ctrl-D.", err=True)
+    for lines in _lines(stdin):
+        _write_answers(classifier, lines, top, as_json)
+
+
+@main.command(short_help="Check a bundle and replay its examples.")
+@click.argument("bundle", metavar="PATH_OR_NAME")
+def verify(bundle: str) -> None:
+    """Check a bundle's digests and replay its golden examples, without PyTorch.
+
+    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. The exit status is 0 if
+    all is right, 2 if the bundle is damaged, 3 if it answers differently here than where it was made.
+
+    \b
+    Examples:
+      pocketrnn verify ag_news
+    """
+    from pocketrnn.verification import verify as verified
+
+    result = verified(bundle)
+    rows = [("file", name, "sha256 as stated") for name in result.files]
+    rows += [
+        (
+            "golden examples",
+            f"{replay.examples}, {replay.how}",
+            f"largest logit difference {replay.largest_difference:.1e}",
+        )
+        for replay in result.replays
+    ]
+    _say("\n".join(_table(rows)))
+    _say(f"OK: {_one_line(result.name)} answers here as it did when it was made (tolerance {result.tolerance:g}).")
+
+
+@main.command(short_help="Show what a bundle is.")
+@click.argument("bundle", metavar="PATH_OR_NAME")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, without vocabulary and golden examples.")
+def inspect(bundle: str, as_json: bool) -> None:
+    """Show what a bundle is: labels, text rules, graph, sizes, proof and provenance.
+
+    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. Only classifier.json is
+    read; `pocketrnn verify` checks the other files.
+
+    \b
+    Examples:
+      pocketrnn inspect ag_news
+      pocketrnn inspect --json ag_news
+    """
+    from pocketrnn import artifact as artifacts
+    from pocketrnn.shipped import bundle_folder
+
+    folder = bundle_folder(bundle)
+    artifact = artifacts.read(folder)
+    names = [artifacts.CLASSIFIER_JSON, artifact.graph.file]
+    if artifact.torchscript is not None:
+        names.append(artifact.torchscript.file)
+    sizes = {name: artifacts.size_of(folder / name) for name in names}
+    if as_json:
+        _say(_json_line(_described(artifact, sizes)))
+        return
+    _say("\n".join(_shown(artifact, sizes)))
+
+
+def _write_answers(classifier: Classifier, texts: Sequence[str], top: int, as_json: bool) -> None:
+    write = _as_json if as_json else _as_columns
+    rows = classifier.logits(texts).tolist()
+    answers = [write(text, classifier.prediction(row, top)) for text, row in zip(texts, rows, strict=True)]
+    # One write: click flushes after each.
+    if answers:
+        _say("\n".join(answers))
+
+
+def _as_columns(text: str, prediction: Prediction) -> str:
+    answers = (f"{_one_line(label)}\t{probability:.4f}" for label, probability in prediction.top)
+    return "\t".join((*answers, _one_line(text)))
+
+
+def _as_json(text: str, prediction: Prediction) -> str:
+    top = [{"label": label, "probability": probability} for label, probability in prediction.top]
+    return _json_line({"text": text, "label": prediction.label, "probability": prediction.probability, "top": top})
+
+
+def _lines(stream: IO[bytes]) -> Iterator[list[str]]:
+    """The lines that have arrived, each time some have, without their ends.
+
+    Raises:
+        InputError: a line is not UTF-8; the lines before it have been given.
+    """
+    number = 0
+    begun: list[bytes] = []
+    while piece := stream.read1(_PIECE):  # type: ignore[attr-defined]
+        whole, newline, rest = piece.rpartition(b"\n")
+        if not newline:
+            begun.append(piece)
+            continue
+        lines = b"".join([*begun, whole]).split(b"\n")
+        begun = [rest] if rest else []
+        yield from _decoded(lines, number)
+        number += len(lines)
+    if begun:
+        yield from _decoded([b"".join(begun)], number)
+
+
+def _decoded(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
+    texts: list[str] = []
+    for line in lines:
+        number += 1
+        try:
+            # A file from Windows may begin with a byte order mark.
+            texts.append(line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r"))
+        except UnicodeDecodeError as error:
+            if texts:
+                yield texts
+            raise InputError(
+                f"Line {number} of standard input is not UTF-8 (byte {error.start + 1} of the line).",
+                "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8",
+            ) from None
+    yield texts
+
+
+def _described(artifact: Artifact, sizes: Mapping[str, int]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    described = asdict(artifact)
+    described["vocabulary_size"] = len(described.pop("vocabulary"))
+    described["examples"] = len(artifact.examples)
+    return {**described, "bytes": dict(sizes)}
+
+
+def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
+    graph, text = artifact.graph, artifact.text
+    unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"
+    facts = [
+        ("name", artifact.name),
+        ("labels", f"{len(artifact.labels)}: {', '.join(artifact.labels)}"),
+        ("tokenizer", text.tokenizer + ("" if text.lowercase else ", case kept")),
+        ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
+        ("tokens read", "all" if text.max_tokens is None else f"the first {text.max_tokens}"),
+        ("unknown word", unknown),
+        ("empty text", f"id {text.empty_id}"),
+        ("vocabulary", f"{len(artifact.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
+        ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
+        ("batches", "padded" if graph.padding else "of one length, since padding would change the answers"),
+        *((name, f"{size:,} bytes") for name, size in sizes.items()),
+        ("golden examples", f"{len(artifact.examples)}"),
+    ]
+    yield from _table([(name, _one_line(value)) for name, value in facts])
+    yield ""
+    yield f"Parity: largest logit difference allowed {artifact.parity.tolerance:g}"
+    head = ("reference", "candidate", "inputs", "runs", "texts", "difference", "labels differing")
+    rows = [
+        (
+            c.reference,
+            c.candidate,
+            c.inputs,
+            f"{c.cases}",
+            f"{c.rows}",
+            f"{c.largest_difference:.1e}",
+            f"{c.labels_differing}",
+        )
+        for c in artifact.parity.comparisons
+    ]
+    yield from (f"  {line}" for line in _table([head, *(tuple(map(_one_line, row)) for row in rows)]))
+    if artifact.provenance:
+        yield ""
+        yield "Provenance"
+        yield from _outline(artifact.provenance)
+
+
+def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+    for name, value in members.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{_one_line(name)}:"
+            yield from _outline(value, indent + "  ")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{indent}{_one_line(name)}: {_one_line(shown)}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _one_line(text: str) -> str:
+    """`text` with everything escaped that would break a line or a table, or command the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _json_line(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(_encoding(sys.stdout))
+    except UnicodeEncodeError:
+        # A JSON escape is read back as what it stood for, a lone surrogate too; Python's own escapes would not be.
+        return json.dumps(value, allow_nan=False)
+    return text
+
+
+def _encoding(stream: object) -> str:
+    return getattr(stream, "encoding", None) or "ascii"
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Write `text` and a line's end; what the stream's encoding lacks is escaped."""
+    encoding = _encoding(sys.stderr if err else sys.stdout)
+    try:
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up_stdout()
+        raise OutputError(
+            f"The answer cannot be written: {error.strerror or error}.", "Free some space, or write it elsewhere."
+        ) from error
+
+
+def _give_up_stdout() -> None:
+    # What is still buffered goes nowhere; else Python would try to write it when it ends, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main(prog_name="pocketrnn")

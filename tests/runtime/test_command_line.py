@@ -1,0 +1,316 @@
+"""The commands classify, verify and inspect, and the command group itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bundle_maker
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import pocketrnn.cli
+from pocketrnn import Classifier, __version__
+from pocketrnn.cli import main
+
+OURS = ("classify", "verify", "inspect")
+COMMAND = [sys.executable, "-m", "pocketrnn.cli"]
+
+
+def run(*arguments: object, stdin: str | bytes = b"") -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def process(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [*COMMAND, *map(str, arguments)], **{"capture_output": True, "timeout": 60, **options}
+    )
+
+
+def test_texts_are_answered_in_columns(padded: Path, classifier: Classifier) -> None:
+    result = run("classify", "-b", padded, "the oil", "wall st")
+    expected = [f"{(a := classifier.classify(t)).label}\t{a.probability:.4f}\t{t}" for t in ("the oil", "wall st")]
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == expected
+    assert result.stderr == ""
+
+
+def test_top_adds_columns_before_the_text(padded: Path) -> None:
+    (line,) = run("classify", "-b", padded, "--top", 3, "the oil").stdout.splitlines()
+    fields = line.split("\t")
+    assert fields[0::2][:3] == [label for label in fields[0:6:2] if label in bundle_maker.LABELS]
+    assert fields[6:] == ["the oil"]
+
+
+def test_json_gives_one_object_a_line(padded: Path, classifier: Classifier) -> None:
+    texts = ["the oil", "a\nb\t\0", "é", ""]
+    result = run("classify", "-b", padded, "--json", "--top", 2, *texts)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["text"] for row in rows] == texts
+    for row in rows:
+        answer = classifier.classify(row["text"], top=2)
+        assert list(row) == ["text", "label", "probability", "top"]
+        assert row["label"] == answer.label
+        assert row["probability"] == pytest.approx(answer.probability, abs=1e-6)
+        assert [(t["label"], pytest.approx(t["probability"], abs=1e-6)) for t in row["top"]] == list(answer.top)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "texts"),
+    [
+        ("a\nb\n", ["a", "b"]),
+        ("a\nb", ["a", "b"]),
+        ("a\r\n\r\nb\r\n", ["a", "", "b"]),
+        ("\n\n", ["", ""]),
+        ("", []),
+        ("\ufeffa\n\ufeffb", ["a", "\\ufeffb"]),
+        ("a\0b\x1b[31m\u2028\n", ["a\\x00b\\x1b[31m\\u2028"]),
+        ("x" * 1_000_000 + "\ny", ["x" * 1_000_000, "y"]),
+        ("\n".join(f"text {i}" for i in range(50_000)), [f"text {i}" for i in range(50_000)]),
+    ],
+    ids=range(9),
+)
+def test_lines_of_standard_input_are_texts(padded: Path, stdin: str, texts: list[str]) -> None:
+    result = run("classify", "-b", padded, stdin=stdin.encode())
+    assert result.exit_code == 0
+    assert [line.split("\t")[2] for line in result.stdout.split("\n")[:-1]] == texts
+
+
+def test_a_line_that_is_not_utf8_is_named_and_the_answers_before_it_stand(padded: Path) -> None:
+    result = run("classify", "-b", padded, stdin=b"one\ntwo\nth\xe9\nfour\n")
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 2
+    assert result.stderr.startswith("Error: Line 3 of standard input is not UTF-8 (byte 3 of the line). ")
+
+
+def test_lines_are_answered_as_they_arrive(padded: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "classify", "-b", str(padded)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        for text in (b"first", b"second"):
+            running.stdin.write(text + b"\n")
+            running.stdin.flush()
+            assert running.stdout.readline().endswith(text + b"\n")
+        running.stdin.close()
+        assert running.wait(30) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_odd_texts_are_answered_whatever_the_terminal_can_show(padded: Path, as_json: bool, encoding: str) -> None:
+    texts = ["", " ", "?!.", "\udcff\udcfe", "wall " * 20_000, "\u00fc\u20ac"]
+    options = ["--json"] if as_json else []
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = process("classify", "-b", padded, *options, "--", *texts, env=environment)
+    assert result.returncode == 0
+    assert result.stderr == b""
+    lines = result.stdout.decode(encoding).splitlines()
+    assert len(lines) == len(texts)
+    if as_json:
+        assert [json.loads(line)["text"] for line in lines] == texts
+
+
+def test_a_closed_pipe_ends_it_silently_as_a_signal_would(padded: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "classify", "-b", str(padded)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        assert running.stdin is not None
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        running.stdin.write(b"a\nb\n")
+        running.stdin.close()
+        assert running.wait(30) == 141
+        assert running.stderr.read() == b""
+
+
+def test_ctrl_c_ends_it_without_a_traceback(padded: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "classify", "-b", str(padded)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        assert running.stdin is not None
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdin.write(b"a\n")
+        running.stdin.flush()
+        running.stdout.readline()
+        time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+        assert b"Traceback" not in running.stderr.read()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_is_said(padded: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = process("classify", "-b", padded, "oil", stdout=full, capture_output=False, stderr=subprocess.PIPE)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"Error: The answer cannot be written: No space left on device.")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_closed_standard_input_is_said(padded: Path) -> None:
+    line = shlex.join([*COMMAND, "classify", "-b", str(padded)]) + " <&-"
+    result = subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"Error: No text is given and standard input is closed.")
+
+
+def test_a_terminal_is_told_that_lines_are_read(padded: Path) -> None:
+    pty = pytest.importorskip("pty")
+    outer, inner = pty.openpty()
+    try:
+        os.write(outer, b"oil\n\x04")
+        result = process("classify", "-b", padded, stdin=inner)
+    finally:
+        os.close(outer)
+        os.close(inner)
+    assert result.stderr == b"Reading texts, one a line, until Ctrl-D.\n"
+    assert result.stdout.endswith(b"\toil\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--top", "5"], ["--top", "0"], ["--threads", "0"], ["--threads", "9999"], ["-x"]]
+)
+def test_wrong_usage_is_status_2_and_no_traceback(padded: Path, arguments: list[str]) -> None:
+    result = run("classify", "-b", padded, *arguments, "oil")
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", [["classify", "-b"], ["verify"], ["inspect"]])
+def test_a_bundle_that_is_not_there_is_status_2(command: list[str], tmp_path: Path) -> None:
+    result = run(*command, tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert re.fullmatch(r"Error: .* is not a folder\. Give the folder that `pocketrnn export` wrote\.\n", result.stderr)
+
+
+def test_verify_prints_what_it_checked_and_ok(padded: Path) -> None:
+    result = run("verify", padded)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["file", "file", "file", "golden", "golden", "OK:"]
+
+
+def test_verify_of_a_damaged_bundle_is_status_2_and_of_other_answers_3(padded: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(padded, tmp_path / "damaged"))
+    (damaged / "model.onnx").write_bytes(b"")
+    assert run("verify", damaged).exit_code == 2
+    other = bundle_maker.make(tmp_path / "other", lengths=False, padding=True, texts=["the oil team", "oil"])
+    result = run("verify", other)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: small does not answer its golden examples")
+
+
+def test_inspect_shows_what_a_bundle_is(padded: Path) -> None:
+    result = run("inspect", padded)
+    assert result.exit_code == 0
+    for words in (
+        "World, Sports, Business, Sci/Tech", "basic_english", "30 tokens; 30 embedding rows", "opset 17",
+        "1.0e-07", "licence: none", "golden examples       6", "model.torchscript.pt  60 bytes",
+    ):  # fmt: skip
+        assert words in result.stdout
+
+
+def test_inspect_json_is_one_object(padded: Path) -> None:
+    described = json.loads(run("inspect", "--json", padded).stdout)
+    assert described["vocabulary_size"] == 30
+    assert described["examples"] == 6
+    assert described["bytes"]["model.onnx"] == (padded / "model.onnx").stat().st_size
+    assert described["provenance"]["data"] == {"name": "made up", "licence": "none"}
+
+
+def test_a_bundles_words_cannot_command_the_terminal(tmp_path: Path) -> None:
+    folder = bundle_maker.make(tmp_path / "b", name="\x1b[2J\n", labels=["a\tb", "c\x1b", "\ud800", "é"])
+    for arguments in (["inspect", folder], ["verify", folder], ["classify", "-b", folder, "--top", 4, "x"]):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert "\x1b" not in result.output
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_version_and_bare_help() -> None:
+    assert run("--version").stdout == f"pocketrnn {__version__}\n"
+    assert "Commands:" in run("--help").stdout
+    assert run("nonsense").exit_code == 2
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = main.commands[name]
+    assert command.help
+    assert "Examples:" in command.help
+    assert command.short_help
+    for option in command.params:
+        assert isinstance(option, click.Argument) or option.help  # type: ignore[attr-defined]
+    assert run(name, "--help").exit_code == 0
+
+
+def examples_in_help() -> list[str]:
+    texts = [main.commands[name].help or "" for name in OURS]
+    return [example for text in texts for example in re.findall(r"^ *(pocketrnn .*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("example", examples_in_help())
+def test_the_examples_in_the_help_run(
+    padded: Path, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In place of the shipped classifier stands a folder of its name: these tests are of the runtime alone.
+    shutil.copytree(padded, tmp_path / "ag_news")
+    (tmp_path / "headlines.txt").write_text("Oil prices rise\nThe team wins\n")
+    monkeypatch.chdir(tmp_path)
+    words, _, file = example.partition(" < ")
+    result = run(*shlex.split(words)[1:], stdin=Path(file).read_bytes() if file else b"")
+    assert result.exit_code == 0, result.output
+    assert result.stdout
+
+
+def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pocketrnn.cli, "_BROUGHT", {"train": ("package_that_is_absent.cli", "train")})
+    assert "train" not in run("--help").stdout.split("Commands:")[1].split()
+    result = run("train")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Install it with: pip install 'pocketrnn[train]'\n")
+
+
+def test_a_command_of_an_installed_package_is_imported_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package_that_is_there.py").write_text(
+        "import click\n@click.command()\ndef train() -> None:\n    'Learn by heart.'\n    click.echo('trained')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(pocketrnn.cli, "_BROUGHT", {"train": ("package_that_is_there", "train")})
+    assert run("verify", "--help").exit_code == 0
+    assert "package_that_is_there" not in sys.modules
+    assert "Learn by heart." in run("--help").stdout
+    assert run("train").stdout == "trained\n"
+    sys.modules.pop("package_that_is_there")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed, so nothing can import it"
+)
+def test_classify_imports_none_of_the_other_packages(padded: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pocketrnn.cli", "classify", "-b", str(padded), "oil"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}
+    assert "onnxruntime" in imported
+    assert not imported & {"torch", "onnx", "onnxscript", "pocketrnn_training", "pocketrnn_export", "rich"}

@@ -1,0 +1,202 @@
+"""An output folder is written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pocketrnn.errors import OutputError
+from pocketrnn.folder import check_free, written_whole
+
+MARK = "classifier.json"
+
+
+def write(path: Path, content: str = "new", *, force: bool = False, then: BaseException | None = None) -> None:
+    with written_whole(path, force=force, made_by=MARK) as work:
+        (work / MARK).write_text(content)
+        if then is not None:
+            raise then
+
+
+def content_of(path: Path) -> str:
+    return (path / MARK).read_text()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    write(tmp_path / "out", "old")
+    return tmp_path / "out"
+
+
+def test_the_folder_appears_with_its_parents_and_nothing_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b" / "out")
+    assert content_of(tmp_path / "a" / "b" / "out") == "new"
+    assert os.listdir(tmp_path / "a" / "b") == ["out"]  # noqa: PTH208
+
+
+def test_the_folder_has_the_rights_of_any_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    write(tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_relative_path_is_kept_when_the_block_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with written_whole(Path("out"), force=False, made_by=MARK) as work:
+        (work / MARK).write_text("new")
+        os.chdir(tmp_path)
+    assert content_of(tmp_path / "here" / "out") == "new"
+
+
+def test_what_exists_is_kept(old: Path) -> None:
+    with pytest.raises(OutputError, match="exists already"):
+        write(old)
+    assert content_of(old) == "old"
+
+
+def test_force_replaces_what_we_wrote(old: Path) -> None:
+    write(old, force=True)
+    assert content_of(old) == "new"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_force_leaves_what_others_wrote(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="not one that pocketrnn wrote"):
+        write(tmp_path, force=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out")
+    assert content_of(tmp_path / "out") == "new"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "broken link"])
+@pytest.mark.parametrize("force", [True, False])
+def test_a_file_or_a_link_is_not_replaced(old: Path, kind: str, force: bool) -> None:
+    path = old.with_name("other")
+    if kind == "file":
+        path.write_text("kept")
+    else:
+        path.symlink_to(old if kind == "link" else old.with_name("nowhere"))
+    with pytest.raises(OutputError, match="is not a folder"):
+        write(path, force=force)
+    assert path.is_symlink() or path.read_text() == "kept"
+    assert content_of(old) == "old"
+
+
+def test_a_file_among_the_parents_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"is not a folder"):
+        write(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "y" * 300 + "/out"])
+def test_a_name_that_no_disk_takes_is_said(tmp_path: Path, path: str) -> None:
+    with pytest.raises(OutputError, match="could not be written: File name too long"):
+        write(tmp_path / path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_parent_without_rights_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="not a folder that can be written"):
+        check_free(tmp_path / "out", force=False, made_by=MARK)
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError])
+def test_an_interruption_in_the_middle_leaves_the_old_and_no_rest(
+    tmp_path: Path, interruption: type[BaseException], force: bool
+) -> None:
+    out = tmp_path / "out"
+    if force:
+        write(out, "old")
+    with pytest.raises(interruption):
+        write(out, "half", force=force, then=interruption())
+    assert [path.name for path in tmp_path.iterdir()] == (["out"] if force else [])
+    assert not force or content_of(out) == "old"
+
+
+def test_a_full_disk_leaves_the_old_and_says_so(old: Path) -> None:
+    with pytest.raises(OutputError, match="no room on the disk"):
+        write(old, "half", force=True, then=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert content_of(old) == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_an_error_of_what_is_read_is_not_laid_on_what_is_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError),
+        written_whole(tmp_path / "out", force=False, made_by=MARK),
+    ):
+        (Path(__file__).parent / "no such input").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+def test_a_failure_in_the_exchange_puts_the_old_back(
+    old: Path, failing: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+    calls = 0
+
+    def failing_rename(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing_rename)
+    with pytest.raises((KeyboardInterrupt, OutputError)):
+        write(old, force=True)
+    assert content_of(old) == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_an_interruption_after_the_exchange_leaves_the_new_and_no_rest(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def interrupted_rename(self: Path, target: Path) -> Path:
+        rename(self, target)
+        if self.suffix == ".partial":
+            raise KeyboardInterrupt
+        return target
+
+    monkeypatch.setattr(Path, "rename", interrupted_rename)
+    with pytest.raises(KeyboardInterrupt):
+        write(old, force=True)
+    assert content_of(old) == "new"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_what_comes_up_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    writing = written_whole(out, force=False, made_by=MARK)
+    (writing.__enter__() / MARK).write_text("second")
+    write(out, "first")
+    with pytest.raises(OutputError, match="exists already"):
+        writing.__exit__(None, None, None)
+    assert content_of(out) == "first"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_block_that_removes_its_folder_leaves_the_old(old: Path) -> None:
+    with (
+        pytest.raises(OutputError),
+        written_whole(old, force=True, made_by=MARK) as work,
+    ):
+        shutil.rmtree(work)
+    assert content_of(old) == "old"

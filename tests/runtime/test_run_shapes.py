@@ -1,0 +1,55 @@
+"""How texts are shared out among runs of the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocketrnn.batching import MAX_TOKENS, rectangle, runs
+
+LENGTHS = st.one_of(
+    st.lists(st.integers(1, 60), max_size=300),
+    st.lists(st.sampled_from([1, 2, 3, 40, 41, 500, MAX_TOKENS - 1, MAX_TOKENS, MAX_TOKENS + 1, 10**6]), max_size=200),
+).map(lambda lengths: np.array(lengths, np.int64))
+
+
+@settings(max_examples=500, deadline=None)
+@given(LENGTHS, st.booleans())
+def test_every_text_is_in_one_run_once(lengths: np.ndarray, padding: bool) -> None:
+    places = [place for run in runs(lengths, padding=padding) for place in run.tolist()]
+    assert sorted(places) == list(range(len(lengths)))
+
+
+@settings(max_examples=500, deadline=None)
+@given(LENGTHS, st.booleans())
+def test_a_run_keeps_the_bound_unless_it_is_one_text(lengths: np.ndarray, padding: bool) -> None:
+    for run in runs(lengths, padding=padding):
+        assert len(run) == 1 or len(run) * lengths[run].max() <= MAX_TOKENS
+
+
+@settings(max_examples=500, deadline=None)
+@given(LENGTHS)
+def test_texts_of_several_lengths_never_meet_where_padding_would_leak(lengths: np.ndarray) -> None:
+    assert all(len(set(lengths[run].tolist())) == 1 for run in runs(lengths, padding=False))
+
+
+@settings(max_examples=500, deadline=None)
+@given(LENGTHS)
+def test_padding_is_a_fifth_of_a_row_or_eight_tokens_at_most(lengths: np.ndarray) -> None:
+    for run in runs(lengths, padding=True):
+        width = lengths[run].max()
+        assert (width - lengths[run] <= max(0.2 * width + 1, 8)).all()
+
+
+def test_texts_of_like_length_share_a_run() -> None:
+    assert [run.tolist() for run in runs(np.array([3, 40, 5, 38]), padding=True)] == [[1, 3], [2, 0]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2**40), min_size=1, max_size=9), min_size=1, max_size=9), st.integers(0, 9))
+def test_a_rectangle_is_as_wide_as_its_longest_row_and_filled_at_the_ends(rows: list[list[int]], filler: int) -> None:
+    width = max(map(len, rows))
+    tokens = rectangle(rows, np.array(list(map(len, rows))), filler)
+    assert tokens.dtype == np.int64
+    assert tokens.tolist() == [row + [filler] * (width - len(row)) for row in rows]

@@ -1,0 +1,121 @@
+"""The runtime needs numpy and onnxruntime, its command line click, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import bundle_maker
+import pytest
+
+import pocketrnn
+from pocketrnn import Classifier
+
+RUNTIME = Path(pocketrnn.__file__).parent
+
+
+def installed_with(*distributions: str) -> set[Path]:
+    """What lies at the top of site-packages from these distributions and from all that they require."""
+    found: set[Path] = set()
+    seen: set[str] = set()
+    todo = list(distributions)
+    while todo:
+        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # required on another system only
+        required = [r for r in distribution.requires or [] if "extra ==" not in r]
+        todo += [re.split(r"[^A-Za-z0-9._-]", r, maxsplit=1)[0] for r in required]
+        tops = {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}
+        found |= {Path(str(distribution.locate_file(top))) for top in tops}
+    return found
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that stands for the site-packages of a machine with numpy, onnxruntime and click alone."""
+    folder = tmp_path_factory.mktemp("edge")
+    for path in installed_with("numpy", "onnxruntime", "click"):
+        (folder / path.name).symlink_to(path)
+    (folder / "pocketrnn").symlink_to(RUNTIME)
+    return folder
+
+
+def python(edge: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    start = f"import sys; sys.path.insert(0, {str(edge)!r})\n"
+    # -I -S: neither the environment nor site-packages.
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", start + code, *arguments],
+        capture_output=True, text=True, timeout=60, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )  # fmt: skip
+
+
+def test_torch_and_onnx_cannot_be_imported_there(edge: Path) -> None:
+    code = """
+import importlib.util
+names = ("torch", "onnx", "onnxscript", "pocketrnn_training", "rich")
+print([name for name in names if importlib.util.find_spec(name)])
+"""
+    assert python(edge, code).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("which", ["padded", "unpadded"])
+def test_a_bundle_classifies_there(edge: Path, which: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(which)
+    code = """
+import json
+from pocketrnn import Classifier, verify
+verify(sys.argv[1])
+print(json.dumps(Classifier.load(sys.argv[1]).predict(json.loads(sys.argv[2]))))
+"""
+    result = python(edge, code, str(folder), json.dumps(bundle_maker.TEXTS))
+    assert result.stderr == ""
+    assert json.loads(result.stdout) == Classifier.load(folder).predict(bundle_maker.TEXTS)
+
+
+def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
+    code = "from pocketrnn.cli import main\nmain(prog_name='pocketrnn')"
+    result = python(edge, code, "classify", "-b", str(padded), "oil prices")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("\toil prices\n")
+    assert python(edge, code, "verify", str(padded)).returncode == 0
+    listed = python(edge, code, "--help").stdout.split("Commands:")[1]
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["classify", "inspect", "verify"]
+    refused = python(edge, code, "train")
+    assert refused.returncode == 1
+    assert "pip install 'pocketrnn[train]'" in refused.stderr
+    unknown = python(edge, code, "classify", "oil")
+    assert unknown.returncode == 2
+    assert "'ag_news' is neither a folder nor a shipped classifier" in unknown.stderr
+
+
+def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import pocketrnn"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}
+    assert {"pocketrnn", "numpy", "onnxruntime"} <= imported
+    assert not imported & {
+        "click",
+        "torch",
+        "onnx",
+        "onnxscript",
+        "torchtext",
+        "pocketrnn_training",
+        "pocketrnn_export",
+    }
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(pocketrnn.__all__) == ["Classifier", "PocketRNNError", "Prediction", "__version__", "verify"]
+    assert all(hasattr(pocketrnn, name) for name in pocketrnn.__all__)

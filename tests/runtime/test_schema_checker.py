@@ -1,0 +1,93 @@
+"""The dependency-free checker says what the jsonschema library says."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocketrnn.artifact import json_schema
+from pocketrnn.schema import first_fault
+
+jsonschema = pytest.importorskip("jsonschema")
+
+Steps = tuple[str | int, ...]
+
+
+@pytest.fixture(scope="module")
+def document(padded: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((padded / "classifier.json").read_bytes())
+    loaded["vocabulary"] = loaded["vocabulary"][:4]
+    loaded["examples"] = loaded["examples"][:2]
+    return loaded
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 3),
+    st.sampled_from([0.0, 1.0, 1.5, -1.0, 1e300, 2**70, float("inf")]),
+    st.sampled_from(["", "x", "softmax", "tokens", "lengths", "0" * 64, "0" * 63, "../x", "a/b", ".", "model.onnx"]),
+    st.sampled_from(
+        [[], {}, ["x"], ["x", "x"], ["tokens"], ["lengths", "tokens"], [1, 1], [True, 1], {"x": 1}, "y" * 201]
+    ),
+)
+
+
+def paths_in(value: Any, at: Steps = ()) -> list[Steps]:
+    if isinstance(value, dict):
+        return [at, *(p for name, member in value.items() for p in paths_in(member, (*at, name)))]
+    if isinstance(value, list):
+        return [at, *(p for i, member in enumerate(value) for p in paths_in(member, (*at, i)))]
+    return [at]
+
+
+def altered(document: dict[str, Any], data: st.DataObject) -> Any:
+    document = copy.deepcopy(document)
+    for _ in range(data.draw(st.integers(1, 2))):
+        *parents, last = data.draw(st.sampled_from([p for p in paths_in(document) if p]))
+        place: Any = document
+        for step in parents:
+            place = place[step]
+        match data.draw(st.sampled_from(["replace", "delete", "repeat", "add"])):
+            case "replace":
+                place[last] = data.draw(VALUES)
+            case "delete":
+                del place[last]
+            case "repeat" if isinstance(place, list):
+                place.append(copy.deepcopy(place[last]))
+            case "add" if isinstance(place, dict):
+                place[data.draw(st.sampled_from(["extra", "unknown_id", "type"]))] = data.draw(VALUES)
+        if not isinstance(document, dict) or not document:
+            break
+    return document
+
+
+@settings(max_examples=2000, deadline=None)
+@given(data=st.data())
+def test_the_checker_and_the_jsonschema_library_agree(document: dict[str, Any], data: st.DataObject) -> None:
+    changed = altered(document, data)
+    library = jsonschema.Draft202012Validator(json_schema())
+    assert (first_fault(changed, json_schema()) is None) == library.is_valid(changed)
+
+
+def test_the_schema_itself_is_a_valid_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+def test_a_whole_document_is_valid(document: dict[str, Any]) -> None:
+    assert first_fault(document, json_schema()) is None
+
+
+def test_a_line_break_does_not_slip_past_the_end_of_a_pattern() -> None:
+    assert first_fault("model.onnx\n", {"type": "string", "pattern": "^[a-z.]*$"}) is not None
+
+
+def test_a_keyword_the_checker_does_not_know_is_no_silent_pass() -> None:
+    with pytest.raises(NotImplementedError, match="maxItems"):
+        first_fault([], {"maxItems": 1})
