@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, isfinite, tanh
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +45,8 @@ class Prediction:
         label: the likeliest label.
         probability: its probability.
         top: the likeliest labels with their probabilities, likeliest first; as many as were asked for, at least one.
+
+    The probabilities of a multi-label classifier are each label's own, and do not add up to 1.
     """
 
     label: str
@@ -144,12 +146,26 @@ class Classifier:
         """The probabilities of every label for every text.
 
         Returns:
-            float32 [texts, labels], the columns in the order of `labels`; each row adds up to 1.
+            float32 [texts, labels], the columns in the order of `labels`; each row adds up to 1, unless the classifier
+            is multi-label.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
         """
-        return _softmax(self.logits(texts))
+        logits = self.logits(texts)
+        return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
+
+    def predict_labels(self, texts: Iterable[str], threshold: float = 0.5) -> list[tuple[str, ...]]:
+        """Every label of every text whose probability reaches `threshold`: what a multi-label classifier is asked for.
+
+        Returns:
+            for each text its labels, in the order of `labels`; none, one or several.
+
+        Raises:
+            TextError: `texts` is one string, or an item of it is not a string.
+        """
+        reached = self.predict_proba(texts) >= threshold
+        return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in reached]
 
     def logits(self, texts: Iterable[str]) -> Floats:
         """The graph's own answers, before they are made probabilities.
@@ -188,15 +204,20 @@ class Classifier:
         """
         labels = self.artifact.labels
         largest = max(logits)
-        powers = [exp(logit - largest) for logit in logits]
-        total = sum(powers)
-        if total != total:
+        if self.artifact.activation == "softmax":
+            powers = [exp(logit - largest) for logit in logits]
+            total = sum(powers)
+        else:
+            powers, total = [_sigmoid_of(logit) for logit in logits], 1.0
+        if not isfinite(largest) or total != total:
             raise self._no_number()
         if top == 1:
-            label, probability = labels[logits.index(largest)], 1 / total
+            best = logits.index(largest)
+            label, probability = labels[best], powers[best] / total
             return Prediction(label, probability, ((label, probability),))
         self.check_top(top)
-        order = sorted(range(len(powers)), key=powers.__getitem__, reverse=True)[:top]
+        # By logit: far from zero, several of them have the probability 1.0 or 0.0.
+        order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
         likeliest = tuple((labels[i], powers[i] / total) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
@@ -358,6 +379,15 @@ def _softmax(logits: Floats) -> Floats:
     powers = np.exp(logits - logits.max(1, keepdims=True))
     powers /= powers.sum(1, keepdims=True)
     return powers  # type: ignore[no-any-return]
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    """Probabilities, float32 [n, classes], each by itself. The tanh form overflows for no logit."""
+    return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits) + np.float32(1))  # type: ignore[no-any-return]
+
+
+def _sigmoid_of(logit: float) -> float:
+    return 0.5 * (tanh(0.5 * logit) + 1.0)
 
 
 def _first_line(error: BaseException) -> str:

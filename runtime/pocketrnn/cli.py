@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
@@ -110,6 +111,12 @@ def main() -> None:
 @click.option(
     "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="K", help="Give the K likeliest labels."
 )
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Give every label whose probability reaches P, which may be none: for multi-label classifiers.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a text.")
 @click.option(
     "--threads",
@@ -119,7 +126,9 @@ def main() -> None:
     metavar="N",
     help="Use up to N processor cores.",
 )
-def classify(texts: tuple[str, ...], bundle: str, top: int, as_json: bool, threads: int) -> None:
+def classify(
+    texts: tuple[str, ...], bundle: str, top: int, threshold: float | None, as_json: bool, threads: int
+) -> None:
     """Classify TEXTS, or the lines of standard input when none are given.
 
     Answers come a line a text, in the texts' order: label, probability and text, with tabs between them; --top adds a
@@ -136,9 +145,13 @@ def classify(texts: tuple[str, ...], bundle: str, top: int, as_json: bool, threa
     from pocketrnn.classifier import Classifier
 
     classifier = Classifier.load(bundle, threads=threads)
+    if threshold is not None:
+        if top != 1:
+            raise click.UsageError("--top and --threshold exclude each other.")
+        top = len(classifier.labels)
     classifier.check_top(top)
     if texts:
-        _write_answers(classifier, texts, top, as_json)
+        _write_answers(classifier, texts, top, threshold, as_json)
         return
     if sys.stdin is None:
         raise InputError("No text is given and standard input is closed.", "Give texts as arguments, or lines to read.")
@@ -146,7 +159,7 @@ def classify(texts: tuple[str, ...], bundle: str, top: int, as_json: bool, threa
     if stdin.isatty():
         _say("Reading texts, one a line, until Ctrl-D.", err=True)
     for lines in _lines(stdin):
-        _write_answers(classifier, lines, top, as_json)
+        _write_answers(classifier, lines, top, threshold, as_json)
 
 
 @main.command(short_help="Check a bundle and replay its examples.")
@@ -206,10 +219,15 @@ def inspect(bundle: str, as_json: bool) -> None:
     _say("\n".join(_shown(artifact, sizes)))
 
 
-def _write_answers(classifier: Classifier, texts: Sequence[str], top: int, as_json: bool) -> None:
+def _write_answers(
+    classifier: Classifier, texts: Sequence[str], top: int, threshold: float | None, as_json: bool
+) -> None:
     write = _as_json if as_json else _as_columns
     rows = classifier.logits(texts).tolist()
-    answers = [write(text, classifier.prediction(row, top)) for text, row in zip(texts, rows, strict=True)]
+    predictions = [classifier.prediction(row, top) for row in rows]
+    if threshold is not None:
+        predictions = [replace(p, top=tuple(pair for pair in p.top if pair[1] >= threshold)) for p in predictions]
+    answers = list(map(write, texts, predictions))
     # One write: click flushes after each.
     if answers:
         _say("\n".join(answers))
@@ -278,6 +296,7 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
     facts = [
         ("name", artifact.name),
         ("labels", f"{len(artifact.labels)}: {', '.join(artifact.labels)}"),
+        ("probabilities", f"{artifact.activation} of the logits"),
         ("tokenizer", text.tokenizer + ("" if text.lowercase else ", case kept")),
         ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
         ("tokens read", "all" if text.max_tokens is None else f"the first {text.max_tokens}"),

@@ -101,22 +101,6 @@ class TextRules:
         if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
             raise InputError("A token id is negative.", "Token ids count from 0.")
 
-    @classmethod
-    def for_vocabulary(cls, vocabulary: Sequence[str], tokenizer: str = "basic_english") -> TextRules:
-        """The rules that a vocabulary suggests: "<unk>" and "<pad>" are found in it by name.
-
-        Without "<unk>", unknown tokens are dropped, as a torchtext vocabulary without a default index cannot give them
-        an id. Without "<pad>", rows are padded with id 0; an empty text becomes "<unk>", else the padding.
-        """
-        unknown = vocabulary.index("<unk>") if "<unk>" in vocabulary else None
-        padding = vocabulary.index("<pad>") if "<pad>" in vocabulary else 0
-        return cls(
-            tokenizer=tokenizer,
-            unknown_id=unknown,
-            empty_id=padding if unknown is None else unknown,
-            padding_id=padding,
-        )
-
     @property
     def highest_id(self) -> int:
         """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""

@@ -178,7 +178,7 @@ def test_broken_json_is_refused(bundle: Path, content: bytes) -> None:
         (lambda d: d["graph"].update(embedding_rows=2**70), "cannot be run with the highest token id"),
         (lambda d: d["graph"].update(inputs=["tokens"]), "has the inputs"),
         (lambda d: d["graph"].update(sha256="0" * 64), "was changed after"),
-        (lambda d: d.update(activation="sigmoid"), "activation is 'sigmoid'"),
+        (lambda d: d.update(activation="tanh"), "activation is 'tanh'"),
         (lambda d: d.pop("parity"), "parity is missing"),
         (lambda d: d.update(more=1), "'more' is not a known member"),
         (lambda d: d.update(provenance=json.loads("[" * 40 + "]" * 40)), "not of type object"),

@@ -1,0 +1,302 @@
+"""The commands `train` and `evaluate`: what they say, write and refuse."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from training_data import LABELS, easy_texts, write_csv
+
+from pocketrnn.cli import main
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training import training
+from pocketrnn_training.cli import evaluate, train
+from pocketrnn_training.evaluation import score
+
+QUICK = [
+    *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),
+    *("--epochs", "2", "--min-freq", "1", "--device", "cpu"),
+]
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "reviews.csv", easy_texts())
+    write_csv(tmp_path / "test.csv", easy_texts(60, seed=1))
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def refused(*arguments: str, status: int = 2) -> str:
+    result = run(*arguments)
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def test_train_then_evaluate() -> None:
+    trained = run("train", "reviews.csv", "-o", "c", *QUICK, "--report-every", "100")
+    assert trained.exit_code == 0, trained.output
+    assert re.search(r"^epoch 1/2  row 1\d\d/216  loss \d\.\d+  accuracy [\d.]+%  [\d,]+ rows/s$", trained.stderr, re.M)
+    assert re.search(r"^epoch 2/2  validation loss \d\.\d+  accuracy [\d.]+%", trained.stderr, re.M)
+    assert re.search(
+        r"^The checkpoint is in c: [\d.]+% right of 24 validation rows, after epoch \d\.$", trained.stdout, re.M
+    )
+    assert "pocketrnn export c -o c.bundle" in trained.stdout
+    assert checkpoints.read(Path("c")).name == "c"
+
+    shown = run("evaluate", "c", "test.csv")
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"^accuracy [\d.]+% of 60 rows, mean F1 [\d.]+%$", shown.stdout, re.M)
+    for label in LABELS:
+        assert re.search(rf"^\d  {label} +[\d.]+% +[\d.]+% +[\d.]+% +20$", shown.stdout, re.M)
+    told = json.loads(run("evaluate", "--json", "c", "test.csv").stdout)
+    assert [c["label"] for c in told["classes"]] == list(LABELS)
+    assert sum(map(sum, told["confusion"])) == told["rows"] == 60
+    assert f"accuracy {told['accuracy']:.2%}" in shown.stdout
+
+
+def examples_in_the_help(command: click.Command) -> list[str]:
+    assert command.help is not None
+    return re.findall(r"^\s*pocketrnn (.+)$", command.help, re.M)
+
+
+@pytest.mark.parametrize("example", examples_in_the_help(train))
+def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> None:
+    easy = easy_texts(60)
+    for name in ("one.tsv", "two.tsv"):
+        lines = (f"{LABELS[target]}\t{text}" for target, text in zip(easy.targets, easy.texts, strict=True))
+        (somewhere_else / name).write_text("\n".join(["topic\ttitle", *lines]))
+    (somewhere_else / "glove.6B.50d.txt.gz").write_text("")
+    arguments = shlex.split(example)
+    if "ag_news" in arguments:
+        numbered = "\n".join(f'"{i % 4 + 1}","title{i % 4}","words {i}"' for i in range(40))
+        (somewhere_else / "train.csv").write_text(numbered)
+        (somewhere_else / "glove.6B.50d.txt.gz").write_bytes(gzip.compress(b"words 0.1 0.2 0.3\n"))
+        arguments += ["--data-dir", str(somewhere_else)]
+    result = run(*arguments, "--epochs", "1", "--min-freq", "1")
+    assert result.exit_code == 0, result.output
+
+
+def test_the_helps_first_example_of_evaluate_runs() -> None:
+    assert run("train", "reviews.csv", "-o", "reviews.checkpoint", *QUICK).exit_code == 0
+    example = examples_in_the_help(evaluate)[0]
+    assert run(*shlex.split(example)).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [train, evaluate])
+def test_every_option_has_help(command: click.Command) -> None:
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help
+
+
+def test_the_help_needs_no_pytorch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; from pocketrnn.cli import main; "
+        "main(['train', '--help'], standalone_mode=False); import pocketrnn_training; "
+        "assert pocketrnn_training.Settings; "
+        "from pocketrnn.errors import MissingExtraError\n"
+        "try: pocketrnn_training.train\n"
+        "except MissingExtraError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--epoch-size" in result.stdout
+    assert "pip install 'pocketrnn[train]'" in result.stdout
+
+
+def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> None:
+    Path("c").mkdir()
+    Path("c/mine.txt").write_text("mine")
+    assert "c exists already" in refused("train", "missing.csv", "-o", "c")
+    assert "not one that pocketrnn wrote" in refused("train", "missing.csv", "-o", "c", "--force")
+    assert "missing.csv does not exist" in refused("train", "missing.csv", "-o", "d")
+    assert Path("c/mine.txt").read_text() == "mine"
+    assert not Path("d").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["reviews.csv", "--text-column", "body"], "no column 'body'"),
+        (["reviews.csv", "ag_news"], "ag_news stands beside other data"),
+        (["reviews.csv", "--data-dir", "."], "--data-dir is for ag_news only"),
+        (["ag_news", "--data-dir", "."], "train.csv does not exist"),
+        (["reviews.csv", "--vectors", "none.txt"], "none.txt does not exist"),
+        (["reviews.csv", "--validation", "none.csv"], "none.csv does not exist"),
+        (["reviews.csv", "--cell", "qrnn"], "qrnn"),
+        (["reviews.csv", "--dropout", "1"], "--dropout"),
+        (["reviews.csv", "--epochs", "0"], "--epochs"),
+        (["reviews.csv", "--learning-rate", "0"], "--learning-rate"),
+        (["reviews.csv", "--max-vocabulary", "1"], "Use a number above 2"),
+        (["reviews.csv", "--min-freq", "100000"], "No token occurs 100000 times"),
+        ([], "DATA"),
+    ],
+)
+def test_wrong_usage_is_refused(arguments: list[str], says: str) -> None:
+    assert says in refused("train", *arguments, "-o", "c")
+    assert not Path("c").exists()
+
+
+def test_a_class_with_one_row_is_refused_unless_validation_rows_are_given() -> None:
+    with Path("reviews.csv").open("a") as file:
+        file.write("fox,fox0\n")
+    assert "class 'fox' has 1 row" in refused("train", "reviews.csv", "-o", "c", *QUICK)
+    result = run("train", "reviews.csv", "--validation", "test.csv", "-o", "c", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert checkpoints.read(Path("c")).data["validation_rows"] == 60
+
+
+def test_unknown_labels_are_refused(somewhere_else: Path) -> None:
+    (somewhere_else / "other.csv").write_text("label,text\nfox,a\n")
+    assert "'fox', which is not one of" in refused("train", "reviews.csv", "--validation", "other.csv", "-o", "c")
+    assert run("train", "reviews.csv", "-o", "c", *QUICK).exit_code == 0
+    assert "'fox', which is not one of" in refused("evaluate", "c", "other.csv")
+
+
+def test_no_classifier_is_refused() -> None:
+    assert refused("evaluate", "none", "test.csv")
+    Path("empty").mkdir()
+    assert refused("evaluate", "empty", "test.csv")
+    Path("empty/config.json").write_text("{}")
+    assert "is not a pocketrnn-checkpoint file" in refused("evaluate", "empty", "test.csv")
+
+
+def test_an_unpacked_checkpoint_is_evaluated_as_it_was_trained(somewhere_else: Path) -> None:
+    assert run("train", "reviews.csv", "-o", "c", "--padded", *QUICK).exit_code == 0
+    assert run("evaluate", "c", "test.csv").exit_code == 0
+    config = json.loads(Path("c/config.json").read_text())
+    del config["training"]["batch_size"]
+    Path("c/config.json").write_text(json.dumps(config))
+    assert "with which batch size" in refused("evaluate", "c", "test.csv")
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, fault: BaseException) -> None:
+    """Let a run end with `fault` when it first tells of `epoch`."""
+    real = training._Running.progress
+
+    def progress(self: training._Running, at: int, row: int, rows: int) -> training.Progress:
+        if at == epoch:
+            raise fault
+        return real(self, at, row, rows)
+
+    monkeypatch.setattr(training._Running, "progress", progress)
+
+
+def test_ctrl_c_in_the_first_epoch_keeps_the_old_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("train", "reviews.csv", "-o", "c", *QUICK).exit_code == 0
+    before = {path.name: path.read_bytes() for path in Path("c").iterdir()}
+    interrupt_at(monkeypatch, 1, KeyboardInterrupt())
+    result = run("train", "reviews.csv", "-o", "c", "--force", "--name", "other", *QUICK)
+    assert result.exit_code == 130
+    assert {path.name: path.read_bytes() for path in Path("c").iterdir()} == before
+
+
+def test_ctrl_c_later_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(monkeypatch, 2, KeyboardInterrupt())
+    result = run("train", "reviews.csv", "-o", "c", *QUICK)
+    assert result.exit_code == 130
+    assert re.search(r"The best checkpoint so far is in c: .* after epoch 1\.", result.stderr)
+    assert checkpoints.read(Path("c")).metrics["epoch"] == 1
+
+
+def test_a_run_that_fails_later_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(monkeypatch, 2, training.TrainingError("It failed.", "Try again."))
+    assert "The best checkpoint so far is in c" in refused("train", "reviews.csv", "-o", "c", *QUICK, status=1)
+    assert checkpoints.read(Path("c")).metrics["epoch"] == 1
+
+
+def test_no_room_on_the_disk_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, somewhere_else: Path) -> None:
+    before = sorted(path.name for path in somewhere_else.iterdir())
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    assert "no room on the disk" in refused("train", "reviews.csv", "-o", "c", *QUICK)
+    assert sorted(path.name for path in somewhere_else.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
+    arguments = ["train", "reviews.csv", "-o", "c", *QUICK, "--epochs", "10000", "--patience", "0"]
+    command = [sys.executable, "-m", "pocketrnn.cli", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 2/10000"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 130, rest
+    assert "The best checkpoint so far is in c" in rest
+    assert "Traceback" not in rest
+    assert checkpoints.read(Path("c")).metrics["epoch"] >= 1
+    assert not list(Path().glob(".c*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a pseudo-terminal")
+def test_a_terminal_gets_a_live_bar() -> None:
+    import pty
+
+    reader, writer = pty.openpty()
+    command = [sys.executable, "-m", "pocketrnn.cli", "train", "reviews.csv", "-o", "c", *QUICK]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=writer, env=os.environ | {"TERM": "xterm"}
+    ) as process:
+        os.close(writer)
+        shown = b"".join(pieces_of(reader))
+        assert process.stdout is not None
+        assert b"The checkpoint is in c" in process.stdout.read()
+    assert process.returncode == 0
+    assert b"\x1b[" in shown
+    assert b"rows/s" in shown
+    assert b"validation loss" in shown
+
+
+def pieces_of(terminal: int) -> Iterator[bytes]:
+    # Read while the command runs: a terminal that nobody reads holds 4 KiB, and then its writer waits.
+    try:
+        while piece := os.read(terminal, 65536):
+            yield piece
+    except OSError as error:
+        # What Linux answers when the other end is closed.
+        if error.errno != errno.EIO:
+            raise
+    finally:
+        os.close(terminal)
+
+
+def test_scores_are_scikit_learns_and_safe_where_a_class_is_missing() -> None:
+    result = score(("a", "b", "c"), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
+    assert result.accuracy == 0.75
+    assert [c.precision for c in result.classes] == [1.0, pytest.approx(2 / 3), 0.0]
+    assert [c.recall for c in result.classes] == [0.5, 1.0, 0.0]
+    assert [c.rows for c in result.classes] == [2, 2, 0]
+    assert result.confusion == ((1, 1, 0), (0, 2, 0), (0, 0, 0))
+
+
+def test_many_classes_are_shown_by_their_largest_confusions(somewhere_else: Path) -> None:
+    lines = [f"class{i % 30:02},word{i % 30} word{i}" for i in range(120)]
+    (somewhere_else / "many.csv").write_text("\n".join(["label,text", *lines]))
+    assert run("train", "many.csv", "-o", "c", *QUICK, "--epochs", "1").exit_code == 0
+    shown = run("evaluate", "c", "many.csv").stdout
+    assert "--json gives the whole matrix" in shown
+    assert max(map(len, shown.splitlines())) < 100

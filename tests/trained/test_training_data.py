@@ -1,0 +1,316 @@
+"""Labelled texts: what is read, and what bad files get."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pocketrnn.errors import DataError
+from pocketrnn_training import data as data_module
+from pocketrnn_training.data import AG_NEWS_LABELS, LabelledTexts, ag_news, read_files, split
+
+CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'
+ROWS = [("ham", "Ok, see you"), ("spam", "WIN now")]
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def rows_of(data: LabelledTexts) -> list[tuple[str, str]]:
+    return [(data.labels[target], text) for target, text in zip(data.targets, data.texts, strict=True)]
+
+
+def refusal(path: Path, **columns: str) -> str:
+    with pytest.raises(DataError) as caught:
+        read_files([path], **columns)
+    assert caught.value.exit_status == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def parquet(folder: Path, **columns: object) -> Path:
+    path = folder / "rows.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", CSV),
+        ("a.CSV", CSV),
+        ("a.csv", "\ufeff" + CSV),
+        ("a.csv", CSV.replace("\n", "\r\n")),
+        ("a.csv", 'id,text,label\n1,"Ok, see you",ham\n2,WIN now,spam'),
+        ("a.tsv", "text\tlabel\nOk, see you\tham\nWIN now\tspam\n"),
+        ("a.jsonl", '{"text": "Ok, see you", "label": "ham"}\n\n{"label": "spam", "text": "WIN now", "x": [1]}'),
+        ("a.ndjson", '\ufeff{"text": "Ok, see you", "label": "ham"}\r\n{"label": "spam", "text": "WIN now"}\r\n'),
+    ],
+)
+def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str, content: str) -> None:
+    data = read_files([write(tmp_path, name, content)])
+    assert rows_of(data) == ROWS
+    assert data.labels == ("ham", "spam")
+    assert data.targets.dtype == np.int64
+    assert data.source == name
+
+
+def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+    path = parquet(tmp_path, text=["Ok, see you", "WIN now"], label=["ham", "spam"])
+    assert rows_of(read_files([path])) == ROWS
+
+
+def test_several_files_are_one_set(tmp_path: Path) -> None:
+    one = write(tmp_path, "one.csv", "label,text\nham,a\n")
+    two = write(tmp_path, "two.jsonl", '{"text": "b", "label": "spam"}')
+    data = read_files([one, two])
+    assert rows_of(data) == [("ham", "a"), ("spam", "b")]
+    assert data.source == "one.csv, two.jsonl"
+
+
+def test_labels_that_are_whole_numbers_become_their_digits(tmp_path: Path) -> None:
+    assert read_files([parquet(tmp_path, text=["a", "b"], label=[10, 9])]).labels == ("10", "9")
+    assert read_files([write(tmp_path, "a.jsonl", '{"text":"a","label":1}\n{"text":"b","label":0}')]).labels == (
+        "0",
+        "1",
+    )
+    assert read_files([write(tmp_path, "a.csv", "label,text\n01,a\n1,b\n")]).labels == ("01", "1")
+
+
+def test_texts_that_look_like_something_else_stay_texts(tmp_path: Path) -> None:
+    texts = ["NULL", "", "12", "true", "2020-01-01", "nan", "a\x00b", 'say ""hi""']
+    lines = "".join(f'{"xy"[i % 2]},"{text}"\n' for i, text in enumerate(texts))
+    data = read_files([write(tmp_path, "a.csv", "label,text\n" + lines)])
+    assert list(data.texts) == [text.replace('""', '"') for text in texts]
+
+
+def test_a_text_may_hold_line_breaks_and_a_million_characters(tmp_path: Path) -> None:
+    long = "word " * 400_000
+    data = read_files([write(tmp_path, "a.csv", f'label,text\nx,"one\ntwo"\ny,{long}\n')])
+    assert list(data.texts) == ["one\ntwo", long]
+
+
+def test_half_a_surrogate_pair_is_read_from_json(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "a\\ud800", "label": "x"}\n{"text": "b", "label": "y"}')
+    assert read_files([path]).texts[0] == "a\ud800"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "ü,x"]), st.text(st.characters(codec="utf-8", exclude_characters="\r"))),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_any_text_survives_every_format(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    rows = [*rows, ("a", "x"), ("b", "y")]
+
+    def quoted(value: str) -> str:
+        return '"' + value.replace('"', '""') + '"'
+
+    for name, mark in (("a.csv", ","), ("a.tsv", "\t")):
+        content = "\n".join(mark.join(map(quoted, row)) for row in [("label", "text"), *rows])
+        assert rows_of(read_files([write(folder, name, content)])) == rows
+    lines = "\n".join(json.dumps({"label": label, "text": text}, ensure_ascii=False) for label, text in rows)
+    assert rows_of(read_files([write(folder, "a.jsonl", lines)])) == rows
+    labels, texts = zip(*rows, strict=True)
+    assert rows_of(read_files([parquet(folder, label=labels, text=texts)])) == rows
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
+def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    assert "does not exist" in refusal(tmp_path / name)
+    (tmp_path / name).mkdir()
+    assert "cannot be read" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.csv.gz", "a.json"])
+def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
+    assert ".csv, .tsv, .jsonl, .ndjson, .parquet" in refusal(write(tmp_path, name, CSV))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path: Path, name: str) -> None:
+    content = {
+        "a.csv": b"label,text\nx,fine\ny,caf\xe9\n",
+        "a.tsv": b"label\ttext\nx\tfine\ny\tcaf\xe9\n",
+        "a.jsonl": b'{"text": "a", "label": "x"}\n\n{"text": "caf\xe9", "label": "y"}\n',
+    }[name]
+    assert "not UTF-8: line 3 holds the byte 0xe9" in refusal(write(tmp_path, name, content))
+
+
+def test_a_missing_column_is_refused_with_the_columns_there_are(tmp_path: Path) -> None:
+    for path in (
+        write(tmp_path, "a.csv", CSV),
+        write(tmp_path, "a.tsv", "label\ttext\nham\tOk\n"),
+        write(tmp_path, "a.jsonl", '{"text": "a", "label": "x"}'),
+        parquet(tmp_path, text=["a"], label=["x"]),
+    ):
+        message = refusal(path, label_column="topic")
+        assert "'topic'" in message
+        assert "'label'" in message
+        assert "--label-column" in message
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    assert "'text' twice" in refusal(write(tmp_path, "a.csv", "label,text,text\nx,a,b\ny,c,d\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", " \n\n", "is empty"),
+        ("a.csv", "label,text\n", "holds no rows"),
+        ("a.jsonl", "\n \n", "holds no rows"),
+        ("a.csv", "label,text\nx,a\nx,b\n", "of one class, 'x'"),
+        ("a.csv", "label,text\nx,a\n,b\n", "Row 2"),
+        ("a.csv", "label,text\nx,a\ny,b,c\n", "cannot be read"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label"', "Line 2"),
+        ("a.jsonl", "[" * 100_000, "Line 1"),
+        ("a.jsonl", "[1, 2]", "not a JSON object"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}', "Line 2"),
+        ("a.jsonl", "{}", "it has nothing"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": null}', "Row 2"),
+        ("a.jsonl", '{"text": null, "label": "x"}\n{"text": "b", "label": "y"}', "Row 1"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": ""}', "Row 2"),
+        ("a.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}', "Row 1"),
+        ("a.jsonl", '{"text": "a", "label": 1.5}\n{"text": "b", "label": 2}', "Row 1"),
+        ("a.jsonl", '{"text": 3, "label": "x"}\n{"text": "b", "label": "y"}', "Row 1"),
+        ("a.jsonl", '{"text": ["a"], "label": "x"}\n{"text": "b", "label": "y"}', "Row 1"),
+        ("a.parquet", "PAR1 not really", "cannot be read as Parquet"),
+        ("a.parquet", "", "cannot be read as Parquet"),
+    ],
+)
+def test_bad_content_is_refused_with_its_place(tmp_path: Path, name: str, content: str, says: str) -> None:
+    assert says in refusal(write(tmp_path, name, content))
+
+
+def test_bad_parquet_values_are_refused(tmp_path: Path) -> None:
+    assert "Row 2" in refusal(parquet(tmp_path, text=["a", "b"], label=["x", None]))
+    assert "Row 1" in refusal(parquet(tmp_path, text=[None, "b"], label=["x", "y"]))
+    assert "Row 1" in refusal(parquet(tmp_path, text=["a", "b"], label=[0.5, 1.0]))
+    assert "Row 1" in refusal(parquet(tmp_path, text=[1, 2], label=["x", "y"]))
+    whole = parquet(tmp_path, text=["a", "b"], label=["x", "y"]).read_bytes()
+    for cut in range(0, len(whole), 37):
+        assert "cannot be read as Parquet" in refusal(write(tmp_path, "cut.parquet", whole[:cut]))
+
+
+def test_labels_outside_the_given_ones_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", CSV)
+    assert read_files([path], labels=("spam", "x", "ham")).targets.tolist() == [2, 0]
+    with pytest.raises(DataError, match="'spam', which is not one of 'ham', 'x'"):
+        read_files([path], labels=("ham", "x"))
+
+
+@given(st.lists(st.integers(2, 40), min_size=2, max_size=5), st.floats(0.01, 0.99), st.integers(0, 2**32))
+def test_a_split_parts_every_class_by_the_share(sizes: list[int], share: float, seed: int) -> None:
+    targets = np.repeat(np.arange(len(sizes)), sizes)
+    data = LabelledTexts([""] * len(targets), targets, tuple(map(str, range(len(sizes)))), "rows")
+    first, second = split(data, share, np.random.default_rng(seed))
+    assert sorted([*first, *second]) == list(range(len(data)))
+    assert np.array_equal(split(data, share, np.random.default_rng(seed))[1], second)
+    for target, size in enumerate(sizes):
+        held_out = int((targets[second] == target).sum())
+        assert 1 <= held_out <= size - 1
+        assert abs(held_out - share * size) <= 1
+
+
+def test_a_class_with_one_row_cannot_be_split() -> None:
+    data = LabelledTexts(["a", "b", "c"], np.array([0, 0, 1]), ("x", "y"), "rows")
+    with pytest.raises(DataError, match="class 'y' has 1 row"):
+        split(data, 0.5, np.random.default_rng(0))
+
+
+AG_ROWS = b'"3","Wall St. Bears","Short-sellers, \\again"\n"4","Moon","A ""new"" moon"\n'
+
+
+def test_ag_news_in_a_folder_is_read_as_torchtext_reads_it(tmp_path: Path) -> None:
+    write(tmp_path, "test.csv", AG_ROWS)
+    data = ag_news("test", tmp_path)
+    assert data.labels == AG_NEWS_LABELS
+    assert rows_of(data) == [
+        ("Business", "Wall St. Bears Short-sellers, \\again"),
+        ("Sci/Tech", 'Moon A "new" moon'),
+    ]
+    with pytest.raises(DataError, match=r"train\.csv does not exist"):
+        ag_news("train", tmp_path)
+
+
+def test_ag_news_takes_the_order_of_a_classifier(tmp_path: Path) -> None:
+    write(tmp_path, "test.csv", AG_ROWS)
+    assert ag_news("test", tmp_path, labels=tuple(sorted(AG_NEWS_LABELS))).targets.tolist() == [0, 1]
+    with pytest.raises(DataError, match="not one of 'x', 'y'"):
+        ag_news("test", tmp_path, labels=("x", "y"))
+
+
+@pytest.mark.parametrize("content", [b"label,text\nx,y\n", b"class,title,description\n", b"5,a,b\n", b""])
+def test_another_file_is_not_taken_for_ag_news(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, "train.csv", content)
+    with pytest.raises(DataError):
+        ag_news("train", tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "pocketrnn" / "ag_news"
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
+    asked: list[str] = []
+
+    def urlopen(url: str, timeout: float) -> BytesIO:
+        asked.append(url)
+        return BytesIO(content)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return asked
+
+
+def test_ag_news_is_downloaded_once_and_checked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    md5 = hashlib.md5(AG_ROWS, usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(data_module._AG_NEWS_MD5, "test.csv", md5)
+    asked = serve(monkeypatch, AG_ROWS)
+    assert ag_news("test").texts == ag_news("test").texts
+    assert asked == ["https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/test.csv"]
+    assert [path.name for path in cache.iterdir()] == ["test.csv"]
+
+
+def test_a_download_that_is_not_the_official_file_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, AG_ROWS)
+    with pytest.raises(DataError, match="md5 differs"):
+        ag_news("test")
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_a_damaged_cache_is_told(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    write(cache, "test.csv", AG_ROWS)
+    with pytest.raises(DataError, match=r"md5 differs\. Delete it"):
+        ag_news("test")
+
+
+@pytest.mark.parametrize("error", [urllib.error.URLError("no network"), TimeoutError("slow"), ConnectionResetError()])
+def test_no_network_is_told_with_the_way_out(cache: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def urlopen(url: str, timeout: float) -> BytesIO:
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    with pytest.raises(DataError, match=r"cannot be downloaded.*--data-dir"):
+        ag_news("train")

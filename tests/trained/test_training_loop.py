@@ -1,0 +1,255 @@
+"""Training: it learns, two runs are equal, and nothing is lost when it is broken off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_data import LABELS, QUICK, easy_texts
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn.text import TextEncoder
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.inference import logits_of
+from pocketrnn_training.training import Progress, TrainingError, Validation, train
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_every_cell_learns(cell: str, pooling: str) -> None:
+    checkpoint = train(easy_texts(480), replace(QUICK, cell=cell, pooling=pooling, epochs=8))
+    # A third would be chance.
+    assert evaluate(checkpoint, easy_texts(seed=1)).accuracy > 0.7
+
+
+def test_the_checkpoint_says_what_was_done() -> None:
+    checkpoint = train(easy_texts(), QUICK, name="easy")
+    assert (checkpoint.name, checkpoint.labels) == ("easy", LABELS)
+    assert checkpoint.data["source"] == "easy"
+    assert (checkpoint.data["rows"], checkpoint.data["training_rows"], checkpoint.data["validation_rows"]) == (
+        240,
+        216,
+        24,
+    )
+    assert checkpoint.training["seed"] == 0
+    assert checkpoint.training["torch"] == torch.__version__
+    assert 1 <= len(checkpoint.examples) <= 32
+    assert set(checkpoint.examples) <= set(easy_texts().texts)
+    assert not checkpoint.module.training
+    assert not checkpoint.module.embedding.sparse
+
+
+def test_the_metrics_are_those_of_the_kept_weights() -> None:
+    held_out = easy_texts(60, seed=3)
+    checkpoint = train(easy_texts(), QUICK, validation=held_out)
+    assert evaluate(checkpoint, held_out).accuracy == checkpoint.metrics["validation_accuracy"]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_two_runs_with_one_seed_write_the_same_bytes(tmp_path: Path, packed: bool) -> None:
+    chosen = replace(QUICK, packed=packed, dropout=0.3, layers=2)
+    for name, seed in (("one", 5), ("two", 5), ("other", 6)):
+        torch.rand(1)
+        checkpoints.write(train(easy_texts(), replace(chosen, seed=seed), name="same"), tmp_path / name)
+    files = {name: (tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two", "other")}
+    assert files["one"] == files["two"]
+    assert files["one"] != files["other"]
+    assert (tmp_path / "one/config.json").read_bytes() == (tmp_path / "two/config.json").read_bytes()
+
+
+def test_the_global_generators_are_left_as_they_were() -> None:
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    train(easy_texts(), replace(QUICK, epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)
+
+
+def test_progress_is_told_every_n_rows_and_after_every_epoch() -> None:
+    events: list[Progress | Validation] = []
+    train(easy_texts(), replace(QUICK, epochs=2, report_every=64), report=events.append)
+    rows = [event.row for event in events if isinstance(event, Progress)]
+    assert len(rows) == 8
+    assert rows[3] == rows[7] == 216
+    assert all(64 <= row - before < 64 + 16 for before, row in zip([0, *rows[:2]], rows[:3], strict=True))
+    assert [event.epoch for event in events if isinstance(event, Validation)] == [1, 2]
+    assert isinstance(events[-1], Validation)
+    for event in events:
+        assert np.isfinite(event.loss)
+        assert 0 <= event.accuracy <= 1
+
+
+def test_an_epoch_has_the_size_asked_for() -> None:
+    events: list[Progress | Validation] = []
+    train(easy_texts(), replace(QUICK, epochs=3, epoch_size=100), report=events.append)
+    assert [event.row for event in events if isinstance(event, Progress)] == [100] * 3
+    events.clear()
+    train(easy_texts(), replace(QUICK, epochs=1, epoch_size=1000), report=events.append)
+    assert events[-2].row == 1000  # type: ignore[union-attr]
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_training() -> None:
+    events: list[Progress | Validation] = []
+    kept: list[Checkpoint] = []
+    # Far too fast: soon nothing gets better.
+    chosen = replace(QUICK, epochs=50, patience=2, learning_rate=0.1)
+    best = train(easy_texts(), chosen, report=events.append, keep=kept.append)
+    validations = [event for event in events if isinstance(event, Validation)]
+    assert len(validations) < 50
+    assert [v.best for v in validations[-2:]] == [False, False]
+    assert best is kept[-1]
+    assert [v.epoch for v in validations if v.best] == [c.metrics["epoch"] for c in kept]
+    assert best.metrics["validation_accuracy"] == max(v.accuracy for v in validations)
+
+
+def test_what_was_kept_is_not_trained_on() -> None:
+    kept: list[tuple[Checkpoint, torch.Tensor]] = []
+    train(easy_texts(), QUICK, keep=lambda c: kept.append((c, c.module.fc.weight.clone())))
+    assert len(kept) > 1
+    for checkpoint, weight in kept:
+        assert torch.equal(checkpoint.module.fc.weight, weight)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_keeps_what_was_kept() -> None:
+    kept: list[Checkpoint] = []
+    chosen = replace(QUICK, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
+    with pytest.raises(TrainingError, match=r"no longer a number, in epoch 1.*lower learning rate") as caught:
+        train(easy_texts(), chosen, keep=kept.append)
+    assert caught.value.exit_status == 1
+    assert not kept
+
+
+def test_word_vectors_start_the_embedding(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("cat0 1 2 3 4\ndog0 -1 -2 -3 -4\nunheard 9 9 9 9\n")
+    # A rate so small that the start is still to be seen.
+    chosen = replace(QUICK, embedding_dim=None, epochs=1, learning_rate=1e-9)
+    checkpoint = train(easy_texts(), chosen, word_vectors=path)
+    weight = checkpoint.module.embedding.weight
+    place = checkpoint.vocabulary.index
+    torch.testing.assert_close(weight[place("cat0")], torch.tensor([1.0, 2, 3, 4]))
+    torch.testing.assert_close(weight[place("dog0")], torch.tensor([-1.0, -2, -3, -4]))
+    others = [i for i, token in enumerate(checkpoint.vocabulary) if token not in ("cat0", "dog0")]
+    # The root mean square of the two vectors is 2.7.
+    assert 2 < weight[others].std() < 3.5
+    assert checkpoint.data["word_vectors"] == {"source": "vectors.txt", "words_found": 2}
+    trained = train(easy_texts(), replace(chosen, learning_rate=0.03), word_vectors=path)
+    assert (trained.module.embedding.weight[place("cat0")] - torch.tensor([1.0, 2, 3, 4])).abs().max() > 0.01
+
+
+def test_another_embedding_dimension_than_the_vectors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("cat0 1 2 3 4\n")
+    with pytest.raises(InputError, match="4 dimensions, but the embedding is to have 8"):
+        train(easy_texts(), QUICK, word_vectors=path)
+
+
+def test_no_embedding_dimension_is_64_without_vectors() -> None:
+    checkpoint = train(easy_texts(60), replace(QUICK, embedding_dim=None, epochs=1, learning_rate=1e-9))
+    assert checkpoint.architecture.embedding_dim == 64
+    # It starts small: what 1, torch's own, costs stands in training.py.
+    assert 0.08 < checkpoint.module.embedding.weight.std() < 0.12
+
+
+def test_examples_are_short_and_can_be_given() -> None:
+    data = easy_texts(60)
+    long = LabelledTexts([f"{text} {'x' * 2000}" for text in data.texts], data.targets, data.labels, "long")
+    assert len(train(long, replace(QUICK, epochs=1)).examples) == 1
+    given = train(data, replace(QUICK, epochs=1), examples=["my own"])
+    assert given.examples == ("my own",)
+
+
+def test_empty_texts_are_trained_on() -> None:
+    data = easy_texts(60)
+    texts = ["" if i % 3 == 0 else text for i, text in enumerate(data.texts)]
+    checkpoint = train(LabelledTexts(texts, data.targets, data.labels, "some empty"), replace(QUICK, epochs=1))
+    assert evaluate(checkpoint, LabelledTexts([""], np.array([0]), LABELS, "empty")).rows == 1
+
+
+def test_texts_that_are_all_empty_are_refused() -> None:
+    data = LabelledTexts([" "] * 6, np.array([0, 1, 2] * 2), LABELS, "empty")
+    with pytest.raises(DataError, match="Not one of the texts has a token"):
+        train(data, QUICK)
+
+
+def test_validation_rows_with_other_labels_are_refused() -> None:
+    other = replace(easy_texts(60), labels=("dog", "cat", "elk"))
+    with pytest.raises(DataError, match="other labels"):
+        train(easy_texts(60), QUICK, validation=other)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_that_is_missing_is_told() -> None:
+    with pytest.raises(InputError, match="finds no CUDA device"):
+        train(easy_texts(60), replace(QUICK, device="cuda"))
+    assert train(easy_texts(60), replace(QUICK, device="auto", epochs=1)).metrics["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"epoch_size": 0},
+        {"patience": 0},
+        {"report_every": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"validation_share": 0.0},
+        {"validation_share": 1.0},
+        {"seed": -1},
+        {"device": "tpu"},
+    ],
+)
+def test_a_setting_out_of_range_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        replace(QUICK, **change)
+
+
+def last_word_decides(rows: int, seed: int) -> LabelledTexts:
+    """The last word decides the class; lengths go from 1 to 60, so that most rows of a batch are mostly padding."""
+    rng = np.random.default_rng(seed)
+    targets = rng.permutation(np.arange(rows) % 2)
+    texts = [
+        " ".join([*(f"noise{i}" for i in rng.integers(0, 5, rng.integers(0, 60))), ("no", "yes")[target]])
+        for target in targets
+    ]
+    return LabelledTexts(texts, targets.astype(np.int64), ("no", "yes"), "last word")
+
+
+def accuracy_of(cell: str, pooling: str, packed: bool) -> float:
+    """The mean of two runs, on rows that were not trained on."""
+    chosen = replace(QUICK, cell=cell, pooling=pooling, packed=packed, bidirectional=False, dropout=0.0, epochs=2)
+    checkpoints_of_seeds = [
+        train(last_word_decides(600, seed=0), replace(chosen, learning_rate=0.01, seed=seed)) for seed in (0, 1)
+    ]
+    held_out = last_word_decides(400, seed=1)
+    return sum(evaluate(checkpoint, held_out).accuracy for checkpoint in checkpoints_of_seeds) / 2
+
+
+def test_the_first_lesson_an_lstms_last_state_after_the_padding_has_forgotten() -> None:
+    assert accuracy_of("lstm", "last", packed=True) > 0.95
+    assert accuracy_of("lstm", "last", packed=False) < 0.75
+
+
+def test_the_second_lesson_the_mean_over_padded_states_is_mostly_padding() -> None:
+    assert accuracy_of("rnn_tanh", "mean", packed=True) > accuracy_of("rnn_tanh", "mean", packed=False) + 0.05
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
+    checkpoint = train(easy_texts(60), replace(QUICK, packed=packed, epochs=1))
+    texts = EncodedTexts.of(easy_texts(50, seed=2).texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+    logits = logits_of(checkpoint.module, texts, 16)
+    for start in range(0, 50, 16):
+        tokens, lengths = texts.batch(np.arange(start, min(start + 16, 50)), 1)
+        arguments = (torch.from_numpy(tokens), torch.from_numpy(lengths))[: 2 if packed else 1]
+        with torch.inference_mode():
+            torch.testing.assert_close(logits[start : start + 16], checkpoint.module(*arguments))

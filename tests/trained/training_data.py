@@ -1,0 +1,33 @@
+"""Small labelled texts that the training tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.settings import Settings
+
+LABELS = ("cat", "dog", "elk")
+QUICK = Settings(
+    min_freq=1, embedding_dim=8, hidden_dim=8, dropout=0.1, batch_size=16, learning_rate=0.03, epochs=3, device="cpu"
+)
+
+
+def easy_texts(rows: int = 240, seed: int = 0) -> LabelledTexts:
+    """Texts of 2 to 20 words of noise with one word that decides the class."""
+    rng = np.random.default_rng(seed)
+    targets = rng.permutation(np.arange(rows) % len(LABELS))
+    texts = []
+    for target in targets:
+        words = [f"noise{i}" for i in rng.integers(0, 20, rng.integers(1, 20))]
+        words.insert(rng.integers(0, len(words) + 1), f"{LABELS[target]}{rng.integers(0, 3)}")
+        texts.append(" ".join(words))
+    return LabelledTexts(texts, targets.astype(np.int64), LABELS, "easy")
+
+
+def write_csv(path: Path, data: LabelledTexts) -> Path:
+    lines = (f"{data.labels[target]},{text}" for target, text in zip(data.targets, data.texts, strict=True))
+    path.write_text("\n".join(["label,text", *lines]) + "\n")
+    return path

@@ -1,0 +1,70 @@
+"""pocketrnn_training: train recurrent text classifiers in PyTorch.
+
+    from pocketrnn_training import Settings, read_files, train, write_checkpoint
+
+    checkpoint = train(read_files([Path("reviews.csv")]), Settings(cell="lstm"), name="reviews")
+    write_checkpoint(checkpoint, Path("reviews.checkpoint"))
+
+The names are loaded when they are first used, so that the command line can show its help without PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pocketrnn.errors import require
+
+if TYPE_CHECKING:
+    from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+    from pocketrnn_training.checkpoint import Checkpoint
+    from pocketrnn_training.checkpoint import read as read_checkpoint
+    from pocketrnn_training.checkpoint import write as write_checkpoint
+    from pocketrnn_training.data import LabelledTexts, ag_news, read_files
+    from pocketrnn_training.evaluation import Evaluation, evaluate
+    from pocketrnn_training.settings import Settings
+    from pocketrnn_training.training import train
+
+__all__ = [
+    "Architecture",
+    "Checkpoint",
+    "Evaluation",
+    "LabelledTexts",
+    "RecurrentClassifier",
+    "Settings",
+    "ag_news",
+    "evaluate",
+    "read_checkpoint",
+    "read_files",
+    "train",
+    "write_checkpoint",
+]
+
+# Public name: the module it lives in, its name there, and the packages that the module needs.
+_HOMES = {
+    "Architecture": ("architecture", "Architecture", ("torch",)),
+    "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
+    "Evaluation": ("evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
+    "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
+    "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
+    "Settings": ("settings", "Settings", ()),
+    "ag_news": ("data", "ag_news", ("pyarrow",)),
+    "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
+    "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
+    "read_files": ("data", "read_files", ("pyarrow",)),
+    "train": ("training", "train", ("torch", "safetensors", "pyarrow")),
+    "write_checkpoint": ("checkpoint", "write", ("torch", "safetensors")),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute, packages = _HOMES[name]
+    for package in packages:
+        require(package, "train")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

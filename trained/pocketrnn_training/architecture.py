@@ -1,0 +1,148 @@
+"""The recurrent classifiers: one module, from an `Architecture` that says all of its choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from pocketrnn.errors import InputError
+from pocketrnn_training.settings import CELLS, POOLINGS
+
+__all__ = ["Architecture", "RecurrentClassifier"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that decides a classifier's weights and what it computes from them.
+
+    Attributes:
+        cell: a name in `settings.CELLS`: Elman's network with tanh or relu, LSTM, or GRU, as PyTorch defines them.
+        vocabulary_size: how many rows the embedding has.
+        embedding_dim: how many numbers stand for a token.
+        hidden_dim: the size of a state of one layer in one direction.
+        layers: how many recurrent layers stand on each other.
+        bidirectional: read the text from both ends.
+        dropout: the share of values set to zero while training: of the embeddings, between layers, of the pooled state.
+        pooling: a name in `settings.POOLINGS`: what of the last layer is handed to the linear layer.
+        packed: read each row by its length, so that padding is never seen. Without it a row's padding is read like
+            text, and an answer depends on how much of it the batch brought.
+        classes: how many logits there are.
+        padding_id: the token id that fills the rows of a batch.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    cell: str
+    vocabulary_size: int
+    embedding_dim: int
+    hidden_dim: int
+    layers: int
+    bidirectional: bool
+    dropout: float
+    pooling: str
+    packed: bool
+    classes: int
+    padding_id: int
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise InputError(f"The cell {self.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
+        if self.pooling not in POOLINGS:
+            raise InputError(f"The pooling {self.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
+        for name in ("vocabulary_size", "embedding_dim", "hidden_dim", "layers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}.", "Use a number from 1.")
+        if self.classes < 2:
+            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}.", "Use a share from 0 up to, but not including, 1.")
+        if not 0 <= self.padding_id < self.vocabulary_size:
+            raise InputError(
+                f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
+                "Use the id of a token of the vocabulary.",
+            )
+
+
+class RecurrentClassifier(nn.Module):
+    """Embedding, recurrent layers, pooling, a linear layer.
+
+    Pooling `last` is the final hidden state of the last layer (of both directions, where there are two); `mean` and
+    `max` are taken over the steps of the last layer. A packed classifier does this over the real steps of each row; one
+    that is not packed over every step of the batch's width, padding included.
+
+    The weights are drawn from torch's global generator, as every torch module's are.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        a = architecture
+        self.embedding = nn.Embedding(a.vocabulary_size, a.embedding_dim)
+        self.rnn = _recurrent_layers(a)
+        self.dropout = nn.Dropout(a.dropout)
+        self.fc = nn.Linear(a.hidden_dim * (2 if a.bidirectional else 1), a.classes)
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The logits of a batch.
+
+        Args:
+            tokens: int64 [batch, sequence].
+            lengths: int64 [batch], each from 1 to sequence; given if and only if the classifier is packed.
+
+        Returns:
+            float32 [batch, classes].
+
+        Raises:
+            ValueError: lengths are missing, or given to a classifier that does not read them.
+        """
+        if self.architecture.packed != (lengths is not None):
+            raise ValueError("lengths are given if and only if the classifier is packed")
+        embedded = self.dropout(self.embedding(tokens))
+        if lengths is None:
+            outputs, state = self.rnn(embedded)
+            pooled = self._pool(outputs, state, None)
+        else:
+            packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            packed_outputs, state = self.rnn(packed)
+            outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True)
+            pooled = self._pool(outputs, state, lengths)
+        logits: Tensor = self.fc(self.dropout(pooled))
+        return logits
+
+    def _pool(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
+        if self.architecture.pooling == "last":
+            hidden = state[0] if isinstance(state, tuple) else state
+            return torch.cat((hidden[-2], hidden[-1]), dim=1) if self.architecture.bidirectional else hidden[-1]
+        if self.architecture.pooling == "mean":
+            # Past a row's length the outputs of a packed sequence are zero, so the sum is one over the real steps.
+            return outputs.mean(dim=1) if lengths is None else outputs.sum(dim=1) / lengths.unsqueeze(1)
+        if lengths is not None:
+            steps = torch.arange(outputs.size(1), device=outputs.device)
+            outputs = outputs.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), float("-inf"))
+        return outputs.amax(dim=1)
+
+
+def _recurrent_layers(a: Architecture) -> nn.RNN | nn.LSTM | nn.GRU:
+    # torch warns of a dropout between layers where there is only one.
+    dropout = a.dropout if a.layers > 1 else 0.0
+    if a.cell == "lstm":
+        return nn.LSTM(
+            a.embedding_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
+        )
+    if a.cell == "gru":
+        return nn.GRU(
+            a.embedding_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
+        )
+    return nn.RNN(
+        a.embedding_dim,
+        a.hidden_dim,
+        a.layers,
+        nonlinearity=a.cell.removeprefix("rnn_"),
+        batch_first=True,
+        dropout=dropout,
+        bidirectional=a.bidirectional,
+    )

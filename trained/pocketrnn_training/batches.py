@@ -1,0 +1,105 @@
+"""Encoded texts in flat arrays, and the batches made of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.text import TextEncoder
+
+__all__ = ["EncodedTexts", "epochs_of_rows", "random_batches", "similar_length_batches"]
+
+# Rows are sorted by length among this many batches at a time, and the batches shuffled.
+_BATCHES_SORTED_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Many texts as ids, one after the other: row i is ids[offsets[i]:offsets[i + 1]].
+
+    Attributes:
+        ids: int32 [tokens of all rows].
+        offsets: int64 [rows + 1].
+    """
+
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
+        """Of the ids of all rows and the length of each."""
+        return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
+
+    @classmethod
+    def of(cls, texts: Sequence[str], encoder: TextEncoder) -> EncodedTexts:
+        """The texts as `encoder` encodes them."""
+        ids = array("i")
+        lengths = array("q")
+        for text in texts:
+            row = encoder.encode(text)
+            ids.extend(row)
+            lengths.append(len(row))
+        return cls.from_lengths(np.frombuffer(ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int64))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: how many tokens each row has, at least 1."""
+        return np.diff(self.offsets)
+
+    def batch(
+        self, rows: npt.NDArray[np.int64], padding_id: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The given rows, padded at the end to the longest of them.
+
+        Returns:
+            tokens int64 [batch, sequence], lengths int64 [batch].
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        columns = np.arange(lengths.max())
+        real = columns < lengths[:, None]
+        tokens = np.full(real.shape, padding_id, dtype=np.int64)
+        tokens[real] = self.ids[(starts[:, None] + columns)[real]]
+        return tokens, lengths
+
+
+def epochs_of_rows(rows: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Row numbers for one epoch after another, int64 [size] each, without end.
+
+    Every row is drawn once before any is drawn again, across epochs too.
+    """
+    waiting = np.empty(0, dtype=np.int64)
+    while True:
+        while len(waiting) < size:
+            waiting = np.concatenate((waiting, rng.permutation(rows)))
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def similar_length_batches(
+    rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Batches of rows of similar length, in random order.
+
+    Args:
+        rows: int64, the row numbers of an epoch in random order.
+        lengths: int64 [rows of the data], how long each row is.
+        batch_size: how many rows a batch has; the last of a group has what is left.
+        rng: decides the order of the batches.
+    """
+    together = batch_size * _BATCHES_SORTED_TOGETHER
+    batches = []
+    for start in range(0, len(rows), together):
+        group = rows[start : start + together]
+        group = group[np.argsort(lengths[group], kind="stable")]
+        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+    """Batches of the rows in the order they come, whatever their lengths; the last has what is left."""
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -1,0 +1,238 @@
+"""A trained classifier on disk: a folder of `weights.safetensors` and `config.json`, never a pickle.
+
+`checkpoint.schema.json` beside this file is the definition of config.json; `read` checks a file against it, and then
+what no schema can say: that labels, vocabulary, text rules and weights fit the architecture.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+
+from pocketrnn.errors import CheckpointError, PocketRNNError
+from pocketrnn.folder import written_whole
+from pocketrnn.schema import first_fault
+from pocketrnn.text import TextRules
+from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+
+__all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write"]
+
+FORMAT: Final = "pocketrnn-checkpoint"
+VERSION: Final = 1
+CONFIG_JSON: Final = "config.json"
+WEIGHTS: Final = "weights.safetensors"
+
+_MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train again."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained classifier and all that is known of it.
+
+    Attributes:
+        name: what the classifier is called.
+        architecture: what decides the module's weights.
+        rules: how a text becomes token ids.
+        labels: the classes, in the order of the logits.
+        vocabulary: the tokens; a token's place is its id.
+        module: the module with its weights, in evaluation mode, on the CPU.
+        metrics: what was measured on the validation part, name to number.
+        data: what it was trained on: `source`, `rows`, ...
+        examples: up to 32 texts of the validation part.
+        training: the settings of the training run.
+
+    Raises:
+        CheckpointError: the parts do not fit each other.
+    """
+
+    name: str
+    architecture: Architecture
+    rules: TextRules
+    labels: tuple[str, ...]
+    vocabulary: tuple[str, ...] = field(repr=False)
+    module: RecurrentClassifier = field(repr=False)
+    metrics: Mapping[str, Any]
+    data: Mapping[str, Any]
+    examples: tuple[str, ...] = field(repr=False)
+    training: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_fit(self.architecture, self.rules, self.labels, self.vocabulary)
+
+
+def _check_fit(
+    architecture: Architecture, rules: TextRules, labels: tuple[str, ...], vocabulary: tuple[str, ...]
+) -> None:
+    if len(labels) != architecture.classes:
+        raise CheckpointError(
+            f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
+        )
+    rows = architecture.vocabulary_size
+    if len(vocabulary) != rows:
+        raise CheckpointError(
+            f"The vocabulary holds {len(vocabulary)} tokens, but the embedding has {rows} rows.",
+            "Give the vocabulary that the model was trained with.",
+        )
+    if rules.highest_id >= len(vocabulary) or rules.padding_id != architecture.padding_id:
+        raise CheckpointError(
+            "The ids of the text rules do not fit the architecture.", "Give the ids that the model was trained with."
+        )
+
+
+@functools.cache
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of config.json, version 1."""
+    schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
+    return schema
+
+
+def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
+    """Write a checkpoint, whole or not at all. The same checkpoint gives the same bytes.
+
+    Args:
+        checkpoint: what to write.
+        folder: the folder to make.
+        force: replace a checkpoint that stands there.
+
+    Raises:
+        CheckpointError: the checkpoint holds what a reader would refuse, such as a weight that is not a number.
+        OutputError: the folder is taken or cannot be written.
+    """
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": checkpoint.name,
+        "labels": list(checkpoint.labels),
+        "architecture": asdict(checkpoint.architecture),
+        "text": asdict(checkpoint.rules),
+        "metrics": dict(checkpoint.metrics),
+        "data": dict(checkpoint.data),
+        "training": dict(checkpoint.training),
+        "examples": list(checkpoint.examples),
+        "vocabulary": list(checkpoint.vocabulary),
+    }
+    if fault := first_fault(document, json_schema()):
+        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
+    if fault := _weights_fault(state, checkpoint.architecture):
+        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
+    # One member a line, ASCII only: half a surrogate pair in a text has no UTF-8 form, but has a JSON escape.
+    lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
+    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
+        (work / WEIGHTS).write_bytes(safetensors.save(state))
+        (work / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Raises:
+        CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or a
+            newer version, or not valid; the parts do not fit each other; a weight is missing, has another shape or
+            is not a finite float32.
+    """
+    path = folder / CONFIG_JSON
+    document = _parsed(_content(path, folder), path)
+    if fault := first_fault(document, json_schema()):
+        raise CheckpointError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
+    labels, vocabulary = tuple(document["labels"]), tuple(document["vocabulary"])
+    try:
+        architecture = Architecture(**_whole_numbers(document["architecture"], "dropout"))
+        rules = TextRules(**_whole_numbers(document["text"]))
+        _check_fit(architecture, rules, labels, vocabulary)
+    except PocketRNNError as error:
+        raise CheckpointError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
+    return Checkpoint(
+        name=document["name"],
+        architecture=architecture,
+        rules=rules,
+        labels=labels,
+        vocabulary=vocabulary,
+        module=_module(architecture, folder),
+        metrics=document["metrics"],
+        data=document["data"],
+        examples=tuple(document["examples"]),
+        training=document["training"],
+    )
+
+
+def _content(path: Path, folder: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
+        raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
+    def refused(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        document = json.loads(content, parse_constant=refused)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}.", _MAKE_AGAIN) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a {FORMAT} file.", "Give the folder that `pocketrnn train` wrote.")
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise CheckpointError(
+            f"{path} is of version {version}; this pocketrnn reads up to version {VERSION}.",
+            "Upgrade with: pip install --upgrade pocketrnn",
+        )
+    return document
+
+
+def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
+    # JSON Schema counts 1.0 as an integer; a size does not.
+    return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
+
+
+def _module(architecture: Architecture, folder: Path) -> RecurrentClassifier:
+    path = folder / WEIGHTS
+    try:
+        state = safetensors.load(_content(path, folder))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.", _MAKE_AGAIN) from None
+    if fault := _weights_fault(state, architecture):
+        raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", _MAKE_AGAIN)
+    module = _without_weights(architecture)
+    module.load_state_dict(state, assign=True)
+    return module.eval()
+
+
+def _without_weights(architecture: Architecture) -> RecurrentClassifier:
+    # On the meta device no memory is taken and nothing is drawn from the global generator.
+    with torch.device("meta"):
+        return RecurrentClassifier(architecture)
+
+
+def _weights_fault(state: Mapping[str, torch.Tensor], architecture: Architecture) -> str | None:
+    # A config.json that asks for a million layers, or for more than an int64 can count, is refused before it is built.
+    a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
+    if a.layers > len(state) or max(a.vocabulary_size, a.embedding_dim, a.hidden_dim, a.classes) > numbers:
+        return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
+    expected = _without_weights(architecture).state_dict()
+    for name, tensor in expected.items():
+        if name not in state:
+            return f"the tensor {name} is missing"
+        found = state[name]
+        if found.shape != tensor.shape:
+            return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
+        if found.dtype != torch.float32:
+            return f"the tensor {name} is of {found.dtype}, not torch.float32"
+        if not bool(torch.isfinite(found).all()):
+            return f"the tensor {name} holds a value that is not a finite number"
+    if unknown := sorted(state.keys() - expected.keys()):
+        return f"the tensor {unknown[0]} is not part of the architecture"
+    return None

@@ -1,0 +1,106 @@
+"""How well a classifier does on labelled texts: accuracy, precision, recall, F1, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from pocketrnn.classifier import Classifier
+from pocketrnn.errors import CheckpointError, DataError
+from pocketrnn.text import TextEncoder
+from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.inference import logits_of
+
+__all__ = ["ClassScore", "Evaluation", "evaluate", "score"]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: shares from 0 to 1, 0 where nothing can be divided; and how many rows are of it."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        rows: how many rows were classified.
+        accuracy: the share of rows with the right label.
+        macro_f1: the mean of the F1 of all classes.
+        classes: one score a class, in the order of the labels.
+        confusion: confusion[i][j] rows of class i were given the label j.
+    """
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evaluation:
+    """Classify the texts and compare.
+
+    A bundle is asked through its `Classifier`, a checkpoint through PyTorch. A checkpoint that is not packed is asked
+    as it was trained: in batches of the training batch size, in the order of the rows, each padded to its longest. What
+    padding does to its answers shows here, and not in its bundle, which never pads.
+
+    Raises:
+        DataError: the labels of the data are not those of the classifier, in its order.
+        CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
+    """
+    labels = tuple(classifier.labels)
+    if data.labels != labels:
+        raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
+    if isinstance(classifier, Checkpoint):
+        predicted = _predicted_by_checkpoint(classifier, data.texts)
+    else:
+        place = {label: target for target, label in enumerate(labels)}
+        answers = classifier.predict(data.texts)
+        predicted = np.fromiter(map(place.__getitem__, answers), dtype=np.int64, count=len(data))
+    return score(labels, data.targets, predicted)
+
+
+def _predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    batch_size = checkpoint.training.get("batch_size")
+    if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
+        raise CheckpointError(
+            "The checkpoint is not packed and does not say with which batch size it was trained.",
+            'Write it into config.json, as "training": {"batch_size": 16}.',
+        )
+    encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+    return logits_of(checkpoint.module, encoded, batch_size or 1).argmax(dim=1).numpy()
+
+
+def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Evaluation:
+    """Compare classes with classes, by scikit-learn.
+
+    Args:
+        labels: the name of each class.
+        targets: int64 [rows], the right classes.
+        predicted: int64 [rows], the classes given.
+    """
+    places = np.arange(len(labels))
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, labels=places, zero_division=0.0)
+    return Evaluation(
+        rows=len(targets),
+        accuracy=float(np.mean(targets == predicted)),
+        macro_f1=float(np.mean(f1)),
+        classes=tuple(
+            ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(rows[i]))
+            for i, label in enumerate(labels)
+        ),
+        confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=places).tolist())),
+    )

@@ -1,0 +1,84 @@
+"""All choices of a training run, and their defaults. Nothing here needs PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pocketrnn.errors import InputError
+
+__all__ = ["CELLS", "DEVICES", "POOLINGS", "Settings"]
+
+CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+POOLINGS: Final = ("last", "mean", "max")
+DEVICES: Final = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All choices of a training run.
+
+    Attributes:
+        tokenizer: a name in `pocketrnn.text.TOKENIZERS`.
+        ngrams: 1 for tokens alone, n for n-grams up to n beside them.
+        max_tokens: how many tokens of a text are read, or None for all.
+        min_freq: how often a token must occur in the training texts to be in the vocabulary.
+        max_vocabulary: how many tokens the vocabulary may hold, `<unk>` and `<pad>` included, or None for all.
+        cell: a name in `CELLS`.
+        embedding_dim: None for that of the word vectors, or 64 without them.
+        hidden_dim: the size of a state of one layer in one direction.
+        layers: how many recurrent layers stand on each other.
+        bidirectional: read the text from both ends.
+        dropout: see `pocketrnn_training.architecture.Architecture`.
+        pooling: a name in `POOLINGS`.
+        packed: read each text by its length, so that padding is never seen.
+        batch_size: rows a step.
+        learning_rate: Adam's, at the first step; it falls in a straight line to zero at the last.
+        epochs: how many at most.
+        epoch_size: rows an epoch, or None for all training rows. After each epoch the classifier is validated.
+        patience: how many epochs without a better validation accuracy end the training, or None for no such end.
+        validation_share: how much of each class is held out for validation, where no validation rows are given.
+        seed: decides the held-out rows, the first weights, the order of the rows and the dropout.
+        device: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        report_every: after how many rows the running loss and accuracy are told.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    tokenizer: str = "basic_english"
+    ngrams: int = 1
+    max_tokens: int | None = 256
+    min_freq: int = 2
+    max_vocabulary: int | None = 30_000
+    cell: str = "gru"
+    embedding_dim: int | None = None
+    hidden_dim: int = 64
+    layers: int = 1
+    bidirectional: bool = True
+    dropout: float = 0.3
+    pooling: str = "max"
+    packed: bool = True
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    epochs: int = 10
+    epoch_size: int | None = None
+    patience: int | None = 3
+    validation_share: float = 0.1
+    seed: int = 0
+    device: str = "auto"
+    report_every: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}.", "Use a number from 1.")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"learning_rate is {self.learning_rate}.", "Use a number above 0, such as 0.001.")
+        if not 0 < self.validation_share < 1:
+            raise InputError(f"validation_share is {self.validation_share}.", "Use a share between 0 and 1.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}.", "Use a number from 0.")
+        if self.device not in DEVICES:
+            raise InputError(f"The device {self.device!r} is unknown.", f"Use one of: {', '.join(DEVICES)}.")

@@ -1,0 +1,110 @@
+"""Word vectors from a text file in GloVe's format."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError
+
+__all__ = ["Vectors", "read"]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of the words of a vocabulary.
+
+    Attributes:
+        ids: int64 [found], the ids of the words that the file holds, in the file's order.
+        values: float32 [found, dimensions].
+        source: the file's name.
+    """
+
+    ids: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+    source: str
+
+    @property
+    def scale(self) -> float:
+        """The root mean square of all numbers: what a random vector must be drawn with to be as long as these."""
+        return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
+
+
+def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
+    """Read the vectors of the words of `vocabulary`.
+
+    The file is UTF-8, a word and its numbers a line, parted by single spaces, as GloVe's files are
+    (https://nlp.stanford.edu/projects/glove/); plain, or compressed where its name ends in `.gz`. A first line of two
+    whole numbers, as word2vec and fastText write, is passed over. Of a word that stands twice the first counts. The
+    lines of words outside the vocabulary are counted through, but their numbers are not read.
+
+    Raises:
+        DataError: the file is missing, unreadable or not UTF-8; a line has another count of numbers than the first, or
+            something that is not a number; no word of the vocabulary is in the file.
+    """
+    place = {token: i for i, token in enumerate(vocabulary)}
+    found: dict[int, list[float]] = {}
+    dimensions = 0
+    number = 0
+    try:
+        # A carriage return or another line separator may be part of a word.
+        with (
+            gzip.open(path, "rt", encoding="utf-8", newline="\n")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8", newline="\n")
+        ) as lines:
+            for number, line in enumerate(lines, start=1):
+                if number == 1 and _is_header(line):
+                    continue
+                line = line.rstrip(" \r\n")
+                dimensions = dimensions or line.count(" ")
+                # From the right: GloVe's largest file has words with spaces in them.
+                word, *numbers = line.rsplit(" ", dimensions) if dimensions else (line,)
+                if not numbers or len(numbers) != dimensions or (" " in word and _is_number(word.rpartition(" ")[2])):
+                    expected = f"{dimensions} as before" if dimensions else "one or more"
+                    raise DataError(
+                        f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
+                        "Give a file with a word and its numbers on each line, as GloVe's are.",
+                    )
+                if (i := place.get(word)) is not None and i not in found:
+                    found[i] = _numbers(numbers, number, path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", "Check the name of the vectors file.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 after line {number}.", "Give vectors as UTF-8 text.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+    if not found:
+        raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
+    ids = np.fromiter(found, dtype=np.int64, count=len(found))
+    return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name)
+
+
+def _is_header(line: str) -> bool:
+    fields = line.split()
+    return len(fields) == 2 and all(field.isdecimal() for field in fields)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(fields: Sequence[str], line: int, path: Path) -> list[float]:
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        values = [math.nan]
+    if not all(abs(value) < 1e30 for value in values):
+        raise DataError(f"Line {line} of {path} holds something that is not a number.", "Correct or delete the line.")
+    return values

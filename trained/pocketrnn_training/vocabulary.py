@@ -1,0 +1,77 @@
+"""A vocabulary from texts, in torchtext's order, and the same texts as ids of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn_training.batches import EncodedTexts
+
+__all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
+
+UNKNOWN: Final = 0
+PADDING: Final = 1
+SPECIALS: Final = ("<unk>", "<pad>")
+
+
+def build(
+    texts: Sequence[str], rules: TextRules, *, min_freq: int = 1, max_size: int | None = None
+) -> tuple[tuple[str, ...], EncodedTexts]:
+    """Make a vocabulary of `texts` and encode them, tokenizing each once.
+
+    The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
+    (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
+    (A special that stands in the texts takes a second place of `max_size` there, and does not here.)
+
+    Args:
+        texts: the training texts.
+        rules: how a text becomes tokens; its unknown, empty and padding ids must be those of `SPECIALS`.
+        min_freq: how often a token must occur to be in the vocabulary.
+        max_size: how many tokens it may hold, the specials included, or None for all.
+
+    Returns:
+        The vocabulary, and the texts as `TextEncoder(rules, vocabulary)` encodes them.
+
+    Raises:
+        InputError: min_freq or max_size leave room for no token.
+        DataError: not one text has a token, or no token is frequent enough.
+    """
+    if min_freq < 1:
+        raise InputError(f"min_freq is {min_freq}.", "Use a number from 1.")
+    if max_size is not None and max_size <= len(SPECIALS):
+        raise InputError(f"The vocabulary may hold {max_size} tokens.", f"Use a number above {len(SPECIALS)}.")
+    if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
+        raise ValueError("the ids of the rules are not those of the specials")
+    # Ids are given in the order of first sight and renumbered when all counts are known: one pass of the tokenizer, and
+    # four bytes a token to remember it by.
+    tokens_of = TextEncoder(rules, ()).tokens
+    seen: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
+    first_ids = array("i")
+    lengths = array("q")
+    for text in texts:
+        ids = [seen.setdefault(token, len(seen)) for token in tokens_of(text)] or [UNKNOWN]
+        first_ids.extend(ids)
+        lengths.append(len(ids))
+    if len(seen) == len(SPECIALS):
+        raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
+
+    ids_in_order_of_sight = np.frombuffer(first_ids, dtype=np.int32)
+    counts = np.bincount(ids_in_order_of_sight, minlength=len(seen)).tolist()
+    names = list(seen)
+    order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-counts[i], names[i]))
+    if max_size is not None:
+        order = order[: max_size - len(SPECIALS)]
+    order = [i for i in order if counts[i] >= min_freq]
+    if not order:
+        raise DataError(f"No token occurs {min_freq} times.", "Use a smaller min_freq, or more texts.")
+
+    new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
+    new_ids[PADDING] = PADDING
+    new_ids[order] = np.arange(len(SPECIALS), len(SPECIALS) + len(order), dtype=np.int32)
+    vocabulary = (*SPECIALS, *(names[i] for i in order))
+    return vocabulary, EncodedTexts.from_lengths(new_ids[ids_in_order_of_sight], np.frombuffer(lengths, dtype=np.int64))
