@@ -1,0 +1,26 @@
+"""Export recurrent text classifiers from PyTorch to bundles, proven equal.
+
+The names below come when they are first used, so that the command line can list its commands without PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pocketrnn.errors import require
+
+if TYPE_CHECKING:
+    from pocketrnn.verification import verify
+    from pocketrnn_export.bundle import export
+
+__all__ = ["export", "verify"]
+
+_HOMES = {"export": "pocketrnn_export.bundle", "verify": "pocketrnn.verification"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for package in ("torch", "onnx", "onnxscript"):
+        require(package, "export")
+    return getattr(require(_HOMES[name], "export"), name)

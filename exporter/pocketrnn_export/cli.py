@@ -1,0 +1,168 @@
+"""The command `pocketrnn export`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pocketrnn.errors import InputError, require
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("source")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle's folder to write.")
+@click.option("--weights", type=click.Path(path_type=Path),
+              help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
+@click.option("--vocabulary", type=click.Path(path_type=Path),
+              help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
+@click.option("--labels", help="The labels of a module file, in the order of its logits: a,b,c or a file, one a line.")
+@click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters"]),
+              help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
+@click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
+@click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
+@click.option("--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True,
+              help="The largest difference of two logits that passes.")  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
+@click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript twin too.")
+@click.option("--force", is_flag=True, help="Replace a bundle that stands at OUTPUT.")
+def export(source: str, output: Path, **options: Any) -> None:
+    """Export a classifier as a bundle that runs without PyTorch.
+
+    SOURCE is a checkpoint, the folder that `pocketrnn train` wrote; or a module in a Python file, as
+    path/to/file.py:name, where the name is a module, or a class or function that makes one, with its arguments if it
+    needs any; or a TorchScript file. The last two need --vocabulary and --labels, a Python file usually --weights.
+
+    Nothing is written unless PyTorch, TorchScript, the ONNX graph and the runtime give the same answers, on a grid of
+    batch sizes and lengths and on texts. Exit status 3 if they do not; the table names where.
+
+    \b
+    Examples:
+      pocketrnn export news-checkpoint -o news
+      pocketrnn export "model.py:Classifier(8000, 64, 32, 4)" --weights weights.pt \\
+        --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
+    """
+    for package in ("torch", "onnx", "onnxscript", "safetensors"):
+        require(package, "export")
+    import torch
+
+    from pocketrnn.folder import check_free
+    from pocketrnn_export.bundle import export as export_module
+    from pocketrnn_export.parity import table
+
+    check_free(output, force=options["force"], made_by="classifier.json")
+    # The module runs on small batches, where a second thread costs more than it brings.
+    torch.set_num_threads(1)
+    module, description = _described(source, options)
+    if options["texts"] is not None:
+        description["example_texts"] = _lines(options["texts"])
+    if options["name"] is not None:
+        description["name"] = options["name"]
+    with _stages_on_stderr():
+        artifact = export_module(
+            module,
+            output,
+            **description,
+            torchscript=options["torchscript"],
+            tolerance=options["tolerance"],
+            report=options["report"],
+            force=options["force"],
+        )
+    click.echo(table(artifact.parity))
+    click.echo(f"Proven equal. Wrote {output}: {artifact.name}, {len(artifact.labels)} labels.")
+    click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+
+
+def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The module that SOURCE names, and what `export` is to be told of it."""
+    from pocketrnn_export import module_file
+
+    named = module_file.module_name(source)
+    of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label")
+    if named is None and Path(source).is_dir():
+        if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
+            raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
+        return _of_checkpoint(Path(source))
+    if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
+        raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
+    if named is not None:
+        module = module_file.load_module(named)
+        if options["weights"] is not None:
+            module_file.load_weights(module, module_file.read_weights(options["weights"]), options["weights"])
+    elif options["weights"] is not None:
+        raise click.UsageError(f"{source} is not of the form file.py:name, so --weights has nothing to go into.")
+    else:
+        raise InputError(
+            f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
+        )
+    from pocketrnn_export.vocabulary import read_vocabulary, text_rules
+
+    vocabulary = read_vocabulary(options["vocabulary"])
+    rules = text_rules(vocabulary, options["tokenizer"] or "basic_english")
+    return module, {
+        "vocabulary": vocabulary.tokens,
+        "labels": _labels(options["labels"]),
+        "multi_label": options["multi_label"],
+        "rules": replace(rules, max_tokens=options["max_tokens"]),
+    }
+
+
+def _of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
+    from pocketrnn_training import checkpoint
+
+    trained = checkpoint.read(folder)
+    return trained.module, {
+        "vocabulary": trained.vocabulary,
+        "labels": trained.labels,
+        "rules": trained.rules,
+        "lengths": trained.architecture.packed,
+        "example_texts": trained.examples,
+        "name": trained.name,
+        "provenance": {"data": trained.data, "metrics": trained.metrics},
+    }
+
+
+def _labels(given: str) -> list[str]:
+    """`a,b,c`, or the lines of a file."""
+    if Path(given).is_file():
+        return _lines(Path(given))
+    return [label.strip() for label in given.split(",")]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Give a text file, one entry a line.") from None
+    if lines[-1] == "":
+        del lines[-1]
+    if not lines:
+        raise InputError(f"{path} is empty.", "Give a text file, one entry a line.")
+    return lines
+
+
+@contextlib.contextmanager
+def _stages_on_stderr() -> Iterator[None]:
+    """While the block runs, each stage that the exporter logs is a line on standard error."""
+    logger = logging.getLogger("pocketrnn_export")
+    handler = logging.Handler()
+    handler.emit = lambda record: click.echo(f"{record.getMessage()} ...", err=True)  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,48 @@
+"""The command `pocketrnn import-vocab`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["import_vocab"]
+
+_FIRST = 10
+
+
+@click.command("import-vocab")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True),
+              help="The JSON file to write; without it, or with -, the vocabulary is only described.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a file that stands at OUTPUT.")
+def import_vocab(source: Path, output: Path | None, force: bool) -> None:
+    """Read the vocabulary in SOURCE, say what it holds, and write it as JSON.
+
+    SOURCE is a text file with a token a line; a JSON list of tokens or object from token to id; or a torchtext Vocab,
+    a list or a dict that torch.save or pickle.dump wrote. torchtext is not needed, and nothing in the file is run.
+
+    OUTPUT becomes {"default_index": 0, "tokens": ["<unk>", ...]}, where default_index is the id of unknown words, or
+    null to drop them. `pocketrnn export --vocabulary` takes SOURCE and OUTPUT alike.
+
+    \b
+    Examples:
+      pocketrnn import-vocab vocab.pth
+      pocketrnn import-vocab vocab.pth -o vocab.json
+    """
+    from pocketrnn_export.vocabulary import read_vocabulary, write_vocabulary
+
+    vocabulary = read_vocabulary(source)
+    tokens, default = vocabulary.tokens, vocabulary.default_index
+    click.echo(f"{source}: {len(tokens):,} tokens")
+    more = ", ..." if len(tokens) > _FIRST else ""
+    click.echo(f"First: {', '.join(ascii(token[:30]) for token in tokens[:_FIRST])}{more}")
+    if default is None:
+        click.echo("Unknown words are dropped: there is no default index.")
+    elif 0 <= default < len(tokens):
+        click.echo(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
+    else:
+        click.echo(f"Unknown words get the id {default}, the default index, which is no token's.")
+    if output is not None and str(output) != "-":
+        write_vocabulary(vocabulary, output, force=force)
+        click.echo(f"Wrote {output}.")

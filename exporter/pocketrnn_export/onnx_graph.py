@@ -1,0 +1,220 @@
+"""A module as an ONNX graph: `pocketrnn::recurrence` as ONNX's RNN, LSTM and GRU, with clean names and axes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
+from onnxscript import opset18 as op
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError, PocketRNNError
+from pocketrnn_export.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
+
+__all__ = ["OPSET", "OnnxGraph", "onnx_graph"]
+
+# The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
+OPSET: Final = 18
+
+_INT32: Final = int(ir.DataType.INT32)
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A traced module: `content` is the ONNX file's bytes, `embedding_rows` the number of ids it can take."""
+
+    content: bytes
+    embedding_rows: int
+    nodes: int
+
+
+def onnx_graph(module: nn.Module, example: tuple[Tensor, ...], metadata: Mapping[str, str]) -> OnnxGraph:
+    """Trace a module with every batch and sequence axis dynamic.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        example: (tokens,) or (tokens, lengths), int64 [batch, sequence] and [batch], of at least two rows and steps.
+        metadata: what the file's `metadata_props` say.
+
+    Raises:
+        ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
+    """
+    traced = copy.deepcopy(module)
+    add_onnx_weights(traced)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    with _quiet(), torch.no_grad():
+        try:
+            with traceable_recurrence():
+                program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+        except PocketRNNError:
+            raise
+        # torch.export fails with errors of many unrelated classes, among them the module's own.
+        except Exception as error:
+            raise ExportError(
+                f"The module cannot be traced with a dynamic batch and sequence length: {_first_line(error)}",
+                "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+            ) from error
+        try:
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table={OPERATOR: _recurrence},
+                input_names=["tokens", "lengths"][: len(example)],
+                output_names=["logits"],
+                verbose=False,
+            )
+        except Exception as error:
+            raise ExportError(
+                f"The module was traced, but has no form in ONNX: {_first_line(error)}",
+                "Replace the operation that the message names by one that ONNX has.",
+            ) from error
+    assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
+    return _cleaned(exported.model, metadata, uses_lengths=len(example) == 2)
+
+
+def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
+    """`pocketrnn::recurrence` in ONNX; see https://onnx.ai/onnx/operators for RNN, LSTM and GRU.
+
+    The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
+    """
+    directions, _, hidden_size = r.shape
+    lengths = None if lengths is None else op.Cast(lengths, to=_INT32)
+    layer: dict[str, Any] = {
+        "hidden_size": hidden_size,
+        "direction": "forward" if directions == 1 else "bidirectional",
+    }
+    if mode == "LSTM":
+        outputs, hidden, cell = op.LSTM(x, w, r, b, lengths, h0, c0, None, **layer)
+    elif mode == "GRU":
+        # PyTorch applies the reset gate after the recurrent product; without this attribute ONNX does it before.
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=1, **layer)
+        cell = hidden
+    else:
+        activation = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu"}[mode]
+        outputs, hidden = op.RNN(x, w, r, b, lengths, h0, activations=[activation] * directions, **layer)
+        cell = hidden
+    if directions == 1:
+        return op.Squeeze(outputs, _ints(1)), hidden, cell
+    batch_before_directions = op.Transpose(outputs, perm=[0, 2, 1, 3])
+    # 0 keeps an axis, -1 takes what is left.
+    return op.Reshape(batch_before_directions, _ints(0, 0, -1)), hidden, cell
+
+
+def _ints(*values: int) -> Any:
+    return op.Constant(value_ints=list(values))
+
+
+def _cleaned(model: ir.Model, metadata: Mapping[str, str], *, uses_lengths: bool) -> OnnxGraph:
+    graph = model.graph
+    # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
+    ClearMetadataAndDocStringPass()(model)
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    CommonSubexpressionEliminationPass()(model)
+    if [value.name for value in graph.inputs] != ["tokens", "lengths"][: 1 + uses_lengths]:
+        raise ExportError(
+            "The traced graph lost one of its inputs.", "Use the lengths in forward, or do not take them."
+        )
+    _name_axes(graph, uses_lengths=uses_lengths)
+    _name_layers(graph)
+    logits = graph.outputs[0].shape
+    if len(graph.outputs) != 1 or logits is None or len(logits) != 2 or not isinstance(logits[1], int):
+        raise ExportError(
+            f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
+            "Return one tensor of logits [batch, classes] from forward.",
+        )
+    model.producer_name, model.producer_version = "pocketrnn", None
+    graph.name = "classifier"
+    model.metadata_props.update(metadata)
+    content = ir.serde.serialize_model(model).SerializeToString()
+    return OnnxGraph(content=content, embedding_rows=_embedding_rows(graph), nodes=len(graph))
+
+
+def _name_axes(graph: ir.Graph, *, uses_lengths: bool) -> None:
+    """Give the axes their names instead of the tracer's s27 and s52."""
+    tokens = graph.inputs[0].shape
+    assert tokens is not None  # noqa: S101 - inputs always have a shape
+    names = {str(tokens[0]): "batch", str(tokens[1]): "sequence"}
+    if uses_lengths:
+        lengths = graph.inputs[1].shape
+        assert lengths is not None  # noqa: S101
+        names[str(lengths[0])] = "batch"
+    for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
+        if value.shape is not None:
+            value.shape = ir.Shape([_named(dimension, names) for dimension in value.shape])
+
+
+def _named(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
+    return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
+
+
+def _name_layers(graph: ir.Graph) -> None:
+    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w."""
+    for name, value in list(graph.initializers.items()):
+        if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection)_(\d+)", name):
+            path, kind, layer = found.groups()
+            value.name = f"{path or 'recurrence'}.layer{layer}.{kind}"
+    for node in graph:
+        weight = node.inputs[1] if node.op_type in {"RNN", "LSTM", "GRU"} else None
+        if weight is not None and weight.name is not None and weight.name.endswith(".w"):
+            node.name = weight.name.removesuffix(".w")
+
+
+def _embedding_rows(graph: ir.Graph) -> int:
+    """How many ids the embedding takes: the rows of the smallest table that `tokens` index.
+
+    Raises:
+        ExportError: `tokens` index no table.
+    """
+    rows: list[int] = []
+    reached = [graph.inputs[0]]
+    seen = set(reached)
+    while reached:
+        for node, place in reached.pop().uses():
+            table = node.inputs[0]
+            if node.op_type == "Gather" and place == 1 and table is not None and table.is_initializer():
+                assert table.shape is not None  # noqa: S101 - initializers have shapes
+                rows.append(int(table.shape[0]))  # type: ignore[arg-type]
+                continue
+            # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
+            if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
+                ids = [v for v in node.outputs if v.dtype in (ir.DataType.INT64, ir.DataType.INT32) and v not in seen]
+                seen.update(ids)
+                reached.extend(ids)
+    if not rows:
+        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
+    return min(rows)
+
+
+def _first_line(error: Exception) -> str:
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{lines[0] if lines else type(error).__name__}".rstrip(".") + "."
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what the exporters say of themselves: deprecations, a missing torchvision, what they cannot fold."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,317 @@
+"""PyTorch's recurrent layers and packing, seen as one operator that can be traced.
+
+`torch.export` cannot follow `nn.RNN`, `nn.LSTM` and `nn.GRU` with a dynamic batch and sequence, nor packing at all: it
+sees either thousands of unrolled steps, fixed sizes, or data-dependent shapes. ONNX has one operator for a whole layer,
+which takes padded rows and their lengths and gives what packing gives: nothing past a row's end takes part, the final
+state is the one at its end, and the outputs past it are zeros. So while a module is traced, and only then,
+
+- a recurrent layer runs as `pocketrnn::recurrence`, one operator a layer, its weights already in ONNX's gate order;
+- `pack_padded_sequence` makes a `PackedSequence` that carries the padded, time-major tensor as its `data` and the
+  lengths as its `batch_sizes`, and `pad_packed_sequence` takes them out again.
+
+Whatever a user's module does with such a PackedSequence that works element by element on `data` comes out right; the
+proof of `pocketrnn_export.parity`, which compares with the untouched module, stops the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import rnn as torch_rnn
+
+from pocketrnn.errors import ExportError
+
+__all__ = ["OPERATOR", "add_onnx_weights", "traceable_recurrence"]
+
+# torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
+# (documented with its LSTM and GRU operators). The numbers are torch's places, in ONNX's order.
+_GATES: Final[dict[str, tuple[int, ...]]] = {
+    "RNN_TANH": (0,),
+    "RNN_RELU": (0,),
+    "LSTM": (0, 3, 1, 2),  # torch i f g o, ONNX i o f c(=g)
+    "GRU": (1, 0, 2),  # torch r z n, ONNX z r h(=n)
+}
+
+
+@torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
+def _recurrence(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    mode: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU compute it.
+
+    Args:
+        x: float [sequence, batch, features].
+        w: input weights, float [directions, gates * hidden, features], gates in ONNX's order.
+        r: recurrent weights, float [directions, gates * hidden, hidden].
+        b: input biases, then recurrent biases, float [directions, 2 * gates * hidden]; or None.
+        lengths: int64 [batch]; None where every row has the full length.
+        h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
+        mode: RNN_TANH, RNN_RELU, LSTM or GRU, as `nn.RNNBase.mode`.
+
+    Returns:
+        outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
+        [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
+    """
+    raise NotImplementedError("pocketrnn::recurrence exists to be traced, not to be run")
+
+
+@_recurrence.register_fake
+def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    del w
+    sequence, batch, _features = x.shape
+    directions, _gates, hidden = r.shape
+    state = (directions, batch, hidden)
+    return x.new_empty((sequence, batch, directions * hidden)), x.new_empty(state), x.new_empty(state)
+
+
+OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
+
+
+class _Tracing(threading.local):
+    """What the thread that traces a module knows; every other thread sees `active` False and PyTorch as it is."""
+
+    active = False
+    # Outputs of packed layers, which are zero past each row's end already.
+    zero_past_end: tuple[Tensor, ...] = ()
+
+
+_tracing = _Tracing()
+
+
+@contextlib.contextmanager
+def traceable_recurrence() -> Iterator[None]:
+    """While the block runs, this thread sees recurrent layers and packing as `pocketrnn::recurrence`.
+
+    Modules bind `pack_padded_sequence` by name (`from torch.nn.utils.rnn import ...`), so replacing it in torch's
+    namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads run what
+    PyTorch ships all the while, and all is as before when the block ends, however it ends. One thread at a time may
+    use it.
+    """
+    layers: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
+    forwards = [layer.forward for layer in layers]
+    pack, pad = torch_rnn.pack_padded_sequence.__code__, torch_rnn.pad_packed_sequence.__code__
+    _shipped["pack"] = _function_of(torch_rnn.pack_padded_sequence, pack)
+    _shipped["pad"] = _function_of(torch_rnn.pad_packed_sequence, pad)
+    try:
+        for layer, forward in zip(layers, forwards, strict=True):
+            layer.forward = _forward_while_tracing(forward)
+        torch_rnn.pack_padded_sequence.__code__ = _pack_padded_sequence.__code__
+        torch_rnn.pad_packed_sequence.__code__ = _pad_packed_sequence.__code__
+        _tracing.active = True
+        yield
+    finally:
+        _tracing.active = False
+        _tracing.zero_past_end = ()
+        torch_rnn.pack_padded_sequence.__code__ = pack
+        torch_rnn.pad_packed_sequence.__code__ = pad
+        for layer, forward in zip(layers, forwards, strict=True):
+            layer.forward = forward
+
+
+# PyTorch's own functions, while their code is exchanged.
+_shipped: dict[str, Callable[..., Any]] = {}
+
+
+def _function_of(function: Callable[..., Any], code: CodeType) -> Callable[..., Any]:
+    copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+# The code of the next two runs with torch.nn.utils.rnn's globals, so that they can only name what they import.
+def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:  # noqa: A002
+    from pocketrnn_export.recurrence import _packed
+
+    return _packed(input, lengths, batch_first, enforce_sorted)
+
+
+def _pad_packed_sequence(
+    sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
+) -> Any:
+    from pocketrnn_export.recurrence import _unpacked
+
+    return _unpacked(sequence, batch_first, padding_value, total_length)
+
+
+def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
+    """`pack_padded_sequence` while tracing: (time-major padded tensor, lengths) in a PackedSequence's clothes."""
+    if not _tracing.active:
+        return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
+    if not isinstance(lengths, Tensor):
+        raise ExportError(
+            "The module packs by lengths that are a Python list, which a traced graph would freeze.",
+            "Pass the tensor of lengths itself to pack_padded_sequence.",
+        )
+    data = padded.transpose(0, 1) if batch_first else padded
+    # Nothing is sorted: the order of the rows is the order given.
+    order = None if enforce_sorted else torch.arange(data.shape[1], device=data.device)
+    return torch_rnn.PackedSequence(data, lengths.to(torch.int64), order, order)
+
+
+def _unpacked(
+    sequence: torch_rnn.PackedSequence, batch_first: bool, padding_value: float, total_length: int | None
+) -> tuple[Tensor, Tensor]:
+    """`pad_packed_sequence` while tracing.
+
+    The width is that of the padded tensor that was packed. PyTorch gives the longest length instead, which is the same
+    for a graph that is run as its contract says: `sequence` is the longest of `lengths`.
+    """
+    if not _tracing.active:
+        padded: tuple[Tensor, Tensor] = _shipped["pad"](sequence, batch_first, padding_value, total_length)
+        return padded
+    data, lengths = sequence.data, sequence.batch_sizes
+    if padding_value != 0.0 or not any(data is known for known in _tracing.zero_past_end):
+        steps = torch.arange(data.shape[0], device=data.device)
+        real = steps.unsqueeze(1) < lengths.unsqueeze(0)
+        real = real.reshape(*real.shape, *[1] * (data.dim() - 2))
+        data = torch.where(real, data, torch.full((), padding_value, dtype=data.dtype))
+    if total_length is not None:
+        missing = total_length - data.shape[0]
+        data = nn.functional.pad(data, (0, 0) * (data.dim() - 1) + (0, missing), value=padding_value)
+    return (data.transpose(0, 1) if batch_first else data), lengths
+
+
+def add_onnx_weights(module: nn.Module) -> None:
+    """Give every recurrent layer in `module` its weights once more, in ONNX's form, as buffers named `onnx_...`.
+
+    They become the graph's initializers. Reordering while tracing would leave a Split and a Concat a weight in it. A
+    layer whose weights are computed anew in every forward (weight drop, parametrizations) is left to do it there.
+    """
+    for path, layer in module.named_modules():
+        if not isinstance(layer, nn.RNNBase):
+            continue
+        layer._onnx_path = path
+        if all(name in layer._parameters for name in layer._flat_weights_names):
+            with torch.no_grad():
+                for i in range(layer.num_layers):
+                    for name, weight in _named(_onnx_weights(layer, i)).items():
+                        layer.register_buffer(f"onnx_{name}_{i}", weight)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection, if it has one.
+
+    `projection` is float [directions, hidden, projected]; `unprojection` its pseudo-inverse.
+    """
+
+    w: Tensor
+    r: Tensor
+    b: Tensor | None
+    projection: Tensor | None = None
+    unprojection: Tensor | None = None
+
+
+def _named(weights: _Weights) -> dict[str, Tensor | None]:
+    return {field.name: getattr(weights, field.name) for field in fields(weights)}
+
+
+def _onnx_weights(layer: nn.RNNBase, index: int) -> _Weights:
+    """The weights of one layer of a recurrent module.
+
+    With `proj_size`, torch's LSTM hands on W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. That is an
+    LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
+    afterwards: the same numbers, by operators that ONNX has.
+    """
+    gates = _GATES[layer.mode]
+    suffixes = ("", "_reverse")[: _directions(layer)]
+
+    def of_directions(kind: str) -> list[Tensor]:
+        return [getattr(layer, f"{kind}_l{index}{suffix}") for suffix in suffixes]
+
+    def reordered(weights: list[Tensor]) -> Tensor:
+        rows = torch.arange(len(gates) * layer.hidden_size).view(len(gates), -1)[list(gates)].flatten()
+        return torch.stack([weight.index_select(0, rows) for weight in weights])
+
+    w, recurrent, b = reordered(of_directions("weight_ih")), of_directions("weight_hh"), None
+    if layer.bias:
+        b = torch.cat([reordered(of_directions("bias_ih")), reordered(of_directions("bias_hh"))], dim=1)
+    if not layer.proj_size:
+        return _Weights(w, reordered(recurrent), b)
+    projections = of_directions("weight_hr")
+    # In double precision, since the product stands in for two that PyTorch takes one after the other.
+    products = [(hh.double() @ hr.double()).to(hh.dtype) for hh, hr in zip(recurrent, projections, strict=True)]
+    projection = torch.stack([hr.t() for hr in projections])
+    return _Weights(w, reordered(products), b, projection, torch.linalg.pinv(projection.double()).to(w.dtype))
+
+
+def _directions(layer: nn.RNNBase) -> int:
+    return 2 if layer.bidirectional else 1
+
+
+def _forward_while_tracing(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        return _forward(self, input, hx) if _tracing.active else shipped(self, input, hx)
+
+    return forward
+
+
+def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
+    """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` while tracing; dropout is off, as in eval mode."""
+    if isinstance(given, torch_rnn.PackedSequence):
+        x, lengths = given.data, given.batch_sizes
+    else:
+        x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
+    if x.dim() != 3:
+        raise ExportError(
+            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input of {x.dim()} dimensions.",
+            "Give it a batch, which has three, also where the batch is a single text.",
+        )
+    h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
+    hidden, cell = [], []
+    for i in range(layer.num_layers):
+        states = slice(i * _directions(layer), (i + 1) * _directions(layer))
+        x, h, c = _one_layer(
+            x,
+            _weights_in_trace(layer, i),
+            lengths,
+            None if h0 is None else h0[states],
+            None if c0 is None else c0[states],
+            layer.mode,
+        )
+        hidden.append(h)
+        cell.append(c)
+    if isinstance(given, torch_rnn.PackedSequence):
+        _tracing.zero_past_end += (x,)
+        output: Any = torch_rnn.PackedSequence(x, lengths, given.sorted_indices, given.unsorted_indices)
+    else:
+        output = x.transpose(0, 1) if layer.batch_first else x
+    final = torch.cat(hidden) if len(hidden) > 1 else hidden[0]
+    if layer.mode != "LSTM":
+        return output, final
+    return output, (final, torch.cat(cell) if len(cell) > 1 else cell[0])
+
+
+def _weights_in_trace(layer: nn.RNNBase, index: int) -> _Weights:
+    if not hasattr(layer, f"onnx_w_{index}"):
+        return _onnx_weights(layer, index)
+    return _Weights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(_Weights)})
+
+
+def _one_layer(
+    x: Tensor, weights: _Weights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    if h0 is not None and weights.unprojection is not None:
+        # A projected state stands for any of the states that are projected to it.
+        h0 = torch.matmul(h0, weights.unprojection)
+    outputs, h, c = _recurrence(x, weights.w, weights.r, weights.b, lengths, h0, c0, mode)
+    if weights.projection is None:
+        return outputs, h, c
+    halves = outputs.chunk(len(weights.projection), dim=2)
+    projected = [half @ projection for half, projection in zip(halves, weights.projection, strict=True)]
+    outputs = projected[0] if len(projected) == 1 else torch.cat(projected, dim=2)
+    return outputs, torch.matmul(h, weights.projection), c

@@ -1,0 +1,153 @@
+"""A user's module, made ready to export: copied, its inputs found out, its answers brought to logits of classes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError, PocketRNNError
+from pocketrnn_export.parity import Case, run_of
+
+__all__ = ["Source", "source_of"]
+
+# Layers that a Python loop steps, one token at a time. torch.export follows such a loop for one length only.
+_CELLS: Final[dict[type[nn.Module], str]] = {
+    nn.RNNCell: "nn.RNN",
+    nn.LSTMCell: "nn.LSTM",
+    nn.GRUCell: "nn.GRU",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported: a module in float32 and eval mode on the CPU, which never runs, so that what a first run leaves
+    behind in a module is not traced; and a copy of it that is the reference, and does run."""
+
+    module: nn.Module
+    reference: nn.Module
+    takes_lengths: bool
+
+
+def source_of(module: nn.Module, *, lengths: bool | None, ids: int, classes: int, multi_label: bool) -> Source:
+    """Copy a module and find out how to call it.
+
+    Args:
+        module: the user's module, which is left as it is.
+        lengths: whether forward is given lengths; None to decide by its signature.
+        ids: how many token ids there are.
+        classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
+            label's logit beside a zero, of which softmax makes the probabilities that sigmoid makes of the one.
+        multi_label: whether each label has a probability of its own, so that no logit can be made up.
+
+    Raises:
+        ExportError: the module cannot be copied or called, steps a cell in a loop, is not reproducible, or does not
+            give logits [batch, classes].
+    """
+    _refuse_cells(module)
+    try:
+        copied = copy.deepcopy(module)
+    # Whatever a user's module raises.
+    except Exception as error:
+        raise ExportError(
+            f"The module cannot be copied: {error}.", "Keep no tensors that are results of computations in the module."
+        ) from error
+    copied = copied.cpu().float().eval().requires_grad_(False)
+    takes_lengths = _takes_lengths(copied) if lengths is None else lengths
+    reference = copy.deepcopy(copied)
+    case = _every_id(ids)
+    answer = _answer(reference, case, takes_lengths=takes_lengths)
+    if classes == 2 and not multi_label and answer.shape in {(2,), (2, 1)}:
+        copied, reference = _SingleLogit(copied), _SingleLogit(reference)
+        answer = _answer(reference, case, takes_lengths=takes_lengths)
+    _check_answer(answer, classes)
+    if not torch.equal(answer, _answer(reference, case, takes_lengths=takes_lengths)):
+        raise ExportError(
+            "The module gives other answers when it is run again on the same texts.",
+            "Take randomness such as dropout out of its eval mode.",
+        )
+    return Source(copied, reference, takes_lengths)
+
+
+class _SingleLogit(nn.Module):
+    """Two classes from a module that gives one logit a text, [batch] or [batch, 1]."""
+
+    def __init__(self, single: nn.Module) -> None:
+        super().__init__()
+        self.single = single
+
+    def forward(self, tokens: Tensor, *lengths: Tensor) -> Tensor:
+        logit = self.single(tokens, *lengths).reshape(-1, 1)
+        return torch.cat([torch.zeros_like(logit), logit], dim=1)
+
+
+def _refuse_cells(module: nn.Module) -> None:
+    for path, layer in module.named_modules():
+        for cell, whole in _CELLS.items():
+            if isinstance(layer, cell):
+                raise ExportError(
+                    f"The module's {path or 'forward'} is an nn.{cell.__name__}, stepped by a loop that a traced graph "
+                    "would freeze at one length.",
+                    f"Use {whole} in its place: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
+                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged.",
+                )
+
+
+def _takes_lengths(module: nn.Module) -> bool:
+    parameters = [
+        p
+        for p in inspect.signature(module.forward).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [p for p in parameters if p.default is p.empty]
+    if len(required) in (1, 2):
+        optional_lengths = len(required) == 1 and len(parameters) > 1 and "len" in parameters[1].name.lower()
+        return len(required) == 2 or optional_lengths
+    raise ExportError(
+        f"The module's forward needs {len(required)} arguments: {', '.join(p.name for p in required) or 'none'}.",
+        "Wrap it in a module whose forward takes (tokens) or (tokens, lengths).",
+    )
+
+
+def _every_id(ids: int) -> Case:
+    """Two rows that hold the lowest and the highest id."""
+    tokens = np.array([[0, ids - 1, 0], [ids - 1, 0, ids - 1]], dtype=np.int64)
+    return Case("every id", tokens, np.array([3, 3], dtype=np.int64))
+
+
+def _answer(module: nn.Module, case: Case, *, takes_lengths: bool) -> Any:
+    def checked(*inputs: Tensor) -> Any:
+        answer = module(*inputs)
+        if not isinstance(answer, Tensor):
+            raise ExportError(
+                f"The module's forward gives a {type(answer).__name__}, not a tensor.",
+                "Wrap it in a module that returns the logits [batch, classes] alone.",
+            )
+        return answer
+
+    try:
+        return torch.from_numpy(run_of(checked, takes_lengths=takes_lengths)(case.tokens, case.lengths))
+    except PocketRNNError:
+        raise
+    # Whatever a user's module raises.
+    except Exception as error:
+        raise ExportError(
+            f"The module fails on a batch of token ids up to {case.tokens.max()}: "
+            f"{type(error).__name__}: {str(error).strip().rstrip('.')}.",
+            "Check that its embedding has a row for every id of the vocabulary, and the arguments of forward.",
+        ) from error
+
+
+def _check_answer(answer: Tensor, classes: int) -> None:
+    if answer.shape != (2, classes):
+        raise ExportError(
+            f"The module gives a tensor of shape {list(answer.shape)} for 2 texts and {classes} labels.",
+            "Return logits [batch, classes] from forward, and give a label for every class.",
+        )
+    if not bool(torch.isfinite(answer).all()):
+        raise ExportError("The module gives logits that are not finite numbers.", "Check its weights.")

@@ -1,0 +1,407 @@
+"""The vocabularies that people have - lists, files, torchtext's Vocab - as one thing: tokens and a default index.
+
+Reading needs neither PyTorch nor torchtext, and runs nothing that a file holds.
+"""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import json
+import operator
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pocketrnn.errors import DataError, InputError, OutputError
+from pocketrnn.text import TextRules
+from pocketrnn_export.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
+
+__all__ = ["TorchtextVocab", "Vocabulary", "VocabularySource", "read_vocabulary", "text_rules", "write_vocabulary"]
+
+UNKNOWN: Final = "<unk>"
+PADDING: Final = "<pad>"
+
+# Two million tokens, the largest vocabulary in common use, are 20 to 50 MB in every form that is read. The costliest
+# file of this size that was found, JSON full of empty lists, takes 8 s and 1.7 GB to be refused.
+LARGEST_FILE: Final = 64 * 2**20
+
+_GIVE_LIST: Final = "Give a list of tokens in the order of their ids, or a dict from token to id."
+_GIVE_FILE: Final = (
+    "Give a text file with a token a line, a JSON list of tokens, a JSON object from token to id, or a saved torchtext "
+    "Vocab."
+)
+_KNOWN_BINARIES: Final = {
+    b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\x93NUMPY": "a numpy array",
+    b"PAR1": "a Parquet file",
+    b"\x89HDF": "an HDF5 file",
+}
+# A pickle of protocol 0 or 1 has no signature; only a file named as one is taken for one.
+_PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".pth", ".pt"})
+_OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
+_JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*(\[\s*\]|\{\s*\})\s*\Z')
+
+
+class TorchtextVocab(Protocol):
+    """What is used of a `torchtext.vocab.Vocab`, or of its TorchScript form."""
+
+    def get_itos(self) -> list[str]: ...
+
+    def get_default_index(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens and what an unknown one becomes.
+
+    Attributes:
+        tokens: the tokens; a token's place is its id.
+        default_index: the id that an unknown word gets, or None: unknown words are dropped. It may lie beyond the
+            tokens, where the embedding has more rows than the vocabulary.
+
+    Raises:
+        DataError: there is no token, one is no string or stands twice, or default_index is no whole number.
+    """
+
+    tokens: tuple[str, ...] = field(repr=False)
+    default_index: int | None
+
+    def __post_init__(self) -> None:
+        _check_tokens(self.tokens, "The vocabulary", "id", 0)
+        if self.default_index is not None and type(self.default_index) is not int:
+            raise DataError(
+                f"The vocabulary's default index is {_shown(self.default_index)}, not a whole number.",
+                "Give the id of the token that stands for unknown words, or None.",
+            )
+
+
+VocabularySource = Vocabulary | Sequence[str] | Mapping[str, int] | str | os.PathLike[str] | TorchtextVocab
+
+
+def read_vocabulary(source: VocabularySource) -> Vocabulary:
+    """A vocabulary from whatever holds one.
+
+    A file's kind is told by its content; its extension only decides where the content could be two things.
+
+    - a `Vocabulary`: as it is
+    - tokens in a list or tuple, in the order of their ids
+    - a dict token -> id, whose ids are 0 to n - 1, each once
+    - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
+      `itos` (torchtext up to 0.8)
+    - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
+      breaks are LF or CR LF; empty lines at the end are no tokens, and one elsewhere is an error
+    - the path of a JSON list, of a JSON object token -> id, or of what `write_vocabulary` wrote
+    - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
+      `torchtext_vocab`.
+
+    A Vocab's default index, or that it has none, is kept. Where the source cannot say (lists, dicts, text files), the
+    default index is the id of "<unk>", or None where there is no such token.
+
+    Raises:
+        DataError: there is no vocabulary in it, or not one whose every id stands for one token.
+    """
+    if isinstance(source, Vocabulary):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return _read_file(Path(source))
+    if callable(itos := getattr(source, "get_itos", None)):
+        default = getattr(source, "get_default_index", None)
+        return Vocabulary(_plain(itos()), default() if callable(default) else None)
+    if isinstance(itos := getattr(source, "itos", None), list):
+        return Vocabulary(_plain(itos), _old_default(source))
+    if isinstance(source, Mapping):
+        return _by_name(_plain(_tokens_of_map(source, "The vocabulary")))
+    if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
+        return _by_name(_plain(source))
+    raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
+
+
+def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
+    """The text rules that a vocabulary implies.
+
+    An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>", else with id 0.
+    A text without a token becomes the unknown word, else the padding.
+
+    Raises:
+        InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
+    """
+    if vocabulary.default_index is not None and vocabulary.default_index < 0:
+        raise InputError(
+            f"The vocabulary's default index is {_shown(vocabulary.default_index)}; an embedding has no such row.",
+            "Give the id that the model was trained with for unknown words, or none (null in the file that "
+            "`pocketrnn import-vocab -o` writes) to drop them.",
+        )
+    padding = vocabulary.tokens.index(PADDING) if PADDING in vocabulary.tokens else 0
+    return TextRules(
+        tokenizer=tokenizer,
+        unknown_id=vocabulary.default_index,
+        empty_id=padding if vocabulary.default_index is None else vocabulary.default_index,
+        padding_id=padding,
+    )
+
+
+def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write `{"default_index": id or null, "tokens": [...]}` in UTF-8, a token a line, whole or not at all.
+
+    `read_vocabulary` gives back an equal vocabulary.
+
+    Args:
+        vocabulary: what to write.
+        path: the file; its folder must exist.
+        force: replace a file that stands there.
+
+    Raises:
+        OutputError: there is a file already, or the place cannot be written.
+    """
+    path = Path(path)
+    content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,
+                         ensure_ascii=any(map(_has_surrogate, vocabulary.tokens)))  # fmt: skip
+    _check_free(path, force=force)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent)
+        partial = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() + b"\n")
+            # mkstemp makes a file for this user alone; give it the rights that open would have given.
+            umask = os.umask(0)
+            os.umask(umask)
+            partial.chmod(0o666 & ~umask)
+            _check_free(path, force=force)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written: {error.strerror or error}.", "Check its folder, or choose another one."
+        ) from error
+
+
+def _check_free(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder.", "Give the name of a file to write.")
+    if not force and (path.exists() or path.is_symlink()):
+        raise OutputError(f"{path} exists already.", "Choose another name, or replace it with --force.")
+
+
+def _plain(tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """The tokens, with numpy's strings and other subclasses of str made plain ones."""
+    return tuple(str.__str__(token) if isinstance(token, str) else token for token in tokens)
+
+
+def _by_name(tokens: tuple[Any, ...]) -> Vocabulary:
+    return Vocabulary(tokens, tokens.index(UNKNOWN) if UNKNOWN in tokens else None)
+
+
+def _old_default(vocab: object) -> Any:
+    """The unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 always 0, by a defaultdict."""
+    if hasattr(vocab, "unk_index"):
+        return vocab.unk_index
+    return 0 if getattr(getattr(vocab, "stoi", None), "default_factory", None) is not None else None
+
+
+def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
+    """Refuse what is no vocabulary; `unit` and `first` say how places are counted in messages."""
+    if not tokens:
+        raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
+    # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
+    if set(map(type, tokens)) != {str}:
+        place, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
+        raise DataError(
+            f"{what} holds {_shown(token)} at {unit} {place + first}, of type {type(token).__name__} and not a string.",
+            _GIVE_LIST,
+        )
+    if len(set(tokens)) != len(tokens):
+        seen: dict[str, int] = {}
+        for i, token in enumerate(tokens):
+            if (before := seen.setdefault(token, i)) != i:
+                raise DataError(
+                    f"{what} holds {_shown(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    "Give every token once; a token's place is its id.",
+                )
+
+
+def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
+    if isinstance(ids, collections.Counter):
+        raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
+    tokens: list[str | None] = [None] * len(ids)
+    beyond: list[tuple[Any, int]] = []
+    for token, value in ids.items():
+        number = _whole_number(token, value, what)
+        if not 0 <= number < len(tokens):
+            beyond.append((token, number))
+        elif tokens[number] is not None:
+            raise DataError(
+                f"{what} gives the id {number} to {_shown(tokens[number])} and to {_shown(token)}.",
+                "Give every token an id of its own.",
+            )
+        else:
+            tokens[number] = token
+    if beyond:
+        token, number = beyond[0]
+        missing = tokens.index(None)
+        raise DataError(
+            f"{what} holds {len(ids)} tokens: {_shown(token)} has the id {_shown(number)}, none the id {missing}.",
+            f"Number the tokens from 0 to {len(ids) - 1}; where a model keeps an id for padding, add that token "
+            f'("{PADDING}": {missing}).',
+        )
+    return tuple(tokens)  # type: ignore[arg-type]  # every id is taken
+
+
+def _whole_number(token: Any, value: Any, what: str) -> int:
+    """The id as an int. numpy's and torch's whole numbers count as such; True does not."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise DataError(
+            f"{what} gives {_shown(token)} the id {_shown(value)}, which is not a whole number.", _GIVE_LIST
+        ) from None
+
+
+def _read_file(path: Path) -> Vocabulary:
+    content = _content(path)
+    if not content:
+        raise DataError(f"{path} is empty.", _GIVE_FILE)
+    if content.startswith(b"PK\x03\x04"):
+        return _of_pickled(read_zip(content, str(path)), str(path))
+    if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
+        return _of_pickled(read_pickle(content, str(path)), str(path))
+    text = _decoded(content, path)
+    if path.suffix.lower() == ".json" or _JSON.match(text):
+        return _of_json(text, path)
+    return _by_name(_lines(text, path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.", _GIVE_FILE) from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not a vocabulary.", _GIVE_FILE) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
+    if len(content) > LARGEST_FILE:
+        raise DataError(
+            f"{path} is larger than {LARGEST_FILE >> 20} MiB, which no vocabulary is.",
+            "Give weights with --weights. Where a vocabulary holds its word vectors too, save its tokens alone.",
+        )
+    return content
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
+    # A safetensors file starts with the length of its JSON header, in 8 bytes.
+    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
+        raise DataError(f"{path} is a safetensors file: weights, not a vocabulary.", "Give it with --weights.")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path} is UTF-16 text, not UTF-8.", "Save it as UTF-8.")
+    if kind is not None or b"\0" in content:
+        raise DataError(f"{path} is {kind or 'a binary file'}, not a vocabulary.", _GIVE_FILE)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} is not UTF-8 text: line {line} cannot be decoded.", "Save it as UTF-8.") from None
+
+
+def _lines(text: str, path: Path) -> tuple[str, ...]:
+    if text.count("\r\n") == text.count("\n"):
+        text = text.replace("\r\n", "\n")
+    # Not splitlines: that splits at characters which tokens may hold.
+    lines = text.rstrip("\n").split("\n")
+    if lines == [""]:
+        raise DataError(f"{path} holds no token.", _GIVE_FILE)
+    for wrong, what, remedy in (
+        ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
+        ("\t" in text, "\t", "Give a token a line, without counts or ids; a token with a tab needs JSON."),
+    ):
+        # A line that is a tab alone is the token of a vocabulary of characters.
+        if wrong and (number := next((i for i, line in enumerate(lines, 1) if what in line and line != "\t"), None)):
+            raise DataError(f"{path} holds {what!r} in line {number}.", remedy)
+    if "" in lines:
+        raise DataError(
+            f"{path} is empty in line {lines.index('') + 1}, and so it is not clear which ids follow.",
+            'Delete the line, or give a JSON list if "" is a token.',
+        )
+    if all(map(_is_vector, lines[1:6])) and len(lines) > 2:
+        raise DataError(f"{path} holds word vectors, not a vocabulary.", "Give a token a line, without numbers.")
+    _check_tokens(lines, str(path), "line", 1)
+    return tuple(lines)
+
+
+def _is_vector(line: str) -> bool:
+    """Whether a line reads as in GloVe's files: a word, then at least 5 numbers with a decimal point."""
+    return re.fullmatch(r"\S+(?: -?\d+\.\d+(?:e-?\d+)?){5,} ?", line) is not None
+
+
+def _of_json(text: str, path: Path) -> Vocabulary:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise DataError(f"{path} holds {_shown(twice)} twice.", "Give every token once.")
+        return members
+
+    def refused(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        document = json.loads(text, object_pairs_hook=once, parse_constant=refused)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}.", _GIVE_FILE) from None
+    if isinstance(document, list):
+        return _by_name(_checked(document, path))
+    if isinstance(document, dict) and isinstance(document.get("tokens"), list):
+        if document.keys() != {"tokens", "default_index"}:
+            raise DataError(
+                f"{path} has the members {_shown(sorted(document))}.",
+                'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
+            )
+        return Vocabulary(_checked(document["tokens"], path), document["default_index"])
+    if isinstance(document, dict):
+        return _by_name(_checked(_tokens_of_map(document, str(path)), path))
+    raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
+
+
+def _of_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+    if isinstance(saved, SavedVocab):
+        if saved.default_index is not None and type(saved.default_index) is not int:
+            raise DataError(f"{source} holds a Vocab whose default index is no whole number.", SAVE_PLAIN)
+        return Vocabulary(_checked(saved.tokens, source), saved.default_index)
+    return _by_name(_checked(_tokens_of_map(saved, source) if isinstance(saved, dict) else saved, source))
+
+
+def _checked(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
+    _check_tokens(tokens, str(source), "id", 0)
+    return tuple(tokens)
+
+
+def _has_surrogate(token: str) -> bool:
+    """Whether the token holds half of a UTF-16 pair, which has no UTF-8 form and is left as its JSON escape."""
+    return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, short whatever it is. A container is named, since it may be large or hold itself."""
+    if isinstance(value, str):
+        value = value[:60]
+    elif isinstance(value, int) and value.bit_length() > 64:
+        return "an enormous number"
+    elif not isinstance(value, int | float | None):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

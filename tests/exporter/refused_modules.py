@@ -1,0 +1,157 @@
+"""Recurrent classifiers that cannot be exported right, or not as they are; each with its error and the reason."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from user_modules import CLASSES, WORDS
+
+from pocketrnn.errors import ExportError, ParityError
+
+
+class _Embedded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.rnn = nn.GRU(12, 10, batch_first=True)
+        self.out = nn.Linear(10, CLASSES)
+
+
+class StepsACell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.encoder = nn.Sequential()
+        self.encoder.add_module("step", nn.LSTMCell(12, 10))
+        self.out = nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        e = self.emb(x)
+        h = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h, c = self.encoder.step(e[:, t], (h, c))
+        return self.out(h)
+
+
+class LoopsByHand(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.step = nn.Linear(22, 10)
+        self.out = nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.tanh(self.step(torch.cat([e[:, t], h], dim=1)))
+        return self.out(h)
+
+
+class DropsInEvalMode(_Embedded):
+    def forward(self, x):
+        return self.out(F.dropout(self.rnn(self.emb(x))[1][-1], 0.5))
+
+
+class LengthsAsList(_Embedded):
+    def forward(self, x, lengths):
+        p = pack_padded_sequence(self.emb(x), lengths.tolist(), batch_first=True, enforce_sorted=False)
+        return self.out(self.rnn(p)[1][-1])
+
+
+class BranchesOnValues(_Embedded):
+    def forward(self, x, lengths):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h * 2 if int(lengths.max()) > 5 else h)
+
+
+class MeanOfPackedData(_Embedded):
+    """The rows of a packed sequence's data are all real steps of all texts; its mean belongs to no text."""
+
+    def forward(self, x, lengths):
+        p, h = self.rnn(pack_padded_sequence(self.emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False))
+        return self.out(h[-1] + p.data.mean(dim=0))
+
+
+class OtherwiseInOnnx(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h * 1.5 if torch.compiler.is_exporting() else h)
+
+
+class OtherwiseInTorchScript(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h * 1.5 if torch.jit.is_tracing() else h)
+
+
+class NeighboursMatter(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h - h.mean(dim=0, keepdim=True))
+
+
+class GivesATuple(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h), h
+
+
+class TooFewClasses(_Embedded):
+    def forward(self, x):
+        return self.out(self.rnn(self.emb(x))[1][-1])[:, :3]
+
+
+class NotANumber(_Embedded):
+    def forward(self, x):
+        return self.out(self.rnn(self.emb(x))[1][-1]) * float("nan")
+
+
+class SmallEmbedding(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS - 1, 12)
+
+    def forward(self, x):
+        return self.out(self.rnn(self.emb(x))[1][-1])
+
+
+class ThreeArguments(_Embedded):
+    def forward(self, x, lengths, mask):
+        return self.out(self.rnn(self.emb(x))[1][-1]) + lengths + mask
+
+
+class OneHot(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(WORDS, 10, batch_first=True)
+        self.out = nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        return self.out(self.rnn(F.one_hot(x, WORDS).float())[1][-1])
+
+
+class OneTextAtATime(_Embedded):
+    def forward(self, x):
+        return torch.stack([self.out(self.rnn(self.emb(row))[1][-1]) for row in x])
+
+
+REFUSED = (
+    (StepsACell, ExportError, r"encoder\.step is an nn\.LSTMCell.*Use nn\.LSTM"),
+    (LoopsByHand, ExportError, r"dynamic batch and sequence length"),
+    (DropsInEvalMode, ExportError, r"other answers when it is run again"),
+    (LengthsAsList, ExportError, r"lengths"),
+    (BranchesOnValues, ExportError, r"dynamic batch and sequence length"),
+    (MeanOfPackedData, ExportError, r"differently beside other texts"),
+    (OtherwiseInOnnx, ParityError, r"onnx +shapes +batch 7"),
+    (OtherwiseInTorchScript, ParityError, r"(?s):\s+torchscript +shapes +batch 1"),
+    (NeighboursMatter, ExportError, r"differently beside other texts"),
+    (GivesATuple, ExportError, r"gives a tuple"),
+    (TooFewClasses, ExportError, r"\[2, 3\] for 2 texts and 4 labels"),
+    (NotANumber, ExportError, r"not finite"),
+    (SmallEmbedding, ExportError, r"token ids up to 59"),
+    (ThreeArguments, ExportError, r"needs 3 arguments: x, lengths, mask"),
+    (OneHot, ExportError, r"no embedding"),
+    (OneTextAtATime, ExportError, r"its layer rnn an input of 2 dimensions"),
+)

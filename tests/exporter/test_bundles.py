@@ -1,0 +1,329 @@
+"""What is written, and what bad arguments get."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+import user_modules
+from click.testing import CliRunner, Result
+
+import pocketrnn_export.bundle
+from pocketrnn import Classifier, artifact
+from pocketrnn.cli import main
+from pocketrnn.errors import InputError, OutputError, ParityError
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
+from pocketrnn_training import checkpoint
+from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+@pytest.fixture
+def module() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return user_modules.PackedLastState()
+
+
+def exported(module: torch.nn.Module, path: Path, **more: Any) -> artifact.Artifact:
+    return export(module, path, **{"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False, **more})
+
+
+def test_a_bundle_holds_three_files_or_two_without_torchscript(module: torch.nn.Module, tmp_path: Path) -> None:
+    export(module, tmp_path / "three", labels=LABELS, vocabulary=VOCABULARY)
+    exported(module, tmp_path / "two")
+    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["classifier.json", "model.onnx"]
+    assert sorted(p.name for p in (tmp_path / "three").iterdir()) == [
+        "classifier.json",
+        "model.onnx",
+        "model.torchscript.pt",
+    ]
+
+
+def test_the_torchscript_file_runs_in_plain_torch(module: torch.nn.Module, tmp_path: Path) -> None:
+    export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    twin = torch.jit.load(tmp_path / "b" / "model.torchscript.pt")
+    tokens, lengths = torch.tensor([[5, 9, 2, 1], [7, 3, 8, 4]]), torch.tensor([3, 4])
+    torch.testing.assert_close(twin(tokens, lengths), module.eval()(tokens, lengths))
+
+
+def test_a_lone_graph_says_what_it_is_and_names_its_axes(module: torch.nn.Module, tmp_path: Path) -> None:
+    written = exported(module, tmp_path / "b", name="news")
+    model = onnx.load(tmp_path / "b" / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    metadata = {p.key: p.value for p in model.metadata_props}
+    assert metadata == {
+        "pocketrnn.version": "1",
+        "pocketrnn.name": "news",
+        "pocketrnn.labels": json.dumps(LABELS),
+        "pocketrnn.text_digest": artifact.text_digest(written.labels, written.text, written.vocabulary),
+    }
+    shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+    assert shapes == {"tokens": ["batch", "sequence"], "lengths": ["batch"]}
+    assert [d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == ["batch", 4]
+
+
+def test_a_graph_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        packed_lstm = user_modules.PackedLastState()
+        stacked = RecurrentClassifier(_architecture(cell="gru", layers=2, bidirectional=True))
+    exported(packed_lstm, tmp_path / "one")
+    exported(stacked, tmp_path / "two")
+    for bundle, most_nodes in (("one", 10), ("two", 20)):
+        content = (tmp_path / bundle / "model.onnx").read_bytes()
+        nodes = onnx.load_from_string(content).graph.node
+        assert len(nodes) <= most_nodes
+        assert not {node.op_type for node in nodes} & {"Split", "If", "Loop", "Scan", "SequenceAt"}
+        assert str(Path(__file__).parent).encode() not in content
+        assert b"stack_trace" not in content
+
+
+def test_a_graphs_file_is_as_large_as_its_weights(tmp_path: Path) -> None:
+    module = RecurrentClassifier(_architecture(vocabulary_size=20_000, embedding_dim=64, hidden_dim=32))
+    exported(module, tmp_path / "b", vocabulary=[f"w{i}" for i in range(20_000)], lengths=True)
+    weights = sum(p.numel() * 4 for p in module.parameters())
+    assert (tmp_path / "b" / "model.onnx").stat().st_size <= 1.02 * weights
+
+
+def test_golden_examples_are_what_pytorch_answers(module: torch.nn.Module, tmp_path: Path) -> None:
+    written = exported(module, tmp_path / "b", example_texts=["w1 w2 w3", "w4 unheard w5"])
+    assert [e.text for e in written.examples[:2]] == ["w1 w2 w3", "w4 unheard w5"]
+    assert "" in [e.text for e in written.examples]
+    for example in written.examples:
+        expected = module.eval()(torch.tensor([example.ids]), torch.tensor([len(example.ids)]))[0]
+        torch.testing.assert_close(torch.tensor(example.logits), expected)
+    assert artifact.read(tmp_path / "b") == written
+
+
+def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Module, tmp_path: Path) -> None:
+    vocabulary = [f"w{i}" for i in range(user_modules.WORDS)]
+    exported(module, tmp_path / "b", vocabulary=vocabulary)
+    classifier = Classifier.load(tmp_path / "b")
+    assert classifier.encode("w3 unheard w5") == [3, 5]
+    assert classifier.encode("unheard of") == [0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"labels": "abcd"}, "labels holds something that is not a string"),
+        ({"labels": ["a", "b", "", "d"]}, "or is empty"),
+        ({"labels": ["a", "b", "b", "c"]}, "3 of them different"),
+        ({"labels": ["a"]}, "at least 2"),
+        ({"vocabulary": []}, "no token"),
+        ({"vocabulary": ["a", "a"]}, "twice"),
+        ({"tokenizer": "spacy"}, "tokenizer 'spacy' is unknown"),
+        ({"example_texts": "one text"}, "not a string"),
+        ({"example_texts": [b"bytes"]}, "not a string"),
+    ],
+)
+def test_unusable_arguments_are_named(
+    module: torch.nn.Module, tmp_path: Path, changed: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        exported(module, tmp_path / "b", **changed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_padding_id_beyond_the_embedding_is_refused(module: torch.nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(pocketrnn_export.bundle.ExportError, match="token ids up to 60"):
+        exported(module, tmp_path / "b", rules=TextRules(padding_id=60))
+
+
+def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, tmp_path: Path) -> None:
+    exported(module, tmp_path / "b", name="old")
+    with pytest.raises(OutputError, match="exists already"):
+        exported(module, tmp_path / "b", name="new")
+    assert artifact.read(tmp_path / "b").name == "old"
+    exported(module, tmp_path / "b", name="new", force=True)
+    assert artifact.read(tmp_path / "b").name == "new"
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [(OSError(errno.ENOSPC, "No space left on device"), OutputError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
+    module: torch.nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    seen: type[BaseException],
+) -> None:
+    exported(module, tmp_path / "b", name="old")
+
+    def fails(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(pocketrnn_export.bundle, "to_bytes", fails)
+    with pytest.raises(seen):
+        exported(module, tmp_path / "b", name="new", force=True)
+    assert artifact.read(tmp_path / "b").name == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_the_report_holds_every_case_also_where_the_proof_fails(module: torch.nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ParityError):
+        exported(module, tmp_path / "b", tolerance=0.0, report=tmp_path / "report.json")
+    document = json.loads((tmp_path / "report.json").read_text())
+    on_shapes = document["comparisons"][0]
+    assert len(on_shapes["each"]) == on_shapes["cases"] == 20
+    assert {"candidate", "case", "largest", "labels_differing"} == set(on_shapes["each"][0])
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the point is a Python that TorchScript supports")
+def test_python_3_14_is_told_to_leave_torchscript_out(
+    module: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pocketrnn_export.bundle.sys, "version_info", (3, 14))
+    with pytest.raises(InputError, match="--no-torchscript"):
+        export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+
+
+class SingleLogit(torch.nn.Module):
+    """One logit a text, with or without an axis of its own."""
+
+    def __init__(self, *, flat: bool) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(user_modules.WORDS, 8)
+        self.gru = torch.nn.GRU(8, 6, batch_first=True)
+        self.fc = torch.nn.Linear(6, 1)
+        self.flat = flat
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        logit: torch.Tensor = self.fc(self.gru(self.embedding(tokens))[1][-1])
+        return logit.squeeze(1) if self.flat else logit
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_single_logit_becomes_two_classes_with_the_probabilities_of_its_sigmoid(flat: bool, tmp_path: Path) -> None:
+    module = SingleLogit(flat=flat).eval()
+    exported(module, tmp_path / "b", labels=["ham", "spam"])
+    classifier = Classifier.load(tmp_path / "b")
+    ids = classifier.encode("w1 w2 w3")
+    with torch.no_grad():
+        spam = torch.sigmoid(module(torch.tensor([ids]))).item()
+    assert classifier.predict_proba(["w1 w2 w3"])[0] == pytest.approx([1 - spam, spam], abs=1e-6)
+
+
+def test_labels_of_a_multi_label_classifier_have_probabilities_of_their_own(
+    module: torch.nn.Module, tmp_path: Path
+) -> None:
+    assert exported(module, tmp_path / "b", multi_label=True).activation == "sigmoid"
+    classifier = Classifier.load(tmp_path / "b")
+    texts = ["w1 w2 w3", "w4", "w9 w8 w7 w6 w5"]
+    expected = torch.sigmoid(torch.from_numpy(classifier.logits(texts))).numpy()
+    assert classifier.predict_proba(texts) == pytest.approx(expected, abs=1e-6)
+    for threshold in (0.0, 0.5, 0.55, 1.0):
+        assert classifier.predict_labels(texts, threshold) == [
+            tuple(label for label, p in zip(LABELS, row, strict=True) if p >= threshold) for row in expected
+        ]
+    best = classifier.classify(texts[0], top=4)
+    assert best.top == tuple(sorted(best.top, key=lambda pair: -pair[1]))
+    assert dict(best.top) == pytest.approx(dict(zip(LABELS, expected[0].tolist(), strict=True)), abs=1e-6)
+    lines = run("classify", "-b", tmp_path / "b", "--threshold", "0.5", "--json", *texts).stdout.splitlines()
+    assert [tuple(sorted(pair["label"] for pair in json.loads(line)["top"])) for line in lines] == [
+        tuple(sorted(labels)) for labels in classifier.predict_labels(texts)
+    ]
+
+
+def _architecture(**more: Any) -> Architecture:
+    chosen = {
+        "cell": "lstm", "vocabulary_size": len(VOCABULARY), "embedding_dim": 16, "hidden_dim": 12, "layers": 1,
+        "bidirectional": False, "dropout": 0.0, "pooling": "last", "packed": True, "classes": 4, "padding_id": 1,
+    }  # fmt: skip
+    return Architecture(**{**chosen, **more})
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    architecture = _architecture()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        untrained = RecurrentClassifier(architecture).eval()
+    checkpoint.write(
+        checkpoint.Checkpoint(
+            name="news",
+            architecture=architecture,
+            rules=TextRules(padding_id=1),
+            labels=tuple(LABELS),
+            vocabulary=tuple(VOCABULARY),
+            module=untrained,
+            metrics={"accuracy": 0.25},
+            data={"source": "made up", "rows": 4},
+            examples=("w1 w2", "w3"),
+            training={},
+        ),
+        tmp_path / "checkpoint",
+    )
+    return tmp_path / "checkpoint"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def test_the_command_exports_a_checkpoint_and_prints_the_proof(trained: Path, tmp_path: Path) -> None:
+    result = run("export", trained, "-o", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    assert "onnx with pytorch" in result.stdout
+    assert "Proven equal" in result.stdout
+    assert "Tracing the module for ONNX ..." in result.stderr
+    read = artifact.read(tmp_path / "b")
+    assert read.name == "news"
+    assert read.provenance["data"] == {"source": "made up", "rows": 4}
+    assert run("verify", tmp_path / "b").exit_code == 0
+
+
+def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: Path, tmp_path: Path) -> None:
+    result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0")
+    assert result.exit_code == 3
+    assert "batch 33 x sequence 257" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_command_reads_texts_for_the_proof_from_a_file(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text("w5 w6\nw7 w8 w9\n", encoding="utf-8")
+    assert run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts").exit_code == 0
+    assert [e.text for e in artifact.read(tmp_path / "b").examples[:2]] == ["w5 w6", "w7 w8 w9"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["nothing"], 2, "nothing needs --vocabulary and --labels"),
+        (["{trained}", "--labels", "a,b"], 2, "which holds what --labels would say"),
+        (["{trained}", "--texts", "no.txt"], 2, "no.txt cannot be read"),
+        (["{trained}", "--texts", "{latin1}"], 2, "is not UTF-8 text"),
+        (["{trained}/.."], 2, "holds no config.json"),
+        (["{trained}", "--tolerance", "-1"], 2, "Invalid value"),
+    ],
+)
+def test_wrong_usage_of_the_command_is_one_clear_error(
+    trained: Path, tmp_path: Path, arguments: list[str], status: int, said: str
+) -> None:
+    (tmp_path / "latin1").write_bytes("caf\xe9\n".encode("latin-1"))
+    filled = [a.format(trained=trained, latin1=tmp_path / "latin1") for a in arguments]
+    result = run("export", *filled, "-o", tmp_path / "b")
+    assert result.exit_code == status
+    assert said in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_checkpoint_with_a_changed_byte_is_refused(trained: Path, tmp_path: Path) -> None:
+    weights = trained / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    result = run("export", trained, "-o", tmp_path / "b")
+    assert result.exit_code == 2
+    assert "weights.safetensors" in result.stderr

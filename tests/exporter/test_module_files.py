@@ -1,0 +1,204 @@
+"""`pocketrnn export file.py:name`: the user's code, weights and vocabulary become a bundle in one command."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from click.testing import CliRunner, Result
+
+from pocketrnn import Classifier, artifact
+from pocketrnn.cli import main
+from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export.module_file import load_module, module_name, read_weights
+
+FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "torchtext018"
+
+MODEL = """
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+raise_on_import = False
+
+class NewsClassifier(nn.Module):
+    def __init__(self, words, dim=64, hidden=32, classes=4):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim)
+        self.rnn = nn.LSTM(dim, hidden, batch_first=True)
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, text, lengths):
+        packed = pack_padded_sequence(self.embedding(text), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (hidden, _) = self.rnn(packed)
+        return self.fc(hidden[-1])
+
+def small():
+    return NewsClassifier(words=4, dim=5, hidden=3)
+
+ready = small()
+number = 3
+
+def broken():
+    raise RuntimeError("no such luck")
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.py"
+    path.write_text(MODEL)
+    (tmp_path / "vocab.txt").write_text("<unk>\n<pad>\noil\nwins\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["small", "ready", "NewsClassifier(4, hidden=3)", "NewsClassifier(words=4)"])
+def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path, tmp_path: Path, name: str) -> None:
+    result = run(
+        "export", f"{model}:{name}", "--vocabulary", tmp_path / "vocab.txt",
+        "--labels", "World,Sports, Business,Sci/Tech", "-o", tmp_path / "b",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    read = artifact.read(tmp_path / "b")
+    assert read.labels == ("World", "Sports", "Business", "Sci/Tech")
+    assert read.vocabulary == ("<unk>", "<pad>", "oil", "wins")
+    assert (read.text.unknown_id, read.text.padding_id) == (0, 1)
+
+
+@pytest.mark.parametrize("file", ["w.safetensors", "w.pt", "nested.pt", "parallel.pt", "compiled.pt", "legacy.pt"])
+def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, file: str) -> None:
+    trained = load_module(module_name(f"{model}:small"))
+    state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    if file == "w.safetensors":
+        safetensors.torch.save_file(state, tmp_path / file)
+    elif file == "nested.pt":
+        torch.save({"epoch": 3, "model_state_dict": state, "optimizer": {"lr": 0.1}}, tmp_path / file)
+    elif file == "parallel.pt":
+        torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / file)
+    elif file == "compiled.pt":
+        torch.save({f"_orig_mod.{name}": tensor for name, tensor in state.items()}, tmp_path / file)
+    else:
+        torch.save(state, tmp_path / file, _use_new_zipfile_serialization=file != "legacy.pt")
+    read = read_weights(tmp_path / file)
+    assert all(torch.equal(read[name], state[name]) for name in state)
+    result = run(
+        "export", f"{model}:small", "--weights", tmp_path / file, "--vocabulary", tmp_path / "vocab.txt",
+        "--labels", "a,b,c,d", "-o", tmp_path / "b", "--no-torchscript",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with torch.no_grad():
+        expected = trained.eval()(torch.tensor([[2, 3]]), torch.tensor([2])).numpy()
+    np.testing.assert_allclose(Classifier.load(tmp_path / "b").logits(["oil wins"]), expected, atol=1e-5)
+
+
+class Canary:
+    """Leaves a file behind if it is ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.write_text, (self.path, "executed"))
+
+
+def test_a_pickled_module_is_refused_unexecuted_with_the_way_out(model: Path, tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
+    with pytest.raises(InputError, match=r"torch\.save\(module\.state_dict\(\)"):
+        read_weights(tmp_path / "whole.pt")
+    canary = tmp_path / "executed"
+    torch.save({"w": Canary(canary)}, tmp_path / "hostile.pt")
+    (tmp_path / "hostile.pkl").write_bytes(pickle.dumps(Canary(canary)))
+    for file in ("hostile.pt", "hostile.pkl"):
+        with pytest.raises(InputError):
+            read_weights(tmp_path / file)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is not a file of weights"),
+        (b"PK\x03\x04 cut off", "is not a file of weights"),
+        (b"\x80\x02}q\x00.", "is not a file of weights"),
+        (b"text", "is not a file of weights"),
+    ],
+)
+def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=problem):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "status", "said"),
+    [
+        ("{model}:Nothing", None, 2, "defines no Nothing. It defines: NewsClassifier."),
+        ("{model}:number", None, 1, "number raises TypeError"),
+        ("{model}:broken", None, 1, "broken raises RuntimeError: no such luck"),
+        ("{model}:NewsClassifier", None, 1, "raises TypeError"),
+        ("{model}:NewsClassifier(open('x'))", None, 2, "arguments (open('x')) cannot be read"),
+        ("missing.py:small", None, 2, "missing.py is not a file"),
+        ("{model}:small", "missing.pt", 2, "missing.pt is not a file"),
+        ("{model}:small", "other.pt", 2, "fc.bias is [9] in"),
+        ("{model}:small", "fewer.pt", 2, "holds no fc.bias, which the module has"),
+        ("{model}:small", "more.pt", 2, "holds further, which the module has not"),
+        ("{model}:small", "twin.pt", 2, "is a TorchScript file"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_sentence(
+    model: Path, tmp_path: Path, name: str, weights: str | None, status: int, said: str
+) -> None:
+    state = load_module(module_name(f"{model}:small")).state_dict()
+    torch.save({**state, "fc.bias": torch.zeros(9)}, tmp_path / "other.pt")
+    torch.save({n: t for n, t in state.items() if n != "fc.bias"}, tmp_path / "fewer.pt")
+    torch.save({**state, "further": torch.zeros(1)}, tmp_path / "more.pt")
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "twin.pt")
+    given = ["--weights", tmp_path / weights] if weights else []
+    result = run(
+        "export", name.format(model=model), *given, "--vocabulary", tmp_path / "vocab.txt", "--labels", "a,b,c,d",
+        "-o", tmp_path / "b",
+    )  # fmt: skip
+    assert result.exit_code == status, result.output
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_file_with_an_error_in_it_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("def f(:\n")
+    with pytest.raises(ExportError, match=r"bad\.py: f raises SyntaxError"):
+        load_module(module_name(f"{tmp_path / 'bad.py'}:f"))
+
+
+def test_a_file_may_import_what_lies_beside_it(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "sizes_of_it.py").write_text("WORDS = 4\n")
+    (tmp_path / "main.py").write_text(
+        "from sizes_of_it import WORDS\nfrom torch import nn\nmade = nn.Sequential(nn.Embedding(WORDS, 2))\n"
+    )
+    assert isinstance(load_module(module_name(f"{tmp_path / 'main.py'}:made")), torch.nn.Sequential)
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the files that torchtext 0.18 wrote are not here")
+@pytest.mark.filterwarnings("error")
+def test_a_notebooks_weights_and_torchtext_vocabulary_move_in_one_command(model: Path, tmp_path: Path) -> None:
+    result = run(
+        "export", f"{model}:NewsClassifier(8000)", "--weights", FIXTURES / "packed_lstm_state_dict.pt",
+        "--vocabulary", FIXTURES / "vocab_specials.pth", "--labels", "World,Sports,Business,Sci/Tech",
+        "-o", tmp_path / "b",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    expected = json.loads((FIXTURES / "packed_lstm_expected.json").read_text(encoding="utf-8"))
+    rows = expected["expected"]
+    assert len(rows) == 60
+    logits = Classifier.load(tmp_path / "b").logits([row["text"] for row in rows])
+    np.testing.assert_allclose(logits, [row["logits"] for row in rows], atol=1e-5)

@@ -1,0 +1,166 @@
+"""Modules as people write them: exported right, or refused with a reason; left as they were in either case."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import refused_modules
+import torch
+import user_modules
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import rnn
+
+from pocketrnn import Classifier, verify
+from pocketrnn.errors import ExportError, ParityError, PocketRNNError
+from pocketrnn_export import export
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind()
+
+
+@pytest.mark.parametrize("kind", user_modules.EXPORTED, ids=lambda kind: kind.__name__)
+def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
+    module = made(kind).train()
+    before = copy.deepcopy(module.state_dict())
+    artifact = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+
+    assert module.training, "the module comes back in the mode it came in"
+    after = module.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
+
+    assert max(c.largest_difference for c in artifact.parity.comparisons) <= 1e-5
+    assert all(c.labels_differing == 0 for c in artifact.parity.comparisons)
+    verify(tmp_path / "bundle")
+    classifier = Classifier.load(tmp_path / "bundle")
+    alone = copy.deepcopy(module).eval().float()
+    generator = np.random.default_rng(5)
+    for length in (1, 4, 31):
+        ids = generator.integers(2, len(VOCABULARY), length)
+        inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(artifact.graph.inputs)]
+        with torch.no_grad():
+            expected = alone(*inputs).numpy()
+        given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])
+        np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
+
+
+def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path) -> None:
+    right, wrong = made(user_modules.MaskedAttention), made(user_modules.MeanOverPadding)
+    assert export(right, tmp_path / "right", labels=LABELS, vocabulary=VOCABULARY).graph.padding
+    assert not export(wrong, tmp_path / "wrong", labels=LABELS, vocabulary=VOCABULARY).graph.padding
+    texts = ["w1", "w2 w3 w4 w5", "w6 w7", "w8 w9 w10 w11 w12 w13 w14"]
+    classifier = Classifier.load(tmp_path / "wrong")
+    together, alone = classifier.logits(texts), np.concatenate([classifier.logits([text]) for text in texts])
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("case", refused_modules.REFUSED, ids=lambda case: case[0].__name__)
+def test_a_module_that_cannot_be_exported_right_is_refused_with_the_reason(
+    case: tuple[type[nn.Module], type[PocketRNNError], str], tmp_path: Path
+) -> None:
+    kind, error, reason = case
+    with pytest.raises(error, match=reason):
+        export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_a_refused_module_leaves_the_old_bundle_as_it_was(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    export(made(user_modules.PackedLastState), bundle, labels=LABELS, vocabulary=VOCABULARY)
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    with pytest.raises(ParityError):
+        export(made(refused_modules.OtherwiseInOnnx), bundle, labels=LABELS, vocabulary=VOCABULARY, force=True)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_torch_is_as_it_was_after_success_and_after_failure(tmp_path: Path) -> None:
+    functions = (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward)
+    codes = (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__)
+    export(made(user_modules.PackedLastState), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    with pytest.raises(ExportError):
+        export(made(refused_modules.BranchesOnValues), tmp_path / "none", labels=LABELS, vocabulary=VOCABULARY)
+    assert (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward) == functions
+    assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__) == codes
+
+
+def test_another_thread_sees_pytorch_as_it_is_while_one_exports(tmp_path: Path) -> None:
+    module, tokens, lengths = (
+        made(user_modules.MaskedAttention).eval(),
+        torch.ones(3, 9, dtype=torch.int64),
+        torch.tensor([9, 4, 2]),
+    )
+    with torch.no_grad():
+        expected = module(tokens, lengths)
+    exporting, different = threading.Event(), []
+
+    def watch() -> None:
+        exporting.wait()
+        while exporting.is_set():
+            with torch.no_grad():
+                different.append(not torch.equal(module(tokens, lengths), expected))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    exporting.set()
+    try:
+        export(made(user_modules.PackedLastState), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    finally:
+        exporting.clear()
+        watcher.join()
+    assert len(different) > 10
+    assert not any(different)
+
+
+def test_exports_from_several_threads_all_succeed(tmp_path: Path) -> None:
+    kinds = (user_modules.PackedLastState, user_modules.TimeMajorSorted, user_modules.ZerosByHand)
+    threads = [
+        threading.Thread(
+            target=export,
+            args=(made(kind), tmp_path / kind.__name__),
+            kwargs={"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False},
+        )
+        for kind in kinds
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {path.name for path in tmp_path.iterdir()} == {kind.__name__ for kind in kinds}
+
+
+@pytest.fixture(scope="module")
+def packed_module_and_graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, onnxruntime.InferenceSession]:
+    module = made(user_modules.MaskedAttention).eval()
+    bundle = tmp_path_factory.mktemp("drawn") / "bundle"
+    export(module, bundle, labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return module, onnxruntime.InferenceSession(bundle / "model.onnx", options)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 2**32 - 1))
+def test_a_drawn_batch_is_answered_by_the_graph_as_by_the_module(
+    packed_module_and_graph: tuple[nn.Module, onnxruntime.InferenceSession], lengths: list[int], seed: int
+) -> None:
+    module, session = packed_module_and_graph
+    tokens = np.random.default_rng(seed).integers(0, user_modules.WORDS, (len(lengths), max(lengths)))
+    sizes = np.array(lengths, dtype=np.int64)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(tokens), torch.from_numpy(sizes)).numpy()
+    given_logits = session.run(["logits"], {"tokens": tokens, "lengths": sizes})[0]
+    np.testing.assert_allclose(given_logits, expected, atol=1e-5)

@@ -1,0 +1,731 @@
+"""Vocabularies are read from all that people have, without torchtext, and nothing that a file holds is run."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import json
+import os
+import pickle
+import pickletools
+import struct
+import subprocess
+import sys
+import types
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from pocketrnn.errors import DataError, InputError, OutputError
+from pocketrnn.text import TextEncoder
+from pocketrnn_export import torchtext_vocab, vocabulary
+from pocketrnn_export.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
+
+FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "torchtext018"
+TOKENS = ("<unk>", "<pad>", ".", "the", "new york", "naïve", "猫", "\N{PILE OF POO}")
+# Half of a UTF-16 pair is a Python string too; json and pickle carry it.
+token = st.text(st.characters(exclude_categories=()), max_size=8)
+vocabularies = st.builds(
+    Vocabulary,
+    st.lists(token, min_size=1, max_size=30, unique=True).map(tuple),
+    st.one_of(st.none(), st.integers(-3, 40)),
+)
+
+
+# What torchtext's classes look like to pickle. Their modules exist only while a test pickles.
+
+
+class NativeVocab:
+    """torchtext._torchtext.Vocab, a pybind11 class whose state is `_serialize_vocab`'s tuple."""
+
+    def __init__(self, tokens: list[str], default: int | None) -> None:
+        self.tokens, self.default = tokens, default
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return ("0.0.2", [] if self.default is None else [self.default], self.tokens, [])
+
+
+class Vocab(nn.Module):
+    """torchtext.vocab.vocab.Vocab."""
+
+    def __init__(self, vocab: NativeVocab) -> None:
+        super().__init__()
+        self.vocab = vocab
+
+
+class OldVocab:
+    """torchtext.vocab.Vocab of torchtext 0.5 to 0.8."""
+
+    def __init__(self, tokens: list[str], unk_index: int | None, vectors: torch.Tensor | None = None) -> None:
+        self.freqs = collections.Counter(dict.fromkeys(tokens, 2))
+        self.itos = tokens
+        self.unk_index = unk_index
+        self.stoi = {token: i for i, token in enumerate(tokens)}
+        self.vectors = vectors
+
+
+class OldestVocab:
+    """torchtext.vocab.Vocab of torchtext 0.2 to 0.4."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.freqs = collections.Counter(tokens)
+        self.itos = tokens
+        self.stoi = collections.defaultdict(_default_unk_index, {token: i for i, token in enumerate(tokens)})
+        self.stoi["seen later, not a token"] = 0
+        self.vectors = None
+
+
+def _default_unk_index() -> int:
+    return 0
+
+
+@contextlib.contextmanager
+def torchtext_modules(vocab_class: type = Vocab, vocab_module: str = "torchtext.vocab.vocab") -> Iterator[None]:
+    names = {NativeVocab: "torchtext._torchtext", vocab_class: vocab_module, _default_unk_index: "torchtext.vocab"}
+    modules = {name: types.ModuleType(name) for name in ("torchtext", *names.values())}
+    before = {name: sys.modules.get(name) for name in modules}
+    kept = [(thing, thing.__module__, thing.__qualname__) for thing in names]
+    sys.modules.update(modules)
+    try:
+        for thing, module in names.items():
+            public = "_default_unk_index" if thing is _default_unk_index else "Vocab"
+            thing.__module__, thing.__qualname__ = module, public
+            setattr(modules[module], public, thing)
+        yield
+    finally:
+        for thing, module, qualname in kept:
+            thing.__module__, thing.__qualname__ = module, qualname
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def pickled(thing: Any, protocol: int = 4) -> bytes:
+    return pickle.dumps(thing, protocol=protocol)
+
+
+def torch_saved(thing: Any, protocol: int = 2) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(thing, buffer, pickle_protocol=protocol)
+    return buffer.getvalue()
+
+
+def torch_saved_legacy(thing: Any, protocol: int = 2) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(thing, buffer, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+SAVERS: list[Callable[..., bytes]] = [pickled, torch_saved, torch_saved_legacy]
+# torch.save needs a binary protocol; it writes 2 unless told otherwise, pickle 4 or 5.
+WAYS = [(saver, protocol) for saver in SAVERS for protocol in range(6) if protocol >= 2 or saver is pickled]
+# torch.save's older form keeps the source of a module's class, and warns where there is none, as here.
+without_source = pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+
+
+def saved_vocab(tokens: tuple[str, ...], default: int | None, saver: Callable[..., bytes], protocol: int = 2) -> bytes:
+    with torchtext_modules():
+        return saver(Vocab(NativeVocab(list(tokens), default)), protocol)
+
+
+def zipped(data_pkl: bytes, name: str = "vocab/data.pkl", compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip archive as torch.save writes it: stored entries in one folder."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr(name, data_pkl)
+        archive.writestr("vocab/version", b"3\n")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[..., Path]:
+    def write(content: bytes | str, name: str = "vocab") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def refusal(source: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read_vocabulary(source)
+    assert caught.value.problem.endswith(".")
+    assert caught.value.remedy
+    return str(caught.value)
+
+
+# Python objects
+
+
+@pytest.mark.parametrize("kind", [list, tuple, collections.deque])
+def test_a_sequence_gives_its_tokens_in_order_and_finds_the_unknown_word_by_name(kind: Callable[..., Any]) -> None:
+    assert read_vocabulary(kind(TOKENS)) == Vocabulary(TOKENS, 0)
+    assert read_vocabulary(kind(TOKENS[1:])) == Vocabulary(TOKENS[1:], None)
+
+
+def test_a_vocabulary_is_read_as_it_is() -> None:
+    given_one = Vocabulary(TOKENS, None)
+    assert read_vocabulary(given_one) is given_one
+
+
+def test_numpy_strings_and_ids_become_plain_ones() -> None:
+    read = read_vocabulary(list(np.array(["a", "b"])))
+    assert [type(token) for token in read.tokens] == [str, str]
+    assert read_vocabulary({"b": np.int64(1), "a": torch.tensor(0)}).tokens == ("a", "b")
+
+
+def test_a_dict_is_ordered_by_its_ids() -> None:
+    assert read_vocabulary({"b": 1, "<unk>": 2, "a": 0}) == Vocabulary(("a", "b", "<unk>"), 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ([], "no token"),
+        ({}, "no token"),
+        (["a", 1], "1 at id 1, of type int"),
+        (["a", None], "None at id 1"),
+        (["a", "b", "a"], "'a' twice, at id 0 and id 2"),
+        ({"a": 0, "b": 2}, "none the id 1"),
+        ({"a": 1, "b": 2}, '("<pad>": 0)'),
+        ({"a": -1, "b": 0}, "'a' has the id -1"),
+        ({"a": 0, "b": 0}, "the id 0 to 'a' and to 'b'"),
+        ({"a": False, "b": 1}, "id False"),
+        ({"a": 0, "b": 1.0}, "id 1.0"),
+        ({"a": "0"}, "id '0'"),
+        ({0: 0}, "0 at id 0"),
+        ({"a": np.True_}, "not a whole number"),
+        (collections.Counter("aab"), "Counter"),
+        (b"bytes", "bytes"),
+        (7, "int"),
+        (None, "NoneType"),
+        (nn.LSTM(2, 2), "LSTM"),
+    ],
+)
+def test_what_is_no_vocabulary_is_refused(source: Any, says: str) -> None:
+    assert says in refusal(source)
+
+
+@pytest.mark.parametrize("default", [None, 0, 3, 100])
+def test_a_living_torchtext_vocab_keeps_its_default_index_or_its_lack_of_one(default: int | None) -> None:
+    class Living:
+        def get_itos(self) -> list[str]:
+            return list(TOKENS)
+
+        def get_default_index(self) -> int | None:
+            return default
+
+    assert read_vocabulary(Living()) == Vocabulary(TOKENS, default)
+
+
+def test_a_living_vocab_of_the_old_torchtext_is_read() -> None:
+    assert read_vocabulary(OldVocab(list(TOKENS), 0)) == Vocabulary(TOKENS, 0)  # type: ignore[arg-type]
+    assert read_vocabulary(OldVocab(list(TOKENS), None)) == Vocabulary(TOKENS, None)  # type: ignore[arg-type]
+    assert read_vocabulary(OldestVocab(list(TOKENS))) == Vocabulary(TOKENS, 0)  # type: ignore[arg-type]
+
+
+# Text files
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [0, 1, 3])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_text_file_holds_a_token_a_line(file: Callable[..., Path], ending: str, last: int, mark: str) -> None:
+    assert read_vocabulary(file(mark + ending.join(TOKENS) + ending * last)) == Vocabulary(TOKENS, 0)
+
+
+def test_a_text_file_keeps_spaces_and_the_characters_that_splitlines_would_split_at(file: Callable[..., Path]) -> None:
+    tokens = (" ", "  a", "b ", "new york city", "x\x85y", "x\u2028y", "x\x0cy", "\t", "[PAD]", "{", "80.5")
+    assert read_vocabulary(str(file("\n".join(tokens)))).tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is empty"),
+        ("\n\n", "holds no token"),
+        ("a\nb\na\n", "'a' twice, at line 1 and line 3"),
+        ("a\n\nb\n", "empty in line 2"),
+        ("a\r\nb\nc\n", "'\\r' in line 1"),
+        ("the\t0\n.\t1\n", "'\\t' in line 1"),
+        (
+            "".join(f"w{i} 0.25 -1.5 3.25 0.5 1e-05 0.125 0.1\n" for i in range(9)).replace("1e-05", "1.0e-05"),
+            "vectors",
+        ),
+        (b"caf\xe9\n", "not UTF-8 text: line 1"),
+        ("a\nb".encode("utf-16"), "UTF-16"),
+        (b"a\0b\n", "a binary file"),
+        (b"\x1f\x8b\x08\x00abc", "a gzip file"),
+        (struct.pack("<Q", 20) + b'{"w":{"dtype":"F32"}}    ', "safetensors"),
+        (b"\x08\x08\x12\x07pytorch\x00", "a binary file"),
+    ],
+)
+def test_a_file_that_is_no_list_of_tokens_is_refused(
+    file: Callable[..., Path], content: str | bytes, says: str
+) -> None:
+    assert says in refusal(file(content))
+
+
+def test_a_missing_file_a_folder_and_an_enormous_file_are_refused(tmp_path: Path) -> None:
+    assert "There is no file" in refusal(tmp_path / "missing")
+    assert "is a folder" in refusal(tmp_path)
+    assert "cannot be read" in refusal("a\0b")
+    with (tmp_path / "large").open("wb") as sparse:
+        sparse.truncate(vocabulary.LARGEST_FILE + 1)
+    assert "64 MiB" in refusal(tmp_path / "large")
+
+
+# JSON
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "vocab.txt", "vocab"])
+def test_json_is_known_by_its_content(file: Callable[..., Path], name: str) -> None:
+    ids = {token: i for i, token in reversed(list(enumerate(TOKENS)))}
+    for content in (list(TOKENS), ids, {"tokens": TOKENS, "default_index": 0}):
+        for indent in (None, 2):
+            assert read_vocabulary(file(json.dumps(content, indent=indent), name)) == Vocabulary(TOKENS, 0)
+    named = {"tokens": 0, "default_index": 1}
+    assert read_vocabulary(file(json.dumps(named), name)).tokens == ("tokens", "default_index")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[]", "no token"),
+        ("{}", "no token"),
+        ('["a", "b"', "not valid JSON"),
+        ('["a", 1]', "1 at id 1"),
+        ('["a", "a"]', "'a' twice"),
+        ('{"a": 0, "b": 1, "a": 2}', "'a' twice"),
+        ('{"a": 0, "b": true}', "id True"),
+        ('{"a": 0.0}', "id 0.0"),
+        ('{"a": 0, "b": 5}', "none the id 1"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": 1' + "0" * 5000 + "}", "not valid JSON"),
+        ('{"a": 1' + "0" * 4000 + "}", "id an enormous number"),
+        ('{"model": {"vocab": {"a": 0}}}', "a dict"),
+        ('{"tokens": ["a"]}', "members"),
+        ('{"tokens": ["a"], "default_index": 0, "more": 1}', "members"),
+        ('{"tokens": ["a"], "default_index": true}', "default index is True"),
+        ('{"tokens": ["a"], "default_index": 0.0}', "default index is 0.0"),
+        ('["a", ' + "[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_json_that_is_no_vocabulary_is_refused(file: Callable[..., Path], content: str, says: str) -> None:
+    assert says in refusal(file(content))
+
+
+def test_a_json_file_that_is_neither_list_nor_object_is_refused(file: Callable[..., Path]) -> None:
+    assert "neither a list nor an object" in refusal(file('"a"', "vocab.json"))
+
+
+@given(given_one=vocabularies)
+@settings(deadline=None, max_examples=60)
+def test_what_is_written_reads_back_equal(given_one: Vocabulary, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("written") / "vocab.json"
+    write_vocabulary(given_one, path)
+    assert read_vocabulary(path) == given_one
+    assert [entry.name for entry in path.parent.iterdir()] == ["vocab.json"]
+
+
+def test_a_file_is_replaced_only_when_asked_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "vocab.json"
+    write_vocabulary(Vocabulary(("a",), None), path)
+    with pytest.raises(OutputError, match="exists already"):
+        write_vocabulary(Vocabulary(("b",), None), path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OutputError, match="No space left"):
+            write_vocabulary(Vocabulary(("b",), None), path, force=True)
+    assert read_vocabulary(path).tokens == ("a",)
+    write_vocabulary(Vocabulary(("b",), None), path, force=True)
+    assert read_vocabulary(path).tokens == ("b",)
+    assert os.listdir(tmp_path) == ["vocab.json"]  # noqa: PTH208 - hidden files too
+    with pytest.raises(OutputError, match="folder"):
+        write_vocabulary(Vocabulary(("b",), None), tmp_path, force=True)
+    with pytest.raises(OutputError, match="could not be written"):
+        write_vocabulary(Vocabulary(("b",), None), tmp_path / "missing" / "vocab.json")
+
+
+# Saved Vocabs
+
+
+@without_source
+@pytest.mark.parametrize(("saver", "protocol"), WAYS)
+@pytest.mark.parametrize("default", [None, 0, 7, 300, 70_000, -1])
+def test_a_saved_vocab_keeps_its_tokens_and_default_index(
+    file: Callable[..., Path], saver: Callable[..., bytes], protocol: int, default: int | None
+) -> None:
+    path = file(saved_vocab(TOKENS, default, saver, protocol), "vocab.pth")
+    assert read_vocabulary(path) == Vocabulary(TOKENS, default)
+
+
+@given(given_one=vocabularies, protocol=st.integers(0, 5))
+@settings(deadline=None, max_examples=60)
+def test_any_pickled_vocab_reads_back_equal(
+    given_one: Vocabulary, protocol: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("pickled") / "vocab.pkl"
+    path.write_bytes(saved_vocab(given_one.tokens, given_one.default_index, pickled, protocol))
+    assert read_vocabulary(path) == given_one
+
+
+@without_source
+@pytest.mark.parametrize("saver", SAVERS)
+def test_saved_vocabs_of_the_old_torchtext_are_read(file: Callable[..., Path], saver: Callable[..., bytes]) -> None:
+    for module in ("torchtext.vocab", "torchtext.legacy.vocab"):
+        for old in (OldVocab(list(TOKENS), 0), OldVocab(list(TOKENS), None)):
+            with torchtext_modules(OldVocab, module):
+                content = saver(old)
+            assert read_vocabulary(file(content)) == Vocabulary(TOKENS, old.unk_index)
+    with torchtext_modules(OldestVocab, "torchtext.vocab"):
+        content = saver(OldestVocab(list(TOKENS)))
+    assert read_vocabulary(file(content)) == Vocabulary(TOKENS, 0)
+
+
+@pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy])
+def test_an_old_vocab_is_read_without_its_word_vectors(file: Callable[..., Path], saver: Callable[..., bytes]) -> None:
+    with torchtext_modules(OldVocab, "torchtext.vocab"):
+        content = saver(OldVocab(list(TOKENS), 0, torch.ones(len(TOKENS), 5)))
+    assert read_vocabulary(file(content)) == Vocabulary(TOKENS, 0)
+
+
+@pytest.mark.parametrize("saver", SAVERS)
+@pytest.mark.parametrize(
+    "plain",
+    [list(TOKENS), TOKENS, {token: i for i, token in enumerate(TOKENS)},
+     collections.OrderedDict((token, i) for i, token in enumerate(TOKENS))],
+)  # fmt: skip
+def test_saved_lists_and_dicts_are_read(file: Callable[..., Path], saver: Callable[..., bytes], plain: Any) -> None:
+    assert read_vocabulary(file(saver(plain))) == Vocabulary(TOKENS, 0)
+
+
+def test_a_large_vocabulary_is_read_with_long_memo_numbers_and_many_batches(file: Callable[..., Path]) -> None:
+    tokens = ("<unk>", *(f"w{i}" for i in range(5000)))
+    assert read_vocabulary(file(saved_vocab(tokens, 0, torch_saved))) == Vocabulary(tokens, 0)
+
+
+def test_reading_a_saved_vocab_needs_neither_torch_nor_torchtext(file: Callable[..., Path]) -> None:
+    path = file(saved_vocab(TOKENS, 0, torch_saved))
+    code = (
+        "import sys; from pocketrnn_export.vocabulary import read_vocabulary, text_rules\n"
+        "text_rules(read_vocabulary(sys.argv[1]))\n"
+        "assert not {'torch', 'torchtext'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the files that a real torchtext wrote are not here")
+@pytest.mark.parametrize("name", ["vocab_no_specials.pth", "vocab_specials.pth"])
+def test_the_files_of_a_real_torchtext_are_read(name: str) -> None:
+    expected = json.loads((FIXTURES / "vocab_expected.json").read_text())[name]
+    read = read_vocabulary(FIXTURES / name)
+    assert len(read.tokens) == expected["size"]
+    assert list(read.tokens[:20]) == expected["first"]
+    assert list(read.tokens[-len(expected["last"]) :]) == expected["last"]
+    assert read.default_index == expected["default_index"]
+    # The imitation that the other tests use is pickled by the same instructions, from the compiled Vocab on.
+    ours = saved_vocab(read.tokens, read.default_index, torch_saved)
+    assert _native_part(ours) == _native_part((FIXTURES / name).read_bytes())
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the files that a real torchtext wrote are not here")
+def test_real_texts_get_the_ids_that_torchtext_gave() -> None:
+    read = read_vocabulary(FIXTURES / "vocab_specials.pth")
+    encoder = TextEncoder(text_rules(read), read.tokens)
+    rows = [json.loads(line) for line in (FIXTURES / "basic_english.jsonl").read_text().splitlines()]
+    assert len(rows) == 3000
+    for row in rows:
+        assert encoder.encode(row["text"]) == (row["ids"] or [0])
+
+
+def _native_part(archive: bytes) -> list[tuple[str, Any]]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        name = next(name for name in opened.namelist() if name.endswith("/data.pkl"))
+        instructions = [(op.name, arg) for op, arg, _ in pickletools.genops(opened.read(name))]
+    start = instructions.index(("GLOBAL", "torchtext._torchtext Vocab"))
+    return [(name, None if "PUT" in name else arg) for name, arg in instructions[start:] if name != "GLOBAL" or arg]
+
+
+# Files that are something else
+
+
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(2, 2)
+
+
+@pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy, pickled])
+def test_a_whole_module_is_refused_with_the_way_out(file: Callable[..., Path], saver: Callable[..., bytes]) -> None:
+    for module in (Classifier(), nn.LSTM(2, 2)):
+        message = refusal(file(saver(module), "model.pt"))
+        assert "a whole pickled module" in message
+        assert "state_dict()" in message
+
+
+@pytest.mark.parametrize("saver", [torch_saved, torch_saved_legacy])
+def test_weights_are_told_from_a_vocabulary(file: Callable[..., Path], saver: Callable[..., bytes]) -> None:
+    assert "weights (a state_dict)" in refusal(file(saver(Classifier().state_dict()), "weights.pt"))
+    assert "a dict of dicts" in refusal(file(saver({"epoch": 3, "loss": 0.5, "model": Classifier().state_dict()})))
+
+
+def test_other_archives_and_other_pickled_things_are_refused(file: Callable[..., Path]) -> None:
+    assert "a TorchScript file" in refusal(file(zipped(pickled([]), "vocab/constants.pkl")))
+    assert "not one of torch.save" in refusal(file(zipped(b"", "word/document.xml")))
+    assert "compressed" in refusal(file(zipped(pickled(list(TOKENS)), compression=zipfile.ZIP_DEFLATED)))
+    assert "damaged archive" in refusal(file(zipped(pickled(list(TOKENS)))[:-30]))
+    assert "of type int" in refusal(file(pickled(7)))
+    assert "Counter" in refusal(file(pickled(collections.Counter("aab"))))
+    assert "keys are not all strings" in refusal(file(pickled({0: "a"})))
+    assert "not a string" in refusal(file(pickled(["a", ["b"]])))
+
+
+def test_an_archive_whose_directory_points_beyond_all_files_is_refused(file: Callable[..., Path]) -> None:
+    content = bytearray(zipped(pickled(list(TOKENS))))
+    entry, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    # the place of the entry as a 64-bit number, in the extra field of the directory
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    struct.pack_into("<I", content, end + 12, struct.unpack_from("<I", content, end + 12)[0] + len(extra))
+    struct.pack_into("<I", content, entry + 42, 2**32 - 1)
+    struct.pack_into("<H", content, entry + 30, len(extra))
+    name_end = entry + 46 + len("vocab/data.pkl")
+    content[name_end:name_end] = extra
+    assert "damaged archive" in refusal(file(bytes(content)))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        ("0.0.1", [0], ["a"], []),
+        ("0.0.2", [0, 1], ["a"], []),
+        ("0.0.2", ["0"], ["a"], []),
+        ("0.0.2", [True], ["a"], []),
+        ("0.0.2", [], ["a", "a"], []),
+        ("0.0.2", [], ["a", 1], []),
+        ("0.0.2", [], [], []),
+        ("0.0.2", [], ["a"], [1]),
+        ("0.0.2", [], ["a"]),
+        ("0.0.2", None, ["a"], []),
+        {"itos": ["a"]},
+    ],
+)
+def test_a_vocab_in_a_form_that_torchtext_would_not_read_is_refused(
+    file: Callable[..., Path], state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NativeVocab, "__getstate__", lambda _: state)
+    refusal(file(saved_vocab(TOKENS, 0, torch_saved)))
+
+
+# Hostile pickles
+
+
+class Payload:
+    """What a hostile pickle holds: a call."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+def hostile(canary: Path) -> list[Payload]:
+    """Calls that would make the file `canary`, straight or by way of what a Vocab needs."""
+    write = f"open({str(canary)!r}, 'w').close()"
+    return [
+        Payload(os.system, f"touch {canary}"),
+        Payload(exec, write),
+        Payload(eval, write),
+        Payload(open, str(canary), "w"),
+        Payload(Path.touch, canary),
+        Payload(subprocess.check_call, ["touch", str(canary)]),
+        Payload(getattr, Payload(__import__, "os"), "system"),
+        Payload(map, exec, [write]),
+        Payload(torch.load, str(canary)),
+    ]
+
+
+def test_the_hostile_pickles_are_hostile(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(hostile(tmp_path / "canary")[3])).close()  # noqa: S301 - the point of the test
+    assert (tmp_path / "canary").exists()
+
+
+@without_source
+@pytest.mark.parametrize(("saver", "protocol"), WAYS)
+def test_nothing_in_a_hostile_pickle_is_run(
+    file: Callable[..., Path], tmp_path: Path, saver: Callable[..., bytes], protocol: int
+) -> None:
+    canary = tmp_path / "canary"
+    for payload in hostile(canary):
+        vocab = Vocab(NativeVocab(list(TOKENS), 0))
+        vocab.register_buffer("evil", None)
+        vocab.__dict__["evil"] = payload
+        with torchtext_modules():
+            inside = saver(vocab, protocol)
+        for content in (saver(payload, protocol), saver([*TOKENS, payload], protocol), inside):
+            message = refusal(file(content, "vocab.pkl"))
+            assert "Nothing in it was run" in message
+            assert "which no vocabulary needs" in message or "would run code" in message
+    assert not canary.exists()
+
+
+def test_the_refused_name_is_named_and_cannot_write_to_the_terminal(file: Callable[..., Path]) -> None:
+    assert f"names {os.system.__module__}.system," in refusal(file(pickled(Payload(os.system, "true"))))
+    assert "\x1b" not in refusal(file(b"\x80\x02cos\nsys\x1b[31mtem\n."))
+    assert len(refusal(file(b"\x80\x02cos\n" + b"x" * 100_000 + b"\n."))) < 500
+
+
+@pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINBYTES", "NEXT_BUFFER"])
+def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
+    content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."
+    assert f"the instruction {instruction}," in refusal(file(content))
+
+
+def test_allowed_names_called_with_hostile_arguments_stay_records(file: Callable[..., Path]) -> None:
+    deep = pickle.GLOBAL + b"builtins\nset\n" + (b"\x85" + pickle.GLOBAL + b"builtins\nset\n") * 50
+    assert refusal(file(b"\x80\x02" + deep + b"."))
+    # setattr by BUILD on a class, which would change it for the whole process
+    content = b"\x80\x02ccollections\nCounter\n}X\x03\x00\x00\x00popX\x01\x00\x00\x00xs\x86b."
+    assert refusal(file(content))
+    assert callable(collections.Counter.pop)
+
+
+def test_bombs_are_refused_before_they_grow(file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    # ten lists, each of ten times the one before: 10 ** 10 items, were they ever copied
+    laughs = b"\x80\x02](X\x03\x00\x00\x00lolX\x03\x00\x00\x00haheq\x00" + b"".join(
+        b"](" + b"h" + bytes([i]) + (b"h" + bytes([i])) * 9 + b"eq" + bytes([i + 1]) for i in range(10)
+    )
+    assert "a list" in refusal(file(laughs + b"."))
+    itself = b"\x80\x02]q\x00h\x00a."
+    assert "a list at id 0" in refusal(file(itself))
+    # a memo number or a length of 4 billion costs nothing by itself
+    assert refusal(file(b"\x80\x02]r\xff\xff\xff\xff."))
+    assert refusal(file(b"\x80\x02X\xff\xff\xff\xffabc."))
+    assert refusal(file(b"\x80\x04\x8d" + b"\xff" * 8 + b"abc."))
+    assert "nested parts" in refusal(file(b"\x80\x02" + b"(" * 200_000 + b"."))
+    assert "nested parts" in refusal(file(b"\x80\x02" + b"]" * 200_000 + b"."))
+    monkeypatch.setattr(torchtext_vocab, "_MOST_INSTRUCTIONS", 1000)
+    assert "1,000 instructions" in refusal(file(b"\x80\x02" + b"N" * 2000 + b"."))
+    entries = io.BytesIO()
+    with zipfile.ZipFile(entries, "w") as archive:
+        for i in range(20):
+            archive.writestr(str(i), b"")
+    monkeypatch.setattr(torchtext_vocab, "_MOST_ENTRIES", 10)
+    assert "more than 10 files" in refusal(file(entries.getvalue()))
+
+
+SEEDS = [
+    saved_vocab(TOKENS, 0, pickled, 2),
+    saved_vocab(TOKENS, None, pickled, 4),
+    saved_vocab(TOKENS, 3, pickled, 0),
+    pickled(hostile(Path("canary"))[1], 2),
+    pickled(hostile(Path("canary"))[3], 4),
+]
+
+
+@given(
+    seed=st.sampled_from(SEEDS),
+    edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 3), st.binary(max_size=6)), max_size=4),
+    container=st.sampled_from([bytes, zipped, lambda content: zipped(content)[:-1]]),
+)
+@example(seed=SEEDS[0], edits=[], container=bytes)
+@settings(deadline=None, max_examples=400)
+def test_a_mutated_pickle_is_a_vocabulary_or_refused(
+    seed: bytes,
+    edits: list[tuple[int, int, bytes]],
+    container: Callable[[bytes], bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    for place, removed, inserted in edits:
+        at = place % len(seed)
+        seed = seed[:at] + inserted + seed[at + removed :]
+    _vocabulary_or_refused(container(seed), tmp_path_factory)
+
+
+@given(place=st.integers(0, 5000), inserted=st.binary(min_size=1, max_size=8), removed=st.integers(0, 8))
+@settings(deadline=None, max_examples=300)
+def test_a_mutated_archive_is_a_vocabulary_or_refused(
+    place: int, inserted: bytes, removed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = zipped(SEEDS[0])
+    at = place % len(content)
+    _vocabulary_or_refused(content[:at] + inserted + content[at + removed :], tmp_path_factory)
+
+
+instruction = st.sampled_from([*torchtext_vocab._INSTRUCTIONS])
+pieces = st.one_of(
+    instruction.map(lambda code: bytes([code])),
+    st.sampled_from(sorted(torchtext_vocab._KNOWN)).map(lambda name: "c{}\n{}\n".format(*name.rsplit(".", 1)).encode()),
+    st.sampled_from([b"X\x01\x00\x00\x00a", b"\x8c\x01b", b"K\x00", b"]", b"}", b")", b"(", b"q\x00", b"h\x00"]),
+    st.binary(max_size=3),
+)
+
+
+@given(program=st.lists(pieces, max_size=40).map(b"".join))
+@settings(deadline=None, max_examples=400)
+def test_any_program_of_pickle_instructions_is_a_vocabulary_or_refused(
+    program: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    _vocabulary_or_refused(b"\x80\x02" + program + b".", tmp_path_factory)
+
+
+@given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode(errors="ignore"))))
+@settings(deadline=None, max_examples=300)
+def test_any_file_is_a_vocabulary_or_refused(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in ("vocab", "vocab.json", "vocab.pkl"):
+        _vocabulary_or_refused(content, tmp_path_factory, name)
+
+
+def _vocabulary_or_refused(content: bytes, tmp_path_factory: pytest.TempPathFactory, name: str = "vocab") -> None:
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        assert isinstance(read_vocabulary(path), Vocabulary)
+    assert not Path("canary").exists()
+
+
+# The text rules that a vocabulary implies
+
+
+@pytest.mark.parametrize(
+    ("tokens", "default", "unknown", "empty", "padding"),
+    [
+        (("<unk>", "<pad>", "a"), 0, 0, 0, 1),
+        (("<unk>", "<pad>", "a"), None, None, 1, 1),
+        (("a", "b"), None, None, 0, 0),
+        (("a", "b"), 1, 1, 1, 0),
+        (("a", "b"), 2, 2, 2, 0),
+    ],
+)
+def test_the_default_index_decides_what_an_unknown_word_becomes(
+    tokens: tuple[str, ...], default: int | None, unknown: int | None, empty: int, padding: int
+) -> None:
+    rules = text_rules(Vocabulary(tokens, default), tokenizer="whitespace")
+    assert (rules.tokenizer, rules.unknown_id, rules.empty_id, rules.padding_id) == (
+        "whitespace",
+        unknown,
+        empty,
+        padding,
+    )
+
+
+def test_a_negative_default_index_is_kept_but_gives_no_rules() -> None:
+    with pytest.raises(InputError, match="default index is -1"):
+        text_rules(read_vocabulary(Vocabulary(("a",), -1)))
