@@ -1,0 +1,551 @@
+/**
+ * pocketrnn in a browser: reads the bundle that the Python runtime reads, and gives the same answers.
+ *
+ *     import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+ *     import { Classifier } from "./pocketrnn.js";
+ *     const classifier = await Classifier.load("bundle/", { ort });
+ *     await classifier.classify("Wall St. Bears Claw Back");      // { label, probability, top: [{ label, probability }] }
+ *
+ * One file, no build step, no request but for the bundle's two files. onnxruntime-web is handed in, so that the page
+ * decides where it comes from. The format is docs/format.md; runtime/pocketrnn/ is the same in Python.
+ */
+
+const FORMAT = "pocketrnn-classifier";
+const VERSION = 1;
+const CLASSIFIER_JSON = "classifier.json";
+const MAKE_AGAIN = "Copy the bundle again from where it was made, or export it again.";
+
+/** Every error of this module: `problem` is one sentence of what is wrong, `remedy` one of what to do. */
+export class PocketRNNError extends Error {
+  constructor(problem, remedy, options) {
+    super(`${problem} ${remedy}`, options);
+    this.name = new.target.name;
+    this.problem = problem;
+    this.remedy = remedy;
+  }
+}
+/** Something handed in cannot be used. */
+export class InputError extends PocketRNNError {}
+/** A bundle is missing, damaged, of another format or inconsistent with itself. */
+export class BundleError extends InputError {}
+
+// ---------------------------------------------------------------------------------------------- text -> token ids
+
+// What Python's str.split() splits at (25 code points). JavaScript's \s lacks U+001C-U+001F and U+0085, and has U+FEFF.
+const WHITE_SPACE = "\\t-\\r\\x1c- \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const WORD = new RegExp(`[^${WHITE_SPACE}]+`, "g");
+
+// The format lower-cases by Unicode 14.0, which Python 3.11 has; browsers have later versions and differ among themselves.
+// These 305 code points came after 14.0 (up to 17.0) and are cased or case-ignorable; for the format they are neither.
+// 55 of them are capitals. tests/web/test_web_text_rules.py holds the list against Python, code point by code point.
+const NEWER =
+  "\\u0897\\u0ece\\u1acf-\\u1add\\u1ae0-\\u1aeb\\u1c89\\u1c8a\\ua7cb-\\ua7cf\\ua7d2\\ua7d4\\ua7da-\\ua7dc\\ua7f1" +
+  "\\u{10d4e}\\u{10d50}-\\u{10d65}\\u{10d69}-\\u{10d6d}\\u{10d6f}-\\u{10d85}\\u{10ec5}\\u{10efa}-\\u{10eff}\\u{11241}" +
+  "\\u{113bb}-\\u{113c0}\\u{113ce}\\u{113d0}\\u{113d2}\\u{113e1}\\u{113e2}\\u{11b60}\\u{11b62}-\\u{11b64}\\u{11b66}" +
+  "\\u{11dd9}\\u{11f00}\\u{11f01}\\u{11f36}-\\u{11f3a}\\u{11f40}\\u{11f42}\\u{11f5a}\\u{13439}-\\u{13440}" +
+  "\\u{13447}-\\u{13455}\\u{1611e}-\\u{16129}\\u{1612d}-\\u{1612f}\\u{16d40}-\\u{16d42}\\u{16d6b}\\u{16d6c}" +
+  "\\u{16ea0}-\\u{16eb8}\\u{16ebb}-\\u{16ed3}\\u{16ff2}\\u{16ff3}\\u{1df25}-\\u{1df2a}\\u{1e030}-\\u{1e06d}\\u{1e08f}" +
+  "\\u{1e4eb}-\\u{1e4ef}\\u{1e5ee}\\u{1e5ef}\\u{1e6e3}\\u{1e6e6}\\u{1e6ee}\\u{1e6ef}\\u{1e6f5}\\u{1e6ff}";
+const IS_NEWER = new RegExp(`[${NEWER}]`, "u");
+const AROUND_NEWER = new RegExp(`([${NEWER}]+)`, "u");
+// Two code points that were there in 14.0 have changed since: U+0295 was cased, U+1171E case-ignorable.
+const CASED = /[\p{Cased}\u0295]/u;
+const CASE_IGNORABLE = /[\p{Case_Ignorable}\u{1171e}]/u;
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Lower case as the format defines it: Unicode 14.0's full mapping, with the rule for a final sigma. */
+export function lowerCase(text) {
+  if (ASCII.test(text)) return text.toLowerCase();
+  const sigmaless = text.includes("\u03a3") ? withoutCapitalSigma(text) : text;
+  if (!IS_NEWER.test(sigmaless)) return sigmaless.toLowerCase();
+  return sigmaless
+    .split(AROUND_NEWER)
+    .map((piece, i) => (i % 2 ? piece : piece.toLowerCase()))
+    .join("");
+}
+
+/** Every capital sigma lower-cased: to a final one where a cased letter stands before and none after, case-ignorable
+ * code points not counted. The engine's own rule would look at its own Unicode version. */
+function withoutCapitalSigma(text) {
+  const points = [...text];
+  const isCasedFrom = (i, step) => {
+    while (i >= 0 && i < points.length && !IS_NEWER.test(points[i]) && CASE_IGNORABLE.test(points[i])) i += step;
+    return i >= 0 && i < points.length && !IS_NEWER.test(points[i]) && CASED.test(points[i]);
+  };
+  return points
+    .map((point, i) => (point !== "\u03a3" ? point : isCasedFrom(i - 1, -1) && !isCasedFrom(i + 1, 1) ? "ς" : "σ"))
+    .join("");
+}
+
+/** The words of a text, cut at the format's white space. */
+export const words = (text) => text.match(WORD) ?? [];
+
+const basicEnglish = (text) =>
+  words(
+    lowerCase(text)
+      .replaceAll("'", " '  ")
+      .replaceAll('"', "")
+      .replaceAll(".", " . ")
+      .replaceAll("<br />", " ")
+      .replaceAll(",", " , ")
+      .replaceAll("(", " ( ")
+      .replaceAll(")", " ) ")
+      .replaceAll("!", " ! ")
+      .replaceAll("?", " ? ")
+      .replaceAll(";", " ")
+      .replaceAll(":", " "),
+  );
+
+// Strings here are UTF-16. Spreading one gives code points, and half a surrogate pair by itself, as Python does.
+const TOKENIZERS = { basic_english: basicEnglish, whitespace: words, characters: (text) => [...text] };
+
+/** Turns texts into token ids by the text rules (`text` in classifier.json) and one vocabulary. */
+export class TextEncoding {
+  #tokenize;
+  #ids;
+
+  constructor(rules, vocabulary) {
+    this.rules = rules;
+    this.#tokenize = TOKENIZERS[rules.tokenizer];
+    this.#ids = new Map(vocabulary.map((token, id) => [token, id]));
+  }
+
+  /** The tokens of `text`, n-grams included, before the vocabulary is asked. */
+  tokens(text) {
+    const { tokenizer, lowercase, ngrams, max_tokens } = this.rules;
+    let tokens = this.#tokenize(lowercase && tokenizer !== "basic_english" ? lowerCase(text) : text);
+    if (max_tokens !== null) tokens = tokens.slice(0, max_tokens);
+    const single = tokens.length;
+    for (let n = 2; n <= Math.min(ngrams, single); n++)
+      for (let i = 0; i + n <= single; i++) tokens.push(tokens.slice(i, i + n).join(" "));
+    return tokens;
+  }
+
+  /** The token ids of `text`; never empty. */
+  encode(text) {
+    const { unknown_id, empty_id } = this.rules;
+    const ids = [];
+    for (const token of this.tokens(text)) {
+      const id = this.#ids.get(token) ?? unknown_id;
+      if (id !== null) ids.push(id);
+    }
+    return ids.length ? ids : [empty_id];
+  }
+}
+
+// ------------------------------------------------------------------------------------ the bundle, read and checked
+
+/** sha256 in hexadecimal digits. Pages from plain http hosts other than localhost have no crypto.subtle. The check is
+ * then not left out but made by the function below: 5 MB take 0.2 s. */
+async function sha256(bytes) {
+  const subtle = globalThis.crypto?.subtle;
+  const digest = subtle ? new Uint8Array(await subtle.digest("SHA-256", bytes)) : sha256InJavaScript(bytes);
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** SHA-256 as FIPS 180-4 has it. Its constants are the first 32 bits of the fractional parts of the square roots of the
+ * first 8 primes and of the cube roots of the first 64; a double gives all of these exactly. */
+export function sha256InJavaScript(bytes) {
+  const primes = [];
+  for (let n = 2; primes.length < 64; n++) if (primes.every((prime) => n % prime)) primes.push(n);
+  const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
+  const constants = Int32Array.from(primes, (prime) => fraction(Math.cbrt(prime)));
+  const state = Int32Array.from(primes.slice(0, 8), (prime) => fraction(Math.sqrt(prime)));
+  const padded = new Uint8Array(((bytes.length + 8) >> 6 << 6) + 64);
+  padded.set(bytes);
+  padded[bytes.length] = 0x80;
+  const view = new DataView(padded.buffer);
+  view.setUint32(padded.length - 8, Math.floor(bytes.length / 2 ** 29));
+  view.setUint32(padded.length - 4, (bytes.length << 3) >>> 0);
+  const rotated = (x, n) => (x >>> n) | (x << (32 - n));
+  const w = new Int32Array(64);
+  for (let start = 0; start < padded.length; start += 64) {
+    for (let i = 0; i < 16; i++) w[i] = view.getInt32(start + 4 * i);
+    for (let i = 16; i < 64; i++) {
+      const s0 = rotated(w[i - 15], 7) ^ rotated(w[i - 15], 18) ^ (w[i - 15] >>> 3);
+      const s1 = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ (w[i - 2] >>> 10);
+      w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    }
+    let [a, b, c, d, e, f, g, h] = state;
+    for (let i = 0; i < 64; i++) {
+      const s1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);
+      const t1 = (h + s1 + ((e & f) ^ (~e & g)) + constants[i] + w[i]) | 0;
+      const s0 = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22);
+      const t2 = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+      [h, g, f, e, d, c, b, a] = [g, f, e, (d + t1) | 0, c, b, a, (t1 + t2) | 0];
+    }
+    [a, b, c, d, e, f, g, h].forEach((value, i) => (state[i] += value));
+  }
+  const digest = new DataView(new ArrayBuffer(32));
+  state.forEach((value, i) => digest.setInt32(4 * i, value));
+  return new Uint8Array(digest.buffer);
+}
+
+/** A function that gives the bytes of a file of the bundle by its name. */
+function filesOf(source) {
+  if (typeof source !== "string" && !(source instanceof URL))
+    return async (name) => {
+      const content = source?.[name];
+      if (content === undefined)
+        throw new BundleError(`${name} was not given.`, `Give a bundle's folder, or { "${CLASSIFIER_JSON}": bytes, ... }.`);
+      return new Uint8Array(content.buffer ?? content, content.byteOffset ?? 0, content.byteLength);
+    };
+  const folder = new URL(String(source).replace(/\/?$/, "/"), globalThis.document?.baseURI ?? globalThis.location?.href);
+  return async (name) => {
+    const url = new URL(name, folder);
+    let response;
+    try {
+      // Asked again each time: an old graph from the cache beside a new classifier.json would be refused.
+      response = await fetch(url, { cache: "no-cache" });
+    } catch (error) {
+      throw new BundleError(`${url} cannot be read: ${error.message}.`, "Check the address.", { cause: error });
+    }
+    if (!response.ok) throw new BundleError(`${url} cannot be read: status ${response.status}.`, "Check the address.");
+    return new Uint8Array(await response.arrayBuffer());
+  };
+}
+
+async function readClassifierJson(bytes) {
+  let document;
+  try {
+    document = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+  } catch (error) {
+    throw new BundleError(`${CLASSIFIER_JSON} is not JSON: ${error.message}.`, MAKE_AGAIN);
+  }
+  if (document?.format !== FORMAT)
+    throw new BundleError(`${CLASSIFIER_JSON} is not a ${FORMAT} file.`, "Give the folder that `pocketrnn export` wrote.");
+  if (document.version > VERSION)
+    throw new BundleError(
+      `${CLASSIFIER_JSON} is of version ${document.version}; this pocketrnn.js reads up to version ${VERSION}.`,
+      "Upgrade pocketrnn.js.",
+    );
+  const fault = faultOf(document);
+  if (fault) throw new BundleError(`${CLASSIFIER_JSON} is not valid: ${fault}.`, MAKE_AGAIN);
+  await checkDigest(bytes, document.digest);
+  return document;
+}
+
+async function checkDigest(bytes, digest) {
+  // One character a byte, so that places in the string are places in the file.
+  const file = new TextDecoder("latin1").decode(bytes);
+  const stated = /"digest": *"([0-9a-f]{64})"[\t-\r ]*\}[\t-\r ]*$/.exec(file);
+  if (stated?.[1] !== digest) throw new BundleError(`${CLASSIFIER_JSON} does not end with its digest.`, MAKE_AGAIN);
+  const start = stated.index + stated[0].indexOf(digest);
+  const zeroed = bytes.slice().fill(0x30, start, start + 64);
+  if ((await sha256(zeroed)) !== digest)
+    throw new BundleError(`${CLASSIFIER_JSON} was changed after it was made: its digest does not match.`, MAKE_AGAIN);
+}
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const isInteger = (value, least) => Number.isInteger(value) && value >= least;
+const isString = (value) => typeof value === "string";
+const isDigest = (value) => isString(value) && /^[0-9a-f]{64}$/.test(value);
+const isFile = (value) => isString(value) && /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(value);
+const isListOf = (value, least, test) => Array.isArray(value) && value.length >= least && value.every(test);
+const isSetOf = (value, least, test) => isListOf(value, least, test) && new Set(value).size === value.length;
+
+const MEMBERS = {
+  format: isString,
+  version: (value) => value === VERSION,
+  name: (value) => isString(value) && value !== "" && [...value].length <= 200,
+  labels: (value) => isSetOf(value, 2, (label) => isString(label) && label !== ""),
+  activation: (value) => value === "softmax" || value === "sigmoid",
+  text: isObject,
+  graph: isObject,
+  torchscript: (value) => value === null || (isObject(value) && isFile(value.file) && isDigest(value.sha256)),
+  examples: (value) =>
+    isListOf(
+      value,
+      1,
+      (example) =>
+        isString(example?.text) &&
+        isListOf(example.ids, 1, (id) => isInteger(id, 0)) &&
+        isListOf(example.logits, 2, Number.isFinite),
+    ),
+  parity: (value) => isObject(value) && Number.isFinite(value.tolerance) && value.tolerance >= 0,
+  provenance: isObject,
+  vocabulary: (value) => isSetOf(value, 1, isString),
+  digest: isDigest,
+};
+const TEXT_MEMBERS = {
+  tokenizer: (value) => isString(value) && Object.hasOwn(TOKENIZERS, value),
+  lowercase: (value) => typeof value === "boolean",
+  ngrams: (value) => isInteger(value, 1),
+  max_tokens: (value) => value === null || isInteger(value, 1),
+  unknown_id: (value) => value === null || isInteger(value, 0),
+  empty_id: (value) => isInteger(value, 0),
+  padding_id: (value) => isInteger(value, 0),
+};
+const GRAPH_MEMBERS = {
+  file: isFile,
+  sha256: isDigest,
+  opset: (value) => isInteger(value, 1),
+  inputs: (value) => isListOf(value, 1, isString) && ["tokens", "tokens,lengths"].includes(value.join()),
+  padding: (value) => typeof value === "boolean",
+  embedding_rows: (value) => isInteger(value, 1),
+};
+
+/** The first way in which a classifier.json is not what the format says, as the end of a sentence; else undefined. */
+function faultOf(document) {
+  const fault =
+    memberFault(document, MEMBERS, "") ??
+    memberFault(document.text, TEXT_MEMBERS, "text.") ??
+    memberFault(document.graph, GRAPH_MEMBERS, "graph.");
+  if (fault) return fault;
+  const { text, labels, vocabulary, examples } = document;
+  const rows = document.graph.embedding_rows;
+  if (text.tokenizer === "basic_english" && !text.lowercase) return "basic_english always lower-cases";
+  if (vocabulary.length > rows) return `the vocabulary holds ${vocabulary.length} tokens, but the embedding has ${rows} rows`;
+  const highest = Math.max(text.unknown_id ?? 0, text.empty_id, text.padding_id);
+  if (highest >= rows) return `the text rules use the token id ${highest}, but the embedding has ${rows} rows`;
+  if (examples.some(({ ids, logits }) => logits.length !== labels.length || ids.some((id) => id >= rows)))
+    return "a golden example does not fit the labels and the embedding";
+  return undefined;
+}
+
+function memberFault(object, members, at) {
+  for (const [name, isValid] of Object.entries(members)) {
+    if (!Object.hasOwn(object, name)) return `${at}${name} is missing`;
+    if (!isValid(object[name])) return `${at}${name} is ${JSON.stringify(object[name]).slice(0, 60)}`;
+  }
+  const unknown = Object.keys(object).find((name) => !Object.hasOwn(members, name));
+  return unknown === undefined ? undefined : `${at}${unknown} is not a known member`;
+}
+
+// ------------------------------------------------------------------------------------------------------ the answers
+
+// The shapes of runs, as in runtime/pocketrnn/batching.py, where they were measured.
+const MAX_TOKENS = 4096;
+const SHORTEST = 0.8;
+const SLACK = 8;
+
+/** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. */
+export function* runs(lengths, padding) {
+  const order = lengths.map((_, i) => i).sort((i, j) => lengths[j] - lengths[i]);
+  for (let start = 0, end; start < order.length; start = end) {
+    const width = lengths[order[start]];
+    const shortest = padding ? Math.min(Math.floor(width * SHORTEST), width - SLACK) : width;
+    const most = start + Math.max(1, Math.floor(MAX_TOKENS / width));
+    for (end = start + 1; end < Math.min(most, order.length) && lengths[order[end]] >= shortest; end++);
+    yield order.slice(start, end);
+  }
+}
+
+/** A classifier read from a bundle. Make one with `Classifier.load`. */
+export class Classifier {
+  #document;
+  #encoding;
+  #session;
+  #ort;
+  #lastRun = Promise.resolve();
+
+  constructor(document, session, ort) {
+    this.#document = document;
+    this.#encoding = new TextEncoding(document.text, document.vocabulary);
+    this.#session = session;
+    this.#ort = ort;
+  }
+
+  /**
+   * Read and check a bundle.
+   *
+   * @param source the address of a bundle's folder, or the content of its files by name:
+   *   `{ "classifier.json": ArrayBuffer, "model.onnx": ArrayBuffer }`.
+   * @param options.ort the module onnxruntime-web.
+   * @param options.sessionOptions what to hand to onnxruntime's InferenceSession.create.
+   * @throws BundleError there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
+   */
+  static async load(source, { ort, sessionOptions = {} } = {}) {
+    if (!ort?.InferenceSession)
+      throw new InputError("onnxruntime-web was not given.", "Import it, and call Classifier.load(folder, { ort }).");
+    const file = filesOf(source);
+    const document = await readClassifierJson(await file(CLASSIFIER_JSON));
+    const { graph } = document;
+    const content = await file(graph.file);
+    if ((await sha256(content)) !== graph.sha256)
+      throw new BundleError(`${graph.file} was changed after it was made: its digest does not match.`, MAKE_AGAIN);
+    let session;
+    try {
+      session = await ort.InferenceSession.create(content, { executionProviders: ["wasm"], ...sessionOptions });
+    } catch (error) {
+      throw new BundleError(`onnxruntime-web cannot open ${graph.file}: ${error.message}.`, "Upgrade onnxruntime-web.", {
+        cause: error,
+      });
+    }
+    const classifier = new Classifier(document, session, ort);
+    await classifier.#checkGraph();
+    return classifier;
+  }
+
+  /** What the classifier is called. */
+  get name() {
+    return this.#document.name;
+  }
+
+  /** The classes, in the order of the logits. */
+  get labels() {
+    return this.#document.labels;
+  }
+
+  /** All that classifier.json says. */
+  get artifact() {
+    return this.#document;
+  }
+
+  /** The tokens of one text, n-grams included, before the vocabulary is asked. */
+  tokens(text) {
+    return this.#encoding.tokens(checkedText(text));
+  }
+
+  /** The token ids of one text; never empty. */
+  encode(text) {
+    return this.#encoding.encode(checkedText(text));
+  }
+
+  /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
+  async classify(text, top = 1) {
+    if (!Number.isInteger(top) || top < 1 || top > this.labels.length)
+      throw new InputError(`top is ${top}.`, `Use a whole number from 1 to ${this.labels.length}.`);
+    const [logits] = await this.logits([checkedText(text)]);
+    const probabilities = this.#probabilities(logits);
+    const likeliest = this.labels
+      .map((_, i) => i)
+      .sort((i, j) => logits[j] - logits[i] || i - j)
+      .slice(0, top)
+      .map((i) => ({ label: this.labels[i], probability: probabilities[i] }));
+    return { ...likeliest[0], top: likeliest };
+  }
+
+  /** The likeliest label of every text, in the texts' order. */
+  async predict(texts) {
+    return (await this.logits(texts)).map((row) => this.labels[row.indexOf(Math.max(...row))]);
+  }
+
+  /** The probabilities of every label for every text: arrays in the order of `labels`. Of a multi-label classifier
+   * (activation "sigmoid") they do not add up to 1. */
+  async predictProba(texts) {
+    return (await this.logits(texts)).map((row) => this.#probabilities(row));
+  }
+
+  /** The graph's own answers: for every text a Float32Array in the order of `labels`. */
+  async logits(texts) {
+    if (isString(texts) || typeof texts?.[Symbol.iterator] !== "function")
+      throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
+    const rows = Array.from(texts, (text) => this.encode(text));
+    const answers = new Array(rows.length);
+    for (const places of runs(rows.map((row) => row.length), this.#document.graph.padding)) {
+      const some = places.map((place) => rows[place]);
+      const { data } = await this.#run(some);
+      const classes = this.labels.length;
+      places.forEach((place, i) => (answers[place] = data.slice(i * classes, (i + 1) * classes)));
+    }
+    // A single logit of minus infinity is a probability of 0; NaN, or infinity as the largest one, is none at all.
+    if (!answers.every((row) => Number.isFinite(Math.max(...row))))
+      throw new PocketRNNError(
+        `The graph of ${this.name} answered with logits that are NaN or infinite.`,
+        "Check the bundle with: pocketrnn verify",
+      );
+    return answers;
+  }
+
+  /**
+   * Answer the bundle's golden examples anew: is everything here as it was where the bundle was made?
+   *
+   * @returns the largest difference of a logit, each text alone and all in one batch; a text's logits beyond 10 count
+   *   relative to a tenth of the largest.
+   * @throws PocketRNNError an example becomes other ids, another label, or logits beyond the bundle's tolerance.
+   */
+  async verify() {
+    const { examples, parity } = this.#document;
+    const together = await this.logits(examples.map((example) => example.text));
+    let largest = 0;
+    for (const [i, { text, ids, logits }] of examples.entries()) {
+      const fail = (how) => {
+        throw new PocketRNNError(
+          `${this.name} does not answer its golden example ${JSON.stringify(text.slice(0, 40))} as it did when it was made: ${how}.`,
+          "Do not use it in this browser; report the browser and the version of onnxruntime-web.",
+        );
+      };
+      if (this.encode(text).join() !== ids.join()) fail("it becomes other token ids");
+      const likeliest = logits.indexOf(Math.max(...logits));
+      for (const answer of [together[i], (await this.logits([text]))[0]]) {
+        if (answer.indexOf(Math.max(...answer)) !== likeliest) fail("the label is another one");
+        const scale = Math.max(1, Math.max(...logits.map(Math.abs)) / 10);
+        const difference = Math.max(...logits.map((logit, k) => Math.abs(answer[k] - logit))) / scale;
+        if (!(difference <= parity.tolerance)) fail(`a logit differs by ${difference}`);
+        largest = Math.max(largest, difference);
+      }
+    }
+    return largest;
+  }
+
+  /** Give back the memory that onnxruntime holds; no further question can be asked. */
+  release() {
+    return this.#session.release();
+  }
+
+  #probabilities(logits) {
+    if (this.#document.activation === "sigmoid") return Array.from(logits, (x) => 0.5 * (Math.tanh(0.5 * x) + 1));
+    const largest = Math.max(...logits);
+    const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
+    const total = powers.reduce((sum, power) => sum + power, 0);
+    return powers.map((power) => power / total);
+  }
+
+  /** One run of the graph on rows of ids; its output tensor. */
+  async #run(rows) {
+    const { graph, text } = this.#document;
+    const width = rows.reduce((most, row) => Math.max(most, row.length), 0);
+    const tokens = new BigInt64Array(rows.length * width).fill(BigInt(text.padding_id));
+    rows.forEach((row, i) => row.forEach((id, j) => (tokens[i * width + j] = BigInt(id))));
+    const feed = { tokens: new this.#ort.Tensor("int64", tokens, [rows.length, width]) };
+    if (graph.inputs.includes("lengths")) {
+      const lengths = BigInt64Array.from(rows, (row) => BigInt(row.length));
+      feed.lengths = new this.#ort.Tensor("int64", lengths, [rows.length]);
+    }
+    // A session does not take a second run while one is under way, so they wait for each other.
+    const run = this.#lastRun.then(() => this.#session.run(feed, ["logits"]));
+    this.#lastRun = run.catch(() => undefined);
+    try {
+      return (await run).logits;
+    } catch (error) {
+      throw new PocketRNNError(
+        `The graph of ${this.name} failed on ${rows.length} texts of up to ${width} tokens: ${error.message}.`,
+        "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
+        { cause: error },
+      );
+    }
+  }
+
+  /** Does the graph take and give what classifier.json says, for the highest token id as well? */
+  async #checkGraph() {
+    const { graph, labels } = this.#document;
+    const { inputNames, outputNames } = this.#session;
+    if ([...inputNames].sort().join() !== [...graph.inputs].sort().join() || outputNames.join() !== "logits")
+      throw new BundleError(
+        `${graph.file} takes ${inputNames.join(", ")} and gives ${outputNames.join(", ")}; ${CLASSIFIER_JSON} says ${graph.inputs.join(", ")} and logits.`,
+        "Export the bundle again.",
+      );
+    let answer;
+    try {
+      answer = await this.#run([[graph.embedding_rows - 1]]);
+    } catch (error) {
+      throw new BundleError(
+        `The graph of ${this.name} cannot be run with the highest token id, ${graph.embedding_rows - 1}: ${error.cause?.message}.`,
+        "Export the bundle again.",
+        { cause: error },
+      );
+    }
+    if (answer.type !== "float32" || answer.dims.join() !== `1,${labels.length}`)
+      throw new BundleError(
+        `The graph of ${this.name} gives ${answer.type} logits of shape [${answer.dims}], not float32 [1,${labels.length}].`,
+        "Export the bundle again.",
+      );
+  }
+}
+
+function checkedText(text) {
+  if (!isString(text))
+    throw new InputError(`A text must be a string, not ${typeof text}.`, "Use predict or predictProba for several texts.");
+  return text;
+}

@@ -1,0 +1,76 @@
+"""The reader in C++ (examples/cpp) is built, and answers the test vectors as they say."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SOURCE = HERE.parents[1] / "examples" / "cpp" / "classify.cpp"
+BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
+LIBRARIES = ("libonnxruntime", "nlohmann_json", "libcrypto", "icu-uc")
+
+
+@pytest.fixture(scope="session")
+def classify(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler, pkg_config = shutil.which("g++") or shutil.which("clang++"), shutil.which("pkg-config")
+    if compiler is None or pkg_config is None:
+        pytest.skip("a C++ compiler or pkg-config is not installed")
+    flags = subprocess.run([pkg_config, "--cflags", "--libs", *LIBRARIES], capture_output=True, text=True, check=False)
+    if flags.returncode != 0:
+        pytest.skip(
+            "the libraries of examples/cpp are not installed (Debian: libonnxruntime-dev nlohmann-json3-dev libssl-dev "
+            "libicu-dev)"
+        )
+    program = tmp_path_factory.mktemp("cpp") / "classify"
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", str(SOURCE), "-o", str(program)]
+    built = subprocess.run([*command, *flags.stdout.split()], capture_output=True, text=True, timeout=300, check=False)
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def run(program: Path, *arguments: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    # Debian's build of onnxruntime prints "Schema error" lines on stderr at every start; they mean nothing here.
+    return subprocess.run(
+        [str(program), *map(str, arguments)],
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("file", ["vectors.jsonl", "unicode-14.jsonl"])
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_cpp_reader_answers_the_vectors_as_they_say(classify: Path, bundle: Path, file: str) -> None:
+    done = run(classify, bundle, bundle / file)
+    number = len((bundle / file).read_text(encoding="ascii").splitlines())
+    assert done.stdout == f"{number} of {number} test vectors right\n"
+    assert done.returncode == 0
+
+
+def test_the_cpp_reader_notices_a_vector_that_is_not_met(classify: Path, tmp_path: Path) -> None:
+    lines = (
+        (HERE / "words" / "vectors.jsonl").read_text(encoding="ascii").replace('"label": "Sports"', '"label": "World"')
+    )
+    (tmp_path / "wrong.jsonl").write_text(lines, encoding="ascii")
+    done = run(classify, HERE / "words", tmp_path / "wrong.jsonl")
+    assert "Answered differently" in done.stdout
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("file", ["classifier.json", "model.onnx"])
+def test_the_cpp_reader_refuses_a_changed_bundle(classify: Path, tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(HERE / "words", tmp_path / "changed")
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content.replace(b"World", b"Wirld"))
+    assert (folder / file).read_bytes() != content
+    done = run(classify, folder, given="the cup\n")
+    assert "changed after it was made" in done.stderr
+    assert done.returncode == 2
+    assert done.stdout == ""

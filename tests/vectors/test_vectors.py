@@ -1,0 +1,56 @@
+"""The Python runtime answers the language-neutral test vectors as they say."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pocketrnn import Classifier, verify
+from pocketrnn.text import TextEncoder
+
+HERE = Path(__file__).parent
+BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
+FILES = ("vectors.jsonl", "unicode-14.jsonl", "surrogates.jsonl")
+
+
+def vectors_in(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_vectors_are_answered_as_they_say(bundle: Path, file: str) -> None:
+    if file == "unicode-14.jsonl" and unicodedata.unidata_version != "14.0.0":
+        pytest.skip(f"this Python has Unicode {unicodedata.unidata_version}; the format's is 14.0, that of Python 3.11")
+    classifier, vectors = Classifier.load(bundle), vectors_in(bundle / file)
+    texts = [vector["text"] for vector in vectors]
+    encoder = TextEncoder(classifier.artifact.text, classifier.artifact.vocabulary)
+    assert [encoder.tokens(text) for text in texts] == [vector["tokens"] for vector in vectors]
+    assert [classifier.encode(text) for text in texts] == [vector["ids"] for vector in vectors]
+    expected = np.array([vector["logits"] for vector in vectors])
+    np.testing.assert_allclose(classifier.logits(texts), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(np.concatenate([classifier.logits([t]) for t in texts]), expected, atol=1e-5, rtol=0)
+    probabilities = [vector["probabilities"] for vector in vectors]
+    np.testing.assert_allclose(classifier.predict_proba(texts), probabilities, atol=1e-5, rtol=0)
+    assert classifier.predict(texts) == [vector["label"] for vector in vectors]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_vectors_bundles_verify(bundle: Path) -> None:
+    assert verify(bundle).name == bundle.name
+
+
+def test_the_vectors_hold_every_rule_and_stay_small() -> None:
+    artifacts = [Classifier.load(bundle).artifact for bundle in BUNDLES]
+    assert {a.text.tokenizer for a in artifacts} == {"basic_english", "whitespace", "characters"}
+    assert {a.activation for a in artifacts} == {"softmax", "sigmoid"}
+    assert {a.graph.inputs for a in artifacts} == {("tokens",), ("tokens", "lengths")}
+    assert {a.text.unknown_id is None for a in artifacts} == {False, True}
+    assert {a.text.lowercase for a in artifacts} == {False, True}
+    assert len({a.text.ngrams for a in artifacts}) == 3
+    assert sum(path.stat().st_size for bundle in BUNDLES for path in bundle.iterdir()) < 200_000

@@ -1,0 +1,43 @@
+"""What the tests of the browser runtime need beside Python, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(HERE.parent / "runtime")]
+
+from web_node import Node  # noqa: E402  (the line above is what lets it be found)
+
+
+@pytest.fixture(scope="session")
+def node() -> Node:
+    return Node()
+
+
+@pytest.fixture(scope="session")
+def web_modules() -> Path:
+    """The folder node_modules that holds onnxruntime-web and playwright-core."""
+    folder = Path(os.environ.get("POCKETRNN_WEB_MODULES", ROOT / ".venv-web" / "node_modules"))
+    missing = [name for name in ("onnxruntime-web", "playwright-core") if not (folder / name).is_dir()]
+    if missing:
+        pytest.skip(
+            f"{' and '.join(missing)} not installed; "
+            "run: npm install --prefix .venv-web onnxruntime-web playwright-core"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A Chromium of the system's; playwright-core brings none."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium), and CHROMIUM does not name it")
+    return path

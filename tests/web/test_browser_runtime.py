@@ -1,0 +1,195 @@
+"""The page and the browser runtime in a real headless Chromium, against Python's answers."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+import unicodedata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import bundle_maker
+import numpy as np
+import pytest
+from web_node import Node
+from web_texts import adversarial, real, vocabulary_of
+
+from pocketrnn import Classifier
+from pocketrnn.artifact import Artifact
+from pocketrnn.text import TextEncoder, TextRules
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "runtime" / "web"
+VECTORS = ROOT / "tests" / "vectors"
+ORT_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+TYPED = "NASA's space probe wins the cup!"
+# bundle name -> its text rules, whether its graph takes lengths, and what makes probabilities
+BUNDLES = {
+    "words": (TextRules(unknown_id=0, empty_id=0, padding_id=1), True, "softmax"),
+    "bigrams": (TextRules(ngrams=2, max_tokens=50, unknown_id=None, empty_id=1, padding_id=1), True, "softmax"),
+    "cased": (TextRules(tokenizer="whitespace", lowercase=False), False, "sigmoid"),
+    "characters": (TextRules(tokenizer="characters", max_tokens=300), False, "softmax"),
+}
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    return [*real(300), *adversarial(200, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, web_modules: Path, texts: list[str]) -> Path:
+    """The folder that runtime/web/README.md tells to make."""
+    folder = tmp_path_factory.mktemp("site") / "web"
+    shutil.copytree(WEB, folder)
+    (folder / "ort").mkdir()
+    for name in ORT_FILES:
+        shutil.copy(web_modules / "onnxruntime-web" / "dist" / name, folder / "ort" / name)
+    for name, (rules, lengths, activation) in BUNDLES.items():
+        tokens = [TextEncoder(rules, ["<unk>"]).tokens(text) for text in texts]
+
+        def activated(artifact: Artifact, activation: str = activation) -> Artifact:
+            return Artifact(**{**vars(artifact), "activation": activation})
+
+        vocabulary = vocabulary_of(tokens, 2000)
+        bundle_maker.make(
+            folder / name, name=name, vocabulary=vocabulary, rules=rules, lengths=lengths, embedding=32, hidden=32,
+            torchscript=False, change=activated,
+        )  # fmt: skip
+    for bundle in vector_bundles():
+        shutil.copytree(bundle, folder / "vectors" / bundle.name)
+    return folder
+
+
+def vector_bundles() -> list[Path]:
+    return sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
+
+
+def vectors_of(bundle: Path) -> list[dict[str, Any]]:
+    files = sorted(bundle.glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def seen(
+    site: Path, node: Node, chromium: str, web_modules: Path, texts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    handler = functools.partial(QuietHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        answer = node(
+            "drive_browser.mjs",
+            {
+                "modules": str(web_modules),
+                "chromium": chromium,
+                "profile": str(tmp_path_factory.mktemp("profile")),
+                "url": f"http://localhost:{server.server_address[1]}/index.html",
+                "questions": [
+                    *({"bundle": f"{name}/", "texts": texts} for name in BUNDLES),
+                    *(
+                        {"bundle": f"vectors/{bundle.name}/", "texts": [v["text"] for v in vectors_of(bundle)]}
+                        for bundle in vector_bundles()
+                    ),
+                ],
+                "typed": TYPED,
+                "screenshot": str(tmp_path_factory.mktemp("screenshot") / "page.png"),
+            },
+            timeout=300,
+        )
+        server.shutdown()
+    assert isinstance(answer, dict)
+    names = [*BUNDLES, *(f"vectors/{bundle.name}" for bundle in vector_bundles())]
+    answer["answers"] = dict(zip(names, answer["answers"], strict=True))
+    print(json.dumps({name: value for name, value in answer.items() if name in ("ready", "longMilliseconds")}))
+    return answer
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_500_texts_are_answered_in_the_browser_as_in_python(
+    seen: dict[str, Any], site: Path, texts: list[str], name: str
+) -> None:
+    classifier, answer = Classifier.load(site / name), seen["answers"][name]
+    assert len(texts) == 500
+    different = [t for t, ids in zip(texts, answer["ids"], strict=True) if ids != classifier.encode(t)]
+    assert different[:3] == []
+    differences = np.abs(np.array(answer["logits"]) - classifier.logits(texts)).max(1)
+    print(f"{name}: largest logit difference {differences.max():.1e};", end=" ")
+    print(f"{2 * answer['milliseconds']:.0f} us a text together, {2 * answer['millisecondsAlone']:.0f} us alone")
+    assert differences.max() <= 1e-5
+    np.testing.assert_allclose(answer["probabilities"], classifier.predict_proba(texts), atol=1e-5, rtol=0)
+    assert answer["labels"] == classifier.predict(texts)
+    for text, got in zip(texts, answer["alone"], strict=True):
+        expected = classifier.classify(text, top=2)
+        assert (got["label"], [e["label"] for e in got["top"]]) == (expected.label, [e[0] for e in expected.top])
+        assert got["probability"] == pytest.approx(expected.probability, abs=1e-5)
+    assert answer["verified"] <= 1e-5
+
+
+@pytest.mark.parametrize("bundle", vector_bundles(), ids=lambda bundle: bundle.name)
+def test_the_test_vectors_are_answered_as_they_say(seen: dict[str, Any], bundle: Path) -> None:
+    answer, vectors = seen["answers"][f"vectors/{bundle.name}"], vectors_of(bundle)
+    assert answer["ids"] == [vector["ids"] for vector in vectors]
+    assert answer["labels"] == [vector["label"] for vector in vectors]
+    for member in ("logits", "probabilities"):
+        np.testing.assert_allclose(answer[member], [vector[member] for vector in vectors], atol=1e-5, rtol=0)
+
+
+def test_this_browser_lower_cases_and_splits_as_python(seen: dict[str, Any]) -> None:
+    assert seen["seen"]["space"] == [i for i in range(0x110000) if chr(i).isspace()]
+    if unicodedata.unidata_version != "14.0.0":
+        pytest.skip(f"this Python has Unicode {unicodedata.unidata_version}; the format's is 14.0, that of Python 3.11")
+    assert seen["seen"]["lower"] == {str(i): chr(i).lower() for i in range(0x110000) if chr(i).lower() != chr(i)}
+    assert seen["seen"]["final"] == [i for i in range(0x110000) if "ς" in f"a{chr(i)}Σ".lower()]
+
+
+def test_the_page_shows_the_label_and_what_each_word_contributed(seen: dict[str, Any], site: Path) -> None:
+    classifier, shown = Classifier.load(site / "words"), seen["shown"]
+    expected = classifier.classify(TYPED)
+    assert shown["label"] == expected.label
+    assert shown["figure"] == f"{100 * expected.probability:.1f} %"
+    assert shown["text"] == TYPED
+    words = TYPED.split()
+    assert [word for word, _, _ in shown["contributions"]] == words
+
+    def log_odds(text: str) -> float:
+        row = classifier.logits([text])[0].astype(np.float64)
+        k = classifier.labels.index(expected.label)
+        return float(row[k] - np.log(np.exp(np.delete(row, k)).sum()))
+
+    without = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
+    differences = [log_odds(TYPED) - log_odds(text) for text in without]
+    np.testing.assert_allclose([c for _, c, _ in shown["contributions"]], differences, atol=3e-5)
+    assert len({colour for _, _, colour in shown["contributions"]}) > 1
+
+
+def test_a_text_of_5000_words_is_coloured_in_bounded_time(seen: dict[str, Any]) -> None:
+    assert seen["longMilliseconds"] < 5000
+
+
+def test_digests_are_checked_without_a_secure_context_too(seen: dict[str, Any]) -> None:
+    assert seen["insecure"] == "words"
+
+
+def test_no_other_host_is_asked_for_anything(seen: dict[str, Any]) -> None:
+    asked = [urlsplit(url) for url in seen["requests"]]
+    assert {(url.scheme, url.hostname) for url in asked} <= {("http", "localhost"), ("data", None), ("blob", None)}
+    assert [url.path for url in asked].count("/words/classifier.json") >= 2
+    missing, other_host = seen["refused"]
+    assert missing.startswith("BundleError: ")
+    assert "status 404" in missing
+    # The page's own policy stops a bundle's address that names another host, before it is asked.
+    assert other_host.startswith("BundleError: ")
+    policy = [error for error in seen["errors"] if "another-host.invalid" in error]
+    assert any("Content Security Policy" in error for error in policy)
+    assert [error for error in seen["errors"] if "404" not in error and error not in policy] == []

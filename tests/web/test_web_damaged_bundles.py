@@ -1,0 +1,163 @@
+"""The browser runtime refuses the bundles that Python refuses. onnxruntime-web is replaced by a stand-in here."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bundle_maker
+import pytest
+from web_node import Node
+
+from pocketrnn import artifact as artifacts
+from pocketrnn.errors import BundleError
+
+Document = dict[str, Any]
+
+
+def written(document: Document) -> bytes:
+    """classifier.json with a right digest, whatever it says."""
+    members = {name: value for name, value in document.items() if name != "digest"}
+    head = json.dumps(members, ensure_ascii=False)[:-1].encode("utf-8", "surrogatepass")
+    zeroed = head + b', "digest": "' + b"0" * 64 + b'"}'
+    return zeroed[:-66] + hashlib.sha256(zeroed).hexdigest().encode() + b'"}'
+
+
+def setting(path: str, value: object) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        *parents, last = path.split("/")
+        for name in parents:
+            document = document[int(name)] if isinstance(document, list) else document[name]
+        document[last] = value
+
+    return change
+
+
+def deleting(path: str) -> Callable[[Document], None]:
+    def change(document: Document) -> None:
+        *parents, last = path.split("/")
+        for name in parents:
+            document = document[name]
+        del document[last]
+
+    return change
+
+
+FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
+    "another format": (setting("format", "onnx"), "not a pocketrnn-classifier"),
+    "a newer version": (setting("version", 2), "version 2"),
+    "an older version": (setting("version", 0), "not valid: version"),
+    "a version that is text": (setting("version", "1"), "not valid: version"),
+    "an unknown member": (setting("prefix", "x"), "prefix"),
+    "an unknown text rule": (setting("text/stemmer", "porter"), "text.stemmer"),
+    "an unknown graph member": (setting("graph/device", "gpu"), "graph.device"),
+    "no labels": (deleting("labels"), "labels is missing"),
+    "no unknown id": (deleting("text/unknown_id"), "text.unknown_id is missing"),
+    "one label": (setting("labels", ["a"]), "not valid: labels"),
+    "a label twice": (setting("labels", ["a", "b", "c", "a"]), "not valid: labels"),
+    "an empty label": (setting("labels", ["a", "b", "c", ""]), "not valid: labels"),
+    "fewer labels than logits": (setting("labels", ["a", "b"]), "golden example"),
+    "an unknown activation": (setting("activation", "tanh"), "activation"),
+    "an unknown tokenizer": (setting("text/tokenizer", "spacy"), "text.tokenizer"),
+    "a tokenizer named like a member of every object": (setting("text/tokenizer", "constructor"), "text.tokenizer"),
+    "basic_english in its case": (setting("text/lowercase", False), "always lower-cases"),
+    "ngrams 0": (setting("text/ngrams", 0), "text.ngrams"),
+    "ngrams 1.5": (setting("text/ngrams", 1.5), "text.ngrams"),
+    "max_tokens 0": (setting("text/max_tokens", 0), "text.max_tokens"),
+    "a negative id": (setting("text/empty_id", -1), "text.empty_id"),
+    "an id beyond the embedding": (setting("text/padding_id", 30), "token id 30"),
+    "a file outside the folder": (setting("graph/file", "../model.onnx"), "graph.file"),
+    "a hidden file": (setting("graph/file", ".model.onnx"), "graph.file"),
+    "a digest that is none": (setting("graph/sha256", "0"), "graph.sha256"),
+    "another graph": (setting("graph/sha256", "0" * 64), "changed after it was made"),
+    "inputs in another order": (setting("graph/inputs", ["lengths", "tokens"]), "graph.inputs"),
+    "padding that is no truth value": (setting("graph/padding", 1), "graph.padding"),
+    "a vocabulary larger than the embedding": (setting("graph/embedding_rows", 5), "embedding has 5 rows"),
+    "a token twice": (setting("vocabulary", ["a", "a"]), "vocabulary"),
+    "a token that is no text": (setting("vocabulary", ["a", 1]), "vocabulary"),
+    "no examples": (setting("examples", []), "examples"),
+    "an example without ids": (setting("examples/0/ids", []), "examples"),
+    "an example beyond the embedding": (setting("examples/0/ids", [99]), "golden example"),
+    "a torchscript file outside": (setting("torchscript", {"file": "/x", "sha256": "0" * 64}), "torchscript"),
+    "no tolerance": (setting("parity/tolerance", -1), "parity"),
+    "provenance that is a list": (setting("provenance", []), "provenance"),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_maker.make(tmp_path_factory.mktemp("web") / "good")
+
+
+def loaded(node: Node, good: Path, contents: list[bytes], *, subtle: bool = True) -> list[str | None]:
+    graph = base64.b64encode((good / "model.onnx").read_bytes()).decode()
+    bundles = [
+        {
+            "files": {"classifier.json": base64.b64encode(content).decode(), "model.onnx": graph},
+            "inputs": ["tokens", "lengths"],
+            "classes": 4,
+        }
+        for content in contents
+    ]
+    answer: list[str | None] = node("load_in_node.mjs", {"bundles": bundles, "subtle": subtle})
+    return answer
+
+
+def test_what_is_wrong_is_refused_and_said(node: Node, good: Path, tmp_path: Path) -> None:
+    original = (good / "classifier.json").read_bytes()
+    contents = []
+    for change, _ in FAULTS.values():
+        document = json.loads(original)
+        change(document)
+        contents.append(written(document))
+    for (name, (_, sentence)), content, said in zip(
+        FAULTS.items(), contents, loaded(node, good, contents), strict=True
+    ):
+        assert said is not None, f"{name}: not refused"
+        assert said.startswith("BundleError: "), (name, said)
+        assert sentence in said, (name, said)
+        if name == "another graph":
+            continue  # Python's artifact.read leaves the graph to whoever opens it
+        (tmp_path / "classifier.json").write_bytes(content)
+        with pytest.raises(BundleError):
+            artifacts.read(tmp_path)
+
+
+@pytest.mark.parametrize("subtle", [True, False])
+def test_every_changed_byte_is_noticed(node: Node, good: Path, subtle: bool) -> None:
+    original = (good / "classifier.json").read_bytes()
+    changed = [original[:i] + bytes([original[i] ^ 1]) + original[i + 1 :] for i in range(0, len(original), 29)]
+    answers = loaded(node, good, [original, written(json.loads(original)), *changed], subtle=subtle)
+    assert answers[:2] == [None, None]
+    assert [i for i, said in enumerate(answers[2:]) if said is None or not said.startswith("BundleError: ")] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        b'{"format": "pocketrnn-classifier", "version": 1}',
+        b'{"format": "pocketrnn-classifier", "version": 1, "name": NaN}',
+    ],
+)
+def test_what_is_no_classifier_json_is_refused(node: Node, good: Path, content: bytes) -> None:
+    (said,) = loaded(node, good, [content])
+    assert said is not None
+    assert said.startswith("BundleError: ")
+
+
+def test_a_digest_that_is_not_last_is_refused(node: Node, good: Path) -> None:
+    document = json.loads((good / "classifier.json").read_bytes())
+    name = document.pop("name")
+    (said,) = loaded(node, good, [json.dumps({**document, "name": name}).encode()])
+    assert said is not None
+    assert "does not end with its digest" in said
