@@ -35,7 +35,7 @@ VALUES = st.one_of(
     st.sampled_from(["", "x", "softmax", "tokens", "lengths", "0" * 64, "0" * 63, "../x", "a/b", ".", "model.onnx"]),
     st.sampled_from(
         [[], {}, ["x"], ["x", "x"], ["tokens"], ["lengths", "tokens"], [1, 1], [True, 1], {"x": 1}, "y" * 201]
-    ),
+    ).map(copy.deepcopy),  # a second change must not reach what a later example is given
 )
 
 
