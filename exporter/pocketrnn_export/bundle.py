@@ -168,7 +168,7 @@ def export(
             (work / ONNX_FILE).write_bytes(graph.content)
             if torchscript:
                 _log.info("Tracing the module for TorchScript, and proving that too")
-                content, twin = torchscript_twin(source.module, example)
+                content, twin = torchscript_twin(source.to_script, example)
                 (work / TORCHSCRIPT_FILE).write_bytes(content)
                 candidates["torchscript"] = run_of(twin, takes_lengths=source.takes_lengths)
             proof = [

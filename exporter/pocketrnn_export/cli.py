@@ -100,6 +100,8 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
             module_file.load_weights(module, module_file.read_weights(options["weights"]), options["weights"])
     elif options["weights"] is not None:
         raise click.UsageError(f"{source} is not of the form file.py:name, so --weights has nothing to go into.")
+    elif module_file.is_torchscript(Path(source)):
+        module = module_file.load_torchscript(Path(source))
     else:
         raise InputError(
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."

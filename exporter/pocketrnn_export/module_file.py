@@ -19,8 +19,17 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export.torchscript import read_back
 
-__all__ = ["ModuleName", "load_module", "load_weights", "module_name", "read_weights"]
+__all__ = [
+    "ModuleName",
+    "is_torchscript",
+    "load_module",
+    "load_torchscript",
+    "load_weights",
+    "module_name",
+    "read_weights",
+]
 
 # What wrappers put before every name of a state_dict: nn.DataParallel and torch.compile.
 _WRAPPERS: Final = ("module.", "_orig_mod.")
@@ -112,6 +121,26 @@ def load_module(named: ModuleName) -> nn.Module:
     return made
 
 
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is one that `torch.jit.save` wrote: an archive that holds code."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def load_torchscript(path: Path) -> torch.jit.ScriptModule:
+    """A module that `torch.jit.save` wrote, on the CPU.
+
+    Raises:
+        InputError: torch cannot load it.
+    """
+    try:
+        return read_back(path.read_bytes())
+    except (RuntimeError, OSError) as error:
+        raise _damaged(path, error, "a TorchScript file") from None
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A state_dict from a `.safetensors` file or from one that `torch.save(module.state_dict(), ...)` wrote.
 
@@ -161,13 +190,11 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _from_torch_save(path: Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any("/code/" in name for name in archive.namelist()):
-                raise InputError(
-                    f"{path} is a TorchScript file, which is a module and not only weights.",
-                    f"Export it as it is: pocketrnn export {path} ...",
-                )
+    if is_torchscript(path):
+        raise InputError(
+            f"{path} is a TorchScript file, which is a module and not only weights.",
+            f"Export it as it is: pocketrnn export {path} ...",
+        )
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -189,8 +216,6 @@ def _from_torch_save(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in saved.items()}
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def _damaged(path: Path, error: Exception, what: str = "a file of weights") -> InputError:
     lines = str(error).strip().splitlines()
-    return InputError(
-        f"{path} is not a file of weights: {lines[0] if lines else type(error).__name__}.", "Save the weights again."
-    )
+    return InputError(f"{path} is not {what}: {lines[0] if lines else type(error).__name__}.", "Save it again.")

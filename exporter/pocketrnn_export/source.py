@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export.parity import Case, run_of
+from pocketrnn_export.scripted import module_of
+from pocketrnn_export.torchscript import read_back, saved
 
 __all__ = ["Source", "source_of"]
 
@@ -33,6 +35,11 @@ class Source:
     reference: nn.Module
     takes_lengths: bool
 
+    @property
+    def to_script(self) -> nn.Module:
+        """What the TorchScript twin is made from: the module, or the TorchScript that it was read from."""
+        return self.reference if isinstance(self.reference, torch.jit.ScriptModule) else self.module
+
 
 def source_of(module: nn.Module, *, lengths: bool | None, ids: int, classes: int, multi_label: bool) -> Source:
     """Copy a module and find out how to call it.
@@ -51,15 +58,19 @@ def source_of(module: nn.Module, *, lengths: bool | None, ids: int, classes: int
     """
     _refuse_cells(module)
     try:
-        copied = copy.deepcopy(module)
+        copied = _copy(module)
     # Whatever a user's module raises.
     except Exception as error:
         raise ExportError(
             f"The module cannot be copied: {error}.", "Keep no tensors that are results of computations in the module."
         ) from error
-    copied = copied.cpu().float().eval().requires_grad_(False)
+    copied = _in_eval_mode(copied.cpu().float())
+    if not isinstance(copied, torch.jit.ScriptModule):
+        copied.requires_grad_(False)
     takes_lengths = _takes_lengths(copied) if lengths is None else lengths
-    reference = copy.deepcopy(copied)
+    reference = _copy(copied)
+    if isinstance(copied, torch.jit.ScriptModule):
+        copied = module_of(copied)
     case = _every_id(ids)
     answer = _answer(reference, case, takes_lengths=takes_lengths)
     if classes == 2 and not multi_label and answer.shape in {(2,), (2, 1)}:
@@ -81,8 +92,8 @@ class _SingleLogit(nn.Module):
         super().__init__()
         self.single = single
 
-    def forward(self, tokens: Tensor, *lengths: Tensor) -> Tensor:
-        logit = self.single(tokens, *lengths).reshape(-1, 1)
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        logit = (self.single(tokens) if lengths is None else self.single(tokens, lengths)).reshape(-1, 1)
         return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
@@ -98,7 +109,27 @@ def _refuse_cells(module: nn.Module) -> None:
                 )
 
 
+def _copy(module: nn.Module) -> nn.Module:
+    if isinstance(module, torch.jit.ScriptModule):
+        # torch copies the tensors of a ScriptModule within autograd, and then warns of what it did.
+        return read_back(saved(module))
+    return copy.deepcopy(module)
+
+
+def _in_eval_mode(module: nn.Module) -> nn.Module:
+    # TorchScript that was frozen before it was saved is in eval mode for good, and cannot be told to be.
+    return module.eval() if hasattr(module, "training") else module
+
+
 def _takes_lengths(module: nn.Module) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        arguments = [argument.name for argument in module.forward.schema.arguments[1:]]  # type: ignore[attr-defined]
+        if len(arguments) not in (1, 2):
+            raise ExportError(
+                f"The TorchScript module takes {len(arguments)} inputs: {', '.join(arguments)}.",
+                "Export a module whose forward takes (tokens) or (tokens, lengths).",
+            )
+        return len(arguments) == 2
     parameters = [
         p
         for p in inspect.signature(module.forward).parameters.values()

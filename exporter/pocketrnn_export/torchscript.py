@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 
-__all__ = ["torchscript"]
+__all__ = ["read_back", "saved", "torchscript"]
 
 
 def torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
@@ -29,17 +31,41 @@ def torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, 
     Raises:
         ExportError: the module cannot be traced.
     """
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with _no_deprecations(), torch.no_grad():
         try:
             # The check would run the module once more on one shape; the proof runs it on all of them.
             traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-            buffer = io.BytesIO()
-            torch.jit.save(traced, buffer)
-            content = buffer.getvalue()
-            return content, torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
+            content = saved(traced)
+            return content, read_back(content)
+        # Tracing fails with errors of many classes, among them the module's own.
         except Exception as error:
             raise ExportError(
                 f"TorchScript cannot trace the module: {str(error).strip().splitlines()[0] if str(error) else error!r}",
                 "Export without the TorchScript file: torchscript=False, or --no-torchscript.",
             ) from error
+
+
+def saved(script: torch.jit.ScriptModule) -> bytes:
+    """A TorchScript module as the bytes of its file."""
+    buffer = io.BytesIO()
+    with _no_deprecations():
+        torch.jit.save(script, buffer)
+    return buffer.getvalue()
+
+
+def read_back(content: bytes) -> torch.jit.ScriptModule:
+    """The TorchScript module of a file's bytes, on the CPU.
+
+    Raises:
+        RuntimeError: the bytes are no such file.
+    """
+    with _no_deprecations():
+        script: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
+    return script
+
+
+@contextlib.contextmanager
+def _no_deprecations() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

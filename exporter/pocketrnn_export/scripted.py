@@ -1,0 +1,286 @@
+"""TorchScript read back as a module that can be traced.
+
+`torch.export` does not follow a ScriptModule. But its frozen graph is a list of operators on constants and on a few
+Python values, so that a module that runs them one by one, in Python, is the same computation and can be traced like any
+other. Its recurrent operators (`aten::lstm` and so on) and its packing are handed to `nn.LSTM` and to
+`torch.nn.utils.rnn`, which the exporter knows. Whether the result is the same is for the proof to say: the reference is
+the ScriptModule itself.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from pocketrnn.errors import ExportError
+
+__all__ = ["module_of"]
+
+_LAYERS: Final[dict[str, tuple[type[nn.RNNBase], dict[str, str]]]] = {
+    "aten::lstm": (nn.LSTM, {}),
+    "aten::gru": (nn.GRU, {}),
+    "aten::rnn_tanh": (nn.RNN, {"nonlinearity": "tanh"}),
+    "aten::rnn_relu": (nn.RNN, {"nonlinearity": "relu"}),
+}
+
+# Nodes whose value is known before the graph runs.
+_STORED: Final = frozenset({"prim::Constant", "prim::GetAttr"})
+# Operators on Python values, which torch.ops does not offer for symbolic sizes.
+_PYTHON: Final[dict[str, Callable[..., Any]]] = {
+    "prim::ListConstruct": lambda *items: list(items),
+    "prim::TupleConstruct": lambda *items: items,
+    "prim::NumToTensor": lambda number: number,
+    "prim::device": lambda tensor: tensor.device,
+    "prim::dtype": lambda tensor: tensor.dtype,
+    "aten::Int": lambda number: number,
+    "aten::IntImplicit": lambda number: number,
+    "aten::ScalarImplicit": lambda number: number,
+    "aten::size": lambda tensor, *axis: tensor.shape[axis[0]] if axis else list(tensor.shape),
+    "aten::numel": lambda tensor: tensor.numel(),
+    "aten::dim": lambda tensor: tensor.dim(),
+    "aten::len": len,
+    "aten::__getitem__": operator.getitem,
+    "aten::__not__": operator.not_,
+    "aten::__is__": operator.is_,
+    "aten::__isnot__": operator.is_not,
+}
+_ON_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
+    "aten::add": lambda a, b, alpha=1: a + b * alpha,
+    "aten::sub": lambda a, b, alpha=1: a - b * alpha,
+    "aten::mul": operator.mul,
+    "aten::floordiv": operator.floordiv,
+    "aten::floor_divide": operator.floordiv,
+    "aten::remainder": operator.mod,
+    "aten::neg": operator.neg,
+    "aten::eq": operator.eq,
+    "aten::ne": operator.ne,
+    "aten::lt": operator.lt,
+    "aten::le": operator.le,
+    "aten::gt": operator.gt,
+    "aten::ge": operator.ge,
+}
+# In a graph, a dtype is its number in c10/core/ScalarType.h.
+_DTYPES: Final = {
+    0: torch.uint8, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.int64, 5: torch.float16, 6: torch.float32,
+    7: torch.float64, 11: torch.bool, 15: torch.bfloat16,
+}  # fmt: skip
+# And a memory format its number in c10/core/MemoryFormat.h.
+_MEMORY_FORMATS: Final = (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
+
+
+def module_of(script: torch.jit.ScriptModule) -> nn.Module:
+    """A module that computes what a ScriptModule in eval mode computes, operator by operator.
+
+    Raises:
+        ExportError: the ScriptModule's weights or control flow are not known before it runs.
+    """
+    return _Interpreted(script)
+
+
+@dataclass(frozen=True)
+class _BatchSizes:
+    """What stands for the batch sizes of a packed sequence.
+
+    A graph asks them for two things only, the number of rows (their first) and of steps (how many they are), and hands
+    them on to the recurrent layers.
+    """
+
+    packed: PackedSequence
+    rows: Any
+    steps: Any
+
+
+class _Frozen:
+    """A frozen ScriptModule, which never changes, so that copies of what holds it share it."""
+
+    def __init__(self, script: torch.jit.ScriptModule) -> None:
+        # A module that was frozen before it was saved has lost its attribute `training`.
+        self.script = (
+            torch.jit.freeze(script.eval(), optimize_numerics=False) if hasattr(script, "training") else script
+        )
+        self.graph: Any = self.script.graph
+
+    def __deepcopy__(self, _: dict[int, Any]) -> _Frozen:
+        return self
+
+
+class _Interpreted(nn.Module):
+    def __init__(self, script: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self._frozen = _Frozen(script)
+        self._names: dict[str, str] = {}
+        for node in self._frozen.graph.nodes():
+            self._add_weights(node)
+
+    def _add_weights(self, node: Any) -> None:
+        kind, name = node.kind(), next((value.debugName() for value in node.outputs()), "")
+        if kind in _LAYERS:
+            self._names[name] = own = f"recurrence_{len(self._names)}"
+            self.add_module(own, _layer(node, self._frozen.script))
+        elif kind in _STORED and isinstance(_stored(node.output(), self._frozen.script), Tensor):
+            readable = name.removeprefix("self.").replace(".", "_")
+            own = (
+                readable if readable.isidentifier() and not hasattr(self, readable) else f"constant_{len(self._names)}"
+            )
+            self._names[name] = own
+            self.register_buffer(own, _stored(node.output(), self._frozen.script).detach())
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        names = [value.debugName() for value in self._frozen.graph.inputs()][1:]
+        known: dict[str, Any] = dict(zip(names, (tokens, lengths), strict=False))
+        self._run(self._frozen.graph, known)
+        logits: Tensor = known[next(self._frozen.graph.outputs()).debugName()]
+        return logits
+
+    def _run(self, block: Any, known: dict[str, Any]) -> None:
+        for node in block.nodes():
+            names = [value.debugName() for value in node.outputs()]
+            if node.kind() == "prim::If":
+                condition = known[node.input().debugName()]
+                branch = list(node.blocks())[0 if condition else 1]
+                self._run(branch, known)
+                results: Sequence[Any] = [known[value.debugName()] for value in branch.outputs()]
+            else:
+                results = self._results(node, known)
+            known.update(zip(names, results, strict=True))
+
+    def _results(self, node: Any, known: dict[str, Any]) -> Sequence[Any]:
+        kind = node.kind()
+        if kind in _STORED:
+            own = self._names.get(node.output().debugName())
+            return (getattr(self, own) if own is not None else _stored(node.output(), self._frozen.script),)
+        inputs = [known[value.debugName()] for value in node.inputs()]
+        if kind in {"prim::TupleUnpack", "prim::ListUnpack"}:
+            return list(inputs[0])
+        if kind in _LAYERS:
+            return _run_layer(getattr(self, self._names[next(node.outputs()).debugName()]), node, inputs)
+        if kind == "aten::_pack_padded_sequence":
+            return _pack(*inputs)
+        if kind == "aten::_pad_packed_sequence":
+            return _pad(*inputs)
+        if inputs and isinstance(inputs[0], _BatchSizes):
+            if kind == "aten::select" and inputs[1:] == [0, 0]:
+                return (inputs[0].rows,)
+            if kind == "aten::size" and inputs[1:] == [0]:
+                return (inputs[0].steps,)
+            raise _no_counterpart(f"{kind} of a packed sequence's batch sizes")
+        if kind == "aten::_convolution":
+            # Its further arguments choose among implementations.
+            return (torch.ops.aten.convolution.default(*inputs[:9]),)
+        if kind in _PYTHON:
+            return (_PYTHON[kind](*inputs),)
+        if kind in _ON_NUMBERS and not any(isinstance(value, Tensor) for value in inputs):
+            return (_ON_NUMBERS[kind](*inputs),)
+        return _run_operator(node, inputs)
+
+
+def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
+    """The module that a recurrent operator is: its weights and sizes are constants of a frozen graph."""
+    kind, given = node.kind(), [_stored(value, script) for value in node.inputs()]
+    packed = _is_packed(node)
+    weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
+    if not isinstance(weights, list) or not all(isinstance(weight, Tensor) for weight in weights):
+        raise _no_counterpart("a recurrent layer whose weights are computed")
+    cls, options = _LAYERS[kind]
+    gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[cls]
+    hidden = weights[0].shape[0] // gates
+    more: dict[str, Any] = dict(options)
+    if weights[1].shape[1] != hidden:
+        more["proj_size"] = weights[1].shape[1]
+    # A new layer draws weights, which are replaced at once: the user's random numbers are not to move on for them.
+    with torch.random.fork_rng(devices=[]):
+        layer = cls(
+            weights[0].shape[1], hidden, layers, bias=has_biases, batch_first=False if packed else given[8],
+            bidirectional=bidirectional, **more,
+        )  # fmt: skip
+    for name, weight in zip(layer._flat_weights_names, weights, strict=True):
+        setattr(layer, name, nn.Parameter(weight.detach(), requires_grad=False))
+    return layer.eval()
+
+
+def _stored(value: Any, script: torch.jit.ScriptModule) -> Any:
+    """What a value is, where it is known before the graph runs; else None. Freezing leaves some attributes in place."""
+    node = value.node()
+    if node.kind() == "prim::ListConstruct":
+        return [_stored(item, script) for item in node.inputs()]
+    if node.kind() == "prim::GetAttr":
+        return getattr(_stored(node.input(), script), node.s("name"))
+    if node.kind() == "prim::Param":
+        return script
+    return value.toIValue()
+
+
+def _is_packed(node: Any) -> bool:
+    """Whether it is the overload on packed data; it has one input more, and its second is a tensor of batch sizes."""
+    return str(node.schema()).split("(")[0].endswith(".data")
+
+
+def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]:
+    packed = _is_packed(node)
+    states, places = (inputs[2], 2) if packed else (inputs[1], 1)
+    hx: Any = tuple(states) if isinstance(states, list) else states
+    if _is_zeros(list(node.inputs())[places]):
+        hx = None
+    given: Any = inputs[0]
+    if packed:
+        given = PackedSequence(inputs[0], inputs[1].packed.batch_sizes, None, None)
+    output, state = layer(given, hx)
+    return (output.data if packed else output, *(state if isinstance(state, tuple) else (state,)))
+
+
+def _is_zeros(value: Any) -> bool:
+    """Whether initial states are written out as zeros, which is what a layer begins with anyway."""
+    node = value.node()
+    if node.kind() == "prim::ListConstruct":
+        return all(_is_zeros(item) for item in node.inputs())
+    return bool(node.kind() == "aten::zeros")
+
+
+def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizes]:
+    packed = pack_padded_sequence(padded, lengths, batch_first)
+    rows, steps = padded.shape[:2] if batch_first else reversed(padded.shape[:2])
+    return packed.data, _BatchSizes(packed, rows, steps)
+
+
+def _pad(
+    data: Tensor, sizes: _BatchSizes, batch_first: bool, padding_value: float, total_length: Any
+) -> tuple[Tensor, Tensor]:
+    packed = PackedSequence(data, sizes.packed.batch_sizes, None, None)
+    wider = None if total_length is sizes.steps else total_length
+    return pad_packed_sequence(packed, batch_first, padding_value, wider)
+
+
+def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
+    """An ATen operator, by the overload that its node names."""
+    kind, text = node.kind(), str(node.schema())
+    if not kind.startswith("aten::") or text == "(no schema)":
+        raise _no_counterpart(kind)
+    schema = torch._C.parse_schema(text)
+    overloads = getattr(torch.ops.aten, schema.name.removeprefix("aten::"))
+    positional, by_name = [], {}
+    for argument, value in zip(schema.arguments, inputs, strict=True):
+        if str(argument.real_type) in {"ScalarType", "Optional[ScalarType]"} and isinstance(value, int):
+            value = _DTYPES[value]
+        elif str(argument.real_type) in {"Layout", "Optional[Layout]"} and value == 0:
+            value = torch.strided
+        elif str(argument.real_type) in {"MemoryFormat", "Optional[MemoryFormat]"} and isinstance(value, int):
+            value = _MEMORY_FORMATS[value]
+        if argument.kwarg_only:
+            by_name[argument.name] = value
+        else:
+            positional.append(value)
+    result = getattr(overloads, schema.overload_name or "default")(*positional, **by_name)
+    return result if isinstance(result, tuple) and node.outputsSize() > 1 else (result,)
+
+
+def _no_counterpart(what: str) -> ExportError:
+    return ExportError(
+        f"The TorchScript module holds {what}, which cannot be traced again.",
+        "Export the nn.Module that it was made from.",
+    )

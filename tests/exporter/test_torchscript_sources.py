@@ -1,0 +1,111 @@
+"""A TorchScript file as the source of a bundle."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import user_modules
+from click.testing import CliRunner
+from torch import nn
+
+from pocketrnn import Classifier
+from pocketrnn.cli import main
+from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export import export
+from pocketrnn_export.module_file import load_torchscript
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+TEXTS = ["w1 w2 w3", "w9", "w3 w3 w30 w31 w8 w2"]
+
+
+def twin(kind: type[nn.Module], path: Path) -> nn.Module:
+    """Save a module's TorchScript twin, and return the module."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind().eval().float()
+    takes_lengths = kind.forward.__code__.co_argcount == 3
+    example = (torch.zeros(3, 7, dtype=torch.int64), torch.tensor([7, 5, 3]))[: 1 + takes_lengths]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch.jit.trace says of sizes
+        torch.jit.save(torch.jit.trace(module, example, check_trace=False), path)
+    return module
+
+
+@pytest.mark.parametrize("kind", user_modules.EXPORTED, ids=lambda kind: kind.__name__)
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_a_twin_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
+    module = twin(kind, tmp_path / "twin.pt")
+    artifact = export(load_torchscript(tmp_path / "twin.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    assert all(c.largest_difference <= 1e-5 and c.labels_differing == 0 for c in artifact.parity.comparisons)
+    classifier = Classifier.load(tmp_path / "b")
+    for text in TEXTS:
+        ids = classifier.encode(text)
+        inputs = [torch.tensor([ids]), torch.tensor([len(ids)])][: len(artifact.graph.inputs)]
+        with torch.no_grad():
+            expected = module(*inputs).numpy()
+        np.testing.assert_allclose(classifier.logits([text]), expected, atol=1e-5, rtol=1e-6)
+
+
+class Scripted(nn.Module):
+    """For torch.jit.script, with a branch that is decided by the sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(user_modules.WORDS, 8)
+        self.gru = nn.GRU(8, 6, batch_first=True)
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        if tokens.dim() == 1:
+            tokens = tokens.unsqueeze(0)
+        outputs, _ = self.gru(self.embedding(tokens))
+        return self.fc(outputs[:, -1])
+
+
+def test_a_scripted_module_and_one_frozen_before_it_was_saved_are_exported(tmp_path: Path) -> None:
+    scripted = torch.jit.script(Scripted().eval())
+    torch.jit.save(torch.jit.freeze(scripted), tmp_path / "frozen.pt")
+    for name, source in (("scripted", scripted), ("frozen", load_torchscript(tmp_path / "frozen.pt"))):
+        artifact = export(source, tmp_path / name, labels=LABELS, vocabulary=VOCABULARY)
+        assert max(c.largest_difference for c in artifact.parity.comparisons) <= 1e-5
+
+
+class Loops(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(user_modules.WORDS, 8)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        state = torch.zeros(tokens.size(0), 8)
+        for step in range(tokens.size(1)):
+            state = torch.tanh(state + self.embedding(tokens[:, step]))
+        return self.fc(state)
+
+
+def test_a_scripted_loop_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"holds prim::Loop"):
+        export(torch.jit.script(Loops().eval()), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_exports_a_torchscript_file(tmp_path: Path) -> None:
+    twin(user_modules.PackedLastState, tmp_path / "twin.pt")
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    arguments = [str(tmp_path / "twin.pt"), "--vocabulary", str(tmp_path / "vocab.txt"), "--labels", ",".join(LABELS)]
+    result = CliRunner().invoke(main, ["export", *arguments, "-o", str(tmp_path / "b")])
+    assert result.exit_code == 0, result.output
+    assert Classifier.load(tmp_path / "b").labels == tuple(LABELS)
+
+
+def test_a_damaged_torchscript_file_is_said_so(tmp_path: Path) -> None:
+    twin(user_modules.PackedLastState, tmp_path / "twin.pt")
+    content = (tmp_path / "twin.pt").read_bytes()
+    (tmp_path / "twin.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="is not a TorchScript file"):
+        load_torchscript(tmp_path / "twin.pt")
