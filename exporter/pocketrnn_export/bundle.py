@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +31,7 @@ from pocketrnn.artifact import (
     to_bytes,
 )
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError
+from pocketrnn.errors import ExportError, InputError, OutputError
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.onnx_graph import OPSET, onnx_graph
@@ -53,7 +54,7 @@ from pocketrnn_export.parity import (
 from pocketrnn_export.parity import (
     report as report_of,
 )
-from pocketrnn_export.source import source_of
+from pocketrnn_export.source import Source, source_of
 from pocketrnn_export.torchscript import torchscript as torchscript_twin
 from pocketrnn_export.vocabulary import VocabularySource, read_vocabulary, text_rules
 
@@ -127,7 +128,10 @@ def export(
     path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     labels, known = _checked_labels(labels), read_vocabulary(vocabulary)
-    name = name if name is not None else path.absolute().name
+    name = _checked_name(name if name is not None else path.absolute().name)
+    if not 0 <= tolerance < float("inf"):
+        raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
+    _write_report(report, [], tolerance)
     if torchscript and sys.version_info >= (3, 14):
         raise InputError(
             "TorchScript does not support Python 3.14.", "Export without it: torchscript=False, or --no-torchscript."
@@ -177,8 +181,7 @@ def export(
                 for inputs, (cases, logits) in expected.items()
             ]
             text_logits = expected["texts"][1]
-            if report is not None:
-                Path(report).write_text(report_of(proof, tolerance), encoding="utf-8")
+            _write_report(report, proof, tolerance)
             artifact = Artifact(
                 name=name,
                 labels=labels,
@@ -195,15 +198,55 @@ def export(
                 ),
                 torchscript=TorchScript(TORCHSCRIPT_FILE, sha256_of(work / TORCHSCRIPT_FILE)) if torchscript else None,
                 examples=_golden(texts, text_cases, text_logits),
-                parity=proven(proof, tolerance),
+                parity=proven(proof, tolerance, _in_doubles(source, expected)),
                 provenance={**(provenance or {}), "versions": _versions()},
             )
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
             _log.info("Proving the runtime equal to PyTorch on texts")
             proof += _texts_end_to_end(Classifier.load(work), texts, text_logits)
-            artifact = replace(artifact, parity=proven(proof, tolerance))
+            _write_report(report, proof, tolerance)
+            artifact = replace(artifact, parity=proven(proof, tolerance, _in_doubles(source, expected)))
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
     return artifact
+
+
+def _checked_name(name: str) -> str:
+    if not name or len(name) > 200 or not name.isprintable():
+        raise InputError(
+            f"The name {name[:40]!r} is empty, longer than 200 characters, or cannot be printed.", "Give another name."
+        )
+    return name
+
+
+def _write_report(
+    path: str | Path | None, proof: Sequence[tuple[Comparison, list[Difference]]], tolerance: float
+) -> None:
+    """Write what is proven so far; at first nothing is, which shows that the place can be written."""
+    if path is None:
+        return
+    try:
+        Path(path).write_text(report_of(proof, tolerance), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"The report {path} cannot be written: {error.strerror or error}.", "Give the name of a file."
+        ) from None
+
+
+def _in_doubles(
+    source: Source, expected: Mapping[str, tuple[Sequence[Case], Sequence[Logits]]]
+) -> Callable[[str, str], float | None]:
+    """How far PyTorch in single precision lies from itself in double precision, on a case of the proof."""
+
+    def difference_on(inputs: str, name: str) -> float | None:
+        if isinstance(source.reference, torch.jit.ScriptModule) or inputs not in expected:
+            return None
+        doubles = run_of(copy.deepcopy(source.reference).double(), takes_lengths=source.takes_lengths)
+        for case, logits in zip(*expected[inputs], strict=True):
+            if case.name == name:
+                return difference("", name, doubles(case.tokens, case.lengths), logits).largest
+        return None
+
+    return difference_on
 
 
 def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
@@ -222,7 +265,7 @@ def _refuse_neighbours(pytorch: Run, ids: int) -> None:
     if not rows_stand_alone(pytorch, full):
         raise ExportError(
             "The module answers a text differently beside other texts of the same length.",
-            "Compute nothing across the batch: each row of the logits may depend on its own tokens only.",
+            "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only.",
         )
 
 

@@ -30,7 +30,7 @@ __all__ = ["export"]
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
-@click.option("--tolerance", type=click.FloatRange(min=0), default=1e-5, show_default=True,
+@click.option("--tolerance", type=click.FloatRange(min=0, max=1), default=1e-5, show_default=True,
               help="The largest difference of two logits that passes.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
 @click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript twin too.")
@@ -135,8 +135,12 @@ def _of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 def _labels(given: str) -> list[str]:
     """`a,b,c`, or the lines of a file."""
-    if Path(given).is_file():
-        return _lines(Path(given))
+    try:
+        if Path(given).is_file():
+            return _lines(Path(given))
+    except (OSError, ValueError):
+        # Too long for a file's name, or with a NUL in it: a list of labels.
+        pass
     return [label.strip() for label in given.split(",")]
 
 

@@ -64,10 +64,12 @@ def module_name(given: str) -> ModuleName | None:
         if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
             raise ValueError("not one call")
         args = tuple(ast.literal_eval(argument) for argument in parsed.args)
-        kwargs = {keyword.arg or "**": ast.literal_eval(keyword.value) for keyword in parsed.keywords}
-    except (SyntaxError, ValueError) as error:
+        kwargs = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in parsed.keywords}
+        if any(keyword.arg is None for keyword in parsed.keywords):
+            raise ValueError("it unpacks a dictionary")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(
-            f"The arguments {call} cannot be read: {error}.",
+            f"The arguments {call} are not plain values.",
             "Write numbers, strings, True, False, None and lists of them, as in model.py:Classifier(8000, dim=64).",
         ) from None
     return ModuleName(Path(path), name, args, kwargs)
@@ -107,8 +109,13 @@ def load_module(named: ModuleName) -> nn.Module:
         raise
     # Whatever a user's code raises, a call of sys.exit included.
     except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {str(error).strip().rstrip('.')}."
+        if not hasattr(file, named.name):
+            raise ExportError(
+                f"{path} cannot be imported; it raises {said}", "Run it with Python by itself, and correct it."
+            ) from error
         raise ExportError(
-            f"{path}: {named.name} raises {type(error).__name__}: {str(error).strip().rstrip('.')}.",
+            f"{path}: {named.name} raises {said}",
             f"Give its arguments, as in {path}:{named.name}(8000, dim=64), or a function that takes none.",
         ) from error
     finally:
@@ -177,8 +184,14 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
         name = other_shape[0]
         problem = f"{name} is {list(state[name].shape)} in {path}, but {list(own[name].shape)} in the module."
     if problem:
-        begin = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in list(state.items())[:6])
+        begin = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in list(state.items())[:6]) or "nothing"
         raise InputError(problem, f"Make the module with the sizes it was trained with; the file begins with: {begin}.")
+    for name, tensor in state.items():
+        if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
+            raise InputError(
+                f"{name} in {path} is of {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
+                "Save the weights as they were trained.",
+            )
     module.load_state_dict(dict(state))
 
 

@@ -186,8 +186,8 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
 
 
 def _check_free(path: Path, *, force: bool) -> None:
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder.", "Give the name of a file to write.")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise OutputError(f"{path} is a folder, a link or a device.", "Give the name of a file to write.")
     if not force and (path.exists() or path.is_symlink()):
         raise OutputError(f"{path} exists already.", "Choose another name, or replace it with --force.")
 

@@ -6,6 +6,7 @@ The commands that need more than the runtime live beside what they do, in `pocke
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -77,6 +78,12 @@ class _Commands(click.Group):
         except BrokenPipeError:
             _give_up_stdout()
             raise click.exceptions.Exit(_PIPE_CLOSED) from None
+        except OSError as error:
+            # Without a file's name it is the standard output that could not be written.
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            _give_up_stdout()
+            raise _Failed(OutputError("There is no room to write the answer.", "Free some space.")) from error
 
 
 def _is_installed(module: str) -> bool:
@@ -146,6 +153,8 @@ def classify(
 
     classifier = Classifier.load(bundle, threads=threads)
     if threshold is not None:
+        if threshold != threshold:
+            raise click.UsageError("--threshold is not a number.")
         if top != 1:
             raise click.UsageError("--top and --threshold exclude each other.")
         top = len(classifier.labels)

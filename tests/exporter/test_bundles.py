@@ -120,6 +120,10 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
         ({"labels": ["a", "b", "", "d"]}, "or is empty"),
         ({"labels": ["a", "b", "b", "c"]}, "3 of them different"),
         ({"labels": ["a"]}, "at least 2"),
+        ({"name": ""}, "is empty"),
+        ({"name": "w\udcff"}, "cannot be printed"),
+        ({"tolerance": float("nan")}, "tolerance is nan"),
+        ({"report": "no such folder/report.json"}, "report no such folder/report.json cannot be written"),
         ({"vocabulary": []}, "no token"),
         ({"vocabulary": ["a", "a"]}, "twice"),
         ({"tokenizer": "spacy"}, "tokenizer 'spacy' is unknown"),
@@ -289,6 +293,8 @@ def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: 
     result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0")
     assert result.exit_code == 3
     assert "batch 33 x sequence 257" in result.stderr
+    assert "of the size of rounding" in result.stderr
+    assert "PyTorch itself is" in result.stderr
     assert not (tmp_path / "b").exists()
 
 
@@ -307,6 +313,8 @@ def test_the_command_reads_texts_for_the_proof_from_a_file(trained: Path, tmp_pa
         (["{trained}", "--texts", "{latin1}"], 2, "is not UTF-8 text"),
         (["{trained}/.."], 2, "holds no config.json"),
         (["{trained}", "--tolerance", "-1"], 2, "Invalid value"),
+        (["{trained}", "--report", "."], 2, "cannot be written"),
+        (["model.py:f", "--vocabulary", "v.txt", "--labels", "1," * 200], 2, "model.py is not a file"),
     ],
 )
 def test_wrong_usage_of_the_command_is_one_clear_error(

@@ -108,3 +108,13 @@ def test_wrong_usage_is_exit_status_2(tmp_path: Path) -> None:
     assert run().exit_code == 2
     assert run(tmp_path, "--unknown").exit_code == 2
     assert "Examples" in run("--help").output
+
+
+def test_a_link_or_a_device_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("<unk>\noil\n", encoding="utf-8")
+    (tmp_path / "kept").write_text("kept", encoding="utf-8")
+    (tmp_path / "link.json").symlink_to(tmp_path / "kept")
+    result = CliRunner().invoke(import_vocab, [str(tmp_path / "v.txt"), "-o", str(tmp_path / "link.json"), "--force"])
+    assert result.exit_code != 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "kept").read_text(encoding="utf-8") == "kept"

@@ -146,7 +146,10 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, prob
         ("{model}:number", None, 1, "number raises TypeError"),
         ("{model}:broken", None, 1, "broken raises RuntimeError: no such luck"),
         ("{model}:NewsClassifier", None, 1, "raises TypeError"),
-        ("{model}:NewsClassifier(open('x'))", None, 2, "arguments (open('x')) cannot be read"),
+        ("{model}:NewsClassifier(open('x'))", None, 2, "arguments (open('x')) are not plain values"),
+        ("{model}:NewsClassifier(**{{'words': 4}})", None, 2, "are not plain values"),
+        ("{model}:small", "complex.pt", 2, "fc.bias in"),
+        ("{model}:small", "meta.pt", 2, "fc.bias in"),
         ("missing.py:small", None, 2, "missing.py is not a file"),
         ("{model}:small", "missing.pt", 2, "missing.pt is not a file"),
         ("{model}:small", "other.pt", 2, "fc.bias is [9] in"),
@@ -160,6 +163,8 @@ def test_what_does_not_fit_is_said_in_one_sentence(
 ) -> None:
     state = load_module(module_name(f"{model}:small")).state_dict()
     torch.save({**state, "fc.bias": torch.zeros(9)}, tmp_path / "other.pt")
+    torch.save({**state, "fc.bias": torch.zeros(4, dtype=torch.complex64)}, tmp_path / "complex.pt")
+    torch.save({**state, "fc.bias": torch.zeros(4, device="meta")}, tmp_path / "meta.pt")
     torch.save({n: t for n, t in state.items() if n != "fc.bias"}, tmp_path / "fewer.pt")
     torch.save({**state, "further": torch.zeros(1)}, tmp_path / "more.pt")
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "twin.pt")
@@ -176,7 +181,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(
 
 def test_a_file_with_an_error_in_it_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def f(:\n")
-    with pytest.raises(ExportError, match=r"bad\.py: f raises SyntaxError"):
+    with pytest.raises(ExportError, match=r"bad\.py cannot be imported; it raises SyntaxError"):
         load_module(module_name(f"{tmp_path / 'bad.py'}:f"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,10 @@ from pocketrnn.errors import InputError
 from pocketrnn_training.settings import CELLS, POOLINGS
 
 __all__ = ["Architecture", "RecurrentClassifier"]
+
+# Far beyond what a recurrent classifier needs, and small enough that asking for it is an error message and not a crash.
+_LARGEST_DIM: Final = 65_536
+_MOST_LAYERS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,11 @@ class Architecture:
         for name in ("vocabulary_size", "embedding_dim", "hidden_dim", "layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}.", "Use a number from 1.")
+        if max(self.embedding_dim, self.hidden_dim) > _LARGEST_DIM or self.layers > _MOST_LAYERS:
+            raise InputError(
+                f"{self.layers} layers of {self.embedding_dim} -> {self.hidden_dim} numbers are too large.",
+                f"Use at most {_MOST_LAYERS} layers and {_LARGEST_DIM} numbers.",
+            )
         if self.classes < 2:
             raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
         if not 0 <= self.dropout < 1:
