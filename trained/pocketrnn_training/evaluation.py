@@ -17,7 +17,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.inference import logits_of
 
-__all__ = ["ClassScore", "Evaluation", "evaluate", "score"]
+__all__ = ["ClassScore", "Evaluation", "evaluate", "predicted_by_checkpoint", "score"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     if data.labels != labels:
         raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
     if isinstance(classifier, Checkpoint):
-        predicted = _predicted_by_checkpoint(classifier, data.texts)
+        predicted = predicted_by_checkpoint(classifier, data.texts)
     else:
         place = {label: target for target, label in enumerate(labels)}
         answers = classifier.predict(data.texts)
@@ -73,7 +73,12 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     return score(labels, data.targets, predicted)
 
 
-def _predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+def predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The classes that a checkpoint gives texts in PyTorch, int64 [texts]; see `evaluate`.
+
+    Raises:
+        CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
+    """
     batch_size = checkpoint.training.get("batch_size")
     if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
         raise CheckpointError(

@@ -1,0 +1,104 @@
+"""The README's and the help's own lines are run as they stand, and every command is documented."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import safetensors.torch
+import torch
+from click.testing import CliRunner
+
+from pocketrnn.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
+MODEL = """
+from torch import nn
+
+class Classifier(nn.Module):
+    def __init__(self, words=5, dim=16, hidden=8, classes=2):
+        super().__init__()
+        self.embedding = nn.Embedding(words, dim)
+        self.gru = nn.GRU(dim, hidden, batch_first=True)
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, tokens):
+        return self.fc(self.gru(self.embedding(tokens))[1][-1])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the README's command lines name."""
+    monkeypatch.chdir(tmp_path)
+    rows = ["good film,positive", "bad film,negative", "a good one,positive", "a bad one,negative"] * 10
+    for name in ("reviews.csv", "test.csv"):
+        Path(name).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
+    Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")
+    Path("model.py").write_text(MODEL, encoding="utf-8")
+    scope: dict[str, type[torch.nn.Module]] = {}
+    exec(MODEL, scope)  # noqa: S102 - our own text, above
+    torch.save(scope["Classifier"]().state_dict(), "weights.pt")
+    safetensors.torch.save_file(scope["Classifier"]().state_dict(), "weights.safetensors")
+    return tmp_path
+
+
+def run_line(line: str) -> None:
+    command, _, redirected = line.partition(" < ")
+    arguments = shlex.split(command)
+    assert arguments[0] == "pocketrnn"
+    given = Path(redirected.strip()).read_bytes() if redirected else None
+    result = CliRunner().invoke(main, arguments[1:], input=given)
+    assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+def test_the_readmes_command_lines_run_in_their_order(folder: Path) -> None:
+    lines = re.findall(r"^\$ (pocketrnn .*)$", README, re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        run_line(line)
+
+
+def test_the_readmes_python_runs(folder: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    scope: dict[str, object] = {}
+    for block in blocks:
+        exec(block, scope)  # noqa: S102 - the README's own lines
+    assert (folder / "mood" / "classifier.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["classify", "verify", "inspect"])
+def test_the_examples_in_the_runtimes_help_run(name: str, folder: Path) -> None:
+    lines = [line.strip() for line in (COMMANDS[name].help or "").splitlines() if line.strip().startswith("pocketrnn ")]
+    assert lines
+    for line in lines:
+        run_line(line)
+
+
+def test_every_command_and_option_has_help() -> None:
+    assert set(COMMANDS) == {"classify", "evaluate", "export", "import-vocab", "inspect", "train", "verify"}
+    for name, command in COMMANDS.items():
+        assert command is not None
+        assert command.help, name
+        assert "Examples:" in command.help, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_the_readme_names_every_command() -> None:
+    for name in COMMANDS:
+        assert f"pocketrnn {name}" in README, name
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"

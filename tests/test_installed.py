@@ -1,0 +1,49 @@
+"""The wheel, installed as a user installs it, into an environment without PyTorch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_classifies_with_the_shipped_bundle_without_pytorch(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    environment["PYTHON"] = sys.executable
+    subprocess.run([ROOT / "scripts" / "venv", tmp_path / "env", "--runtime"], check=True, env=environment)
+    python = tmp_path / "env" / "bin" / "python"
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [python, *arguments], check=True, capture_output=True, text=True, cwd=tmp_path, env=environment
+        ).stdout
+
+    listed = run("-m", "pip", "list", "--format=freeze").lower()
+    assert not any(line.split("==")[0] in {"torch", "onnx", "onnxscript", "torchtext"} for line in listed.split())
+    assert run("-m", "pocketrnn.cli", "classify", "NASA probe nears Saturn").startswith("Sci/Tech\t")
+    assert "OK: ag_news" in run("-m", "pocketrnn.cli", "verify", "ag_news")
+    found = run("-c", "import pocketrnn; print(pocketrnn.Classifier.load('ag_news').predict(['Oil prices rise']))")
+    assert found == "['Business']\n"
+    refused = subprocess.run(
+        [python, "-m", "pocketrnn.cli", "export", "x", "-o", "y"], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("pip install 'pocketrnn[export]'\n")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_any_folder_and_again(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    for _ in range(2):
+        demo = subprocess.run([clone / "scripts" / "demo"], capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert "Proven equal" in demo.stdout
+        assert "torch, onnx and onnxscript are not installed here." in demo.stdout
+        assert demo.stdout.count("Sports\t") == 1

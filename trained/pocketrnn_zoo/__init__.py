@@ -1,0 +1,1 @@
+"""The classifiers that ship with pocketrnn: data only, one folder each."""
