@@ -34,11 +34,11 @@ class Piece:
     skipped: list[int]
 
 
-def pieces(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterator[Piece]:
+def pieces(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterable[Piece]:
     """`texts` checked and in pieces, in their order.
 
-    What has a length (a list, a column) is checked whole before the first piece is given, so that a wrong item costs no
-    work; what has none (a generator) is read a piece at a time, and never held.
+    What has a length (a list, a column) is checked whole, and given as a list, so that a wrong item costs no work; what
+    has none (a generator) is read a piece at a time, and never held.
 
     Args:
         texts: the texts.
@@ -55,11 +55,9 @@ def pieces(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterator
     if not isinstance(texts, Sized):
         return _checked_pieces(items, 0, _LARGEST, on_error)
     everything = list(items)
-    size = min(_LARGEST, max(_SMALLEST, -(-len(everything) // (_PIECES_A_THREAD * threads))))
-    size = _LARGEST if threads == 1 else size
-    if on_error == "raise":
-        _odd_places(everything, 0, on_error)
-    return _checked_pieces(iter(everything), 0, size, on_error)
+    shared_out = -(-len(everything) // (_PIECES_A_THREAD * threads))
+    size = _LARGEST if threads == 1 else min(_LARGEST, max(_SMALLEST, shared_out))
+    return list(_checked_pieces(iter(everything), 0, size, on_error))
 
 
 def _checked_pieces(items: Iterator[str], first: int, size: int, on_error: OnError) -> Iterator[Piece]:
