@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import sys
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -238,10 +239,10 @@ def test_ten_thousand_loads_leave_nothing_behind(padded: Path) -> None:
     assert resident() - before < 8_000_000
 
 
-def test_onnxruntime_keeps_no_threads_of_its_own(padded: Path) -> None:
-    if sys.platform != "linux":
-        pytest.skip("reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_classifier_owns_no_thread(padded: Path) -> None:
     before = len(list(Path("/proc/self/task").iterdir()))
     classifier = Classifier.load(padded, threads=2)
-    classifier.predict(TEXTS)
     assert len(list(Path("/proc/self/task").iterdir())) <= before
+    classifier.predict(TEXTS)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pocketrnn")]
