@@ -23,7 +23,17 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
 from pocketrnn.shipped import bundle_folder
 
-__all__ = ["BARE", "Speed", "bare_session", "bench", "interleaved", "markdown", "one_by_one", "ready_ids"]
+__all__ = [
+    "BARE",
+    "Speed",
+    "all_at_once",
+    "bare_session",
+    "bench",
+    "interleaved",
+    "markdown",
+    "one_by_one",
+    "ready_ids",
+]
 
 BARE = "onnxruntime, bare `session.run` on ready ids"
 

@@ -160,8 +160,8 @@ class Classifier:
             )
         if top != 1:
             self.check_top(top)
-        ids = self._encoder.encode(text)
-        logits = self._run(np.array((ids,), np.int64), np.array((len(ids),), np.int64))
+        tokens = self._encoder.encode_row(text)
+        logits = self._run(tokens, np.array(tokens.shape[1:], np.int64))
         return self.prediction(logits[0].tolist(), top)
 
     @overload

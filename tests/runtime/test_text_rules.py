@@ -163,6 +163,7 @@ def test_many_texts_encoded_at_once_become_what_each_becomes_alone(
     assert (ids.dtype, lengths.dtype) == (np.int64, np.int64)
     rows = [row.tolist() for row in np.split(ids, np.cumsum(lengths)[:-1])] if texts else []
     assert rows == [encoder.encode(text) for text in texts]
+    assert [encoder.encode_row(text).tolist() for text in texts] == [[row] for row in rows]
 
 
 def test_a_text_of_upper_case_letters_is_not_taken_for_the_end_of_one() -> None:
