@@ -7,8 +7,7 @@ into the answer is only ever given texts of one length at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -25,12 +24,13 @@ _SHORTEST: Final = 0.8
 _SLACK: Final = 8
 
 
-def runs(lengths: NDArray[np.int64], *, padding: bool) -> Iterator[NDArray[np.intp]]:
-    """Share out texts among runs of at most `MAX_TOKENS` tokens, padding included; a longer text runs alone.
+def runs(lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOKENS) -> Iterator[NDArray[np.intp]]:
+    """Share out texts among runs of at most `max_tokens` tokens, padding included; a longer text runs alone.
 
     Args:
         lengths: int64 [n], the number of ids of every text, each at least 1.
         padding: whether texts of several lengths may share a run.
+        max_tokens: the largest run, from 1.
 
     Yields:
         The places in `lengths` of one run's texts, longest first. Every place comes once.
@@ -42,26 +42,28 @@ def runs(lengths: NDArray[np.int64], *, padding: bool) -> Iterator[NDArray[np.in
         width = -int(negated[start])
         shortest = min(int(width * _SHORTEST), width - _SLACK) if padding else width
         like_length = int(np.searchsorted(negated, -shortest, side="right"))
-        end = min(like_length, start + max(1, MAX_TOKENS // width))
+        end = min(like_length, start + max(1, max_tokens // width))
         yield order[start:end]
         start = end
 
 
-def rectangle(rows: Sequence[Sequence[int]], lengths: NDArray[np.int64], padding_id: int) -> NDArray[np.int64]:
-    """The rows of ids as one array, filled up at their ends with `padding_id`.
+def rectangle(
+    ids: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
+) -> NDArray[np.int64]:
+    """Some texts' ids as one array, filled up at the ends of its rows with `padding_id`.
 
     Args:
-        rows: the ids of at least one text.
-        lengths: int64 [len(rows)], their numbers of ids.
+        ids: int64 [tokens], the ids of these and other texts, one text's after the other's.
+        starts: int64 [rows], where in `ids` each row's begin.
+        lengths: int64 [rows], how many each has.
         padding_id: what fills the rest.
 
     Returns:
-        int64 [len(rows), lengths.max()].
+        int64 [rows, lengths.max()].
     """
-    width = int(lengths.max())
-    flat = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
-    if len(flat) == width * len(rows):
-        return flat.reshape(len(rows), width)
-    tokens = np.full((len(rows), width), padding_id, np.int64)
-    tokens[np.arange(width) < lengths[:, None]] = flat
+    across = np.arange(int(lengths.max()))
+    inside = across < lengths[:, None]
+    # Beyond a row's end the index is clipped into the array; what it finds there is overwritten.
+    tokens = ids.take(starts[:, None] + across, mode="clip")
+    tokens[~inside] = padding_id
     return tokens

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import operator
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, tanh
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import numpy as np
 import onnxruntime
@@ -17,24 +20,36 @@ from numpy.typing import NDArray
 
 from pocketrnn import artifact as artifacts
 from pocketrnn.artifact import Artifact
-from pocketrnn.batching import rectangle, runs
+from pocketrnn.batching import MAX_TOKENS, rectangle, runs
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, TextError
+from pocketrnn.incoming import OnError, Piece, pieces
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["Classifier", "Prediction"]
 
 Floats = NDArray[np.float32]
 
 _EXPORT_AGAIN: Final = "Export the bundle again."
-# Texts are encoded this many at a time, so that a million texts do not stand in memory as lists of ids. Runs are shaped
-# as well from 4,096 texts as from more: AG News' 3,801 test rows fall into 44 runs, all but two of them full.
-_ENCODED_AT_ONCE: Final = 4096
 _MOST_THREADS: Final = 1024
+_CPU: Final = "CPUExecutionProvider"
+_log: Final = logging.getLogger(__name__)
 # In onnx.proto, TensorProto.external_data (field 13: byte 6a, a length) and in it the key (field 1) "location".
 # onnxruntime 1.20 reads such a file from the current folder, even "../weights", where it is given a graph's bytes.
 # The search takes 1 ms a megabyte.
 _EXTERNAL_DATA: Final = re.compile(rb"\x6a[\x80-\xff]*[\x00-\x7f]\x0a\x08location")
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How a classifier was asked to work; see `Classifier.load`."""
+
+    threads: int
+    max_batch_tokens: int
+    providers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +78,49 @@ class Classifier:
         artifact: all that classifier.json says.
     """
 
-    def __init__(self, folder: Path, artifact: Artifact, session: onnxruntime.InferenceSession, threads: int) -> None:
+    def __init__(
+        self, folder: Path, artifact: Artifact, session: onnxruntime.InferenceSession, options: _Options
+    ) -> None:
         self.artifact = artifact
         self._folder = folder
         self._session = session
-        self._threads = threads
+        self._options = options
         self._encoder = TextEncoder(artifact.text, artifact.vocabulary)
         self._takes_lengths = "lengths" in artifact.graph.inputs
 
     @classmethod
-    def load(cls, path_or_name: str | os.PathLike[str], *, threads: int = 1) -> Classifier:
+    def load(
+        cls,
+        path_or_name: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        max_batch_tokens: int = MAX_TOKENS,
+        providers: Sequence[str] = (_CPU,),
+    ) -> Classifier:
         """Read and check a bundle.
 
         Args:
             path_or_name: a bundle's folder, or the name of a classifier that ships with pocketrnn.
-            threads: how many processor cores one call may use.
+            threads: how many processor cores one call for several texts may use. One text is answered on one core.
+            max_batch_tokens: how many tokens one run of the graph may hold, padding included. It bounds the memory of a
+                run, whatever the texts; only a text that is longer by itself is run, alone, at its own length.
+            providers: onnxruntime's execution providers, most wanted first.
 
         Raises:
-            InputError: `threads` is not a number from 1.
+            InputError: `threads` or `max_batch_tokens` is not a number from 1, or onnxruntime has not that provider.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
         """
         if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
             raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
+        if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
+            raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
+        options = _Options(threads, max_batch_tokens, _checked_providers(providers))
         folder = bundle_folder(path_or_name)
         artifact = artifacts.read(folder)
-        session = _session(folder, artifact, threads)
-        classifier = cls(folder.absolute(), artifact, session, threads)
+        session = _session(folder, artifact, options.providers)
+        classifier = cls(folder.absolute(), artifact, session, options)
         classifier._check_answer()
+        _log.debug("Loaded %s from %s with %s", artifact.name, folder, options)
         return classifier
 
     @property
@@ -129,21 +160,62 @@ class Classifier:
             )
         if top != 1:
             self.check_top(top)
-        ids = self._encoder.encode(text)
-        logits = self._run(np.array((ids,), np.int64), np.array((len(ids),), np.int64))
+        tokens = self._encoder.encode_row(text)
+        logits = self._run(tokens, np.array(tokens.shape[1:], np.int64))
         return self.prediction(logits[0].tolist(), top)
 
-    def predict(self, texts: Iterable[str]) -> list[str]:
+    @overload
+    def predict(self, texts: Iterable[str], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
+    @overload
+    def predict(self, texts: Iterable[str], *, on_error: OnError) -> list[str] | list[str | None]: ...
+    def predict(self, texts: Iterable[str], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
         """The likeliest label of every text, in the texts' order.
+
+        Args:
+            texts: a list, a column of numpy or pandas, or any iterable; a generator is read a piece at a time.
+            on_error: what becomes of an item that is not a string (None, bytes, a number): `raise` refuses it, `skip`
+                gives None as its label.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
         """
         labels = self.labels
-        return [labels[i] for i in self.logits(texts).argmax(1).tolist()]
+        answers: list[str | None] = []
+        for logits, skipped in self._answered(texts, on_error):
+            start = len(answers)
+            answers += [labels[i] for i in logits.argmax(1).tolist()]
+            for place in skipped:
+                answers[start + place] = None
+        return answers
 
-    def predict_proba(self, texts: Iterable[str]) -> Floats:
+    def stream(self, texts: Iterable[str], *, top: int = 1, on_error: OnError = "raise") -> Iterator[Prediction | None]:
+        """The answer to every text, in the texts' order, each piece's before the next but few is read.
+
+        Neither the texts nor the answers are held: memory does not grow with their number. An error leaves the answers
+        that came before it.
+
+        Args:
+            texts: any iterable.
+            top: how many labels to give, from 1 to the number of labels.
+            on_error: `raise` refuses an item that is not a string, `skip` gives None for it.
+
+        Raises:
+            TextError: `texts` is one string, or an item of it is not a string.
+            InputError: `top` is out of its range.
+        """
+        self.check_top(top)
+        with contextlib.closing(self._answered(texts, on_error)) as answered:
+            for logits, skipped in answered:
+                passed_over = set(skipped)
+                for place, row in enumerate(logits.tolist()):
+                    yield None if place in passed_over else self.prediction(row, top)
+
+    def predict_proba(self, texts: Iterable[str], *, on_error: OnError = "raise") -> Floats:
         """The probabilities of every label for every text.
+
+        Args:
+            texts: as in `predict`.
+            on_error: `raise` refuses an item that is not a string, `skip` gives a row of NaN for it.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`; each row adds up to 1, unless the classifier
@@ -152,11 +224,18 @@ class Classifier:
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
         """
-        logits = self.logits(texts)
+        logits = self.logits(texts, on_error=on_error)
         return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
 
-    def predict_labels(self, texts: Iterable[str], threshold: float = 0.5) -> list[tuple[str, ...]]:
+    def predict_labels(
+        self, texts: Iterable[str], threshold: float = 0.5, *, on_error: OnError = "raise"
+    ) -> list[tuple[str, ...]]:
         """Every label of every text whose probability reaches `threshold`: what a multi-label classifier is asked for.
+
+        Args:
+            texts: as in `predict`.
+            threshold: a probability.
+            on_error: `raise` refuses an item that is not a string, `skip` gives it no label.
 
         Returns:
             for each text its labels, in the order of `labels`; none, one or several.
@@ -164,11 +243,15 @@ class Classifier:
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
         """
-        reached = self.predict_proba(texts) >= threshold
+        reached = self.predict_proba(texts, on_error=on_error) >= threshold
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in reached]
 
-    def logits(self, texts: Iterable[str]) -> Floats:
+    def logits(self, texts: Iterable[str], *, on_error: OnError = "raise") -> Floats:
         """The graph's own answers, before they are made probabilities.
+
+        Args:
+            texts: as in `predict`.
+            on_error: `raise` refuses an item that is not a string, `skip` gives a row of NaN for it.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`.
@@ -178,15 +261,11 @@ class Classifier:
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are no probabilities (NaN or infinite).
         """
-        checked = _texts(texts)
-        logits = np.empty((len(checked), len(self.labels)), np.float32)
-        for start in range(0, len(checked), _ENCODED_AT_ONCE):
-            rows = [self._encoder.encode(text) for text in checked[start : start + _ENCODED_AT_ONCE]]
-            logits[start : start + len(rows)] = self._logits_of(rows)
-        # Single logits of minus infinity are a probability of 0; NaN, or infinity as the largest one, is none at all.
-        if not np.isfinite(logits.max(1)).all():
-            raise self._no_number()
-        return logits
+        parts = [np.empty((0, len(self.labels)), np.float32)]
+        for logits, skipped in self._answered(texts, on_error):
+            logits[skipped] = np.nan
+            parts.append(logits)
+        return np.concatenate(parts)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
         """The answer that one row of `logits` stands for; of equal probabilities, the earlier label comes first.
@@ -237,14 +316,28 @@ class Classifier:
                 f"Use a whole number from 1 to {len(self.labels)}.",
             )
 
-    def _logits_of(self, rows: Sequence[Sequence[int]]) -> Floats:
-        """float32 [len(rows), labels] for rows of ids."""
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        logits = np.empty((len(rows), len(self.labels)), np.float32)
-        for places in runs(lengths, padding=self.artifact.graph.padding):
+    def _answered(self, texts: Iterable[str], on_error: OnError) -> Generator[tuple[Floats, list[int]], None, None]:
+        """Piece by piece, in order: the logits, and the places of what was passed over (its logits mean nothing)."""
+        threads = self._options.threads
+        skipped = 0
+        for piece, logits in _in_order(self._logits_of, pieces(texts, on_error=on_error, threads=threads), threads):
+            skipped += len(piece.skipped)
+            yield logits, piece.skipped
+        if skipped:
+            _log.warning("%s passed over %d items that are no texts", self.name, skipped)
+
+    def _logits_of(self, piece: Piece) -> Floats:
+        """float32 [texts, labels]."""
+        ids, lengths = self._encoder.encode_all(piece.texts)
+        starts = np.cumsum(lengths) - lengths
+        logits = np.empty((len(lengths), len(self.labels)), np.float32)
+        graph, padding_id = self.artifact.graph, self.artifact.text.padding_id
+        for places in runs(lengths, padding=graph.padding, max_tokens=self._options.max_batch_tokens):
             some = lengths[places]
-            tokens = rectangle([rows[i] for i in places.tolist()], some, self.artifact.text.padding_id)
-            logits[places] = self._run(tokens, some)
+            logits[places] = self._run(rectangle(ids, starts[places], some, padding_id), some)
+        # Single logits of minus infinity are a probability of 0; NaN, or infinity as the largest one, is none at all.
+        if not np.isfinite(logits.max(1)).all():
+            raise self._no_number()
         return logits
 
     def _run(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Floats:
@@ -284,35 +377,78 @@ class Classifier:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded_again, (self._folder, self._threads)
+        return _loaded_again, (self._folder, self._options)
 
     def __repr__(self) -> str:
         return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
 
 
-def _loaded_again(folder: Path, threads: int) -> Classifier:
-    return Classifier.load(folder, threads=threads)
+def _loaded_again(folder: Path, options: _Options) -> Classifier:
+    return Classifier.load(
+        folder,
+        threads=options.threads,
+        max_batch_tokens=options.max_batch_tokens,
+        providers=options.providers,
+    )
 
 
-def _texts(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise TextError(
-            f"This takes a list of texts, not one {type(texts).__name__}.", "Use classify for one text, or give a list."
-        )
+def _in_order(
+    answer: Callable[[Piece], Floats], given: Iterable[Piece], threads: int
+) -> Iterator[tuple[Piece, Floats]]:
+    """Every piece and its answer, worked on by `threads` threads, so many pieces ahead of whoever takes the answers.
+
+    onnxruntime releases the interpreter lock while it runs a graph: meanwhile another thread tokenizes. The threads are
+    started here and ended here, so that a classifier owns none and works on after a fork. An error in reading the
+    pieces is raised after the answers to those that were read.
+    """
+    if threads == 1 or (isinstance(given, list) and len(given) <= 1):
+        for piece in given:
+            yield piece, answer(piece)
+        return
+    # Not at the top: 2 ms of a start that takes 200, for whoever asks one text at a time.
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="pocketrnn")
+    waiting: deque[tuple[Piece, Future[Floats]]] = deque()
+    failure: Exception | None = None
+    pieces_left = iter(given)
     try:
-        checked = list(texts)
-    except TypeError:
-        raise TextError(f"This takes a list of texts, not {type(texts).__name__}.", "Give a list of strings.") from None
-    for i, text in enumerate(checked):
-        if not isinstance(text, str):
-            raise TextError(
-                f"The text at position {i} (counted from 0) is not a string but {type(text).__name__}.",
-                "Give strings only.",
+        while True:
+            try:
+                piece = next(pieces_left)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            waiting.append((piece, pool.submit(answer, piece)))
+            if len(waiting) > threads:
+                piece, future = waiting.popleft()
+                yield piece, future.result()
+        while waiting:
+            piece, future = waiting.popleft()
+            yield piece, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if failure is not None:
+        raise failure
+
+
+def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(providers, str) or not providers:
+        raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{_CPU!r}].")
+    available = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise InputError(
+                f"onnxruntime {onnxruntime.__version__} has no provider {provider!r} here; it has "
+                f"{', '.join(available)}.",
+                "Install the build of onnxruntime that brings it (for CUDA: onnxruntime-gpu), or leave providers out.",
             )
-    return checked
+    return tuple(providers)
 
 
-def _session(folder: Path, artifact: Artifact, threads: int) -> onnxruntime.InferenceSession:
+def _session(folder: Path, artifact: Artifact, providers: Sequence[str]) -> onnxruntime.InferenceSession:
     """The graph, opened from the very bytes whose digest was checked."""
     path = folder / artifact.graph.file
     content = artifacts.checked_bytes(path, artifact.graph.sha256)
@@ -321,12 +457,12 @@ def _session(folder: Path, artifact: Artifact, threads: int) -> onnxruntime.Infe
             f"{path} keeps weights in further files, which no digest covers.", "Export it with its weights inside."
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # One thread: several texts are shared out among threads of our own, and onnxruntime's gain nothing on one text
+    # (LSTM 64 -> 32: 40 us with two sleeping threads, 41 with one; 75 with two that spin). A session without threads
+    # also outlives a fork.
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Idle threads sleep: spinning ones keep their cores at 100 % between two calls.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # Fatal errors only. What goes wrong is raised, and then said once, in our words.
     options.log_severity_level = 4
     # With the arena, memory never shrinks: after one text of a million tokens 1,121 MiB stay (peak 1,121), without it
@@ -335,7 +471,7 @@ def _session(folder: Path, artifact: Artifact, threads: int) -> onnxruntime.Infe
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} cannot open {path}: {_first_line(error)}",

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError
 
@@ -27,9 +30,12 @@ def basic_english(text: str) -> list[str]:
     this order and splits at white space. Eleven of the twelve match fixed strings, so that `str.replace` does the same,
     2.5 times as fast; the twelfth folds white space, which the split does anyway.
     """
+    return _lowered_basic_english(text.lower())
+
+
+def _lowered_basic_english(text: str) -> list[str]:
     return (
-        text.lower()
-        .replace("'", " '  ")
+        text.replace("'", " '  ")
         .replace('"', "")
         .replace(".", " . ")
         .replace("<br />", " ")
@@ -51,6 +57,21 @@ TOKENIZERS: Final[dict[str, Callable[[str], list[str]]]] = {
     "whitespace": str.split,
     "characters": list,
 }
+
+# Between lower-cased texts that are tokenized in one pass stands a token that none of them can hold: an upper-case
+# letter. It is its own token: no replacement touches it, and it takes part in none, since none spans it.
+_BETWEEN: Final = "A"
+_JOINT: Final[dict[str, tuple[str, Callable[[str], Sequence[str]]]]] = {
+    "basic_english": (f" {_BETWEEN} ", _lowered_basic_english),
+    "whitespace": (f" {_BETWEEN} ", str.split),
+    "characters": (_BETWEEN, str),
+}
+# What the marker and a dropped token stand as among the ids, until they are taken out.
+_END: Final = -1
+_DROPPED: Final = -2
+# So many texts are tokenized in one pass. News texts take 6.8 us each so, 9.0 alone, 7.3 by eights, 7.5 by 512 (the
+# strings leave the cache).
+_TEXTS_A_PASS: Final = 64
 
 
 def ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
@@ -127,6 +148,10 @@ class TextEncoder:
             raise InputError(f"The vocabulary holds {twice!r} twice.", "Give every token once.")
         self._tokenize = TOKENIZERS[rules.tokenizer]
         self._lower_first = rules.lowercase and rules.tokenizer != "basic_english"
+        self._jointly = rules.lowercase and rules.ngrams == 1
+        if self._jointly:
+            # A vocabulary may hold the marker as a token; no lower-cased text ever asks for it.
+            self._ids[_BETWEEN] = _END
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, n-grams included, before the vocabulary is asked."""
@@ -145,3 +170,47 @@ class TextEncoder:
         else:
             ids = list(map(lookup, self.tokens(text), repeat(unknown)))
         return ids or [self.rules.empty_id]
+
+    def encode_row(self, text: str) -> NDArray[np.int64]:
+        """The token ids of `text` as the graph takes them, int64 [1, tokens]; the list is not made: 1.4 us of 46."""
+        unknown = self.rules.unknown_id
+        tokens = self.tokens(text)
+        if unknown is None or not tokens:
+            return np.array((self.encode(text),), np.int64)
+        number = len(tokens)
+        return np.fromiter(map(self._ids.get, tokens, repeat(unknown)), np.int64, number).reshape(1, number)
+
+    def encode_all(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The token ids of many texts, as `encode` gives those of one, in three quarters of its time.
+
+        Returns:
+            int64 [tokens of all texts], one text's after the other's; int64 [texts], how many each has, at least 1.
+        """
+        if not self._jointly or not texts:
+            rows = [self.encode(text) for text in texts]
+            lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+            return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
+        between, tokenize = _JOINT[self.rules.tokenizer]
+        unknown = repeat(_DROPPED if self.rules.unknown_id is None else self.rules.unknown_id)
+        parts = []
+        for start in range(0, len(texts), _TEXTS_A_PASS):
+            # Lower-cased one by one: one text beyond ASCII would make str.lower slow for all.
+            lowered = map(str.lower, texts[start : start + _TEXTS_A_PASS])
+            tokens = tokenize(between.join(lowered) + between)
+            parts.append(np.fromiter(map(self._ids.get, tokens, unknown), np.int64, len(tokens)))
+        return self._cut(np.concatenate(parts))
+
+    def _cut(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What `encode_all` returns, of all texts' looked-up tokens with `_END` after each text's."""
+        ends = np.flatnonzero(ids == _END)
+        starts = np.append(0, ends[:-1] + 1)
+        kept = ids >= 0
+        if self.rules.max_tokens is not None:
+            place = np.arange(len(ids)) - np.repeat(starts, ends - starts + 1)
+            kept &= place < self.rules.max_tokens
+        lengths = np.add.reduceat(kept, starts, dtype=np.int64)
+        # A text with no token left: its marker's place takes the one id that stands for it.
+        empty = ends[lengths == 0]
+        ids[empty] = self.rules.empty_id
+        kept[empty] = True
+        return ids[kept], np.maximum(lengths, 1)

@@ -23,7 +23,7 @@ import pocketrnn.cli
 from pocketrnn import Classifier, __version__
 from pocketrnn.cli import main
 
-OURS = ("classify", "verify", "inspect")
+OURS = ("bench", "classify", "inspect", "verify")
 COMMAND = [sys.executable, "-m", "pocketrnn.cli"]
 
 
@@ -244,6 +244,21 @@ def test_a_bundles_words_cannot_command_the_terminal(tmp_path: Path) -> None:
     assert len(result.stdout.splitlines()) == 1
 
 
+def test_bench_prints_a_table_of_all_contestants(padded: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text("Oil prices rise\nThe team wins\n")
+    bare = bundle_maker.make(tmp_path / "b", torchscript=False)
+    result = run("bench", bare, tmp_path / "texts", "--rounds", 1)
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines()]
+    assert [row[0].split(",")[0] for row in rows] == ["", "---", "onnxruntime", "pocketrnn", "pocketrnn", "pocketrnn"]
+    assert all(float(row[3].replace(",", "")) > 0 for row in rows[2:])
+    assert rows[2][4] == "1.00"
+    assert len(run("bench", bare, "--rounds", 1, "--threads", 1).stdout.splitlines()) == 5
+    refused = run("bench", bare, "-", stdin="")
+    assert refused.exit_code == 2
+    assert "nothing to measure" in refused.stderr
+
+
 def test_version_and_bare_help() -> None:
     assert run("--version").stdout == f"pocketrnn {__version__}\n"
     assert "Commands:" in run("--help").stdout
@@ -272,6 +287,7 @@ def test_the_examples_in_the_help_run(
 ) -> None:
     # In place of the shipped classifier stands a folder of its name: these tests are of the runtime alone.
     shutil.copytree(padded, tmp_path / "ag_news")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)  # its twin is no TorchScript, so leave torch out
     (tmp_path / "headlines.txt").write_text("Oil prices rise\nThe team wins\n")
     monkeypatch.chdir(tmp_path)
     words, _, file = example.partition(" < ")

@@ -22,10 +22,10 @@ def test_every_text_is_in_one_run_once(lengths: np.ndarray, padding: bool) -> No
 
 
 @settings(max_examples=500, deadline=None)
-@given(LENGTHS, st.booleans())
-def test_a_run_keeps_the_bound_unless_it_is_one_text(lengths: np.ndarray, padding: bool) -> None:
-    for run in runs(lengths, padding=padding):
-        assert len(run) == 1 or len(run) * lengths[run].max() <= MAX_TOKENS
+@given(LENGTHS, st.booleans(), st.sampled_from([1, 100, MAX_TOKENS]))
+def test_a_run_keeps_the_bound_unless_it_is_one_text(lengths: np.ndarray, padding: bool, most: int) -> None:
+    for run in runs(lengths, padding=padding, max_tokens=most):
+        assert len(run) == 1 or len(run) * lengths[run].max() <= most
 
 
 @settings(max_examples=500, deadline=None)
@@ -50,6 +50,8 @@ def test_texts_of_like_length_share_a_run() -> None:
 @given(st.lists(st.lists(st.integers(0, 2**40), min_size=1, max_size=9), min_size=1, max_size=9), st.integers(0, 9))
 def test_a_rectangle_is_as_wide_as_its_longest_row_and_filled_at_the_ends(rows: list[list[int]], filler: int) -> None:
     width = max(map(len, rows))
-    tokens = rectangle(rows, np.array(list(map(len, rows))), filler)
+    lengths = np.array(list(map(len, rows)), np.int64)
+    ids = np.array([i for row in rows for i in row], np.int64)
+    tokens = rectangle(ids, np.cumsum(lengths) - lengths, lengths, filler)
     assert tokens.dtype == np.int64
     assert tokens.tolist() == [row + [filler] * (width - len(row)) for row in rows]

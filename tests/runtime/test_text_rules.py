@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,43 @@ def test_no_text_becomes_an_empty_or_foreign_id_list(
     ids = TextEncoder(rules, ["<unk>", "a", "<pad>"]).encode(text)
     assert ids
     assert all(i in (0, 1, 2) for i in ids)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    texts=st.lists(STRINGS, max_size=70),
+    tokenizer=st.sampled_from(["basic_english", "whitespace", "characters"]),
+    lowercase=st.booleans(),
+    unknown=st.sampled_from([0, 5, None]),
+    ngrams=st.sampled_from([1, 1, 2]),
+    most=st.sampled_from([None, 1, 5]),
+)
+def test_many_texts_encoded_at_once_become_what_each_becomes_alone(
+    texts: list[str], tokenizer: str, lowercase: bool, unknown: int | None, ngrams: int, most: int | None
+) -> None:
+    rules = TextRules(
+        tokenizer=tokenizer,
+        lowercase=lowercase or tokenizer == "basic_english",
+        unknown_id=unknown,
+        ngrams=ngrams,
+        max_tokens=most,
+        empty_id=7,
+    )
+    vocabulary = ["<unk>", "a", "A", ".", "br", "'", " ", "σ", "ς", "\0", "中", "st", "wall"]
+    encoder = TextEncoder(rules, vocabulary)
+    ids, lengths = encoder.encode_all(texts)
+    assert (ids.dtype, lengths.dtype) == (np.int64, np.int64)
+    rows = [row.tolist() for row in np.split(ids, np.cumsum(lengths)[:-1])] if texts else []
+    assert rows == [encoder.encode(text) for text in texts]
+    assert [encoder.encode_row(text).tolist() for text in texts] == [[row] for row in rows]
+
+
+def test_a_text_of_upper_case_letters_is_not_taken_for_the_end_of_one() -> None:
+    encoder = TextEncoder(TextRules(), ["<unk>", "a", "A"])
+    ids, lengths = encoder.encode_all(["A", "A A", "", "Σ A"])
+    assert (ids.tolist(), lengths.tolist()) == ([1, 1, 1, 0, 0, 1], [1, 2, 1, 2])
+    cased = TextEncoder(TextRules(tokenizer="whitespace", lowercase=False), ["<unk>", "a", "A"])
+    assert cased.encode_all(["A", "a A"])[0].tolist() == [2, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,248 @@
+"""A classifier inside somebody's application: shared, forked, fed with columns and streams, loaded again and again."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import bundle_maker
+import numpy as np
+import pytest
+
+from pocketrnn import Classifier
+from pocketrnn.batching import MAX_TOKENS
+from pocketrnn.errors import InputError, TextError
+
+TEXTS = [f"{'the ' * (i % 7)}{bundle_maker.WORDS[i % 30]}" for i in range(9000)]
+
+
+@pytest.fixture(scope="module")
+def on_two(padded: Path) -> Classifier:
+    return Classifier.load(padded, threads=2)
+
+
+def test_eight_threads_that_share_a_classifier_get_the_answers_of_one(on_two: Classifier) -> None:
+    some = TEXTS[:600]
+    labels, answers = on_two.predict(some), [on_two.classify(text) for text in some]
+
+    def ask(i: int) -> bool:
+        if i % 2:
+            return on_two.predict(some) == labels
+        return [on_two.classify(text).label for text in some] == [answer.label for answer in answers]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(24)))
+
+
+def test_two_threads_answer_in_the_texts_order(classifier: Classifier, on_two: Classifier) -> None:
+    expected = classifier.logits(TEXTS)
+    np.testing.assert_allclose(on_two.logits(TEXTS), expected, atol=1e-6)
+    np.testing.assert_allclose(on_two.logits(iter(TEXTS)), expected, atol=1e-6)
+    assert on_two.predict(TEXTS) == classifier.predict(TEXTS)
+
+
+def test_columns_of_pandas_and_numpy_are_texts(classifier: Classifier) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": TEXTS[:50], "other": 1}, index=range(100, 150))
+    expected = classifier.predict(TEXTS[:50])
+    assert classifier.predict(frame["text"]) == expected
+    assert classifier.predict(frame["text"].astype("category")) == expected
+    assert classifier.predict(np.array(TEXTS[:50], object)) == expected
+    with pytest.raises(TextError, match=r"position 3 .* float"):
+        classifier.predict(frame["text"].where(frame.index != 103, np.nan))
+
+
+def test_what_has_two_dimensions_or_no_order_is_refused(classifier: Classifier) -> None:
+    pandas = pytest.importorskip("pandas")
+    for wrong in (pandas.DataFrame({"text": ["a"]}), np.array([["a"]]), np.array("a")):
+        with pytest.raises(TextError, match="one column"):
+            classifier.predict(wrong)
+    for wrong in ({"a": 1}, {"a"}):
+        with pytest.raises(TextError, match="order"):
+            classifier.predict(wrong)
+
+
+def test_a_wrong_item_of_a_generator_is_named_by_its_place_among_all(on_two: Classifier) -> None:
+    with pytest.raises(TextError, match="position 8999 "):
+        on_two.predict(itertools.chain(TEXTS[:8999], [None], ["the"]))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_skip_answers_what_is_no_text_with_none_and_everything_else_as_before(
+    padded: Path, threads: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = Classifier.load(padded, threads=threads)
+    dirty: list[Any] = [*TEXTS[:700], None, b"the", 3, float("nan"), *TEXTS[700:1400]]
+    clean = classifier.predict(TEXTS[:1400])
+    with caplog.at_level(logging.WARNING, "pocketrnn"):
+        assert classifier.predict(dirty, on_error="skip") == [*clean[:700], *[None] * 4, *clean[700:]]
+    assert [record.message for record in caplog.records] == ["small passed over 4 items that are no texts"]
+    rows = classifier.predict_proba(iter(dirty), on_error="skip")
+    assert np.flatnonzero(np.isnan(rows).all(1)).tolist() == [700, 701, 702, 703]
+    assert np.isnan(rows).any(1).sum() == 4
+    assert classifier.predict_labels(dirty, on_error="skip")[701] == ()
+    streamed = [answer and answer.label for answer in classifier.stream(dirty, on_error="skip")]
+    assert streamed == classifier.predict(dirty, on_error="skip")
+    assert all(item is not None for item in (dirty[0], dirty[-1]))
+    assert dirty[701] == b"the", "the list that was given is left as it was"
+
+
+def test_another_meaning_of_errors_is_refused(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match="'raise' or 'skip'"):
+        classifier.predict(["the"], on_error="ignore")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stream_is_read_no_further_than_a_few_pieces_ahead(padded: Path, threads: int) -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield "the oil"
+
+    answers = Classifier.load(padded, threads=threads).stream(endless())
+    assert next(answers) is not None
+    answers.close()  # type: ignore[attr-defined]
+    assert read <= 5 * 4096
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_in_a_stream_leaves_the_answers_before_it(padded: Path, threads: int) -> None:
+    def broken() -> Iterator[str]:
+        yield from TEXTS[:5000]
+        raise OSError("the disk is gone")
+
+    answers = Classifier.load(padded, threads=threads).stream(broken())
+    assert len(list(itertools.islice(answers, 4096))) == 4096
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(answers)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, threads: int) -> None:
+    classifier = Classifier.load(padded, threads=threads)
+
+    def peak(number: int) -> int:
+        tracemalloc.start()
+        for _ in classifier.stream(f"the oil {i}" for i in range(number)):
+            pass
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    peak(20_000)
+    assert peak(60_000) < 1.2 * peak(20_000)
+
+
+def test_a_run_holds_no_more_tokens_than_asked_for(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = Classifier.load(padded, max_batch_tokens=100)
+    seen: list[tuple[int, int]] = []
+    run = classifier._run
+
+    def watched(tokens: Any, lengths: Any) -> Any:
+        seen.append(tokens.shape)
+        return run(tokens, lengths)
+
+    monkeypatch.setattr(classifier, "_run", watched)
+    texts = [*TEXTS[:300], "the " * 500]
+    assert classifier.predict(texts) == Classifier.load(padded).predict(texts)
+    assert [shape for shape in seen if shape[0] * shape[1] > 100] == [(1, 500)]
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, "4096", None])
+def test_a_bound_that_cannot_be_is_refused(padded: Path, most: Any) -> None:
+    with pytest.raises(InputError, match="max_batch_tokens is"):
+        Classifier.load(padded, max_batch_tokens=most)
+
+
+def test_a_provider_that_onnxruntime_lacks_is_named_with_those_it_has(padded: Path) -> None:
+    assert Classifier.load(padded, providers=["CPUExecutionProvider"]).predict(["oil"])
+    with pytest.raises(InputError, match=r"no provider 'NoSuchProvider' here; it has .*CPUExecutionProvider"):
+        Classifier.load(padded, providers=["NoSuchProvider", "CPUExecutionProvider"])
+    for wrong in ("CPUExecutionProvider", []):
+        with pytest.raises(InputError, match="Give a list of names"):
+            Classifier.load(padded, providers=wrong)
+
+
+def test_a_pickled_classifier_comes_back_with_its_options(padded: Path) -> None:
+    again = pickle.loads(pickle.dumps(Classifier.load(padded, threads=2, max_batch_tokens=77)))  # noqa: S301
+    assert (again._options.threads, again._options.max_batch_tokens) == (2, 77)
+    assert Classifier.load(padded)._options.max_batch_tokens == MAX_TOKENS
+
+
+def answered_in_a_process(classifier: Classifier) -> list[str]:
+    return classifier.predict(TEXTS[:1000])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
+    expected = answered_in_a_process(on_two)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        # Not handed over but inherited: the child's memory holds the parent's session.
+        answers = [pool.apply_async(_inherited, (id(on_two),)) for _ in range(2)]
+        assert [answer.get(60) for answer in answers] == [expected] * 2
+
+
+def _inherited(identity: int) -> list[str]:
+    (classifier,) = (o for o in gc.get_objects() if isinstance(o, Classifier) and id(o) == identity)
+    return answered_in_a_process(classifier)
+
+
+def test_a_classifier_is_handed_to_a_spawned_process(on_two: Classifier) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply_async(answered_in_a_process, (on_two,)).get(120) == answered_in_a_process(on_two)
+
+
+def test_two_classifiers_of_one_bundle_share_no_state(padded: Path) -> None:
+    first, second = Classifier.load(padded), Classifier.load(padded)
+    assert first._session is not second._session
+    del first
+    gc.collect()
+    assert second.predict(["the oil"])
+
+
+def test_nothing_is_printed(padded: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Classifier.load(padded, threads=2).predict(["a", None, *TEXTS[:2000]], on_error="skip")  # type: ignore[list-item]
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ten_thousand_loads_leave_nothing_behind(padded: Path) -> None:
+    def resident() -> int:
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def load(times: int) -> None:
+        for _ in range(times):
+            Classifier.load(padded, threads=2).classify("the oil")
+
+    load(2_000)
+    before, files = resident(), len(list(Path("/proc/self/fd").iterdir()))
+    load(8_000)
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    # 8,000 loads of 1 KB each left behind would be 8 MB.
+    assert resident() - before < 8_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_classifier_owns_no_thread(padded: Path) -> None:
+    before = len(list(Path("/proc/self/task").iterdir()))
+    classifier = Classifier.load(padded, threads=2)
+    assert len(list(Path("/proc/self/task").iterdir())) <= before
+    classifier.predict(TEXTS)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pocketrnn")]
