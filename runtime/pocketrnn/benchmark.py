@@ -1,4 +1,4 @@
-"""How fast a bundle answers on this machine, beside the bare graph and its TorchScript twin.
+"""How fast a bundle answers on this machine, beside the bare graph in onnxruntime.
 
 All contestants take their turns in every round, so that what else the machine does falls on all alike; figures are
 medians over the rounds, and what can be compared between two machines or two days is their ratio.
@@ -6,8 +6,6 @@ medians over the rounds, and what can be compared between two machines or two da
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import statistics
 import time
@@ -160,7 +158,7 @@ def ready_ids(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, ND
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure a bundle: one text at a time and many at once, beside the bare graph and, with torch, the twin.
+    """Measure a bundle: one text at a time and many at once, beside the bare graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
@@ -186,19 +184,4 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int =
     if threads > 1:
         several = Classifier.load(folder, threads=threads)
         contestants[f"pocketrnn, `predict`, {threads} threads"] = all_at_once(several.predict, texts)
-    twin = classifier.artifact.torchscript
-    if twin is not None and importlib.util.find_spec("torch") is not None:
-        contestants["TorchScript on ready ids"] = one_by_one(_torchscript(folder / twin.file), feeds)
     return interleaved(contestants, len(texts), rounds)
-
-
-def _torchscript(path: os.PathLike[str]) -> Callable[[dict[str, NDArray[np.int64]]], object]:
-    torch: Any = importlib.import_module("torch")
-    module = torch.jit.load(os.fspath(path)).eval()
-    torch.set_num_threads(1)
-
-    def answer(feed: dict[str, NDArray[np.int64]]) -> object:
-        with torch.inference_mode():
-            return module(*map(torch.from_numpy, feed.values()))
-
-    return answer

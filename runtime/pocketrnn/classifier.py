@@ -458,7 +458,7 @@ def _session(folder: Path, artifact: Artifact, providers: Sequence[str]) -> onnx
         )
     options = onnxruntime.SessionOptions()
     # One thread: several texts are shared out among threads of our own, and onnxruntime's gain nothing on one text
-    # (LSTM 64 -> 32: 40 us with two sleeping threads, 41 with one; 75 with two that spin). A session without threads
+    # (LSTM 64 -> 32: 35 us with one, 52 with two that sleep, 37 with two that spin). A session without threads
     # also outlives a fork.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -245,7 +245,7 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
 
     PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. TEXTS is a file with a
     text a line, or - for standard input; without it, the bundle's golden examples are used, some hundred times over.
-    Where torch is installed, the TorchScript twin is measured too. The table is Markdown.
+    The table is Markdown.
 
     \b
     Examples:

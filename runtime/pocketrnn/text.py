@@ -172,7 +172,7 @@ class TextEncoder:
         return ids or [self.rules.empty_id]
 
     def encode_row(self, text: str) -> NDArray[np.int64]:
-        """The token ids of `text` as the graph takes them, int64 [1, tokens]; the list is not made: 1.4 us of 46."""
+        """The token ids of `text` as the graph takes them, int64 [1, tokens]; the list is not made: 1 us of 46."""
         unknown = self.rules.unknown_id
         tokens = self.tokens(text)
         if unknown is None or not tokens:

@@ -198,7 +198,7 @@ def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
 
 
 def _inherited(identity: int) -> list[str]:
-    (classifier,) = (o for o in gc.get_objects() if isinstance(o, Classifier) and id(o) == identity)
+    (classifier,) = (o for o in gc.get_objects() if type(o) is Classifier and id(o) == identity)
     return answered_in_a_process(classifier)
 
 
