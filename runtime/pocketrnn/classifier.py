@@ -188,7 +188,9 @@ class Classifier:
                 answers[start + place] = None
         return answers
 
-    def stream(self, texts: Iterable[str], *, top: int = 1, on_error: OnError = "raise") -> Iterator[Prediction | None]:
+    def classify_all(
+        self, texts: Iterable[str], *, top: int = 1, on_error: OnError = "raise"
+    ) -> Iterator[Prediction | None]:
         """The answer to every text, in the texts' order, each piece's before the next but few is read.
 
         Neither the texts nor the answers are held: memory does not grow with their number. An error leaves the answers

@@ -92,7 +92,7 @@ def test_skip_answers_what_is_no_text_with_none_and_everything_else_as_before(
     assert np.flatnonzero(np.isnan(rows).all(1)).tolist() == [700, 701, 702, 703]
     assert np.isnan(rows).any(1).sum() == 4
     assert classifier.predict_labels(dirty, on_error="skip")[701] == ()
-    streamed = [answer and answer.label for answer in classifier.stream(dirty, on_error="skip")]
+    streamed = [answer and answer.label for answer in classifier.classify_all(dirty, on_error="skip")]
     assert streamed == classifier.predict(dirty, on_error="skip")
     assert all(item is not None for item in (dirty[0], dirty[-1]))
     assert dirty[701] == b"the", "the list that was given is left as it was"
@@ -113,7 +113,7 @@ def test_a_stream_is_read_no_further_than_a_few_pieces_ahead(padded: Path, threa
             read += 1
             yield "the oil"
 
-    answers = Classifier.load(padded, threads=threads).stream(endless())
+    answers = Classifier.load(padded, threads=threads).classify_all(endless())
     assert next(answers) is not None
     answers.close()  # type: ignore[attr-defined]
     assert read <= 5 * 4096
@@ -125,7 +125,7 @@ def test_an_error_in_a_stream_leaves_the_answers_before_it(padded: Path, threads
         yield from TEXTS[:5000]
         raise OSError("the disk is gone")
 
-    answers = Classifier.load(padded, threads=threads).stream(broken())
+    answers = Classifier.load(padded, threads=threads).classify_all(broken())
     assert len(list(itertools.islice(answers, 4096))) == 4096
     with pytest.raises(OSError, match="the disk is gone"):
         next(answers)
@@ -137,7 +137,7 @@ def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, thre
 
     def peak(number: int) -> int:
         tracemalloc.start()
-        for _ in classifier.stream(f"the oil {i}" for i in range(number)):
+        for _ in classifier.classify_all(f"the oil {i}" for i in range(number)):
             pass
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
