@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
+from pocketrnn_training import unpacked
 from pocketrnn_training.settings import CELLS, POOLINGS
 
 __all__ = ["Architecture", "RecurrentClassifier"]
@@ -84,6 +85,8 @@ class RecurrentClassifier(nn.Module):
     `max` are taken over the steps of the last layer. A packed classifier does this over the real steps of each row; one
     that is not packed over every step of the batch's width, padding included.
 
+    While it trains on a CPU, a packed classifier computes the same without packing (`pocketrnn_training.unpacked`).
+
     The weights are drawn from torch's global generator, as every torch module's are.
     """
 
@@ -115,6 +118,9 @@ class RecurrentClassifier(nn.Module):
         if lengths is None:
             outputs, state = self.rnn(embedded)
             pooled = self._pool(outputs, state, None)
+        elif self.training and not embedded.is_cuda:
+            outputs, state = unpacked.read(self.rnn, embedded, lengths)
+            pooled = self._pool(outputs, state, lengths)
         else:
             packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
             packed_outputs, state = self.rnn(packed)
