@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pocketrnn.errors import DataError
 from pocketrnn_training import data as data_module
 from pocketrnn_training.data import AG_NEWS_LABELS, LabelledTexts, ag_news, read_files, split
+from pocketrnn_training.stored import StoredTexts
 
 CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'
 ROWS = [("ham", "Ok, see you"), ("spam", "WIN now")]
@@ -287,7 +288,7 @@ def test_ag_news_is_downloaded_once_and_checked(cache: Path, monkeypatch: pytest
     md5 = hashlib.md5(AG_ROWS, usedforsecurity=False).hexdigest()
     monkeypatch.setitem(data_module._AG_NEWS_MD5, "test.csv", md5)
     asked = serve(monkeypatch, AG_ROWS)
-    assert ag_news("test").texts == ag_news("test").texts
+    assert list(ag_news("test").texts) == list(ag_news("test").texts)
     assert asked == ["https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/test.csv"]
     assert [path.name for path in cache.iterdir()] == ["test.csv"]
 
@@ -314,3 +315,55 @@ def test_no_network_is_told_with_the_way_out(cache: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     with pytest.raises(DataError, match=r"cannot be downloaded.*--data-dir"):
         ag_news("train")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_file_that_is_read_in_many_pieces_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    rows = [(f"label {i % 3}", f'text {i}, "ü"\nof two lines' if i % 7 else "") for i in range(500)]
+    if kind == "parquet":
+        path = parquet(tmp_path, text=[text for _, text in rows], label=[label for label, _ in rows])
+    elif kind == "jsonl":
+        content = "\n".join(json.dumps({"text": text, "label": label}, ensure_ascii=False) for label, text in rows)
+        path = write(tmp_path, "rows.jsonl", content)
+    else:
+        delimiter = "\t" if kind == "tsv" else ","
+        lines = [f'{label}{delimiter}"{text.replace(chr(34), chr(34) * 2)}"\n' for label, text in rows]
+        path = write(tmp_path, f"rows.{kind}", f"label{delimiter}text\n" + "".join(lines))
+    for name, small in (("_BLOCK", 300), ("_ROWS", 7)):
+        monkeypatch.setattr(data_module, name, small)
+    assert rows_of(read_files([path])) == rows
+
+
+def test_bad_content_after_the_first_piece_is_refused_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_module, "_BLOCK", 100)
+    good = "label,text\n" + "".join(f"{i % 2},text {i} ü\n" for i in range(50))
+    assert "Row 51" in refusal(write(tmp_path, "a.csv", good + ",text\n"))
+    assert "cannot be read" in refusal(write(tmp_path, "a.csv", good + "1,a,b\n"))
+    assert "line 52 holds the byte 0xff" in refusal(write(tmp_path, "a.csv", good.encode() + b"1,\xff\n"))
+    assert "line 52 holds the byte 0xc3" in refusal(write(tmp_path, "a.csv", good.encode() + b"1,\xc3"))
+    assert "a quote that is never closed" in refusal(write(tmp_path, "a.csv", good + '1,"' + "a" * 300))
+    assert "a quote that is never closed" in refusal(write(tmp_path, "a.csv", good + f"1,{'a' * 300}\n"))
+
+
+@given(st.lists(st.lists(st.text(st.characters(codec=None)), max_size=5), max_size=8), st.integers(0, 60))
+def test_stored_texts_are_the_texts_in_memory_or_in_a_file(pieces: list[list[str]], in_memory: int) -> None:
+    texts = [text for piece in pieces for text in piece]
+    stored = StoredTexts.of(pieces, in_memory)
+    assert list(stored) == texts
+    assert [stored[i] for i in range(len(stored))] == texts
+    chosen = np.arange(len(texts))[::-2]
+    assert list(stored.rows(chosen)) == [texts[i] for i in chosen]
+    assert list(stored[1:3]) == texts[1:3]
+
+
+def test_no_room_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pocketrnn_training.stored.tempfile.TemporaryFile", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        StoredTexts.of([["a long text"]], in_memory=3)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.text import TextEncoder
+from pocketrnn_training.stored import Spool
 
 __all__ = ["EncodedTexts", "epochs_of_rows", "random_batches", "similar_length_batches"]
 
@@ -35,15 +36,14 @@ class EncodedTexts:
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
-    def of(cls, texts: Sequence[str], encoder: TextEncoder) -> EncodedTexts:
-        """The texts as `encoder` encodes them."""
-        ids = array("i")
-        lengths = array("q")
+    def of(cls, texts: Iterable[str], encoder: TextEncoder) -> EncodedTexts:
+        """The texts as `encoder` encodes them; large ones in a temporary file (`pocketrnn_training.stored`)."""
+        ids, lengths = Spool(), Spool()
         for text in texts:
             row = encoder.encode(text)
-            ids.extend(row)
-            lengths.append(len(row))
-        return cls.from_lengths(np.frombuffer(ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int64))
+            ids.write(array("i", row).tobytes())
+            lengths.write(array("q", (len(row),)).tobytes())
+        return cls.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

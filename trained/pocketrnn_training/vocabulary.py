@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -11,16 +11,19 @@ import numpy as np
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.stored import Spool
 
 __all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
 
 UNKNOWN: Final = 0
 PADDING: Final = 1
 SPECIALS: Final = ("<unk>", "<pad>")
+# How many ids are renumbered at once, of texts that may be larger than memory.
+_PIECE: Final = 2**22
 
 
 def build(
-    texts: Sequence[str], rules: TextRules, *, min_freq: int = 1, max_size: int | None = None
+    texts: Iterable[str], rules: TextRules, *, min_freq: int = 1, max_size: int | None = None
 ) -> tuple[tuple[str, ...], EncodedTexts]:
     """Make a vocabulary of `texts` and encode them, tokenizing each once.
 
@@ -51,17 +54,20 @@ def build(
     # four bytes a token to remember it by.
     tokens_of = TextEncoder(rules, ()).tokens
     seen: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
-    first_ids = array("i")
-    lengths = array("q")
+    first_ids, lengths = Spool(), Spool()
     for text in texts:
         ids = [seen.setdefault(token, len(seen)) for token in tokens_of(text)] or [UNKNOWN]
-        first_ids.extend(ids)
-        lengths.append(len(ids))
+        first_ids.write(array("i", ids).tobytes())
+        lengths.write(array("q", (len(ids),)).tobytes())
     if len(seen) == len(SPECIALS):
         raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
 
-    ids_in_order_of_sight = np.frombuffer(first_ids, dtype=np.int32)
-    counts = np.bincount(ids_in_order_of_sight, minlength=len(seen)).tolist()
+    ids_in_order_of_sight = first_ids.numbers(np.int32)
+    pieces = [slice(start, start + _PIECE) for start in range(0, len(ids_in_order_of_sight), _PIECE)]
+    occurrences = np.zeros(len(seen), dtype=np.int64)
+    for piece in pieces:
+        occurrences += np.bincount(ids_in_order_of_sight[piece], minlength=len(seen))
+    counts = occurrences.tolist()
     names = list(seen)
     order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-counts[i], names[i]))
     if max_size is not None:
@@ -74,4 +80,7 @@ def build(
     new_ids[PADDING] = PADDING
     new_ids[order] = np.arange(len(SPECIALS), len(SPECIALS) + len(order), dtype=np.int32)
     vocabulary = (*SPECIALS, *(names[i] for i in order))
-    return vocabulary, EncodedTexts.from_lengths(new_ids[ids_in_order_of_sight], np.frombuffer(lengths, dtype=np.int64))
+    renumbered = Spool()
+    for piece in pieces:
+        renumbered.write(new_ids[ids_in_order_of_sight[piece]].tobytes())
+    return vocabulary, EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))

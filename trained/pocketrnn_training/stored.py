@@ -1,0 +1,108 @@
+"""Texts and numbers that may be larger than memory: in memory while they are small, then in a temporary file.
+
+The file has no name (on Windows: none that outlives its use), lies where `tempfile` puts it (`TMPDIR` decides), and is
+memory-mapped to be read, so that the system keeps in memory what is in use and no more.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any, Final, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError
+
+__all__ = ["Spool", "StoredTexts"]
+
+_IN_MEMORY: Final = 64 * 2**20
+# JSON allows half a surrogate pair in a text, and Python holds it; UTF-8 alone would not.
+_LONE_SURROGATES: Final = "surrogatepass"
+
+
+class Spool:
+    """Bytes written one after the other, then read as one buffer."""
+
+    def __init__(self, in_memory: int = _IN_MEMORY) -> None:
+        """Keep up to `in_memory` bytes in memory, and all of them in a file from there on."""
+        self._in_memory = in_memory
+        self._waiting = bytearray()
+        self._file: IO[bytes] | None = None
+
+    def write(self, content: bytes) -> None:
+        """Append.
+
+        Raises:
+            DataError: there is no room left for temporary files.
+        """
+        self._waiting += content
+        if len(self._waiting) > self._in_memory:
+            self._to_file()
+
+    def _to_file(self) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the spool
+                weakref.finalize(self, self._file.close)
+            self._file.write(self._waiting)
+            self._file.flush()
+        except OSError as error:
+            raise DataError(
+                f"The temporary folder {tempfile.gettempdir()} cannot hold the data: {error.strerror or error}.",
+                "Free some space there, or name another folder in the environment variable TMPDIR.",
+            ) from None
+        self._waiting.clear()
+
+    def buffer(self) -> bytes | mmap.mmap:
+        """All that was written; nothing may be written after."""
+        if self._file is None:
+            return bytes(self._waiting)
+        self._to_file()
+        return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def numbers(self, dtype: type[np.generic]) -> npt.NDArray[Any]:
+        """All that was written, as a flat array that cannot be changed."""
+        return np.frombuffer(self.buffer(), dtype=dtype)
+
+
+class StoredTexts(Sequence[str]):
+    """Texts as UTF-8, one after the other in one buffer; text i is read from starts[i] to ends[i]."""
+
+    def __init__(self, content: bytes | mmap.mmap, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+        self._content, self._starts, self._ends = content, starts, ends
+
+    @classmethod
+    def of(cls, pieces: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
+        """Store the texts of all pieces, one piece after the other."""
+        content, lengths = Spool(in_memory), Spool(in_memory)
+        for piece in pieces:
+            encoded = [text.encode("utf-8", _LONE_SURROGATES) for text in piece]
+            content.write(b"".join(encoded))
+            lengths.write(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)).tobytes())
+        ends = np.cumsum(lengths.numbers(np.int64))
+        return cls(content.buffer(), np.concatenate(([0], ends))[:-1].astype(np.int64), ends)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> StoredTexts: ...
+    def __getitem__(self, place: int | slice) -> str | StoredTexts:
+        if isinstance(place, slice):
+            return StoredTexts(self._content, self._starts[place], self._ends[place])
+        return self._content[self._starts[place] : self._ends[place]].decode("utf-8", _LONE_SURROGATES)
+
+    def __iter__(self) -> Iterator[str]:
+        content = self._content
+        for start, end in zip(self._starts, self._ends, strict=True):
+            yield content[start:end].decode("utf-8", _LONE_SURROGATES)
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> StoredTexts:
+        """The chosen texts, in the order given, of the same buffer."""
+        return StoredTexts(self._content, self._starts[chosen], self._ends[chosen])
