@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from pocketrnn.errors import OutputError
 
-__all__ = ["check_free", "written_whole"]
+__all__ = ["check_free", "put_back", "written_whole"]
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:
@@ -82,6 +83,23 @@ def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
             raise
         raise _cannot_write(path, error) from error
     finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def put_back(path: Path) -> None:
+    """Undo an exchange that the process did not live to end: where nothing stands at `path`, what stood there returns.
+
+    Unfinished siblings of a process that was killed are deleted. To be called when no other process writes `path`.
+    """
+    path = path.absolute()
+    if not path.parent.is_dir():
+        return
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.old"):
+        old = aside / path.name
+        if old.is_dir() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+    for work in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         shutil.rmtree(work, ignore_errors=True)
 
 

@@ -54,10 +54,16 @@ def refused(*arguments: str, status: int = 2) -> str:
 def test_train_then_evaluate() -> None:
     trained = run("train", "reviews.csv", "-o", "c", *QUICK, "--report-every", "100")
     assert trained.exit_code == 0, trained.output
-    assert re.search(r"^epoch 1/2  row 1\d\d/216  loss \d\.\d+  accuracy [\d.]+%  [\d,]+ rows/s$", trained.stderr, re.M)
+    assert re.search(
+        r"^epoch 1/2  row 1\d\d/216  loss \d\.\d+  accuracy [\d.]+%  [\d,]+ rows/s  at most \d+:\d\d:\d\d left$",
+        trained.stderr,
+        re.M,
+    )
     assert re.search(r"^epoch 2/2  validation loss \d\.\d+  accuracy [\d.]+%", trained.stderr, re.M)
     assert re.search(
-        r"^The checkpoint is in c: [\d.]+% right of 24 validation rows, after epoch \d\.$", trained.stdout, re.M
+        r"^The checkpoint and its report are in c: [\d.]+% right of 24 validation rows, after epoch \d\.$",
+        trained.stdout,
+        re.M,
     )
     assert "pocketrnn export c -o c.bundle" in trained.stdout
     assert checkpoints.read(Path("c")).name == "c"
@@ -84,12 +90,12 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
     for name in ("one.tsv", "two.tsv"):
         lines = (f"{LABELS[target]}\t{text}" for target, text in zip(easy.targets, easy.texts, strict=True))
         (somewhere_else / name).write_text("\n".join(["topic\ttitle", *lines]))
-    (somewhere_else / "glove.6B.50d.txt.gz").write_text("")
+    (somewhere_else / "glove.6B.100d.txt.gz").write_text("")
     arguments = shlex.split(example)
     if "ag_news" in arguments:
         numbered = "\n".join(f'"{i % 4 + 1}","title{i % 4}","words {i}"' for i in range(40))
         (somewhere_else / "train.csv").write_text(numbered)
-        (somewhere_else / "glove.6B.50d.txt.gz").write_bytes(gzip.compress(b"words 0.1 0.2 0.3\n"))
+        (somewhere_else / "glove.6B.100d.txt.gz").write_bytes(gzip.compress(b"words 0.1 0.2 0.3\n"))
         arguments += ["--data-dir", str(somewhere_else)]
     result = run(*arguments, "--epochs", "1", "--min-freq", "1")
     assert result.exit_code == 0, result.output
@@ -264,7 +270,7 @@ def test_a_terminal_gets_a_live_bar() -> None:
         os.close(writer)
         shown = b"".join(pieces_of(reader))
         assert process.stdout is not None
-        assert b"The checkpoint is in c" in process.stdout.read()
+        assert b"The checkpoint and its report are in c" in process.stdout.read()
     assert process.returncode == 0
     assert b"\x1b[" in shown
     assert b"rows/s" in shown

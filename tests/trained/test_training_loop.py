@@ -14,11 +14,11 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.inference import logits_of
-from pocketrnn_training.training import Progress, TrainingError, Validation, train
+from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.training import State, TrainingError, train
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
@@ -72,21 +72,22 @@ def test_the_global_generators_are_left_as_they_were() -> None:
 
 
 def test_progress_is_told_every_n_rows_and_after_every_epoch() -> None:
-    events: list[Progress | Validation] = []
+    events: list[Progress | Epoch | Notice] = []
     train(easy_texts(), replace(QUICK, epochs=2, report_every=64), report=events.append)
     rows = [event.row for event in events if isinstance(event, Progress)]
     assert len(rows) == 8
     assert rows[3] == rows[7] == 216
     assert all(64 <= row - before < 64 + 16 for before, row in zip([0, *rows[:2]], rows[:3], strict=True))
-    assert [event.epoch for event in events if isinstance(event, Validation)] == [1, 2]
-    assert isinstance(events[-1], Validation)
+    assert [event.epoch for event in events if isinstance(event, Epoch)] == [1, 2]
+    assert isinstance(events[-1], Epoch)
     for event in events:
-        assert np.isfinite(event.loss)
-        assert 0 <= event.accuracy <= 1
+        if isinstance(event, Progress):
+            assert np.isfinite(event.loss)
+            assert 0 <= event.accuracy <= 1
 
 
 def test_an_epoch_has_the_size_asked_for() -> None:
-    events: list[Progress | Validation] = []
+    events: list[Progress | Epoch | Notice] = []
     train(easy_texts(), replace(QUICK, epochs=3, epoch_size=100), report=events.append)
     assert [event.row for event in events if isinstance(event, Progress)] == [100] * 3
     events.clear()
@@ -95,29 +96,35 @@ def test_an_epoch_has_the_size_asked_for() -> None:
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training() -> None:
-    events: list[Progress | Validation] = []
-    kept: list[Checkpoint] = []
+    events: list[Progress | Epoch | Notice] = []
+    kept: list[State] = []
     # Far too fast: soon nothing gets better.
     chosen = replace(QUICK, epochs=50, patience=2, learning_rate=0.1)
     best = train(easy_texts(), chosen, report=events.append, keep=kept.append)
-    validations = [event for event in events if isinstance(event, Validation)]
+    validations = [event for event in events if isinstance(event, Epoch)]
     assert len(validations) < 50
     assert [v.best for v in validations[-2:]] == [False, False]
-    assert best is kept[-1]
-    assert [v.epoch for v in validations if v.best] == [c.metrics["epoch"] for c in kept]
-    assert best.metrics["validation_accuracy"] == max(v.accuracy for v in validations)
+    assert best is kept[-1].best
+    assert kept[-1].history == tuple(validations)
+    assert [v.epoch for v in validations if v.best] == sorted({s.best.metrics["epoch"] for s in kept})
+    assert best.metrics["validation_accuracy"] == max(v.validation_accuracy for v in validations)
 
 
 def test_what_was_kept_is_not_trained_on() -> None:
-    kept: list[tuple[Checkpoint, torch.Tensor]] = []
-    train(easy_texts(), QUICK, keep=lambda c: kept.append((c, c.module.fc.weight.clone())))
-    assert len(kept) > 1
-    for checkpoint, weight in kept:
-        assert torch.equal(checkpoint.module.fc.weight, weight)
+    kept: list[tuple[State, torch.Tensor, torch.Tensor]] = []
+
+    def keep(state: State) -> None:
+        kept.append((state, state.best.module.fc.weight.clone(), state.tensors["module.fc.weight"].clone()))
+
+    train(easy_texts(), QUICK, keep=keep)
+    assert len(kept) == 3
+    for state, best_weight, weight in kept:
+        assert torch.equal(state.best.module.fc.weight, best_weight)
+        assert torch.equal(state.tensors["module.fc.weight"], weight)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_what_was_kept() -> None:
-    kept: list[Checkpoint] = []
+    kept: list[State] = []
     chosen = replace(QUICK, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
     with pytest.raises(TrainingError, match=r"no longer a number, in epoch 1.*lower learning rate") as caught:
         train(easy_texts(), chosen, keep=kept.append)

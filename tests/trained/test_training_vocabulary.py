@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training.batches import EncodedTexts, epochs_of_rows, random_batches, similar_length_batches
+from pocketrnn_training.batches import EncodedTexts, random_batches, similar_length_batches
 from pocketrnn_training.vocabulary import SPECIALS, build
 
 RULES = TextRules(tokenizer="whitespace", padding_id=1)
@@ -107,12 +107,3 @@ def test_batches_of_similar_length_have_little_padding_and_no_order() -> None:
     widths = [lengths[batch].max() for batch in batches]
     assert sum(width * 16 for width in widths) < 1.1 * lengths.sum()
     assert abs(np.corrcoef(widths, np.arange(len(widths)))[0, 1]) < 0.3
-
-
-@given(st.integers(1, 20), st.integers(1, 50), st.integers(0, 9))
-def test_every_row_is_drawn_before_any_is_drawn_again(rows: int, size: int, seed: int) -> None:
-    epochs = epochs_of_rows(rows, size, np.random.default_rng(seed))
-    drawn = np.concatenate([next(epochs) for _ in range(4)])
-    assert len(drawn) == 4 * size
-    for start in range(0, len(drawn) - rows + 1, rows):
-        assert sorted(drawn[start : start + rows]) == list(range(rows))

@@ -52,7 +52,7 @@ _HOMES = {
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("data", "read_files", ("pyarrow",)),
-    "train": ("training", "train", ("torch", "safetensors", "pyarrow")),
+    "train": ("training", "train", ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy")),
     "write_checkpoint": ("checkpoint", "write", ("torch", "safetensors")),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.stored import Spool
 
-__all__ = ["EncodedTexts", "epochs_of_rows", "random_batches", "similar_length_batches"]
+__all__ = ["EncodedTexts", "random_batches", "rows_of_epoch", "similar_length_batches"]
 
 # Rows are sorted by length among this many batches at a time, and the batches shuffled.
 _BATCHES_SORTED_TOGETHER = 64
@@ -67,17 +67,23 @@ class EncodedTexts:
         return tokens, lengths
 
 
-def epochs_of_rows(rows: int, size: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Row numbers for one epoch after another, int64 [size] each, without end.
+def rows_of_epoch(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    """The row numbers of one epoch, int64 [size], in random order.
 
-    Every row is drawn once before any is drawn again, across epochs too.
+    Over the epochs, every row is drawn once before any is drawn again. An epoch's rows follow from its number and the
+    seed alone, so that a run can be taken up again at any epoch.
+
+    Args:
+        rows: how many rows there are.
+        size: how many an epoch has.
+        epoch: its number, from 1.
+        seed: decides the order.
     """
-    waiting = np.empty(0, dtype=np.int64)
-    while True:
-        while len(waiting) < size:
-            waiting = np.concatenate((waiting, rng.permutation(rows)))
-        yield waiting[:size]
-        waiting = waiting[size:]
+    first, end = (epoch - 1) * size, epoch * size
+    rounds = range(first // rows, (end - 1) // rows + 1)
+    orders = [np.random.default_rng((seed, number)).permutation(rows) for number in rounds]
+    start = first - rounds.start * rows
+    return np.concatenate(orders)[start : start + size]
 
 
 def similar_length_batches(

@@ -23,7 +23,7 @@ from pocketrnn.schema import first_fault
 from pocketrnn.text import TextRules
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
-__all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write"]
+__all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write", "write_files"]
 
 FORMAT: Final = "pocketrnn-checkpoint"
 VERSION: Final = 1
@@ -106,6 +106,16 @@ def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
         CheckpointError: the checkpoint holds what a reader would refuse, such as a weight that is not a number.
         OutputError: the folder is taken or cannot be written.
     """
+    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
+        write_files(checkpoint, work)
+
+
+def write_files(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint's two files into a folder that is there.
+
+    Raises:
+        CheckpointError: the checkpoint holds what a reader would refuse.
+    """
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -126,9 +136,8 @@ def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
     # One member a line, ASCII only: half a surrogate pair in a text has no UTF-8 form, but has a JSON escape.
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
-    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
-        (work / WEIGHTS).write_bytes(safetensors.save(state))
-        (work / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
+    (folder / WEIGHTS).write_bytes(safetensors.save(state))
+    (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
 
 
 def read(folder: Path) -> Checkpoint:

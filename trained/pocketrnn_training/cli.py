@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,14 +17,15 @@ import click
 from pocketrnn.errors import InputError, PocketRNNError, require
 from pocketrnn.folder import check_free
 from pocketrnn.text import TOKENIZERS
-from pocketrnn_training.settings import CELLS, DEVICES, POOLINGS, Settings
+from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, Settings
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
     from pocketrnn_training.checkpoint import Checkpoint
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.evaluation import Evaluation
-    from pocketrnn_training.training import Progress, Validation
+    from pocketrnn_training.progress import Epoch, Notice, Progress
+    from pocketrnn_training.training import State
 
 __all__ = ["evaluate", "train"]
 
@@ -102,9 +104,22 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Path(path_type=Path),
     required=True,
     metavar="CHECKPOINT",
-    help="The folder to write the checkpoint to.",
+    help="The folder to write the checkpoint and the report to.",
 )
 @click.option("--force", is_flag=True, help="Replace a checkpoint that stands there.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was broken off there; give the same settings.")
+@click.option(
+    "--export",
+    "bundle",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Export the checkpoint to this folder when it is trained (see pocketrnn export).",
+)
+@click.option(
+    "--logger",
+    type=click.Choice(["tensorboard"]),
+    help="Write the curves for TensorBoard too, to CHECKPOINT.tensorboard.",
+)
 @click.option("--name", metavar="TEXT", help="What the classifier is called.  [default: the output folder's name]")
 @_data_options
 @click.option(
@@ -144,18 +159,29 @@ _COUNT: Final = click.IntRange(min=1)
     show_default=True,
     help="Read each text by its length, or read the batch's padding as if it were text (worse; to see how much).",
 )
-@_setting("batch_size", _COUNT, "Rows a step.", "N")
+@_setting("word_dropout", click.FloatRange(0, 1, max_open=True), "Tokens read as unknown while training.", "SHARE")
+@_setting("label_smoothing", click.FloatRange(0, 1, max_open=True), "Of the right answer, spread over all.", "SHARE")
+@_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Count every row alike, or every class.")
+@_setting("batch_size", _COUNT, "Rows a step, of each process.", "N")
 @_setting("learning_rate", click.FloatRange(0, min_open=True), "Adam's first; it falls to 0 by the last epoch.", "RATE")
 @_setting("epochs", _COUNT, "Epochs at most.", "N")
 @_setting("epoch_size", _COUNT, "Rows an epoch; the classifier is validated after each.", "N", "all training rows")
 @_limit("patience", "Stop after N epochs without a better validation accuracy; 0 for never.")
 @_setting("seed", click.IntRange(0, 2**63 - 1), "Two runs with one seed are equal on one CPU.", "N")
 @_setting("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
+@_setting("precision", click.Choice(PRECISIONS), "Of the products; bf16 is for GPUs.")
+@_setting("processes", _COUNT, "Processes that share the work: one a CUDA device, or on the CPU.", "N")
 @_setting("report_every", _COUNT, "Tell the running loss and accuracy every N rows.", "N")
+@click.pass_context
 def train(
+    context: click.Context,
+    /,
     data: tuple[str, ...],
     output: Path,
     force: bool,
+    resume: bool,
+    bundle: Path | None,
+    logger: str | None,
     name: str | None,
     text_column: str,
     label_column: str,
@@ -168,41 +194,67 @@ def train(
 
     DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), or
     the word ag_news. After each epoch the classifier is validated on rows that it does not train on, and written if it
-    is better than before; Ctrl-C ends the training and leaves the best so far.
+    is better than before; Ctrl-C ends the training and leaves the best so far, and --resume goes on from there.
+
+    CHECKPOINT is a folder: the weights (weights.safetensors) and all else that the classifier is (config.json), the
+    history of the epochs (history.csv), and, when the run is over, report.md with its pictures: the learning curve,
+    which classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated on the
+    validation rows.
 
     A checkpoint holds up to 32 texts of the validation rows, which `pocketrnn export` copies as examples.
 
     \b
     Examples:
       pocketrnn train reviews.csv -o reviews.checkpoint
+      pocketrnn train reviews.csv -o reviews.checkpoint --export reviews.bundle
       pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
-      pocketrnn train ag_news -o news --vectors glove.6B.50d.txt.gz
+      pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
-    for package in ("torch", "safetensors", "pyarrow", "rich"):
+    for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
         require(package, "train")
+    if logger is not None:
+        require("tensorboard", "tensorboard")
     from pocketrnn_training import checkpoint as checkpoints
+    from pocketrnn_training import report as reports
+    from pocketrnn_training import run_folder
     from pocketrnn_training.data import read_files
+    from pocketrnn_training.preparation import parts
+    from pocketrnn_training.progress import Notice
     from pocketrnn_training.training import train as train_classifier
 
     settings = Settings(**choices)
-    check_free(output, force=force, made_by=checkpoints.CONFIG_JSON)
-    training_data = _read(data, text_column, label_column, data_dir, "train", None)
-    validation_data = None
-    if validation:
-        validation_data = read_files(
-            validation, text_column=text_column, label_column=label_column, labels=training_data.labels
-        )
-    kept: Checkpoint | None = None
-
-    def keep(best: Checkpoint) -> None:
-        nonlocal kept
-        # The second and later ones replace the first of this same run.
-        checkpoints.write(best, output, force=force or kept is not None)
-        kept = best
-
+    export = None if bundle is None else _export_command(context)
+    if bundle is not None:
+        check_free(bundle, force=force, made_by="classifier.json")
+    state: State | None = None
+    if resume:
+        state = _state_to_resume(output, settings)
+    else:
+        check_free(output, force=force, made_by=checkpoints.CONFIG_JSON)
+    notices: list[Notice] = []
+    kept = state is not None
     try:
-        with _display(settings.epochs) as report:
+        with _display(settings.epochs) as show, _tensorboard(logger, output) as log:
+            training_data = _read(data, text_column, label_column, data_dir, "train", None)
+            validation_data = None
+            if validation:
+                validation_data = read_files(
+                    validation, text_column=text_column, label_column=label_column, labels=training_data.labels
+                )
+
+            def report(event: Progress | Epoch | Notice) -> None:
+                if isinstance(event, Notice):
+                    notices.append(event)
+                show(event)
+                log(event)
+
+            def keep(reached: State) -> None:
+                nonlocal state, kept
+                # The second and later ones replace the first of this same run.
+                run_folder.keep(reached, output, force=force or kept)
+                state, kept = reached, True
+
             best = train_classifier(
                 training_data,
                 settings,
@@ -211,14 +263,88 @@ def train(
                 word_vectors=vectors,
                 report=report,
                 keep=keep,
+                resume=state,
+            )
+            assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
+            history = state.history
+            run_folder.finish(
+                state,
+                output,
+                lambda folder: reports.write(
+                    folder, best, history, parts(training_data, validation_data, settings)[1], notices
+                ),
             )
     except (KeyboardInterrupt, PocketRNNError):
-        if kept is not None:
-            click.echo(f"The best checkpoint so far is in {output}: {_told(kept)}.", err=True)
+        if state is not None:
+            click.echo(f"The best checkpoint so far is in {output}: {_told(state.best)}.", err=True)
+            click.echo("Go on with the same command and --resume.", err=True)
         raise
-    click.echo(f"The checkpoint is in {output}: {_told(best)}.")
-    bundle = f"{output}.bundle" if output.name else "classifier.bundle"
-    click.echo(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(bundle)}")
+    click.echo(f"The checkpoint and its report are in {output}: {_told(best)}.")
+    if export is not None:
+        context.invoke(export, source=str(output), output=bundle, force=force)
+    else:
+        suggested = f"{output}.bundle" if output.name else "classifier.bundle"
+        click.echo(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(suggested)}")
+
+
+def _export_command(context: click.Context) -> click.Command:
+    """The command `export`, which the layer above this one brings to the same command line, if it is installed."""
+    for package in ("torch", "onnx", "onnxscript", "safetensors"):
+        require(package, "export")
+    group = context.find_root().command
+    command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
+    if command is None:
+        raise InputError("There is no command to export with here.", "Run this through the pocketrnn command.")
+    return command
+
+
+def _state_to_resume(output: Path, settings: Settings) -> State:
+    from pocketrnn_training import run_folder
+
+    if not run_folder.is_unfinished(output):
+        raise InputError(
+            f"No run was broken off in {output}.", "Leave --resume out to train, or give the folder of the run."
+        )
+    state = run_folder.read_state(output)
+    for name, value in asdict(settings).items():
+        before = state.best.training.get(name)
+        if value != before and name not in ("device", "report_every"):
+            raise InputError(
+                f"The run in {output} was made with {name} {before!r}, not {value!r}.",
+                "Give the settings that it was started with.",
+            )
+    return state
+
+
+@contextmanager
+def _tensorboard(logger: str | None, output: Path) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """What writes a run's curves for TensorBoard, if that is asked for."""
+    if logger is None:
+        yield lambda _: None
+        return
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+    from pocketrnn_training.progress import Epoch, Progress
+
+    # Beside the run's folder: that is written anew after every epoch, and these files grow.
+    board = TensorBoardLogger(output.absolute().parent, name=f"{output.name}.tensorboard", version="")
+
+    def log(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Progress):
+            rows = (event.epoch - 1) * event.rows + event.row
+            board.log_metrics(
+                {"loss": event.loss, "accuracy": event.accuracy, "rows_per_second": event.rows_per_second}, step=rows
+            )
+        elif isinstance(event, Epoch):
+            board.log_metrics(
+                {"validation/loss": event.validation_loss, "validation/accuracy": event.validation_accuracy},
+                step=event.epoch,
+            )
+
+    try:
+        yield log
+    finally:
+        board.finalize("")
 
 
 def _told(checkpoint: Checkpoint) -> str:
@@ -295,43 +421,51 @@ def _read(
 
 
 @contextmanager
-def _display(epochs: int) -> Iterator[Callable[[Progress | Validation], None]]:
+def _display(epochs: int) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
     """What shows a run's progress on stderr: a live bar on a terminal, else plain lines."""
-    from pocketrnn_training.training import Validation
+    from pocketrnn_training.progress import Epoch, Notice
 
-    def say(event: Progress | Validation) -> None:
-        if isinstance(event, Validation):
-            click.echo(_validation_line(event, epochs), err=True)
+    def told(event: Epoch | Notice) -> str:
+        return f"Note: {one_line(event.text)}" if isinstance(event, Notice) else _epoch_line(event, epochs)
+
+    def say(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Epoch | Notice):
+            click.echo(told(event), err=True)
         else:
             place = f"epoch {event.epoch}/{epochs}  row {event.row:,}/{event.rows:,}"
-            click.echo(f"{place}  {_progress_figures(event)}", err=True)
+            left = (epochs - event.epoch + 1) * event.rows - event.row
+            time_left = timedelta(seconds=round(left / event.rows_per_second))
+            click.echo(f"{place}  {_progress_figures(event)}  at most {time_left} left", err=True)
 
     if not sys.stderr.isatty():
         yield say
         return
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("epoch {task.fields[epoch]}"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None, epoch=f"0/{epochs}", figures="")
+        task = bar.add_task("reading the data", total=None, figures="")
 
-        def show(event: Progress | Validation) -> None:
-            if isinstance(event, Validation):
-                bar.console.print(_validation_line(event, epochs), highlight=False)
+        def show(event: Progress | Epoch | Notice) -> None:
+            if isinstance(event, Epoch | Notice):
+                bar.console.print(told(event), highlight=False, markup=False)
                 return
-            epoch = f"{event.epoch}/{epochs}"
-            if bar.tasks[0].fields["epoch"] != epoch:
-                bar.reset(task, total=event.rows)
-            bar.update(task, completed=event.row, epoch=epoch, figures=_progress_figures(event))
+            bar.update(
+                task,
+                description=f"epoch {event.epoch}/{epochs}",
+                total=epochs * event.rows,
+                completed=(event.epoch - 1) * event.rows + event.row,
+                figures=_progress_figures(event),
+            )
 
         yield show
 
@@ -340,9 +474,12 @@ def _progress_figures(event: Progress) -> str:
     return f"loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
 
 
-def _validation_line(event: Validation, epochs: int) -> str:
+def _epoch_line(event: Epoch, epochs: int) -> str:
     best = "  best so far" if event.best else ""
-    return f"epoch {event.epoch}/{epochs}  validation loss {event.loss:.4f}  accuracy {event.accuracy:.1%}{best}"
+    return (
+        f"epoch {event.epoch}/{epochs}  validation loss {event.validation_loss:.4f}  "
+        f"accuracy {event.validation_accuracy:.1%}{best}"
+    )
 
 
 def _evaluation_lines(result: Evaluation) -> Iterator[str]:
@@ -351,12 +488,12 @@ def _evaluation_lines(result: Evaluation) -> Iterator[str]:
     yield from _aligned(
         [("", "class", "precision", "recall", "F1", "rows")]
         + [
-            (f"{i}", _one_line(c.label), f"{c.precision:.2%}", f"{c.recall:.2%}", f"{c.f1:.2%}", f"{c.rows:,}")
+            (f"{i}", one_line(c.label), f"{c.precision:.2%}", f"{c.recall:.2%}", f"{c.f1:.2%}", f"{c.rows:,}")
             for i, c in enumerate(result.classes, start=1)
         ]
     )
     yield ""
-    labels = [_one_line(c.label) for c in result.classes]
+    labels = [one_line(c.label) for c in result.classes]
     if len(labels) <= _MATRIX_CLASSES:
         yield "Confusion: a line for each true class, a column for each class given."
         yield from _aligned(
@@ -392,6 +529,6 @@ def _aligned(rows: Sequence[Sequence[str]], names: int = 2) -> Iterator[str]:
         yield "  ".join(cells).strip(" ") if not widths[0] else "  ".join(cells).rstrip()
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     # A label may hold a line break, a terminal's command or half a surrogate pair.
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

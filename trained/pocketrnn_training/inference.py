@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 from pocketrnn_training.batches import EncodedTexts
 
-__all__ = ["answer", "logits_of"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-_PACKED_BATCH = 256
+__all__ = ["batch_of", "logits_of"]
 
-
-def answer(module: RecurrentClassifier, texts: EncodedTexts, rows: npt.NDArray[np.int64], device: str) -> Tensor:
-    """The logits of one batch of rows, float32 [batch, classes], on `device`."""
-    tokens, lengths = texts.batch(rows, module.architecture.padding_id)
-    on_device = torch.from_numpy(tokens).to(device)
-    if not module.architecture.packed:
-        logits: Tensor = module(on_device)
-    else:
-        logits = module(on_device, torch.from_numpy(lengths).to(device))
-    return logits
+_PACKED_BATCH: Final = 256
 
 
-def logits_of(module: RecurrentClassifier, texts: EncodedTexts, batch_size: int, device: str = "cpu") -> Tensor:
+def batch_of(
+    texts: EncodedTexts, rows: npt.NDArray[np.int64], architecture: Architecture, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """One batch of rows on `device`: tokens int64 [batch, sequence], lengths int64 [batch]."""
+    tokens, lengths = texts.batch(rows, architecture.padding_id)
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device)
+
+
+def logits_of(
+    module: RecurrentClassifier, texts: EncodedTexts, batch_size: int, fabric: Fabric | None = None
+) -> Tensor:
     """The logits of every row, in the order of the rows, without gradients and in evaluation mode.
 
     A packed classifier reads rows of similar length together, which changes no answer. One that is not packed is asked
@@ -39,24 +41,26 @@ def logits_of(module: RecurrentClassifier, texts: EncodedTexts, batch_size: int,
         module: the classifier; left in evaluation mode.
         texts: the rows.
         batch_size: how many rows a batch had when the classifier was trained; a packed one does not need it.
-        device: where the module is.
+        fabric: where the module is, where that is not the CPU; of several processes each answers a part, and all get
+            the whole.
 
     Returns:
         float32 [rows, classes], on the CPU.
     """
     lengths = texts.lengths
-    if module.architecture.packed:
+    packed = module.architecture.packed
+    if packed:
         order, size = np.argsort(lengths, kind="stable"), _PACKED_BATCH
     else:
         order, size = np.arange(len(lengths)), batch_size
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    device = torch.device("cpu") if fabric is None else fabric.device
     module.eval()
-    logits = torch.empty(len(lengths), module.architecture.classes)
+    logits = torch.zeros(len(lengths), module.architecture.classes)
     with torch.inference_mode():
-        for rows in _in_pieces(order, size):
-            logits[torch.from_numpy(rows)] = answer(module, texts, rows, device).cpu()
-    return logits
-
-
-def _in_pieces(rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+        for rows in batches if fabric is None else batches[fabric.global_rank :: fabric.world_size]:
+            tokens, row_lengths = batch_of(texts, rows, module.architecture, device)
+            logits[torch.from_numpy(rows)] = (module(tokens, row_lengths) if packed else module(tokens)).cpu()
+    if fabric is not None and fabric.world_size > 1:
+        logits = fabric.all_reduce(logits.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
+    return logits.clone()

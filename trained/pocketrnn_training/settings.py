@@ -7,11 +7,13 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 
-__all__ = ["CELLS", "DEVICES", "POOLINGS", "Settings"]
+__all__ = ["CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
 
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
+PRECISIONS: Final = ("fp32", "bf16")
+CLASS_WEIGHTS: Final = ("none", "balanced")
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,19 @@ class Settings:
         dropout: see `pocketrnn_training.architecture.Architecture`.
         pooling: a name in `POOLINGS`.
         packed: read each text by its length, so that padding is never seen.
-        batch_size: rows a step.
+        word_dropout: the share of tokens that are read as unknown words while training.
+        label_smoothing: how much of the right answer is spread over all classes (Szegedy et al. 2016).
+        class_weights: `none` counts every row alike, `balanced` every class.
+        batch_size: rows a step, of each process.
         learning_rate: Adam's, at the first step; it falls in a straight line to zero at the last.
         epochs: how many at most.
         epoch_size: rows an epoch, or None for all training rows. After each epoch the classifier is validated.
         patience: how many epochs without a better validation accuracy end the training, or None for no such end.
         validation_share: how much of each class is held out for validation, where no validation rows are given.
-        seed: decides the held-out rows, the first weights, the order of the rows and the dropout.
+        seed: decides the held-out rows, the first weights, the order of the rows and what is dropped.
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        precision: `fp32`, or `bf16`, in which products are computed and not weights kept; for GPUs.
+        processes: how many share the work of a batch, on one CUDA device each or on the CPU.
         report_every: after how many rows the running loss and accuracy are told.
 
     Raises:
@@ -59,6 +66,9 @@ class Settings:
     dropout: float = 0.3
     pooling: str = "max"
     packed: bool = True
+    word_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
     batch_size: int = 32
     learning_rate: float = 2e-3
     epochs: int = 10
@@ -67,10 +77,12 @@ class Settings:
     validation_share: float = 0.1
     seed: int = 0
     device: str = "auto"
+    precision: str = "fp32"
+    processes: int = 1
     report_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience"):
+        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}.", "Use a number from 1.")
@@ -80,5 +92,9 @@ class Settings:
             raise InputError(f"validation_share is {self.validation_share}.", "Use a share between 0 and 1.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}.", "Use a number from 0.")
-        if self.device not in DEVICES:
-            raise InputError(f"The device {self.device!r} is unknown.", f"Use one of: {', '.join(DEVICES)}.")
+        for name in ("word_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}.", "Use a share from 0 up to, but not including, 1.")
+        for name, known in (("device", DEVICES), ("precision", PRECISIONS), ("class_weights", CLASS_WEIGHTS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is {getattr(self, name)!r}.", f"Use one of: {', '.join(known)}.")

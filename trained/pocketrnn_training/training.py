@@ -1,33 +1,36 @@
-"""Train a recurrent text classifier: data, module, loop."""
+"""Train a recurrent text classifier: the loop, on a CPU, a GPU, or several processes that share one batch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pocketrnn.errors import DataError, InputError, PocketRNNError
-from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training import vectors, vocabulary
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
-from pocketrnn_training.batches import EncodedTexts, epochs_of_rows, random_batches, similar_length_batches
+from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn_training import vectors
+from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.batches import random_batches, rows_of_epoch, similar_length_batches
+from pocketrnn_training.calibration import calibration_error, cool, fitted_temperature
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts, split
-from pocketrnn_training.inference import answer, logits_of
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.inference import batch_of, logits_of
+from pocketrnn_training.preparation import Task, prepare
+from pocketrnn_training.processes import fabric_quiet, in_processes
+from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
+from pocketrnn_training.vocabulary import UNKNOWN
 
-__all__ = ["Progress", "TrainingError", "Validation", "train"]
-
-_EXAMPLES = 32
-_EXAMPLE_CHARACTERS = 1000
+__all__ = ["State", "TrainingError", "train"]
 
 
 class TrainingError(PocketRNNError):
@@ -35,25 +38,20 @@ class TrainingError(PocketRNNError):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands within an epoch. Loss, accuracy and speed are over the rows since the last one."""
+class State:
+    """Where a run stood after an epoch: what it needs to go on as if it had never stopped.
 
-    epoch: int
-    row: int
-    rows: int
-    loss: float
-    accuracy: float
-    rows_per_second: float
+    Attributes:
+        task: a digest of the settings and the encoded data; a run goes on with the same only.
+        history: every epoch so far.
+        best: the checkpoint of the best of them.
+        tensors: the weights, and what the optimizers remember.
+    """
 
-
-@dataclass(frozen=True)
-class Validation:
-    """What the validation after an epoch gave, and whether it is the best so far."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    best: bool
+    task: str
+    history: tuple[Epoch, ...]
+    best: Checkpoint
+    tensors: Mapping[str, Tensor] = field(repr=False)
 
 
 def train(
@@ -64,13 +62,19 @@ def train(
     validation: LabelledTexts | None = None,
     word_vectors: Path | None = None,
     examples: Sequence[str] | None = None,
-    report: Callable[[Progress | Validation], None] = lambda _: None,
-    keep: Callable[[Checkpoint], None] = lambda _: None,
+    report: Callable[[Progress | Epoch | Notice], None] = lambda _: None,
+    keep: Callable[[State], None] = lambda _: None,
+    resume: State | None = None,
 ) -> Checkpoint:
     """Train a classifier and return the checkpoint of its best epoch by validation accuracy.
 
-    Two runs with the same arguments on the same CPU, torch and count of threads give the same weights, bit for bit. The
-    state of torch's global generators is left as it was found.
+    The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.calibration`).
+
+    Two runs with the same arguments on the same CPU, torch and count of threads give the same weights, bit for bit, and
+    so does a run that was broken off and resumed. The state of torch's global generators is left as it was found.
+
+    With several processes, each reads its part of every batch, and the gradients are averaged. They are started anew
+    (spawned), so that a script which calls this must do so under `if __name__ == "__main__":`.
 
     Args:
         data: the training rows.
@@ -80,179 +84,210 @@ def train(
         word_vectors: a file in GloVe's format that the embedding starts from. Words that it lacks start at random.
         examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows.
         report: called with what is to be shown while the run lasts.
-        keep: called with each checkpoint that is better than those before it, as soon as it is known, so that a run
-            that is broken off has lost nothing.
+        keep: called after each epoch with what a run that is broken off from there on needs to go on.
+        resume: what `keep` was last called with.
 
     Raises:
-        InputError: a setting is out of its range, or the device is not there.
+        InputError: a setting is out of its range, or the device is not there; the run to resume was another one.
         DataError: the data or the word vectors cannot be used.
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is no longer a number, or one of several processes ended.
     """
-    device = _device(settings.device)
-    rng = np.random.default_rng(settings.seed)
-    task = _prepare(data, validation, settings, word_vectors, rng)
-    lengths = task.texts.lengths
-    epoch_size = settings.epoch_size or len(lengths)
-    epochs = epochs_of_rows(len(lengths), epoch_size, rng)
-    best: Checkpoint | None = None
-    best_score = (-1.0, 0.0)
-    epochs_without_better = 0
+    fabric = _fabric(settings)
+    task = prepare(data, validation, settings, word_vectors, examples, report)
+    digest = _digest(task, settings)
+    if resume is not None and resume.task != digest:
+        raise InputError(
+            "The run to resume was made with other settings or other data.",
+            "Give the same ones, or train anew.",
+        )
+    best = None if resume is None else resume.best
 
-    with _seeded(settings.seed, device):
-        module = RecurrentClassifier(task.architecture)
-        _start_embedding(module, task.vectors)
-        module.to(device)
-        optimizers = _optimizers(module, settings.learning_rate)
-        for epoch in range(1, settings.epochs + 1):
-            if settings.packed:
-                # For speed: 1,300 rows/s become 2,300, since the longest text of 16 decides how long a step takes.
-                batches = similar_length_batches(next(epochs), lengths, settings.batch_size, rng)
-            else:
-                # Batches of one length have no padding, and would hide what padding does to such a classifier.
-                batches = random_batches(next(epochs), settings.batch_size)
-            module.train()
-            running = _Running(device)
-            row = 0
-            for rows in batches:
-                done = (epoch - 1 + row / epoch_size) / settings.epochs
-                for optimizer in optimizers:
-                    optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 - done)
-                    optimizer.zero_grad()
-                targets = task.targets[torch.from_numpy(rows)].to(device)
-                logits = answer(module, task.texts, rows, device)
-                loss = cross_entropy(logits, targets)
-                loss.backward()  # type: ignore[no-untyped-call]
-                for optimizer in optimizers:
-                    optimizer.step()
-                row += len(rows)
-                running.add(loss, logits, targets)
-                if running.rows >= settings.report_every or row == epoch_size:
-                    progress = running.progress(epoch, row, epoch_size)
-                    if not np.isfinite(progress.loss):
-                        raise TrainingError(
-                            f"The loss is no longer a number, in epoch {epoch} after {row} rows.",
-                            "Train again with a lower learning rate.",
-                        )
-                    report(progress)
+    def emit(event: Progress | Epoch | State) -> None:
+        nonlocal best
+        if isinstance(event, State):
+            best = event.best
+            keep(event)
+        else:
+            report(event)
 
-            logits = logits_of(module, task.validation_texts, settings.batch_size, device)
-            validation_loss = cross_entropy(logits, task.validation_targets).item()
-            accuracy = (logits.argmax(dim=1) == task.validation_targets).double().mean().item()
-            is_best = best is None or (accuracy, -validation_loss) > best_score
-            report(Validation(epoch, validation_loss, accuracy, is_best))
-            if is_best:
-                best_score = (accuracy, -validation_loss)
-                epochs_without_better = 0
-                best = Checkpoint(
-                    name=name,
-                    architecture=task.architecture,
-                    rules=task.rules,
-                    labels=data.labels,
-                    vocabulary=task.vocabulary,
-                    module=_copy(module),
-                    metrics={"validation_accuracy": accuracy, "validation_loss": validation_loss, "epoch": epoch},
-                    data=task.about,
-                    examples=tuple(task.examples if examples is None else examples),
-                    training=asdict(settings) | {"torch": torch.__version__},
-                )
-                keep(best)
-            else:
-                epochs_without_better += 1
-                if epochs_without_better == settings.patience:
-                    break
+    run = (task, settings, digest, name, resume)
+    with fabric_quiet():
+        if settings.processes == 1:
+            with _generators_restored():
+                _fit(fabric, *run, emit, lambda: False)
+        else:
+            in_processes(fabric, _fit, run, emit)
     assert best is not None  # noqa: S101 - the first epoch is always the best so far
     return best
 
 
-@dataclass(frozen=True)
-class _Task:
-    """All that is the same in every epoch."""
-
-    rules: TextRules
-    vocabulary: tuple[str, ...]
-    architecture: Architecture
-    vectors: vectors.Vectors | None
-    texts: EncodedTexts
-    targets: Tensor
-    validation_texts: EncodedTexts
-    validation_targets: Tensor
-    examples: tuple[str, ...]
-    about: dict[str, Any]
-
-
-def _prepare(
-    data: LabelledTexts,
-    validation: LabelledTexts | None,
-    settings: Settings,
-    word_vectors: Path | None,
-    rng: np.random.Generator,
-) -> _Task:
-    if validation is None:
-        training_rows, validation_rows = split(data, settings.validation_share, rng)
-        data, validation = data.rows(training_rows), data.rows(validation_rows)
-    elif validation.labels != data.labels:
-        raise DataError("The validation rows have other labels.", "Read them with the labels of the training rows.")
-    rules = TextRules(
-        tokenizer=settings.tokenizer,
-        ngrams=settings.ngrams,
-        max_tokens=settings.max_tokens,
-        unknown_id=vocabulary.UNKNOWN,
-        empty_id=vocabulary.UNKNOWN,
-        padding_id=vocabulary.PADDING,
-    )
-    tokens, texts = vocabulary.build(data.texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary)
-    start = None if word_vectors is None else vectors.read(word_vectors, tokens)
-    return _Task(
-        rules=rules,
-        vocabulary=tokens,
-        architecture=Architecture(
-            cell=settings.cell,
-            vocabulary_size=len(tokens),
-            embedding_dim=_embedding_dim(settings.embedding_dim, start),
-            hidden_dim=settings.hidden_dim,
-            layers=settings.layers,
-            bidirectional=settings.bidirectional,
-            dropout=settings.dropout,
-            pooling=settings.pooling,
-            packed=settings.packed,
-            classes=len(data.labels),
-            padding_id=vocabulary.PADDING,
-        ),
-        vectors=start,
-        texts=texts,
-        targets=torch.from_numpy(data.targets),
-        validation_texts=EncodedTexts.of(validation.texts, TextEncoder(rules, tokens)),
-        validation_targets=torch.from_numpy(validation.targets),
-        examples=_examples(validation.texts),
-        about={
-            "source": data.source,
-            "licence": data.licence,
-            "rows": len(data) + len(validation),
-            "training_rows": len(data),
-            "validation_rows": len(validation),
-            "word_vectors": None if start is None else {"source": start.source, "words_found": len(start.ids)},
-        },
-    )
-
-
-def _device(asked: str) -> str:
-    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if not torch.cuda.is_available():
+def _fabric(settings: Settings) -> Fabric:
+    has_cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not has_cuda:
         raise InputError("This torch finds no CUDA device.", "Use --device cpu, or install a torch built for CUDA.")
-    return "cuda"
-
-
-def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
-    if start is None:
-        return 64 if asked is None else asked
-    dimensions = int(start.values.shape[1])
-    if asked not in (None, dimensions):
+    accelerator = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
+    if accelerator == "cuda" and settings.processes > torch.cuda.device_count():
         raise InputError(
-            f"The word vectors have {dimensions} dimensions, but the embedding is to have {asked}.",
-            "Leave the embedding dimension out, or give that of the word vectors.",
+            f"{settings.processes} processes need as many CUDA devices, and there are {torch.cuda.device_count()}.",
+            "Use fewer processes, or --device cpu.",
         )
-    return dimensions
+    with fabric_quiet():
+        return Fabric(
+            accelerator=accelerator,
+            devices=settings.processes,
+            strategy="auto" if settings.processes == 1 else "ddp_spawn",
+            precision={"fp32": "32-true", "bf16": "bf16-mixed"}[settings.precision],  # type: ignore[arg-type]
+        )
+
+
+def _digest(task: Task, settings: Settings) -> str:
+    """What decides the weights: the data as ids, and the settings; not how often a run speaks."""
+    digest = hashlib.sha256()
+    for texts, targets in (
+        (task.texts, task.targets),
+        (task.validation_texts, task.validation_targets),
+    ):
+        for array in (texts.ids, texts.offsets, targets):
+            digest.update(np.ascontiguousarray(array).data)
+    decisive = {n: v for n, v in asdict(settings).items() if n not in ("report_every", "device")}
+    start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()
+    digest.update(json.dumps([decisive, task.vocabulary, task.labels, start]).encode())
+    return digest.hexdigest()
+
+
+def _fit(
+    fabric: Fabric,
+    task: Task,
+    settings: Settings,
+    digest: str,
+    name: str,
+    resume: State | None,
+    emit: Callable[[Progress | Epoch | State], None],
+    stopped: Callable[[], bool],
+) -> None:
+    """Train from the start, or from where `resume` stood, and tell what comes of it; in every process the same."""
+    torch.manual_seed(settings.seed)
+    module = RecurrentClassifier(task.architecture)
+    _start_embedding(module, task.vectors)
+    module.to(fabric.device)
+    optimizers = _optimizers(module, settings.learning_rate)
+    history: list[Epoch] = []
+    best: Checkpoint | None = None
+    if resume is not None:
+        history, best = list(resume.history), resume.best
+        _restore(resume.tensors, module, optimizers)
+    model, *steppers = fabric.setup(module, *optimizers)
+
+    lengths = task.texts.lengths
+    epoch_size = settings.epoch_size or len(lengths)
+    targets = torch.from_numpy(task.targets)
+    class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
+    validation_targets = torch.from_numpy(task.validation_targets)
+
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        if _is_over(history, settings):
+            break
+        rows_in_order = rows_of_epoch(len(lengths), epoch_size, epoch, settings.seed)
+        # Every epoch has generators of its own, so that a run can be taken up at any of them.
+        order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
+        torch.manual_seed(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
+        if settings.packed:
+            # For speed: the longest text of a batch decides how long its step takes.
+            batches = similar_length_batches(
+                rows_in_order, lengths, settings.batch_size * fabric.world_size, np.random.default_rng(order)
+            )
+        else:
+            # Batches of one length have no padding, and would hide what padding does to such a classifier.
+            batches = random_batches(rows_in_order, settings.batch_size * fabric.world_size)
+        model.train()
+        running = _Running(fabric, settings.report_every)
+        row = 0
+        for rows in batches:
+            if stopped():
+                return
+            rate = settings.learning_rate * (1 - (epoch - 1 + row / epoch_size) / settings.epochs)
+            for optimizer in steppers:
+                optimizer.param_groups[0]["lr"] = rate
+                optimizer.zero_grad()
+            # A batch has fewer rows than there are processes only at the end of an epoch; one row then counts nothing.
+            share = rows[fabric.global_rank :: fabric.world_size]
+            counts = len(share) > 0
+            share = share if counts else rows[:1]
+            tokens, row_lengths = batch_of(task.texts, share, task.architecture, fabric.device)
+            if settings.word_dropout:
+                dropped_words = torch.rand(tokens.shape, device=tokens.device) < settings.word_dropout
+                tokens = tokens.masked_fill(dropped_words & (tokens != task.architecture.padding_id), UNKNOWN)
+            right = targets[torch.from_numpy(share)].to(fabric.device)
+            logits = model(tokens, row_lengths) if settings.packed else model(tokens)
+            summed = cross_entropy(
+                logits, right, class_weights, reduction="sum", label_smoothing=settings.label_smoothing
+            )
+            # Mean over the whole batch: the gradients of the processes are averaged.
+            weight_of_batch = float(task.class_weights[task.targets[rows]].sum())
+            fabric.backward(summed * (counts * fabric.world_size / weight_of_batch))
+            for optimizer in steppers:
+                optimizer.step()
+            row += len(rows)
+            running.add(summed, logits, right, len(rows), counts=counts)
+            if running.is_due or row == epoch_size:
+                progress = running.progress(epoch, row, epoch_size)
+                if not np.isfinite(progress.loss):
+                    raise TrainingError(
+                        f"The loss is no longer a number, in epoch {epoch} after {row} rows.",
+                        "Train again with a lower learning rate.",
+                    )
+                emit(progress)
+
+        logits = logits_of(module, task.validation_texts, settings.batch_size, fabric)
+        loss = cross_entropy(logits, validation_targets).item()
+        accuracy = (logits.argmax(dim=1) == validation_targets).double().mean().item()
+        is_best = all((accuracy, -loss) > (e.validation_accuracy, -e.validation_loss) for e in history)
+        history.append(Epoch(epoch, running.loss, running.accuracy, loss, accuracy, running.seconds, is_best))
+        emit(history[-1])
+        if is_best:
+            best = _calibrated(module, logits, validation_targets, task, settings, name, history[-1])
+        assert best is not None  # noqa: S101 - the first epoch is always the best so far
+        emit(State(digest, tuple(history), best, _remembered(module, optimizers)))
+
+
+def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
+    """Whether the last `patience` epochs brought nothing."""
+    if settings.patience is None or len(history) < settings.patience:
+        return False
+    return not any(epoch.best for epoch in history[-settings.patience :])
+
+
+def _calibrated(
+    module: RecurrentClassifier,
+    logits: Tensor,
+    targets: Tensor,
+    task: Task,
+    settings: Settings,
+    name: str,
+    epoch: Epoch,
+) -> Checkpoint:
+    temperature = fitted_temperature(logits, targets)
+    copied = _copy(module)
+    cool(copied, temperature)
+    return Checkpoint(
+        name=name,
+        architecture=task.architecture,
+        rules=task.rules,
+        labels=task.labels,
+        vocabulary=task.vocabulary,
+        module=copied,
+        metrics={
+            "validation_accuracy": epoch.validation_accuracy,
+            "validation_loss": cross_entropy(logits / temperature, targets).item(),
+            "epoch": epoch.epoch,
+            "temperature": temperature,
+            "calibration_error": calibration_error(logits / temperature, targets),
+            "calibration_error_before": calibration_error(logits, targets),
+        },
+        data=task.about,
+        examples=task.examples,
+        training=asdict(settings) | {"torch": torch.__version__},
+    )
 
 
 def _start_embedding(module: RecurrentClassifier, start: vectors.Vectors | None) -> None:
@@ -284,26 +319,70 @@ def _optimizers(module: RecurrentClassifier, learning_rate: float) -> tuple[torc
     )
 
 
+def _remembered(module: RecurrentClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    for i, optimizer in enumerate(optimizers):
+        for parameter, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{parameter}.{name}": torch.as_tensor(v) for name, v in state.items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def _restore(
+    tensors: Mapping[str, Tensor], module: RecurrentClassifier, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
+    module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
+    for i, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor | int]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimizer.{i}."):
+                parameter, member = name.split(".", 3)[2:]
+                # SparseAdam counts its steps in a Python number, Adam in a tensor.
+                counts_itself = isinstance(optimizer, torch.optim.SparseAdam) and member == "step"
+                state.setdefault(int(parameter), {})[member] = int(tensor.item()) if counts_itself else tensor.clone()
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
 class _Running:
-    """Loss, accuracy and speed since the last report, summed on the device, so that a step need not wait for it."""
+    """Loss, accuracy and speed, of an epoch and since the last report; summed on the device, which need not wait."""
 
-    def __init__(self, device: str) -> None:
-        self._sums = torch.zeros(2, device=device)
+    def __init__(self, fabric: Fabric, report_every: int) -> None:
+        self._fabric = fabric
+        self._report_every = report_every
+        self._sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)
         self._since = time.perf_counter()
-        self.rows = 0
+        self._rows = 0
+        self._totals = np.zeros(3)
+        self.seconds = 0.0
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        with torch.no_grad():
-            self._sums += torch.stack((loss * len(targets), (logits.argmax(dim=1) == targets).sum()))
-        self.rows += len(targets)
+    @property
+    def is_due(self) -> bool:
+        return self._rows >= self._report_every
+
+    @property
+    def loss(self) -> float:
+        """Over the whole epoch so far."""
+        return float(self._totals[0] / self._totals[2])
+
+    @property
+    def accuracy(self) -> float:
+        return float(self._totals[1] / self._totals[2])
+
+    def add(self, summed: Tensor, logits: Tensor, targets: Tensor, rows: int, *, counts: bool) -> None:
+        if counts:
+            with torch.no_grad():
+                self._sums += torch.stack((summed, (logits.argmax(dim=1) == targets).sum()))
+        self._rows += rows
 
     def progress(self, epoch: int, row: int, rows: int) -> Progress:
+        if self._fabric.world_size > 1:
+            self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()
         now = time.perf_counter()
-        speed = self.rows / (now - self._since)
-        progress = Progress(epoch, row, rows, loss / self.rows, correct / self.rows, speed)
-        self._sums.zero_()
-        self._since, self.rows = now, 0
+        progress = Progress(epoch, row, rows, loss / self._rows, correct / self._rows, self._rows / (now - self._since))
+        self._totals += (loss, correct, self._rows)
+        self.seconds += now - self._since
+        self._sums = torch.zeros_like(self._sums)
+        self._since, self._rows = now, 0
         return progress
 
 
@@ -316,18 +395,8 @@ def _copy(module: RecurrentClassifier) -> RecurrentClassifier:
     return copied.eval()
 
 
-def _examples(texts: Sequence[str]) -> tuple[str, ...]:
-    # A golden example is read by people and copied into every export: no text of a million characters.
-    short = [text for text in texts if len(text) <= _EXAMPLE_CHARACTERS] or [min(texts, key=len)]
-    places = np.unique(np.linspace(0, len(short) - 1, _EXAMPLES).astype(int))
-    return tuple(dict.fromkeys(short[i] for i in places))
-
-
 @contextmanager
-def _seeded(seed: int, device: str) -> Iterator[None]:
-    """Seed torch's generators for the block, and put back the state that they had."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device == "cuda":
-            torch.cuda.manual_seed(seed)
+def _generators_restored() -> Iterator[None]:
+    """Put back the state that torch's generators had before the block."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield

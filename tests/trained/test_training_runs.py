@@ -1,0 +1,442 @@
+"""A run as a whole: resumed after any death, in several processes, its folder, its report, its notices."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from training_data import LABELS, QUICK, easy_texts, write_csv
+
+from pocketrnn.artifact import read as read_artifact
+from pocketrnn.cli import main
+from pocketrnn.errors import CheckpointError, DataError, InputError
+from pocketrnn.folder import put_back
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training import report, run_folder, training
+from pocketrnn_training.batches import rows_of_epoch
+from pocketrnn_training.calibration import calibration_error, fitted_temperature
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.preparation import parts
+from pocketrnn_training.processes import ProcessError
+from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.training import State, train
+
+OPTIONS = [
+    *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03", "--dropout", "0.2"),
+    *("--min-freq", "1", "--device", "cpu", "--patience", "0", "--word-dropout", "0.1"),
+]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_csv(tmp_path / "reviews.csv", easy_texts())
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+# Resuming
+
+
+def states_of(data: LabelledTexts, settings: object = QUICK) -> list[State]:
+    states: list[State] = []
+    train(data, settings, keep=states.append)  # type: ignore[arg-type]
+    return states
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"packed": False}, {"epoch_size": 100}, {"word_dropout": 0.2, "layers": 2}, {"patience": 1}]
+)
+def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    settings = replace(QUICK, dropout=0.3, epochs=4, **change)
+    unbroken = states_of(easy_texts(), settings)
+    for after, state in enumerate(unbroken[:-1], start=1):
+        folder = tmp_path / str(after)
+        run_folder.keep(state, folder, force=False)
+        resumed: list[State] = []
+        torch.rand(3)
+        best = train(easy_texts(), settings, resume=run_folder.read_state(folder), keep=resumed.append)
+        assert len(resumed) == len(unbroken) - after
+        for name, tensor in unbroken[-1].tensors.items():
+            assert torch.equal(resumed[-1].tensors[name], tensor), name
+        for name, tensor in unbroken[-1].best.module.state_dict().items():
+            assert torch.equal(best.module.state_dict()[name], tensor), name
+        assert best.metrics == unbroken[-1].best.metrics
+        assert [replace(e, seconds=0) for e in resumed[-1].history] == [
+            replace(e, seconds=0) for e in unbroken[-1].history
+        ]
+
+
+def test_a_run_is_not_resumed_with_other_data_or_settings() -> None:
+    state = states_of(easy_texts())[0]
+    with pytest.raises(InputError, match="other settings or other data"):
+        train(easy_texts(seed=1), QUICK, resume=state)
+    with pytest.raises(InputError, match="other settings or other data"):
+        train(easy_texts(), replace(QUICK, batch_size=8), resume=state)
+    train(easy_texts(), replace(QUICK, report_every=7), resume=state)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_a_run_that_is_killed_goes_on_to_the_same_files(reviews: Path) -> None:
+    command = ["train", str(reviews), *OPTIONS, "--epochs", "8", "--name", "c"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pocketrnn.cli", *command, "-o", "killed"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 3/8  validation"):
+                process.kill()
+                break
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    resumed = run(*command, "-o", "killed", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert "epoch 1/8" not in resumed.stderr
+    unbroken = run(*command, "-o", "unbroken")
+    assert unbroken.exit_code == 0
+    for name in ("weights.safetensors", "config.json"):
+        assert Path("killed", name).read_bytes() == Path("unbroken", name).read_bytes()
+    assert not list(Path().glob(".killed*"))
+
+
+def test_the_command_resumes_only_what_was_broken_off_and_the_same(
+    reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "3"]
+    nothing = run(*command, "--resume")
+    assert nothing.exit_code == 2
+    assert "No run was broken off in c" in nothing.stderr
+
+    progress = training._Running.progress
+
+    def interrupted(self: training._Running, epoch: int, row: int, rows: int) -> Progress:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return progress(self, epoch, row, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training._Running, "progress", interrupted)
+        broken = run(*command)
+    assert broken.exit_code == 130
+    assert "Go on with the same command and --resume." in broken.stderr
+    assert run_folder.is_unfinished(Path("c"))
+    files = {path.name: path.read_bytes() for path in Path("c").iterdir()}
+    other = run(*command, "--resume", "--hidden-dim", "9")
+    assert other.exit_code == 2
+    assert "was made with hidden_dim 8, not 9" in other.stderr
+    assert {path.name: path.read_bytes() for path in Path("c").iterdir()} == files
+
+    assert run(*command, "--resume").exit_code == 0
+    over = run(*command, "--resume")
+    assert over.exit_code == 2
+    assert "No run was broken off in c" in over.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not a tensor file at all"])
+def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "c"
+    run_folder.keep(states_of(easy_texts(60), replace(QUICK, epochs=1))[0], folder, force=False)
+    whole = (folder / run_folder.RESUME).read_bytes()
+    for damaged in (content, whole[:-9], whole.replace(b"history", b"mystery", 1)):
+        (folder / run_folder.RESUME).write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="missing or damaged"):
+            run_folder.read_state(folder)
+
+
+def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
+    aside = tmp_path / ".c.abc.old"
+    (aside / "c").mkdir(parents=True)
+    (aside / "c/config.json").write_text("{}")
+    (tmp_path / ".c.xyz.partial").mkdir()
+    (tmp_path / ".other.xyz.partial").mkdir()
+    put_back(tmp_path / "c")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.xyz.partial", "c"]
+    assert (tmp_path / "c/config.json").read_text() == "{}"
+
+
+@given(rows=st.integers(1, 30), size=st.integers(1, 70), seed=st.integers(0, 5), epochs=st.integers(1, 6))
+def test_every_row_is_drawn_once_before_any_is_drawn_again(rows: int, size: int, seed: int, epochs: int) -> None:
+    drawn = np.concatenate([rows_of_epoch(rows, size, epoch, seed) for epoch in range(1, epochs + 1)])
+    assert len(drawn) == size * epochs
+    for start in range(0, len(drawn), rows):
+        part = drawn[start : start + rows]
+        assert len(set(part.tolist())) == len(part)
+        assert set(part.tolist()) <= set(range(rows))
+
+
+# Several processes
+
+
+def curve_of(settings: object) -> list[float]:
+    losses = []
+
+    def report_to(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Progress):
+            losses.append(event.loss)
+
+    train(easy_texts(250), settings, report=report_to)  # type: ignore[arg-type]
+    return losses
+
+
+def test_two_processes_have_the_loss_curve_of_one_with_twice_the_batch() -> None:
+    # Dropout is drawn in each process for itself. The last batch of an epoch is odd: 225 rows.
+    settings = replace(QUICK, dropout=0.0, epochs=2, report_every=50, class_weights="balanced")
+    one = curve_of(settings)
+    two = curve_of(replace(settings, processes=2, batch_size=8))
+    assert len(one) == len(two) > 6
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_stops_several_processes_and_keeps_the_best(reviews: Path) -> None:
+    command = [sys.executable, "-m", "pocketrnn.cli", "train", str(reviews), "-o", "c", *OPTIONS]
+    with subprocess.Popen(
+        [*command, "--processes", "2", "--epochs", "10000"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 2/10000  validation"):
+                # As a terminal does: to the whole group.
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 130, rest
+    assert "The best checkpoint so far is in c" in rest
+    assert "Traceback" not in rest
+    assert checkpoints.read(Path("c")).metrics["epoch"] >= 1
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a process is left over")
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_process_is_told_here() -> None:
+    settings = replace(QUICK, processes=2, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
+    with pytest.raises(training.TrainingError, match="no longer a number, in epoch 1"):
+        train(easy_texts(60), settings)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying:
+        """Unpickled in the new process, this ends it."""
+
+        def __reduce__(self) -> tuple[object, tuple[int]]:
+            return os._exit, (9,)
+
+    monkeypatch.setattr("pocketrnn_training.processes._QuietFabric", Dying)
+    with pytest.raises(ProcessError, match="A training process ended"):
+        train(easy_texts(60), replace(QUICK, processes=2))
+
+
+def test_bf16_trains_and_its_checkpoint_is_float32() -> None:
+    checkpoint = train(easy_texts(480), replace(QUICK, precision="bf16", epochs=6))
+    assert checkpoint.metrics["validation_accuracy"] > 0.7
+    assert {tensor.dtype for tensor in checkpoint.module.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_learns_what_a_cpu_learns() -> None:
+    accuracy = {
+        device: train(easy_texts(480), replace(QUICK, device=device, epochs=6)).metrics["validation_accuracy"]
+        for device in ("cpu", "cuda")
+    }
+    assert abs(accuracy["cuda"] - accuracy["cpu"]) < 0.1
+
+
+# The folder and its report
+
+
+def test_a_run_folder_holds_all_that_is_asked_of_it(reviews: Path) -> None:
+    result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "3", "--logger", "tensorboard")
+    assert result.exit_code == 0, result.output
+    pictures = ["accuracy_by_length.png", "confusion.png", "learning_curve.png"]
+    files = ["config.json", "history.csv", "report.md", "weights.safetensors"]
+    assert sorted(path.name for path in Path("c").iterdir()) == sorted(files + pictures)
+    for picture in pictures:
+        assert Path("c", picture).read_bytes().startswith(b"\x89PNG")
+        assert f"({picture})" in Path("c/report.md").read_text()
+    history = list(csv.DictReader(Path("c/history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    assert all(0 <= float(row["validation_accuracy"]) <= 1 and float(row["training_loss"]) > 0 for row in history)
+    written = Path("c/report.md").read_text()
+    for part in ("Learning curve", "Classes", "Accuracy by length", "The worst mistakes", "Data", "Settings"):
+        assert f"\n## {part}\n" in written
+    assert list(Path("c.tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> None:
+    labels = ("Sci/Tech", "日本", "a|b\n# c")
+    data = easy_texts(90)
+    hostile = ["<script>alert(1)</script>", "| cell |", "[link](http://x)", "\ud800 half", "\x1b[31mred\n\n# head", ""]
+    data = LabelledTexts([*data.texts, *hostile], np.append(data.targets, [0, 1, 2, 0, 1, 2]), labels, "a_b*c")
+    states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4))
+    validation = LabelledTexts(hostile, np.array([0, 1, 2, 0, 1, 2]), labels, "hostile")
+    report.write(tmp_path, states[-1].best, states[-1].history, validation, [Notice("a <b>notice</b>")])
+    written = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "日本" in written
+    assert "<" not in written.replace("\\<", "")
+    assert "\x1b" not in written
+    assert not re.search(r"(?m)^# head", written)
+    assert "\\# head" in written
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("classes", [2, 77])
+def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classes: int) -> None:
+    labels = tuple(f"class {i}" for i in range(classes))
+    targets = np.arange(classes * 4) % classes
+    data = LabelledTexts([f"word{target} it" for target in targets], targets, labels, "one length")
+    states = states_of(data, replace(QUICK, epochs=1))
+    report.write(tmp_path, states[-1].best, states[-1].history, data)
+    assert f"| {classes} | class {classes - 1} |" in (tmp_path / "report.md").read_text()
+
+
+def test_train_goes_all_the_way_to_a_bundle(reviews: Path) -> None:
+    result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2", "--export", "bundle")
+    assert result.exit_code == 0, result.output
+    assert "Proven equal. Wrote bundle" in result.stdout
+    bundle = read_artifact(Path("bundle"))
+    assert bundle.labels == LABELS
+    assert bundle.provenance["metrics"]["temperature"] == checkpoints.read(Path("c")).metrics["temperature"]
+    taken = run("train", str(reviews), "-o", "d", *OPTIONS, "--export", "bundle")
+    assert taken.exit_code == 2
+    assert "bundle exists already" in taken.stderr
+    assert not Path("d").exists()
+
+
+# Calibration
+
+
+@given(st.floats(0.4, 3.0), st.integers(0, 5))
+def test_the_temperature_that_was_put_in_is_found(temperature: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (4000, 4))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    targets = (probabilities.cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)
+    sharpened = torch.tensor(logits * temperature, dtype=torch.float32)
+    found = fitted_temperature(sharpened, torch.from_numpy(targets))
+    assert found == pytest.approx(temperature, rel=0.12)
+    assert calibration_error(sharpened / found, torch.from_numpy(targets)) < 0.035
+
+
+def test_a_few_rows_that_are_all_right_do_not_make_every_answer_certain() -> None:
+    logits = torch.eye(3).repeat(4, 1)
+    assert fitted_temperature(logits, torch.arange(3).repeat(4)) > 0.2
+
+
+def test_the_calibration_error_is_the_distance_of_probability_and_accuracy() -> None:
+    # Ten rows at 0.75 of which five are right, ten at 0.95 of which all are.
+    odds = torch.tensor([[0.75, 0.25]] * 10 + [[0.95, 0.05]] * 10)
+    targets = torch.tensor([0] * 5 + [1] * 5 + [0] * 10)
+    assert calibration_error(odds.log(), targets) == pytest.approx((0.25 * 10 + 0.05 * 10) / 20)
+
+
+def test_a_checkpoints_probabilities_are_calibrated_on_its_validation_rows() -> None:
+    rng = np.random.default_rng(0)
+    noisy = easy_texts(600)
+    targets = np.where(rng.random(600) < 0.3, rng.integers(0, 3, 600), noisy.targets)
+    checkpoint = train(LabelledTexts(noisy.texts, targets, LABELS, "noisy"), replace(QUICK, epochs=12, patience=None))
+    metrics = checkpoint.metrics
+    assert metrics["temperature"] != 1.0
+    assert metrics["calibration_error"] <= metrics["calibration_error_before"] + 0.02
+
+
+# Notices
+
+
+def notices_of(data: LabelledTexts, validation: LabelledTexts | None = None, **change: object) -> str:
+    found: list[str] = []
+
+    def report_to(event: object) -> None:
+        if isinstance(event, Notice):
+            found.append(event.text)
+
+    train(data, replace(QUICK, epochs=1, **change), validation=validation, report=report_to)
+    return "\n".join(found)
+
+
+def labelled(*rows: tuple[str, str]) -> LabelledTexts:
+    targets = np.array([LABELS.index(label) for label, _ in rows])
+    return LabelledTexts([text for _, text in rows], targets, LABELS, "rows")
+
+
+def test_what_is_odd_about_the_rows_is_said() -> None:
+    rows = [("cat", "a purr"), ("dog", "a bark"), ("elk", "a bell"), ("cat", "a purr"), ("dog", "a purr")]
+    said = notices_of(labelled(*rows), labelled(("cat", "a purr"), ("dog", "new")))
+    assert "2 of 5 training rows repeat the text of another." in said
+    assert "1 texts of the training rows stand there with several labels, such as 'a purr'." in said
+    assert "1 of 2 validation rows have a text that is trained on, such as 'a purr'" in said
+    assert "No validation row is of the class 'elk'." in said
+    assert notices_of(easy_texts()) == ""
+
+
+def test_a_skewed_set_is_told_of_class_weights_and_they_help_the_rare_class() -> None:
+    easy = easy_texts(900)
+    # Of the first class all rows, of the others every thirtieth.
+    rare = np.array([i for i in range(900) if easy.targets[i] == 0 or i % 30 == 0])
+    skewed = easy.rows(rare)
+    assert "class weights" in notices_of(skewed)
+    assert "class weights" not in notices_of(skewed, class_weights="balanced")
+    held_out = easy_texts(300, seed=1)
+    shares = {}
+    for weights in ("none", "balanced"):
+        checkpoint = train(skewed, replace(QUICK, epochs=3, class_weights=weights), validation=held_out)
+        shares[weights] = checkpoint.metrics["validation_accuracy"]
+    assert shares["balanced"] > shares["none"]
+
+
+def test_no_text_is_held_out_that_is_also_trained_on() -> None:
+    easy = easy_texts(120)
+    doubled = LabelledTexts([*easy.texts] * 2, np.tile(easy.targets, 2), LABELS, "twice")
+    settings = replace(QUICK, validation_share=0.3)
+    training_rows, held_out = parts(doubled, None, settings)
+    assert not set(training_rows.texts) & set(held_out.texts)
+    assert len(training_rows) + len(held_out) == 240
+    assert set(held_out.targets.tolist()) == {0, 1, 2}
+
+
+def test_the_last_row_of_a_class_stays_held_out_though_its_text_is_trained_on() -> None:
+    data = labelled(*[(label, f"the {label}") for label in LABELS for _ in range(4)])
+    _, held_out = parts(data, None, QUICK)
+    assert sorted(held_out.targets.tolist()) == [0, 1, 2]
+
+
+def test_no_row_is_lost_where_a_class_has_one_row_only() -> None:
+    with pytest.raises(DataError, match="'elk' has 1 row"):
+        parts(labelled(("cat", "a"), ("cat", "b"), ("dog", "c"), ("dog", "d"), ("elk", "e")), None, QUICK)
+
+
+def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:
+    state = states_of(easy_texts(60), replace(QUICK, epochs=1))[0]
+    run_folder.keep(state, tmp_path / "c", force=False)
+    assert set(load_file(tmp_path / "c" / run_folder.RESUME)) == set(state.tensors)

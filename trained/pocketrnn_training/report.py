@@ -1,0 +1,214 @@
+"""What came of a run, to be read and looked at: `report.md` and three pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pocketrnn.text import TextEncoder
+from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.evaluation import Evaluation, score
+from pocketrnn_training.inference import logits_of
+from pocketrnn_training.progress import Epoch, Notice
+
+__all__ = ["REPORT", "write"]
+
+REPORT: Final = "report.md"
+_MISTAKES: Final = 20
+_MISTAKE_CHARACTERS: Final = 300
+_LENGTH_BINS: Final = 10
+# In a larger matrix the numbers would overlap.
+_NUMBERED_CLASSES: Final = 12
+
+
+def write(
+    folder: Path,
+    checkpoint: Checkpoint,
+    history: Sequence[Epoch],
+    validation: LabelledTexts,
+    notices: Sequence[Notice] = (),
+) -> None:
+    """Write the report of a checkpoint on its validation rows into `folder`, which is there.
+
+    Args:
+        folder: where `report.md`, `learning_curve.png`, `confusion.png` and `accuracy_by_length.png` go.
+        checkpoint: the best of the run.
+        history: every epoch of it.
+        validation: the rows that it was validated with.
+        notices: what was found about the data.
+    """
+    texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+    batch_size = int(checkpoint.training["batch_size"])
+    probabilities = logits_of(checkpoint.module, texts, batch_size).softmax(dim=1).numpy()
+    predicted = probabilities.argmax(axis=1)
+    result = score(checkpoint.labels, validation.targets, predicted)
+    right = predicted == validation.targets
+    bins = _length_bins(texts.lengths, right)
+    _learning_curve(history).savefig(folder / "learning_curve.png")
+    _confusion(result).savefig(folder / "confusion.png")
+    _by_length(bins).savefig(folder / "accuracy_by_length.png")
+    lines = [
+        *_head(checkpoint, result),
+        *_curve_lines(history),
+        *_class_lines(result),
+        *_length_lines(bins),
+        *_mistake_lines(checkpoint, validation, probabilities, predicted),
+        *_data_lines(checkpoint, notices),
+    ]
+    # Half a surrogate pair, which a text may hold, has no UTF-8 form.
+    (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
+    a, metrics = checkpoint.architecture, checkpoint.metrics
+    ways = "both directions" if a.bidirectional else "one direction"
+    yield f"# {_plain(checkpoint.name)}"
+    yield ""
+    yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%},"
+    yield f"after epoch {metrics['epoch']}."
+    yield ""
+    yield f"{a.cell.upper()} in {ways}: {a.layers} x ({a.embedding_dim} -> {a.hidden_dim}), {a.pooling} pooling,"
+    yield f"{a.vocabulary_size:,} tokens, {a.classes} classes."
+    yield ""
+    yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
+    yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
+    yield f"{metrics['temperature']:.3f}, fitted on the same rows."
+
+
+def _curve_lines(history: Sequence[Epoch]) -> Iterator[str]:
+    yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
+    yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | seconds | |"
+    yield "|---:|---:|---:|---:|---:|---:|---|"
+    for e in history:
+        yield (
+            f"| {e.epoch} | {e.training_loss:.4f} | {e.training_accuracy:.2%} | {e.validation_loss:.4f} | "
+            f"{e.validation_accuracy:.2%} | {e.seconds:.1f} | {'best so far' if e.best else ''} |"
+        )
+
+
+def _class_lines(result: Evaluation) -> Iterator[str]:
+    yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
+    for i, c in enumerate(result.classes, start=1):
+        yield f"| {i} | {_plain(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
+    yield from ("", "Rows by true class and class given, numbered as above:", "", "![confusion](confusion.png)")
+
+
+def _length_lines(bins: Sequence[tuple[int, int, int, float]]) -> Iterator[str]:
+    yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
+    yield from ("| tokens | rows | accuracy |", "|---|---:|---:|")
+    yield from (f"| {least} to {most} | {rows:,} | {accuracy:.2%} |" for least, most, rows, accuracy in bins)
+
+
+def _mistake_lines(
+    checkpoint: Checkpoint,
+    validation: LabelledTexts,
+    probabilities: npt.NDArray[np.float32],
+    predicted: npt.NDArray[np.int64],
+) -> Iterator[str]:
+    wrong = np.flatnonzero(predicted != validation.targets)
+    yield from ("", "## The worst mistakes", "")
+    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong class; the surest first."
+    yield ""
+    order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+    for row in order[:_MISTAKES].tolist():
+        given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
+        text = validation.texts[row]
+        cut = text if len(text) <= _MISTAKE_CHARACTERS else text[:_MISTAKE_CHARACTERS] + "..."
+        yield f"- {_plain(given)} at {probabilities[row, predicted[row]]:.1%}, but {_plain(true)}: {_plain(cut)}"
+
+
+def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+    data = checkpoint.data
+    yield from ("", "## Data", "")
+    yield f"{_plain(str(data['source']))}: {data['training_rows']:,} training rows,"
+    yield f"{data['validation_rows']:,} validation rows."
+    if notices:
+        yield ""
+        yield from (f"- {_plain(notice.text)}" for notice in notices)
+    yield from ("", "## Settings", "", "| | |", "|---|---|")
+    yield from (f"| {name} | {_plain(str(value))} |" for name, value in checkpoint.training.items())
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown that shows `text` as it is, whatever it holds."""
+    one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
+
+
+def _length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, float]]:
+    """Bins of about as many rows each: the least and the most tokens, how many rows, their accuracy."""
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _LENGTH_BINS + 1), method="lower"))
+    bins = []
+    places = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
+    for place in np.unique(places):
+        here = places == place
+        bins.append((int(lengths[here].min()), int(lengths[here].max()), int(here.sum()), float(right[here].mean())))
+    return bins
+
+
+def _figure(width: float = 6.4, height: float = 4.0) -> Figure:
+    # Not pyplot, whose figures are global state, and which asks for a display.
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _learning_curve(history: Sequence[Epoch]) -> Figure:
+    figure = _figure(9.6)
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        epochs = [epoch.epoch for epoch in history]
+        for part in ("training", "validation"):
+            axes.plot(epochs, [getattr(epoch, f"{part}_{what}") for epoch in history], marker="o", ms=3, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_title(what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def _confusion(result: Evaluation) -> Figure:
+    counts = np.array(result.confusion)
+    classes = len(counts)
+    side = min(4.0 + 0.12 * classes, 14.0)
+    figure = _figure(side + 1, side)
+    axes = figure.subplots()
+    # By the share of the true class, so that a large class does not outshine the others.
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    step = max(1, classes // 25)
+    # Numbers, not names: a font need not have the characters of a name.
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(range(0, classes, step), [str(i + 1) for i in range(0, classes, step)])
+    if classes <= _NUMBERED_CLASSES:
+        for i, row in enumerate(counts):
+            for j, count in enumerate(row):
+                axes.text(
+                    j, i, f"{count:,}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
+                )
+    axes.set_xlabel("class given")
+    axes.set_ylabel("true class")
+    figure.colorbar(image, label="share of the true class")
+    return figure
+
+
+def _by_length(bins: Sequence[tuple[int, int, int, float]]) -> Figure:
+    figure = _figure()
+    axes = figure.subplots()
+    axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
+    axes.set_xticks(range(len(bins)), [f"{least}-{most}" for least, most, *_ in bins], rotation=45)
+    lowest = min(accuracy for *_, accuracy in bins)
+    axes.set_ylim(max(0.0, lowest - 0.1), 1.0)
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("accuracy")
+    axes.grid(axis="y", alpha=0.3)
+    return figure

@@ -1,0 +1,94 @@
+"""The folder of a run: its best checkpoint, its history, what it needs to go on, and in the end its report.
+
+It is a checkpoint's folder (`config.json`, `weights.safetensors`) that also holds
+
+- `history.csv`: a line an epoch,
+- `resume.safetensors`: until the run is over, the last epoch's weights and the optimizers' tensors,
+- `report.md` and its pictures: once it is over.
+
+After every epoch the folder is written anew as a whole and takes the place of the one before, so that what stands there
+was true after one and the same epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors
+
+from pocketrnn.errors import CheckpointError
+from pocketrnn.folder import put_back, written_whole
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.progress import Epoch
+from pocketrnn_training.training import State
+
+__all__ = ["HISTORY", "RESUME", "finish", "is_unfinished", "keep", "read_state"]
+
+HISTORY: Final = "history.csv"
+RESUME: Final = "resume.safetensors"
+_TRAIN_ANEW: Final = "Train anew, with --force to replace it."
+
+
+def keep(state: State, folder: Path, *, force: bool) -> None:
+    """Write the folder as it stands after an epoch.
+
+    Raises:
+        CheckpointError: the checkpoint holds what a reader would refuse.
+        OutputError: the folder is taken or cannot be written.
+    """
+    with written_whole(folder, force=force, made_by=checkpoints.CONFIG_JSON) as work:
+        _write(state, work)
+        metadata = {"task": state.task, "history": json.dumps([dataclasses.asdict(epoch) for epoch in state.history])}
+        safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata)
+
+
+def finish(state: State, folder: Path, report: Callable[[Path], None]) -> None:
+    """Write the folder of a run that is over; `report` writes its files into the folder it is given.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with written_whole(folder, force=True, made_by=checkpoints.CONFIG_JSON) as work:
+        _write(state, work)
+        report(work)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run was broken off there."""
+    put_back(folder)
+    return (folder / RESUME).is_file()
+
+
+def read_state(folder: Path) -> State:
+    """What `keep` last wrote.
+
+    Raises:
+        CheckpointError: there is no run that was broken off, or its files are damaged.
+    """
+    best = checkpoints.read(folder)
+    path = folder / RESUME
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))
+        return State(metadata["task"], history, best, tensors)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is missing or damaged: {error}.", _TRAIN_ANEW) from None
+
+
+def _write(state: State, work: Path) -> None:
+    checkpoints.write_files(state.best, work)
+    table = io.StringIO()
+    rows: list[dict[str, Any]] = [dataclasses.asdict(epoch) for epoch in state.history]
+    writer = csv.DictWriter(table, [field.name for field in dataclasses.fields(Epoch)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    (work / HISTORY).write_text(table.getvalue(), encoding="ascii")
