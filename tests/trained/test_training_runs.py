@@ -27,6 +27,7 @@ from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.folder import put_back
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report, run_folder, training
+from pocketrnn_training.architecture import RecurrentClassifier
 from pocketrnn_training.batches import rows_of_epoch
 from pocketrnn_training.calibration import calibration_error, fitted_temperature
 from pocketrnn_training.data import LabelledTexts
@@ -440,3 +441,52 @@ def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:
     state = states_of(easy_texts(60), replace(QUICK, epochs=1))[0]
     run_folder.keep(state, tmp_path / "c", force=False)
     assert set(load_file(tmp_path / "c" / run_folder.RESUME)) == set(state.tensors)
+
+
+# What is done while training only
+
+
+def test_adversarial_training_reads_each_row_again_where_it_hurts() -> None:
+    hard = replace(QUICK, learning_rate=0.01, epochs=1, dropout=0.0)
+    plain = states_of(easy_texts(), hard)[-1].history[-1]
+    against = states_of(easy_texts(), replace(hard, adversarial=0.5))[-1].history[-1]
+    # The second reading's gradient counts too, so that more is learnt of the same rows.
+    assert against.training_loss != plain.training_loss
+    assert train(easy_texts(480), replace(QUICK, adversarial=0.1, epochs=6)).metrics["validation_accuracy"] > 0.9
+
+
+def test_an_adversarial_shift_is_as_long_as_asked_and_raises_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, float, float]] = []
+    read = RecurrentClassifier.forward
+
+    def forward(
+        self: RecurrentClassifier,
+        tokens: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        shift: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if shift is not None and not shift.requires_grad:
+            with torch.no_grad():
+                real = (tokens != 1).unsqueeze(2)
+                length = float((self.embedding(tokens) * real)[0].norm())
+                apart = (
+                    torch.logsumexp(read(self, tokens, lengths, shift), 1),
+                    torch.logsumexp(read(self, tokens, lengths), 1),
+                )
+                seen.append((float(shift[0].norm()), length, float((apart[0] - apart[1]).abs().max())))
+        return read(self, tokens, lengths, shift)
+
+    monkeypatch.setattr(RecurrentClassifier, "forward", forward)
+    train(easy_texts(60), replace(QUICK, adversarial=0.3, epochs=1, dropout=0.0))
+    assert seen
+    for shift, length, apart in seen:
+        assert shift == pytest.approx(0.3 * length, rel=1e-4)
+        assert apart > 0
+
+
+def test_word_dropout_and_label_smoothing_hold_the_training_back_but_not_the_classifier() -> None:
+    plain = states_of(easy_texts(480), replace(QUICK, epochs=6))[-1]
+    for change in ({"word_dropout": 0.3}, {"label_smoothing": 0.2}):
+        held_back = states_of(easy_texts(480), replace(QUICK, epochs=6, **change))[-1]
+        assert held_back.history[-1].training_loss > plain.history[-1].training_loss
+        assert held_back.best.metrics["validation_accuracy"] > 0.9

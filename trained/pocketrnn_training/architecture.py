@@ -99,12 +99,13 @@ class RecurrentClassifier(nn.Module):
         self.dropout = nn.Dropout(a.dropout)
         self.fc = nn.Linear(a.hidden_dim * (2 if a.bidirectional else 1), a.classes)
 
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """The logits of a batch.
 
         Args:
             tokens: int64 [batch, sequence].
             lengths: int64 [batch], each from 1 to sequence; given if and only if the classifier is packed.
+            shift: float32 [batch, sequence, embedding_dim], added to the embeddings; for adversarial training.
 
         Returns:
             float32 [batch, classes].
@@ -114,7 +115,10 @@ class RecurrentClassifier(nn.Module):
         """
         if self.architecture.packed != (lengths is not None):
             raise ValueError("lengths are given if and only if the classifier is packed")
-        embedded = self.dropout(self.embedding(tokens))
+        embedded = self.embedding(tokens)
+        if shift is not None:
+            embedded = embedded + shift
+        embedded = self.dropout(embedded)
         if lengths is None:
             outputs, state = self.rnn(embedded)
             pooled = self._pool(outputs, state, None)

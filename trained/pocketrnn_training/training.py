@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import InputError, PocketRNNError
@@ -180,7 +181,6 @@ def _fit(
 
     lengths = task.texts.lengths
     epoch_size = settings.epoch_size or len(lengths)
-    targets = torch.from_numpy(task.targets)
     class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
     validation_targets = torch.from_numpy(task.validation_targets)
 
@@ -209,26 +209,12 @@ def _fit(
             for optimizer in steppers:
                 optimizer.param_groups[0]["lr"] = rate
                 optimizer.zero_grad()
-            # A batch has fewer rows than there are processes only at the end of an epoch; one row then counts nothing.
-            share = rows[fabric.global_rank :: fabric.world_size]
-            counts = len(share) > 0
-            share = share if counts else rows[:1]
-            tokens, row_lengths = batch_of(task.texts, share, task.architecture, fabric.device)
-            if settings.word_dropout:
-                dropped_words = torch.rand(tokens.shape, device=tokens.device) < settings.word_dropout
-                tokens = tokens.masked_fill(dropped_words & (tokens != task.architecture.padding_id), UNKNOWN)
-            right = targets[torch.from_numpy(share)].to(fabric.device)
-            logits = model(tokens, row_lengths) if settings.packed else model(tokens)
-            summed = cross_entropy(
-                logits, right, class_weights, reduction="sum", label_smoothing=settings.label_smoothing
-            )
-            # Mean over the whole batch: the gradients of the processes are averaged.
-            weight_of_batch = float(task.class_weights[task.targets[rows]].sum())
-            fabric.backward(summed * (counts * fabric.world_size / weight_of_batch))
+            batch = _read(fabric, task, settings, rows)
+            summed, logits = _learn_from(batch, fabric, model, module, class_weights, settings)
             for optimizer in steppers:
                 optimizer.step()
             row += len(rows)
-            running.add(summed, logits, right, len(rows), counts=counts)
+            running.add(summed, logits, batch)
             if running.is_due or row == epoch_size:
                 progress = running.progress(epoch, row, epoch_size)
                 if not np.isfinite(progress.loss):
@@ -248,6 +234,84 @@ def _fit(
             best = _calibrated(module, logits, validation_targets, task, settings, name, history[-1])
         assert best is not None  # noqa: S101 - the first epoch is always the best so far
         emit(State(digest, tuple(history), best, _remembered(module, optimizers)))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """This process's part of a batch, on its device.
+
+    Attributes:
+        tokens: int64 [rows, sequence].
+        lengths: int64 [rows], or None where the classifier does not read them.
+        targets: int64 [rows].
+        rows: how many rows the whole batch has.
+        scale: what this part's summed loss is multiplied by: the gradients of the processes are averaged, and are to be
+            those of the mean over the whole batch. 0 for a part that counts nothing.
+    """
+
+    tokens: Tensor
+    lengths: Tensor | None
+    targets: Tensor
+    rows: int
+    scale: float
+
+
+def _read(fabric: Fabric, task: Task, settings: Settings, rows: npt.NDArray[np.int64]) -> _Batch:
+    # A batch has fewer rows than there are processes only at the end of an epoch; one of them then counts nothing.
+    part = rows[fabric.global_rank :: fabric.world_size]
+    counts = len(part) > 0
+    part = part if counts else rows[:1]
+    tokens, lengths = batch_of(task.texts, part, task.architecture, fabric.device)
+    if settings.word_dropout:
+        dropped = torch.rand(tokens.shape, device=tokens.device) < settings.word_dropout
+        tokens = tokens.masked_fill(dropped & (tokens != task.architecture.padding_id), UNKNOWN)
+    return _Batch(
+        tokens=tokens,
+        lengths=lengths if settings.packed else None,
+        targets=torch.from_numpy(task.targets[part]).to(fabric.device),
+        rows=len(rows),
+        scale=counts * fabric.world_size / float(task.class_weights[task.targets[rows]].sum()),
+    )
+
+
+def _learn_from(
+    batch: _Batch,
+    fabric: Fabric,
+    model: nn.Module,
+    module: RecurrentClassifier,
+    class_weights: Tensor,
+    settings: Settings,
+) -> tuple[Tensor, Tensor]:
+    """Add the batch's gradient to the weights' own; the summed loss and the logits.
+
+    `model` is the module as Fabric runs it.
+    """
+
+    def loss_and_logits(shift: Tensor | None) -> tuple[Tensor, Tensor]:
+        logits = model(batch.tokens, batch.lengths, shift)
+        summed = cross_entropy(
+            logits, batch.targets, class_weights, reduction="sum", label_smoothing=settings.label_smoothing
+        )
+        fabric.backward(summed * batch.scale)
+        return summed, logits
+
+    if not settings.adversarial:
+        return loss_and_logits(None)
+    # Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: read
+    # each row again with its embeddings moved the way that raises its loss the most, which is the loss's gradient.
+    shift = torch.zeros(
+        *batch.tokens.shape, module.architecture.embedding_dim, device=fabric.device, requires_grad=True
+    )
+    summed, logits = loss_and_logits(shift)
+    gradient = shift.grad
+    assert gradient is not None  # noqa: S101 - backward has just been through it
+    with torch.no_grad():
+        is_padding = (batch.tokens == module.architecture.padding_id).unsqueeze(2)
+        length = module.embedding(batch.tokens).masked_fill(is_padding, 0.0).flatten(1).norm(dim=1)
+        steepness = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
+        against = gradient * (settings.adversarial * length / steepness).view(-1, 1, 1)
+    loss_and_logits(against)
+    return summed, logits
 
 
 def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
@@ -367,11 +431,11 @@ class _Running:
     def accuracy(self) -> float:
         return float(self._totals[1] / self._totals[2])
 
-    def add(self, summed: Tensor, logits: Tensor, targets: Tensor, rows: int, *, counts: bool) -> None:
-        if counts:
+    def add(self, summed: Tensor, logits: Tensor, batch: _Batch) -> None:
+        if batch.scale:
             with torch.no_grad():
-                self._sums += torch.stack((summed, (logits.argmax(dim=1) == targets).sum()))
-        self._rows += rows
+                self._sums += torch.stack((summed, (logits.argmax(dim=1) == batch.targets).sum()))
+        self._rows += batch.rows
 
     def progress(self, epoch: int, row: int, rows: int) -> Progress:
         if self._fabric.world_size > 1:
