@@ -18,6 +18,7 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.inference import logits_of
 from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import State, TrainingError, train
 
 
@@ -260,3 +261,9 @@ def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
         arguments = (torch.from_numpy(tokens), torch.from_numpy(lengths))[: 2 if packed else 1]
         with torch.inference_mode():
             torch.testing.assert_close(logits[start : start + 16], checkpoint.module(*arguments))
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(10, 15), (16_667, 14), (30_000, 8), (62_500, 4), (3_000_000, 4)])
+def test_a_small_set_is_read_more_often_than_a_large_one(rows: int, epochs: int) -> None:
+    assert Settings().epochs_for(rows) == epochs
+    assert Settings(epochs=3).epochs_for(rows) == 3

@@ -33,7 +33,7 @@ _AG_NEWS_URL: Final = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras
 _AG_NEWS_MD5: Final = {"train.csv": "b1a00f826fdfbd249f79597b59e1dc12", "test.csv": "d52ea96a97a2d943681189a97654912d"}
 
 # How much of a CSV file is read at once. No row may be longer.
-_BLOCK: Final = 64 * 2**20
+_BLOCK: Final = 16 * 2**20
 _ROWS: Final = 10_000
 
 

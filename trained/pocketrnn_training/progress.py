@@ -16,9 +16,13 @@ class Notice:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands within an epoch. Loss, accuracy and speed are over the rows since the last one."""
+    """Where a run stands within an epoch. Loss, accuracy and speed are over the rows since the last one.
+
+    There are at most `epochs` epochs, of `rows` rows each.
+    """
 
     epoch: int
+    epochs: int
     row: int
     rows: int
     loss: float

@@ -14,6 +14,10 @@ POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
+# Small sets need more epochs than large ones to learn as much; see docs/training.md.
+_ROWS_READ: Final = 250_000
+_LEAST_EPOCHS: Final = 4
+_MOST_EPOCHS: Final = 15
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Settings:
         class_weights: `none` counts every row alike, `balanced` every class.
         batch_size: rows a step, of each process.
         learning_rate: Adam's, at the first step; it falls in a straight line to zero at the last.
-        epochs: how many at most.
+        epochs: how many at most, or None for as many as read 250,000 rows, from 4 to 15.
         epoch_size: rows an epoch, or None for all training rows. After each epoch the classifier is validated.
         patience: how many epochs without a better validation accuracy end the training, or None for no such end.
         validation_share: how much of each class is held out for validation, where no validation rows are given.
@@ -59,22 +63,22 @@ class Settings:
     ngrams: int = 1
     max_tokens: int | None = 256
     min_freq: int = 2
-    max_vocabulary: int | None = 30_000
+    max_vocabulary: int | None = 15_000
     cell: str = "gru"
     embedding_dim: int | None = None
-    hidden_dim: int = 64
+    hidden_dim: int = 96
     layers: int = 1
     bidirectional: bool = True
-    dropout: float = 0.3
+    dropout: float = 0.5
     pooling: str = "max"
     packed: bool = True
     word_dropout: float = 0.0
     adversarial: float = 0.0
     label_smoothing: float = 0.0
     class_weights: str = "none"
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    epochs: int | None = None
     epoch_size: int | None = None
     patience: int | None = 3
     validation_share: float = 0.1
@@ -83,6 +87,12 @@ class Settings:
     precision: str = "fp32"
     processes: int = 1
     report_every: int = 1000
+
+    def epochs_for(self, rows: int) -> int:
+        """How many epochs of `rows` rows there are at most."""
+        if self.epochs is not None:
+            return self.epochs
+        return min(max(_ROWS_READ // rows, _LEAST_EPOCHS), _MOST_EPOCHS)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes"):

@@ -19,7 +19,7 @@ from pocketrnn.errors import DataError
 
 __all__ = ["Spool", "StoredTexts"]
 
-_IN_MEMORY: Final = 64 * 2**20
+_IN_MEMORY: Final = 16 * 2**20
 # JSON allows half a surrogate pair in a text, and Python holds it; UTF-8 alone would not.
 _LONE_SURROGATES: Final = "surrogatepass"
 

@@ -184,7 +184,8 @@ def _fit(
     class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
     validation_targets = torch.from_numpy(task.validation_targets)
 
-    for epoch in range(len(history) + 1, settings.epochs + 1):
+    epochs = settings.epochs_for(epoch_size)
+    for epoch in range(len(history) + 1, epochs + 1):
         if _is_over(history, settings):
             break
         rows_in_order = rows_of_epoch(len(lengths), epoch_size, epoch, settings.seed)
@@ -205,7 +206,7 @@ def _fit(
         for rows in batches:
             if stopped():
                 return
-            rate = settings.learning_rate * (1 - (epoch - 1 + row / epoch_size) / settings.epochs)
+            rate = settings.learning_rate * (1 - (epoch - 1 + row / epoch_size) / epochs)
             for optimizer in steppers:
                 optimizer.param_groups[0]["lr"] = rate
                 optimizer.zero_grad()
@@ -216,7 +217,7 @@ def _fit(
             row += len(rows)
             running.add(summed, logits, batch)
             if running.is_due or row == epoch_size:
-                progress = running.progress(epoch, row, epoch_size)
+                progress = running.progress(epoch, epochs, row, epoch_size)
                 if not np.isfinite(progress.loss):
                     raise TrainingError(
                         f"The loss is no longer a number, in epoch {epoch} after {row} rows.",
@@ -437,12 +438,13 @@ class _Running:
                 self._sums += torch.stack((summed, (logits.argmax(dim=1) == batch.targets).sum()))
         self._rows += batch.rows
 
-    def progress(self, epoch: int, row: int, rows: int) -> Progress:
+    def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
         if self._fabric.world_size > 1:
             self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()
         now = time.perf_counter()
-        progress = Progress(epoch, row, rows, loss / self._rows, correct / self._rows, self._rows / (now - self._since))
+        speed = self._rows / (now - self._since)
+        progress = Progress(epoch, epochs, row, rows, loss / self._rows, correct / self._rows, speed)
         self._totals += (loss, correct, self._rows)
         self.seconds += now - self._since
         self._sums = torch.zeros_like(self._sums)
