@@ -181,7 +181,8 @@ def _check_values(values: list[Any], types: tuple[type, ...], column: str, path:
     for row, value in enumerate(values, start=before + 1):
         # By type, not isinstance: True is an int in Python, but no class number.
         if type(value) not in types:
-            what = "nothing" if value is None else f"{value!r:.40}, which is not text,"
+            wanted = "text" if int not in types else "text or a whole number"
+            what = "nothing" if value is None else f"{value!r:.40}, which is not {wanted},"
             raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", "Fill it, or delete the row.")
 
 

@@ -17,7 +17,7 @@ CLASS_WEIGHTS: Final = ("none", "balanced")
 # Small sets need more epochs than large ones to learn as much; see docs/training.md.
 _ROWS_READ: Final = 250_000
 _LEAST_EPOCHS: Final = 4
-_MOST_EPOCHS: Final = 15
+_MOST_EPOCHS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Settings:
         class_weights: `none` counts every row alike, `balanced` every class.
         batch_size: rows a step, of each process.
         learning_rate: Adam's, at the first step; it falls in a straight line to zero at the last.
-        epochs: how many at most, or None for as many as read 250,000 rows, from 4 to 15.
+        epochs: how many at most, or None for as many as read 250,000 rows, from 4 to 30.
         epoch_size: rows an epoch, or None for all training rows. After each epoch the classifier is validated.
         patience: how many epochs without a better validation accuracy end the training, or None for no such end.
         validation_share: how much of each class is held out for validation, where no validation rows are given.
@@ -80,7 +80,7 @@ class Settings:
     learning_rate: float = 3e-3
     epochs: int | None = None
     epoch_size: int | None = None
-    patience: int | None = 3
+    patience: int | None = None
     validation_share: float = 0.1
     seed: int = 0
     device: str = "auto"

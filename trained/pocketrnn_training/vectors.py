@@ -78,7 +78,9 @@ def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.", "Check the name of the vectors file.") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 after line {number}.", "Give vectors as UTF-8 text.") from None
+        raise DataError(
+            f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
     if not found:
