@@ -38,7 +38,7 @@ from pocketrnn_training.training import State, train
 
 OPTIONS = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03", "--dropout", "0.2"),
-    *("--min-freq", "1", "--device", "cpu", "--patience", "0", "--word-dropout", "0.1"),
+    *("--min-freq", "1", "--device", "cpu", "--patience", "0", "--adversarial", "0.1"),
 ]
 
 
@@ -62,7 +62,7 @@ def states_of(data: LabelledTexts, settings: object = QUICK) -> list[State]:
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"packed": False}, {"epoch_size": 100}, {"word_dropout": 0.2, "layers": 2}, {"patience": 1}]
+    "change", [{}, {"packed": False}, {"epoch_size": 100}, {"adversarial": 0.2, "layers": 2}, {"patience": 1}]
 )
 def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
     tmp_path: Path, change: dict[str, object]
@@ -482,11 +482,3 @@ def test_an_adversarial_shift_is_as_long_as_asked_and_raises_the_loss(monkeypatc
     for shift, length, apart in seen:
         assert shift == pytest.approx(0.3 * length, rel=1e-4)
         assert apart > 0
-
-
-def test_word_dropout_and_label_smoothing_hold_the_training_back_but_not_the_classifier() -> None:
-    plain = states_of(easy_texts(480), replace(QUICK, epochs=6))[-1]
-    for change in ({"word_dropout": 0.3}, {"label_smoothing": 0.2}):
-        held_back = states_of(easy_texts(480), replace(QUICK, epochs=6, **change))[-1]
-        assert held_back.history[-1].training_loss > plain.history[-1].training_loss
-        assert held_back.best.metrics["validation_accuracy"] > 0.9

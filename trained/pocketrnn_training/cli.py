@@ -159,9 +159,9 @@ _COUNT: Final = click.IntRange(min=1)
     show_default=True,
     help="Read each text by its length, or read the batch's padding as if it were text (worse; to see how much).",
 )
-@_setting("word_dropout", click.FloatRange(0, 1, max_open=True), "Tokens read as unknown while training.", "SHARE")
-@_setting("adversarial", click.FloatRange(0, 1, max_open=True), "Move the embeddings against each row.", "SHARE")
-@_setting("label_smoothing", click.FloatRange(0, 1, max_open=True), "Of the right answer, spread over all.", "SHARE")
+@_setting(
+    "adversarial", click.FloatRange(0, 1, max_open=True), "Read each row again, moved against it so far.", "SHARE"
+)
 @_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Count every row alike, or every class.")
 @_setting("batch_size", _COUNT, "Rows a step, of each process.", "N")
 @_setting("learning_rate", click.FloatRange(0, min_open=True), "Adam's first; it falls to 0 by the last epoch.", "RATE")

@@ -38,10 +38,8 @@ class Settings:
         dropout: see `pocketrnn_training.architecture.Architecture`.
         pooling: a name in `POOLINGS`.
         packed: read each text by its length, so that padding is never seen.
-        word_dropout: the share of tokens that are read as unknown words while training.
         adversarial: how far the embeddings of a row are moved against it for a second reading that must be right too,
             as a share of their length; 0 for no second reading, which takes as long again (Miyato et al. 2017).
-        label_smoothing: how much of the right answer is spread over all classes (Szegedy et al. 2016).
         class_weights: `none` counts every row alike, `balanced` every class.
         batch_size: rows a step, of each process.
         learning_rate: Adam's, at the first step; it falls in a straight line to zero at the last.
@@ -72,9 +70,7 @@ class Settings:
     dropout: float = 0.5
     pooling: str = "max"
     packed: bool = True
-    word_dropout: float = 0.0
     adversarial: float = 0.0
-    label_smoothing: float = 0.0
     class_weights: str = "none"
     batch_size: int = 64
     learning_rate: float = 3e-3
@@ -105,9 +101,8 @@ class Settings:
             raise InputError(f"validation_share is {self.validation_share}.", "Use a share between 0 and 1.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}.", "Use a number from 0.")
-        for name in ("word_dropout", "adversarial", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}.", "Use a share from 0 up to, but not including, 1.")
+        if not 0 <= self.adversarial < 1:
+            raise InputError(f"adversarial is {self.adversarial}.", "Use a share from 0 up to, but not including, 1.")
         for name, known in (("device", DEVICES), ("precision", PRECISIONS), ("class_weights", CLASS_WEIGHTS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}.", f"Use one of: {', '.join(known)}.")

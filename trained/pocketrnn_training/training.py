@@ -29,7 +29,6 @@ from pocketrnn_training.preparation import Task, prepare
 from pocketrnn_training.processes import fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
-from pocketrnn_training.vocabulary import UNKNOWN
 
 __all__ = ["State", "TrainingError", "train"]
 
@@ -263,9 +262,6 @@ def _read(fabric: Fabric, task: Task, settings: Settings, rows: npt.NDArray[np.i
     counts = len(part) > 0
     part = part if counts else rows[:1]
     tokens, lengths = batch_of(task.texts, part, task.architecture, fabric.device)
-    if settings.word_dropout:
-        dropped = torch.rand(tokens.shape, device=tokens.device) < settings.word_dropout
-        tokens = tokens.masked_fill(dropped & (tokens != task.architecture.padding_id), UNKNOWN)
     return _Batch(
         tokens=tokens,
         lengths=lengths if settings.packed else None,
@@ -290,9 +286,7 @@ def _learn_from(
 
     def loss_and_logits(shift: Tensor | None) -> tuple[Tensor, Tensor]:
         logits = model(batch.tokens, batch.lengths, shift)
-        summed = cross_entropy(
-            logits, batch.targets, class_weights, reduction="sum", label_smoothing=settings.label_smoothing
-        )
+        summed = cross_entropy(logits, batch.targets, class_weights, reduction="sum")
         fabric.backward(summed * batch.scale)
         return summed, logits
 
