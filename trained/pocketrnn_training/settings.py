@@ -61,7 +61,7 @@ class Settings:
     ngrams: int = 1
     max_tokens: int | None = 256
     min_freq: int = 2
-    max_vocabulary: int | None = 10_000
+    max_vocabulary: int | None = 15_000
     cell: str = "gru"
     embedding_dim: int | None = None
     hidden_dim: int = 96
