@@ -58,7 +58,7 @@ from pocketrnn_export.source import Source, source_of
 from pocketrnn_export.torchscript import torchscript as torchscript_twin
 from pocketrnn_export.vocabulary import VocabularySource, read_vocabulary, text_rules
 
-__all__ = ["export"]
+__all__ = ["alone", "export", "golden_examples", "texts_end_to_end", "texts_for_proof", "versions"]
 
 ONNX_FILE: Final = "model.onnx"
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
@@ -138,7 +138,7 @@ def export(
         )
     rules = rules if rules is not None else text_rules(known, tokenizer)
     encoder = TextEncoder(rules, known.tokens)
-    texts = _texts_for_proof(example_texts, known.tokens, rules)
+    texts = texts_for_proof(example_texts, known.tokens, rules)
 
     with _one_at_a_time:
         ids = max(len(known.tokens), rules.highest_id + 1)
@@ -146,7 +146,7 @@ def export(
         pytorch = run_of(source.reference, takes_lengths=source.takes_lengths)
         grid = shape_grid(ids, rules.padding_id, ragged=source.takes_lengths)
         drawn = drawn_cases(ids, rules.padding_id, ragged=source.takes_lengths)
-        text_cases = _alone(texts, encoder)
+        text_cases = alone(texts, encoder)
         _refuse_neighbours(pytorch, ids)
         padding = source.takes_lengths and rows_stand_alone(pytorch, grid[12:14])
 
@@ -197,13 +197,13 @@ def export(
                     embedding_rows=graph.embedding_rows,
                 ),
                 torchscript=TorchScript(TORCHSCRIPT_FILE, sha256_of(work / TORCHSCRIPT_FILE)) if torchscript else None,
-                examples=_golden(texts, text_cases, text_logits),
+                examples=golden_examples(texts, text_cases, text_logits),
                 parity=proven(proof, tolerance, _in_doubles(source, expected)),
-                provenance={**(provenance or {}), "versions": _versions()},
+                provenance={**(provenance or {}), "versions": versions()},
             )
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
             _log.info("Proving the runtime equal to PyTorch on texts")
-            proof += _texts_end_to_end(Classifier.load(work), texts, text_logits)
+            proof += texts_end_to_end(Classifier.load(work), texts, text_logits)
             _write_report(report, proof, tolerance)
             artifact = replace(artifact, parity=proven(proof, tolerance, _in_doubles(source, expected)))
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
@@ -279,7 +279,7 @@ def _example(padding_id: int, *, takes_lengths: bool) -> tuple[Tensor, ...]:
     return tokens, lengths
 
 
-def _texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
+def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
     """The given texts, or made ones; and in either case texts without a known token, which every runtime will meet."""
     if isinstance(given, str) or not all(isinstance(text, str) for text in given):
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
@@ -291,7 +291,7 @@ def _texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: Tex
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def _alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
+def alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
     """Each text as a batch of its own."""
     cases = []
     for i, text in enumerate(texts):
@@ -300,21 +300,20 @@ def _alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
     return cases
 
 
-def _texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits]
+def texts_end_to_end(
+    classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits], *, reference: str = "pytorch"
 ) -> list[tuple[Comparison, list[Difference]]]:
-    """The runtime on whole texts, against PyTorch and, each text alone against all in one call, against itself."""
+    """The runtime on whole texts, against `reference` and, each text alone against all in one call, against itself."""
     together = classifier.logits(texts)
-    alone = [classifier.logits([text]) for text in texts]
+    each = [classifier.logits([text]) for text in texts]
     comparisons = []
-    for reference, rows in (("pytorch", expected), ("alone", alone)):
-        candidate = "runtime" if reference == "pytorch" else "together"
+    for against, candidate, rows in ((reference, "runtime", expected), ("alone", "together", each)):
         differences = [difference(candidate, f"text {i}", row, together[i : i + 1]) for i, row in enumerate(rows)]
-        comparisons.append((summary(differences, reference=reference, inputs="texts", rows=len(texts)), differences))
+        comparisons.append((summary(differences, reference=against, inputs="texts", rows=len(texts)), differences))
     return comparisons
 
 
-def _golden(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
+def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
     """The first texts and the two that hold no known token. Logits are kept as the shortest digits that give them."""
     chosen = [*range(min(GOLDEN_EXAMPLES, len(texts)) - 2), len(texts) - 2, len(texts) - 1]
     return tuple(
@@ -327,7 +326,7 @@ def _golden(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],

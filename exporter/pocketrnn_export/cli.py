@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import click
 
 from pocketrnn.errors import InputError, require
+from pocketrnn_export.compress_cli import data_options, write_compressed
 
-__all__ = ["export"]
+__all__ = ["export", "of_checkpoint", "stages_on_stderr"]
 
 
 @click.command()
@@ -34,6 +36,8 @@ __all__ = ["export"]
               help="The largest difference of two logits that passes.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
 @click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript twin too.")
+@click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
+@data_options
 @click.option("--force", is_flag=True, help="Replace a bundle that stands at OUTPUT.")
 def export(source: str, output: Path, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
@@ -59,6 +63,8 @@ def export(source: str, output: Path, **options: Any) -> None:
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.parity import table
 
+    if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
+        raise click.UsageError("--data and --max-loss hold a smaller bundle to its accuracy: they need --compress.")
     check_free(output, force=options["force"], made_by="classifier.json")
     # The module runs on small batches, where a second thread costs more than it brings.
     torch.set_num_threads(1)
@@ -67,19 +73,31 @@ def export(source: str, output: Path, **options: Any) -> None:
         description["example_texts"] = _lines(options["texts"])
     if options["name"] is not None:
         description["name"] = options["name"]
-    with _stages_on_stderr():
-        artifact = export_module(
-            module,
-            output,
-            **description,
-            torchscript=options["torchscript"],
-            tolerance=options["tolerance"],
-            report=options["report"],
-            force=options["force"],
-        )
+    shared: dict[str, Any] = {**description, "tolerance": options["tolerance"], "report": options["report"]}
+    if options["compress"]:
+        _export_compressed(module, output, shared, options)
+        return
+    with stages_on_stderr():
+        artifact = export_module(module, output, **shared, torchscript=options["torchscript"], force=options["force"])
     click.echo(table(artifact.parity))
     click.echo(f"Proven equal. Wrote {output}: {artifact.name}, {len(artifact.labels)} labels.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+
+
+def _export_compressed(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> None:
+    """Export to a folder that does not last, and write what is compressed from it."""
+    from pocketrnn_export.bundle import export as export_module
+    from pocketrnn_export.parity import table
+    from pocketrnn_export.quantization import Storage
+
+    description.setdefault("name", output.absolute().name)
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        with stages_on_stderr():
+            artifact = export_module(module, Path(folder) / "bundle", **description, torchscript=False)
+        click.echo(table(artifact.parity))
+        click.echo("Proven equal.")
+        data = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
+        write_compressed(Path(folder) / "bundle", output, Storage(), name=None, force=options["force"], **data)
 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -91,7 +109,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
-        return _of_checkpoint(Path(source))
+        return of_checkpoint(Path(source))
     if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     if named is not None:
@@ -118,7 +136,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     }
 
 
-def _of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
+def of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     from pocketrnn_training import checkpoint
 
     trained = checkpoint.read(folder)
@@ -159,7 +177,7 @@ def _lines(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _stages_on_stderr() -> Iterator[None]:
+def stages_on_stderr() -> Iterator[None]:
     """While the block runs, each stage that the exporter logs is a line on standard error."""
     logger = logging.getLogger("pocketrnn_export")
     handler = logging.Handler()

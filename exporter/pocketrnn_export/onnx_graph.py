@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
 
-__all__ = ["OPSET", "OnnxGraph", "onnx_graph"]
+__all__ = ["OPSET", "OnnxGraph", "onnx_graph", "token_lookups"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -177,24 +177,29 @@ def _embedding_rows(graph: ir.Graph) -> int:
     Raises:
         ExportError: `tokens` index no table.
     """
-    rows: list[int] = []
+    rows = [int(lookup.inputs[0].shape[0]) for lookup in token_lookups(graph)]  # type: ignore[arg-type, union-attr, index]
+    if not rows:
+        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
+    return min(rows)
+
+
+def token_lookups(graph: ir.Graph) -> list[ir.Node]:
+    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`."""
+    lookups: list[ir.Node] = []
     reached = [graph.inputs[0]]
     seen = set(reached)
     while reached:
         for node, place in reached.pop().uses():
             table = node.inputs[0]
             if node.op_type == "Gather" and place == 1 and table is not None and table.is_initializer():
-                assert table.shape is not None  # noqa: S101 - initializers have shapes
-                rows.append(int(table.shape[0]))  # type: ignore[arg-type]
+                lookups.append(node)
                 continue
             # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
             if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
                 ids = [v for v in node.outputs if v.dtype in (ir.DataType.INT64, ir.DataType.INT32) and v not in seen]
                 seen.update(ids)
                 reached.extend(ids)
-    if not rows:
-        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
-    return min(rows)
+    return lookups
 
 
 def _first_line(error: Exception) -> str:

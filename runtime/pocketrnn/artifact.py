@@ -215,9 +215,10 @@ def to_bytes(artifact: Artifact) -> bytes:
         "examples": [asdict(example) for example in artifact.examples],
         "parity": asdict(artifact.parity),
         "provenance": dict(artifact.provenance),
-        "vocabulary": artifact.vocabulary,
     }
     lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]
+    # Nobody reads 13,000 words for pleasure: without the spaces they take 13 kB less of 146.
+    lines.append(f'"vocabulary": {_compact(artifact.vocabulary, between=",")}')
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     head = ("{\n " + ",\n ".join(lines)).encode("utf-8")
     content = head + b',\n "digest": "' + _ZEROS + b'"\n}\n'
@@ -324,12 +325,12 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return bool(level)
 
 
-def _compact(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+def _compact(value: Any, between: str = ", ") -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(between, ": "), allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True, separators=(", ", ": "), allow_nan=False)
+        return json.dumps(value, ensure_ascii=True, separators=(between, ": "), allow_nan=False)
     return text
 
 

@@ -18,7 +18,15 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn import __version__
-from pocketrnn.errors import InputError, MissingExtraError, OutputError, ParityError, PocketRNNError, require
+from pocketrnn.errors import (
+    CompressionError,
+    InputError,
+    MissingExtraError,
+    OutputError,
+    ParityError,
+    PocketRNNError,
+    require,
+)
 
 if TYPE_CHECKING:
     from pocketrnn.artifact import Artifact
@@ -31,6 +39,7 @@ _BROUGHT: Final = {
     "train": ("pocketrnn_training.cli", "train"),
     "evaluate": ("pocketrnn_training.cli", "train"),
     "export": ("pocketrnn_export.cli", "export"),
+    "compress": ("pocketrnn_export.compress_cli", "export"),
     "import-vocab": ("pocketrnn_export.import_vocab_cli", "export"),
 }
 # What a shell reports of a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) ended: 128 + the signal.
@@ -45,8 +54,8 @@ class _Failed(click.ClickException):
     """A PocketRNNError as click shows its own: `Error: ...` on stderr, no traceback."""
 
     def __init__(self, error: PocketRNNError) -> None:
-        # Broken parity is told as a table, line by line; everything else in one.
-        lines = str(error).split("\n") if isinstance(error, ParityError) else [str(error)]
+        # Broken parity and what compression costs are told as a table, line by line; everything else in one.
+        lines = str(error).split("\n") if isinstance(error, (CompressionError, ParityError)) else [str(error)]
         super().__init__("\n".join(map(_one_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
 
