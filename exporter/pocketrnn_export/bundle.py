@@ -25,6 +25,7 @@ from pocketrnn.artifact import (
     Comparison,
     Example,
     Graph,
+    StepGraph,
     TorchScript,
     sha256_of,
     text_digest,
@@ -34,6 +35,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError, OutputError
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.verification import streamed_logits
 from pocketrnn_export.onnx_graph import OPSET, onnx_graph
 from pocketrnn_export.parity import (
     Case,
@@ -55,6 +57,7 @@ from pocketrnn_export.parity import (
     report as report_of,
 )
 from pocketrnn_export.source import Source, source_of
+from pocketrnn_export.streaming import STEP_FILE, check_streams, proof_of_steps, step_graph
 from pocketrnn_export.torchscript import torchscript as torchscript_twin
 from pocketrnn_export.vocabulary import VocabularySource, read_vocabulary, text_rules
 
@@ -83,6 +86,7 @@ def export(
     example_texts: Sequence[str] = (),
     name: str | None = None,
     torchscript: bool = True,
+    streaming: bool = False,
     tolerance: float = 1e-5,
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
@@ -112,6 +116,8 @@ def export(
             are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name.
         torchscript: whether to write a TorchScript twin.
+        streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
+            classifiers that `pocketrnn train` made. It holds the weights a second time.
         tolerance: the largest absolute difference of two logits that passes.
         provenance: what to say of the origin: data, metrics, licence. Versions are added.
         report: a file to write the proof to with every single case, as JSON, also where it fails.
@@ -137,6 +143,8 @@ def export(
             "TorchScript does not support Python 3.14.", "Export without it: torchscript=False, or --no-torchscript."
         )
     rules = rules if rules is not None else text_rules(known, tokenizer)
+    if streaming:
+        check_streams(module, rules)
     encoder = TextEncoder(rules, known.tokens)
     texts = texts_for_proof(example_texts, known.tokens, rules)
 
@@ -159,6 +167,7 @@ def export(
             "pocketrnn.text_digest": text_digest(labels, rules, known.tokens),
         }
         graph = onnx_graph(source.module, example, metadata)
+        step = step_graph(check_streams(source.module, rules), metadata) if streaming else None
         _log.info("Proving the ONNX graph equal to PyTorch")
         expected = {
             inputs: (cases, [pytorch(case.tokens, case.lengths) for case in cases])
@@ -180,6 +189,10 @@ def export(
                 for candidate, run in candidates.items()
                 for inputs, (cases, logits) in expected.items()
             ]
+            if step is not None:
+                _log.info("Proving the step graph equal to PyTorch")
+                (work / STEP_FILE).write_bytes(step.content)
+                proof += proof_of_steps(step, {inputs: cases for inputs, (cases, _) in expected.items()}, pytorch)
             text_logits = expected["texts"][1]
             _write_report(report, proof, tolerance)
             artifact = Artifact(
@@ -197,6 +210,7 @@ def export(
                     embedding_rows=graph.embedding_rows,
                 ),
                 torchscript=TorchScript(TORCHSCRIPT_FILE, sha256_of(work / TORCHSCRIPT_FILE)) if torchscript else None,
+                stream=None if step is None else StepGraph(STEP_FILE, sha256_of(work / STEP_FILE), step.state_size),
                 examples=golden_examples(texts, text_cases, text_logits),
                 parity=proven(proof, tolerance, _in_doubles(source, expected)),
                 provenance={**(provenance or {}), "versions": versions()},
@@ -303,12 +317,16 @@ def alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
 def texts_end_to_end(
     classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits], *, reference: str = "pytorch"
 ) -> list[tuple[Comparison, list[Difference]]]:
-    """The runtime on whole texts, against `reference` and, each text alone against all in one call, against itself."""
+    """The runtime on whole texts, against `reference` and, each text alone against all in one call, against itself; and
+    where it can, on texts that arrive in pieces."""
     together = classifier.logits(texts)
     each = [classifier.logits([text]) for text in texts]
+    compared = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
+    if classifier.artifact.stream is not None:
+        compared.append((reference, "runtime, as a stream", expected, streamed_logits(classifier, texts)))
     comparisons = []
-    for against, candidate, rows in ((reference, "runtime", expected), ("alone", "together", each)):
-        differences = [difference(candidate, f"text {i}", row, together[i : i + 1]) for i, row in enumerate(rows)]
+    for against, candidate, rows, given in compared:
+        differences = [difference(candidate, f"text {i}", row, given[i : i + 1]) for i, row in enumerate(rows)]
         comparisons.append((summary(differences, reference=against, inputs="texts", rows=len(texts)), differences))
     return comparisons
 

@@ -36,6 +36,11 @@ __all__ = ["export", "of_checkpoint", "stages_on_stderr"]
               help="The largest difference of two logits that passes.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
 @click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript twin too.")
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Write a step graph too, to answer while a text arrives; for one-directional checkpoints.",
+)
 @click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
 @data_options
 @click.option("--force", is_flag=True, help="Replace a bundle that stands at OUTPUT.")
@@ -73,7 +78,7 @@ def export(source: str, output: Path, **options: Any) -> None:
         description["example_texts"] = _lines(options["texts"])
     if options["name"] is not None:
         description["name"] = options["name"]
-    shared: dict[str, Any] = {**description, "tolerance": options["tolerance"], "report": options["report"]}
+    shared: dict[str, Any] = {**description, **{o: options[o] for o in ("tolerance", "report", "streaming")}}
     if options["compress"]:
         _export_compressed(module, output, shared, options)
         return

@@ -24,6 +24,7 @@ from pocketrnn.text import TextEncoder
 from pocketrnn_export.bundle import alone, golden_examples, texts_end_to_end, texts_for_proof, versions
 from pocketrnn_export.parity import compare, drawn_cases, proven, run_of_onnx, shape_grid
 from pocketrnn_export.quantization import STORAGES, Storage, quantized
+from pocketrnn_export.streaming import StepFile, proof_of_steps
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -178,14 +179,13 @@ def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path)
     Raises:
         ParityError: it is not.
     """
-    graphs = {"model": artifacts.checked_bytes(folder / artifact.graph.file, artifact.graph.sha256)}
     vocabulary = artifact.vocabulary[: storage.rows]
     rows = artifact.graph.embedding_rows if storage.rows is None else storage.rows
     metadata = {
         "pocketrnn.name": artifact.name,
         "pocketrnn.text_digest": text_digest(artifact.labels, artifact.text, vocabulary),
     }
-    small = quantized(graphs["model"], storage, metadata)
+    small = quantized(artifacts.checked_bytes(folder / artifact.graph.file, artifact.graph.sha256), storage, metadata)
     ragged = "lengths" in artifact.graph.inputs and artifact.graph.padding
     padding_id = artifact.text.padding_id
     texts = texts_for_proof([e.text for e in artifact.examples], vocabulary, artifact.text)
@@ -207,11 +207,18 @@ def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path)
     ]
     path.mkdir()
     (path / artifact.graph.file).write_bytes(small.content)
+    stream = artifact.stream
+    if stream is not None:
+        steps = quantized(artifacts.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
+        (path / stream.file).write_bytes(steps.content)
+        proof += proof_of_steps(StepFile(steps.content, stream.state_size), cases, reference, name=REFERENCE)
+        stream = replace(stream, sha256=sha256_of(path / stream.file))
     made = replace(
         artifact,
         vocabulary=vocabulary,
         graph=replace(artifact.graph, sha256=sha256_of(path / artifact.graph.file), embedding_rows=rows),
         torchscript=None,
+        stream=stream,
         examples=golden_examples(texts, cases["texts"], expected["texts"]),
         parity=proven(proof, artifact.parity.tolerance),
     )

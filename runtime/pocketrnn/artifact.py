@@ -31,6 +31,7 @@ __all__ = [
     "Example",
     "Graph",
     "Parity",
+    "StepGraph",
     "TorchScript",
     "checked_bytes",
     "json_schema",
@@ -72,6 +73,16 @@ class TorchScript:
 
     file: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """The ONNX file that answers while a text arrives: `tokens` int64 [batch, sequence] and `state` float32
+    [batch, state_size] to `logits` float32 [batch, classes] and `new_state` float32 [batch, state_size]."""
+
+    file: str
+    sha256: str
+    state_size: int
 
 
 @dataclass(frozen=True)
@@ -122,8 +133,14 @@ class Artifact:
     parity: Parity
     provenance: Mapping[str, Any] = field(default_factory=dict)
     activation: str = "softmax"
+    stream: StepGraph | None = None
 
     def __post_init__(self) -> None:
+        if self.stream is not None and self.text.ngrams > 1:
+            raise BundleError(
+                "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
+                "Export the bundle without streaming.",
+            )
         rows = self.graph.embedding_rows
         if len(self.vocabulary) > rows:
             raise BundleError(
@@ -212,6 +229,7 @@ def to_bytes(artifact: Artifact) -> bytes:
         "text": asdict(artifact.text),
         "graph": asdict(artifact.graph),
         "torchscript": None if artifact.torchscript is None else asdict(artifact.torchscript),
+        **({} if artifact.stream is None else {"stream": asdict(artifact.stream)}),
         "examples": [asdict(example) for example in artifact.examples],
         "parity": asdict(artifact.parity),
         "provenance": dict(artifact.provenance),
@@ -290,7 +308,7 @@ def _built(document: dict[str, Any]) -> Artifact:
     text: dict[str, Any] = {
         name: int(value) if isinstance(value, float) else value for name, value in document["text"].items()
     }
-    torchscript, parity = document["torchscript"], document["parity"]
+    torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
     graph = {
         **document["graph"],
         "inputs": tuple(document["graph"]["inputs"]),
@@ -305,6 +323,7 @@ def _built(document: dict[str, Any]) -> Artifact:
         vocabulary=tuple(document["vocabulary"]),
         graph=Graph(**graph),
         torchscript=None if torchscript is None else TorchScript(**torchscript),
+        stream=None if stream is None else StepGraph(stream["file"], stream["sha256"], int(stream["state_size"])),
         examples=tuple(
             Example(text=e["text"], ids=tuple(map(int, e["ids"])), logits=tuple(map(float, e["logits"])))
             for e in document["examples"]

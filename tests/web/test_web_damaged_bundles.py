@@ -83,6 +83,8 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "an example without ids": (setting("examples/0/ids", []), "examples"),
     "an example beyond the embedding": (setting("examples/0/ids", [99]), "golden example"),
     "a torchscript file outside": (setting("torchscript", {"file": "/x", "sha256": "0" * 64}), "torchscript"),
+    "a step graph outside": (setting("stream", {"file": "../x", "sha256": "0" * 64, "state_size": 8}), "stream"),
+    "a step graph that is none": (setting("stream", None), "stream"),
     "no tolerance": (setting("parity/tolerance", -1), "parity"),
     "provenance that is a list": (setting("provenance", []), "provenance"),
 }
