@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -32,10 +33,11 @@ from pocketrnn.artifact import (
     to_bytes,
 )
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, OutputError
+from pocketrnn.errors import ExportError, InputError, OutputError, require
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verification import streamed_logits
+from pocketrnn_export.edge import edge_graph, run_of_tract
 from pocketrnn_export.onnx_graph import OPSET, onnx_graph
 from pocketrnn_export.parity import (
     Case,
@@ -46,6 +48,7 @@ from pocketrnn_export.parity import (
     compare,
     difference,
     drawn_cases,
+    each_row,
     proven,
     rows_stand_alone,
     run_of,
@@ -61,7 +64,16 @@ from pocketrnn_export.streaming import STEP_FILE, check_streams, proof_of_steps,
 from pocketrnn_export.torchscript import torchscript as torchscript_twin
 from pocketrnn_export.vocabulary import VocabularySource, read_vocabulary, text_rules
 
-__all__ = ["alone", "export", "golden_examples", "texts_end_to_end", "texts_for_proof", "versions"]
+__all__ = [
+    "alone",
+    "cases_for",
+    "export",
+    "golden_examples",
+    "runs_of",
+    "texts_end_to_end",
+    "texts_for_proof",
+    "versions",
+]
 
 ONNX_FILE: Final = "model.onnx"
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
@@ -87,6 +99,7 @@ def export(
     name: str | None = None,
     torchscript: bool = True,
     streaming: bool = False,
+    edge: bool = False,
     tolerance: float = 1e-5,
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
@@ -118,6 +131,8 @@ def export(
         torchscript: whether to write a TorchScript twin.
         streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
             classifiers that `pocketrnn train` made. It holds the weights a second time.
+        edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
+            its operators allow. It is proven with tract too, and without a TorchScript twin or a step graph.
         tolerance: the largest absolute difference of two logits that passes.
         provenance: what to say of the origin: data, metrics, licence. Versions are added.
         report: a file to write the proof to with every single case, as JSON, also where it fails.
@@ -145,6 +160,13 @@ def export(
     rules = rules if rules is not None else text_rules(known, tokenizer)
     if streaming:
         check_streams(module, rules)
+    if edge:
+        if streaming or torchscript:
+            raise InputError(
+                "The profile edge has neither a step graph nor a TorchScript twin.",
+                "Export with torchscript=False and streaming=False.",
+            )
+        require("tract", "edge")
     encoder = TextEncoder(rules, known.tokens)
     texts = texts_for_proof(example_texts, known.tokens, rules)
 
@@ -166,17 +188,27 @@ def export(
             "pocketrnn.labels": json.dumps(labels),
             "pocketrnn.text_digest": text_digest(labels, rules, known.tokens),
         }
-        graph = onnx_graph(source.module, example, metadata)
+        if edge:
+            graph, opset = edge_graph(source.module, metadata, takes_lengths=source.takes_lengths)
+        else:
+            graph, opset = onnx_graph(source.module, example, metadata), OPSET
         step = step_graph(check_streams(source.module, rules), metadata) if streaming else None
         _log.info("Proving the ONNX graph equal to PyTorch")
+        described = Graph(
+            file=ONNX_FILE,
+            sha256=hashlib.sha256(graph.content).hexdigest(),
+            opset=opset,
+            inputs=("tokens", "lengths")[: 1 + (source.takes_lengths and not edge)],
+            padding=padding and not edge,
+            embedding_rows=graph.embedding_rows,
+            batch=1 if edge else None,
+        )
+        shapes = (("shapes", grid), ("drawn shapes", drawn), ("texts", text_cases))
         expected = {
             inputs: (cases, [pytorch(case.tokens, case.lengths) for case in cases])
-            for inputs, cases in (("shapes", grid), ("drawn shapes", drawn), ("texts", text_cases))
+            for inputs, cases in ((inputs, each_row(some) if edge else some) for inputs, some in shapes)
         }
-        candidates = {
-            "onnx": run_of_onnx(graph.content, optimized=True),
-            "onnx as written": run_of_onnx(graph.content, optimized=False),
-        }
+        candidates = runs_of(graph.content, described)
         with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
             (work / ONNX_FILE).write_bytes(graph.content)
             if torchscript:
@@ -201,14 +233,7 @@ def export(
                 activation="sigmoid" if multi_label else "softmax",
                 text=rules,
                 vocabulary=known.tokens,
-                graph=Graph(
-                    file=ONNX_FILE,
-                    sha256=sha256_of(work / ONNX_FILE),
-                    opset=OPSET,
-                    inputs=("tokens", "lengths")[: 1 + source.takes_lengths],
-                    padding=padding,
-                    embedding_rows=graph.embedding_rows,
-                ),
+                graph=described,
                 torchscript=TorchScript(TORCHSCRIPT_FILE, sha256_of(work / TORCHSCRIPT_FILE)) if torchscript else None,
                 stream=None if step is None else StepGraph(STEP_FILE, sha256_of(work / STEP_FILE), step.state_size),
                 examples=golden_examples(texts, text_cases, text_logits),
@@ -222,6 +247,32 @@ def export(
             artifact = replace(artifact, parity=proven(proof, tolerance, _in_doubles(source, expected)))
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
     return artifact
+
+
+def runs_of(content: bytes, graph: Graph) -> dict[str, Run]:
+    """The engines that a graph is proven with: onnxruntime in two ways, and tract where it is made for it.
+
+    Raises:
+        MissingExtraError: the graph takes one text a run, and tract is not installed.
+        ExportError: tract does not take the graph.
+    """
+    runs = {
+        "onnx": run_of_onnx(content, optimized=True),
+        "onnx as written": run_of_onnx(content, optimized=False),
+    }
+    if graph.batch == 1:
+        runs["tract"] = run_of_tract(content)
+    return runs
+
+
+def cases_for(graph: Graph, rules: TextRules) -> dict[str, list[Case]]:
+    """Shapes that a graph takes, fixed and drawn, of random tokens."""
+    ragged = graph.padding
+    cases = {
+        "shapes": shape_grid(graph.embedding_rows, rules.padding_id, ragged=ragged),
+        "drawn shapes": drawn_cases(graph.embedding_rows, rules.padding_id, ragged=ragged),
+    }
+    return {inputs: each_row(some) for inputs, some in cases.items()} if graph.batch == 1 else cases
 
 
 def _checked_name(name: str) -> str:

@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pocketrnn.errors import InputError, require
 from pocketrnn_export.compress_cli import data_options, write_compressed
+
+if TYPE_CHECKING:
+    from pocketrnn.artifact import Artifact
 
 __all__ = ["export", "of_checkpoint", "stages_on_stderr"]
 
@@ -40,6 +43,12 @@ __all__ = ["export", "of_checkpoint", "stages_on_stderr"]
     "--streaming",
     is_flag=True,
     help="Write a step graph too, to answer while a text arrives; for one-directional checkpoints.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["edge", "mobile"]),
+    help="edge: for small engines such as tract, one text a run, no lengths, old operators. mobile: onnxruntime's own "
+    "format and the list of its operators. Both without TorchScript.",
 )
 @click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
 @data_options
@@ -78,31 +87,38 @@ def export(source: str, output: Path, **options: Any) -> None:
         description["example_texts"] = _lines(options["texts"])
     if options["name"] is not None:
         description["name"] = options["name"]
-    shared: dict[str, Any] = {**description, **{o: options[o] for o in ("tolerance", "report", "streaming")}}
-    if options["compress"]:
-        _export_compressed(module, output, shared, options)
-        return
-    with stages_on_stderr():
-        artifact = export_module(module, output, **shared, torchscript=options["torchscript"], force=options["force"])
+    profile = options["profile"]
+    description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
+    description |= {"torchscript": options["torchscript"] and profile is None, "edge": profile == "edge"}
+    if options["compress"] or profile == "mobile":
+        artifact = _exported_in_stages(module, output, description, options)
+    else:
+        with stages_on_stderr():
+            artifact = export_module(module, output, **description, force=options["force"])
     click.echo(table(artifact.parity))
     click.echo(f"Proven equal. Wrote {output}: {artifact.name}, {len(artifact.labels)} labels.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
 
 
-def _export_compressed(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> None:
-    """Export to a folder that does not last, and write what is compressed from it."""
+def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Artifact:
+    """Export to a folder that does not last, and write what is made from it: compressed, for mobile, or both."""
+    from pocketrnn import artifact
     from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.parity import table
+    from pocketrnn_export.mobile import mobile
     from pocketrnn_export.quantization import Storage
 
     description.setdefault("name", output.absolute().name)
+    description["torchscript"] = False
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        made, last = Path(folder) / "bundle", options["profile"] != "mobile"
         with stages_on_stderr():
-            artifact = export_module(module, Path(folder) / "bundle", **description, torchscript=False)
-        click.echo(table(artifact.parity))
-        click.echo("Proven equal.")
-        data = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
-        write_compressed(Path(folder) / "bundle", output, Storage(), name=None, force=options["force"], **data)
+            export_module(module, made, **description)
+        if options["compress"]:
+            data = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
+            smaller = output if last else Path(folder) / "small"
+            write_compressed(made, smaller, Storage(), name=None, force=options["force"], **data)
+            made = smaller
+        return artifact.read(made) if last else mobile(made, output, force=options["force"])
 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

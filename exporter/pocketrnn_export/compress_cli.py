@@ -71,18 +71,20 @@ def compress(
     from pocketrnn_training import checkpoint
 
     storage = Storage(embedding, weights, words)
-    if not (Path(source) / checkpoint.CONFIG_JSON).is_file():
-        write_compressed(source, output, storage, name=name, **options)
-        return
     check_free(output, force=options["force"], made_by="classifier.json")
-    from pocketrnn_export.bundle import export
-    from pocketrnn_export.cli import of_checkpoint, stages_on_stderr
+    if (Path(source) / checkpoint.CONFIG_JSON).is_file():
+        from pocketrnn_export.bundle import export
+        from pocketrnn_export.cli import of_checkpoint, stages_on_stderr
 
-    module, description = of_checkpoint(Path(source))
-    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
-        with stages_on_stderr():
-            export(module, Path(folder) / "bundle", **description, torchscript=False)
-        write_compressed(Path(folder) / "bundle", output, storage, name=name, **options)
+        module, description = of_checkpoint(Path(source))
+        with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+            with stages_on_stderr():
+                export(module, Path(folder) / "bundle", **description, torchscript=False)
+            write_compressed(Path(folder) / "bundle", output, storage, name=name, **options)
+    else:
+        write_compressed(source, output, storage, name=name, **options)
+    click.echo(f"Wrote {output}.")
+    click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
 
 
 def write_compressed(
@@ -97,7 +99,7 @@ def write_compressed(
     text_column: str,
     label_column: str,
 ) -> None:
-    """Compress a bundle as the options say, and tell what came of it."""
+    """Compress a bundle as the options say, and show what each step brought and cost."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     from pocketrnn.folder import check_free
@@ -110,7 +112,6 @@ def write_compressed(
     with stages_on_stderr():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
     click.echo(table(made.steps))
-    click.echo(f"Wrote {output}: {made.artifact.name}, {made.steps[-1].size / made.steps[0].size:.0%} of the bytes.")
 
 
 def _read(path: Path, bundle: str | Path, text_column: str, label_column: str) -> LabelledTexts:

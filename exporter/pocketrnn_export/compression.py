@@ -21,8 +21,16 @@ from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
-from pocketrnn_export.bundle import alone, golden_examples, texts_end_to_end, texts_for_proof, versions
-from pocketrnn_export.parity import compare, drawn_cases, proven, run_of_onnx, shape_grid
+from pocketrnn_export.bundle import (
+    alone,
+    cases_for,
+    golden_examples,
+    runs_of,
+    texts_end_to_end,
+    texts_for_proof,
+    versions,
+)
+from pocketrnn_export.parity import compare, proven, run_of_onnx
 from pocketrnn_export.quantization import STORAGES, Storage, quantized
 from pocketrnn_export.streaming import StepFile, proof_of_steps
 
@@ -130,6 +138,8 @@ class _Stage:
 def _check(artifact: Artifact, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     if "compression" in artifact.provenance:
         raise InputError(f"{artifact.name} is compressed already.", "Give the bundle that it was made from.")
+    if not artifact.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {artifact.name} is no ONNX file.", "Give the bundle that it was made from.")
     if data is not None and tuple(data.labels) != artifact.labels:
         raise InputError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
@@ -186,27 +196,19 @@ def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path)
         "pocketrnn.text_digest": text_digest(artifact.labels, artifact.text, vocabulary),
     }
     small = quantized(artifacts.checked_bytes(folder / artifact.graph.file, artifact.graph.sha256), storage, metadata)
-    ragged = "lengths" in artifact.graph.inputs and artifact.graph.padding
-    padding_id = artifact.text.padding_id
+    graph = replace(artifact.graph, embedding_rows=rows)
     texts = texts_for_proof([e.text for e in artifact.examples], vocabulary, artifact.text)
-    cases = {
-        "shapes": shape_grid(rows, padding_id, ragged=ragged),
-        "drawn shapes": drawn_cases(rows, padding_id, ragged=ragged),
-        "texts": alone(texts, TextEncoder(artifact.text, vocabulary)),
-    }
+    cases = {**cases_for(graph, artifact.text), "texts": alone(texts, TextEncoder(artifact.text, vocabulary))}
     # The reference has all rows of the embedding; the ids that the smaller one is given mean the same in both.
     reference = run_of_onnx(small.rounded, optimized=False)
     expected = {inputs: [reference(case.tokens, case.lengths) for case in some] for inputs, some in cases.items()}
     proof = [
         compare(name, run, cases[inputs], expected[inputs], inputs=inputs, reference=REFERENCE)
-        for name, run in (
-            ("onnx", run_of_onnx(small.content, optimized=True)),
-            ("onnx as written", run_of_onnx(small.content, optimized=False)),
-        )
+        for name, run in runs_of(small.content, graph).items()
         for inputs in cases
     ]
     path.mkdir()
-    (path / artifact.graph.file).write_bytes(small.content)
+    (path / graph.file).write_bytes(small.content)
     stream = artifact.stream
     if stream is not None:
         steps = quantized(artifacts.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
@@ -216,7 +218,7 @@ def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path)
     made = replace(
         artifact,
         vocabulary=vocabulary,
-        graph=replace(artifact.graph, sha256=sha256_of(path / artifact.graph.file), embedding_rows=rows),
+        graph=replace(graph, sha256=sha256_of(path / graph.file)),
         torchscript=None,
         stream=stream,
         examples=golden_examples(texts, cases["texts"], expected["texts"]),

@@ -50,7 +50,12 @@ STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
 
 
 def onnx_graph(
-    module: nn.Module, example: tuple[Tensor, ...], metadata: Mapping[str, str], *, names: Names = WHOLE_TEXTS
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    metadata: Mapping[str, str],
+    *,
+    names: Names = WHOLE_TEXTS,
+    one_text: bool = False,
 ) -> OnnxGraph:
     """Trace a module with every batch and sequence axis dynamic.
 
@@ -60,6 +65,7 @@ def onnx_graph(
             at least two rows and steps.
         metadata: what the file's `metadata_props` say.
         names: of the graph's inputs, as many as the example has, and outputs, the first of which are the logits.
+        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
@@ -67,7 +73,7 @@ def onnx_graph(
     traced = copy.deepcopy(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
-    axes = ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
     with _quiet(), torch.no_grad():
         try:
             with traceable_recurrence():

@@ -57,7 +57,8 @@ _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it
 @dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], and `lengths` int64 [batch] where the model uses them, to
-    `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer."""
+    `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer; `batch` is
+    1 where a run takes one text only, else None."""
 
     file: str
     sha256: str
@@ -65,6 +66,7 @@ class Graph:
     inputs: tuple[str, ...]
     padding: bool
     embedding_rows: int
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def to_bytes(artifact: Artifact) -> bytes:
         "labels": artifact.labels,
         "activation": artifact.activation,
         "text": asdict(artifact.text),
-        "graph": asdict(artifact.graph),
+        "graph": {name: value for name, value in asdict(artifact.graph).items() if value is not None},
         "torchscript": None if artifact.torchscript is None else asdict(artifact.torchscript),
         **({} if artifact.stream is None else {"stream": asdict(artifact.stream)}),
         "examples": [asdict(example) for example in artifact.examples],
@@ -314,6 +316,7 @@ def _built(document: dict[str, Any]) -> Artifact:
         "inputs": tuple(document["graph"]["inputs"]),
         "opset": int(document["graph"]["opset"]),
         "embedding_rows": int(document["graph"]["embedding_rows"]),
+        "batch": 1 if "batch" in document["graph"] else None,
     }
     return Artifact(
         name=document["name"],

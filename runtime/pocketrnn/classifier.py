@@ -391,7 +391,9 @@ class Classifier:
         starts = np.cumsum(lengths) - lengths
         logits = np.empty((len(lengths), len(self.labels)), np.float32)
         graph, padding_id = self.artifact.graph, self.artifact.text.padding_id
-        for places in runs(lengths, padding=graph.padding, max_tokens=self._options.max_batch_tokens):
+        # A run of one token at most holds one text, however long it is.
+        most = 1 if graph.batch == 1 else self._options.max_batch_tokens
+        for places in runs(lengths, padding=graph.padding, max_tokens=most):
             some = lengths[places]
             logits[places] = self._run(rectangle(ids, starts[places], some, padding_id), some)
         # Single logits of minus infinity are a probability of 0; NaN, or infinity as the largest one, is none at all.
@@ -558,7 +560,9 @@ def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact, 
             _EXPORT_AGAIN,
         )
     for node in session.get_inputs():
-        if any(isinstance(size, int) for size in node.shape):
+        if any(
+            isinstance(size, int) and (axis, size) != (0, artifact.graph.batch) for axis, size in enumerate(node.shape)
+        ):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[1]
     if isinstance(classes, int) and classes != len(artifact.labels):

@@ -29,7 +29,7 @@ from pocketrnn.errors import (
 )
 
 if TYPE_CHECKING:
-    from pocketrnn.artifact import Artifact
+    from pocketrnn.artifact import Artifact, Graph
     from pocketrnn.classifier import Classifier, Prediction
 
 __all__ = ["main"]
@@ -390,7 +390,7 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
         ("vocabulary", f"{len(artifact.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if artifact.stream is None else [("streams", f"yes; a state of {artifact.stream.state_size:,} numbers")]),
-        ("batches", "padded" if graph.padding else "of one length, since padding would change the answers"),
+        ("batches", _batches(graph)),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(artifact.examples)}"),
     ]
@@ -415,6 +415,12 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
         yield ""
         yield "Provenance"
         yield from _outline(artifact.provenance)
+
+
+def _batches(graph: Graph) -> str:
+    if graph.batch == 1:
+        return "of one text"
+    return "padded" if graph.padding else "of one length, since padding would change the answers"
 
 
 def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:

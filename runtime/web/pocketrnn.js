@@ -280,6 +280,8 @@ const TEXT_MEMBERS = {
   empty_id: (value) => isInteger(value, 0),
   padding_id: (value) => isInteger(value, 0),
 };
+// Where it is there, a run takes one text only.
+const MORE_GRAPH_MEMBERS = { batch: (value) => value === 1 };
 const GRAPH_MEMBERS = {
   file: isFile,
   sha256: isDigest,
@@ -294,7 +296,7 @@ function faultOf(document) {
   const fault =
     memberFault(document, MEMBERS, "", MORE_MEMBERS) ??
     memberFault(document.text, TEXT_MEMBERS, "text.") ??
-    memberFault(document.graph, GRAPH_MEMBERS, "graph.");
+    memberFault(document.graph, GRAPH_MEMBERS, "graph.", MORE_GRAPH_MEMBERS);
   if (fault) return fault;
   const { text, labels, vocabulary, examples } = document;
   const rows = document.graph.embedding_rows;
@@ -328,12 +330,12 @@ const SHORTEST = 0.8;
 const SLACK = 8;
 
 /** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. */
-export function* runs(lengths, padding) {
+export function* runs(lengths, padding, maxTokens = MAX_TOKENS) {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[j] - lengths[i]);
   for (let start = 0, end; start < order.length; start = end) {
     const width = lengths[order[start]];
     const shortest = padding ? Math.min(Math.floor(width * SHORTEST), width - SLACK) : width;
-    const most = start + Math.max(1, Math.floor(MAX_TOKENS / width));
+    const most = start + Math.max(1, Math.floor(maxTokens / width));
     for (end = start + 1; end < Math.min(most, order.length) && lengths[order[end]] >= shortest; end++);
     yield order.slice(start, end);
   }
@@ -441,7 +443,10 @@ export class Classifier {
       throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
     const rows = Array.from(texts, (text) => this.encode(text));
     const answers = new Array(rows.length);
-    for (const places of runs(rows.map((row) => row.length), this.#document.graph.padding)) {
+    const { padding, batch } = this.#document.graph;
+    // A run of one token at most holds one text, however long it is.
+    const most = batch === 1 ? 1 : MAX_TOKENS;
+    for (const places of runs(rows.map((row) => row.length), padding, most)) {
       const some = places.map((place) => rows[place]);
       const { data } = await this.#run(some);
       const classes = this.labels.length;
