@@ -271,6 +271,7 @@ def _provenance(
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
         "from_graph": artifact.graph.sha256,
+        "from_graph_largest_difference": max(c.largest_difference for c in artifact.parity.comparisons),
         "words": storage.rows or len(artifact.vocabulary),
         "words_before": len(artifact.vocabulary),
         "embedding": storage.embedding,

@@ -70,7 +70,6 @@ def data(bundle: Path) -> LabelledTexts:
     [
         (user_modules.PackedLastState, "int8"),
         (user_modules.PackedLastState, "float16"),
-        (user_modules.ConvolutionFirst, "int8"),
         (user_modules.MaskedAttention, "int8"),
         (user_modules.EmbeddingOfCharactersAndPositions, "int8"),
     ],

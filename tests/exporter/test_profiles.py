@@ -143,3 +143,20 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     for again in (compress, mobile):
         with pytest.raises(InputError, match=r"no ONNX file|compressed already"):
             again(tmp_path / "mobile", tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_tract_takes_all_modules_as_people_write_them_but_those_that_sort_or_pick_places(tmp_path: Path) -> None:
+    pytest.importorskip("tract")
+    refused = set()
+    for name, made in vars(user_modules).items():
+        if not isinstance(made, type) or made.__module__ != "user_modules" or issubclass(made, torch.nn.LSTM):
+            continue
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = made()
+        try:
+            exported(module, tmp_path / name, edge=True)
+        except (ExportError, ParityError):
+            refused.add(name)
+    assert refused == {"SortsByHand", "GathersLast", "IndexesLast"}
