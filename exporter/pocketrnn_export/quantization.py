@@ -192,7 +192,7 @@ def _store(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
         scale = ir.Value(name=f"{value.name}.scale", const_value=ir.tensor(scales, name=f"{value.name}.scale"))
         _set(scale, scales)
         graph.register_initializer(scale)
-    if uses[0][0].op_type == "Gather":
+    if all(node.op_type == "Gather" for node, _ in uses):
         for node, _ in uses:
             _scale_after_lookup(graph, node, scale)
         return

@@ -187,21 +187,28 @@ def test_a_graph_that_answers_otherwise_is_not_written(
 
 
 class Tied(torch.nn.Module):
-    """The embedding's table is also what the last layer multiplies by."""
+    """The embedding's table is also what a later layer multiplies by, in one of two ways."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, linear: bool) -> None:
         super().__init__()
         self.embedding = torch.nn.Embedding(WORDS, 12)
         self.gru = torch.nn.GRU(12, 12, batch_first=True)
+        self.words = torch.nn.Linear(12, WORDS)
+        self.words.weight = self.embedding.weight
         self.fc = torch.nn.Linear(WORDS, len(LABELS))
+        self.linear = linear
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        words = (self.gru(self.embedding(tokens))[1][-1].unsqueeze(1) * self.embedding.weight).sum(2)
+        last = self.gru(self.embedding(tokens))[1][-1]
+        words = self.words(last) if self.linear else (last.unsqueeze(1) * self.embedding.weight).sum(2)
         return self.fc(words)  # type: ignore[no-any-return]
 
 
-def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(tmp_path: Path) -> None:
-    original = exported(seeded(Tied), tmp_path / "original")
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        original = exported(Tied(linear=linear), tmp_path / "original")
     assert compress(original, tmp_path / "small").artifact.vocabulary == tuple(VOCABULARY)
     with pytest.raises(InputError, match="used for more than looking tokens up"):
         compress(original, tmp_path / "cut", storage=Storage(rows=30))
