@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import operator
 import os
@@ -185,10 +186,12 @@ class Classifier:
         """How many numbers a stream's state has."""
         return self._step_graph().state_size
 
-    @property
-    def step_sha256(self) -> str:
-        """What tells this bundle's streams from another's; the step graph names the labels and text rules too."""
-        return self._step_graph().sha256
+    @functools.cached_property
+    def stream_digest(self) -> str:
+        """What tells this bundle's streams from another's: a sha256 of its step graph, labels, rules and words."""
+        artifact = self.artifact
+        meaning = artifacts.text_digest(artifact.labels, artifact.text, artifact.vocabulary)
+        return hashlib.sha256(f"{self._step_graph().sha256} {meaning}".encode()).hexdigest()
 
     def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
         """Read on: int64 [tokens], at least one, and the state before them, float32 [1, state_size].

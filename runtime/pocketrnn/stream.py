@@ -210,7 +210,7 @@ class Stream:
         document = {
             "format": _FORMAT,
             "version": _VERSION,
-            "graph": self._classifier.step_sha256,
+            "bundle": self._classifier.stream_digest,
             "at": asdict(self._at),
             "state": _as_text(self._state),
             "logits": None if self._logits is None else _as_text(self._logits),
@@ -219,7 +219,7 @@ class Stream:
 
     def _resume(self, saved: bytes) -> None:
         document = _parsed(saved)
-        if document["graph"] != self._classifier.step_sha256:
+        if document["bundle"] != self._classifier.stream_digest:
             raise InputError(
                 f"The stream was saved by another bundle than {self._classifier.name}.",
                 "Resume it with the bundle that it was begun with, byte for byte.",
@@ -250,7 +250,7 @@ def _parsed(saved: bytes) -> dict[str, Any]:
             "Resume it with the pocketrnn that saved it.",
         )
     digest = document.pop("digest", None)
-    if document.keys() != {"format", "version", "graph", "at", "state", "logits"} or digest != _digest_of(document):
+    if document.keys() != {"format", "version", "bundle", "at", "state", "logits"} or digest != _digest_of(document):
         raise _damaged("was changed after it was saved: its digest does not match")
     return document
 

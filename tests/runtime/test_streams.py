@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import unicodedata
 from dataclasses import replace
@@ -179,7 +180,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
         (saved.replace(b'"tail":"cu"', b'"tail":"co"'), "digest does not match"),
         (changed(saved, more=1), "digest does not match"),
         (changed(saved, version=2), "saved in version 2"),
-        (changed(saved, graph="0" * 64), "by another bundle"),
+        (changed(saved, bundle="0" * 64), "by another bundle"),
         (changed(saved, state="AAAA"), "a state of another size"),
         (changed(saved, state=7), "a state of another size"),
         (changed(saved, state=nan), "no number"),
@@ -194,6 +195,19 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
             classifier.stream(damaged)
     with pytest.raises(InputError, match="is bytes, not str"):
         classifier.stream(saved.decode())  # type: ignore[arg-type]
+
+
+def test_a_stream_goes_on_in_a_copy_of_its_bundle_and_in_no_other(streaming: Path, tmp_path: Path) -> None:
+    stream = Classifier.load(streaming).stream()
+    stream.push("the team wi")
+    copied = Classifier.load(shutil.copytree(streaming, tmp_path / "copy")).stream(stream.save())
+    assert copied.push("ns the cup") == stream.push("ns the cup")
+    # The same graphs, byte for byte, but other labels.
+    other = bundle_maker.make(
+        tmp_path / "other", stream=True, change=lambda artifact: replace(artifact, labels=artifact.labels[::-1])
+    )
+    with pytest.raises(InputError, match="saved by another bundle"):
+        Classifier.load(other).stream(stream.save())
 
 
 def test_a_bundle_without_a_step_graph_says_so(padded: Path) -> None:
