@@ -28,17 +28,18 @@ def arriving(stdin: TextIO | None) -> Iterator[str]:
     # with a byte order mark, which it drops.
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     read = 0
-    while arrived := stdin.buffer.read1(_MOST):  # type: ignore[attr-defined]
-        yield from _decoded(decoder, arrived, read).splitlines(keepends=True)
+    while True:
+        arrived = stdin.buffer.read1(_MOST)  # type: ignore[attr-defined]
+        kept = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(arrived, final=not arrived)
+        except UnicodeDecodeError as error:
+            yield from error.object[: error.start].decode("utf-8-sig").splitlines(keepends=True)
+            raise InputError(
+                f"Standard input is not UTF-8 (byte {read - kept + error.start + 1}).",
+                "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8",
+            ) from None
+        yield from text.splitlines(keepends=True)
         read += len(arrived)
-    _decoded(decoder, b"", read, final=True)
-
-
-def _decoded(decoder: codecs.IncrementalDecoder, arrived: bytes, before: int, *, final: bool = False) -> str:
-    try:
-        return decoder.decode(arrived, final)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"Standard input is not UTF-8 (at byte {before + error.start + 1} or a little before).",
-            "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8",
-        ) from None
+        if not arrived:
+            return

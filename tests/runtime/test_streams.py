@@ -253,9 +253,11 @@ def test_the_command_answers_each_piece_for_all_the_text_so_far(streaming: Path)
         last = "the team wins" if typed is None else "the te\nam wins"
         assert "".join(answer["text"] for answer in answers) == last
         assert answers[-1]["probability"] == pytest.approx(classifier.classify(last).probability)
-    result = CliRunner().invoke(main, line, input=b"the \xff")
-    assert result.exit_code == 2
-    assert "not UTF-8" in result.output
+    for given_bytes in (b"the \xff", b"the \xc3"):
+        result = CliRunner().invoke(main, line, input=given_bytes)
+        assert result.exit_code == 2
+        assert json.loads(result.stdout)["text"] == "the "
+        assert "not UTF-8 (byte 5)" in result.stderr
 
 
 def test_logits_are_those_of_the_lstm_written_out(streaming: Path) -> None:
