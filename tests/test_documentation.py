@@ -83,7 +83,17 @@ def test_the_examples_in_the_runtimes_help_run(name: str, folder: Path) -> None:
 
 
 def test_every_command_and_option_has_help() -> None:
-    assert set(COMMANDS) == {"bench", "classify", "evaluate", "export", "import-vocab", "inspect", "train", "verify"}
+    assert set(COMMANDS) == {
+        "bench",
+        "classify",
+        "compress",
+        "evaluate",
+        "export",
+        "import-vocab",
+        "inspect",
+        "train",
+        "verify",
+    }
     for name, command in COMMANDS.items():
         assert command is not None
         assert command.help, name

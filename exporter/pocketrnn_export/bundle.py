@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -25,15 +26,18 @@ from pocketrnn.artifact import (
     Comparison,
     Example,
     Graph,
+    StepGraph,
     TorchScript,
     sha256_of,
     text_digest,
     to_bytes,
 )
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, OutputError
+from pocketrnn.errors import ExportError, InputError, OutputError, require
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.verification import streamed_logits
+from pocketrnn_export.edge import edge_graph, run_of_tract
 from pocketrnn_export.onnx_graph import OPSET, onnx_graph
 from pocketrnn_export.parity import (
     Case,
@@ -44,6 +48,7 @@ from pocketrnn_export.parity import (
     compare,
     difference,
     drawn_cases,
+    each_row,
     proven,
     rows_stand_alone,
     run_of,
@@ -55,10 +60,20 @@ from pocketrnn_export.parity import (
     report as report_of,
 )
 from pocketrnn_export.source import Source, source_of
+from pocketrnn_export.streaming import STEP_FILE, check_streams, proof_of_steps, step_graph
 from pocketrnn_export.torchscript import torchscript as torchscript_twin
 from pocketrnn_export.vocabulary import VocabularySource, read_vocabulary, text_rules
 
-__all__ = ["export"]
+__all__ = [
+    "alone",
+    "cases_for",
+    "export",
+    "golden_examples",
+    "runs_of",
+    "texts_end_to_end",
+    "texts_for_proof",
+    "versions",
+]
 
 ONNX_FILE: Final = "model.onnx"
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
@@ -83,6 +98,8 @@ def export(
     example_texts: Sequence[str] = (),
     name: str | None = None,
     torchscript: bool = True,
+    streaming: bool = False,
+    edge: bool = False,
     tolerance: float = 1e-5,
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
@@ -112,6 +129,10 @@ def export(
             are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name.
         torchscript: whether to write a TorchScript twin.
+        streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
+            classifiers that `pocketrnn train` made. It holds the weights a second time.
+        edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
+            its operators allow. It is proven with tract too, and without a TorchScript twin or a step graph.
         tolerance: the largest absolute difference of two logits that passes.
         provenance: what to say of the origin: data, metrics, licence. Versions are added.
         report: a file to write the proof to with every single case, as JSON, also where it fails.
@@ -137,8 +158,17 @@ def export(
             "TorchScript does not support Python 3.14.", "Export without it: torchscript=False, or --no-torchscript."
         )
     rules = rules if rules is not None else text_rules(known, tokenizer)
+    if streaming:
+        check_streams(module, rules)
+    if edge:
+        if streaming or torchscript:
+            raise InputError(
+                "The profile edge has neither a step graph nor a TorchScript twin.",
+                "Export with torchscript=False and streaming=False.",
+            )
+        require("tract", "edge")
     encoder = TextEncoder(rules, known.tokens)
-    texts = _texts_for_proof(example_texts, known.tokens, rules)
+    texts = texts_for_proof(example_texts, known.tokens, rules)
 
     with _one_at_a_time:
         ids = max(len(known.tokens), rules.highest_id + 1)
@@ -146,7 +176,7 @@ def export(
         pytorch = run_of(source.reference, takes_lengths=source.takes_lengths)
         grid = shape_grid(ids, rules.padding_id, ragged=source.takes_lengths)
         drawn = drawn_cases(ids, rules.padding_id, ragged=source.takes_lengths)
-        text_cases = _alone(texts, encoder)
+        text_cases = alone(texts, encoder)
         _refuse_neighbours(pytorch, ids)
         padding = source.takes_lengths and rows_stand_alone(pytorch, grid[12:14])
 
@@ -158,16 +188,27 @@ def export(
             "pocketrnn.labels": json.dumps(labels),
             "pocketrnn.text_digest": text_digest(labels, rules, known.tokens),
         }
-        graph = onnx_graph(source.module, example, metadata)
+        if edge:
+            graph, opset = edge_graph(source.module, metadata, takes_lengths=source.takes_lengths)
+        else:
+            graph, opset = onnx_graph(source.module, example, metadata), OPSET
+        step = step_graph(check_streams(source.module, rules), metadata) if streaming else None
         _log.info("Proving the ONNX graph equal to PyTorch")
+        described = Graph(
+            file=ONNX_FILE,
+            sha256=hashlib.sha256(graph.content).hexdigest(),
+            opset=opset,
+            inputs=("tokens", "lengths")[: 1 + (source.takes_lengths and not edge)],
+            padding=padding and not edge,
+            embedding_rows=graph.embedding_rows,
+            batch=1 if edge else None,
+        )
+        shapes = (("shapes", grid), ("drawn shapes", drawn), ("texts", text_cases))
         expected = {
             inputs: (cases, [pytorch(case.tokens, case.lengths) for case in cases])
-            for inputs, cases in (("shapes", grid), ("drawn shapes", drawn), ("texts", text_cases))
+            for inputs, cases in ((inputs, each_row(some) if edge else some) for inputs, some in shapes)
         }
-        candidates = {
-            "onnx": run_of_onnx(graph.content, optimized=True),
-            "onnx as written": run_of_onnx(graph.content, optimized=False),
-        }
+        candidates = runs_of(graph.content, described)
         with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
             (work / ONNX_FILE).write_bytes(graph.content)
             if torchscript:
@@ -180,6 +221,10 @@ def export(
                 for candidate, run in candidates.items()
                 for inputs, (cases, logits) in expected.items()
             ]
+            if step is not None:
+                _log.info("Proving the step graph equal to PyTorch")
+                (work / STEP_FILE).write_bytes(step.content)
+                proof += proof_of_steps(step, {inputs: cases for inputs, (cases, _) in expected.items()}, pytorch)
             text_logits = expected["texts"][1]
             _write_report(report, proof, tolerance)
             artifact = Artifact(
@@ -188,26 +233,46 @@ def export(
                 activation="sigmoid" if multi_label else "softmax",
                 text=rules,
                 vocabulary=known.tokens,
-                graph=Graph(
-                    file=ONNX_FILE,
-                    sha256=sha256_of(work / ONNX_FILE),
-                    opset=OPSET,
-                    inputs=("tokens", "lengths")[: 1 + source.takes_lengths],
-                    padding=padding,
-                    embedding_rows=graph.embedding_rows,
-                ),
+                graph=described,
                 torchscript=TorchScript(TORCHSCRIPT_FILE, sha256_of(work / TORCHSCRIPT_FILE)) if torchscript else None,
-                examples=_golden(texts, text_cases, text_logits),
+                stream=None if step is None else StepGraph(STEP_FILE, sha256_of(work / STEP_FILE), step.state_size),
+                examples=golden_examples(texts, text_cases, text_logits),
                 parity=proven(proof, tolerance, _in_doubles(source, expected)),
-                provenance={**(provenance or {}), "versions": _versions()},
+                provenance={**(provenance or {}), "versions": versions()},
             )
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
             _log.info("Proving the runtime equal to PyTorch on texts")
-            proof += _texts_end_to_end(Classifier.load(work), texts, text_logits)
+            proof += texts_end_to_end(Classifier.load(work), texts, text_logits)
             _write_report(report, proof, tolerance)
             artifact = replace(artifact, parity=proven(proof, tolerance, _in_doubles(source, expected)))
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
     return artifact
+
+
+def runs_of(content: bytes, graph: Graph) -> dict[str, Run]:
+    """The engines that a graph is proven with: onnxruntime in two ways, and tract where it is made for it.
+
+    Raises:
+        MissingExtraError: the graph takes one text a run, and tract is not installed.
+        ExportError: tract does not take the graph.
+    """
+    runs = {
+        "onnx": run_of_onnx(content, optimized=True),
+        "onnx as written": run_of_onnx(content, optimized=False),
+    }
+    if graph.batch == 1:
+        runs["tract"] = run_of_tract(content)
+    return runs
+
+
+def cases_for(graph: Graph, rules: TextRules) -> dict[str, list[Case]]:
+    """Shapes that a graph takes, fixed and drawn, of random tokens."""
+    ragged = graph.padding
+    cases = {
+        "shapes": shape_grid(graph.embedding_rows, rules.padding_id, ragged=ragged),
+        "drawn shapes": drawn_cases(graph.embedding_rows, rules.padding_id, ragged=ragged),
+    }
+    return {inputs: each_row(some) for inputs, some in cases.items()} if graph.batch == 1 else cases
 
 
 def _checked_name(name: str) -> str:
@@ -279,7 +344,7 @@ def _example(padding_id: int, *, takes_lengths: bool) -> tuple[Tensor, ...]:
     return tokens, lengths
 
 
-def _texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
+def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
     """The given texts, or made ones; and in either case texts without a known token, which every runtime will meet."""
     if isinstance(given, str) or not all(isinstance(text, str) for text in given):
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
@@ -291,7 +356,7 @@ def _texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: Tex
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def _alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
+def alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
     """Each text as a batch of its own."""
     cases = []
     for i, text in enumerate(texts):
@@ -300,21 +365,24 @@ def _alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
     return cases
 
 
-def _texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits]
+def texts_end_to_end(
+    classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits], *, reference: str = "pytorch"
 ) -> list[tuple[Comparison, list[Difference]]]:
-    """The runtime on whole texts, against PyTorch and, each text alone against all in one call, against itself."""
+    """The runtime on whole texts, against `reference` and, each text alone against all in one call, against itself; and
+    where it can, on texts that arrive in pieces."""
     together = classifier.logits(texts)
-    alone = [classifier.logits([text]) for text in texts]
+    each = [classifier.logits([text]) for text in texts]
+    compared = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
+    if classifier.artifact.stream is not None:
+        compared.append((reference, "runtime, as a stream", expected, streamed_logits(classifier, texts)))
     comparisons = []
-    for reference, rows in (("pytorch", expected), ("alone", alone)):
-        candidate = "runtime" if reference == "pytorch" else "together"
-        differences = [difference(candidate, f"text {i}", row, together[i : i + 1]) for i, row in enumerate(rows)]
-        comparisons.append((summary(differences, reference=reference, inputs="texts", rows=len(texts)), differences))
+    for against, candidate, rows, given in compared:
+        differences = [difference(candidate, f"text {i}", row, given[i : i + 1]) for i, row in enumerate(rows)]
+        comparisons.append((summary(differences, reference=against, inputs="texts", rows=len(texts)), differences))
     return comparisons
 
 
-def _golden(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
+def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
     """The first texts and the two that hold no known token. Logits are kept as the shortest digits that give them."""
     chosen = [*range(min(GOLDEN_EXAMPLES, len(texts)) - 2), len(texts) - 2, len(texts) - 1]
     return tuple(
@@ -327,7 +395,7 @@ def _golden(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pocketrnn.errors import InputError, require
+from pocketrnn_export.compress_cli import data_options, write_compressed
 
-__all__ = ["export"]
+if TYPE_CHECKING:
+    from pocketrnn.artifact import Artifact
+
+__all__ = ["export", "of_checkpoint", "stages_on_stderr"]
 
 
 @click.command()
@@ -34,6 +39,19 @@ __all__ = ["export"]
               help="The largest difference of two logits that passes.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
 @click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript twin too.")
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Write a step graph too, to answer while a text arrives; for one-directional checkpoints.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["edge", "mobile"]),
+    help="edge: for small engines such as tract, one text a run, no lengths, old operators. mobile: onnxruntime's own "
+    "format and the list of its operators. Both without TorchScript.",
+)
+@click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
+@data_options
 @click.option("--force", is_flag=True, help="Replace a bundle that stands at OUTPUT.")
 def export(source: str, output: Path, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
@@ -59,6 +77,8 @@ def export(source: str, output: Path, **options: Any) -> None:
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.parity import table
 
+    if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
+        raise click.UsageError("--data and --max-loss hold a smaller bundle to its accuracy: they need --compress.")
     check_free(output, force=options["force"], made_by="classifier.json")
     # The module runs on small batches, where a second thread costs more than it brings.
     torch.set_num_threads(1)
@@ -67,19 +87,38 @@ def export(source: str, output: Path, **options: Any) -> None:
         description["example_texts"] = _lines(options["texts"])
     if options["name"] is not None:
         description["name"] = options["name"]
-    with _stages_on_stderr():
-        artifact = export_module(
-            module,
-            output,
-            **description,
-            torchscript=options["torchscript"],
-            tolerance=options["tolerance"],
-            report=options["report"],
-            force=options["force"],
-        )
+    profile = options["profile"]
+    description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
+    description |= {"torchscript": options["torchscript"] and profile is None, "edge": profile == "edge"}
+    if options["compress"] or profile == "mobile":
+        artifact = _exported_in_stages(module, output, description, options)
+    else:
+        with stages_on_stderr():
+            artifact = export_module(module, output, **description, force=options["force"])
     click.echo(table(artifact.parity))
     click.echo(f"Proven equal. Wrote {output}: {artifact.name}, {len(artifact.labels)} labels.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+
+
+def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Artifact:
+    """Export to a folder that does not last, and write what is made from it: compressed, for mobile, or both."""
+    from pocketrnn import artifact
+    from pocketrnn_export.bundle import export as export_module
+    from pocketrnn_export.mobile import mobile
+    from pocketrnn_export.quantization import Storage
+
+    description.setdefault("name", output.absolute().name)
+    description["torchscript"] = False
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        made, last = Path(folder) / "bundle", options["profile"] != "mobile"
+        with stages_on_stderr():
+            export_module(module, made, **description)
+        if options["compress"]:
+            data = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
+            smaller = output if last else Path(folder) / "small"
+            write_compressed(made, smaller, Storage(), name=None, force=options["force"], **data)
+            made = smaller
+        return artifact.read(made) if last else mobile(made, output, force=options["force"])
 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -91,7 +130,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
-        return _of_checkpoint(Path(source))
+        return of_checkpoint(Path(source))
     if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     if named is not None:
@@ -118,7 +157,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     }
 
 
-def _of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
+def of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     from pocketrnn_training import checkpoint
 
     trained = checkpoint.read(folder)
@@ -159,7 +198,7 @@ def _lines(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _stages_on_stderr() -> Iterator[None]:
+def stages_on_stderr() -> Iterator[None]:
     """While the block runs, each stage that the exporter logs is a line on standard error."""
     logger = logging.getLogger("pocketrnn_export")
     handler = logging.Handler()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
 
-__all__ = ["OPSET", "OnnxGraph", "onnx_graph"]
+__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", "token_lookups"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -37,13 +37,35 @@ class OnnxGraph:
     nodes: int
 
 
-def onnx_graph(module: nn.Module, example: tuple[Tensor, ...], metadata: Mapping[str, str]) -> OnnxGraph:
+@dataclass(frozen=True)
+class Names:
+    """What a graph's inputs and outputs are called."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
+STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
+
+
+def onnx_graph(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    metadata: Mapping[str, str],
+    *,
+    names: Names = WHOLE_TEXTS,
+    one_text: bool = False,
+) -> OnnxGraph:
     """Trace a module with every batch and sequence axis dynamic.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        example: (tokens,) or (tokens, lengths), int64 [batch, sequence] and [batch], of at least two rows and steps.
+        example: what the module takes: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; of
+            at least two rows and steps.
         metadata: what the file's `metadata_props` say.
+        names: of the graph's inputs, as many as the example has, and outputs, the first of which are the logits.
+        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
@@ -51,7 +73,7 @@ def onnx_graph(module: nn.Module, example: tuple[Tensor, ...], metadata: Mapping
     traced = copy.deepcopy(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
-    axes = ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
     with _quiet(), torch.no_grad():
         try:
             with traceable_recurrence():
@@ -70,8 +92,8 @@ def onnx_graph(module: nn.Module, example: tuple[Tensor, ...], metadata: Mapping
                 dynamo=True,
                 opset_version=OPSET,
                 custom_translation_table={OPERATOR: _recurrence},
-                input_names=["tokens", "lengths"][: len(example)],
-                output_names=["logits"],
+                input_names=names.inputs[: len(example)],
+                output_names=names.outputs,
                 verbose=False,
             )
         except Exception as error:
@@ -80,7 +102,7 @@ def onnx_graph(module: nn.Module, example: tuple[Tensor, ...], metadata: Mapping
                 "Replace the operation that the message names by one that ONNX has.",
             ) from error
     assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
-    return _cleaned(exported.model, metadata, uses_lengths=len(example) == 2)
+    return _cleaned(exported.model, metadata, Names(names.inputs[: len(example)], names.outputs))
 
 
 def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
@@ -115,21 +137,21 @@ def _ints(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
 
 
-def _cleaned(model: ir.Model, metadata: Mapping[str, str], *, uses_lengths: bool) -> OnnxGraph:
+def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
     graph = model.graph
     # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
     CommonSubexpressionEliminationPass()(model)
-    if [value.name for value in graph.inputs] != ["tokens", "lengths"][: 1 + uses_lengths]:
+    if tuple(value.name for value in graph.inputs) != names.inputs:
         raise ExportError(
             "The traced graph lost one of its inputs.", "Use the lengths in forward, or do not take them."
         )
-    _name_axes(graph, uses_lengths=uses_lengths)
+    _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape
-    if len(graph.outputs) != 1 or logits is None or len(logits) != 2 or not isinstance(logits[1], int):
+    if len(graph.outputs) != len(names.outputs) or logits is None or len(logits) != 2 or not isinstance(logits[1], int):
         raise ExportError(
             f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
             "Return one tensor of logits [batch, classes] from forward.",
@@ -141,15 +163,12 @@ def _cleaned(model: ir.Model, metadata: Mapping[str, str], *, uses_lengths: bool
     return OnnxGraph(content=content, embedding_rows=_embedding_rows(graph), nodes=len(graph))
 
 
-def _name_axes(graph: ir.Graph, *, uses_lengths: bool) -> None:
+def _name_axes(graph: ir.Graph) -> None:
     """Give the axes their names instead of the tracer's s27 and s52."""
-    tokens = graph.inputs[0].shape
-    assert tokens is not None  # noqa: S101 - inputs always have a shape
-    names = {str(tokens[0]): "batch", str(tokens[1]): "sequence"}
-    if uses_lengths:
-        lengths = graph.inputs[1].shape
-        assert lengths is not None  # noqa: S101
-        names[str(lengths[0])] = "batch"
+    shapes = [value.shape for value in graph.inputs]
+    assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
+    names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
+    names[str(shapes[0][1])] = "sequence"
     for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
         if value.shape is not None:
             value.shape = ir.Shape([_named(dimension, names) for dimension in value.shape])
@@ -177,24 +196,29 @@ def _embedding_rows(graph: ir.Graph) -> int:
     Raises:
         ExportError: `tokens` index no table.
     """
-    rows: list[int] = []
+    rows = [int(lookup.inputs[0].shape[0]) for lookup in token_lookups(graph)]  # type: ignore[arg-type, union-attr, index]
+    if not rows:
+        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
+    return min(rows)
+
+
+def token_lookups(graph: ir.Graph) -> list[ir.Node]:
+    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`."""
+    lookups: list[ir.Node] = []
     reached = [graph.inputs[0]]
     seen = set(reached)
     while reached:
         for node, place in reached.pop().uses():
             table = node.inputs[0]
             if node.op_type == "Gather" and place == 1 and table is not None and table.is_initializer():
-                assert table.shape is not None  # noqa: S101 - initializers have shapes
-                rows.append(int(table.shape[0]))  # type: ignore[arg-type]
+                lookups.append(node)
                 continue
             # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
             if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
                 ids = [v for v in node.outputs if v.dtype in (ir.DataType.INT64, ir.DataType.INT32) and v not in seen]
                 seen.update(ids)
                 reached.extend(ids)
-    if not rows:
-        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
-    return min(rows)
+    return lookups
 
 
 def _first_line(error: Exception) -> str:

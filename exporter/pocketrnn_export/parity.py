@@ -27,6 +27,7 @@ __all__ = [
     "compare",
     "difference",
     "drawn_cases",
+    "each_row",
     "proven",
     "report",
     "rows_stand_alone",
@@ -103,6 +104,15 @@ def _case(
         lengths[generator.integers(batch)] = sequence
         tokens[np.arange(sequence) >= lengths[:, None]] = padding_id
     return Case(f"batch {batch} x sequence {sequence}", tokens, lengths)
+
+
+def each_row(cases: Iterable[Case]) -> list[Case]:
+    """Every row of the cases as a case of its own, without its padding: for a graph that takes one text at a time."""
+    return [
+        Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
+        for case in cases
+        for row, length in enumerate(case.lengths)
+    ]
 
 
 def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:

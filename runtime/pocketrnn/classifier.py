@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import logging
 import operator
 import os
@@ -19,11 +21,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketrnn import artifact as artifacts
-from pocketrnn.artifact import Artifact
+from pocketrnn.artifact import Artifact, StepGraph
 from pocketrnn.batching import MAX_TOKENS, rectangle, runs
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, TextError
 from pocketrnn.incoming import OnError, Piece, pieces
 from pocketrnn.shipped import bundle_folder
+from pocketrnn.stream import Stream
 from pocketrnn.text import TextEncoder
 
 if TYPE_CHECKING:
@@ -117,7 +120,9 @@ class Classifier:
         options = _Options(threads, max_batch_tokens, _checked_providers(providers))
         folder = bundle_folder(path_or_name)
         artifact = artifacts.read(folder)
-        session = _session(folder, artifact, options.providers)
+        path = folder / artifact.graph.file
+        session = _session(path, artifact.graph.sha256, options.providers)
+        _check_signature(session, artifact, path)
         classifier = cls(folder.absolute(), artifact, session, options)
         classifier._check_answer()
         _log.debug("Loaded %s from %s with %s", artifact.name, folder, options)
@@ -141,6 +146,61 @@ class Classifier:
     def encode(self, text: str) -> list[int]:
         """The token ids of one text; never empty."""
         return self._encoder.encode(text)
+
+    def look_up(self, tokens: Sequence[str]) -> list[int]:
+        """The ids of tokens; none of those that are dropped."""
+        return self._encoder.look_up(tokens)
+
+    def stream(self, saved: bytes | None = None) -> Stream:
+        """A text that arrives in pieces, answered for after each: `stream.push("Wall St. ")`.
+
+        Args:
+            saved: what `Stream.save` gave, to go on from there.
+
+        Raises:
+            InputError: the bundle was not exported for streaming, or `saved` is damaged or another bundle's.
+            BundleError: the step graph is damaged or does not fit its classifier.json.
+        """
+        # Opened now, so that what is wrong with it is said before any text is read.
+        _ = self._steps
+        return Stream(self, saved)
+
+    @functools.cached_property
+    def _steps(self) -> onnxruntime.InferenceSession:
+        step = self._step_graph()
+        path = self._folder / step.file
+        session = _session(path, step.sha256, self._options.providers)
+        _check_step_signature(session, step, len(self.labels), path)
+        return session
+
+    def _step_graph(self) -> StepGraph:
+        if self.artifact.stream is None:
+            raise InputError(
+                f"The bundle of {self.name} cannot answer while a text arrives: it holds no step graph.",
+                "Export it with --streaming, which one-directional classifiers allow.",
+            )
+        return self.artifact.stream
+
+    @property
+    def state_size(self) -> int:
+        """How many numbers a stream's state has."""
+        return self._step_graph().state_size
+
+    @functools.cached_property
+    def stream_digest(self) -> str:
+        """What tells this bundle's streams from another's: a sha256 of its step graph, labels, rules and words."""
+        artifact = self.artifact
+        meaning = artifacts.text_digest(artifact.labels, artifact.text, artifact.vocabulary)
+        return hashlib.sha256(f"{self._step_graph().sha256} {meaning}".encode()).hexdigest()
+
+    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+        """Read on: int64 [tokens], at least one, and the state before them, float32 [1, state_size].
+
+        Returns:
+            the logits, float32 [1, labels], and the state after them, float32 [1, state_size].
+        """
+        tokens = np.array((ids,), np.int64)
+        return self._ran(self._steps, ["logits", "new_state"], {"tokens": tokens, "state": state})  # type: ignore[return-value]
 
     def classify(self, text: str, top: int = 1) -> Prediction:
         """Classify one text.
@@ -334,7 +394,9 @@ class Classifier:
         starts = np.cumsum(lengths) - lengths
         logits = np.empty((len(lengths), len(self.labels)), np.float32)
         graph, padding_id = self.artifact.graph, self.artifact.text.padding_id
-        for places in runs(lengths, padding=graph.padding, max_tokens=self._options.max_batch_tokens):
+        # A run of one token at most holds one text, however long it is.
+        most = 1 if graph.batch == 1 else self._options.max_batch_tokens
+        for places in runs(lengths, padding=graph.padding, max_tokens=most):
             some = lengths[places]
             logits[places] = self._run(rectangle(ids, starts[places], some, padding_id), some)
         # Single logits of minus infinity are a probability of 0; NaN, or infinity as the largest one, is none at all.
@@ -345,15 +407,20 @@ class Classifier:
     def _run(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Floats:
         """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
         feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
+        (logits,) = self._ran(self._session, ["logits"], feed)
+        return logits
+
+    def _ran(
+        self, session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, NDArray[Any]]
+    ) -> list[Floats]:
         try:
-            (logits,) = self._session.run(["logits"], feed)
+            return session.run(outputs, feed)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's errors share no base of their own
-            rows, width = tokens.shape
+            rows, width = feed["tokens"].shape
             raise PocketRNNError(
                 f"The graph of {self.name} failed on {rows} texts of up to {width} tokens: {_first_line(error)}",
                 "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
             ) from error
-        return logits  # type: ignore[no-any-return]
 
     def _check_answer(self) -> None:
         """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
@@ -450,10 +517,9 @@ def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
     return tuple(providers)
 
 
-def _session(folder: Path, artifact: Artifact, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    """The graph, opened from the very bytes whose digest was checked."""
-    path = folder / artifact.graph.file
-    content = artifacts.checked_bytes(path, artifact.graph.sha256)
+def _session(path: Path, sha256: str, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    """A graph, opened from the very bytes whose digest was checked."""
+    content = artifacts.checked_bytes(path, sha256)
     if _EXTERNAL_DATA.search(content):
         raise BundleError(
             f"{path} keeps weights in further files, which no digest covers.", "Export it with its weights inside."
@@ -473,14 +539,12 @@ def _session(folder: Path, artifact: Artifact, providers: Sequence[str]) -> onnx
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=list(providers))
+        return onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} cannot open {path}: {_first_line(error)}",
             "Upgrade onnxruntime, or export the bundle again.",
         ) from error
-    _check_signature(session, artifact, path)
-    return session
 
 
 def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact, path: Path) -> None:
@@ -499,12 +563,30 @@ def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact, 
             _EXPORT_AGAIN,
         )
     for node in session.get_inputs():
-        if any(isinstance(size, int) for size in node.shape):
+        if any(
+            isinstance(size, int) and (axis, size) != (0, artifact.graph.batch) for axis, size in enumerate(node.shape)
+        ):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[1]
     if isinstance(classes, int) and classes != len(artifact.labels):
         raise BundleError(
             f"{path} gives {classes} logits, but classifier.json names {len(artifact.labels)} labels.", _EXPORT_AGAIN
+        )
+
+
+def _check_step_signature(session: onnxruntime.InferenceSession, step: StepGraph, classes: int, path: Path) -> None:
+    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
+    widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
+    if (
+        inputs != {"tokens": ("tensor(int64)", 2), "state": ("tensor(float)", 2)}
+        or outputs != {"logits": ("tensor(float)", 2), "new_state": ("tensor(float)", 2)}
+        or widths != {"state": step.state_size, "logits": classes, "new_state": step.state_size}
+    ):
+        raise BundleError(
+            f"{path} takes {_signature(inputs)} and gives {_signature(outputs)}; a step graph takes tokens and a state "
+            f"of {step.state_size} numbers, and gives {classes} logits and a new state.",
+            _EXPORT_AGAIN,
         )
 
 

@@ -18,10 +18,18 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn import __version__
-from pocketrnn.errors import InputError, MissingExtraError, OutputError, ParityError, PocketRNNError, require
+from pocketrnn.errors import (
+    CompressionError,
+    InputError,
+    MissingExtraError,
+    OutputError,
+    ParityError,
+    PocketRNNError,
+    require,
+)
 
 if TYPE_CHECKING:
-    from pocketrnn.artifact import Artifact
+    from pocketrnn.artifact import Artifact, Graph
     from pocketrnn.classifier import Classifier, Prediction
 
 __all__ = ["main"]
@@ -31,6 +39,7 @@ _BROUGHT: Final = {
     "train": ("pocketrnn_training.cli", "train"),
     "evaluate": ("pocketrnn_training.cli", "train"),
     "export": ("pocketrnn_export.cli", "export"),
+    "compress": ("pocketrnn_export.compress_cli", "export"),
     "import-vocab": ("pocketrnn_export.import_vocab_cli", "export"),
 }
 # What a shell reports of a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) ended: 128 + the signal.
@@ -45,8 +54,8 @@ class _Failed(click.ClickException):
     """A PocketRNNError as click shows its own: `Error: ...` on stderr, no traceback."""
 
     def __init__(self, error: PocketRNNError) -> None:
-        # Broken parity is told as a table, line by line; everything else in one.
-        lines = str(error).split("\n") if isinstance(error, ParityError) else [str(error)]
+        # Broken parity and what compression costs are told as a table, line by line; everything else in one.
+        lines = str(error).split("\n") if isinstance(error, (CompressionError, ParityError)) else [str(error)]
         super().__init__("\n".join(map(_one_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
 
@@ -133,8 +142,15 @@ def main() -> None:
     metavar="N",
     help="Use up to N processor cores.",
 )
+@click.option("--stream", "as_stream", is_flag=True, help="Take all for one text that arrives in pieces.")
 def classify(
-    texts: tuple[str, ...], bundle: str, top: int, threshold: float | None, as_json: bool, threads: int
+    texts: tuple[str, ...],
+    bundle: str,
+    top: int,
+    threshold: float | None,
+    as_json: bool,
+    threads: int,
+    as_stream: bool,
 ) -> None:
     """Classify TEXTS, or the lines of standard input when none are given.
 
@@ -142,6 +158,9 @@ def classify(
     label and a probability for each further label before the text. Control characters are shown as escapes.
 
     Standard input is UTF-8, a text a line; an empty line is an empty text. Lines are answered as they arrive.
+
+    With --stream, TEXTS or standard input are the pieces of one text, and each piece is answered for all the text so
+    far; a piece of standard input is what has arrived of a line. The bundle must be exported with --streaming.
 
     \b
     Examples:
@@ -159,6 +178,9 @@ def classify(
             raise click.UsageError("--top and --threshold exclude each other.")
         top = len(classifier.labels)
     classifier.check_top(top)
+    if as_stream:
+        _write_stream(classifier, texts, top, threshold, as_json)
+        return
     if texts:
         _write_answers(classifier, texts, top, threshold, as_json)
         return
@@ -221,6 +243,8 @@ def inspect(bundle: str, as_json: bool) -> None:
     names = [artifacts.CLASSIFIER_JSON, artifact.graph.file]
     if artifact.torchscript is not None:
         names.append(artifact.torchscript.file)
+    if artifact.stream is not None:
+        names.append(artifact.stream.file)
     sizes = {name: artifacts.size_of(folder / name) for name in names}
     if as_json:
         _say(_json_line(_described(artifact, sizes)))
@@ -265,14 +289,29 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     _say(markdown(measured(bundle, given, rounds=rounds, threads=threads)))
 
 
+def _write_stream(
+    classifier: Classifier, pieces: Sequence[str], top: int, threshold: float | None, as_json: bool
+) -> None:
+    from pocketrnn.live import arriving
+
+    stream, write = classifier.stream(), _as_json if as_json else _as_columns
+    for piece in pieces or arriving(sys.stdin):
+        _say(write(piece, _reaching(stream.push(piece, top), threshold)))
+
+
+def _reaching(prediction: Prediction, threshold: float | None) -> Prediction:
+    """The prediction with those of its labels only whose probability reaches the threshold."""
+    if threshold is None:
+        return prediction
+    return replace(prediction, top=tuple(pair for pair in prediction.top if pair[1] >= threshold))
+
+
 def _write_answers(
     classifier: Classifier, texts: Sequence[str], top: int, threshold: float | None, as_json: bool
 ) -> None:
     write = _as_json if as_json else _as_columns
     rows = classifier.logits(texts).tolist()
-    predictions = [classifier.prediction(row, top) for row in rows]
-    if threshold is not None:
-        predictions = [replace(p, top=tuple(pair for pair in p.top if pair[1] >= threshold)) for p in predictions]
+    predictions = [_reaching(classifier.prediction(row, top), threshold) for row in rows]
     answers = list(map(write, texts, predictions))
     # One write: click flushes after each.
     if answers:
@@ -350,7 +389,8 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
         ("empty text", f"id {text.empty_id}"),
         ("vocabulary", f"{len(artifact.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
-        ("batches", "padded" if graph.padding else "of one length, since padding would change the answers"),
+        *(() if artifact.stream is None else [("streams", f"yes; a state of {artifact.stream.state_size:,} numbers")]),
+        ("batches", _batches(graph)),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(artifact.examples)}"),
     ]
@@ -375,6 +415,12 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
         yield ""
         yield "Provenance"
         yield from _outline(artifact.provenance)
+
+
+def _batches(graph: Graph) -> str:
+    if graph.batch == 1:
+        return "of one text"
+    return "padded" if graph.padding else "of one length, since padding would change the answers"
 
 
 def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:

@@ -12,6 +12,7 @@ from types import ModuleType
 __all__ = [
     "BundleError",
     "CheckpointError",
+    "CompressionError",
     "DataError",
     "ExportError",
     "InputError",
@@ -70,6 +71,10 @@ class OutputError(InputError):
 
 class ExportError(PocketRNNError):
     """A module cannot be exported right, so nothing was written."""
+
+
+class CompressionError(PocketRNNError):
+    """A smaller classifier answers worse than was allowed, so nothing was written."""
 
 
 class ParityError(PocketRNNError):

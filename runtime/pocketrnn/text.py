@@ -163,13 +163,15 @@ class TextEncoder:
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
+        return self.look_up(self.tokens(text)) or [self.rules.empty_id]
+
+    def look_up(self, tokens: Sequence[str]) -> list[int]:
+        """The ids of tokens; none of those that are dropped."""
         lookup = self._ids.get
         unknown = self.rules.unknown_id
         if unknown is None:
-            ids = [i for token in self.tokens(text) if (i := lookup(token)) is not None]
-        else:
-            ids = list(map(lookup, self.tokens(text), repeat(unknown)))
-        return ids or [self.rules.empty_id]
+            return [i for token in tokens if (i := lookup(token)) is not None]
+        return list(map(lookup, tokens, repeat(unknown)))
 
     def encode_row(self, text: str) -> NDArray[np.int64]:
         """The token ids of `text` as the graph takes them, int64 [1, tokens]; the list is not made: 1 us of 46."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +17,12 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.shipped import bundle_folder
 
-__all__ = ["Replay", "Verification", "logit_differences", "verify"]
+__all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
 
 _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _SHOWN: Final = 5
+# No word's length, so that pieces begin and end within words.
+_PIECE: Final = 7
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     """Check every digest of a bundle and replay its golden examples on this machine.
 
     Every example must give the ids, the label and, within the bundle's tolerance, the logits that the PyTorch module
-    gave when the bundle was made, both alone and in a batch with all the others.
+    gave when the bundle was made, alone, in a batch with all the others, and, where the bundle can, as a stream.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
@@ -87,8 +90,24 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         if artifacts.sha256_of(path) != artifact.torchscript.sha256:
             raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
         files.append(artifact.torchscript.file)
+    if artifact.stream is not None:
+        files.append(artifact.stream.file)  # its digest is checked when the examples are replayed
     _check_metadata(classifier, folder / artifact.graph.file)
     return Verification(artifact.name, tuple(files), _replayed(classifier), artifact.parity.tolerance)
+
+
+def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
+    """The logits of texts that arrive in pieces of some characters: the answers to the last pieces.
+
+    Returns:
+        float32 [texts, labels].
+    """
+    rows = []
+    for text in texts:
+        stream = classifier.stream()
+        pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)] or [""]
+        rows.append([stream.logits(piece) for piece in pieces][-1])
+    return np.array(rows, np.float32)
 
 
 def _check_metadata(classifier: Classifier, path: Path) -> None:
@@ -117,6 +136,10 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
             "each alone": np.concatenate([classifier.logits([text]) for text in texts]),
             "all in one batch": classifier.logits(texts),
         }
+        if artifact.stream is not None:
+            answers["each as a stream"] = streamed_logits(classifier, texts)
+    except BundleError:
+        raise
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
     ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, artifact.examples, strict=True)]

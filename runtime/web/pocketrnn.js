@@ -267,6 +267,10 @@ const MEMBERS = {
   vocabulary: (value) => isSetOf(value, 1, isString),
   digest: isDigest,
 };
+// May be missing. The step graph of a bundle that can answer while a text arrives is not opened here.
+const MORE_MEMBERS = {
+  stream: (value) => isObject(value) && isFile(value.file) && isDigest(value.sha256) && isInteger(value.state_size, 1),
+};
 const TEXT_MEMBERS = {
   tokenizer: (value) => isString(value) && Object.hasOwn(TOKENIZERS, value),
   lowercase: (value) => typeof value === "boolean",
@@ -276,6 +280,8 @@ const TEXT_MEMBERS = {
   empty_id: (value) => isInteger(value, 0),
   padding_id: (value) => isInteger(value, 0),
 };
+// Where it is there, a run takes one text only.
+const MORE_GRAPH_MEMBERS = { batch: (value) => value === 1 };
 const GRAPH_MEMBERS = {
   file: isFile,
   sha256: isDigest,
@@ -288,9 +294,9 @@ const GRAPH_MEMBERS = {
 /** The first way in which a classifier.json is not what the format says, as the end of a sentence; else undefined. */
 function faultOf(document) {
   const fault =
-    memberFault(document, MEMBERS, "") ??
+    memberFault(document, MEMBERS, "", MORE_MEMBERS) ??
     memberFault(document.text, TEXT_MEMBERS, "text.") ??
-    memberFault(document.graph, GRAPH_MEMBERS, "graph.");
+    memberFault(document.graph, GRAPH_MEMBERS, "graph.", MORE_GRAPH_MEMBERS);
   if (fault) return fault;
   const { text, labels, vocabulary, examples } = document;
   const rows = document.graph.embedding_rows;
@@ -303,13 +309,17 @@ function faultOf(document) {
   return undefined;
 }
 
-function memberFault(object, members, at) {
+function memberFault(object, members, at, more = {}) {
   for (const [name, isValid] of Object.entries(members)) {
     if (!Object.hasOwn(object, name)) return `${at}${name} is missing`;
     if (!isValid(object[name])) return `${at}${name} is ${JSON.stringify(object[name]).slice(0, 60)}`;
   }
-  const unknown = Object.keys(object).find((name) => !Object.hasOwn(members, name));
-  return unknown === undefined ? undefined : `${at}${unknown} is not a known member`;
+  for (const name of Object.keys(object)) {
+    if (Object.hasOwn(members, name)) continue;
+    if (!Object.hasOwn(more, name)) return `${at}${name} is not a known member`;
+    if (!more[name](object[name])) return `${at}${name} is ${JSON.stringify(object[name]).slice(0, 60)}`;
+  }
+  return undefined;
 }
 
 // ------------------------------------------------------------------------------------------------------ the answers
@@ -320,12 +330,12 @@ const SHORTEST = 0.8;
 const SLACK = 8;
 
 /** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. */
-export function* runs(lengths, padding) {
+export function* runs(lengths, padding, maxTokens = MAX_TOKENS) {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[j] - lengths[i]);
   for (let start = 0, end; start < order.length; start = end) {
     const width = lengths[order[start]];
     const shortest = padding ? Math.min(Math.floor(width * SHORTEST), width - SLACK) : width;
-    const most = start + Math.max(1, Math.floor(MAX_TOKENS / width));
+    const most = start + Math.max(1, Math.floor(maxTokens / width));
     for (end = start + 1; end < Math.min(most, order.length) && lengths[order[end]] >= shortest; end++);
     yield order.slice(start, end);
   }
@@ -433,7 +443,10 @@ export class Classifier {
       throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
     const rows = Array.from(texts, (text) => this.encode(text));
     const answers = new Array(rows.length);
-    for (const places of runs(rows.map((row) => row.length), this.#document.graph.padding)) {
+    const { padding, batch } = this.#document.graph;
+    // A run of one token at most holds one text, however long it is.
+    const most = batch === 1 ? 1 : MAX_TOKENS;
+    for (const places of runs(rows.map((row) => row.length), padding, most)) {
       const some = places.map((place) => rows[place]);
       const { data } = await this.#run(some);
       const classes = this.labels.length;

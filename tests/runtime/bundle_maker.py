@@ -17,7 +17,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.artifact import Artifact, Comparison, Example, Graph, Parity, TorchScript, text_digest, to_bytes
+from pocketrnn.artifact import (
+    Artifact,
+    Comparison,
+    Example,
+    Graph,
+    Parity,
+    StepGraph,
+    TorchScript,
+    text_digest,
+    to_bytes,
+)
 from pocketrnn.text import TextEncoder, TextRules
 
 Floats = NDArray[np.float32]
@@ -119,6 +129,50 @@ def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | No
     return made
 
 
+def step_graph(model: Weights, metadata: dict[str, str]) -> onnx.ModelProto:
+    """`model` reading on: tokens [batch, sequence] and state [batch, 2 * hidden] -> logits and new_state."""
+    size = model.hidden
+    constants = {
+        "embedding": model.embedding,
+        "w": model.w,
+        "r": model.r,
+        "b": model.b,
+        "linear": model.linear,
+        "bias": model.bias,
+        "axis": np.array([0], np.int64),
+        "sizes": np.array([size, size], np.int64),
+    }
+    nodes = [
+        helper.make_node("Split", ["state", "sizes"], ["h", "c"], axis=1),
+        helper.make_node("Unsqueeze", ["h", "axis"], ["h0"]),
+        helper.make_node("Unsqueeze", ["c", "axis"], ["c0"]),
+        helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
+        helper.make_node("Transpose", ["embedded"], ["x"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["x", "w", "r", "b", "", "h0", "c0"], ["", "h1", "c1"], hidden_size=size),
+        helper.make_node("Squeeze", ["h1", "axis"], ["last"]),
+        helper.make_node("Squeeze", ["c1", "axis"], ["cell"]),
+        helper.make_node("Concat", ["last", "cell"], ["new_state"], axis=1),
+        helper.make_node("Gemm", ["last", "linear", "bias"], ["logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "sequence"]),
+        helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 2 * size]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", model.linear.shape[1]]),
+        helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", 2 * size]),
+    ]
+    initializers = [numpy_helper.from_array(v, n) for n, v in constants.items()]
+    made = helper.make_model(
+        helper.make_graph(nodes, "steps", inputs, outputs, initializers),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    helper.set_model_props(made, metadata)
+    onnx.checker.check_model(made)
+    return made
+
+
 def make(
     folder: Path,
     *,
@@ -129,6 +183,7 @@ def make(
     lengths: bool = True,
     padding: bool | None = None,
     torchscript: bool = True,
+    stream: bool = False,
     texts: Sequence[str] = TEXTS,
     embedding: int = 5,
     hidden: int = 4,
@@ -148,6 +203,7 @@ def make(
     if change_graph is not None:
         change_graph(proto)
     content = proto.SerializeToString()
+    steps = step_graph(model, metadata).SerializeToString()
     encoder = TextEncoder(rules, vocabulary)
     encoded = [(text, encoder.encode(text)) for text in texts]
     artifact = Artifact(
@@ -166,6 +222,7 @@ def make(
         torchscript=TorchScript("model.torchscript.pt", hashlib.sha256(TORCHSCRIPT_BYTES).hexdigest())
         if torchscript
         else None,
+        stream=StepGraph("model.step.onnx", hashlib.sha256(steps).hexdigest(), 2 * hidden) if stream else None,
         examples=tuple(
             Example(text, tuple(ids), tuple(map(float, reference_logits(model, ids)))) for text, ids in encoded
         ),
@@ -176,6 +233,8 @@ def make(
         artifact = change(artifact)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(content)
+    if stream:
+        (folder / "model.step.onnx").write_bytes(steps)
     if torchscript:
         (folder / "model.torchscript.pt").write_bytes(TORCHSCRIPT_BYTES)
     (folder / "classifier.json").write_bytes(to_bytes(artifact))

@@ -10,12 +10,13 @@ from typing import Any
 
 import bundle_maker
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pocketrnn.shipped
-from pocketrnn import Classifier, PocketRNNError, Prediction
+from pocketrnn import Classifier, PocketRNNError, Prediction, verify
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.text import TextRules
 
@@ -269,3 +270,24 @@ def test_a_path_is_never_taken_for_a_shipped_name(zoo: Path, path: str) -> None:
 def test_what_is_no_path_is_refused() -> None:
     with pytest.raises(InputError, match="not by int"):
         Classifier.load(3)  # type: ignore[arg-type]
+
+
+def test_a_graph_of_one_text_a_run_is_given_one_text_a_run(unpadded: Path, tmp_path: Path) -> None:
+    def one_text(proto: onnx.ModelProto) -> None:
+        for value in (*proto.graph.input, *proto.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+
+    bundle = bundle_maker.make(
+        tmp_path / "one",
+        lengths=False,
+        change_graph=one_text,
+        change=lambda artifact: bundle_maker.with_graph(artifact, batch=1),
+    )
+    texts = [*bundle_maker.TEXTS, *bundle_maker.TEXTS]
+    np.testing.assert_allclose(
+        Classifier.load(bundle).logits(texts), Classifier.load(unpadded).logits(texts), atol=1e-6
+    )
+    assert verify(bundle).replays[0].examples == len(bundle_maker.TEXTS)
+    undeclared = bundle_maker.make(tmp_path / "undeclared", lengths=False, change_graph=one_text)
+    with pytest.raises(BundleError, match="fixed shape"):
+        Classifier.load(undeclared)

@@ -76,6 +76,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "another graph": (setting("graph/sha256", "0" * 64), "changed after it was made"),
     "inputs in another order": (setting("graph/inputs", ["lengths", "tokens"]), "graph.inputs"),
     "padding that is no truth value": (setting("graph/padding", 1), "graph.padding"),
+    "a batch of two": (setting("graph/batch", 2), "graph.batch"),
     "a vocabulary larger than the embedding": (setting("graph/embedding_rows", 5), "embedding has 5 rows"),
     "a token twice": (setting("vocabulary", ["a", "a"]), "vocabulary"),
     "a token that is no text": (setting("vocabulary", ["a", 1]), "vocabulary"),
@@ -83,6 +84,8 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "an example without ids": (setting("examples/0/ids", []), "examples"),
     "an example beyond the embedding": (setting("examples/0/ids", [99]), "golden example"),
     "a torchscript file outside": (setting("torchscript", {"file": "/x", "sha256": "0" * 64}), "torchscript"),
+    "a step graph outside": (setting("stream", {"file": "../x", "sha256": "0" * 64, "state_size": 8}), "stream"),
+    "a step graph that is none": (setting("stream", None), "stream"),
     "no tolerance": (setting("parity/tolerance", -1), "parity"),
     "provenance that is a list": (setting("provenance", []), "provenance"),
 }

@@ -1,0 +1,297 @@
+"""A bundle made smaller: fewer words, weights in fewer bytes, no TorchScript twin; and what that costs.
+
+The new graph is proven equal to the old one with rounded weights, in onnxruntime: that is exact, and holds or fails
+like any other proof here. How much the rounding itself changes is no matter of proof but of measurement, on given data.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pocketrnn import artifact as artifacts
+from pocketrnn.artifact import CLASSIFIER_JSON, Artifact, sha256_of, text_digest, to_bytes
+from pocketrnn.benchmark import interleaved, one_by_one
+from pocketrnn.classifier import Classifier
+from pocketrnn.errors import CompressionError, InputError
+from pocketrnn.folder import check_free, written_whole
+from pocketrnn.shipped import bundle_folder
+from pocketrnn.text import TextEncoder
+from pocketrnn_export.bundle import (
+    alone,
+    cases_for,
+    golden_examples,
+    runs_of,
+    texts_end_to_end,
+    texts_for_proof,
+    versions,
+)
+from pocketrnn_export.parity import compare, proven, run_of_onnx
+from pocketrnn_export.quantization import STORAGES, Storage, quantized
+from pocketrnn_export.streaming import StepFile, proof_of_steps
+
+if TYPE_CHECKING:
+    from pocketrnn_training.data import LabelledTexts
+
+__all__ = ["Compressed", "Step", "compress", "table"]
+
+REFERENCE: Final = "rounded weights"
+# For p50: so many texts at most, and so many answers at least.
+_TIMED_TEXTS: Final = 300
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step, with those before it, made of a bundle.
+
+    Attributes:
+        name: what was done.
+        size: bytes of all files.
+        accuracy: the share of the data's rows with the right label; None without data.
+        agreement: the share of the data's rows, or without data of the golden examples, with the original's label.
+        p50: microseconds, which half of the answers to one text took at most.
+    """
+
+    name: str
+    size: int
+    accuracy: float | None
+    agreement: float
+    p50: float
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What was written, and how it came to be: the original, and every step."""
+
+    artifact: Artifact
+    steps: tuple[Step, ...]
+
+
+def compress(
+    bundle: str | Path,
+    path: str | Path,
+    *,
+    storage: Storage | None = None,
+    data: LabelledTexts | None = None,
+    max_loss: float | None = None,
+    name: str | None = None,
+    force: bool = False,
+) -> Compressed:
+    """Write a smaller bundle that is proven to answer as the original does with rounded weights.
+
+    Args:
+        bundle: a bundle's folder, or a shipped classifier's name.
+        path: the folder to write.
+        storage: how weights are stored, and how many words stay: the first of the vocabulary, which are the most
+            frequent where pocketrnn made it. By default, int8 and all words.
+        data: labelled texts, with the classifier's labels in its order, to measure with.
+        max_loss: how many points of accuracy on the data may be lost; 0.2 allows 91.4 % to become 91.2 %.
+        name: what the classifier is called; by default as before.
+        force: replace a bundle that stands at `path`.
+
+    Raises:
+        InputError: an argument is unusable; the bundle is compressed already, or in a form that cannot be; among them
+            OutputError, when `path` is taken.
+        CompressionError: more accuracy is lost than `max_loss`. Nothing was written.
+        ParityError: the new graph does not answer as the old one with rounded weights. Nothing was written.
+    """
+    path, storage = Path(path), storage or Storage()
+    check_free(path, force=force, made_by=CLASSIFIER_JSON)
+    folder = bundle_folder(bundle)
+    original = Classifier.load(folder)
+    artifact = original.artifact if name is None else replace(original.artifact, name=name)
+    _check(artifact, storage, data, max_loss)
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
+        stages = [_Stage("original", folder, original)]
+        for what, so_far in _steps(artifact, storage):
+            _log.info("Making and proving: %s", what)
+            smaller = Path(made) / str(len(stages))
+            _write_small(folder, artifact, so_far, smaller)
+            stages.append(_Stage(what, smaller, Classifier.load(smaller)))
+        steps = _measured(stages, data)
+        _hold(steps, max_loss)
+        last = stages[-1]
+        compressed = replace(last.classifier.artifact, provenance=_provenance(artifact, storage, steps, data))
+        with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+            for file in last.folder.iterdir():
+                (work / file.name).write_bytes(file.read_bytes())
+            (work / CLASSIFIER_JSON).write_bytes(to_bytes(compressed))
+            size = _size(work)
+    return Compressed(compressed, (*steps[:-1], replace(steps[-1], size=size)))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A bundle on the way from the original to the smallest."""
+
+    name: str
+    folder: Path
+    classifier: Classifier
+
+
+def _check(artifact: Artifact, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
+    if "compression" in artifact.provenance:
+        raise InputError(f"{artifact.name} is compressed already.", "Give the bundle that it was made from.")
+    if not artifact.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {artifact.name} is no ONNX file.", "Give the bundle that it was made from.")
+    if data is not None and tuple(data.labels) != artifact.labels:
+        raise InputError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
+    if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
+        raise InputError(
+            f"max_loss is {max_loss} {'without data' if data is None else 'points'}.",
+            "Give points of accuracy from 0 to 100, and labelled data to measure them on.",
+        )
+    for what in (storage.embedding, storage.weights):
+        if what not in STORAGES:
+            raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
+    rows = storage.rows
+    if rows is None:
+        if not list(_steps(artifact, storage)):
+            raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
+        return
+    if not 1 <= rows < len(artifact.vocabulary):
+        raise InputError(
+            f"{rows} words are to stay of a vocabulary of {len(artifact.vocabulary)}.",
+            f"Use a number from 1 to {len(artifact.vocabulary) - 1}.",
+        )
+    if artifact.text.highest_id >= rows:
+        raise InputError(
+            f"The text rules use the token id {artifact.text.highest_id}, which is not among the first {rows} words.",
+            f"Keep more than {artifact.text.highest_id} words.",
+        )
+
+
+def _steps(artifact: Artifact, storage: Storage) -> Iterator[tuple[str, Storage]]:
+    """What is done, one after the other; first the TorchScript twin is left out, and no more."""
+    so_far = Storage("float32", "float32")
+    if artifact.torchscript is not None:
+        yield "without TorchScript", so_far
+    if storage.rows is not None:
+        so_far = replace(so_far, rows=storage.rows)
+        yield f"the first {storage.rows:,} words", so_far
+    if storage.embedding != so_far.embedding:
+        so_far = replace(so_far, embedding=storage.embedding)
+        yield f"embedding in {storage.embedding}", so_far
+    if storage.weights != so_far.weights:
+        so_far = replace(so_far, weights=storage.weights)
+        yield f"other weights in {storage.weights}", so_far
+
+
+def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path) -> None:
+    """Write a bundle with its weights stored so, proven equal to the original with rounded weights.
+
+    Raises:
+        ParityError: it is not.
+    """
+    vocabulary = artifact.vocabulary[: storage.rows]
+    rows = artifact.graph.embedding_rows if storage.rows is None else storage.rows
+    metadata = {
+        "pocketrnn.name": artifact.name,
+        "pocketrnn.text_digest": text_digest(artifact.labels, artifact.text, vocabulary),
+    }
+    small = quantized(artifacts.checked_bytes(folder / artifact.graph.file, artifact.graph.sha256), storage, metadata)
+    graph = replace(artifact.graph, embedding_rows=rows)
+    texts = texts_for_proof([e.text for e in artifact.examples], vocabulary, artifact.text)
+    cases = {**cases_for(graph, artifact.text), "texts": alone(texts, TextEncoder(artifact.text, vocabulary))}
+    # The reference has all rows of the embedding; the ids that the smaller one is given mean the same in both.
+    reference = run_of_onnx(small.rounded, optimized=False)
+    expected = {inputs: [reference(case.tokens, case.lengths) for case in some] for inputs, some in cases.items()}
+    proof = [
+        compare(name, run, cases[inputs], expected[inputs], inputs=inputs, reference=REFERENCE)
+        for name, run in runs_of(small.content, graph).items()
+        for inputs in cases
+    ]
+    path.mkdir()
+    (path / graph.file).write_bytes(small.content)
+    stream = artifact.stream
+    if stream is not None:
+        steps = quantized(artifacts.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
+        (path / stream.file).write_bytes(steps.content)
+        proof += proof_of_steps(StepFile(steps.content, stream.state_size), cases, reference, name=REFERENCE)
+        stream = replace(stream, sha256=sha256_of(path / stream.file))
+    made = replace(
+        artifact,
+        vocabulary=vocabulary,
+        graph=replace(graph, sha256=sha256_of(path / graph.file)),
+        torchscript=None,
+        stream=stream,
+        examples=golden_examples(texts, cases["texts"], expected["texts"]),
+        parity=proven(proof, artifact.parity.tolerance),
+    )
+    (path / CLASSIFIER_JSON).write_bytes(to_bytes(made))
+    proof += texts_end_to_end(Classifier.load(path), texts, expected["texts"], reference=REFERENCE)
+    (path / CLASSIFIER_JSON).write_bytes(to_bytes(replace(made, parity=proven(proof, artifact.parity.tolerance))))
+
+
+def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Step, ...]:
+    texts = [e.text for e in stages[0].classifier.artifact.examples] if data is None else list(data.texts)
+    classes = [stage.classifier.logits(texts).argmax(1) for stage in stages]
+    timed = (texts * (_TIMED_TEXTS // len(texts) + 1))[:_TIMED_TEXTS]
+    speeds = interleaved(
+        {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
+    )
+    return tuple(
+        Step(
+            name=stage.name,
+            size=_size(stage.folder),
+            accuracy=None if data is None else float((given == data.targets).mean()),
+            agreement=float((given == classes[0]).mean()),
+            p50=speed.p50 or 0.0,
+        )
+        for stage, given, speed in zip(stages, classes, speeds, strict=True)
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+def _hold(steps: Sequence[Step], max_loss: float | None) -> None:
+    before, after = steps[0].accuracy, steps[-1].accuracy
+    if max_loss is None or before is None or after is None:
+        return
+    loss = 100 * (before - after)
+    # Shares of whole rows: what lies nearer than this is equal.
+    if loss > max_loss + 1e-9:
+        raise CompressionError(
+            f"{loss:.2f} points of accuracy are lost on the data, more than {max_loss:g}: nothing was written.\n"
+            f"{table(steps)}\n",
+            "Keep more words, or store weights as float16 or float32.",
+        )
+
+
+def _provenance(
+    artifact: Artifact, storage: Storage, steps: Sequence[Step], data: LabelledTexts | None
+) -> dict[str, Any]:
+    done: dict[str, Any] = {
+        "from_graph": artifact.graph.sha256,
+        "from_graph_largest_difference": max(c.largest_difference for c in artifact.parity.comparisons),
+        "words": storage.rows or len(artifact.vocabulary),
+        "words_before": len(artifact.vocabulary),
+        "embedding": storage.embedding,
+        "weights": storage.weights,
+        "label_agreement": steps[-1].agreement,
+        "versions": versions(),
+    }
+    if data is not None:
+        measured = {"accuracy_before": steps[0].accuracy, "accuracy": steps[-1].accuracy}
+        done |= {"data": {"source": data.source, "rows": len(data)}, **measured}
+    return {**artifact.provenance, "compression": done}
+
+
+def table(steps: Sequence[Step]) -> str:
+    """The steps as a Markdown table."""
+    lines = [
+        "| | bytes, all files | accuracy | label as the original | one text, p50, us |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for step in steps:
+        accuracy = "" if step.accuracy is None else f"{step.accuracy:.2%}"
+        lines.append(f"| {step.name} | {step.size:,} | {accuracy} | {step.agreement:.2%} | {step.p50:.0f} |")
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""The profile `edge`: a graph for small engines, which takes one text, no lengths, and uses old operators only."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import torch
+from onnx import version_converter
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError, require
+from pocketrnn_export.onnx_graph import OPSET, OnnxGraph, onnx_graph
+from pocketrnn_export.parity import Ids, Logits, Run
+
+__all__ = ["edge_graph", "run_of_tract"]
+
+# Before 7, recurrent layers and broadcasting were others.
+_OLDEST: Final = 7
+_CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
+_RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
+
+
+class _OneText(nn.Module):
+    """A classifier of one text, tokens [1, sequence], all of which are the text's."""
+
+    def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.takes_lengths = takes_lengths
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        lengths = (torch.full((1,), tokens.shape[1], dtype=torch.int64),) if self.takes_lengths else ()
+        logits: Tensor = self.classifier(tokens, *lengths)
+        return logits
+
+
+def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
+    """Trace a classifier for one text at a time.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        metadata: what the file's `metadata_props` say.
+        takes_lengths: whether the module is given lengths; the graph is not.
+
+    Returns:
+        the graph, tokens int64 [1, sequence] to logits float32 [1, classes], and its opset: the lowest that onnx can
+        convert it to and that onnxruntime opens.
+
+    Raises:
+        ExportError: the module cannot be traced, or needs If, Loop or Scan.
+    """
+    example = (torch.zeros(1, 7, dtype=torch.int64),)
+    graph = onnx_graph(_OneText(module, takes_lengths=takes_lengths), example, metadata, one_text=True)
+    model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
+    for node in model.graph:
+        if node.op_type in _CONTROL_FLOW:
+            raise ExportError(
+                f"The graph needs the operator {node.op_type}, which the profile edge does without.",
+                "Export it without a profile.",
+            )
+        if node.op_type in _RECURRENT and len(node.inputs) > 4:
+            # The one text is as long as the sequence. tract refuses lengths that it does not know beforehand.
+            node.replace_input_with(4, None)
+    RemoveUnusedNodesPass()(model)
+    content, opset = _oldest(ir.serde.serialize_model(model), metadata)
+    return OnnxGraph(content, graph.embedding_rows, len(model.graph)), opset
+
+
+def _oldest(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
+    """The model in the lowest opset that it has a form in. Whether that computes the same is for the proof to say."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    for opset in range(_OLDEST, OPSET):
+        # The converter and the checker raise errors of many classes; each means: not in this opset.
+        with contextlib.suppress(Exception):
+            converted = version_converter.convert_version(model, opset)
+            del converted.metadata_props[:]
+            onnx.helper.set_model_props(converted, dict(metadata))
+            onnx.checker.check_model(converted, full_check=True)
+            content: bytes = converted.SerializeToString()
+            onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            return content, opset
+    return model.SerializeToString(), OPSET
+
+
+def run_of_tract(content: bytes) -> Run:
+    """An ONNX file that takes one text, as a run on arrays with tract.
+
+    Raises:
+        MissingExtraError: tract is not installed.
+        ExportError: tract does not take the graph.
+    """
+    tract: Any = require("tract", "edge")
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        try:
+            runnable = tract.onnx().load(path).into_model().into_runnable()
+        except tract.TractError as error:
+            raise ExportError(
+                f"tract {tract.version()} cannot open the graph: {str(error).splitlines()[0]}.",
+                "Export it without a profile, or write forward without picking places of the text by their number.",
+            ) from error
+
+    def run(tokens: Ids, _lengths: Ids) -> Logits:
+        logits: Logits = runnable.run([tokens])[0].to_numpy()
+        return logits
+
+    return run

@@ -1,0 +1,233 @@
+"""An ONNX graph with its weights in fewer bytes, in standard operators, and the same graph with these rounded weights.
+
+int8 with a float32 scale a row, or float16. A table of embeddings stays small in memory too: its rows are looked up as
+they are stored, and then scaled. Other weights are brought back to float32 by a Cast and a Mul in front of the node
+that takes them, which onnxruntime does once, when it opens the file: after that the graph is as fast as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.onnx_graph import token_lookups
+
+__all__ = ["STORAGES", "Quantized", "Storage", "quantized"]
+
+# How a weight may be stored.
+STORAGES: Final = ("float32", "float16", "int8")
+# Below this many numbers a weight is left as it is: its scales and two nodes more would take what it gives.
+_SMALLEST: Final = 256
+# Which inputs of a node are weights worth storing small. Biases are not: of 84,000 numbers of a GRU they are 1,152.
+_WEIGHT_INPUTS: Final = {"RNN": (1, 2), "GRU": (1, 2), "LSTM": (1, 2), "Gemm": (0, 1), "MatMul": (0, 1), "Conv": (1,)}
+_FLOAT32: Final = int(ir.DataType.FLOAT)
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How weights are stored: names in `STORAGES`; and how many rows of the embedding stay, or None for all."""
+
+    embedding: str = "int8"
+    weights: str = "int8"
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Two ONNX files that compute the same function: `content` stores its weights small, `rounded` holds the numbers
+    that these stand for in float32, every row of the embedding included."""
+
+    content: bytes
+    rounded: bytes
+
+
+def quantized(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> Quantized:
+    """Store the weights of a graph in fewer bytes.
+
+    Args:
+        content: an ONNX file with float32 weights inside, whose first input is the token ids.
+        storage: what to do.
+        metadata: what the file's `metadata_props` are to say anew.
+
+    Raises:
+        InputError: rows are to be cut of a table that something else uses too, or a weight is beyond float16.
+    """
+    model, rounded = _read(content), _read(content)
+    model.metadata_props.update(metadata)
+    if storage.rows is not None:
+        _cut_tables(model.graph, storage.rows)
+    chosen = [(table, storage.embedding, -1) for table in _tables(model.graph)]
+    chosen += [(weight, storage.weights, axis) for weight, axis in _weights(model.graph)]
+    for value, stored, axis in chosen:
+        _round(rounded.graph.initializers[str(value.name)], stored, axis)
+        _store(model.graph, value, stored, axis)
+    return Quantized(_written(model), _written(rounded))
+
+
+def _read(content: bytes) -> ir.Model:
+    return ir.serde.deserialize_model(onnx.load_from_string(content))
+
+
+def _written(model: ir.Model) -> bytes:
+    written: bytes = ir.serde.serialize_model(model).SerializeToString()
+    return written
+
+
+def _cut_tables(graph: ir.Graph, rows: int) -> None:
+    lookups = token_lookups(graph)
+    for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
+        assert table is not None  # noqa: S101 - token_lookups gives nodes with a table
+        if any(node not in lookups or place != 0 for node, place in table.uses()):
+            raise InputError(
+                f"The embedding {table.name} is used for more than looking tokens up, so that no row can be left out.",
+                "Compress without cutting the vocabulary.",
+            )
+        _set(table, np.ascontiguousarray(_numbers(table)[:rows]))
+
+
+def _tables(graph: ir.Graph) -> list[ir.Value]:
+    """Float tables [rows, numbers] that rows are looked up in, and nothing else is done with."""
+    return [
+        value
+        for value in graph.initializers.values()
+        if _is_weight(value, 2)
+        and len(value.shape or ()) == 2
+        and all(node.op_type == "Gather" and place == 0 and _axis(node) == 0 for node, place in value.uses())
+    ]
+
+
+def _weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
+    """Matrices that a node multiplies by, with the axis along which numbers are added up: those share a scale."""
+    found: dict[str, tuple[ir.Value, int]] = {}
+    for node in graph:
+        for place in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
+            value = node.inputs[place] if place < len(node.inputs) else None
+            if value is not None and value.is_initializer() and _is_weight(value, 2):
+                found.setdefault(str(value.name), (value, _summed_axis(node, place)))
+    return list(found.values())
+
+
+def _summed_axis(node: ir.Node, place: int) -> int:
+    if node.op_type == "Gemm":
+        transposed = node.attributes.get("transA" if place == 0 else "transB")
+        return -1 if (transposed is not None and bool(transposed.as_int())) == (place == 1) else -2
+    # A matrix on the right of a MatMul is [in, out]; those of recurrent layers and convolutions are [..., out, in].
+    return -2 if node.op_type == "MatMul" and place == 1 else -1
+
+
+def _is_weight(value: ir.Value, least_axes: int) -> bool:
+    return (
+        value.dtype == ir.DataType.FLOAT
+        and value.const_value is not None
+        and value.const_value.size >= _SMALLEST
+        and len(value.const_value.shape) >= least_axes
+        and not value.is_graph_output()
+    )
+
+
+def _axis(node: ir.Node) -> int:
+    axis = node.attributes.get("axis")
+    return 0 if axis is None else axis.as_int()
+
+
+def _numbers(value: ir.Value) -> Floats:
+    assert value.const_value is not None  # noqa: S101 - an initializer
+    numbers: Floats = value.const_value.numpy()
+    return numbers
+
+
+def _set(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
+    value.const_value = ir.tensor(numbers, name=value.name)
+    value.dtype, value.shape = value.const_value.dtype, ir.Shape(numbers.shape)
+
+
+def _int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Whole numbers from -127 to 127, and the float32 scale of each row that brings them back."""
+    if not np.isfinite(numbers).all():
+        raise InputError(f"The weight {name} holds a number that is not finite.", "Store it as float32.")
+    scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
+    divisor = np.where(scale > 0, scale, np.float32(1))
+    return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
+
+
+def _float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = numbers.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise InputError(
+            f"The weight {name} holds numbers beyond 65504, the largest of float16.", "Store it as int8 or float32."
+        )
+    return half
+
+
+def _round(value: ir.Value, storage: str, axis: int) -> None:
+    numbers = _numbers(value)
+    if storage == "int8":
+        whole, scale = _int8(numbers, axis, value.name)
+        _set(value, whole.astype(np.float32) * scale)
+    elif storage == "float16":
+        _set(value, _float16(numbers, value.name).astype(np.float32))
+
+
+def _store(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
+    """Put what is stored in the place of `value`, and the nodes that bring it back in front of those that use it."""
+    if storage == "float32":
+        return
+    numbers, uses = _numbers(value), list(value.uses())
+    if storage == "float16":
+        _set(value, _float16(numbers, value.name))
+        scale = None
+    else:
+        whole, scales = _int8(numbers, axis, value.name)
+        _set(value, whole)
+        scale = ir.Value(name=f"{value.name}.scale", const_value=ir.tensor(scales, name=f"{value.name}.scale"))
+        _set(scale, scales)
+        graph.register_initializer(scale)
+    if all(node.op_type == "Gather" for node, _ in uses):
+        for node, _ in uses:
+            _scale_after_lookup(graph, node, scale)
+        return
+    nodes, result = _brought_back(value, scale, str(value.name))
+    graph.insert_before(graph[0], nodes)
+    for node, place in uses:
+        node.replace_input_with(place, result)
+
+
+def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None) -> None:
+    looked_up, name = lookup.outputs[0], str(lookup.outputs[0].name)
+    users, shape = list(looked_up.uses()), looked_up.shape
+    nodes: list[ir.Node] = []
+    scales = None
+    if scale is not None:
+        nodes.append(ir.node("Gather", [scale, lookup.inputs[1]], {"axis": 0}))
+        scales = nodes[-1].outputs[0]
+        scales.name = f"{name}.scale"
+    more, result = _brought_back(looked_up, scales, name)
+    table = lookup.inputs[0]
+    assert table is not None and table.dtype is not None  # noqa: S101, PT018 - an initializer
+    looked_up.dtype, result.shape = table.dtype, shape
+    graph.insert_after(lookup, [*nodes, *more])
+    for node, place in users:
+        node.replace_input_with(place, result)
+
+
+def _brought_back(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
+    """Nodes from what is stored to float32."""
+    cast = ir.node("Cast", [stored], {"to": _FLOAT32})
+    result = cast.outputs[0]
+    result.name, result.dtype = f"{name}.float32", ir.DataType.FLOAT
+    if scale is None:
+        return [cast], result
+    scaled = ir.node("Mul", [result, scale])
+    result.name = f"{name}.whole"
+    scaled.outputs[0].name, scaled.outputs[0].dtype = f"{name}.float32", ir.DataType.FLOAT
+    return [cast, scaled], scaled.outputs[0]

@@ -1,0 +1,146 @@
+"""The step graph of a one-directional classifier: it reads on where it stopped, and answers for all it has read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.artifact import Comparison
+from pocketrnn.errors import ExportError
+from pocketrnn.text import TextRules
+from pocketrnn_export.onnx_graph import STEPS, onnx_graph
+from pocketrnn_export.parity import Case, Difference, Ids, Logits, Run, difference, summary
+from pocketrnn_training.architecture import RecurrentClassifier
+
+__all__ = ["STEP_FILE", "StepFile", "check_streams", "proof_of_steps", "run_of_steps", "step_graph"]
+
+STEP_FILE: Final = "model.step.onnx"
+
+
+@dataclass(frozen=True)
+class StepFile:
+    """A step graph: the ONNX file's bytes, and how many numbers its state has."""
+
+    content: bytes
+    state_size: int
+
+
+class _Step(nn.Module):
+    """A classifier that reads on: (tokens [batch, sequence], state [batch, size]) -> (logits, new state).
+
+    The state is, one after the other: every layer's hidden state; for an LSTM every layer's cell state; for pooling by
+    mean or max the sum or maximum of the outputs so far, and how many there were. All zeros is the state before the
+    first token, whatever the pooling: a maximum counts only where there were outputs.
+    """
+
+    def __init__(self, classifier: RecurrentClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+        a = classifier.architecture
+        states = a.layers * (2 if a.cell == "lstm" else 1)
+        self.sizes = [a.hidden_dim] * states + ([] if a.pooling == "last" else [a.hidden_dim, 1])
+
+    def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        a, classifier = self.classifier.architecture, self.classifier
+        parts = torch.split(state, self.sizes, dim=1)
+        hidden = torch.stack(parts[: a.layers])
+        if a.cell == "lstm":
+            cell = torch.stack(parts[a.layers : 2 * a.layers])
+            outputs, (hidden, cell) = classifier.rnn(classifier.embedding(tokens), (hidden, cell))
+            new = [*hidden.unbind(), *cell.unbind()]
+        else:
+            outputs, hidden = classifier.rnn(classifier.embedding(tokens), hidden)
+            new = [*hidden.unbind()]
+        if a.pooling == "last":
+            pooled = hidden[-1]
+        else:
+            so_far, count = parts[-2], parts[-1]
+            count = count + outputs.size(1)
+            if a.pooling == "mean":
+                kept = so_far + outputs.sum(dim=1)
+                pooled = kept / count
+            else:
+                newest = outputs.amax(dim=1)
+                kept = pooled = torch.where(parts[-1] > 0, torch.maximum(so_far, newest), newest)
+            new += [kept, count]
+        return classifier.fc(pooled), torch.cat(new, dim=1)
+
+
+def check_streams(module: nn.Module, rules: TextRules) -> RecurrentClassifier:
+    """The module, if it can answer while a text arrives.
+
+    Raises:
+        ExportError: it cannot, with the reason.
+    """
+    if not isinstance(module, RecurrentClassifier):
+        raise ExportError(
+            f"A {type(module).__name__} cannot be exported for streaming: what it keeps from one token to the next is "
+            "not known.",
+            "Export it without streaming, or train a classifier with `pocketrnn train --one-direction`.",
+        )
+    if module.architecture.bidirectional:
+        raise ExportError(
+            "A bidirectional classifier cannot answer while a text arrives: it reads from both ends, and each new word "
+            "would change what was computed for all the words before it.",
+            "Train one with `pocketrnn train --one-direction`, or export this one without streaming.",
+        )
+    if rules.ngrams > 1:
+        raise ExportError(
+            "A classifier of n-grams cannot answer while a text arrives: they stand after all single tokens, so that "
+            "each new word would come in the middle.",
+            "Train one with `pocketrnn train --ngrams 1`, or export this one without streaming.",
+        )
+    return module
+
+
+def step_graph(classifier: RecurrentClassifier, metadata: Mapping[str, str]) -> StepFile:
+    """Trace the step graph of a classifier that `check_streams` passed, with batch and sequence dynamic."""
+    step = _Step(classifier)
+    size = sum(step.sizes)
+    example = (torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, size))
+    return StepFile(onnx_graph(step, example, metadata, names=STEPS).content, size)
+
+
+def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
+    """A step graph as a run on whole texts, each read on over `cuts` cuts at equal distances (fewer in a short one)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        rows = []
+        for row, length in zip(tokens, lengths, strict=True):
+            state = np.zeros((1, state_size), np.float32)
+            for some in np.array_split(row[None, :length], min(cuts + 1, length), axis=1):
+                logits, state = session.run(["logits", "new_state"], {"tokens": some, "state": state})
+            rows.append(logits)
+        return np.concatenate(rows)
+
+    return run
+
+
+def proof_of_steps(
+    step: StepFile, cases: Mapping[str, Sequence[Case]], reference: Run, *, name: str = "pytorch"
+) -> list[tuple[Comparison, list[Difference]]]:
+    """The step graph against `reference` on whole texts: each read token by token, and in three pieces.
+
+    Since a text's prefix is a text too, reading it token by token holds every prefix that the cases have.
+    """
+    proof = []
+    for candidate, cuts in (("step graph, 3 pieces", 2), ("step graph, 1 token each", 10**9)):
+        run = run_of_steps(step.content, step.state_size, cuts=cuts)
+        for inputs, some in cases.items():
+            differences = [
+                difference(candidate, case.name, reference(case.tokens, case.lengths), run(case.tokens, case.lengths))
+                for case in some
+            ]
+            rows = sum(len(case.lengths) for case in some)
+            proof.append((summary(differences, reference=name, inputs=inputs, rows=rows), differences))
+    return proof
