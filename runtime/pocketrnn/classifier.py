@@ -22,7 +22,7 @@ from pocketrnn import artifact as artifacts
 from pocketrnn.artifact import Artifact
 from pocketrnn.batching import MAX_TOKENS, rectangle, runs
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, TextError
-from pocketrnn.incoming import OnError, Piece, pieces
+from pocketrnn.incoming import OnError, Piece, pieces, whole_pieces
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
 
@@ -226,8 +226,7 @@ class Classifier:
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
         """
-        logits = self.logits(texts, on_error=on_error)
-        return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
+        return self.probabilities(self.logits(texts, on_error=on_error))
 
     def predict_labels(
         self, texts: Iterable[str], threshold: float = 0.5, *, on_error: OnError = "raise"
@@ -268,6 +267,37 @@ class Classifier:
             logits[skipped] = np.nan
             parts.append(logits)
         return np.concatenate(parts)
+
+    def logits_of_batches(self, batches: Iterable[list[str]]) -> Generator[Floats, None, None]:
+        """The logits of one list of texts after the other, each given before the next but few is read.
+
+        This is for texts that come in batches with something else, such as the rows that they stand in. Batches of
+        some thousand texts suit best; with several `threads`, so many batches are worked on at once.
+
+        Args:
+            batches: lists of strings, which may be empty.
+
+        Yields:
+            float32 [texts of the batch, labels], the columns in the order of `labels`.
+
+        Raises:
+            TextError: an item of a batch is not a string; it is named by its position in all batches.
+            PocketRNNError: as `logits`.
+        """
+        threads = self._options.threads
+        for _, logits in _in_order(self._logits_of, whole_pieces(batches), threads):
+            yield logits
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """The probabilities that `logits` stand for.
+
+        Args:
+            logits: float32 [n, labels].
+
+        Returns:
+            float32 [n, labels]; each row adds up to 1, unless the classifier is multi-label.
+        """
+        return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
         """The answer that one row of `logits` stands for; of equal probabilities, the earlier label comes first.

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn import __version__
+from pocketrnn.classify_file import FileOptions, classify_file, file_options
 from pocketrnn.errors import InputError, MissingExtraError, OutputError, ParityError, PocketRNNError, require
 
 if TYPE_CHECKING:
@@ -133,25 +134,43 @@ def main() -> None:
     metavar="N",
     help="Use up to N processor cores.",
 )
+@file_options
 def classify(
-    texts: tuple[str, ...], bundle: str, top: int, threshold: float | None, as_json: bool, threads: int
+    texts: tuple[str, ...],
+    bundle: str,
+    top: int,
+    threshold: float | None,
+    as_json: bool,
+    threads: int,
+    files: FileOptions,
 ) -> None:
-    """Classify TEXTS, or the lines of standard input when none are given.
+    """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
 
     Answers come a line a text, in the texts' order: label, probability and text, with tabs between them; --top adds a
     label and a probability for each further label before the text. Control characters are shown as escapes.
 
     Standard input is UTF-8, a text a line; an empty line is an empty text. Lines are answered as they arrive.
 
+    With --input, or with --input-format for standard input, rows of CSV, TSV, JSON Lines or Parquet are read, and
+    written with all their columns and two more, label and probability; --top adds label_2, probability_2 and so on.
+    Rows are counted from 1, without the header. The output file is written whole or not at all.
+
     \b
     Examples:
       pocketrnn classify "Wall St. Bears Claw Back Into the Black"
       pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
+      pocketrnn classify --input headlines.csv --output labelled.csv
+      pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.classifier import Classifier
 
+    if files.are_given and (texts or as_json or threshold is not None):
+        raise click.UsageError("TEXTS, --json and --threshold are not for files; see --output-format and --top.")
     classifier = Classifier.load(bundle, threads=threads)
+    if files.are_given:
+        classify_file(classifier, files, top)
+        return
     if threshold is not None:
         if threshold != threshold:
             raise click.UsageError("--threshold is not a number.")
