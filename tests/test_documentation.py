@@ -40,6 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("reviews.csv", "test.csv"):
         Path(name).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
     Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
+    Path("headlines.csv").write_text("text,source\nNASA probe nears Saturn,wire\n", encoding="utf-8")
+    Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
     Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")
     Path("model.py").write_text(MODEL, encoding="utf-8")
     scope: dict[str, type[torch.nn.Module]] = {}
