@@ -22,7 +22,7 @@ from pocketrnn.shipped import bundle_folder
 
 if TYPE_CHECKING:
     import pyarrow
-    import ray.data
+    from ray.data import Dataset
 
 __all__ = ["classify_dataset"]
 
@@ -31,7 +31,7 @@ _BATCH: Final = 4096
 
 
 def classify_dataset(
-    dataset: ray.data.Dataset,
+    dataset: Dataset,
     bundle: str | os.PathLike[str],
     *,
     workers: int,
@@ -40,7 +40,7 @@ def classify_dataset(
     label_column: str = "label",
     probability_column: str = "probability",
     on_error: OnError = "raise",
-) -> ray.data.Dataset:
+) -> Dataset:
     """Every row of a Ray data set with two columns more: its likeliest label and that label's probability.
 
     Nothing is read or answered before the result is consumed or written. Ray starts an actor again whose process dies,
@@ -74,7 +74,7 @@ def classify_dataset(
             "text_column, label_column and probability_column are not three different names.", "Rename the new columns."
         )
     files = ray.put(_files(bundle_folder(bundle)))
-    classified: ray.data.Dataset = dataset.map_batches(
+    classified: Dataset = dataset.map_batches(
         _Worker,
         fn_constructor_kwargs={
             # In a list, so that Ray hands over the reference: each worker fetches the bytes itself.
