@@ -37,6 +37,11 @@ _EXPORT_AGAIN: Final = "Export the bundle again."
 _MOST_THREADS: Final = 1024
 _CPU: Final = "CPUExecutionProvider"
 _log: Final = logging.getLogger(__name__)
+# onnxruntime keeps the memory that a run took for the next one (its arena). Without it, glibc gave a batch's memory back
+# to the system after every run: of the 263 us that `predict` took for a text of AG News with the shipped GRU, 100 went
+# into getting it again, and two threads waited for each other there; with it 168 us. But a run of 300,000 tokens leaves
+# 1,120 MiB behind: the arena is emptied after a run of more tokens than this, and then 80 MiB are left.
+_LARGEST_KEPT: Final = 1 << 14
 # In onnx.proto, TensorProto.external_data (field 13: byte 6a, a length) and in it the key (field 1) "location".
 # onnxruntime 1.20 reads such a file from the current folder, even "../weights", where it is given a graph's bytes.
 # The search takes 1 ms a megabyte.
@@ -87,6 +92,7 @@ class Classifier:
         self._options = options
         self._encoder = TextEncoder(artifact.text, artifact.vocabulary)
         self._takes_lengths = "lengths" in artifact.graph.inputs
+        self._largest_kept = max(_LARGEST_KEPT, options.max_batch_tokens)
 
     @classmethod
     def load(
@@ -375,8 +381,9 @@ class Classifier:
     def _run(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Floats:
         """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
         feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
+        shrink = _shrinking() if tokens.size > self._largest_kept else None
         try:
-            (logits,) = self._session.run(["logits"], feed)
+            (logits,) = self._session.run(["logits"], feed, shrink)
         except Exception as error:  # onnxruntime's errors share no base of their own
             rows, width = tokens.shape
             raise PocketRNNError(
@@ -413,6 +420,13 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
+
+
+def _shrinking() -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _loaded_again(folder: Path, options: _Options) -> Classifier:
@@ -497,11 +511,6 @@ def _session(folder: Path, artifact: Artifact, providers: Sequence[str]) -> onnx
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Fatal errors only. What goes wrong is raised, and then said once, in our words.
     options.log_severity_level = 4
-    # With the arena, memory never shrinks: after one text of a million tokens 1,121 MiB stay (peak 1,121), without it
-    # and without patterns 109 MiB, which is what it was before (peak 841). One text takes 33 us without, 35 us with it;
-    # 3,000 shapes leave no trace either way.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
     try:
         session = onnxruntime.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no base of their own

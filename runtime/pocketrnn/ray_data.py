@@ -87,7 +87,6 @@ def classify_dataset(
         num_cpus=threads,
         batch_size=_BATCH,
         batch_format="pyarrow",
-        udf_modifying_row_count=False,
     )
     return classified
 
