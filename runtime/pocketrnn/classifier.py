@@ -37,10 +37,10 @@ _EXPORT_AGAIN: Final = "Export the bundle again."
 _MOST_THREADS: Final = 1024
 _CPU: Final = "CPUExecutionProvider"
 _log: Final = logging.getLogger(__name__)
-# onnxruntime keeps the memory that a run took for the next one (its arena). Without it, glibc gave a batch's memory back
-# to the system after every run: of the 263 us that `predict` took for a text of AG News with the shipped GRU, 100 went
-# into getting it again, and two threads waited for each other there; with it 168 us. But a run of 300,000 tokens leaves
-# 1,120 MiB behind: the arena is emptied after a run of more tokens than this, and then 80 MiB are left.
+# onnxruntime keeps the memory that a run took for the next one (its arena). Without it, glibc gave a batch's memory
+# back to the system after every run: of the 263 us that `predict` took for a text of AG News with the shipped GRU, 100
+# went into getting it again, and two threads waited for each other there; with it 168 us. But a run of 300,000 tokens
+# leaves 1,120 MiB behind: the arena is emptied after a run of more tokens than this, and then 80 MiB are left.
 _LARGEST_KEPT: Final = 1 << 14
 # In onnx.proto, TensorProto.external_data (field 13: byte 6a, a length) and in it the key (field 1) "location".
 # onnxruntime 1.20 reads such a file from the current folder, even "../weights", where it is given a graph's bytes.
