@@ -154,8 +154,9 @@ def kind_of(name: str, stated: str | None, option: str) -> Kind:
         return stated  # type: ignore[return-value]
     found = ENDINGS.get(Path(name).suffix.lower())
     if found is None:
+        what = f"The name {name}" if name != "-" else f"Standard {option.removeprefix('--').removesuffix('-format')}"
         raise InputError(
-            f"The name {name} does not tell what kind of file it is.",
+            f"{what} does not tell what kind of file it is.",
             f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}.",
         )
     return found
