@@ -17,23 +17,21 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, OutputError
 from pocketrnn.folder import file_written_whole
 from pocketrnn.incoming import OnError
+from pocketrnn.tables import KINDS, Batch, Column, Kind, Source, kind_of, read, write
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pocketrnn.classifier import Classifier
-    from pocketrnn.tables import Batch, Column, Kind, Source
 
 __all__ = ["FileOptions", "classify_file", "file_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _STREAM: Final = "-"
-_KINDS: Final = ("csv", "tsv", "jsonl", "parquet")
 # A bar that is gone before it can be read says nothing.
 _BAR_AFTER: Final = 2.0
 _BAR_EVERY: Final = 0.2
@@ -88,10 +86,10 @@ _OPTIONS: Final = (
         metavar="FILE",
         help="Write the rows to this file, as a whole or not at all.  [default: standard output]",
     ),
-    click.option("--input-format", type=click.Choice(_KINDS), help="What the input is.  [default: as its name ends]"),
+    click.option("--input-format", type=click.Choice(KINDS), help="What the input is.  [default: as its name ends]"),
     click.option(
         "--output-format",
-        type=click.Choice(_KINDS),
+        type=click.Choice(KINDS),
         help="What the output is.  [default: as its name ends, else as the input]",
     ),
     click.option(
@@ -131,8 +129,6 @@ def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
         InputError: an option, a file or a row cannot be used; nothing stands at the output then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
-    from pocketrnn.tables import Source, kind_of, read, write
-
     classifier.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     kind = kind_of(given, files.input_format, "--input-format")
@@ -201,10 +197,6 @@ def _answered(
 def _columns(
     classifier: Classifier, logits: NDArray[np.float32], without: list[int], names: Sequence[tuple[str, str]]
 ) -> list[Column]:
-    import numpy as np
-
-    from pocketrnn.tables import Column
-
     rows, labels = np.arange(len(logits)), classifier.labels
     # By logit: far from zero, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")

@@ -260,9 +260,16 @@ class _Pieces:
                 self.is_utf8 = False
                 yield line.decode(encoding, "replace")
 
+    def _piece(self) -> bytes:
+        try:
+            piece: bytes = self._stream.read1(_PIECE)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise DataError(f"The input cannot be read: {error.strerror or error}.", "Check the input.") from None
+        return piece
+
     def _whole_lines(self) -> Iterator[bytes]:
         begun: list[bytes] = []
-        while piece := self._stream.read1(_PIECE):  # type: ignore[attr-defined]
+        while piece := self._piece():
             self.read += len(piece)
             whole, newline, rest = piece.rpartition(b"\n")
             if not newline:
@@ -618,16 +625,31 @@ def _csv(rows: list[list[Any]], delimiter: str) -> str:
     return written
 
 
+class _Sink(io.RawIOBase):
+    """A stream that can be given up: a ParquetWriter writes its footer when it goes, whatever became of its file."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.is_given_up = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data) if self.is_given_up else self._stream.write(data)
+
+
 def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> None:
     parquet, arrow = require("pyarrow.parquet", "parquet"), require("pyarrow", "parquet")
     writer = None
+    sink = _Sink(stream)
     waiting: list[Any] = []
     try:
         for batch, answers in answered:
             schema = None if writer is None else writer.schema
             table = _as_arrow(arrow, batch, answers, schema, text_column)
             if writer is None:
-                writer = parquet.ParquetWriter(stream, table.schema)
+                writer = parquet.ParquetWriter(sink, table.schema)
             waiting.append(table)
             if sum(map(len, waiting)) >= _GROUP_ROWS or sum(table.nbytes for table in waiting) >= _GROUP_BYTES:
                 writer.write_table(arrow.concat_tables(waiting))
@@ -636,7 +658,12 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
             if waiting:
                 writer.write_table(arrow.concat_tables(waiting))
             writer.close()
-    except arrow.ArrowException as error:
+    except BaseException as error:
+        sink.is_given_up = True
+        if writer is not None:
+            writer.close()
+        if not isinstance(error, arrow.ArrowException):
+            raise
         raise OutputError(
             f"The rows cannot be written as Parquet: {str(error).splitlines()[0]}.",
             "A column must be of one type; else write JSON Lines: --output-format jsonl.",

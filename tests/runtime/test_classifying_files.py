@@ -332,6 +332,18 @@ def test_rows_of_other_members_than_the_first_do_not_fit_into_columns(folder: Pa
     assert not Path("out.csv").exists()
 
 
+def test_rows_that_do_not_fit_a_parquet_column_are_refused_without_noise(folder: Path, padded: Path) -> None:
+    pytest.importorskip("pyarrow")
+    rows = ['{"text": "a", "n": 1}'] * 5000
+    for odd, problem in (('{"text": "b", "n": "x"}', "cannot be written as Parquet"), ('{"text": 1}', "Row 5001")):
+        Path("in.jsonl").write_text("\n".join([*rows, odd]))
+        result = process("-b", padded, "-i", "in.jsonl", "-o", "out.parquet")
+        assert result.returncode == 2
+        assert problem in result.stderr.decode()
+        assert result.stderr.count(b"\n") == 1
+        assert [path.name for path in folder.iterdir()] == ["in.jsonl"]
+
+
 def test_what_has_no_form_in_json_is_said(folder: Path, padded: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = {"text": ["a"], "x": [float("nan")], "d": arrow.array([0], arrow.date32())}
@@ -432,9 +444,11 @@ def test_rows_of_a_pipe_are_answered_as_they_arrive(padded: Path, kind: str, row
         assert running.wait(30) == 0
 
 
-def test_a_closed_pipe_ends_it_silently(padded: Path) -> None:
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_closed_pipe_ends_it_silently(padded: Path, kind: str) -> None:
+    pytest.importorskip("pyarrow")
     with subprocess.Popen(
-        [*COMMAND, "classify", "-b", str(padded), "--input-format", "csv"],
+        [*COMMAND, "classify", "-b", str(padded), "--input-format", "csv", "--output-format", kind],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as running:  # fmt: skip
         assert running.stdin is not None
