@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
+import pandas
 import pytest
 import safetensors.torch
 import torch
@@ -16,6 +18,7 @@ from pocketrnn.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CORPUS = (ROOT / "docs" / "scoring-a-corpus.md").read_text(encoding="utf-8")
 COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
 MODEL = """
 from torch import nn
@@ -40,6 +43,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("reviews.csv", "test.csv"):
         Path(name).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
     Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
+    Path("headlines.csv").write_text("text,source\nNASA probe nears Saturn,wire\n", encoding="utf-8")
+    Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
     Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")
     Path("model.py").write_text(MODEL, encoding="utf-8")
     scope: dict[str, type[torch.nn.Module]] = {}
@@ -72,6 +77,20 @@ def test_the_readmes_python_runs(folder: Path) -> None:
     for block in blocks:
         exec(block, scope)  # noqa: S102 - the README's own lines
     assert (folder / "mood" / "classifier.json").is_file()
+
+
+def test_the_function_for_spark_answers_frames_of_pandas_as_one_process_does() -> None:
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", CORPUS, re.DOTALL) if "def classified" in b]
+    scope: dict[str, Any] = {}
+    exec(block, scope)  # noqa: S102 - the page's own lines
+    texts = [f"Oil prices rise {i}" if i % 3 else f"The team wins {i}" for i in range(40)]
+    frames = [pandas.DataFrame({"id": range(i, i + 10), "text": texts[i : i + 10]}) for i in range(0, 40, 10)]
+    frames.insert(1, frames[0].iloc[:0])
+    frames.append(pandas.DataFrame({"id": [40], "text": [None]}))
+    together = pandas.concat(list(scope["classified"](iter(frames))))
+    assert together["id"].tolist() == list(range(41))
+    assert together["label"].tolist() == [*scope["loaded"]("ag_news").predict(texts), None]
+    assert together["probability"].isna().tolist() == [False] * 40 + [True]
 
 
 @pytest.mark.parametrize("name", ["classify", "verify", "inspect"])

@@ -12,6 +12,8 @@ import functools
 import hashlib
 import json
 import math
+import mmap
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -34,6 +36,7 @@ __all__ = [
     "StepGraph",
     "TorchScript",
     "checked_bytes",
+    "checked_view",
     "json_schema",
     "read",
     "sha256_of",
@@ -178,8 +181,31 @@ def checked_bytes(path: Path, sha256: str) -> bytes:
     with _reading(path):
         content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+        raise _changed(path)
     return content
+
+
+@contextlib.contextmanager
+def checked_view(path: Path, sha256: str) -> Iterator[mmap.mmap | bytes]:
+    """The content of a file whose sha256 is known, to be looked through in place: no copy of it is made.
+
+    Raises:
+        BundleError: the file is missing, cannot be read, or a byte of it was changed.
+    """
+    with contextlib.ExitStack() as stack:
+        with _reading(path):
+            file = stack.enter_context(path.open("rb"))
+            # What is empty cannot be mapped.
+            size = os.fstat(file.fileno()).st_size
+            view = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else b""
+            digest = hashlib.sha256(view).hexdigest()
+        if digest != sha256:
+            raise _changed(path)
+        yield view
+
+
+def _changed(path: Path) -> BundleError:
+    return BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
 
 
 def sha256_of(path: Path) -> str:

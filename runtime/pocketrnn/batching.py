@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 __all__ = ["MAX_TOKENS", "rectangle", "runs"]
 
-# Measured on the 3,801 rows of AG News' test.csv in microseconds a text, LSTM(64 -> 32) / LSTM(50 -> 128), one thread:
-# runs of 1,024 tokens 19.3 / 74.8; 4,096 19.3 / 72.6; 16,384 19.1 / 79.2; 32,768 35.0 / 120.4 (out of the cache).
-MAX_TOKENS: Final = 4096
+# Measured on AG News in microseconds of processor time a text, LSTM(64 -> 32) / a bidirectional GRU(50 -> 96), one
+# thread: runs of 512 tokens 33.6 / 144; 1,024 31.1 / 146; 2,048 30.2 / 150; 4,096 30.9 / 156. LSTM(50 -> 128), measured
+# before, has no choice between 1,024 and 4,096, and takes two thirds more at 32,768 (out of the cache).
+MAX_TOKENS: Final = 2048
 # A text may be shorter than its run is wide by a fifth or 8 tokens. With 32 texts: 19.4 / 70.0 us; equal lengths only
 # 31.2 / 115.8 (21 runs); any length in one run 21.5 / 98.1.
 _SHORTEST: Final = 0.8

@@ -136,10 +136,10 @@ def markdown(speeds: Sequence[Speed]) -> str:
     return "\n".join(lines)
 
 
-def bare_session(path: str | os.PathLike[str]) -> onnxruntime.InferenceSession:
-    """The graph as one would open it without pocketrnn, on one thread, with onnxruntime's own settings."""
+def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
+    """The graph as one would open it without pocketrnn, with onnxruntime's own settings but for its threads."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])

@@ -24,7 +24,7 @@ from pocketrnn import artifact as artifacts
 from pocketrnn.artifact import Artifact, StepGraph
 from pocketrnn.batching import MAX_TOKENS, rectangle, runs
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, TextError
-from pocketrnn.incoming import OnError, Piece, pieces
+from pocketrnn.incoming import OnError, Piece, pieces, whole_pieces
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.stream import Stream
 from pocketrnn.text import TextEncoder
@@ -40,6 +40,11 @@ _EXPORT_AGAIN: Final = "Export the bundle again."
 _MOST_THREADS: Final = 1024
 _CPU: Final = "CPUExecutionProvider"
 _log: Final = logging.getLogger(__name__)
+# onnxruntime keeps the memory that a run took for the next one (its arena). Without it, glibc gave a batch's memory
+# back to the system after every run: of the 263 us that `predict` took for a text of AG News with the shipped GRU, 100
+# went into getting it again, and two threads waited for each other there; with it 168 us. But a run of 300,000 tokens
+# leaves 1,120 MiB behind: the arena is emptied after a run of more tokens than this, and then 80 MiB are left.
+_LARGEST_KEPT: Final = 1 << 14
 # In onnx.proto, TensorProto.external_data (field 13: byte 6a, a length) and in it the key (field 1) "location".
 # onnxruntime 1.20 reads such a file from the current folder, even "../weights", where it is given a graph's bytes.
 # The search takes 1 ms a megabyte.
@@ -75,7 +80,8 @@ class Prediction:
 class Classifier:
     """A classifier read from a bundle. Make one with `Classifier.load`.
 
-    It holds nothing that changes, so several Python threads may use one; a pickled one is loaded again from its folder.
+    Several Python threads may use one: it holds nothing that changes, but buffers that no two calls use at once. A
+    pickled one is loaded again from its folder.
 
     Attributes:
         artifact: all that classifier.json says.
@@ -90,6 +96,8 @@ class Classifier:
         self._options = options
         self._encoder = TextEncoder(artifact.text, artifact.vocabulary)
         self._takes_lengths = "lengths" in artifact.graph.inputs
+        self._idle: list[_OneText] = []
+        self._largest_kept = max(_LARGEST_KEPT, options.max_batch_tokens)
 
     @classmethod
     def load(
@@ -220,9 +228,7 @@ class Classifier:
             )
         if top != 1:
             self.check_top(top)
-        tokens = self._encoder.encode_row(text)
-        logits = self._run(tokens, np.array(tokens.shape[1:], np.int64))
-        return self.prediction(logits[0].tolist(), top)
+        return self.prediction(self._logits_of_one(self._encoder.encode_row(text)), top)
 
     @overload
     def predict(self, texts: Iterable[str], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
@@ -286,8 +292,7 @@ class Classifier:
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
         """
-        logits = self.logits(texts, on_error=on_error)
-        return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
+        return self.probabilities(self.logits(texts, on_error=on_error))
 
     def predict_labels(
         self, texts: Iterable[str], threshold: float = 0.5, *, on_error: OnError = "raise"
@@ -328,6 +333,37 @@ class Classifier:
             logits[skipped] = np.nan
             parts.append(logits)
         return np.concatenate(parts)
+
+    def logits_of_batches(self, batches: Iterable[list[str]]) -> Generator[Floats, None, None]:
+        """The logits of one list of texts after the other, each given before the next but few is read.
+
+        This is for texts that come in batches with something else, such as the rows that they stand in. Batches of
+        some thousand texts suit best; with several `threads`, so many batches are worked on at once.
+
+        Args:
+            batches: lists of strings, which may be empty.
+
+        Yields:
+            float32 [texts of the batch, labels], the columns in the order of `labels`.
+
+        Raises:
+            TextError: an item of a batch is not a string; it is named by its position in all batches.
+            PocketRNNError: as `logits`.
+        """
+        threads = self._options.threads
+        for _, logits in _in_order(self._logits_of, whole_pieces(batches), threads):
+            yield logits
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """The probabilities that `logits` stand for.
+
+        Args:
+            logits: float32 [n, labels].
+
+        Returns:
+            float32 [n, labels]; each row adds up to 1, unless the classifier is multi-label.
+        """
+        return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
         """The answer that one row of `logits` stands for; of equal probabilities, the earlier label comes first.
@@ -404,23 +440,49 @@ class Classifier:
             raise self._no_number()
         return logits
 
+    def _logits_of_one(self, tokens: NDArray[np.int64]) -> list[float]:
+        """One text's logits, of its ids, int64 [1, tokens]."""
+        if tokens.size > self._largest_kept or self._options.providers != (_CPU,):
+            logits: list[float] = self._run(tokens, np.array(tokens.shape[1:], np.int64))[0].tolist()
+            return logits
+        # Taken out and put back, each in one step of the interpreter: neither another thread nor a signal's handler
+        # that classifies finds a place in use.
+        try:
+            place = self._idle.pop()
+        except IndexError:
+            place = _OneText(self._session, len(self.labels), self._takes_lengths)
+        try:
+            logits = place.run(self._session, tokens)
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise self._failed(tokens, error) from error
+        self._idle.append(place)
+        return logits
+
     def _run(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Floats:
         """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
         feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
-        (logits,) = self._ran(self._session, ["logits"], feed)
+        shrink = _shrinking() if tokens.size > self._largest_kept else None
+        (logits,) = self._ran(self._session, ["logits"], feed, shrink)
         return logits
 
     def _ran(
-        self, session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, NDArray[Any]]
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: list[str],
+        feed: dict[str, NDArray[Any]],
+        options: onnxruntime.RunOptions | None = None,
     ) -> list[Floats]:
         try:
-            return session.run(outputs, feed)  # type: ignore[no-any-return]
+            return session.run(outputs, feed, options)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's errors share no base of their own
-            rows, width = feed["tokens"].shape
-            raise PocketRNNError(
-                f"The graph of {self.name} failed on {rows} texts of up to {width} tokens: {_first_line(error)}",
-                "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
-            ) from error
+            raise self._failed(feed["tokens"], error) from error
+
+    def _failed(self, tokens: NDArray[np.int64], error: Exception) -> PocketRNNError:
+        rows, width = tokens.shape
+        return PocketRNNError(
+            f"The graph of {self.name} failed on {rows} texts of up to {width} tokens: {_first_line(error)}",
+            "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
+        )
 
     def _check_answer(self) -> None:
         """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
@@ -450,6 +512,35 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
+
+
+class _OneText:
+    """Where one text is answered: its length and its logits have fixed places, which the graph is bound to once.
+
+    `session.run` makes both anew each time, and checks their names: that is 2.5 us of the 52 that a text takes.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, labels: int, takes_lengths: bool) -> None:
+        self._length = np.ones(1, np.int64)
+        self._logits = np.empty((1, labels), np.float32)
+        self._binding = session.io_binding()
+        if takes_lengths:
+            self._binding.bind_cpu_input("lengths", self._length)
+        self._binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(self._logits))
+
+    def run(self, session: onnxruntime.InferenceSession, tokens: NDArray[np.int64]) -> list[float]:
+        self._length[0] = tokens.shape[1]
+        self._binding.bind_cpu_input("tokens", tokens)
+        session.run_with_iobinding(self._binding)
+        logits: list[float] = self._logits[0].tolist()
+        return logits
+
+
+def _shrinking() -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _loaded_again(folder: Path, options: _Options) -> Classifier:
@@ -518,12 +609,17 @@ def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
 
 
 def _session(path: Path, sha256: str, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    """A graph, opened from the very bytes whose digest was checked."""
-    content = artifacts.checked_bytes(path, sha256)
-    if _EXTERNAL_DATA.search(content):
-        raise BundleError(
-            f"{path} keeps weights in further files, which no digest covers.", "Export it with its weights inside."
-        )
+    """A graph, opened from the file whose digest was checked.
+
+    Not from the bytes: onnxruntime's session keeps those for as long as it lives, beside the weights that it made of
+    them. With 9.3 MiB of weights, a session takes 18.7 MiB from bytes and 9.4 from a file.
+    """
+    before = _identity(path)
+    with artifacts.checked_view(path, sha256) as content:
+        if _EXTERNAL_DATA.search(content):
+            raise BundleError(
+                f"{path} keeps weights in further files, which no digest covers.", "Export it with its weights inside."
+            )
     options = onnxruntime.SessionOptions()
     # One thread: several texts are shared out among threads of our own, and onnxruntime's gain nothing on one text
     # (LSTM 64 -> 32: 35 us with one, 52 with two that sleep, 37 with two that spin). A session without threads
@@ -533,18 +629,35 @@ def _session(path: Path, sha256: str, providers: Sequence[str]) -> onnxruntime.I
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Fatal errors only. What goes wrong is raised, and then said once, in our words.
     options.log_severity_level = 4
-    # With the arena, memory never shrinks: after one text of a million tokens 1,121 MiB stay (peak 1,121), without it
-    # and without patterns 109 MiB, which is what it was before (peak 841). One text takes 33 us without, 35 us with it;
-    # 3,000 shapes leave no trace either way.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
     try:
-        return onnxruntime.InferenceSession(content, options, providers=list(providers))
+        session = onnxruntime.InferenceSession(_openable(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} cannot open {path}: {_first_line(error)}",
             "Upgrade onnxruntime, or export the bundle again.",
         ) from error
+    if _identity(path) != before:
+        raise BundleError(f"{path} was replaced while it was opened.", "Load the bundle again.")
+    return session
+
+
+def _identity(path: Path) -> tuple[int, int, int, int] | None:
+    """What changes when a file is written or another takes its place; None where there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _openable(path: Path) -> str | bytes:
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        # onnxruntime takes names in UTF-8 only.
+        return path.read_bytes()
+    return name
 
 
 def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact, path: Path) -> None:

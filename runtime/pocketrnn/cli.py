@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn import __version__
+from pocketrnn.classify_file import FileOptions, classify_file, file_options
 from pocketrnn.errors import (
     CompressionError,
     InputError,
@@ -46,8 +47,8 @@ _BROUGHT: Final = {
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 # Standard input is read in pieces of at most this size, each answered before the next is read: a slow pipe is answered
-# at once, a fast one some 270 news texts at a time.
-_PIECE: Final = 1 << 16
+# at once, a fast one gives 64 KiB, some 270 news texts, and a file some 4,000, for 33 us a text instead of 35.
+_PIECE: Final = 1 << 20
 
 
 class _Failed(click.ClickException):
@@ -143,6 +144,7 @@ def main() -> None:
     help="Use up to N processor cores.",
 )
 @click.option("--stream", "as_stream", is_flag=True, help="Take all for one text that arrives in pieces.")
+@file_options
 def classify(
     texts: tuple[str, ...],
     bundle: str,
@@ -151,8 +153,9 @@ def classify(
     as_json: bool,
     threads: int,
     as_stream: bool,
+    files: FileOptions,
 ) -> None:
-    """Classify TEXTS, or the lines of standard input when none are given.
+    """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
 
     Answers come a line a text, in the texts' order: label, probability and text, with tabs between them; --top adds a
     label and a probability for each further label before the text. Control characters are shown as escapes.
@@ -162,15 +165,26 @@ def classify(
     With --stream, TEXTS or standard input are the pieces of one text, and each piece is answered for all the text so
     far; a piece of standard input is what has arrived of a line. The bundle must be exported with --streaming.
 
+    With --input, or with --input-format for standard input, rows of CSV, TSV, JSON Lines or Parquet are read, and
+    written with all their columns and two more, label and probability; --top adds label_2, probability_2 and so on.
+    Rows are counted from 1, without the header. The output file is written whole or not at all.
+
     \b
     Examples:
       pocketrnn classify "Wall St. Bears Claw Back Into the Black"
       pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
+      pocketrnn classify --input headlines.csv --output labelled.csv
+      pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.classifier import Classifier
 
+    if files.are_given and (texts or as_json or threshold is not None):
+        raise click.UsageError("TEXTS, --json and --threshold are not for files; see --output-format and --top.")
     classifier = Classifier.load(bundle, threads=threads)
+    if files.are_given:
+        classify_file(classifier, files, top)
+        return
     if threshold is not None:
         if threshold != threshold:
             raise click.UsageError("--threshold is not a number.")

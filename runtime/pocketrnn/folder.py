@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all."""
+"""Folders and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pocketrnn.errors import OutputError
 
-__all__ = ["check_free", "put_back", "written_whole"]
+__all__ = ["check_free", "file_written_whole", "put_back", "written_whole"]
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:
@@ -101,6 +102,47 @@ def put_back(path: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     for work in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """A temporary sibling of the file `path` to write into, put in its place when the block ends well.
+
+    When the block raises, whatever the reason, the sibling is deleted and what stood at `path` stays. Where `path` is a
+    link, the file that it leads to is meant.
+
+    Raises:
+        OutputError: `path` exists, unless `force` is given and it is a file; it cannot be written; the disk is full.
+    """
+    path = Path(os.path.realpath(path))
+    _check_file(path, force=force)
+    try:
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    work = Path(name)
+    try:
+        with open(number, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
+        # What came up at `path` while the work was done is not ours to replace, unless asked.
+        _check_file(path, force=force)
+        work.replace(path)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or not _is_about(error, path.parent):
+            raise
+        raise _cannot_write(path, error) from error
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _check_file(path: Path, *, force: bool) -> None:
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already.", "Choose another output file, or replace it with --force.")
 
 
 def _put_in_place(work: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from pocketrnn.errors import InputError, TextError
 
-__all__ = ["OnError", "Piece", "pieces"]
+__all__ = ["OnError", "Piece", "pieces", "whole_pieces"]
 
 OnError = Literal["raise", "skip"]
 # Texts are answered this many at a time, so that a million texts do not stand in memory as ids. Runs are shaped as well
@@ -58,6 +58,19 @@ def pieces(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterable
     shared_out = -(-len(everything) // (_PIECES_A_THREAD * threads))
     size = _LARGEST if threads == 1 else min(_LARGEST, max(_SMALLEST, shared_out))
     return list(_checked_pieces(iter(everything), 0, size, on_error))
+
+
+def whole_pieces(batches: Iterable[list[str]]) -> Iterator[Piece]:
+    """Lists of texts checked, each as one piece.
+
+    Raises:
+        TextError: an item of a batch is not a string.
+    """
+    first = 0
+    for batch in batches:
+        _odd_places(batch, first, "raise")
+        first += len(batch)
+        yield Piece(batch, [])
 
 
 def _checked_pieces(items: Iterator[str], first: int, size: int, on_error: OnError) -> Iterator[Piece]:

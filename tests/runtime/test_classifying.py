@@ -200,12 +200,21 @@ def test_python_threads_may_share_a_classifier(classifier: Classifier) -> None:
 
 def test_a_failing_graph_says_so_in_our_words(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
+        def __init__(self, session: Any) -> None:
+            self.io_binding = session.io_binding
+
         def run(self, *_: object) -> None:
             raise RuntimeError("bad allocation\nand more")
 
-    monkeypatch.setattr(classifier, "_session", Failing())
-    with pytest.raises(PocketRNNError, match=r"failed on 1 texts of up to 2 tokens: bad allocation If a text"):
-        classifier.classify("the oil")
+        run_with_iobinding = run
+
+    before = classifier.classify("the oil")
+    with monkeypatch.context() as patched:
+        patched.setattr(classifier, "_session", Failing(classifier._session))
+        for ask in (lambda: classifier.classify("the oil"), lambda: classifier.predict(["the oil"])):
+            with pytest.raises(PocketRNNError, match=r"failed on 1 texts of up to 2 tokens: bad allocation If a text"):
+                ask()
+    assert classifier.classify("the oil") == before
 
 
 def test_a_classifier_can_be_pickled(classifier: Classifier) -> None:

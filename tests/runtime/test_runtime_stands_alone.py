@@ -98,6 +98,21 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
     assert "'ag_news' is neither a folder nor a shipped classifier" in unknown.stderr
 
 
+def test_files_are_classified_there_but_for_parquet(edge: Path, padded: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,n\nthe oil,1\n")
+    code = "from pocketrnn.cli import main\nmain(prog_name='pocketrnn')"
+    for given, output in (("in.csv", "1.jsonl"), ("1.jsonl", "2.csv")):
+        names = ["--label-column", output, "--probability-column", f"p{output}"]
+        result = python(
+            edge, code, "classify", "-b", str(padded), *names, "-i", str(tmp_path / given), "-o", str(tmp_path / output)
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "2.csv").read_text().startswith("text,n,1.jsonl,p1.jsonl,2.csv,p2.csv\nthe oil,1,")
+    refused = python(edge, code, "classify", "-b", str(padded), "-i", str(tmp_path / "in.csv"), "-o", "x.parquet")
+    assert refused.returncode == 1
+    assert "pip install 'pocketrnn[parquet]'" in refused.stderr
+
+
 def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import pocketrnn"],
