@@ -19,7 +19,7 @@ import onnx_ir as ir
 from pocketrnn.errors import InputError
 from pocketrnn_export.onnx_graph import token_lookups
 
-__all__ = ["STORAGES", "Quantized", "Storage", "quantized"]
+__all__ = ["STORAGES", "Quantized", "Storage", "quantized", "rounded_to_int8"]
 
 # How a weight may be stored.
 STORAGES: Final = ("float32", "float16", "int8")
@@ -157,6 +157,16 @@ def _int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
     divisor = np.where(scale > 0, scale, np.float32(1))
     return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
+
+
+def rounded_to_int8(numbers: Floats) -> Floats:
+    """What the rows of a matrix stand for once they are stored as int8 with a scale a row: float32, of the same shape.
+
+    Raises:
+        InputError: a number is not finite.
+    """
+    whole, scale = _int8(numbers, -1, "given")
+    return whole.astype(np.float32) * scale
 
 
 def _float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:

@@ -179,8 +179,10 @@ def classify(
     """
     from pocketrnn.classifier import Classifier
 
-    if files.are_given and (texts or as_json or threshold is not None):
-        raise click.UsageError("TEXTS, --json and --threshold are not for files; see --output-format and --top.")
+    if files.are_given and (texts or as_json or as_stream or threshold is not None):
+        raise click.UsageError(
+            "TEXTS, --json, --stream and --threshold are not for files; see --output-format and --top."
+        )
     classifier = Classifier.load(bundle, threads=threads)
     if files.are_given:
         classify_file(classifier, files, top)
