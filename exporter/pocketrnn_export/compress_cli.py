@@ -61,7 +61,7 @@ def compress(
 
     \b
     Examples:
-      pocketrnn compress ag_news -o small
+      pocketrnn compress reviews -o small
       pocketrnn compress reviews.checkpoint -o small --words 5000 --data dev.csv --max-loss 0.2
     """
     for package in ("torch", "onnx", "onnxscript", "safetensors"):

@@ -8,6 +8,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,8 @@ from typing import IO
 from pocketrnn.errors import OutputError
 
 __all__ = ["check_free", "file_written_whole", "put_back", "written_whole"]
+
+_LEFT_BEHIND_SECONDS = 3600
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:
@@ -38,6 +41,12 @@ def check_free(path: Path, *, force: bool, made_by: str) -> None:
 def _check_free(path: Path, *, force: bool, made_by: str) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
+    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
+        raise OutputError(
+            f"{path} is the folder that this runs in.", "Choose another output folder, such as one in it."
+        )
+    if path.is_dir() and path.is_mount():
+        raise OutputError(f"{path} is where a disk is mounted.", "Choose an output folder in it.")
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(f"{path} exists already.", "Choose another output folder, or replace it with --force.")
@@ -51,6 +60,8 @@ def _check_free(path: Path, *, force: bool, made_by: str) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{parent} is not a folder that can be written.", "Choose another output folder.")
+    # Some names are too long, and some folders cannot be written though their rights say so.
+    Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=parent)).rmdir()
 
 
 @contextlib.contextmanager
@@ -90,18 +101,21 @@ def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
 def put_back(path: Path) -> None:
     """Undo an exchange that the process did not live to end: where nothing stands at `path`, what stood there returns.
 
-    Unfinished siblings of a process that was killed are deleted. To be called when no other process writes `path`.
+    Siblings that a killed process left unfinished, an hour ago or more, are deleted.
     """
     path = path.absolute()
     if not path.parent.is_dir():
         return
-    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.old"):
+    # mkdtemp's eight characters hold no dot: what belongs to a folder `run.2` is not taken for that of `run`.
+    ours = f".{glob.escape(path.name)}." + "[a-z0-9_]" * 8
+    for aside in path.parent.glob(f"{ours}.old"):
         old = aside / path.name
         if old.is_dir() and not path.exists():
             old.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
-    for work in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        shutil.rmtree(work, ignore_errors=True)
+            aside.rmdir()
+    for work in path.parent.glob(f"{ours}.partial"):
+        if time.time() - work.stat().st_mtime > _LEFT_BEHIND_SECONDS:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -200,3 +200,26 @@ def test_a_block_that_removes_its_folder_leaves_the_old(old: Path) -> None:
     ):
         shutil.rmtree(work)
     assert content_of(old) == "old"
+
+
+def test_the_folder_that_this_runs_in_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "outer" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    for path in (Path(), here, here.parent):
+        with pytest.raises(OutputError, match="the folder that this runs in"):
+            check_free(path, force=True, made_by="classifier.json")
+    check_free(here / "inner", force=False, made_by="classifier.json")
+
+
+def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OutputError, match="could not be written: File name too long"):
+        check_free(tmp_path / ("n" * 250), force=False, made_by="classifier.json")
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    with pytest.raises(OutputError, match="where a disk is mounted"):
+        check_free(tmp_path, force=True, made_by="classifier.json")
+    assert not list(tmp_path.iterdir())

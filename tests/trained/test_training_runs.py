@@ -143,6 +143,10 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     other = run(*command, "--resume", "--hidden-dim", "9")
     assert other.exit_code == 2
     assert "was made with hidden_dim 8, not 9" in other.stderr
+    write_csv(reviews.with_name("others.csv"), easy_texts(seed=1))
+    changed = run("train", str(reviews.with_name("others.csv")), *command[2:], "--resume")
+    assert "other settings or other data" in changed.stderr
+    assert "Go on with the same command" not in changed.stderr
     assert {path.name: path.read_bytes() for path in Path("c").iterdir()} == files
 
     assert run(*command, "--resume").exit_code == 0
@@ -156,20 +160,29 @@ def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "c"
     run_folder.keep(states_of(easy_texts(60), replace(QUICK, epochs=1))[0], folder, force=False)
     whole = (folder / run_folder.RESUME).read_bytes()
-    for damaged in (content, whole[:-9], whole.replace(b"history", b"mystery", 1)):
+    other_loss = re.sub(rb'training_loss\\": \d', lambda m: m[0][:-1] + (b"7" if m[0][-1:] != b"7" else b"8"), whole)
+    renamed = whole.replace(b"module.fc.bias", b"module.fc.bjas", 1)
+    for damaged in (content, whole[:-9], whole.replace(b"history", b"mystery", 1), other_loss, renamed):
+        assert damaged != whole
         (folder / run_folder.RESUME).write_bytes(damaged)
         with pytest.raises(CheckpointError, match="missing or damaged"):
             run_folder.read_state(folder)
 
 
 def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
-    aside = tmp_path / ".c.abc.old"
+    aside = tmp_path / ".c.abcd1234.old"
     (aside / "c").mkdir(parents=True)
     (aside / "c/config.json").write_text("{}")
-    (tmp_path / ".c.xyz.partial").mkdir()
-    (tmp_path / ".other.xyz.partial").mkdir()
+    left_behind, others = (
+        (".c.left_beh.partial",),
+        (".c.2.abcd1234.old", ".c.2.abcd1234.partial", ".c.alive123.partial"),
+    )
+    for name in (*left_behind, *others):
+        (tmp_path / name / "c.2").mkdir(parents=True)
+    for name in (*left_behind, *others[:2]):
+        os.utime(tmp_path / name, (0, 0))
     put_back(tmp_path / "c")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.xyz.partial", "c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "c"]
     assert (tmp_path / "c/config.json").read_text() == "{}"
 
 
@@ -237,6 +250,28 @@ def test_ctrl_c_stops_several_processes_and_keeps_the_best(reviews: Path) -> Non
         time.sleep(0.1)
     else:
         pytest.fail("a process is left over")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_processes_end_with_the_one_that_started_them(reviews: Path) -> None:
+    command = [sys.executable, "-m", "pocketrnn.cli", "train", str(reviews), "-o", "c", *OPTIONS]
+    with subprocess.Popen(
+        [*command, "--processes", "2", "--epochs", "10000"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 1  validation"):
+                process.kill()
+                break
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a process is left over")
 
 
 @pytest.mark.slow

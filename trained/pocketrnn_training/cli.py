@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.errors import InputError, PocketRNNError, require
+from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn.folder import check_free
 from pocketrnn.text import TOKENIZERS
 from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, Settings
@@ -234,9 +234,9 @@ def train(
     else:
         check_free(output, force=force, made_by=checkpoints.CONFIG_JSON)
     notices: list[Notice] = []
-    kept = state is not None
+    kept = False
     try:
-        with _display() as show, _tensorboard(logger, output) as log:
+        with _display() as show, _tensorboard(logger, output, force=force, resume=resume) as log:
             training_data = _read(data, text_column, label_column, data_dir, "train", None)
             validation_data = None
             if validation:
@@ -253,7 +253,7 @@ def train(
             def keep(reached: State) -> None:
                 nonlocal state, kept
                 # The second and later ones replace the first of this same run.
-                run_folder.keep(reached, output, force=force or kept)
+                run_folder.keep(reached, output, force=force or resume or kept)
                 state, kept = reached, True
 
             best = train_classifier(
@@ -275,10 +275,15 @@ def train(
                     folder, best, history, parts(training_data, validation_data, settings)[1], notices
                 ),
             )
-    except (KeyboardInterrupt, PocketRNNError):
-        if state is not None:
+    except (KeyboardInterrupt, PocketRNNError) as error:
+        if state is not None and kept:
             click.echo(f"The best checkpoint so far is in {output}: {_told(state.best)}.", err=True)
+        if not isinstance(error, KeyboardInterrupt | OutputError):
+            raise
+        if state is not None:
             click.echo("Go on with the same command and --resume.", err=True)
+        else:
+            click.echo("The first epoch was not over, so that nothing was kept.", err=True)
         raise
     click.echo(f"The checkpoint and its report are in {output}: {_told(best)}.")
     if export is not None:
@@ -318,7 +323,9 @@ def _state_to_resume(output: Path, settings: Settings) -> State:
 
 
 @contextmanager
-def _tensorboard(logger: str | None, output: Path) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+def _tensorboard(
+    logger: str | None, output: Path, *, force: bool, resume: bool
+) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
     """What writes a run's curves for TensorBoard, if that is asked for."""
     if logger is None:
         yield lambda _: None
@@ -328,7 +335,12 @@ def _tensorboard(logger: str | None, output: Path) -> Iterator[Callable[[Progres
     from pocketrnn_training.progress import Epoch, Progress
 
     # Beside the run's folder: that is written anew after every epoch, and these files grow.
-    board = TensorBoardLogger(output.absolute().parent, name=f"{output.name}.tensorboard", version="")
+    folder = output.absolute().with_name(f"{output.absolute().name}.tensorboard")
+    for before in () if resume else sorted(folder.glob("events.out.tfevents.*")):
+        if not force:
+            raise OutputError(f"{folder} holds the curves of another run.", "Delete it, or replace it with --force.")
+        before.unlink()
+    board = TensorBoardLogger(folder.parent, name=folder.name, version="")
 
     def log(event: Progress | Epoch | Notice) -> None:
         if isinstance(event, Progress):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import multiprocessing
+import os
 import pickle
 import queue
+import shutil
 import signal
 import tempfile
 import threading
@@ -61,6 +63,10 @@ def in_processes(fabric: Fabric, fit: Callable[..., None], run: tuple[Any, ...],
         work = pickle.dumps((fit, light, run[1:]))
 
         def launch() -> None:
+            # Ctrl-C goes to every process of a terminal. The new ones inherit this thread's mask, and never hear it;
+            # this process decides.
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 fabric.launch(_in_process, folder, work, events, stop, _QuietFabric())  # type: ignore[arg-type]
             except BaseException as error:
@@ -79,7 +85,7 @@ def in_processes(fabric: Fabric, fit: Callable[..., None], run: tuple[Any, ...],
         last_line = str(failures[0]).strip().splitlines()[-1].rstrip(".")
         raise ProcessError(
             f"A training process ended: {last_line}.",
-            "Train with fewer processes, or with one to see more of the reason.",
+            'In a script, train under `if __name__ == "__main__":`; else train with one process to see more.',
         ) from failures[0]
 
 
@@ -120,9 +126,17 @@ def _quiet() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
+def _end_with_parent(folder: str) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+
 def _in_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
-    # Ctrl-C goes to every process of a terminal; the one that started these decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     fit, light, others = pickle.loads(work)  # noqa: S301 - from the process that started this one
     parts = {
         part: EncodedTexts(*(np.load(Path(folder) / f"{part}.{numbers}.npy", mmap_mode="r") for numbers in _NUMBERS))

@@ -24,7 +24,7 @@ __all__ = ["REPORT", "write"]
 
 REPORT: Final = "report.md"
 _MISTAKES: Final = 20
-_MISTAKE_CHARACTERS: Final = 300
+_SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
 # In a larger matrix the numbers would overlap.
 _NUMBERED_CLASSES: Final = 12
@@ -105,7 +105,8 @@ def _class_lines(result: Evaluation) -> Iterator[str]:
 def _length_lines(bins: Sequence[tuple[int, int, int, float]]) -> Iterator[str]:
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from ("| tokens | rows | accuracy |", "|---|---:|---:|")
-    yield from (f"| {least} to {most} | {rows:,} | {accuracy:.2%} |" for least, most, rows, accuracy in bins)
+    for least, most, rows, accuracy in bins:
+        yield f"| {_range(least, most)} | {rows:,} | {accuracy:.2%} |"
 
 
 def _mistake_lines(
@@ -122,8 +123,7 @@ def _mistake_lines(
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         text = validation.texts[row]
-        cut = text if len(text) <= _MISTAKE_CHARACTERS else text[:_MISTAKE_CHARACTERS] + "..."
-        yield f"- {_plain(given)} at {probabilities[row, predicted[row]]:.1%}, but {_plain(true)}: {_plain(cut)}"
+        yield f"- {_plain(given)} at {probabilities[row, predicted[row]]:.1%}, but {_plain(true)}: {_plain(text)}"
 
 
 def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
@@ -138,8 +138,13 @@ def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[s
     yield from (f"| {name} | {_plain(str(value))} |" for name, value in checkpoint.training.items())
 
 
+def _range(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
 def _plain(text: str) -> str:
-    """One line of Markdown that shows `text` as it is, whatever it holds."""
+    """One line of Markdown that shows `text` as it is, whatever it holds; a long one is cut."""
+    text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
 
@@ -205,7 +210,7 @@ def _by_length(bins: Sequence[tuple[int, int, int, float]]) -> Figure:
     figure = _figure()
     axes = figure.subplots()
     axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
-    axes.set_xticks(range(len(bins)), [f"{least}-{most}" for least, most, *_ in bins], rotation=45)
+    axes.set_xticks(range(len(bins)), [_range(least, most) for least, most, *_ in bins], rotation=45)
     lowest = min(accuracy for *_, accuracy in bins)
     axes.set_ylim(max(0.0, lowest - 0.1), 1.0)
     axes.set_xlabel("tokens")

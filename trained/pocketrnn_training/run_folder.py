@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
+from torch import Tensor
 
 from pocketrnn.errors import CheckpointError
 from pocketrnn.folder import put_back, written_whole
@@ -46,7 +48,8 @@ def keep(state: State, folder: Path, *, force: bool) -> None:
     with written_whole(folder, force=force, made_by=checkpoints.CONFIG_JSON) as work:
         _write(state, work)
         metadata = {"task": state.task, "history": json.dumps([dataclasses.asdict(epoch) for epoch in state.history])}
-        safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata)
+        digest = _digest(metadata, state.tensors)
+        safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata | {"sha256": digest})
 
 
 def finish(state: State, folder: Path, report: Callable[[Path], None]) -> None:
@@ -78,10 +81,20 @@ def read_state(folder: Path) -> State:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        if metadata.pop("sha256") != _digest(metadata, tensors):
+            raise ValueError("its sha256 is not the one it states")
         history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))
         return State(metadata["task"], history, best, tensors)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is missing or damaged: {error}.", _TRAIN_ANEW) from None
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _write(state: State, work: Path) -> None:

@@ -229,11 +229,12 @@ def _fit(
         accuracy = (logits.argmax(dim=1) == validation_targets).double().mean().item()
         is_best = all((accuracy, -loss) > (e.validation_accuracy, -e.validation_loss) for e in history)
         history.append(Epoch(epoch, running.loss, running.accuracy, loss, accuracy, running.seconds, is_best))
-        emit(history[-1])
         if is_best:
             best = _calibrated(module, logits, validation_targets, task, settings, name, history[-1])
         assert best is not None  # noqa: S101 - the first epoch is always the best so far
+        # Kept before it is told: who reads "best so far" and breaks off finds it.
         emit(State(digest, tuple(history), best, _remembered(module, optimizers)))
+        emit(history[-1])
 
 
 @dataclass(frozen=True)
