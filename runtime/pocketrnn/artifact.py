@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import math
 import mmap
 import os
 import re
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.schema import first_fault
+from pocketrnn.schema import first_fault, parsed
 from pocketrnn.text import TextRules
 
 __all__ = [
@@ -286,32 +285,16 @@ def read(folder: Path) -> Artifact:
         raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
-    return _checked(_parsed(content, path), content, path)
-
-
-def _parsed(content: bytes, path: Path) -> dict[str, Any]:
-    def refused(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    def finite(digits: str) -> float:
-        number = float(digits)
-        if math.isinf(number):
-            raise ValueError(f"{digits} is too large a number")
-        return number
-
-    try:
-        document = json.loads(content, parse_constant=refused, parse_float=finite)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not JSON: {error}.", _MAKE_AGAIN) from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BundleError(f"{path} is not a {FORMAT} file.", "Give the folder that `pocketrnn export` wrote.")
-    version = document.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise BundleError(
-            f"{path} is of version {version}; this pocketrnn reads up to version {VERSION}.",
-            "Upgrade with: pip install --upgrade pocketrnn",
-        )
-    return document
+    document = parsed(
+        content,
+        path,
+        form=FORMAT,
+        version=VERSION,
+        error=BundleError,
+        written_by="pocketrnn export",
+        remedy=_MAKE_AGAIN,
+    )
+    return _checked(document, content, path)
 
 
 def _checked(document: dict[str, Any], content: bytes, path: Path) -> Artifact:

@@ -1,14 +1,19 @@
-"""The part of JSON Schema (draft 2020-12) that classifier.schema.json uses, checked without a dependency.
+"""JSON documents of ours: read, and checked by the part of JSON Schema (draft 2020-12) that they use.
 
-A test holds this checker to the `jsonschema` library's verdicts on thousands of altered documents.
+A test holds the checker to the `jsonschema` library's verdicts on thousands of altered documents.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["first_fault"]
+from pocketrnn.errors import PocketRNNError
+
+__all__ = ["first_fault", "parsed"]
 
 _KEYWORDS: Final = frozenset(
     {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
@@ -125,3 +130,47 @@ def _equal(left: Any, right: Any) -> bool:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def parsed(
+    content: bytes, path: Path, *, form: str, version: int, error: type[PocketRNNError], written_by: str, remedy: str
+) -> dict[str, Any]:
+    """A JSON document of ours that says its format and version: not yet checked against its schema.
+
+    NaN and infinity, which Python's reader takes and JSON has not, are refused, and so is 1e999, too large for a float.
+
+    Args:
+        content: the file's bytes.
+        path: the file's name, for the error.
+        form: the format that it must be of.
+        version: the newest version that can be read.
+        error: what to raise.
+        written_by: the command that writes such files.
+        remedy: what to do about a file that is no JSON.
+
+    Raises:
+        PocketRNNError: as `error`; it is not JSON, of another format, or of a newer version.
+    """
+
+    def refused(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if math.isinf(number):
+            raise ValueError(f"{digits} is too large a number")
+        return number
+
+    try:
+        document = json.loads(content, parse_constant=refused, parse_float=finite)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{path} is not JSON: {reason}.", remedy) from None
+    if not isinstance(document, dict) or document.get("format") != form:
+        raise error(f"{path} is not a {form} file.", f"Give the folder that `{written_by}` wrote.")
+    found = document.get("version")
+    if isinstance(found, int) and found > version:
+        raise error(
+            f"{path} is of version {found}; this pocketrnn reads up to version {version}.",
+            "Upgrade with: pip install --upgrade pocketrnn",
+        )
+    return document

@@ -19,7 +19,7 @@ from safetensors import torch as safetensors
 
 from pocketrnn.errors import CheckpointError, PocketRNNError
 from pocketrnn.folder import written_whole
-from pocketrnn.schema import first_fault
+from pocketrnn.schema import first_fault, parsed
 from pocketrnn.text import TextRules
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
@@ -149,7 +149,15 @@ def read(folder: Path) -> Checkpoint:
             is not a finite float32.
     """
     path = folder / CONFIG_JSON
-    document = _parsed(_content(path, folder), path)
+    document = parsed(
+        _content(path, folder),
+        path,
+        form=FORMAT,
+        version=VERSION,
+        error=CheckpointError,
+        written_by="pocketrnn train",
+        remedy=_MAKE_AGAIN,
+    )
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document["vocabulary"])
@@ -181,25 +189,6 @@ def _content(path: Path, folder: Path) -> bytes:
         raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
-
-
-def _parsed(content: bytes, path: Path) -> dict[str, Any]:
-    def refused(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        document = json.loads(content, parse_constant=refused)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}.", _MAKE_AGAIN) from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a {FORMAT} file.", "Give the folder that `pocketrnn train` wrote.")
-    version = document.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise CheckpointError(
-            f"{path} is of version {version}; this pocketrnn reads up to version {VERSION}.",
-            "Upgrade with: pip install --upgrade pocketrnn",
-        )
-    return document
 
 
 def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
