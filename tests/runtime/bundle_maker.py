@@ -94,9 +94,8 @@ def reference_logits(model: Weights, ids: Sequence[int]) -> Floats:
     return (h @ model.linear + model.bias).astype(np.float32)
 
 
-def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
-    """The graph of `model`: tokens [batch, sequence] (and lengths [batch]) -> logits [batch, classes]."""
-    constants = {
+def _constants(model: Weights) -> dict[str, np.ndarray]:
+    return {
         "embedding": model.embedding,
         "w": model.w,
         "r": model.r,
@@ -105,6 +104,11 @@ def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | No
         "bias": model.bias,
         "axis": np.array([0], np.int64),
     }
+
+
+def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+    """The graph of `model`: tokens [batch, sequence] (and lengths [batch]) -> logits [batch, classes]."""
+    constants = _constants(model)
     nodes = [
         helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
         helper.make_node("Transpose", ["embedded"], ["x"], perm=[1, 0, 2]),
@@ -132,16 +136,7 @@ def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | No
 def step_graph(model: Weights, metadata: dict[str, str]) -> onnx.ModelProto:
     """`model` reading on: tokens [batch, sequence] and state [batch, 2 * hidden] -> logits and new_state."""
     size = model.hidden
-    constants = {
-        "embedding": model.embedding,
-        "w": model.w,
-        "r": model.r,
-        "b": model.b,
-        "linear": model.linear,
-        "bias": model.bias,
-        "axis": np.array([0], np.int64),
-        "sizes": np.array([size, size], np.int64),
-    }
+    constants = _constants(model) | {"sizes": np.array([size, size], np.int64)}
     nodes = [
         helper.make_node("Split", ["state", "sizes"], ["h", "c"], axis=1),
         helper.make_node("Unsqueeze", ["h", "axis"], ["h0"]),

@@ -8,24 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from training_data import SMALL
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 from pocketrnn_training.settings import CELLS, POOLINGS
 
-SMALL = Architecture(
-    cell="gru",
-    vocabulary_size=11,
-    embedding_dim=4,
-    hidden_dim=5,
-    layers=1,
-    bidirectional=False,
-    dropout=0.0,
-    pooling="last",
-    packed=True,
-    classes=3,
-    padding_id=1,
-)
 LENGTHS = torch.tensor([3, 7, 1, 5])
 EVERY = [
     replace(SMALL, cell=cell, layers=layers, bidirectional=bidirectional, pooling=pooling, packed=packed)

@@ -8,23 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
+from training_data import SMALL
 
-from pocketrnn_training import Architecture, RecurrentClassifier
+from pocketrnn_training import RecurrentClassifier
 from pocketrnn_training.settings import CELLS, POOLINGS
-
-ARCHITECTURE = Architecture(
-    cell="lstm",
-    vocabulary_size=20,
-    embedding_dim=6,
-    hidden_dim=5,
-    layers=2,
-    bidirectional=True,
-    dropout=0.0,
-    pooling="last",
-    packed=True,
-    classes=3,
-    padding_id=1,
-)
 
 
 def logits_and_gradients(
@@ -51,10 +38,10 @@ def test_training_gives_the_packed_logits_and_gradients(
 ) -> None:
     torch.manual_seed(seed)
     module = RecurrentClassifier(
-        dataclasses.replace(ARCHITECTURE, cell=cell, pooling=pooling, bidirectional=bidirectional, layers=layers)
+        dataclasses.replace(SMALL, cell=cell, pooling=pooling, bidirectional=bidirectional, layers=layers)
     )
     # Padding of any token: what stands there may not matter.
-    tokens = torch.randint(20, (len(lengths), max(lengths) + beyond))
+    tokens = torch.randint(SMALL.vocabulary_size, (len(lengths), max(lengths) + beyond))
     packed = logits_and_gradients(module.eval(), tokens, torch.tensor(lengths))
     unpacked = logits_and_gradients(module.train(), tokens, torch.tensor(lengths))
     assert packed.keys() == unpacked.keys()

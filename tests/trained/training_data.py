@@ -6,12 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
+from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.settings import Settings
 
 LABELS = ("cat", "dog", "elk")
 QUICK = Settings(
     min_freq=1, embedding_dim=8, hidden_dim=8, dropout=0.1, batch_size=16, learning_rate=0.03, epochs=3, device="cpu"
+)
+
+SMALL = Architecture(
+    cell="gru",
+    vocabulary_size=11,
+    embedding_dim=4,
+    hidden_dim=5,
+    layers=1,
+    bidirectional=False,
+    dropout=0.0,
+    pooling="last",
+    packed=True,
+    classes=3,
+    padding_id=1,
 )
 
 
