@@ -28,6 +28,7 @@ from pocketrnn.errors import (
     PocketRNNError,
     require,
 )
+from pocketrnn.terminal import one_line
 
 if TYPE_CHECKING:
     from pocketrnn.artifact import Artifact, Graph
@@ -57,7 +58,7 @@ class _Failed(click.ClickException):
     def __init__(self, error: PocketRNNError) -> None:
         # Broken parity and what compression costs are told as a table, line by line; everything else in one.
         lines = str(error).split("\n") if isinstance(error, (CompressionError, ParityError)) else [str(error)]
-        super().__init__("\n".join(map(_one_line, lines)))
+        super().__init__("\n".join(map(one_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
 
 
@@ -234,7 +235,7 @@ def verify(bundle: str) -> None:
         for replay in result.replays
     ]
     _say("\n".join(_table(rows)))
-    _say(f"OK: {_one_line(result.name)} answers here as it did when it was made (tolerance {result.tolerance:g}).")
+    _say(f"OK: {one_line(result.name)} answers here as it did when it was made (tolerance {result.tolerance:g}).")
 
 
 @main.command(short_help="Show what a bundle is.")
@@ -335,8 +336,8 @@ def _write_answers(
 
 
 def _as_columns(text: str, prediction: Prediction) -> str:
-    answers = (f"{_one_line(label)}\t{probability:.4f}" for label, probability in prediction.top)
-    return "\t".join((*answers, _one_line(text)))
+    answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in prediction.top)
+    return "\t".join((*answers, one_line(text)))
 
 
 def _as_json(text: str, prediction: Prediction) -> str:
@@ -410,7 +411,7 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(artifact.examples)}"),
     ]
-    yield from _table([(name, _one_line(value)) for name, value in facts])
+    yield from _table([(name, one_line(value)) for name, value in facts])
     yield ""
     yield f"Parity: largest logit difference allowed {artifact.parity.tolerance:g}"
     head = ("reference", "candidate", "inputs", "runs", "texts", "difference", "labels differing")
@@ -426,7 +427,7 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
         )
         for c in artifact.parity.comparisons
     ]
-    yield from (f"  {line}" for line in _table([head, *(tuple(map(_one_line, row)) for row in rows)]))
+    yield from (f"  {line}" for line in _table([head, *(tuple(map(one_line, row)) for row in rows)]))
     if artifact.provenance:
         yield ""
         yield "Provenance"
@@ -442,25 +443,16 @@ def _batches(graph: Graph) -> str:
 def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
-            yield f"{indent}{_one_line(name)}:"
+            yield f"{indent}{one_line(name)}:"
             yield from _outline(value, indent + "  ")
         else:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{indent}{_one_line(name)}: {_one_line(shown)}"
+            yield f"{indent}{one_line(name)}: {one_line(shown)}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-def _one_line(text: str) -> str:
-    """`text` with everything escaped that would break a line or a table, or command the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _json_line(value: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import click
 
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn.folder import check_free
+from pocketrnn.terminal import one_line
 from pocketrnn.text import TOKENIZERS
 from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, Settings
 
@@ -238,11 +239,13 @@ def train(
     try:
         with _display() as show, _tensorboard(logger, output, force=force, resume=resume) as log:
             training_data = _read(data, text_column, label_column, data_dir, "train", None)
-            validation_data = None
+            given = None
             if validation:
-                validation_data = read_files(
+                given = read_files(
                     validation, text_column=text_column, label_column=label_column, labels=training_data.labels
                 )
+            # Here and not in the training, since the report is of the validation rows too.
+            training_data, validation_data = parts(training_data, given, settings)
 
             def report(event: Progress | Epoch | Notice) -> None:
                 if isinstance(event, Notice):
@@ -271,9 +274,7 @@ def train(
             run_folder.finish(
                 state,
                 output,
-                lambda folder: reports.write(
-                    folder, best, history, parts(training_data, validation_data, settings)[1], notices
-                ),
+                lambda folder: reports.write(folder, best, history, validation_data, notices),
             )
     except (KeyboardInterrupt, PocketRNNError) as error:
         if state is not None and kept:
@@ -540,8 +541,3 @@ def _aligned(rows: Sequence[Sequence[str]], names: int = 2) -> Iterator[str]:
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).strip(" ") if not widths[0] else "  ".join(cells).rstrip()
-
-
-def one_line(text: str) -> str:
-    # A label may hold a line break, a terminal's command or half a surrogate pair.
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -90,7 +90,8 @@ def train(
     Raises:
         InputError: a setting is out of its range, or the device is not there; the run to resume was another one.
         DataError: the data or the word vectors cannot be used.
-        TrainingError: the loss is no longer a number, or one of several processes ended.
+        TrainingError: the loss is no longer a number.
+        ProcessError: one of several processes ended before its work was done.
     """
     fabric = _fabric(settings)
     task = prepare(data, validation, settings, word_vectors, examples, report)
