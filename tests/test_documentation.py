@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 
-from pocketrnn.cli import main
+from pocketrnn.commands.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -26,12 +26,12 @@ def test_an_installed_wheel_classifies_with_the_shipped_bundle_without_pytorch(t
 
     listed = run("-m", "pip", "list", "--format=freeze").lower()
     assert not any(line.split("==")[0] in {"torch", "onnx", "onnxscript", "torchtext"} for line in listed.split())
-    assert run("-m", "pocketrnn.cli", "classify", "NASA probe nears Saturn").startswith("Sci/Tech\t")
-    assert "OK: ag_news" in run("-m", "pocketrnn.cli", "verify", "ag_news")
+    assert run("-m", "pocketrnn", "classify", "NASA probe nears Saturn").startswith("Sci/Tech\t")
+    assert "OK: ag_news" in run("-m", "pocketrnn", "verify", "ag_news")
     found = run("-c", "import pocketrnn; print(pocketrnn.Classifier.load('ag_news').predict(['Oil prices rise']))")
     assert found == "['Business']\n"
     refused = subprocess.run(
-        [python, "-m", "pocketrnn.cli", "export", "x", "-o", "y"], capture_output=True, text=True, check=False,
+        [python, "-m", "pocketrnn", "export", "x", "-o", "y"], capture_output=True, text=True, check=False,
         cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert refused.returncode == 1

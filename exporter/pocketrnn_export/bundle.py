@@ -19,27 +19,31 @@ import torch
 from torch import Tensor, nn
 
 import pocketrnn
-from pocketrnn.artifact import (
+from pocketrnn.classifier import Classifier
+from pocketrnn.errors import ExportError, InputError, OutputError, require
+from pocketrnn.folder import check_free, written_whole
+from pocketrnn.manifest import (
     CLASSIFIER_JSON,
     VERSION,
-    Artifact,
     Comparison,
     Example,
     Graph,
+    Manifest,
     StepGraph,
     TorchScript,
     sha256_of,
     text_digest,
     to_bytes,
 )
-from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, OutputError, require
-from pocketrnn.folder import check_free, written_whole
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verification import streamed_logits
-from pocketrnn_export.edge import edge_graph, run_of_tract
-from pocketrnn_export.onnx_graph import OPSET, onnx_graph
-from pocketrnn_export.parity import (
+from pocketrnn_export.forms.edge import edge_graph, run_of_tract
+from pocketrnn_export.forms.onnx_graph import OPSET, onnx_graph
+from pocketrnn_export.forms.step import STEP_FILE, check_streams, proof_of_steps, step_graph
+from pocketrnn_export.forms.torchscript import torchscript as torchscript_twin
+from pocketrnn_export.intake.source import Source, source_of
+from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary, text_rules
+from pocketrnn_export.proof.parity import (
     Case,
     Difference,
     Ids,
@@ -56,13 +60,9 @@ from pocketrnn_export.parity import (
     shape_grid,
     summary,
 )
-from pocketrnn_export.parity import (
+from pocketrnn_export.proof.parity import (
     report as report_of,
 )
-from pocketrnn_export.source import Source, source_of
-from pocketrnn_export.streaming import STEP_FILE, check_streams, proof_of_steps, step_graph
-from pocketrnn_export.torchscript import torchscript as torchscript_twin
-from pocketrnn_export.vocabulary import VocabularySource, read_vocabulary, text_rules
 
 __all__ = [
     "alone",
@@ -104,7 +104,7 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
     force: bool = False,
-) -> Artifact:
+) -> Manifest:
     """Export a recurrent text classifier as a bundle that is proven to answer as it does.
 
     The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. Its `forward` takes token
@@ -227,7 +227,7 @@ def export(
                 proof += proof_of_steps(step, {inputs: cases for inputs, (cases, _) in expected.items()}, pytorch)
             text_logits = expected["texts"][1]
             _write_report(report, proof, tolerance)
-            artifact = Artifact(
+            manifest = Manifest(
                 name=name,
                 labels=labels,
                 activation="sigmoid" if multi_label else "softmax",
@@ -240,13 +240,13 @@ def export(
                 parity=proven(proof, tolerance, _in_doubles(source, expected)),
                 provenance={**(provenance or {}), "versions": versions()},
             )
-            (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
+            (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
             _log.info("Proving the runtime equal to PyTorch on texts")
             proof += texts_end_to_end(Classifier.load(work), texts, text_logits)
             _write_report(report, proof, tolerance)
-            artifact = replace(artifact, parity=proven(proof, tolerance, _in_doubles(source, expected)))
-            (work / CLASSIFIER_JSON).write_bytes(to_bytes(artifact))
-    return artifact
+            manifest = replace(manifest, parity=proven(proof, tolerance, _in_doubles(source, expected)))
+            (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+    return manifest
 
 
 def runs_of(content: bytes, graph: Graph) -> dict[str, Run]:
@@ -373,7 +373,7 @@ def texts_end_to_end(
     together = classifier.logits(texts)
     each = [classifier.logits([text]) for text in texts]
     compared = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
-    if classifier.artifact.stream is not None:
+    if classifier.manifest.stream is not None:
         compared.append((reference, "runtime, as a stream", expected, streamed_logits(classifier, texts)))
     comparisons = []
     for against, candidate, rows, given in compared:

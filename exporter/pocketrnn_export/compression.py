@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn import artifact as artifacts
-from pocketrnn.artifact import CLASSIFIER_JSON, Artifact, sha256_of, text_digest, to_bytes
+from pocketrnn import manifest as manifests
 from pocketrnn.benchmark import interleaved, one_by_one
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.folder import check_free, written_whole
+from pocketrnn.manifest import CLASSIFIER_JSON, Manifest, sha256_of, text_digest, to_bytes
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
 from pocketrnn_export.bundle import (
@@ -30,9 +30,9 @@ from pocketrnn_export.bundle import (
     texts_for_proof,
     versions,
 )
-from pocketrnn_export.parity import compare, proven, run_of_onnx
-from pocketrnn_export.quantization import STORAGES, Storage, quantized
-from pocketrnn_export.streaming import StepFile, proof_of_steps
+from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
+from pocketrnn_export.forms.step import StepFile, proof_of_steps
+from pocketrnn_export.proof.parity import compare, proven, run_of_onnx
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -69,7 +69,7 @@ class Step:
 class Compressed:
     """What was written, and how it came to be: the original, and every step."""
 
-    artifact: Artifact
+    manifest: Manifest
     steps: tuple[Step, ...]
 
 
@@ -105,19 +105,19 @@ def compress(
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     folder = bundle_folder(bundle)
     original = Classifier.load(folder)
-    artifact = original.artifact if name is None else replace(original.artifact, name=name)
-    _check(artifact, storage, data, max_loss)
+    manifest = original.manifest if name is None else replace(original.manifest, name=name)
+    _check(manifest, storage, data, max_loss)
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
         stages = [_Stage("original", folder, original)]
-        for what, so_far in _steps(artifact, storage):
+        for what, so_far in _steps(manifest, storage):
             _log.info("Making and proving: %s", what)
             smaller = Path(made) / str(len(stages))
-            _write_small(folder, artifact, so_far, smaller)
+            _write_small(folder, manifest, so_far, smaller)
             stages.append(_Stage(what, smaller, Classifier.load(smaller)))
         steps = _measured(stages, data)
         _hold(steps, max_loss)
         last = stages[-1]
-        compressed = replace(last.classifier.artifact, provenance=_provenance(artifact, storage, steps, data))
+        compressed = replace(last.classifier.manifest, provenance=_provenance(manifest, storage, steps, data))
         with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
                 (work / file.name).write_bytes(file.read_bytes())
@@ -135,12 +135,12 @@ class _Stage:
     classifier: Classifier
 
 
-def _check(artifact: Artifact, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
-    if "compression" in artifact.provenance:
-        raise InputError(f"{artifact.name} is compressed already.", "Give the bundle that it was made from.")
-    if not artifact.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {artifact.name} is no ONNX file.", "Give the bundle that it was made from.")
-    if data is not None and tuple(data.labels) != artifact.labels:
+def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
+    if "compression" in manifest.provenance:
+        raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+    if data is not None and tuple(data.labels) != manifest.labels:
         raise InputError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
         raise InputError(
@@ -152,25 +152,25 @@ def _check(artifact: Artifact, storage: Storage, data: LabelledTexts | None, max
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
     rows = storage.rows
     if rows is None:
-        if not list(_steps(artifact, storage)):
+        if not list(_steps(manifest, storage)):
             raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
         return
-    if not 1 <= rows < len(artifact.vocabulary):
+    if not 1 <= rows < len(manifest.vocabulary):
         raise InputError(
-            f"{rows} words are to stay of a vocabulary of {len(artifact.vocabulary)}.",
-            f"Use a number from 1 to {len(artifact.vocabulary) - 1}.",
+            f"{rows} words are to stay of a vocabulary of {len(manifest.vocabulary)}.",
+            f"Use a number from 1 to {len(manifest.vocabulary) - 1}.",
         )
-    if artifact.text.highest_id >= rows:
+    if manifest.text.highest_id >= rows:
         raise InputError(
-            f"The text rules use the token id {artifact.text.highest_id}, which is not among the first {rows} words.",
-            f"Keep more than {artifact.text.highest_id} words.",
+            f"The text rules use the token id {manifest.text.highest_id}, which is not among the first {rows} words.",
+            f"Keep more than {manifest.text.highest_id} words.",
         )
 
 
-def _steps(artifact: Artifact, storage: Storage) -> Iterator[tuple[str, Storage]]:
+def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
     """What is done, one after the other; first the TorchScript twin is left out, and no more."""
     so_far = Storage("float32", "float32")
-    if artifact.torchscript is not None:
+    if manifest.torchscript is not None:
         yield "without TorchScript", so_far
     if storage.rows is not None:
         so_far = replace(so_far, rows=storage.rows)
@@ -183,22 +183,22 @@ def _steps(artifact: Artifact, storage: Storage) -> Iterator[tuple[str, Storage]
         yield f"other weights in {storage.weights}", so_far
 
 
-def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path) -> None:
+def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> None:
     """Write a bundle with its weights stored so, proven equal to the original with rounded weights.
 
     Raises:
         ParityError: it is not.
     """
-    vocabulary = artifact.vocabulary[: storage.rows]
-    rows = artifact.graph.embedding_rows if storage.rows is None else storage.rows
+    vocabulary = manifest.vocabulary[: storage.rows]
+    rows = manifest.graph.embedding_rows if storage.rows is None else storage.rows
     metadata = {
-        "pocketrnn.name": artifact.name,
-        "pocketrnn.text_digest": text_digest(artifact.labels, artifact.text, vocabulary),
+        "pocketrnn.name": manifest.name,
+        "pocketrnn.text_digest": text_digest(manifest.labels, manifest.text, vocabulary),
     }
-    small = quantized(artifacts.checked_bytes(folder / artifact.graph.file, artifact.graph.sha256), storage, metadata)
-    graph = replace(artifact.graph, embedding_rows=rows)
-    texts = texts_for_proof([e.text for e in artifact.examples], vocabulary, artifact.text)
-    cases = {**cases_for(graph, artifact.text), "texts": alone(texts, TextEncoder(artifact.text, vocabulary))}
+    small = quantized(manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256), storage, metadata)
+    graph = replace(manifest.graph, embedding_rows=rows)
+    texts = texts_for_proof([e.text for e in manifest.examples], vocabulary, manifest.text)
+    cases = {**cases_for(graph, manifest.text), "texts": alone(texts, TextEncoder(manifest.text, vocabulary))}
     # The reference has all rows of the embedding; the ids that the smaller one is given mean the same in both.
     reference = run_of_onnx(small.rounded, optimized=False)
     expected = {inputs: [reference(case.tokens, case.lengths) for case in some] for inputs, some in cases.items()}
@@ -209,28 +209,28 @@ def _write_small(folder: Path, artifact: Artifact, storage: Storage, path: Path)
     ]
     path.mkdir()
     (path / graph.file).write_bytes(small.content)
-    stream = artifact.stream
+    stream = manifest.stream
     if stream is not None:
-        steps = quantized(artifacts.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
+        steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         (path / stream.file).write_bytes(steps.content)
         proof += proof_of_steps(StepFile(steps.content, stream.state_size), cases, reference, name=REFERENCE)
         stream = replace(stream, sha256=sha256_of(path / stream.file))
     made = replace(
-        artifact,
+        manifest,
         vocabulary=vocabulary,
         graph=replace(graph, sha256=sha256_of(path / graph.file)),
         torchscript=None,
         stream=stream,
         examples=golden_examples(texts, cases["texts"], expected["texts"]),
-        parity=proven(proof, artifact.parity.tolerance),
+        parity=proven(proof, manifest.parity.tolerance),
     )
     (path / CLASSIFIER_JSON).write_bytes(to_bytes(made))
     proof += texts_end_to_end(Classifier.load(path), texts, expected["texts"], reference=REFERENCE)
-    (path / CLASSIFIER_JSON).write_bytes(to_bytes(replace(made, parity=proven(proof, artifact.parity.tolerance))))
+    (path / CLASSIFIER_JSON).write_bytes(to_bytes(replace(made, parity=proven(proof, manifest.parity.tolerance))))
 
 
 def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Step, ...]:
-    texts = [e.text for e in stages[0].classifier.artifact.examples] if data is None else list(data.texts)
+    texts = [e.text for e in stages[0].classifier.manifest.examples] if data is None else list(data.texts)
     classes = [stage.classifier.logits(texts).argmax(1) for stage in stages]
     timed = (texts * (_TIMED_TEXTS // len(texts) + 1))[:_TIMED_TEXTS]
     speeds = interleaved(
@@ -267,13 +267,13 @@ def _hold(steps: Sequence[Step], max_loss: float | None) -> None:
 
 
 def _provenance(
-    artifact: Artifact, storage: Storage, steps: Sequence[Step], data: LabelledTexts | None
+    manifest: Manifest, storage: Storage, steps: Sequence[Step], data: LabelledTexts | None
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
-        "from_graph": artifact.graph.sha256,
-        "from_graph_largest_difference": max(c.largest_difference for c in artifact.parity.comparisons),
-        "words": storage.rows or len(artifact.vocabulary),
-        "words_before": len(artifact.vocabulary),
+        "from_graph": manifest.graph.sha256,
+        "from_graph_largest_difference": max(c.largest_difference for c in manifest.parity.comparisons),
+        "words": storage.rows or len(manifest.vocabulary),
+        "words_before": len(manifest.vocabulary),
         "embedding": storage.embedding,
         "weights": storage.weights,
         "label_agreement": steps[-1].agreement,
@@ -282,7 +282,7 @@ def _provenance(
     if data is not None:
         measured = {"accuracy_before": steps[0].accuracy, "accuracy": steps[-1].accuracy}
         done |= {"data": {"source": data.source, "rows": len(data)}, **measured}
-    return {**artifact.provenance, "compression": done}
+    return {**manifest.provenance, "compression": done}
 
 
 def table(steps: Sequence[Step]) -> str:

@@ -148,7 +148,7 @@ def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.
 def ready_ids(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, NDArray[np.int64]]]:
     """What the graph is fed for each text: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
     rows = [classifier.encode(text) for text in texts]
-    inputs = classifier.artifact.graph.inputs
+    inputs = classifier.manifest.graph.inputs
     return [
         {"tokens": np.array([row], np.int64), "lengths": np.array([len(row)], np.int64)}
         if "lengths" in inputs
@@ -175,7 +175,7 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int =
     folder = bundle_folder(bundle)
     classifier = Classifier.load(folder)
     feeds = ready_ids(classifier, texts)
-    session = bare_session(folder / classifier.artifact.graph.file)
+    session = bare_session(folder / classifier.manifest.graph.file)
     contestants = {
         BARE: one_by_one(lambda feed: session.run(["logits"], feed), feeds),
         "pocketrnn, `classify` from text": one_by_one(classifier.classify, texts),

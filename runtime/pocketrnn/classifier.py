@@ -20,11 +20,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pocketrnn import artifact as artifacts
-from pocketrnn.artifact import Artifact, StepGraph
+from pocketrnn import manifest as manifests
 from pocketrnn.batching import MAX_TOKENS, rectangle, runs
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, TextError
 from pocketrnn.incoming import OnError, Piece, pieces, whole_pieces
+from pocketrnn.manifest import Manifest, StepGraph
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
 
@@ -85,18 +85,18 @@ class Classifier:
     pickled one is loaded again from its folder.
 
     Attributes:
-        artifact: all that classifier.json says.
+        manifest: all that classifier.json says.
     """
 
     def __init__(
-        self, folder: Path, artifact: Artifact, session: onnxruntime.InferenceSession, options: _Options
+        self, folder: Path, manifest: Manifest, session: onnxruntime.InferenceSession, options: _Options
     ) -> None:
-        self.artifact = artifact
+        self.manifest = manifest
         self._folder = folder
         self._session = session
         self._options = options
-        self._encoder = TextEncoder(artifact.text, artifact.vocabulary)
-        self._takes_lengths = "lengths" in artifact.graph.inputs
+        self._encoder = TextEncoder(manifest.text, manifest.vocabulary)
+        self._takes_lengths = "lengths" in manifest.graph.inputs
         self._idle: list[_OneText] = []
         self._largest_kept = max(_LARGEST_KEPT, options.max_batch_tokens)
 
@@ -128,24 +128,24 @@ class Classifier:
             raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
         options = _Options(threads, max_batch_tokens, _checked_providers(providers))
         folder = bundle_folder(path_or_name)
-        artifact = artifacts.read(folder)
-        path = folder / artifact.graph.file
-        session = _session(path, artifact.graph.sha256, options.providers)
-        _check_signature(session, artifact, path)
-        classifier = cls(folder.absolute(), artifact, session, options)
+        manifest = manifests.read(folder)
+        path = folder / manifest.graph.file
+        session = _session(path, manifest.graph.sha256, options.providers)
+        _check_signature(session, manifest, path)
+        classifier = cls(folder.absolute(), manifest, session, options)
         classifier._check_answer()
-        _log.debug("Loaded %s from %s with %s", artifact.name, folder, options)
+        _log.debug("Loaded %s from %s with %s", manifest.name, folder, options)
         return classifier
 
     @property
     def name(self) -> str:
         """What the classifier is called."""
-        return self.artifact.name
+        return self.manifest.name
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the columns of `predict_proba`."""
-        return self.artifact.labels
+        return self.manifest.labels
 
     @property
     def graph_metadata(self) -> dict[str, str]:
@@ -186,12 +186,12 @@ class Classifier:
         return session
 
     def _step_graph(self) -> StepGraph:
-        if self.artifact.stream is None:
+        if self.manifest.stream is None:
             raise InputError(
                 f"The bundle of {self.name} cannot answer while a text arrives: it holds no step graph.",
                 "Export it with --streaming, which one-directional classifiers allow.",
             )
-        return self.artifact.stream
+        return self.manifest.stream
 
     @property
     def state_size(self) -> int:
@@ -201,8 +201,8 @@ class Classifier:
     @functools.cached_property
     def stream_digest(self) -> str:
         """What tells this bundle's streams from another's: a sha256 of its step graph, labels, rules and words."""
-        artifact = self.artifact
-        meaning = artifacts.text_digest(artifact.labels, artifact.text, artifact.vocabulary)
+        manifest = self.manifest
+        meaning = manifests.text_digest(manifest.labels, manifest.text, manifest.vocabulary)
         return hashlib.sha256(f"{self._step_graph().sha256} {meaning}".encode()).hexdigest()
 
     def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
@@ -367,7 +367,7 @@ class Classifier:
         Returns:
             float32 [n, labels]; each row adds up to 1, unless the classifier is multi-label.
         """
-        return _softmax(logits) if self.artifact.activation == "softmax" else _sigmoid(logits)
+        return _softmax(logits) if self.manifest.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
         """The answer that one row of `logits` stands for; of equal probabilities, the earlier label comes first.
@@ -383,9 +383,9 @@ class Classifier:
             InputError: `top` is out of its range.
             PocketRNNError: the logits are no probabilities (NaN or infinite).
         """
-        labels = self.artifact.labels
+        labels = self.manifest.labels
         largest = max(logits)
-        if self.artifact.activation == "softmax":
+        if self.manifest.activation == "softmax":
             powers = [exp(logit - largest) for logit in logits]
             total = sum(powers)
         else:
@@ -433,7 +433,7 @@ class Classifier:
         ids, lengths = self._encoder.encode_all(piece.texts)
         starts = np.cumsum(lengths) - lengths
         logits = np.empty((len(lengths), len(self.labels)), np.float32)
-        graph, padding_id = self.artifact.graph, self.artifact.text.padding_id
+        graph, padding_id = self.manifest.graph, self.manifest.text.padding_id
         # A run of one token at most holds one text, however long it is.
         most = 1 if graph.batch == 1 else self._options.max_batch_tokens
         for places in runs(lengths, padding=graph.padding, max_tokens=most):
@@ -490,7 +490,7 @@ class Classifier:
 
     def _check_answer(self) -> None:
         """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
-        rows = self.artifact.graph.embedding_rows
+        rows = self.manifest.graph.embedding_rows
         try:
             tokens = np.array([[rows - 1]], np.int64)
             shape = self._run(tokens, np.ones(1, np.int64)).shape
@@ -619,7 +619,7 @@ def _session(path: Path, sha256: str, providers: Sequence[str]) -> onnxruntime.I
     them. With 9.3 MiB of weights, a session takes 18.7 MiB from bytes and 9.4 from a file.
     """
     before = _identity(path)
-    with artifacts.checked_view(path, sha256) as content:
+    with manifests.checked_view(path, sha256) as content:
         if _EXTERNAL_DATA.search(content):
             raise BundleError(
                 f"{path} keeps weights in further files, which no digest covers.", "Export it with its weights inside."
@@ -664,10 +664,10 @@ def _openable(path: Path) -> str | bytes:
     return name
 
 
-def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact, path: Path) -> None:
+def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
     """Hold the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
     ranks = {"tokens": 2, "lengths": 1}
-    expected = {name: ("tensor(int64)", ranks[name]) for name in artifact.graph.inputs}
+    expected = {name: ("tensor(int64)", ranks[name]) for name in manifest.graph.inputs}
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     if inputs != expected:
         raise BundleError(
@@ -681,13 +681,13 @@ def _check_signature(session: onnxruntime.InferenceSession, artifact: Artifact, 
         )
     for node in session.get_inputs():
         if any(
-            isinstance(size, int) and (axis, size) != (0, artifact.graph.batch) for axis, size in enumerate(node.shape)
+            isinstance(size, int) and (axis, size) != (0, manifest.graph.batch) for axis, size in enumerate(node.shape)
         ):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[1]
-    if isinstance(classes, int) and classes != len(artifact.labels):
+    if isinstance(classes, int) and classes != len(manifest.labels):
         raise BundleError(
-            f"{path} gives {classes} logits, but classifier.json names {len(artifact.labels)} labels.", _EXPORT_AGAIN
+            f"{path} gives {classes} logits, but classifier.json names {len(manifest.labels)} labels.", _EXPORT_AGAIN
         )
 
 

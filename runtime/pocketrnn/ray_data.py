@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pocketrnn import artifact as artifacts
+from pocketrnn import manifest as manifests
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError, require
 from pocketrnn.incoming import OnError
@@ -93,9 +93,9 @@ def classify_dataset(
 
 def _files(folder: Path) -> dict[str, bytes]:
     """What a worker needs of a bundle: names and contents."""
-    artifact = artifacts.read(folder)
-    graph = artifacts.checked_bytes(folder / artifact.graph.file, artifact.graph.sha256)
-    return {artifacts.CLASSIFIER_JSON: (folder / artifacts.CLASSIFIER_JSON).read_bytes(), artifact.graph.file: graph}
+    manifest = manifests.read(folder)
+    graph = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
+    return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 
 
 class _Worker:

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.artifact import CLASSIFIER_JSON
 from pocketrnn.errors import BundleError, InputError
+from pocketrnn.manifest import CLASSIFIER_JSON
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 

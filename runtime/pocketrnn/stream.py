@@ -161,7 +161,7 @@ class Stream:
     def __init__(self, classifier: Classifier, saved: bytes | None = None) -> None:
         self._classifier = classifier
         self._step = classifier.step
-        self._rules = classifier.artifact.text
+        self._rules = classifier.manifest.text
         self._at = Arriving()
         self._state: Floats = np.zeros((1, classifier.state_size), np.float32)
         # The answer to what was read for good; None before the first id.

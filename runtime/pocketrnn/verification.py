@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn import artifact as artifacts
-from pocketrnn.artifact import Artifact
+from pocketrnn import manifest as manifests
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
+from pocketrnn.manifest import Manifest
 from pocketrnn.shipped import bundle_folder
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
@@ -83,17 +83,17 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     """
     folder = bundle_folder(bundle)
     classifier = Classifier.load(folder)
-    artifact = classifier.artifact
-    files = [artifacts.CLASSIFIER_JSON, artifact.graph.file]
-    if artifact.torchscript is not None:
-        path = folder / artifact.torchscript.file
-        if artifacts.sha256_of(path) != artifact.torchscript.sha256:
+    manifest = classifier.manifest
+    files = [manifests.CLASSIFIER_JSON, manifest.graph.file]
+    if manifest.torchscript is not None:
+        path = folder / manifest.torchscript.file
+        if manifests.sha256_of(path) != manifest.torchscript.sha256:
             raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-        files.append(artifact.torchscript.file)
-    if artifact.stream is not None:
-        files.append(artifact.stream.file)  # its digest is checked when the examples are replayed
-    _check_metadata(classifier, folder / artifact.graph.file)
-    return Verification(artifact.name, tuple(files), _replayed(classifier), artifact.parity.tolerance)
+        files.append(manifest.torchscript.file)
+    if manifest.stream is not None:
+        files.append(manifest.stream.file)  # its digest is checked when the examples are replayed
+    _check_metadata(classifier, folder / manifest.graph.file)
+    return Verification(manifest.name, tuple(files), _replayed(classifier), manifest.parity.tolerance)
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -116,9 +116,9 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
     Loading leaves this out: there the graph's sha256 in classifier.json has already tied the two together, and this
     takes another 1.7 ms where loading a 20,000-word bundle takes 15. It is what a lone graph can be recognised by.
     """
-    artifact = classifier.artifact
+    manifest = classifier.manifest
     stated = classifier.graph_metadata.get("pocketrnn.text_digest")
-    if stated != artifacts.text_digest(artifact.labels, artifact.text, artifact.vocabulary):
+    if stated != manifests.text_digest(manifest.labels, manifest.text, manifest.vocabulary):
         problem = (
             "does not say which labels, text rules and vocabulary it was made for"
             if stated is None
@@ -128,28 +128,28 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 
 def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
-    artifact = classifier.artifact
-    texts = [example.text for example in artifact.examples]
-    golden = np.array([example.logits for example in artifact.examples], np.float64)
+    manifest = classifier.manifest
+    texts = [example.text for example in manifest.examples]
+    golden = np.array([example.logits for example in manifest.examples], np.float64)
     try:
         answers = {
             "each alone": np.concatenate([classifier.logits([text]) for text in texts]),
             "all in one batch": classifier.logits(texts),
         }
-        if artifact.stream is not None:
+        if manifest.stream is not None:
             answers["each as a stream"] = streamed_logits(classifier, texts)
     except BundleError:
         raise
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
-    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, artifact.examples, strict=True)]
+    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, manifest.examples, strict=True)]
     faults = [f"{text[:40]!r} becomes other token ids" for text, equal in zip(texts, ids, strict=True) if not equal]
     for how, logits in answers.items():
-        faults += _faults(artifact, golden, logits, how)
+        faults += _faults(manifest, golden, logits, how)
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
         raise ParityError(
-            f"{artifact.name} does not answer its golden examples as it did when it was made: {shown}.",
+            f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
     return tuple(
@@ -157,14 +157,14 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     )
 
 
-def _faults(artifact: Artifact, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
+def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
     faults = []
     differences = logit_differences(golden, logits)
     for example, was, now, difference in zip(
-        artifact.examples, golden.argmax(1), logits.argmax(1), differences, strict=True
+        manifest.examples, golden.argmax(1), logits.argmax(1), differences, strict=True
     ):
         # Not "difference > tolerance": a NaN is no pass.
-        if was != now or not difference <= artifact.parity.tolerance:
-            label = "" if was == now else f", the label {artifact.labels[now]}, not {artifact.labels[was]}"
+        if was != now or not difference <= manifest.parity.tolerance:
+            label = "" if was == now else f", the label {manifest.labels[now]}, not {manifest.labels[was]}"
             faults.append(f"{example.text[:40]!r}, {how}, differs by {difference:.2g}{label}")
     return faults

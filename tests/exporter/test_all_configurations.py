@@ -10,7 +10,7 @@ import torch
 
 from pocketrnn import verify
 from pocketrnn_export import export
-from pocketrnn_export.parity import BATCHES, SEQUENCES
+from pocketrnn_export.proof.parity import BATCHES, SEQUENCES
 from pocketrnn_training.architecture import CELLS, Architecture, RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]
@@ -51,15 +51,15 @@ def test_every_configuration_agrees_with_pytorch_as_onnx_and_as_torchscript(
     configuration: tuple[str, int, bool, bool, str], tmp_path: Path
 ) -> None:
     packed = configuration[3]
-    artifact = export(
+    manifest = export(
         classifier(*configuration), tmp_path / "bundle", labels=list("abcd"), vocabulary=VOCABULARY, lengths=packed
     )
-    on_shapes = {c.candidate: c for c in artifact.parity.comparisons if c.inputs == "shapes"}
+    on_shapes = {c.candidate: c for c in manifest.parity.comparisons if c.inputs == "shapes"}
     assert set(on_shapes) == {"onnx", "onnx as written", "torchscript"}
-    for comparison in artifact.parity.comparisons:
+    for comparison in manifest.parity.comparisons:
         assert comparison.largest_difference <= 1e-5
         assert comparison.labels_differing == 0
     assert all(c.cases == len(BATCHES) * len(SEQUENCES) for c in on_shapes.values())
-    assert artifact.graph.inputs == (("tokens", "lengths") if packed else ("tokens",))
-    assert artifact.graph.padding == packed
+    assert manifest.graph.inputs == (("tokens", "lengths") if packed else ("tokens",))
+    assert manifest.graph.padding == packed
     verify(tmp_path / "bundle")

@@ -15,8 +15,8 @@ import user_modules
 from click.testing import CliRunner, Result
 
 import pocketrnn_export.bundle
-from pocketrnn import Classifier, artifact
-from pocketrnn.cli import main
+from pocketrnn import Classifier, manifest
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, OutputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
@@ -34,7 +34,7 @@ def module() -> torch.nn.Module:
         return user_modules.PackedLastState()
 
 
-def exported(module: torch.nn.Module, path: Path, **more: Any) -> artifact.Artifact:
+def exported(module: torch.nn.Module, path: Path, **more: Any) -> manifest.Manifest:
     return export(module, path, **{"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False, **more})
 
 
@@ -65,7 +65,7 @@ def test_a_lone_graph_says_what_it_is_and_names_its_axes(module: torch.nn.Module
         "pocketrnn.version": "1",
         "pocketrnn.name": "news",
         "pocketrnn.labels": json.dumps(LABELS),
-        "pocketrnn.text_digest": artifact.text_digest(written.labels, written.text, written.vocabulary),
+        "pocketrnn.text_digest": manifest.text_digest(written.labels, written.text, written.vocabulary),
     }
     shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
     assert shapes == {"tokens": ["batch", "sequence"], "lengths": ["batch"]}
@@ -102,7 +102,7 @@ def test_golden_examples_are_what_pytorch_answers(module: torch.nn.Module, tmp_p
     for example in written.examples:
         expected = module.eval()(torch.tensor([example.ids]), torch.tensor([len(example.ids)]))[0]
         torch.testing.assert_close(torch.tensor(example.logits), expected)
-    assert artifact.read(tmp_path / "b") == written
+    assert manifest.read(tmp_path / "b") == written
 
 
 def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Module, tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, tmp_p
     exported(module, tmp_path / "b", name="old")
     with pytest.raises(OutputError, match="exists already"):
         exported(module, tmp_path / "b", name="new")
-    assert artifact.read(tmp_path / "b").name == "old"
+    assert manifest.read(tmp_path / "b").name == "old"
     exported(module, tmp_path / "b", name="new", force=True)
-    assert artifact.read(tmp_path / "b").name == "new"
+    assert manifest.read(tmp_path / "b").name == "new"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     monkeypatch.setattr(pocketrnn_export.bundle, "to_bytes", fails)
     with pytest.raises(seen):
         exported(module, tmp_path / "b", name="new", force=True)
-    assert artifact.read(tmp_path / "b").name == "old"
+    assert manifest.read(tmp_path / "b").name == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
@@ -283,7 +283,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof(trained: Path, tm
     assert "onnx with pytorch" in result.stdout
     assert "Proven equal" in result.stdout
     assert "Tracing the module for ONNX ..." in result.stderr
-    read = artifact.read(tmp_path / "b")
+    read = manifest.read(tmp_path / "b")
     assert read.name == "news"
     assert read.provenance["data"] == {"source": "made up", "rows": 4}
     assert run("verify", tmp_path / "b").exit_code == 0
@@ -301,7 +301,7 @@ def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: 
 def test_the_command_reads_texts_for_the_proof_from_a_file(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "texts").write_text("w5 w6\nw7 w8 w9\n", encoding="utf-8")
     assert run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts").exit_code == 0
-    assert [e.text for e in artifact.read(tmp_path / "b").examples[:2]] == ["w5 w6", "w7 w8 w9"]
+    assert [e.text for e in manifest.read(tmp_path / "b").examples[:2]] == ["w5 w6", "w7 w8 w9"]
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pocketrnn_export.compression
-from pocketrnn import Classifier, artifact, verify
-from pocketrnn.cli import main
+from pocketrnn import Classifier, manifest, verify
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import CompressionError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.quantization import Quantized, Storage, quantized
+from pocketrnn_export.forms.quantized import Quantized, Storage, quantized
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 from pocketrnn_training.data import LabelledTexts
@@ -78,7 +78,7 @@ def test_other_peoples_modules_are_stored_smaller_and_proven(made: Any, stored: 
     original = exported(seeded(made), tmp_path / "original")
     smaller = compress(original, tmp_path / "small", storage=Storage(stored, stored))
     assert (tmp_path / "small" / "model.onnx").stat().st_size < (original / "model.onnx").stat().st_size
-    assert max(c.largest_difference for c in smaller.artifact.parity.comparisons) <= 1e-5
+    assert max(c.largest_difference for c in smaller.manifest.parity.comparisons) <= 1e-5
     assert verify(tmp_path / "small").files == ("classifier.json", "model.onnx")
     texts = ["w1 w2 w3", "w40 unheard w5 w9"]
     np.testing.assert_allclose(
@@ -97,10 +97,10 @@ def test_what_is_stored_is_int8_and_only_standard_operators_bring_it_back(bundle
 
 
 def test_a_lone_smaller_graph_says_what_it_belongs_to(bundle: Path, tmp_path: Path) -> None:
-    made = compress(bundle, tmp_path / "small", storage=Storage(rows=30), name="tiny").artifact
+    made = compress(bundle, tmp_path / "small", storage=Storage(rows=30), name="tiny").manifest
     metadata = {p.key: p.value for p in onnx.load(tmp_path / "small" / "model.onnx").metadata_props}
     assert metadata["pocketrnn.name"] == made.name == "tiny"
-    assert metadata["pocketrnn.text_digest"] == artifact.text_digest(made.labels, made.text, made.vocabulary)
+    assert metadata["pocketrnn.text_digest"] == manifest.text_digest(made.labels, made.text, made.vocabulary)
 
 
 @settings(deadline=None, max_examples=60)
@@ -160,7 +160,7 @@ def test_the_steps_are_measured_and_the_last_is_what_was_written(
     assert made.steps[-1].size == sum(p.stat().st_size for p in (tmp_path / "small").iterdir())
     right = Classifier.load(tmp_path / "small").logits(data.texts).argmax(1) == data.targets
     assert made.steps[-1].accuracy == right.mean()
-    told = artifact.read(tmp_path / "small").provenance["compression"]
+    told = manifest.read(tmp_path / "small").provenance["compression"]
     assert told["accuracy"] == right.mean()
     assert told["data"] == {"source": "made up", "rows": 200}
 
@@ -209,7 +209,7 @@ def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_p
     with torch.random.fork_rng():
         torch.manual_seed(0)
         original = exported(Tied(linear=linear), tmp_path / "original")
-    assert compress(original, tmp_path / "small").artifact.vocabulary == tuple(VOCABULARY)
+    assert compress(original, tmp_path / "small").manifest.vocabulary == tuple(VOCABULARY)
     with pytest.raises(InputError, match="used for more than looking tokens up"):
         compress(original, tmp_path / "cut", storage=Storage(rows=30))
 
@@ -269,7 +269,7 @@ def test_the_command_prints_its_steps_and_exits_with_1_where_too_much_is_lost(
     result = CliRunner().invoke(main, [*line, "--embedding", "float16", "--max-loss", "1", "--name", "tiny"])
     assert result.exit_code == 0, result.output
     assert "| embedding in float16 |" in result.output
-    assert artifact.read(tmp_path / "small").name == "tiny"
+    assert manifest.read(tmp_path / "small").name == "tiny"
 
 
 def test_checkpoints_are_exported_and_compressed(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner, Result
 
-from pocketrnn import Classifier, artifact
-from pocketrnn.cli import main
+from pocketrnn import Classifier, manifest
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.module_file import load_module, module_name, read_weights
+from pocketrnn_export.intake.module_file import load_module, module_name, read_weights
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "torchtext018"
 
@@ -68,7 +68,7 @@ def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path
         "--labels", "World,Sports, Business,Sci/Tech", "-o", tmp_path / "b",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    read = artifact.read(tmp_path / "b")
+    read = manifest.read(tmp_path / "b")
     assert read.labels == ("World", "Sports", "Business", "Sci/Tech")
     assert read.vocabulary == ("<unk>", "<pad>", "oil", "wins")
     assert (read.text.unknown_id, read.text.padding_id) == (0, 1)

@@ -13,13 +13,13 @@ import torch
 import user_modules
 from click.testing import CliRunner
 
-from pocketrnn import Classifier, artifact, verify
-from pocketrnn.cli import main
+from pocketrnn import Classifier, manifest, verify
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.mobile import mobile
+from pocketrnn_export.forms.mobile import mobile
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
@@ -69,7 +69,7 @@ def test_edge_graphs_take_one_text_and_no_lengths_and_hold_no_control_flow(tmp_p
     assert not {node.op_type for node in model.graph.node} & {"If", "Loop", "Scan"}
     gru = next(node for node in model.graph.node if node.op_type == "GRU")
     assert len(gru.input) < 5 or not gru.input[4]
-    described = artifact.read(tmp_path / "edge")
+    described = manifest.read(tmp_path / "edge")
     assert described.graph.opset == model.opset_import[0].version < 18
     assert (described.graph.batch, described.graph.padding, described.torchscript) == (1, False, None)
     on_tract = [c for c in described.parity.comparisons if c.candidate == "tract"]
@@ -84,7 +84,7 @@ def test_edge_graphs_take_one_text_and_no_lengths_and_hold_no_control_flow(tmp_p
 def test_an_edge_bundle_can_be_compressed_and_is_proven_on_tract_again(tmp_path: Path) -> None:
     pytest.importorskip("tract")
     exported(user_modules.MaskedAttention(), tmp_path / "edge", edge=True, rules=None)
-    made = compress(tmp_path / "edge", tmp_path / "small").artifact
+    made = compress(tmp_path / "edge", tmp_path / "small").manifest
     assert made.graph.batch == 1
     assert "tract" in {c.candidate for c in made.parity.comparisons}
     assert verify(tmp_path / "small").files == ("classifier.json", "model.onnx")
@@ -135,7 +135,7 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     assert "LSTM" in operators
     assert "#" not in operators
     assert verify(tmp_path / "mobile").replays[-1].how == "each as a stream"
-    described = artifact.read(tmp_path / "mobile")
+    described = manifest.read(tmp_path / "mobile")
     assert {("onnx", "ort"), ("onnx", "step graph, 3 pieces")} <= {
         (c.reference, c.candidate) for c in described.parity.comparisons
     }

@@ -13,12 +13,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketrnn import Classifier, artifact, verify
-from pocketrnn.cli import main
+from pocketrnn import Classifier, manifest, verify
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
-from pocketrnn_export import export, streaming
+from pocketrnn_export import export
 from pocketrnn_export.compression import compress
+from pocketrnn_export.forms import step
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
@@ -72,7 +73,7 @@ def test_a_text_in_pieces_is_answered_as_its_prefixes(bundles: list[Path], data:
 
 def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Path]) -> None:
     for bundle in bundles:
-        comparisons = artifact.read(bundle).parity.comparisons
+        comparisons = manifest.read(bundle).parity.comparisons
         compared = {(c.candidate, c.inputs): c.largest_difference for c in comparisons if "st" in c.candidate}
         for inputs in ("shapes", "drawn shapes", "texts"):
             assert compared["step graph, 1 token each", inputs] <= 1e-5
@@ -86,12 +87,12 @@ def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> 
 
 
 def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = streaming._Step.forward
+    whole = step._Step.forward
 
     def forgets_its_state(self: Any, tokens: torch.Tensor, state: torch.Tensor) -> Any:
         return whole(self, tokens, state * 0.5)
 
-    monkeypatch.setattr(streaming._Step, "forward", forgets_its_state)
+    monkeypatch.setattr(step._Step, "forward", forgets_its_state)
     with pytest.raises(ParityError, match="step graph"):
         exported(classifier_of("gru", 1, "last"), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

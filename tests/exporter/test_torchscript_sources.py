@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from torch import nn
 
 from pocketrnn import Classifier
-from pocketrnn.cli import main
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export import export
-from pocketrnn_export.module_file import load_torchscript
+from pocketrnn_export.intake.module_file import load_torchscript
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
@@ -40,12 +40,12 @@ def twin(kind: type[nn.Module], path: Path) -> nn.Module:
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_a_twin_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
     module = twin(kind, tmp_path / "twin.pt")
-    artifact = export(load_torchscript(tmp_path / "twin.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
-    assert all(c.largest_difference <= 1e-5 and c.labels_differing == 0 for c in artifact.parity.comparisons)
+    manifest = export(load_torchscript(tmp_path / "twin.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    assert all(c.largest_difference <= 1e-5 and c.labels_differing == 0 for c in manifest.parity.comparisons)
     classifier = Classifier.load(tmp_path / "b")
     for text in TEXTS:
         ids = classifier.encode(text)
-        inputs = [torch.tensor([ids]), torch.tensor([len(ids)])][: len(artifact.graph.inputs)]
+        inputs = [torch.tensor([ids]), torch.tensor([len(ids)])][: len(manifest.graph.inputs)]
         with torch.no_grad():
             expected = module(*inputs).numpy()
         np.testing.assert_allclose(classifier.logits([text]), expected, atol=1e-5, rtol=1e-6)
@@ -71,8 +71,8 @@ def test_a_scripted_module_and_one_frozen_before_it_was_saved_are_exported(tmp_p
     scripted = torch.jit.script(Scripted().eval())
     torch.jit.save(torch.jit.freeze(scripted), tmp_path / "frozen.pt")
     for name, source in (("scripted", scripted), ("frozen", load_torchscript(tmp_path / "frozen.pt"))):
-        artifact = export(source, tmp_path / name, labels=LABELS, vocabulary=VOCABULARY)
-        assert max(c.largest_difference for c in artifact.parity.comparisons) <= 1e-5
+        manifest = export(source, tmp_path / name, labels=LABELS, vocabulary=VOCABULARY)
+        assert max(c.largest_difference for c in manifest.parity.comparisons) <= 1e-5
 
 
 class Loops(nn.Module):

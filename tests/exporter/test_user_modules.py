@@ -35,22 +35,22 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
 def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind).train()
     before = copy.deepcopy(module.state_dict())
-    artifact = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
 
     assert module.training, "the module comes back in the mode it came in"
     after = module.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
 
-    assert max(c.largest_difference for c in artifact.parity.comparisons) <= 1e-5
-    assert all(c.labels_differing == 0 for c in artifact.parity.comparisons)
+    assert max(c.largest_difference for c in manifest.parity.comparisons) <= 1e-5
+    assert all(c.labels_differing == 0 for c in manifest.parity.comparisons)
     verify(tmp_path / "bundle")
     classifier = Classifier.load(tmp_path / "bundle")
     alone = copy.deepcopy(module).eval().float()
     generator = np.random.default_rng(5)
     for length in (1, 4, 31):
         ids = generator.integers(2, len(VOCABULARY), length)
-        inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(artifact.graph.inputs)]
+        inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(manifest.graph.inputs)]
         with torch.no_grad():
             expected = alone(*inputs).numpy()
         given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])

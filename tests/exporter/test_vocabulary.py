@@ -27,8 +27,8 @@ from torch import nn
 
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextEncoder
-from pocketrnn_export import torchtext_vocab, vocabulary
-from pocketrnn_export.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
+from pocketrnn_export.intake import torchtext_vocab, vocabulary
+from pocketrnn_export.intake.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "torchtext018"
 TOKENS = ("<unk>", "<pad>", ".", "the", "new york", "naïve", "猫", "\N{PILE OF POO}")
@@ -424,7 +424,7 @@ def test_a_large_vocabulary_is_read_with_long_memo_numbers_and_many_batches(file
 def test_reading_a_saved_vocab_needs_neither_torch_nor_torchtext(file: Callable[..., Path]) -> None:
     path = file(saved_vocab(TOKENS, 0, torch_saved))
     code = (
-        "import sys; from pocketrnn_export.vocabulary import read_vocabulary, text_rules\n"
+        "import sys; from pocketrnn_export.intake.vocabulary import read_vocabulary, text_rules\n"
         "text_rules(read_vocabulary(sys.argv[1]))\n"
         "assert not {'torch', 'torchtext'} & sys.modules.keys()"
     )

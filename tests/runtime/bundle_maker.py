@@ -17,11 +17,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.artifact import (
-    Artifact,
+from pocketrnn.manifest import (
     Comparison,
     Example,
     Graph,
+    Manifest,
     Parity,
     StepGraph,
     TorchScript,
@@ -183,7 +183,7 @@ def make(
     embedding: int = 5,
     hidden: int = 4,
     change_graph: Callable[[onnx.ModelProto], None] | None = None,
-    change: Callable[[Artifact], Artifact] | None = None,
+    change: Callable[[Manifest], Manifest] | None = None,
 ) -> Path:
     """Write a bundle whose parts fit, but for what `change_graph` and `change` do before the digests are made."""
     rules = rules or TextRules()
@@ -201,7 +201,7 @@ def make(
     steps = step_graph(model, metadata).SerializeToString()
     encoder = TextEncoder(rules, vocabulary)
     encoded = [(text, encoder.encode(text)) for text in texts]
-    artifact = Artifact(
+    manifest = Manifest(
         name=name,
         labels=tuple(labels),
         text=rules,
@@ -225,17 +225,17 @@ def make(
         provenance={"data": {"name": "made up", "licence": "none"}, "versions": {"onnx": onnx.__version__}},
     )
     if change is not None:
-        artifact = change(artifact)
+        manifest = change(manifest)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(content)
     if stream:
         (folder / "model.step.onnx").write_bytes(steps)
     if torchscript:
         (folder / "model.torchscript.pt").write_bytes(TORCHSCRIPT_BYTES)
-    (folder / "classifier.json").write_bytes(to_bytes(artifact))
+    (folder / "classifier.json").write_bytes(to_bytes(manifest))
     return folder
 
 
-def with_graph(artifact: Artifact, **changes: object) -> Artifact:
-    """`artifact` with some of its graph's members changed."""
-    return replace(artifact, graph=replace(artifact.graph, **changes))  # type: ignore[arg-type]
+def with_graph(manifest: Manifest, **changes: object) -> Manifest:
+    """`manifest` with some of its graph's members changed."""
+    return replace(manifest, graph=replace(manifest.graph, **changes))  # type: ignore[arg-type]

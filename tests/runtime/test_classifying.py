@@ -231,7 +231,7 @@ def test_a_prediction_is_a_value() -> None:
 def test_a_classifier_says_what_it_is(classifier: Classifier, padded: Path) -> None:
     assert classifier.name == "small"
     assert classifier.labels == bundle_maker.LABELS
-    assert classifier.artifact.graph.padding
+    assert classifier.manifest.graph.padding
     assert repr(classifier) == "<Classifier 'small': 4 labels>"
 
 
@@ -290,7 +290,7 @@ def test_a_graph_of_one_text_a_run_is_given_one_text_a_run(unpadded: Path, tmp_p
         tmp_path / "one",
         lengths=False,
         change_graph=one_text,
-        change=lambda artifact: bundle_maker.with_graph(artifact, batch=1),
+        change=lambda manifest: bundle_maker.with_graph(manifest, batch=1),
     )
     texts = [*bundle_maker.TEXTS, *bundle_maker.TEXTS]
     np.testing.assert_allclose(

@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pocketrnn import Classifier, tables
-from pocketrnn.classify_file import _Progress
-from pocketrnn.cli import main
+from pocketrnn.commands.classify_file import _Progress
+from pocketrnn.commands.cli import main
 
-COMMAND = [sys.executable, "-m", "pocketrnn.cli"]
+COMMAND = [sys.executable, "-m", "pocketrnn"]
 NAMES = ["id", "text", "note"]
 ROWS = [["1", "the oil", "a,b"], ["2", 'the "team"\nwins', ""], ["3", "", "\x00\u2028é"]]
 

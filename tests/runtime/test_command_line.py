@@ -19,12 +19,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-import pocketrnn.cli
+import pocketrnn.commands.cli
 from pocketrnn import Classifier, __version__
-from pocketrnn.cli import main
+from pocketrnn.commands.cli import main
 
 OURS = ("bench", "classify", "inspect", "verify")
-COMMAND = [sys.executable, "-m", "pocketrnn.cli"]
+COMMAND = [sys.executable, "-m", "pocketrnn"]
 
 
 def run(*arguments: object, stdin: str | bytes = b"") -> Result:
@@ -299,7 +299,7 @@ def test_the_examples_in_the_help_run(
 
 
 def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pocketrnn.cli, "_BROUGHT", {"train": ("package_that_is_absent.cli", "train")})
+    monkeypatch.setattr(pocketrnn.commands.cli, "_BROUGHT", {"train": ("package_that_is_absent.cli", "train")})
     assert "train" not in run("--help").stdout.split("Commands:")[1].split()
     result = run("train")
     assert result.exit_code == 1
@@ -313,7 +313,7 @@ def test_a_command_of_an_installed_package_is_imported_when_asked_for(
         "import click\n@click.command()\ndef train() -> None:\n    'Learn by heart.'\n    click.echo('trained')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(pocketrnn.cli, "_BROUGHT", {"train": ("package_that_is_there", "train")})
+    monkeypatch.setattr(pocketrnn.commands.cli, "_BROUGHT", {"train": ("package_that_is_there", "train")})
     assert run("verify", "--help").exit_code == 0
     assert "package_that_is_there" not in sys.modules
     assert "Learn by heart." in run("--help").stdout
@@ -326,7 +326,7 @@ def test_a_command_of_an_installed_package_is_imported_when_asked_for(
 )
 def test_classify_imports_none_of_the_other_packages(padded: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pocketrnn.cli", "classify", "-b", str(padded), "oil"],
+        [sys.executable, "-X", "importtime", "-m", "pocketrnn", "classify", "-b", str(padded), "oil"],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}

@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-import pocketrnn.artifact as artifacts
+import pocketrnn.manifest as manifests
 from pocketrnn import Classifier, verify
-from pocketrnn.artifact import Artifact
 from pocketrnn.errors import BundleError, ParityError
+from pocketrnn.manifest import Manifest
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def test_a_bundle_reads_back_what_was_written(padded: Path, tmp_path: Path) -> None:
-    artifact = artifacts.read(padded)
-    (tmp_path / "classifier.json").write_bytes(artifacts.to_bytes(artifact))
-    assert artifacts.read(tmp_path) == artifact
+    manifest = manifests.read(padded)
+    (tmp_path / "classifier.json").write_bytes(manifests.to_bytes(manifest))
+    assert manifests.read(tmp_path) == manifest
 
 
 def test_a_digest_made_anew_is_accepted(bundle: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_digest_made_anew_is_accepted(bundle: Path) -> None:
 def test_tokens_that_utf8_cannot_hold_survive(tmp_path: Path) -> None:
     vocabulary = ["<unk>", "\ud800", "\0", "\u2028", "é"]
     folder = bundle_maker.make(tmp_path / "b", vocabulary=vocabulary, texts=["\ud800 é"])
-    assert list(Classifier.load(folder).artifact.vocabulary) == vocabulary
+    assert list(Classifier.load(folder).manifest.vocabulary) == vocabulary
 
 
 @settings(max_examples=400, deadline=None)
@@ -75,7 +75,7 @@ def test_no_byte_of_classifier_json_can_be_changed_unseen(
     folder.mkdir(exist_ok=True)
     (folder / "classifier.json").write_bytes(content)
     with pytest.raises(BundleError):
-        artifacts.read(folder)
+        manifests.read(folder)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -3, -70])
@@ -209,9 +209,9 @@ def test_a_vocabulary_smaller_than_the_embedding_is_sound_until_verified(bundle:
 
 
 def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
-    def fewer(artifact: Artifact) -> Artifact:
-        examples = tuple(replace(example, logits=example.logits[:3]) for example in artifact.examples)
-        return replace(artifact, labels=artifact.labels[:3], examples=examples)
+    def fewer(manifest: Manifest) -> Manifest:
+        examples = tuple(replace(example, logits=example.logits[:3]) for example in manifest.examples)
+        return replace(manifest, labels=manifest.labels[:3], examples=examples)
 
     with pytest.raises(BundleError, match=r"gives 4 logits, but .* names 3 labels"):
         Classifier.load(bundle_maker.make(tmp_path / "b", change=fewer))
@@ -318,11 +318,11 @@ def test_verify_needs_no_torchscript_twin(tmp_path: Path) -> None:
 
 
 def test_examples_answered_otherwise_break_parity_and_are_named(tmp_path: Path) -> None:
-    def shifted(artifact: Artifact) -> Artifact:
-        first, second, *others = artifact.examples
+    def shifted(manifest: Manifest) -> Manifest:
+        first, second, *others = manifest.examples
         near = replace(first, logits=tuple(logit + 1e-4 for logit in first.logits))
         other = replace(second, logits=tuple(-logit for logit in second.logits))
-        return replace(artifact, examples=(near, other, *others))
+        return replace(manifest, examples=(near, other, *others))
 
     with pytest.raises(
         ParityError, match=r"'Wall St\. Bears.*, each alone, differs by 0\.0001; .*the label \w+"
@@ -332,9 +332,9 @@ def test_examples_answered_otherwise_break_parity_and_are_named(tmp_path: Path) 
 
 
 def test_examples_that_become_other_ids_break_parity(tmp_path: Path) -> None:
-    def changed(artifact: Artifact) -> Artifact:
-        first, *others = artifact.examples
-        return replace(artifact, examples=(replace(first, ids=(*first.ids, 1)), *others))
+    def changed(manifest: Manifest) -> Manifest:
+        first, *others = manifest.examples
+        return replace(manifest, examples=(replace(first, ids=(*first.ids, 1)), *others))
 
     with pytest.raises(ParityError, match="becomes other token ids"):
         verify(bundle_maker.make(tmp_path / "b", change=changed))
@@ -350,11 +350,11 @@ def test_a_wrong_leave_to_pad_breaks_parity(tmp_path: Path) -> None:
 
 def test_a_fraction_that_counts_as_an_integer_is_read_as_one(bundle: Path) -> None:
     rewritten(bundle, lambda document: document["graph"].update(embedding_rows=30.0))
-    assert isinstance(Classifier.load(bundle).artifact.graph.embedding_rows, int)
+    assert isinstance(Classifier.load(bundle).manifest.graph.embedding_rows, int)
 
 
 def test_changing_a_graphs_members_is_seen(tmp_path: Path) -> None:
-    folder = bundle_maker.make(tmp_path / "b", change=lambda artifact: with_graph(artifact, inputs=("tokens",)))
+    folder = bundle_maker.make(tmp_path / "b", change=lambda manifest: with_graph(manifest, inputs=("tokens",)))
     with pytest.raises(BundleError, match="has the inputs"):
         Classifier.load(folder)
 

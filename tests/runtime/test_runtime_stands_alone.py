@@ -83,7 +83,7 @@ print(json.dumps(Classifier.load(sys.argv[1]).predict(json.loads(sys.argv[2]))))
 
 
 def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
-    code = "from pocketrnn.cli import main\nmain(prog_name='pocketrnn')"
+    code = "from pocketrnn.commands.cli import main\nmain(prog_name='pocketrnn')"
     result = python(edge, code, "classify", "-b", str(padded), "oil prices")
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("\toil prices\n")
@@ -100,7 +100,7 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
 
 def test_files_are_classified_there_but_for_parquet(edge: Path, padded: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,n\nthe oil,1\n")
-    code = "from pocketrnn.cli import main\nmain(prog_name='pocketrnn')"
+    code = "from pocketrnn.commands.cli import main\nmain(prog_name='pocketrnn')"
     for given, output in (("in.csv", "1.jsonl"), ("1.jsonl", "2.csv")):
         names = ["--label-column", output, "--probability-column", f"p{output}"]
         result = python(

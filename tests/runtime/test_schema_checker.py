@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketrnn.artifact import json_schema
+from pocketrnn.manifest import json_schema
 from pocketrnn.schema import first_fault
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pocketrnn import Classifier, verify
-from pocketrnn.cli import main
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.stream import Arriving, read_on
 from pocketrnn.text import TextEncoder, TextRules
@@ -204,7 +204,7 @@ def test_a_stream_goes_on_in_a_copy_of_its_bundle_and_in_no_other(streaming: Pat
     assert copied.push("ns the cup") == stream.push("ns the cup")
     # The same graphs, byte for byte, but other labels.
     other = bundle_maker.make(
-        tmp_path / "other", stream=True, change=lambda artifact: replace(artifact, labels=artifact.labels[::-1])
+        tmp_path / "other", stream=True, change=lambda manifest: replace(manifest, labels=manifest.labels[::-1])
     )
     with pytest.raises(InputError, match="saved by another bundle"):
         Classifier.load(other).stream(stream.save())
@@ -233,8 +233,8 @@ def test_verify_replays_the_examples_as_streams_and_sees_a_damaged_step_graph(st
 
 
 def test_a_step_graph_that_is_none_is_refused(tmp_path: Path) -> None:
-    def as_the_whole_graph(artifact: Any) -> Any:
-        return replace(artifact, stream=replace(artifact.stream, file="model.onnx", sha256=artifact.graph.sha256))
+    def as_the_whole_graph(manifest: Any) -> Any:
+        return replace(manifest, stream=replace(manifest.stream, file="model.onnx", sha256=manifest.graph.sha256))
 
     bundle = bundle_maker.make(tmp_path / "bundle", stream=True, change=as_the_whole_graph)
     with pytest.raises(BundleError, match="a step graph takes tokens and a state"):

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 from training_data import LABELS, easy_texts, write_csv
 
-from pocketrnn.cli import main
+from pocketrnn.commands.cli import main
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import training
 from pocketrnn_training.cli import evaluate, train
@@ -116,7 +116,7 @@ def test_every_option_has_help(command: click.Command) -> None:
 
 def test_the_help_needs_no_pytorch() -> None:
     code = (
-        "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; from pocketrnn.cli import main; "
+        "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; from pocketrnn.commands.cli import main; "
         "main(['train', '--help'], standalone_mode=False); import pocketrnn_training; "
         "assert pocketrnn_training.Settings; "
         "from pocketrnn.errors import MissingExtraError\n"
@@ -243,7 +243,7 @@ def test_no_room_on_the_disk_is_told_and_leaves_nothing(monkeypatch: pytest.Monk
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
     arguments = ["train", "reviews.csv", "-o", "c", *QUICK, "--epochs", "10000", "--patience", "0"]
-    command = [sys.executable, "-m", "pocketrnn.cli", *arguments]
+    command = [sys.executable, "-m", "pocketrnn", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -263,7 +263,7 @@ def test_a_terminal_gets_a_live_bar() -> None:
     import pty
 
     reader, writer = pty.openpty()
-    command = [sys.executable, "-m", "pocketrnn.cli", "train", "reviews.csv", "-o", "c", *QUICK]
+    command = [sys.executable, "-m", "pocketrnn", "train", "reviews.csv", "-o", "c", *QUICK]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=writer, env=os.environ | {"TERM": "xterm"}
     ) as process:

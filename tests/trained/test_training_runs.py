@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from training_data import LABELS, QUICK, easy_texts, write_csv
 
-from pocketrnn.artifact import read as read_artifact
-from pocketrnn.cli import main
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.folder import put_back
+from pocketrnn.manifest import read as read_manifest
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report, run_folder, training
 from pocketrnn_training.architecture import RecurrentClassifier
@@ -99,7 +99,7 @@ def test_a_run_is_not_resumed_with_other_data_or_settings() -> None:
 def test_a_run_that_is_killed_goes_on_to_the_same_files(reviews: Path) -> None:
     command = ["train", str(reviews), *OPTIONS, "--epochs", "8", "--name", "c"]
     with subprocess.Popen(
-        [sys.executable, "-m", "pocketrnn.cli", *command, "-o", "killed"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "pocketrnn", *command, "-o", "killed"], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -222,7 +222,7 @@ def test_two_processes_have_the_loss_curve_of_one_with_twice_the_batch() -> None
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_stops_several_processes_and_keeps_the_best(reviews: Path) -> None:
-    command = [sys.executable, "-m", "pocketrnn.cli", "train", str(reviews), "-o", "c", *OPTIONS]
+    command = [sys.executable, "-m", "pocketrnn", "train", str(reviews), "-o", "c", *OPTIONS]
     with subprocess.Popen(
         [*command, "--processes", "2", "--epochs", "10000"],
         stderr=subprocess.PIPE,
@@ -255,7 +255,7 @@ def test_ctrl_c_stops_several_processes_and_keeps_the_best(reviews: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_processes_end_with_the_one_that_started_them(reviews: Path) -> None:
-    command = [sys.executable, "-m", "pocketrnn.cli", "train", str(reviews), "-o", "c", *OPTIONS]
+    command = [sys.executable, "-m", "pocketrnn", "train", str(reviews), "-o", "c", *OPTIONS]
     with subprocess.Popen(
         [*command, "--processes", "2", "--epochs", "10000"], stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -361,7 +361,7 @@ def test_train_goes_all_the_way_to_a_bundle(reviews: Path) -> None:
     result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2", "--export", "bundle")
     assert result.exit_code == 0, result.output
     assert "Proven equal. Wrote bundle" in result.stdout
-    bundle = read_artifact(Path("bundle"))
+    bundle = read_manifest(Path("bundle"))
     assert bundle.labels == LABELS
     assert bundle.provenance["metrics"]["temperature"] == checkpoints.read(Path("c")).metrics["temperature"]
     taken = run("train", str(reviews), "-o", "d", *OPTIONS, "--export", "bundle")

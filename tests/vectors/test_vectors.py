@@ -29,7 +29,7 @@ def test_the_vectors_are_answered_as_they_say(bundle: Path, file: str) -> None:
         pytest.skip(f"this Python has Unicode {unicodedata.unidata_version}; the format's is 14.0, that of Python 3.11")
     classifier, vectors = Classifier.load(bundle), vectors_in(bundle / file)
     texts = [vector["text"] for vector in vectors]
-    encoder = TextEncoder(classifier.artifact.text, classifier.artifact.vocabulary)
+    encoder = TextEncoder(classifier.manifest.text, classifier.manifest.vocabulary)
     assert [encoder.tokens(text) for text in texts] == [vector["tokens"] for vector in vectors]
     assert [classifier.encode(text) for text in texts] == [vector["ids"] for vector in vectors]
     expected = np.array([vector["logits"] for vector in vectors])
@@ -46,11 +46,11 @@ def test_the_vectors_bundles_verify(bundle: Path) -> None:
 
 
 def test_the_vectors_hold_every_rule_and_stay_small() -> None:
-    artifacts = [Classifier.load(bundle).artifact for bundle in BUNDLES]
-    assert {a.text.tokenizer for a in artifacts} == {"basic_english", "whitespace", "characters"}
-    assert {a.activation for a in artifacts} == {"softmax", "sigmoid"}
-    assert {a.graph.inputs for a in artifacts} == {("tokens",), ("tokens", "lengths")}
-    assert {a.text.unknown_id is None for a in artifacts} == {False, True}
-    assert {a.text.lowercase for a in artifacts} == {False, True}
-    assert len({a.text.ngrams for a in artifacts}) == 3
+    manifests = [Classifier.load(bundle).manifest for bundle in BUNDLES]
+    assert {a.text.tokenizer for a in manifests} == {"basic_english", "whitespace", "characters"}
+    assert {a.activation for a in manifests} == {"softmax", "sigmoid"}
+    assert {a.graph.inputs for a in manifests} == {("tokens",), ("tokens", "lengths")}
+    assert {a.text.unknown_id is None for a in manifests} == {False, True}
+    assert {a.text.lowercase for a in manifests} == {False, True}
+    assert len({a.text.ngrams for a in manifests}) == 3
     assert sum(path.stat().st_size for bundle in BUNDLES for path in bundle.iterdir()) < 200_000

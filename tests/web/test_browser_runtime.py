@@ -19,7 +19,7 @@ from web_node import Node
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
-from pocketrnn.artifact import Artifact
+from pocketrnn.manifest import Manifest
 from pocketrnn.text import TextEncoder, TextRules
 
 pytestmark = pytest.mark.slow
@@ -59,8 +59,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, web_modules: Path, texts: lis
     for name, (rules, lengths, activation) in BUNDLES.items():
         tokens = [TextEncoder(rules, ["<unk>"]).tokens(text) for text in texts]
 
-        def activated(artifact: Artifact, activation: str = activation) -> Artifact:
-            return Artifact(**{**vars(artifact), "activation": activation})
+        def activated(manifest: Manifest, activation: str = activation) -> Manifest:
+            return Manifest(**{**vars(manifest), "activation": activation})
 
         vocabulary = vocabulary_of(tokens, 2000)
         bundle_maker.make(

@@ -13,7 +13,7 @@ import bundle_maker
 import pytest
 from web_node import Node
 
-from pocketrnn import artifact as artifacts
+from pocketrnn import manifest as manifests
 from pocketrnn.errors import BundleError
 
 Document = dict[str, Any]
@@ -124,10 +124,10 @@ def test_what_is_wrong_is_refused_and_said(node: Node, good: Path, tmp_path: Pat
         assert said.startswith("BundleError: "), (name, said)
         assert sentence in said, (name, said)
         if name == "another graph":
-            continue  # Python's artifact.read leaves the graph to whoever opens it
+            continue  # Python's manifest.read leaves the graph to whoever opens it
         (tmp_path / "classifier.json").write_bytes(content)
         with pytest.raises(BundleError):
-            artifacts.read(tmp_path)
+            manifests.read(tmp_path)
 
 
 @pytest.mark.parametrize("subtle", [True, False])

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn.folder import check_free
-from pocketrnn.terminal import one_line
 from pocketrnn.text import TOKENIZERS
 from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, Settings
 

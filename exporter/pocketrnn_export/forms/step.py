@@ -11,11 +11,11 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.artifact import Comparison
 from pocketrnn.errors import ExportError
+from pocketrnn.manifest import Comparison
 from pocketrnn.text import TextRules
-from pocketrnn_export.onnx_graph import STEPS, onnx_graph
-from pocketrnn_export.parity import Case, Difference, Ids, Logits, Run, difference, summary
+from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
+from pocketrnn_export.proof.parity import Case, Difference, Ids, Logits, Run, difference, summary
 from pocketrnn_training.architecture import RecurrentClassifier
 
 __all__ = ["STEP_FILE", "StepFile", "check_streams", "proof_of_steps", "run_of_steps", "step_graph"]

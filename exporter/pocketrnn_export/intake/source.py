@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
-from pocketrnn_export.parity import Case, run_of
-from pocketrnn_export.scripted import module_of
-from pocketrnn_export.torchscript import read_back, saved
+from pocketrnn_export.forms.torchscript import read_back, saved
+from pocketrnn_export.intake.scripted import module_of
+from pocketrnn_export.proof.parity import Case, run_of
 
 __all__ = ["Source", "source_of"]
 

@@ -11,15 +11,15 @@ from typing import Final
 
 import onnxruntime
 
-from pocketrnn import artifact as artifacts
-from pocketrnn.artifact import CLASSIFIER_JSON, Artifact, sha256_of, to_bytes
+from pocketrnn import manifest as manifests
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
 from pocketrnn.folder import check_free, written_whole
+from pocketrnn.manifest import CLASSIFIER_JSON, Manifest, sha256_of, to_bytes
 from pocketrnn.text import TextEncoder
 from pocketrnn_export.bundle import alone, cases_for, texts_end_to_end
-from pocketrnn_export.parity import compare, proven, run_of_onnx
-from pocketrnn_export.streaming import StepFile, proof_of_steps
+from pocketrnn_export.forms.step import StepFile, proof_of_steps
+from pocketrnn_export.proof.parity import compare, proven, run_of_onnx
 
 __all__ = ["OPERATORS_FILE", "mobile"]
 
@@ -27,7 +27,7 @@ __all__ = ["OPERATORS_FILE", "mobile"]
 OPERATORS_FILE: Final = "required_operators.config"
 
 
-def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False) -> Artifact:
+def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False) -> Manifest:
     """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
 
     Args:
@@ -42,13 +42,13 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
     """
     folder, path = Path(bundle), Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    artifact = artifacts.read(folder)
-    if not artifact.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {artifact.name} is no ONNX file.", "Give a bundle that was exported as ONNX.")
-    graph, stream = artifact.graph, artifact.stream
-    content = artifacts.checked_bytes(folder / graph.file, graph.sha256)
-    texts = [example.text for example in artifact.examples]
-    cases = {**cases_for(graph, artifact.text), "texts": alone(texts, TextEncoder(artifact.text, artifact.vocabulary))}
+    manifest = manifests.read(folder)
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give a bundle that was exported as ONNX.")
+    graph, stream = manifest.graph, manifest.stream
+    content = manifests.checked_bytes(folder / graph.file, graph.sha256)
+    texts = [example.text for example in manifest.examples]
+    cases = {**cases_for(graph, manifest.text), "texts": alone(texts, TextEncoder(manifest.text, manifest.vocabulary))}
     reference = run_of_onnx(content, optimized=False)
     expected = {inputs: [reference(case.tokens, case.lengths) for case in some] for inputs, some in cases.items()}
     with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
@@ -58,22 +58,22 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         proof = [compare("ort", run, cases[i], expected[i], inputs=i, reference="onnx") for i in cases]
         if stream is not None:
             files.append(work / "model.step.ort")
-            files[1].write_bytes(_ort(artifacts.checked_bytes(folder / stream.file, stream.sha256)))
+            files[1].write_bytes(_ort(manifests.checked_bytes(folder / stream.file, stream.sha256)))
             step = StepFile(files[1].read_bytes(), stream.state_size)
             proof += proof_of_steps(step, cases, reference, name="onnx")
             stream = replace(stream, file=files[1].name, sha256=sha256_of(files[1]))
         made = replace(
-            artifact,
-            name=name or artifact.name,
+            manifest,
+            name=name or manifest.name,
             graph=replace(graph, file=files[0].name, sha256=sha256_of(files[0])),
             torchscript=None,
             stream=stream,
         )
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(made))
         proof += texts_end_to_end(Classifier.load(work), texts, expected["texts"], reference="onnx")
-        tolerance = artifact.parity.tolerance
+        tolerance = manifest.parity.tolerance
         parity = replace(
-            artifact.parity, comparisons=(*artifact.parity.comparisons, *proven(proof, tolerance).comparisons)
+            manifest.parity, comparisons=(*manifest.parity.comparisons, *proven(proof, tolerance).comparisons)
         )
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(replace(made, parity=parity)))
         _write_operators(files, work / OPERATORS_FILE)

@@ -30,7 +30,7 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
       pocketrnn import-vocab vocab.pth
       pocketrnn import-vocab vocab.pth -o vocab.json
     """
-    from pocketrnn_export.vocabulary import read_vocabulary, write_vocabulary
+    from pocketrnn_export.intake.vocabulary import read_vocabulary, write_vocabulary
 
     vocabulary = read_vocabulary(source)
     tokens, default = vocabulary.tokens, vocabulary.default_index

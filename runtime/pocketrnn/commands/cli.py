@@ -1,7 +1,7 @@
 """The `pocketrnn` command.
 
 The commands that need more than the runtime live beside what they do, in `pocketrnn_training.cli` and
-`pocketrnn_export.cli`, and are imported when they are asked for.
+`pocketrnn_export.commands.export`, and are imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn import __version__
-from pocketrnn.classify_file import FileOptions, classify_file, file_options
+from pocketrnn.commands.classify_file import FileOptions, classify_file, file_options
+from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import (
     CompressionError,
     InputError,
@@ -28,11 +29,10 @@ from pocketrnn.errors import (
     PocketRNNError,
     require,
 )
-from pocketrnn.terminal import one_line
 
 if TYPE_CHECKING:
-    from pocketrnn.artifact import Artifact, Graph
     from pocketrnn.classifier import Classifier, Prediction
+    from pocketrnn.manifest import Graph, Manifest
 
 __all__ = ["main"]
 
@@ -40,9 +40,9 @@ __all__ = ["main"]
 _BROUGHT: Final = {
     "train": ("pocketrnn_training.cli", "train"),
     "evaluate": ("pocketrnn_training.cli", "train"),
-    "export": ("pocketrnn_export.cli", "export"),
-    "compress": ("pocketrnn_export.compress_cli", "export"),
-    "import-vocab": ("pocketrnn_export.import_vocab_cli", "export"),
+    "export": ("pocketrnn_export.commands.export", "export"),
+    "compress": ("pocketrnn_export.commands.compress", "export"),
+    "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
 }
 # What a shell reports of a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) ended: 128 + the signal.
 _INTERRUPTED: Final = 130
@@ -252,21 +252,21 @@ def inspect(bundle: str, as_json: bool) -> None:
       pocketrnn inspect ag_news
       pocketrnn inspect --json ag_news
     """
-    from pocketrnn import artifact as artifacts
+    from pocketrnn import manifest as manifests
     from pocketrnn.shipped import bundle_folder
 
     folder = bundle_folder(bundle)
-    artifact = artifacts.read(folder)
-    names = [artifacts.CLASSIFIER_JSON, artifact.graph.file]
-    if artifact.torchscript is not None:
-        names.append(artifact.torchscript.file)
-    if artifact.stream is not None:
-        names.append(artifact.stream.file)
-    sizes = {name: artifacts.size_of(folder / name) for name in names}
+    manifest = manifests.read(folder)
+    names = [manifests.CLASSIFIER_JSON, manifest.graph.file]
+    if manifest.torchscript is not None:
+        names.append(manifest.torchscript.file)
+    if manifest.stream is not None:
+        names.append(manifest.stream.file)
+    sizes = {name: manifests.size_of(folder / name) for name in names}
     if as_json:
-        _say(_json_line(_described(artifact, sizes)))
+        _say(_json_line(_described(manifest, sizes)))
         return
-    _say("\n".join(_shown(artifact, sizes)))
+    _say("\n".join(_shown(manifest, sizes)))
 
 
 @main.command(short_help="Measure how fast a bundle answers here.")
@@ -293,13 +293,13 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
       pocketrnn bench ag_news
       pocketrnn bench ag_news headlines.txt
     """
-    from pocketrnn import artifact as artifacts
+    from pocketrnn import manifest as manifests
     from pocketrnn.benchmark import bench as measured
     from pocketrnn.benchmark import markdown
     from pocketrnn.shipped import bundle_folder
 
     if texts is None:
-        examples = [example.text for example in artifacts.read(bundle_folder(bundle)).examples]
+        examples = [example.text for example in manifests.read(bundle_folder(bundle)).examples]
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for some in _lines(texts) for text in some]
@@ -309,7 +309,7 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
 def _write_stream(
     classifier: Classifier, pieces: Sequence[str], top: int, threshold: float | None, as_json: bool
 ) -> None:
-    from pocketrnn.live import arriving
+    from pocketrnn.commands.live import arriving
 
     stream, write = classifier.stream(), _as_json if as_json else _as_columns
     for piece in pieces or arriving(sys.stdin):
@@ -383,37 +383,37 @@ def _decoded(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
     yield texts
 
 
-def _described(artifact: Artifact, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    described = asdict(artifact)
+    described = asdict(manifest)
     described["vocabulary_size"] = len(described.pop("vocabulary"))
-    described["examples"] = len(artifact.examples)
+    described["examples"] = len(manifest.examples)
     return {**described, "bytes": dict(sizes)}
 
 
-def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
-    graph, text = artifact.graph, artifact.text
+def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+    graph, text = manifest.graph, manifest.text
     unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"
     facts = [
-        ("name", artifact.name),
-        ("labels", f"{len(artifact.labels)}: {', '.join(artifact.labels)}"),
-        ("probabilities", f"{artifact.activation} of the logits"),
+        ("name", manifest.name),
+        ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
+        ("probabilities", f"{manifest.activation} of the logits"),
         ("tokenizer", text.tokenizer + ("" if text.lowercase else ", case kept")),
         ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
         ("tokens read", "all" if text.max_tokens is None else f"the first {text.max_tokens}"),
         ("unknown word", unknown),
         ("empty text", f"id {text.empty_id}"),
-        ("vocabulary", f"{len(artifact.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
+        ("vocabulary", f"{len(manifest.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
-        *(() if artifact.stream is None else [("streams", f"yes; a state of {artifact.stream.state_size:,} numbers")]),
+        *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
         ("batches", _batches(graph)),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
-        ("golden examples", f"{len(artifact.examples)}"),
+        ("golden examples", f"{len(manifest.examples)}"),
     ]
     yield from _table([(name, one_line(value)) for name, value in facts])
     yield ""
-    yield f"Parity: largest logit difference allowed {artifact.parity.tolerance:g}"
+    yield f"Parity: largest logit difference allowed {manifest.parity.tolerance:g}"
     head = ("reference", "candidate", "inputs", "runs", "texts", "difference", "labels differing")
     rows = [
         (
@@ -425,13 +425,13 @@ def _shown(artifact: Artifact, sizes: Mapping[str, int]) -> Iterator[str]:
             f"{c.largest_difference:.1e}",
             f"{c.labels_differing}",
         )
-        for c in artifact.parity.comparisons
+        for c in manifest.parity.comparisons
     ]
     yield from (f"  {line}" for line in _table([head, *(tuple(map(one_line, row)) for row in rows)]))
-    if artifact.provenance:
+    if manifest.provenance:
         yield ""
         yield "Provenance"
-        yield from _outline(artifact.provenance)
+        yield from _outline(manifest.provenance)
 
 
 def _batches(graph: Graph) -> str:
@@ -486,7 +486,3 @@ def _say(text: str, *, err: bool = False) -> None:
 def _give_up_stdout() -> None:
     # What is still buffered goes nowhere; else Python would try to write it when it ends, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-if __name__ == "__main__":
-    main(prog_name="pocketrnn")

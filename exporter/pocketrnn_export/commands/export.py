@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocketrnn.errors import InputError, require
-from pocketrnn_export.compress_cli import data_options, write_compressed
+from pocketrnn_export.commands.compress import data_options, write_compressed
 
 if TYPE_CHECKING:
-    from pocketrnn.artifact import Artifact
+    from pocketrnn.manifest import Manifest
 
 __all__ = ["export", "of_checkpoint", "stages_on_stderr"]
 
@@ -75,7 +75,7 @@ def export(source: str, output: Path, **options: Any) -> None:
 
     from pocketrnn.folder import check_free
     from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.parity import table
+    from pocketrnn_export.proof.parity import table
 
     if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss hold a smaller bundle to its accuracy: they need --compress.")
@@ -91,21 +91,21 @@ def export(source: str, output: Path, **options: Any) -> None:
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description |= {"torchscript": options["torchscript"] and profile is None, "edge": profile == "edge"}
     if options["compress"] or profile == "mobile":
-        artifact = _exported_in_stages(module, output, description, options)
+        manifest = _exported_in_stages(module, output, description, options)
     else:
         with stages_on_stderr():
-            artifact = export_module(module, output, **description, force=options["force"])
-    click.echo(table(artifact.parity))
-    click.echo(f"Proven equal. Wrote {output}: {artifact.name}, {len(artifact.labels)} labels.")
+            manifest = export_module(module, output, **description, force=options["force"])
+    click.echo(table(manifest.parity))
+    click.echo(f"Proven equal. Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
 
 
-def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Artifact:
+def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a folder that does not last, and write what is made from it: compressed, for mobile, or both."""
-    from pocketrnn import artifact
+    from pocketrnn import manifest
     from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.mobile import mobile
-    from pocketrnn_export.quantization import Storage
+    from pocketrnn_export.forms.mobile import mobile
+    from pocketrnn_export.forms.quantized import Storage
 
     description.setdefault("name", output.absolute().name)
     description["torchscript"] = False
@@ -118,12 +118,12 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
             smaller = output if last else Path(folder) / "small"
             write_compressed(made, smaller, Storage(), name=None, force=options["force"], **data)
             made = smaller
-        return artifact.read(made) if last else mobile(made, output, force=options["force"])
+        return manifest.read(made) if last else mobile(made, output, force=options["force"])
 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The module that SOURCE names, and what `export` is to be told of it."""
-    from pocketrnn_export import module_file
+    from pocketrnn_export.intake import module_file
 
     named = module_file.module_name(source)
     of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label")
@@ -145,7 +145,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         raise InputError(
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
         )
-    from pocketrnn_export.vocabulary import read_vocabulary, text_rules
+    from pocketrnn_export.intake.vocabulary import read_vocabulary, text_rules
 
     vocabulary = read_vocabulary(options["vocabulary"])
     rules = text_rules(vocabulary, options["tokenizer"] or "basic_english")

@@ -27,10 +27,10 @@ __all__ = [
     "CLASSIFIER_JSON",
     "FORMAT",
     "VERSION",
-    "Artifact",
     "Comparison",
     "Example",
     "Graph",
+    "Manifest",
     "Parity",
     "StepGraph",
     "TorchScript",
@@ -120,7 +120,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class Manifest:
     """All of classifier.json. See `classifier.schema.json` for what each part means.
 
     Raises:
@@ -245,32 +245,32 @@ def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str,
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def to_bytes(artifact: Artifact) -> bytes:
+def to_bytes(manifest: Manifest) -> bytes:
     """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "name": artifact.name,
-        "labels": artifact.labels,
-        "activation": artifact.activation,
-        "text": asdict(artifact.text),
-        "graph": {name: value for name, value in asdict(artifact.graph).items() if value is not None},
-        "torchscript": None if artifact.torchscript is None else asdict(artifact.torchscript),
-        **({} if artifact.stream is None else {"stream": asdict(artifact.stream)}),
-        "examples": [asdict(example) for example in artifact.examples],
-        "parity": asdict(artifact.parity),
-        "provenance": dict(artifact.provenance),
+        "name": manifest.name,
+        "labels": manifest.labels,
+        "activation": manifest.activation,
+        "text": asdict(manifest.text),
+        "graph": {name: value for name, value in asdict(manifest.graph).items() if value is not None},
+        "torchscript": None if manifest.torchscript is None else asdict(manifest.torchscript),
+        **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
+        "examples": [asdict(example) for example in manifest.examples],
+        "parity": asdict(manifest.parity),
+        "provenance": dict(manifest.provenance),
     }
     lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]
     # Nobody reads 13,000 words for pleasure: without the spaces they take 13 kB less of 146.
-    lines.append(f'"vocabulary": {_compact(artifact.vocabulary, between=",")}')
+    lines.append(f'"vocabulary": {_compact(manifest.vocabulary, between=",")}')
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     head = ("{\n " + ",\n ".join(lines)).encode("utf-8")
     content = head + b',\n "digest": "' + _ZEROS + b'"\n}\n'
     return content.replace(_ZEROS + b'"\n}\n', _digest_of(content).encode() + b'"\n}\n')
 
 
-def read(folder: Path) -> Artifact:
+def read(folder: Path) -> Manifest:
     """Read and check a bundle's classifier.json. The files it names are checked by whoever opens them.
 
     Raises:
@@ -297,7 +297,7 @@ def read(folder: Path) -> Artifact:
     return _checked(document, content, path)
 
 
-def _checked(document: dict[str, Any], content: bytes, path: Path) -> Artifact:
+def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
     if fault := first_fault(document, json_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
     if _is_deeper(document["provenance"], _DEEPEST):
@@ -314,7 +314,7 @@ def _checked(document: dict[str, Any], content: bytes, path: Path) -> Artifact:
         raise BundleError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
 
 
-def _built(document: dict[str, Any]) -> Artifact:
+def _built(document: dict[str, Any]) -> Manifest:
     # JSON Schema counts 1.0 as an integer; a range does not.
     text: dict[str, Any] = {
         name: int(value) if isinstance(value, float) else value for name, value in document["text"].items()
@@ -327,7 +327,7 @@ def _built(document: dict[str, Any]) -> Artifact:
         "embedding_rows": int(document["graph"]["embedding_rows"]),
         "batch": 1 if "batch" in document["graph"] else None,
     }
-    return Artifact(
+    return Manifest(
         name=document["name"],
         labels=tuple(document["labels"]),
         activation=document["activation"],

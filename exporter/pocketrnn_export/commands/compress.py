@@ -12,7 +12,7 @@ import click
 from pocketrnn.errors import require
 
 if TYPE_CHECKING:
-    from pocketrnn_export.quantization import Storage
+    from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.data import LabelledTexts
 
 __all__ = ["compress", "data_options", "write_compressed"]
@@ -67,14 +67,14 @@ def compress(
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require(package, "export")
     from pocketrnn.folder import check_free
-    from pocketrnn_export.quantization import Storage
+    from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training import checkpoint
 
     storage = Storage(embedding, weights, words)
     check_free(output, force=options["force"], made_by="classifier.json")
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
         from pocketrnn_export.bundle import export
-        from pocketrnn_export.cli import of_checkpoint, stages_on_stderr
+        from pocketrnn_export.commands.export import of_checkpoint, stages_on_stderr
 
         module, description = of_checkpoint(Path(source))
         with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
@@ -103,7 +103,7 @@ def write_compressed(
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     from pocketrnn.folder import check_free
-    from pocketrnn_export.cli import stages_on_stderr
+    from pocketrnn_export.commands.export import stages_on_stderr
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import table
 
@@ -116,9 +116,9 @@ def write_compressed(
 
 def _read(path: Path, bundle: str | Path, text_column: str, label_column: str) -> LabelledTexts:
     require("pyarrow", "train")
-    from pocketrnn import artifact
+    from pocketrnn import manifest
     from pocketrnn.shipped import bundle_folder
     from pocketrnn_training.data import read_files
 
-    labels = artifact.read(bundle_folder(bundle)).labels
+    labels = manifest.read(bundle_folder(bundle)).labels
     return read_files([path], text_column=text_column, label_column=label_column, labels=labels)

@@ -10,7 +10,7 @@ state is the one at its end, and the outputs past it are zeros. So while a modul
   lengths as its `batch_sizes`, and `pad_packed_sequence` takes them out again.
 
 Whatever a user's module does with such a PackedSequence that works element by element on `data` comes out right; the
-proof of `pocketrnn_export.parity`, which compares with the untouched module, stops the rest.
+proof of `pocketrnn_export.proof.parity`, which compares with the untouched module, stops the rest.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _function_of(function: Callable[..., Any], code: CodeType) -> Callable[..., 
 
 # The code of the next two runs with torch.nn.utils.rnn's globals, so that they can only name what they import.
 def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:  # noqa: A002
-    from pocketrnn_export.recurrence import _packed
+    from pocketrnn_export.tracing.recurrence import _packed
 
     return _packed(input, lengths, batch_first, enforce_sorted)
 
@@ -142,7 +142,7 @@ def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, en
 def _pad_packed_sequence(
     sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
 ) -> Any:
-    from pocketrnn_export.recurrence import _unpacked
+    from pocketrnn_export.tracing.recurrence import _unpacked
 
     return _unpacked(sequence, batch_first, padding_value, total_length)
 

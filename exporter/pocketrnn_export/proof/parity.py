@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from pocketrnn.artifact import Comparison, Parity
 from pocketrnn.errors import ParityError
+from pocketrnn.manifest import Comparison, Parity
 from pocketrnn.verification import logit_differences
 
 __all__ = [

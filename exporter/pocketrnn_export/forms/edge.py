@@ -17,8 +17,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, require
-from pocketrnn_export.onnx_graph import OPSET, OnnxGraph, onnx_graph
-from pocketrnn_export.parity import Ids, Logits, Run
+from pocketrnn_export.forms.onnx_graph import OPSET, OnnxGraph, onnx_graph
+from pocketrnn_export.proof.parity import Ids, Logits, Run
 
 __all__ = ["edge_graph", "run_of_tract"]
 

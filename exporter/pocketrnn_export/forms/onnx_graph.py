@@ -18,7 +18,7 @@ from onnxscript import opset18 as op
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
-from pocketrnn_export.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
+from pocketrnn_export.tracing.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", "token_lookups"]
 

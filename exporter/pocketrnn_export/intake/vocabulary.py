@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
-from pocketrnn_export.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
+from pocketrnn_export.intake.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
 
 __all__ = ["TorchtextVocab", "Vocabulary", "VocabularySource", "read_vocabulary", "text_rules", "write_vocabulary"]
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.torchscript import read_back
+from pocketrnn_export.forms.torchscript import read_back
 
 __all__ = [
     "ModuleName",

@@ -1,0 +1,1 @@
+"""The exporter's commands: everything here knows click or a terminal."""

@@ -1,0 +1,1 @@
+"""The forms of a classifier: each gives bytes and a run for the proof."""

@@ -1,0 +1,1 @@
+"""What people bring: modules, files of modules and weights, vocabularies."""

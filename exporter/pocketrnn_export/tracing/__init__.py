@@ -1,0 +1,1 @@
+"""What a module sees while it is traced."""
