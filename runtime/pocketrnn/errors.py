@@ -21,6 +21,9 @@ __all__ = [
     "ParityError",
     "PocketRNNError",
     "TextError",
+    "first_line",
+    "require",
+    "shown",
 ]
 
 
@@ -103,3 +106,29 @@ def require(module: str, extra: str) -> ModuleType:
             f"This needs the package {package}, which is not installed.",
             f"Install it with: pip install 'pocketrnn[{extra}]'",
         ) from None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop: for the end of a sentence.
+
+    An error that says nothing is named by its class.
+
+    Example:
+        >>> first_line(ValueError("The file is damaged.\\nMore of it."))
+        'The file is damaged'
+        >>> first_line(KeyError())
+        'KeyError'
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().removesuffix(".") if lines else type(error).__name__
+
+
+def shown(value: object, length: int = 60) -> str:
+    """A value as a message shows it: its `repr`, cut to `length` characters.
+
+    Example:
+        >>> shown("a" * 100, 10)
+        "'aaaaaa..."
+    """
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."

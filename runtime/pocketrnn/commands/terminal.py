@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["one_line"]
+from collections.abc import Sequence
+
+__all__ = ["aligned", "one_line"]
 
 
 def one_line(text: str) -> str:
@@ -12,3 +14,25 @@ def one_line(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
+    """Rows as lines of columns of one width, two spaces apart.
+
+    Args:
+        rows: cells, as many in every row.
+        left: how many columns stand to the left; those after them, which hold numbers, to the right. None for all.
+
+    Example:
+        >>> aligned([("class", "rows"), ("World", "9")], left=1)
+        ['class  rows', 'World     9']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first = len(widths) if left is None else left
+    return [
+        "  ".join(
+            cell.ljust(width) if i < first else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
