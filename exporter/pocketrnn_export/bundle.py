@@ -1,88 +1,45 @@
-"""A module, its vocabulary, labels and text rules as one proven bundle, written whole or not at all."""
+"""A bundle from its forms and its description: proven, and written whole or not at all."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import importlib.metadata
-import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, OutputError, require
+from pocketrnn.errors import InputError
 from pocketrnn.folder import check_free, written_whole
-from pocketrnn.manifest import (
-    CLASSIFIER_JSON,
-    VERSION,
-    Comparison,
-    Example,
-    Graph,
-    Manifest,
-    StepGraph,
-    TorchScript,
-    sha256_of,
-    text_digest,
-    to_bytes,
-)
-from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn.verification import streamed_logits
-from pocketrnn_export.forms.edge import edge_graph, run_of_tract
-from pocketrnn_export.forms.onnx_graph import OPSET, onnx_graph
-from pocketrnn_export.forms.step import STEP_FILE, check_streams, proof_of_steps, step_graph
-from pocketrnn_export.forms.torchscript import torchscript as torchscript_twin
-from pocketrnn_export.intake.source import Source, source_of
+from pocketrnn.manifest import CLASSIFIER_JSON, Example, Manifest, Parity, to_bytes
+from pocketrnn.text import TextRules
+from pocketrnn_export.forms.edge import EDGE
+from pocketrnn_export.forms.form import Form, FormKind
+from pocketrnn_export.forms.onnx_graph import ONNX
+from pocketrnn_export.forms.step import STEP
+from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.intake.description import Description, checked_labels, checked_name
+from pocketrnn_export.intake.prepared import prepare
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary, text_rules
-from pocketrnn_export.proof.parity import (
-    Case,
-    Difference,
-    Ids,
-    Logits,
-    Run,
-    compare,
-    difference,
-    drawn_cases,
-    each_row,
-    proven,
-    rows_stand_alone,
-    run_of,
-    run_of_onnx,
-    shape_grid,
-    summary,
-)
-from pocketrnn_export.proof.parity import (
-    report as report_of,
-)
+from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid, text_cases, texts_for_proof
+from pocketrnn_export.proof.comparing import Compared, Logits, Reference, compare
+from pocketrnn_export.proof.end_to_end import texts_end_to_end
+from pocketrnn_export.proof.verdict import float64_error, proven, write_report
 
-__all__ = [
-    "alone",
-    "cases_for",
-    "export",
-    "golden_examples",
-    "runs_of",
-    "texts_end_to_end",
-    "texts_for_proof",
-    "versions",
-]
+__all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "versions", "write_bundle"]
 
-ONNX_FILE: Final = "model.onnx"
-TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
-# The golden examples that a bundle carries: enough to show a difference, little enough to read.
+# The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
 
 _log = logging.getLogger(__name__)
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
-_one_at_a_time = threading.Lock()
+_one_export_at_a_time = threading.Lock()
 
 
 def export(
@@ -105,7 +62,9 @@ def export(
     report: str | Path | None = None,
     force: bool = False,
 ) -> Manifest:
-    """Export a recurrent text classifier as a bundle that is proven to answer as it does.
+    """Export a recurrent text classifier as a bundle that is proven to give the same answers.
+
+    Long because every argument is described here; the work is in `prepare`, in the forms and in `write_bundle`.
 
     The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. Its `forward` takes token
     ids int64 [batch, sequence], or these and lengths int64 [batch], under any names, and returns logits
@@ -128,15 +87,15 @@ def export(
         example_texts: real texts for the proof, the first of which become golden examples. Where there are none, texts
             are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name.
-        torchscript: whether to write a TorchScript twin.
+        torchscript: whether to write a TorchScript copy.
         streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
             classifiers that `pocketrnn train` made. It holds the weights a second time.
         edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
-            its operators allow. It is proven with tract too, and without a TorchScript twin or a step graph.
+            its operators allow. It is proven with tract too. There is no TorchScript copy and no step graph then.
         tolerance: the largest absolute difference of two logits that passes.
-        provenance: what to say of the origin: data, metrics, licence. Versions are added.
+        provenance: the origin of the classifier: data, metrics, licence. Versions are added.
         report: a file to write the proof to with every single case, as JSON, also where it fails.
-        force: replace a bundle that stands at `path`.
+        force: replace a bundle at `path`.
 
     Returns:
         what was written to classifier.json, with the proof.
@@ -145,241 +104,186 @@ def export(
         InputError: an argument is unusable; among them OutputError, when `path` is taken.
         ExportError: the module cannot be traced, is not reproducible or does not take a batch.
         ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree. Nothing was written.
+
+    Example:
+        >>> manifest = export(module, "news", labels=["World", "Sports"], vocabulary=["<unk>", "<pad>", "oil", "game"])
+        >>> manifest.labels
+        ('World', 'Sports')
     """
     path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    labels, known = _checked_labels(labels), read_vocabulary(vocabulary)
-    name = _checked_name(name if name is not None else path.absolute().name)
+    known = read_vocabulary(vocabulary)
+    description = Description(
+        name=checked_name(name if name is not None else path.absolute().name),
+        labels=checked_labels(labels),
+        rules=rules if rules is not None else text_rules(known, tokenizer),
+        vocabulary=known.tokens,
+        activation="sigmoid" if multi_label else "softmax",
+        provenance={**(provenance or {}), "versions": versions()},
+    )
     if not 0 <= tolerance < float("inf"):
         raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
-    _write_report(report, [], tolerance)
-    if torchscript and sys.version_info >= (3, 14):
+    if report is not None:
+        # An empty report shows that the file can be written, before any work is done.
+        write_report(report, [], tolerance)
+    kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
+    for kind in kinds:
+        kind.check(module, description.rules)
+    texts = texts_for_proof(example_texts, description.vocabulary, description.rules)
+    ids, padding_id = description.ids, description.rules.padding_id
+    with _one_export_at_a_time:
+        prepared = prepare(
+            module, lengths=lengths, ids=ids, padding_id=padding_id, classes=len(labels), multi_label=multi_label
+        )
+        plan = ProofPlan(
+            reference=prepared.as_reference(),
+            cases=cases_for(ids, padding_id, ragged=prepared.takes_lengths),
+            texts=texts,
+            tolerance=tolerance,
+            report=report,
+        )
+        forms = []
+        for kind in kinds:
+            _log.info("Tracing the module for %s", kind.name)
+            forms.append(kind.make(prepared, description))
+        return write_bundle(path, description, forms, plan, force=force)
+
+
+def _wanted(*, torchscript: bool, streaming: bool, edge: bool) -> list[FormKind]:
+    """The forms that `export` is asked for."""
+    if edge and (streaming or torchscript):
         raise InputError(
-            "TorchScript does not support Python 3.14.", "Export without it: torchscript=False, or --no-torchscript."
+            "The profile edge has neither a step graph nor a TorchScript copy.",
+            "Export with torchscript=False and streaming=False.",
         )
-    rules = rules if rules is not None else text_rules(known, tokenizer)
-    if streaming:
-        check_streams(module, rules)
-    if edge:
-        if streaming or torchscript:
-            raise InputError(
-                "The profile edge has neither a step graph nor a TorchScript twin.",
-                "Export with torchscript=False and streaming=False.",
-            )
-        require("tract", "edge")
-    encoder = TextEncoder(rules, known.tokens)
-    texts = texts_for_proof(example_texts, known.tokens, rules)
+    kinds = {EDGE: edge, ONNX: not edge, TORCHSCRIPT: torchscript, STEP: streaming}
+    return [kind for kind, wanted in kinds.items() if wanted]
 
-    with _one_at_a_time:
-        ids = max(len(known.tokens), rules.highest_id + 1)
-        source = source_of(module, lengths=lengths, ids=ids, classes=len(labels), multi_label=multi_label)
-        pytorch = run_of(source.reference, takes_lengths=source.takes_lengths)
-        grid = shape_grid(ids, rules.padding_id, ragged=source.takes_lengths)
-        drawn = drawn_cases(ids, rules.padding_id, ragged=source.takes_lengths)
-        text_cases = alone(texts, encoder)
-        _refuse_neighbours(pytorch, ids)
-        padding = source.takes_lengths and rows_stand_alone(pytorch, grid[12:14])
 
-        _log.info("Tracing the module for ONNX")
-        example = _example(rules.padding_id, takes_lengths=source.takes_lengths)
-        metadata = {
-            "pocketrnn.version": str(VERSION),
-            "pocketrnn.name": name,
-            "pocketrnn.labels": json.dumps(labels),
-            "pocketrnn.text_digest": text_digest(labels, rules, known.tokens),
-        }
-        if edge:
-            graph, opset = edge_graph(source.module, metadata, takes_lengths=source.takes_lengths)
-        else:
-            graph, opset = onnx_graph(source.module, example, metadata), OPSET
-        step = step_graph(check_streams(source.module, rules), metadata) if streaming else None
-        _log.info("Proving the ONNX graph equal to PyTorch")
-        described = Graph(
-            file=ONNX_FILE,
-            sha256=hashlib.sha256(graph.content).hexdigest(),
-            opset=opset,
-            inputs=("tokens", "lengths")[: 1 + (source.takes_lengths and not edge)],
-            padding=padding and not edge,
-            embedding_rows=graph.embedding_rows,
-            batch=1 if edge else None,
+@dataclass(frozen=True)
+class ProofPlan:
+    """What the forms of a bundle are compared with, and on what.
+
+    Attributes:
+        reference: what every form is compared with.
+        cases: by kind of inputs. Those of the texts are added.
+        texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
+        tolerance: the largest difference of two logits that passes.
+        report: a file to write every single case to, also where the proof fails.
+        earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
+    """
+
+    reference: Reference
+    cases: Mapping[str, Sequence[Case]]
+    texts: Sequence[str]
+    tolerance: float
+    report: str | Path | None = None
+    earlier: Parity | None = None
+
+
+def cases_for(ids: int, padding_id: int, *, ragged: bool) -> dict[str, list[Case]]:
+    """Random tokens in shapes, fixed and drawn; arguments as for `shape_grid`."""
+    return {
+        "shapes": shape_grid(ids, padding_id, ragged=ragged),
+        "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
+    }
+
+
+def write_bundle(
+    path: Path,
+    description: Description,
+    forms: Sequence[Form],
+    plan: ProofPlan,
+    *,
+    examples: tuple[Example, ...] | None = None,
+    other_files: Mapping[str, bytes] | None = None,
+    force: bool = False,
+) -> Manifest:
+    """Prove every form, write the bundle, load it with the runtime, and prove the texts end to end.
+
+    Args:
+        path: the folder to write, whole or not at all.
+        description: all of the bundle that is not a form.
+        forms: made, and not proven yet.
+        plan: what they are compared with, and on what.
+        examples: the golden examples; by default made of the plan's texts and the reference's answers.
+        other_files: further files, by name, which no reader of bundles needs.
+        force: replace a bundle at `path`.
+
+    Raises:
+        OutputError: `path` is taken, or cannot be written.
+        ParityError: a form or the runtime does not give the reference's answers. Nothing was written.
+    """
+    cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
+    expected = {
+        one_row: _answered(plan.reference, cases, one_row=one_row) for one_row in {form.one_row for form in forms}
+    }
+    # A text is a batch of its own: its answer is the same either way.
+    answers = next(iter(expected.values()))["texts"][1]
+    compared: list[Compared] = []
+    with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        for form in forms:
+            _log.info("Proving %s equal to %s", form.file, plan.reference.name)
+            compared += _compared(form, plan.reference.name, expected[form.one_row])
+            (work / form.file).write_bytes(form.content)
+        for name, content in (other_files or {}).items():
+            (work / name).write_bytes(content)
+        manifest = Manifest(
+            name=description.name,
+            labels=description.labels,
+            text=description.rules,
+            vocabulary=description.vocabulary,
+            activation=description.activation,
+            provenance=description.provenance,
+            examples=golden_examples(plan.texts, cases["texts"], answers) if examples is None else examples,
+            parity=_verdict(plan, compared, cases),
+            **_entries(forms),
         )
-        shapes = (("shapes", grid), ("drawn shapes", drawn), ("texts", text_cases))
-        expected = {
-            inputs: (cases, [pytorch(case.tokens, case.lengths) for case in cases])
-            for inputs, cases in ((inputs, each_row(some) if edge else some) for inputs, some in shapes)
-        }
-        candidates = runs_of(graph.content, described)
-        with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
-            (work / ONNX_FILE).write_bytes(graph.content)
-            if torchscript:
-                _log.info("Tracing the module for TorchScript, and proving that too")
-                content, twin = torchscript_twin(source.to_script, example)
-                (work / TORCHSCRIPT_FILE).write_bytes(content)
-                candidates["torchscript"] = run_of(twin, takes_lengths=source.takes_lengths)
-            proof = [
-                compare(candidate, run, cases, logits, inputs=inputs)
-                for candidate, run in candidates.items()
-                for inputs, (cases, logits) in expected.items()
-            ]
-            if step is not None:
-                _log.info("Proving the step graph equal to PyTorch")
-                (work / STEP_FILE).write_bytes(step.content)
-                proof += proof_of_steps(step, {inputs: cases for inputs, (cases, _) in expected.items()}, pytorch)
-            text_logits = expected["texts"][1]
-            _write_report(report, proof, tolerance)
-            manifest = Manifest(
-                name=name,
-                labels=labels,
-                activation="sigmoid" if multi_label else "softmax",
-                text=rules,
-                vocabulary=known.tokens,
-                graph=described,
-                torchscript=TorchScript(TORCHSCRIPT_FILE, sha256_of(work / TORCHSCRIPT_FILE)) if torchscript else None,
-                stream=None if step is None else StepGraph(STEP_FILE, sha256_of(work / STEP_FILE), step.state_size),
-                examples=golden_examples(texts, text_cases, text_logits),
-                parity=proven(proof, tolerance, _in_doubles(source, expected)),
-                provenance={**(provenance or {}), "versions": versions()},
-            )
-            (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-            _log.info("Proving the runtime equal to PyTorch on texts")
-            proof += texts_end_to_end(Classifier.load(work), texts, text_logits)
-            _write_report(report, proof, tolerance)
-            manifest = replace(manifest, parity=proven(proof, tolerance, _in_doubles(source, expected)))
-            (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+        _log.info("Proving the runtime equal to %s on texts", plan.reference.name)
+        compared += texts_end_to_end(Classifier.load(work), plan.texts, answers, reference=plan.reference.name)
+        manifest = replace(manifest, parity=_verdict(plan, compared, cases))
+        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
 
 
-def runs_of(content: bytes, graph: Graph) -> dict[str, Run]:
-    """The engines that a graph is proven with: onnxruntime in two ways, and tract where it is made for it.
+# By kind of inputs: cases, and the reference's answer to each.
+_Expected = Mapping[str, tuple[Sequence[Case], Sequence[Logits]]]
+
+
+def _answered(reference: Reference, cases: Mapping[str, Sequence[Case]], *, one_row: bool) -> _Expected:
+    """The cases, or each of their rows, with the reference's answers."""
+    given = {inputs: each_row(some) if one_row else some for inputs, some in cases.items()}
+    return {
+        inputs: (some, [reference.run(case.tokens, case.lengths) for case in some]) for inputs, some in given.items()
+    }
+
+
+def _entries(forms: Iterable[Form]) -> dict[str, Any]:
+    """What classifier.json says of the forms, by member."""
+    return {"torchscript": None, **{form.member: form.entry for form in forms}}
+
+
+def _compared(form: Form, reference: str, expected: _Expected) -> list[Compared]:
+    """A form in all its runs, on all the cases that it takes."""
+    return [
+        compare(candidate, run, cases, logits, inputs=inputs, reference=reference)
+        for candidate, run in form.runs.items()
+        for inputs, (cases, logits) in expected.items()
+    ]
+
+
+def _verdict(plan: ProofPlan, compared: Sequence[Compared], cases: Mapping[str, Sequence[Case]]) -> Parity:
+    """The proof so far, after it is written to the report.
 
     Raises:
-        MissingExtraError: the graph takes one text a run, and tract is not installed.
-        ExportError: tract does not take the graph.
+        ParityError: something that was compared differs by too much.
     """
-    runs = {
-        "onnx": run_of_onnx(content, optimized=True),
-        "onnx as written": run_of_onnx(content, optimized=False),
-    }
-    if graph.batch == 1:
-        runs["tract"] = run_of_tract(content)
-    return runs
-
-
-def cases_for(graph: Graph, rules: TextRules) -> dict[str, list[Case]]:
-    """Shapes that a graph takes, fixed and drawn, of random tokens."""
-    ragged = graph.padding
-    cases = {
-        "shapes": shape_grid(graph.embedding_rows, rules.padding_id, ragged=ragged),
-        "drawn shapes": drawn_cases(graph.embedding_rows, rules.padding_id, ragged=ragged),
-    }
-    return {inputs: each_row(some) for inputs, some in cases.items()} if graph.batch == 1 else cases
-
-
-def _checked_name(name: str) -> str:
-    if not name or len(name) > 200 or not name.isprintable():
-        raise InputError(
-            f"The name {name[:40]!r} is empty, longer than 200 characters, or cannot be printed.", "Give another name."
-        )
-    return name
-
-
-def _write_report(
-    path: str | Path | None, proof: Sequence[tuple[Comparison, list[Difference]]], tolerance: float
-) -> None:
-    """Write what is proven so far; at first nothing is, which shows that the place can be written."""
-    if path is None:
-        return
-    try:
-        Path(path).write_text(report_of(proof, tolerance), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"The report {path} cannot be written: {error.strerror or error}.", "Give the name of a file."
-        ) from None
-
-
-def _in_doubles(
-    source: Source, expected: Mapping[str, tuple[Sequence[Case], Sequence[Logits]]]
-) -> Callable[[str, str], float | None]:
-    """How far PyTorch in single precision lies from itself in double precision, on a case of the proof."""
-
-    def difference_on(inputs: str, name: str) -> float | None:
-        if isinstance(source.reference, torch.jit.ScriptModule) or inputs not in expected:
-            return None
-        doubles = run_of(copy.deepcopy(source.reference).double(), takes_lengths=source.takes_lengths)
-        for case, logits in zip(*expected[inputs], strict=True):
-            if case.name == name:
-                return difference("", name, doubles(case.tokens, case.lengths), logits).largest
-        return None
-
-    return difference_on
-
-
-def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
-        raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
-    if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise InputError(
-            f"There are {len(labels)} labels, {len(set(labels))} of them different.", "Give at least 2, each once."
-        )
-    return tuple(labels)
-
-
-def _refuse_neighbours(pytorch: Run, ids: int) -> None:
-    """Refuse a module that answers a text according to the other texts of its batch, even at equal lengths."""
-    full = shape_grid(ids, 0, ragged=False)[12:14]
-    if not rows_stand_alone(pytorch, full):
-        raise ExportError(
-            "The module answers a text differently beside other texts of the same length.",
-            "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only.",
-        )
-
-
-def _example(padding_id: int, *, takes_lengths: bool) -> tuple[Tensor, ...]:
-    """What the module is traced on: three rows by falling length, seven steps; sizes that occur nowhere else."""
-    lengths = torch.tensor([7, 5, 3])
-    tokens = torch.zeros(3, 7, dtype=torch.int64)
-    if not takes_lengths:
-        return (tokens,)
-    tokens[torch.arange(7) >= lengths[:, None]] = padding_id
-    return tokens, lengths
-
-
-def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
-    """The given texts, or made ones; and in either case texts without a known token, which every runtime will meet."""
-    if isinstance(given, str) or not all(isinstance(text, str) for text in given):
-        raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
-    texts = list(given)
-    if not texts:
-        generator = np.random.default_rng(0)
-        between = "" if rules.tokenizer == "characters" else " "
-        texts = [between.join(generator.choice(vocabulary, size)) for size in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)]
-    return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
-
-
-def alone(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
-    """Each text as a batch of its own."""
-    cases = []
-    for i, text in enumerate(texts):
-        tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)
-        cases.append(Case(f"text {i}", tokens, np.array([tokens.shape[1]], dtype=np.int64)))
-    return cases
-
-
-def texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits], *, reference: str = "pytorch"
-) -> list[tuple[Comparison, list[Difference]]]:
-    """The runtime on whole texts, against `reference` and, each text alone against all in one call, against itself; and
-    where it can, on texts that arrive in pieces."""
-    together = classifier.logits(texts)
-    each = [classifier.logits([text]) for text in texts]
-    compared = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
-    if classifier.manifest.stream is not None:
-        compared.append((reference, "runtime, as a stream", expected, streamed_logits(classifier, texts)))
-    comparisons = []
-    for against, candidate, rows, given in compared:
-        differences = [difference(candidate, f"text {i}", row, given[i : i + 1]) for i, row in enumerate(rows)]
-        comparisons.append((summary(differences, reference=against, inputs="texts", rows=len(texts)), differences))
-    return comparisons
+    if plan.report is not None:
+        write_report(plan.report, compared, plan.tolerance)
+    parity = proven(compared, plan.tolerance, float64_error(plan.reference, cases))
+    earlier = () if plan.earlier is None else plan.earlier.comparisons
+    return replace(parity, comparisons=(*earlier, *parity.comparisons))
 
 
 def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
@@ -396,6 +300,7 @@ def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequenc
 
 
 def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a bundle was made with."""
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],

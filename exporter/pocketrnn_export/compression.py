@@ -1,4 +1,4 @@
-"""A bundle made smaller: fewer words, weights in fewer bytes, no TorchScript twin; and what that costs.
+"""A bundle made smaller: fewer words, weights in fewer bytes, no TorchScript copy; and what that costs.
 
 The new graph is proven equal to the old one with rounded weights, in onnxruntime: that is exact, and holds or fails
 like any other proof here. How much the rounding itself changes is no matter of proof but of measurement, on given data.
@@ -18,21 +18,16 @@ from pocketrnn.benchmark import interleaved, one_by_one
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.folder import check_free, written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON, Manifest, sha256_of, text_digest, to_bytes
+from pocketrnn.manifest import CLASSIFIER_JSON, Manifest, to_bytes
 from pocketrnn.shipped import bundle_folder
-from pocketrnn.text import TextEncoder
-from pocketrnn_export.bundle import (
-    alone,
-    cases_for,
-    golden_examples,
-    runs_of,
-    texts_end_to_end,
-    texts_for_proof,
-    versions,
-)
+from pocketrnn_export.bundle import ProofPlan, cases_for, versions, write_bundle
+from pocketrnn_export.forms.edge import edge_form
+from pocketrnn_export.forms.onnx_graph import onnx_form
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
-from pocketrnn_export.forms.step import StepFile, proof_of_steps
-from pocketrnn_export.proof.parity import compare, proven, run_of_onnx
+from pocketrnn_export.forms.step import step_form
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.proof.cases import texts_for_proof
+from pocketrnn_export.proof.comparing import Reference, run_of_onnx
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -100,6 +95,11 @@ def compress(
             OutputError, when `path` is taken.
         CompressionError: more accuracy is lost than `max_loss`. Nothing was written.
         ParityError: the new graph does not answer as the old one with rounded weights. Nothing was written.
+
+    Example:
+        >>> made = compress("news", "news-small", storage=Storage(embedding="int8", weights="float32"))
+        >>> [step.name for step in made.steps]
+        ['original', 'without TorchScript', 'embedding in int8']
     """
     path, storage = Path(path), storage or Storage()
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
@@ -168,7 +168,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
 
 
 def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """What is done, one after the other; first the TorchScript twin is left out, and no more."""
+    """What is done, one after the other; first only the TorchScript copy is left out."""
     so_far = Storage("float32", "float32")
     if manifest.torchscript is not None:
         yield "without TorchScript", so_far
@@ -189,44 +189,23 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     Raises:
         ParityError: it is not.
     """
-    vocabulary = manifest.vocabulary[: storage.rows]
-    rows = manifest.graph.embedding_rows if storage.rows is None else storage.rows
-    metadata = {
-        "pocketrnn.name": manifest.name,
-        "pocketrnn.text_digest": text_digest(manifest.labels, manifest.text, vocabulary),
-    }
-    small = quantized(manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256), storage, metadata)
-    graph = replace(manifest.graph, embedding_rows=rows)
-    texts = texts_for_proof([e.text for e in manifest.examples], vocabulary, manifest.text)
-    cases = {**cases_for(graph, manifest.text), "texts": alone(texts, TextEncoder(manifest.text, vocabulary))}
-    # The reference has all rows of the embedding; the ids that the smaller one is given mean the same in both.
-    reference = run_of_onnx(small.rounded, optimized=False)
-    expected = {inputs: [reference(case.tokens, case.lengths) for case in some] for inputs, some in cases.items()}
-    proof = [
-        compare(name, run, cases[inputs], expected[inputs], inputs=inputs, reference=REFERENCE)
-        for name, run in runs_of(small.content, graph).items()
-        for inputs in cases
-    ]
-    path.mkdir()
-    (path / graph.file).write_bytes(small.content)
-    stream = manifest.stream
-    if stream is not None:
+    description = replace(Description.of(manifest), vocabulary=manifest.vocabulary[: storage.rows])
+    metadata, graph = description.metadata, manifest.graph
+    small = quantized(manifests.checked_bytes(folder / graph.file, graph.sha256), storage, metadata)
+    if storage.rows is not None:
+        graph = replace(graph, embedding_rows=storage.rows)
+    forms = [edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph)]
+    if (stream := manifest.stream) is not None:
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
-        (path / stream.file).write_bytes(steps.content)
-        proof += proof_of_steps(StepFile(steps.content, stream.state_size), cases, reference, name=REFERENCE)
-        stream = replace(stream, sha256=sha256_of(path / stream.file))
-    made = replace(
-        manifest,
-        vocabulary=vocabulary,
-        graph=replace(graph, sha256=sha256_of(path / graph.file)),
-        torchscript=None,
-        stream=stream,
-        examples=golden_examples(texts, cases["texts"], expected["texts"]),
-        parity=proven(proof, manifest.parity.tolerance),
+        forms.append(step_form(steps.content, stream))
+    plan = ProofPlan(
+        # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
+        reference=Reference(REFERENCE, run_of_onnx(small.rounded, optimized=False)),
+        cases=cases_for(graph.embedding_rows, manifest.text.padding_id, ragged=graph.padding),
+        texts=texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text),
+        tolerance=manifest.parity.tolerance,
     )
-    (path / CLASSIFIER_JSON).write_bytes(to_bytes(made))
-    proof += texts_end_to_end(Classifier.load(path), texts, expected["texts"], reference=REFERENCE)
-    (path / CLASSIFIER_JSON).write_bytes(to_bytes(replace(made, parity=proven(proof, manifest.parity.tolerance))))
+    write_bundle(path, description, forms, plan)
 
 
 def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Step, ...]:

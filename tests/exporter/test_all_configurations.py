@@ -10,7 +10,7 @@ import torch
 
 from pocketrnn import verify
 from pocketrnn_export import export
-from pocketrnn_export.proof.parity import BATCHES, SEQUENCES
+from pocketrnn_export.proof.cases import BATCHES, SEQUENCES
 from pocketrnn_training.architecture import CELLS, Architecture, RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]

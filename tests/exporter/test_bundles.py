@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import pocketrnn_export.bundle
 from pocketrnn import Classifier, manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.errors import InputError, OutputError, ParityError
+from pocketrnn.errors import ExportError, InputError, OutputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_training import checkpoint
@@ -51,9 +51,9 @@ def test_a_bundle_holds_three_files_or_two_without_torchscript(module: torch.nn.
 
 def test_the_torchscript_file_runs_in_plain_torch(module: torch.nn.Module, tmp_path: Path) -> None:
     export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
-    twin = torch.jit.load(tmp_path / "b" / "model.torchscript.pt")
+    copy = torch.jit.load(tmp_path / "b" / "model.torchscript.pt")
     tokens, lengths = torch.tensor([[5, 9, 2, 1], [7, 3, 8, 4]]), torch.tensor([3, 4])
-    torch.testing.assert_close(twin(tokens, lengths), module.eval()(tokens, lengths))
+    torch.testing.assert_close(copy(tokens, lengths), module.eval()(tokens, lengths))
 
 
 def test_a_lone_graph_says_what_it_is_and_names_its_axes(module: torch.nn.Module, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_unusable_arguments_are_named(
 
 
 def test_a_padding_id_beyond_the_embedding_is_refused(module: torch.nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(pocketrnn_export.bundle.ExportError, match="token ids up to 60"):
+    with pytest.raises(ExportError, match="token ids up to 60"):
         exported(module, tmp_path / "b", rules=TextRules(padding_id=60))
 
 

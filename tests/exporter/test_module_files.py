@@ -155,7 +155,7 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, prob
         ("{model}:small", "other.pt", 2, "fc.bias is [9] in"),
         ("{model}:small", "fewer.pt", 2, "holds no fc.bias, which the module has"),
         ("{model}:small", "more.pt", 2, "holds further, which the module has not"),
-        ("{model}:small", "twin.pt", 2, "is a TorchScript file"),
+        ("{model}:small", "copy.pt", 2, "is a TorchScript file"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_sentence(
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(
     torch.save({**state, "fc.bias": torch.zeros(4, device="meta")}, tmp_path / "meta.pt")
     torch.save({n: t for n, t in state.items() if n != "fc.bias"}, tmp_path / "fewer.pt")
     torch.save({**state, "further": torch.zeros(1)}, tmp_path / "more.pt")
-    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "twin.pt")
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "copy.pt")
     given = ["--weights", tmp_path / weights] if weights else []
     result = run(
         "export", name.format(model=model), *given, "--vocabulary", tmp_path / "vocab.txt", "--labels", "a,b,c,d",

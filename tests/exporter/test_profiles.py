@@ -19,7 +19,7 @@ from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityE
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms.mobile import mobile
+from pocketrnn_export.mobile import mobile
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
@@ -115,7 +115,7 @@ def test_without_tract_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 def test_edge_and_what_it_does_without_exclude_each_other(tmp_path: Path) -> None:
     for more in ({"torchscript": True}, {"streaming": True}):
         module = classifier_of("gru", "last", both=False)
-        with pytest.raises(InputError, match="neither a step graph nor a TorchScript twin"):
+        with pytest.raises(InputError, match="neither a step graph nor a TorchScript copy"):
             exported(module, tmp_path / "edge", edge=True, lengths=True, **more)
 
 
@@ -136,7 +136,7 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     assert "#" not in operators
     assert verify(tmp_path / "mobile").replays[-1].how == "each as a stream"
     described = manifest.read(tmp_path / "mobile")
-    assert {("onnx", "ort"), ("onnx", "step graph, 3 pieces")} <= {
+    assert {("onnx", "ort"), ("onnx", "step graph, 3 chunks")} <= {
         (c.reference, c.candidate) for c in described.parity.comparisons
     }
     assert Classifier.load(tmp_path / "mobile").graph_metadata["pocketrnn.name"] == "news"

@@ -62,13 +62,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @settings(deadline=None, max_examples=120)
 @given(st.data())
-def test_a_text_in_pieces_is_answered_as_its_prefixes(bundles: list[Path], data: st.DataObject) -> None:
+def test_a_text_in_chunks_is_answered_as_its_prefixes(bundles: list[Path], data: st.DataObject) -> None:
     classifier = Classifier.load(data.draw(st.sampled_from(bundles)))
-    pieces = data.draw(st.lists(st.sampled_from([*VOCABULARY[2:], " ", ". ", "w", "1", "unheard "]), max_size=30))
+    chunks = data.draw(st.lists(st.sampled_from([*VOCABULARY[2:], " ", ". ", "w", "1", "unheard "]), max_size=30))
     stream, so_far = classifier.stream(), ""
-    for piece in pieces:
-        so_far += piece
-        np.testing.assert_allclose(stream.logits(piece), classifier.logits([so_far])[0], atol=1e-5)
+    for chunk in chunks:
+        so_far += chunk
+        np.testing.assert_allclose(stream.logits(chunk), classifier.logits([so_far])[0], atol=1e-5)
 
 
 def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Path]) -> None:

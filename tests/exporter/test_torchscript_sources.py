@@ -23,8 +23,8 @@ LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 TEXTS = ["w1 w2 w3", "w9", "w3 w3 w30 w31 w8 w2"]
 
 
-def twin(kind: type[nn.Module], path: Path) -> nn.Module:
-    """Save a module's TorchScript twin, and return the module."""
+def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
+    """Save a module's TorchScript copy, and return the module."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = kind().eval().float()
@@ -38,9 +38,9 @@ def twin(kind: type[nn.Module], path: Path) -> nn.Module:
 
 @pytest.mark.parametrize("kind", user_modules.EXPORTED, ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-def test_a_twin_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
-    module = twin(kind, tmp_path / "twin.pt")
-    manifest = export(load_torchscript(tmp_path / "twin.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+def test_a_torchscript_copy_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
+    module = torchscript_copy(kind, tmp_path / "copy.pt")
+    manifest = export(load_torchscript(tmp_path / "copy.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
     assert all(c.largest_difference <= 1e-5 and c.labels_differing == 0 for c in manifest.parity.comparisons)
     classifier = Classifier.load(tmp_path / "b")
     for text in TEXTS:
@@ -95,17 +95,17 @@ def test_a_scripted_loop_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_exports_a_torchscript_file(tmp_path: Path) -> None:
-    twin(user_modules.PackedLastState, tmp_path / "twin.pt")
+    torchscript_copy(user_modules.PackedLastState, tmp_path / "copy.pt")
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
-    arguments = [str(tmp_path / "twin.pt"), "--vocabulary", str(tmp_path / "vocab.txt"), "--labels", ",".join(LABELS)]
+    arguments = [str(tmp_path / "copy.pt"), "--vocabulary", str(tmp_path / "vocab.txt"), "--labels", ",".join(LABELS)]
     result = CliRunner().invoke(main, ["export", *arguments, "-o", str(tmp_path / "b")])
     assert result.exit_code == 0, result.output
     assert Classifier.load(tmp_path / "b").labels == tuple(LABELS)
 
 
 def test_a_damaged_torchscript_file_is_said_so(tmp_path: Path) -> None:
-    twin(user_modules.PackedLastState, tmp_path / "twin.pt")
-    content = (tmp_path / "twin.pt").read_bytes()
-    (tmp_path / "twin.pt").write_bytes(content[: len(content) // 2])
+    torchscript_copy(user_modules.PackedLastState, tmp_path / "copy.pt")
+    content = (tmp_path / "copy.pt").read_bytes()
+    (tmp_path / "copy.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="is not a TorchScript file"):
-        load_torchscript(tmp_path / "twin.pt")
+        load_torchscript(tmp_path / "copy.pt")

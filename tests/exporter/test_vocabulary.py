@@ -351,7 +351,7 @@ def test_a_file_is_replaced_only_when_asked_and_whole(tmp_path: Path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
-        with pytest.raises(OutputError, match="No space left"):
+        with pytest.raises(OutputError, match="no room on the disk"):
             write_vocabulary(Vocabulary(("b",), None), path, force=True)
     assert read_vocabulary(path).tokens == ("a",)
     write_vocabulary(Vocabulary(("b",), None), path, force=True)
@@ -500,7 +500,7 @@ def test_other_archives_and_other_pickled_things_are_refused(file: Callable[...,
 def test_an_archive_whose_directory_points_beyond_all_files_is_refused(file: Callable[..., Path]) -> None:
     content = bytearray(zipped(pickled(list(TOKENS))))
     entry, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
-    # the place of the entry as a 64-bit number, in the extra field of the directory
+    # the position of the entry as a 64-bit number, in the extra field of the directory
     extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
     struct.pack_into("<I", content, end + 12, struct.unpack_from("<I", content, end + 12)[0] + len(extra))
     struct.pack_into("<I", content, entry + 42, 2**32 - 1)
@@ -653,26 +653,26 @@ def test_a_mutated_pickle_is_a_vocabulary_or_refused(
     container: Callable[[bytes], bytes],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    for place, removed, inserted in edits:
-        at = place % len(seed)
+    for index, removed, inserted in edits:
+        at = index % len(seed)
         seed = seed[:at] + inserted + seed[at + removed :]
     assert isinstance(_read(container(seed), tmp_path_factory), Vocabulary | DataError)
 
 
-@given(place=st.integers(0, 5000), inserted=st.binary(min_size=1, max_size=8), removed=st.integers(0, 8))
+@given(index=st.integers(0, 5000), inserted=st.binary(min_size=1, max_size=8), removed=st.integers(0, 8))
 @settings(deadline=None, max_examples=300)
 def test_a_mutated_archive_is_a_vocabulary_or_refused(
-    place: int, inserted: bytes, removed: int, tmp_path_factory: pytest.TempPathFactory
+    index: int, inserted: bytes, removed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     content = zipped(SEEDS[0])
-    at = place % len(content)
+    at = index % len(content)
     assert isinstance(
         _read(content[:at] + inserted + content[at + removed :], tmp_path_factory), Vocabulary | DataError
     )
 
 
 instruction = st.sampled_from([*torchtext_vocab._INSTRUCTIONS])
-pieces = st.one_of(
+fragments = st.one_of(
     instruction.map(lambda code: bytes([code])),
     st.sampled_from(sorted(torchtext_vocab._KNOWN)).map(lambda name: "c{}\n{}\n".format(*name.rsplit(".", 1)).encode()),
     st.sampled_from([b"X\x01\x00\x00\x00a", b"\x8c\x01b", b"K\x00", b"]", b"}", b")", b"(", b"q\x00", b"h\x00"]),
@@ -680,7 +680,7 @@ pieces = st.one_of(
 )
 
 
-@given(program=st.lists(pieces, max_size=40).map(b"".join))
+@given(program=st.lists(fragments, max_size=40).map(b"".join))
 @settings(deadline=None, max_examples=400)
 def test_any_program_of_pickle_instructions_is_a_vocabulary_or_refused(
     program: bytes, tmp_path_factory: pytest.TempPathFactory

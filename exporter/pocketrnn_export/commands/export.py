@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pocketrnn.commands.terminal import aligned
 from pocketrnn.errors import InputError, require
-from pocketrnn_export.commands.compress import data_options, write_compressed
+from pocketrnn_export.commands.from_checkpoint import from_checkpoint
+from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
+from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
-    from pocketrnn.manifest import Manifest
+    from pocketrnn.manifest import Manifest, Parity
 
-__all__ = ["export", "of_checkpoint", "stages_on_stderr"]
+__all__ = ["export"]
 
 
 @click.command()
@@ -38,7 +38,7 @@ __all__ = ["export", "of_checkpoint", "stages_on_stderr"]
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1), default=1e-5, show_default=True,
               help="The largest difference of two logits that passes.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
-@click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript twin too.")
+@click.option("--torchscript/--no-torchscript", default=True, show_default=True, help="Write a TorchScript copy too.")
 @click.option(
     "--streaming",
     is_flag=True,
@@ -52,7 +52,7 @@ __all__ = ["export", "of_checkpoint", "stages_on_stderr"]
 )
 @click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
 @data_options
-@click.option("--force", is_flag=True, help="Replace a bundle that stands at OUTPUT.")
+@click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 def export(source: str, output: Path, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
 
@@ -75,7 +75,6 @@ def export(source: str, output: Path, **options: Any) -> None:
 
     from pocketrnn.folder import check_free
     from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.proof.parity import table
 
     if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss hold a smaller bundle to its accuracy: they need --compress.")
@@ -95,17 +94,17 @@ def export(source: str, output: Path, **options: Any) -> None:
     else:
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
-    click.echo(table(manifest.parity))
+    click.echo(_table(manifest.parity))
     click.echo(f"Proven equal. Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
 
 
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
-    """Export to a folder that does not last, and write what is made from it: compressed, for mobile, or both."""
+    """Export to a temporary folder, and write the bundle that is made from it: compressed, for mobile, or both."""
     from pocketrnn import manifest
     from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.forms.mobile import mobile
     from pocketrnn_export.forms.quantized import Storage
+    from pocketrnn_export.mobile import mobile
 
     description.setdefault("name", output.absolute().name)
     description["torchscript"] = False
@@ -130,7 +129,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
-        return of_checkpoint(Path(source))
+        return from_checkpoint(Path(source))
     if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     if named is not None:
@@ -154,21 +153,6 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "labels": _labels(options["labels"]),
         "multi_label": options["multi_label"],
         "rules": replace(rules, max_tokens=options["max_tokens"]),
-    }
-
-
-def of_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
-    from pocketrnn_training import checkpoint
-
-    trained = checkpoint.read(folder)
-    return trained.module, {
-        "vocabulary": trained.vocabulary,
-        "labels": trained.labels,
-        "rules": trained.rules,
-        "lengths": trained.architecture.packed,
-        "example_texts": trained.examples,
-        "name": trained.name,
-        "provenance": {"data": trained.data, "metrics": trained.metrics},
     }
 
 
@@ -197,17 +181,12 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-@contextlib.contextmanager
-def stages_on_stderr() -> Iterator[None]:
-    """While the block runs, each stage that the exporter logs is a line on standard error."""
-    logger = logging.getLogger("pocketrnn_export")
-    handler = logging.Handler()
-    handler.emit = lambda record: click.echo(f"{record.getMessage()} ...", err=True)  # type: ignore[method-assign]
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+def _table(parity: Parity) -> str:
+    """The proof as lines of text."""
+    rows = [("compared", "on", "cases", "texts", "largest difference", "labels differing")]
+    rows += [
+        (f"{c.candidate} with {c.reference}", c.inputs, str(c.cases), str(c.rows), f"{c.largest_difference:.1e}",
+         str(c.labels_differing))
+        for c in parity.comparisons
+    ]  # fmt: skip
+    return "\n".join(aligned(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,19 +17,25 @@ from onnx import version_converter
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError, require
-from pocketrnn_export.forms.onnx_graph import OPSET, OnnxGraph, onnx_graph
-from pocketrnn_export.proof.parity import Ids, Logits, Run
+from pocketrnn.errors import ExportError, first_line, require
+from pocketrnn.manifest import Graph
+from pocketrnn.text import TextRules
+from pocketrnn_export.forms.form import Form, FormKind
+from pocketrnn_export.forms.onnx_graph import ONNX_FILE, OPSET, OnnxGraph, onnx_form, onnx_graph
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.proof.cases import Ids
+from pocketrnn_export.proof.comparing import Logits, Run
 
-__all__ = ["edge_graph", "run_of_tract"]
+__all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
 
-# Before 7, recurrent layers and broadcasting were others.
+# Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
-class _OneText(nn.Module):
+class _SingleText(nn.Module):
     """A classifier of one text, tokens [1, sequence], all of which are the text's."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
@@ -40,6 +47,38 @@ class _OneText(nn.Module):
         lengths = (torch.full((1,), tokens.shape[1], dtype=torch.int64),) if self.takes_lengths else ()
         logits: Tensor = self.classifier(tokens, *lengths)
         return logits
+
+
+def edge_form(content: bytes, graph: Graph) -> Form:
+    """A graph that takes one text a run, as a form: run by tract too.
+
+    Raises:
+        MissingExtraError: tract is not installed.
+        ExportError: tract does not take the graph.
+    """
+    form = onnx_form(content, graph)
+    return replace(form, runs={**form.runs, "tract": run_of_tract(content)}, one_row=True)
+
+
+def _check(_module: nn.Module, _rules: TextRules) -> None:
+    require("tract", "edge")
+
+
+def _make(prepared: PreparedModule, description: Description) -> Form:
+    made, opset = edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
+    graph = Graph(
+        file=ONNX_FILE,
+        sha256="",
+        opset=opset,
+        inputs=("tokens",),
+        padding=False,
+        embedding_rows=made.embedding_rows,
+        batch=1,
+    )
+    return edge_form(made.content, graph)
+
+
+EDGE: Final = FormKind("the profile edge", _make, _check)
 
 
 def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
@@ -58,7 +97,7 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
         ExportError: the module cannot be traced, or needs If, Loop or Scan.
     """
     example = (torch.zeros(1, 7, dtype=torch.int64),)
-    graph = onnx_graph(_OneText(module, takes_lengths=takes_lengths), example, metadata, one_text=True)
+    graph = onnx_graph(_SingleText(module, takes_lengths=takes_lengths), example, metadata, one_text=True)
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:
@@ -67,7 +106,7 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
                 "Export it without a profile.",
             )
         if node.op_type in _RECURRENT and len(node.inputs) > 4:
-            # The one text is as long as the sequence. tract refuses lengths that it does not know beforehand.
+            # The one text is as long as the sequence. tract refuses lengths that it does not know before it runs.
             node.replace_input_with(4, None)
     RemoveUnusedNodesPass()(model)
     content, opset = _oldest(ir.serde.serialize_model(model), metadata)
@@ -106,8 +145,8 @@ def run_of_tract(content: bytes) -> Run:
             runnable = tract.onnx().load(path).into_model().into_runnable()
         except tract.TractError as error:
             raise ExportError(
-                f"tract {tract.version()} cannot open the graph: {str(error).splitlines()[0]}.",
-                "Export it without a profile, or write forward without picking places of the text by their number.",
+                f"tract {tract.version()} cannot open the graph: {first_line(error)}.",
+                "Export it without a profile, or write forward without picking positions of the text by their index.",
             ) from error
 
     def run(tokens: Ids, _lengths: Ids) -> Logits:

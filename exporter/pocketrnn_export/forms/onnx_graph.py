@@ -7,8 +7,8 @@ import copy
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import onnx_ir as ir
@@ -17,10 +17,28 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 from onnxscript import opset18 as op
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError, PocketRNNError
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn.manifest import Graph
+from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.proof.comparing import run_of_onnx
 from pocketrnn_export.tracing.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
 
-__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", "token_lookups"]
+__all__ = [
+    "ONNX",
+    "ONNX_FILE",
+    "OPSET",
+    "STEPS",
+    "WHOLE_TEXTS",
+    "Names",
+    "OnnxGraph",
+    "onnx_form",
+    "onnx_graph",
+    "token_lookups",
+]
+
+ONNX_FILE: Final = "model.onnx"
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -49,6 +67,38 @@ WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
 STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
 
 
+def onnx_form(content: bytes, graph: Graph) -> Form:
+    """An ONNX graph as a form: run by onnxruntime in two ways, with its graph rewriting and without.
+
+    Args:
+        content: the file's bytes.
+        graph: what classifier.json says of it; the digest is set here.
+    """
+    runs = {
+        "onnx": run_of_onnx(content, optimized=True),
+        "onnx as written": run_of_onnx(content, optimized=False),
+    }
+    return Form(replace(graph, sha256=sha256(content)), "graph", content, runs)
+
+
+def _make(prepared: PreparedModule, description: Description) -> Form:
+    made = onnx_graph(prepared.module, prepared.example, description.metadata)
+    return onnx_form(
+        made.content,
+        Graph(
+            file=ONNX_FILE,
+            sha256="",
+            opset=OPSET,
+            inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
+            padding=prepared.padding,
+            embedding_rows=made.embedding_rows,
+        ),
+    )
+
+
+ONNX: Final = FormKind("ONNX", _make)
+
+
 def onnx_graph(
     module: nn.Module,
     example: tuple[Tensor, ...],
@@ -69,40 +119,53 @@ def onnx_graph(
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
+
+    Example:
+        >>> graph = onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+        >>> Path("model.onnx").write_bytes(graph.content)
     """
-    traced = copy.deepcopy(module)
-    add_onnx_weights(traced)
+    copied = copy.deepcopy(module)
+    add_onnx_weights(copied)
+    names = Names(names.inputs[: len(example)], names.outputs)
+    with _quiet(), torch.no_grad():
+        model = _in_onnx(_traced(copied, example, one_text=one_text), names)
+    return _cleaned(model, metadata, names)
+
+
+def _traced(module: nn.Module, example: tuple[Tensor, ...], *, one_text: bool) -> torch.export.ExportedProgram:
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
-    with _quiet(), torch.no_grad():
-        try:
-            with traceable_recurrence():
-                program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
-        except PocketRNNError:
-            raise
-        # torch.export fails with errors of many unrelated classes, among them the module's own.
-        except Exception as error:
-            raise ExportError(
-                f"The module cannot be traced with a dynamic batch and sequence length: {_first_line(error)}",
-                "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
-            ) from error
-        try:
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=OPSET,
-                custom_translation_table={OPERATOR: _recurrence},
-                input_names=names.inputs[: len(example)],
-                output_names=names.outputs,
-                verbose=False,
-            )
-        except Exception as error:
-            raise ExportError(
-                f"The module was traced, but has no form in ONNX: {_first_line(error)}",
-                "Replace the operation that the message names by one that ONNX has.",
-            ) from error
+    try:
+        with traceable_recurrence():
+            return torch.export.export(module, example, dynamic_shapes=axes, strict=False)
+    except PocketRNNError:
+        raise
+    # torch.export fails with errors of many unrelated classes, among them the module's own.
+    except Exception as error:
+        raise ExportError(
+            f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
+            "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+        ) from error
+
+
+def _in_onnx(program: torch.export.ExportedProgram, names: Names) -> ir.Model:
+    try:
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table=dict(_TRANSLATIONS),
+            input_names=names.inputs,
+            output_names=names.outputs,
+            verbose=False,
+        )
+    except Exception as error:
+        raise ExportError(
+            f"The module was traced, but has no form in ONNX: {_first_cause(error)}.",
+            "Replace the operation that the message names by one that ONNX has.",
+        ) from error
     assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
-    return _cleaned(exported.model, metadata, Names(names.inputs[: len(example)], names.outputs))
+    return exported.model
 
 
 def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
@@ -135,6 +198,10 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
 
 def _ints(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
+
+
+# Operators that stand for a module's own while it is traced, and what they are in ONNX.
+_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {OPERATOR: _recurrence}
 
 
 def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
@@ -179,7 +246,7 @@ def _named(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | i
 
 
 def _name_layers(graph: ir.Graph) -> None:
-    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w."""
+    """Name recurrent nodes and their weights by their position in the module: lstm.layer0, lstm.layer0.w."""
     for name, value in list(graph.initializers.items()):
         if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection)_(\d+)", name):
             path, kind, layer = found.groups()
@@ -208,9 +275,9 @@ def token_lookups(graph: ir.Graph) -> list[ir.Node]:
     reached = [graph.inputs[0]]
     seen = set(reached)
     while reached:
-        for node, place in reached.pop().uses():
+        for node, index in reached.pop().uses():
             table = node.inputs[0]
-            if node.op_type == "Gather" and place == 1 and table is not None and table.is_initializer():
+            if node.op_type == "Gather" and index == 1 and table is not None and table.is_initializer():
                 lookups.append(node)
                 continue
             # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
@@ -221,16 +288,16 @@ def token_lookups(graph: ir.Graph) -> list[ir.Node]:
     return lookups
 
 
-def _first_line(error: Exception) -> str:
+def _first_cause(error: BaseException) -> str:
+    """The first line of the error that the others were raised from."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{lines[0] if lines else type(error).__name__}".rstrip(".") + "."
+    return first_line(error)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what the exporters say of themselves: deprecations, a missing torchvision, what they cannot fold."""
+    """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "onnxscript")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -55,11 +55,15 @@ def quantized(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> 
 
     Args:
         content: an ONNX file with float32 weights inside, whose first input is the token ids.
-        storage: what to do.
-        metadata: what the file's `metadata_props` are to say anew.
+        storage: how weights are stored, and how many rows stay.
+        metadata: entries of the file's `metadata_props` to set.
 
     Raises:
         InputError: rows are to be cut of a table that something else uses too, or a weight is beyond float16.
+
+    Example:
+        >>> small = quantized(Path("model.onnx").read_bytes(), Storage(embedding="int8", weights="float32"), {})
+        >>> Path("small.onnx").write_bytes(small.content)
     """
     model, rounded = _read(content), _read(content)
     model.metadata_props.update(metadata)
@@ -86,7 +90,7 @@ def _cut_tables(graph: ir.Graph, rows: int) -> None:
     lookups = token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
         assert table is not None  # noqa: S101 - token_lookups gives nodes with a table
-        if any(node not in lookups or place != 0 for node, place in table.uses()):
+        if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
                 f"The embedding {table.name} is used for more than looking tokens up, so that no row can be left out.",
                 "Compress without cutting the vocabulary.",
@@ -101,7 +105,7 @@ def _tables(graph: ir.Graph) -> list[ir.Value]:
         for value in graph.initializers.values()
         if _is_weight(value, 2)
         and len(value.shape or ()) == 2
-        and all(node.op_type == "Gather" and place == 0 and _axis(node) == 0 for node, place in value.uses())
+        and all(node.op_type == "Gather" and index == 0 and _axis(node) == 0 for node, index in value.uses())
     ]
 
 
@@ -109,19 +113,19 @@ def _weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
     """Matrices that a node multiplies by, with the axis along which numbers are added up: those share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
-        for place in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
-            value = node.inputs[place] if place < len(node.inputs) else None
+        for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
+            value = node.inputs[index] if index < len(node.inputs) else None
             if value is not None and value.is_initializer() and _is_weight(value, 2):
-                found.setdefault(str(value.name), (value, _summed_axis(node, place)))
+                found.setdefault(str(value.name), (value, _summed_axis(node, index)))
     return list(found.values())
 
 
-def _summed_axis(node: ir.Node, place: int) -> int:
+def _summed_axis(node: ir.Node, index: int) -> int:
     if node.op_type == "Gemm":
-        transposed = node.attributes.get("transA" if place == 0 else "transB")
-        return -1 if (transposed is not None and bool(transposed.as_int())) == (place == 1) else -2
+        transposed = node.attributes.get("transA" if index == 0 else "transB")
+        return -1 if (transposed is not None and bool(transposed.as_int())) == (index == 1) else -2
     # A matrix on the right of a MatMul is [in, out]; those of recurrent layers and convolutions are [..., out, in].
-    return -2 if node.op_type == "MatMul" and place == 1 else -1
+    return -2 if node.op_type == "MatMul" and index == 1 else -1
 
 
 def _is_weight(value: ir.Value, least_axes: int) -> bool:
@@ -189,7 +193,7 @@ def _round(value: ir.Value, storage: str, axis: int) -> None:
 
 
 def _store(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
-    """Put what is stored in the place of `value`, and the nodes that bring it back in front of those that use it."""
+    """Replace `value` by what is stored, and put the nodes that bring it back in front of those that use it."""
     if storage == "float32":
         return
     numbers, uses = _numbers(value), list(value.uses())
@@ -208,8 +212,8 @@ def _store(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
         return
     nodes, result = _brought_back(value, scale, str(value.name))
     graph.insert_before(graph[0], nodes)
-    for node, place in uses:
-        node.replace_input_with(place, result)
+    for node, index in uses:
+        node.replace_input_with(index, result)
 
 
 def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None) -> None:
@@ -226,8 +230,8 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
     assert table is not None and table.dtype is not None  # noqa: S101, PT018 - an initializer
     looked_up.dtype, result.shape = table.dtype, shape
     graph.insert_after(lookup, [*nodes, *more])
-    for node, place in users:
-        node.replace_input_with(place, result)
+    for node, index in users:
+        node.replace_input_with(index, result)
 
 
 def _brought_back(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -12,23 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import Comparison
+from pocketrnn.manifest import StepGraph
 from pocketrnn.text import TextRules
+from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
-from pocketrnn_export.proof.parity import Case, Difference, Ids, Logits, Run, difference, summary
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.proof.cases import Ids
+from pocketrnn_export.proof.comparing import Logits, Run
 from pocketrnn_training.architecture import RecurrentClassifier
 
-__all__ = ["STEP_FILE", "StepFile", "check_streams", "proof_of_steps", "run_of_steps", "step_graph"]
+__all__ = ["STEP", "STEP_FILE", "run_of_steps", "step_form"]
 
 STEP_FILE: Final = "model.step.onnx"
-
-
-@dataclass(frozen=True)
-class StepFile:
-    """A step graph: the ONNX file's bytes, and how many numbers its state has."""
-
-    content: bytes
-    state_size: int
 
 
 class _Step(nn.Module):
@@ -72,7 +67,38 @@ class _Step(nn.Module):
         return classifier.fc(pooled), torch.cat(new, dim=1)
 
 
-def check_streams(module: nn.Module, rules: TextRules) -> RecurrentClassifier:
+def step_form(content: bytes, graph: StepGraph) -> Form:
+    """A step graph as a form: run on whole texts, each read token by token, and in three chunks.
+
+    A text's prefix is a text too: reading it token by token covers every prefix of the cases.
+
+    Args:
+        content: the file's bytes.
+        graph: what classifier.json says of it; the digest is set here.
+    """
+    runs = {
+        "step graph, 3 chunks": run_of_steps(content, graph.state_size, cuts=2),
+        "step graph, 1 token each": run_of_steps(content, graph.state_size, cuts=10**9),
+    }
+    return Form(replace(graph, sha256=sha256(content)), "stream", content, runs)
+
+
+def _check(module: nn.Module, rules: TextRules) -> None:
+    _streaming_classifier(module, rules)
+
+
+def _make(prepared: PreparedModule, description: Description) -> Form:
+    step = _Step(_streaming_classifier(prepared.module, description.rules))
+    size = sum(step.sizes)
+    example = (torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, size))
+    content = onnx_graph(step, example, description.metadata, names=STEPS).content
+    return step_form(content, StepGraph(STEP_FILE, "", size))
+
+
+STEP: Final = FormKind("streaming", _make, _check)
+
+
+def _streaming_classifier(module: nn.Module, rules: TextRules) -> RecurrentClassifier:
     """The module, if it can answer while a text arrives.
 
     Raises:
@@ -99,14 +125,6 @@ def check_streams(module: nn.Module, rules: TextRules) -> RecurrentClassifier:
     return module
 
 
-def step_graph(classifier: RecurrentClassifier, metadata: Mapping[str, str]) -> StepFile:
-    """Trace the step graph of a classifier that `check_streams` passed, with batch and sequence dynamic."""
-    step = _Step(classifier)
-    size = sum(step.sizes)
-    example = (torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, size))
-    return StepFile(onnx_graph(step, example, metadata, names=STEPS).content, size)
-
-
 def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
     """A step graph as a run on whole texts, each read on over `cuts` cuts at equal distances (fewer in a short one)."""
     options = onnxruntime.SessionOptions()
@@ -124,23 +142,3 @@ def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
         return np.concatenate(rows)
 
     return run
-
-
-def proof_of_steps(
-    step: StepFile, cases: Mapping[str, Sequence[Case]], reference: Run, *, name: str = "pytorch"
-) -> list[tuple[Comparison, list[Difference]]]:
-    """The step graph against `reference` on whole texts: each read token by token, and in three pieces.
-
-    Since a text's prefix is a text too, reading it token by token holds every prefix that the cases have.
-    """
-    proof = []
-    for candidate, cuts in (("step graph, 3 pieces", 2), ("step graph, 1 token each", 10**9)):
-        run = run_of_steps(step.content, step.state_size, cuts=cuts)
-        for inputs, some in cases.items():
-            differences = [
-                difference(candidate, case.name, reference(case.tokens, case.lengths), run(case.tokens, case.lengths))
-                for case in some
-            ]
-            rows = sum(len(case.lengths) for case in some)
-            proof.append((summary(differences, reference=name, inputs=inputs, rows=rows), differences))
-    return proof

@@ -1,29 +1,53 @@
-"""The TorchScript twin of a module."""
+"""The TorchScript copy of a module."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-from collections.abc import Iterator
+import sys
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError
+from pocketrnn.errors import ExportError, InputError, first_line
+from pocketrnn.manifest import TorchScript
+from pocketrnn.text import TextRules
+from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.intake.torchscript_file import no_deprecations, read_back, saved
+from pocketrnn_export.proof.comparing import run_of
 
-__all__ = ["read_back", "saved", "torchscript"]
+__all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]
+
+TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 
 
-def torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Trace a module, packing and all, and read it back from what will lie on disk.
+def _check(_module: nn.Module, _rules: TextRules) -> None:
+    if sys.version_info >= (3, 14):
+        raise InputError(
+            "TorchScript does not support Python 3.14.", "Export without it: torchscript=False, or --no-torchscript."
+        )
 
-    TorchScript is deprecated: its warnings (a FutureWarning in torch 2.15) are silenced here and only here, and it does
-    not support Python 3.14, where a bundle is made without it.
+
+def _make(prepared: PreparedModule, _description: Description) -> Form:
+    content, script = traced(prepared.to_script, prepared.example)
+    return Form(
+        entry=TorchScript(TORCHSCRIPT_FILE, sha256(content)),
+        member="torchscript",
+        content=content,
+        runs={"torchscript": run_of(script, takes_lengths=prepared.takes_lengths)},
+    )
+
+
+TORCHSCRIPT: Final = FormKind("TorchScript", _make, _check)
+
+
+def traced(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
+    """Trace a module, packing and all, and read it back from the bytes of its file.
 
     Args:
         module: in eval mode, on the CPU.
-        example: (tokens,) or (tokens, lengths); rows sorted by falling length, for modules that pack only such.
+        example: (tokens,) or (tokens, lengths); rows by falling length, for modules that pack only such rows.
 
     Returns:
         the file's bytes, and the module read back from them.
@@ -31,41 +55,15 @@ def torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, 
     Raises:
         ExportError: the module cannot be traced.
     """
-    with _no_deprecations(), torch.no_grad():
+    with no_deprecations(), torch.no_grad():
         try:
             # The check would run the module once more on one shape; the proof runs it on all of them.
-            traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-            content = saved(traced)
+            script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+            content = saved(script)
             return content, read_back(content)
         # Tracing fails with errors of many classes, among them the module's own.
         except Exception as error:
             raise ExportError(
-                f"TorchScript cannot trace the module: {str(error).strip().splitlines()[0] if str(error) else error!r}",
+                f"TorchScript cannot trace the module: {first_line(error)}.",
                 "Export without the TorchScript file: torchscript=False, or --no-torchscript.",
             ) from error
-
-
-def saved(script: torch.jit.ScriptModule) -> bytes:
-    """A TorchScript module as the bytes of its file."""
-    buffer = io.BytesIO()
-    with _no_deprecations():
-        torch.jit.save(script, buffer)
-    return buffer.getvalue()
-
-
-def read_back(content: bytes) -> torch.jit.ScriptModule:
-    """The TorchScript module of a file's bytes, on the CPU.
-
-    Raises:
-        RuntimeError: the bytes are no such file.
-    """
-    with _no_deprecations():
-        script: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
-    return script
-
-
-@contextlib.contextmanager
-def _no_deprecations() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

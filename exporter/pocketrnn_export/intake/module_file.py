@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.forms.torchscript import read_back
+from pocketrnn.errors import ExportError, InputError, first_line
+from pocketrnn_export.intake.torchscript_file import read_back
 
 __all__ = [
     "ModuleName",
@@ -85,7 +85,7 @@ def load_module(named: ModuleName) -> nn.Module:
     path = named.path
     if not path.is_file():
         raise InputError(f"{path} is not a file.", "Give the Python file that defines the module.")
-    # Under its own name, so that messages and pickles name it as its owner does, but never in place of another module.
+    # Under its own name, so that messages and pickles name it as its owner does, but never instead of another module.
     as_module = (
         path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
     )
@@ -230,5 +230,4 @@ def _from_torch_save(path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception, what: str = "a file of weights") -> InputError:
-    lines = str(error).strip().splitlines()
-    return InputError(f"{path} is not {what}: {lines[0] if lines else type(error).__name__}.", "Save it again.")
+    return InputError(f"{path} is not {what}: {first_line(error)}.", "Save it again.")

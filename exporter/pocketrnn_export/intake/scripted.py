@@ -205,7 +205,7 @@ def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _stored(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """What a value is, where it is known before the graph runs; else None. Freezing leaves some attributes in place."""
+    """What a value is, where it is known before the graph runs; else None. Freezing keeps some attributes."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return [_stored(item, script) for item in node.inputs()]
@@ -223,9 +223,9 @@ def _is_packed(node: Any) -> bool:
 
 def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]:
     packed = _is_packed(node)
-    states, places = (inputs[2], 2) if packed else (inputs[1], 1)
+    states, index = (inputs[2], 2) if packed else (inputs[1], 1)
     hx: Any = tuple(states) if isinstance(states, list) else states
-    if _is_zeros(list(node.inputs())[places]):
+    if _is_zeros(list(node.inputs())[index]):
         hx = None
     given: Any = inputs[0]
     if packed:

@@ -175,7 +175,7 @@ class _Reader:
             raise DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
     def _follow(self) -> Any:
-        # What a token takes - a text, or a number, and its place in the memo - is handled here, without further calls.
+        # What a token takes - a text, or a number, and its index in the memo - is handled here, without further calls.
         content, size, memo = self.content, len(self.content), self.memo
         at = self.at
         while at < size:

@@ -11,13 +11,13 @@ import json
 import operator
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pocketrnn.errors import DataError, InputError, OutputError
+from pocketrnn.errors import DataError, InputError, OutputError, shown
+from pocketrnn.folder import file_written_whole
 from pocketrnn.text import TextRules
 from pocketrnn_export.intake.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
 
@@ -63,7 +63,7 @@ class Vocabulary:
     """Tokens and what an unknown one becomes.
 
     Attributes:
-        tokens: the tokens; a token's place is its id.
+        tokens: the tokens; a token's position is its id.
         default_index: the id that an unknown word gets, or None: unknown words are dropped. It may lie beyond the
             tokens, where the embedding has more rows than the vocabulary.
 
@@ -78,7 +78,7 @@ class Vocabulary:
         _check_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
-                f"The vocabulary's default index is {_shown(self.default_index)}, not a whole number.",
+                f"The vocabulary's default index is {_brief(self.default_index)}, not a whole number.",
                 "Give the id of the token that stands for unknown words, or None.",
             )
 
@@ -107,6 +107,10 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
 
     Raises:
         DataError: there is no vocabulary in it, or not one whose every id stands for one token.
+
+    Example:
+        >>> read_vocabulary(["<unk>", "<pad>", "oil"]).default_index
+        0
     """
     if isinstance(source, Vocabulary):
         return source
@@ -132,10 +136,14 @@ def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> Text
 
     Raises:
         InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
+
+    Example:
+        >>> text_rules(read_vocabulary(["<unk>", "<pad>", "oil"])).padding_id
+        1
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {_shown(vocabulary.default_index)}; an embedding has no such row.",
+            f"The vocabulary's default index is {_brief(vocabulary.default_index)}; an embedding has no such row.",
             "Give the id that the model was trained with for unknown words, or none (null in the file that "
             "`pocketrnn import-vocab -o` writes) to drop them.",
         )
@@ -156,40 +164,22 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
     Args:
         vocabulary: what to write.
         path: the file; its folder must exist.
-        force: replace a file that stands there.
+        force: replace a file that exists.
 
     Raises:
-        OutputError: there is a file already, or the place cannot be written.
+        OutputError: there is a file already, or the file cannot be written.
+
+    Example:
+        >>> write_vocabulary(Vocabulary(("<unk>", "oil"), 0), "vocab.json")
     """
     path = Path(path)
     content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,
                          ensure_ascii=any(map(_has_surrogate, vocabulary.tokens)))  # fmt: skip
-    _check_free(path, force=force)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent)
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() + b"\n")
-            # mkstemp makes a file for this user alone; give it the rights that open would have given.
-            umask = os.umask(0)
-            os.umask(umask)
-            partial.chmod(0o666 & ~umask)
-            _check_free(path, force=force)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written: {error.strerror or error}.", "Check its folder, or choose another one."
-        ) from error
-
-
-def _check_free(path: Path, *, force: bool) -> None:
+    # `file_written_whole` would write through a link, to a file that the user did not name.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise OutputError(f"{path} is a folder, a link or a device.", "Give the name of a file to write.")
-    if not force and (path.exists() or path.is_symlink()):
-        raise OutputError(f"{path} exists already.", "Choose another name, or replace it with --force.")
+    with file_written_whole(path, force=force) as file:
+        file.write(content.encode() + b"\n")
 
 
 def _plain(tokens: Sequence[Any]) -> tuple[Any, ...]:
@@ -209,14 +199,14 @@ def _old_default(vocab: object) -> Any:
 
 
 def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse what is no vocabulary; `unit` and `first` say how places are counted in messages."""
+    """Refuse what is no vocabulary; `unit` and `first` say how positions are counted in messages."""
     if not tokens:
         raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
     if set(map(type, tokens)) != {str}:
-        place, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
+        index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{what} holds {_shown(token)} at {unit} {place + first}, of type {type(token).__name__} and not a string.",
+            f"{what} holds {_brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
             _GIVE_LIST,
         )
     if len(set(tokens)) != len(tokens):
@@ -224,8 +214,8 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
         for i, token in enumerate(tokens):
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
-                    f"{what} holds {_shown(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
-                    "Give every token once; a token's place is its id.",
+                    f"{what} holds {_brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    "Give every token once; a token's position is its id.",
                 )
 
 
@@ -240,7 +230,7 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
             beyond.append((token, number))
         elif tokens[number] is not None:
             raise DataError(
-                f"{what} gives the id {number} to {_shown(tokens[number])} and to {_shown(token)}.",
+                f"{what} gives the id {number} to {_brief(tokens[number])} and to {_brief(token)}.",
                 "Give every token an id of its own.",
             )
         else:
@@ -249,7 +239,7 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         token, number = beyond[0]
         missing = tokens.index(None)
         raise DataError(
-            f"{what} holds {len(ids)} tokens: {_shown(token)} has the id {_shown(number)}, none the id {missing}.",
+            f"{what} holds {len(ids)} tokens: {_brief(token)} has the id {_brief(number)}, none the id {missing}.",
             f"Number the tokens from 0 to {len(ids) - 1}; where a model keeps an id for padding, add that token "
             f'("{PADDING}": {missing}).',
         )
@@ -264,7 +254,8 @@ def _whole_number(token: Any, value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{what} gives {_shown(token)} the id {_shown(value)}, which is not a whole number.", _GIVE_LIST
+            f"{what} gives {_brief(token)} the id {_brief(value)}, which is not a whole number.",
+            _GIVE_LIST,
         ) from None
 
 
@@ -353,7 +344,7 @@ def _of_json(text: str, path: Path) -> Vocabulary:
         if len(members) != len(pairs):
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{path} holds {_shown(twice)} twice.", "Give every token once.")
+            raise DataError(f"{path} holds {_brief(twice)} twice.", "Give every token once.")
         return members
 
     def refused(constant: str) -> None:
@@ -368,7 +359,7 @@ def _of_json(text: str, path: Path) -> Vocabulary:
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
         if document.keys() != {"tokens", "default_index"}:
             raise DataError(
-                f"{path} has the members {_shown(sorted(document))}.",
+                f"{path} has the members {_brief(sorted(document))}.",
                 'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
             )
         return Vocabulary(_checked(document["tokens"], path), document["default_index"])
@@ -395,13 +386,12 @@ def _has_surrogate(token: str) -> bool:
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)
 
 
-def _shown(value: Any) -> str:
-    """A value for a message, short whatever it is. A container is named, since it may be large or hold itself."""
+def _brief(value: Any) -> str:
+    """A value for a message. A container is only named: it may be large, or hold itself."""
     if isinstance(value, str):
         value = value[:60]
     elif isinstance(value, int) and value.bit_length() > 64:
         return "an enormous number"
     elif not isinstance(value, int | float | None):
         return f"a {type(value).__name__}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(value)

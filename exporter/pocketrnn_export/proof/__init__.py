@@ -1,1 +1,1 @@
-"""The proof: every form of a classifier held to the untouched PyTorch module."""
+"""The proof: what every form of a classifier is run on, how it is compared with PyTorch, and the verdict."""

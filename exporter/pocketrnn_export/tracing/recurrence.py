@@ -10,7 +10,7 @@ state is the one at its end, and the outputs past it are zeros. So while a modul
   lengths as its `batch_sizes`, and `pad_packed_sequence` takes them out again.
 
 Whatever a user's module does with such a PackedSequence that works element by element on `data` comes out right; the
-proof of `pocketrnn_export.proof.parity`, which compares with the untouched module, stops the rest.
+proof in `pocketrnn_export.proof`, which compares with the untouched module, stops the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pocketrnn.errors import ExportError
 __all__ = ["OPERATOR", "add_onnx_weights", "traceable_recurrence"]
 
 # torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
-# (documented with its LSTM and GRU operators). The numbers are torch's places, in ONNX's order.
+# (documented with its LSTM and GRU operators). The numbers are torch's positions, in ONNX's order.
 _GATES: Final[dict[str, tuple[int, ...]]] = {
     "RNN_TANH": (0,),
     "RNN_RELU": (0,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
-from pocketrnn_export.forms.torchscript import read_back, saved
 from pocketrnn_export.intake.scripted import module_of
-from pocketrnn_export.proof.parity import Case, run_of
+from pocketrnn_export.intake.torchscript_file import read_back, saved
+from pocketrnn_export.proof.cases import Case, Ids, neighbour_cases, shape_grid
+from pocketrnn_export.proof.comparing import Logits, Reference, Run, rows_stand_alone, run_of
 
-__all__ = ["Source", "source_of"]
+__all__ = ["PreparedModule", "prepare"]
 
 # Layers that a Python loop steps, one token at a time. torch.export follows such a loop for one length only.
 _CELLS: Final[dict[type[nn.Module], str]] = {
@@ -27,46 +29,56 @@ _CELLS: Final[dict[type[nn.Module], str]] = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """What is exported: a module in float32 and eval mode on the CPU, which never runs, so that what a first run leaves
-    behind in a module is not traced; and a copy of it that is the reference, and does run."""
+class PreparedModule:
+    """A module that can be exported.
+
+    Attributes:
+        module: in float32 and eval mode on the CPU. It never runs, so that what a first run leaves behind in a module
+            is not traced.
+        reference: a copy of it, which does run.
+        takes_lengths: whether forward is given lengths.
+        padding: whether a row may be padded beside longer ones without changing its answer.
+        example: what the module is traced on, (tokens,) or (tokens, lengths): three rows by falling length, seven
+            steps; sizes that occur nowhere else.
+    """
 
     module: nn.Module
     reference: nn.Module
     takes_lengths: bool
+    padding: bool
+    example: tuple[Tensor, ...]
 
     @property
     def to_script(self) -> nn.Module:
-        """What the TorchScript twin is made from: the module, or the TorchScript that it was read from."""
+        """What the TorchScript copy is made from: the module, or the TorchScript that it was read from."""
         return self.reference if isinstance(self.reference, torch.jit.ScriptModule) else self.module
 
+    def as_reference(self) -> Reference:
+        """The module as what every form is compared with."""
+        float64_run = None if isinstance(self.reference, torch.jit.ScriptModule) else _float64_run(self)
+        return Reference("pytorch", run_of(self.reference, takes_lengths=self.takes_lengths), float64_run)
 
-def source_of(module: nn.Module, *, lengths: bool | None, ids: int, classes: int, multi_label: bool) -> Source:
+
+def prepare(
+    module: nn.Module, *, lengths: bool | None, ids: int, padding_id: int, classes: int, multi_label: bool
+) -> PreparedModule:
     """Copy a module and find out how to call it.
 
     Args:
-        module: the user's module, which is left as it is.
+        module: the user's module, which is not changed.
         lengths: whether forward is given lengths; None to decide by its signature.
         ids: how many token ids there are.
+        padding_id: the token past a row's length.
         classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
-            label's logit beside a zero, of which softmax makes the probabilities that sigmoid makes of the one.
-        multi_label: whether each label has a probability of its own, so that no logit can be made up.
+            label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
+        multi_label: whether each label has a probability of its own. Then no logit is added.
 
     Raises:
-        ExportError: the module cannot be copied or called, steps a cell in a loop, is not reproducible, or does not
-            give logits [batch, classes].
+        ExportError: the module cannot be copied or called, steps a cell in a loop, is not reproducible, does not give
+            logits [batch, classes], or answers a text according to the other texts of its batch.
     """
     _refuse_cells(module)
-    try:
-        copied = _copy(module)
-    # Whatever a user's module raises.
-    except Exception as error:
-        raise ExportError(
-            f"The module cannot be copied: {error}.", "Keep no tensors that are results of computations in the module."
-        ) from error
-    copied = _in_eval_mode(copied.cpu().float())
-    if not isinstance(copied, torch.jit.ScriptModule):
-        copied.requires_grad_(False)
+    copied = _copied_for_export(module)
     takes_lengths = _takes_lengths(copied) if lengths is None else lengths
     reference = _copy(copied)
     if isinstance(copied, torch.jit.ScriptModule):
@@ -82,7 +94,55 @@ def source_of(module: nn.Module, *, lengths: bool | None, ids: int, classes: int
             "The module gives other answers when it is run again on the same texts.",
             "Take randomness such as dropout out of its eval mode.",
         )
-    return Source(copied, reference, takes_lengths)
+    run = run_of(reference, takes_lengths=takes_lengths)
+    _refuse_neighbours(run, ids)
+    padding = takes_lengths and rows_stand_alone(run, neighbour_cases(shape_grid(ids, padding_id, ragged=True)))
+    return PreparedModule(copied, reference, takes_lengths, padding, _example(padding_id, takes_lengths=takes_lengths))
+
+
+def _copied_for_export(module: nn.Module) -> nn.Module:
+    try:
+        copied = _copy(module)
+    # Whatever a user's module raises.
+    except Exception as error:
+        raise ExportError(
+            f"The module cannot be copied: {error}.", "Keep no tensors that are results of computations in the module."
+        ) from error
+    copied = _in_eval_mode(copied.cpu().float())
+    if not isinstance(copied, torch.jit.ScriptModule):
+        copied.requires_grad_(False)
+    return copied
+
+
+def _float64_run(prepared: PreparedModule) -> Run:
+    """The reference in double precision. It is copied when it first runs: few exports need it."""
+
+    @functools.cache
+    def made() -> Run:
+        return run_of(copy.deepcopy(prepared.reference).double(), takes_lengths=prepared.takes_lengths)
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        return made()(tokens, lengths)
+
+    return run
+
+
+def _refuse_neighbours(run: Run, ids: int) -> None:
+    """Refuse a module that answers a text according to the other texts of its batch, even at equal lengths."""
+    if not rows_stand_alone(run, neighbour_cases(shape_grid(ids, 0, ragged=False))):
+        raise ExportError(
+            "The module answers a text differently beside other texts of the same length.",
+            "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only.",
+        )
+
+
+def _example(padding_id: int, *, takes_lengths: bool) -> tuple[Tensor, ...]:
+    lengths = torch.tensor([7, 5, 3])
+    tokens = torch.zeros(3, 7, dtype=torch.int64)
+    if not takes_lengths:
+        return (tokens,)
+    tokens[torch.arange(7) >= lengths[:, None]] = padding_id
+    return tokens, lengths
 
 
 class _SingleLogit(nn.Module):
@@ -104,7 +164,7 @@ def _refuse_cells(module: nn.Module) -> None:
                 raise ExportError(
                     f"The module's {path or 'forward'} is an nn.{cell.__name__}, stepped by a loop that a traced graph "
                     "would freeze at one length.",
-                    f"Use {whole} in its place: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
+                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
                     "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged.",
                 )
 

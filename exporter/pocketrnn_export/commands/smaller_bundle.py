@@ -1,0 +1,72 @@
+"""Writing a smaller bundle: what `pocketrnn compress` and `pocketrnn export --compress` both do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pocketrnn.errors import require
+from pocketrnn_export.commands.stages import stages_on_stderr
+
+if TYPE_CHECKING:
+    from pocketrnn_export.forms.quantized import Storage
+    from pocketrnn_training.data import LabelledTexts
+
+__all__ = ["data_options", "write_compressed"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def data_options(command: _Command) -> _Command:
+    """The options for measuring a smaller bundle on labelled texts."""
+    for option in reversed(
+        (
+            click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
+                         help="Labelled texts to measure a smaller bundle with: .csv, .tsv, .jsonl or .parquet."),
+            click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
+                         help="Write nothing if more points of accuracy are lost on the data."),
+            click.option("--text-column", default="text", show_default=True, help="The data's column of texts."),
+            click.option("--label-column", default="label", show_default=True, help="The data's column of labels."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def write_compressed(
+    bundle: str | Path,
+    output: Path,
+    storage: Storage,
+    *,
+    name: str | None,
+    force: bool,
+    data: Path | None,
+    max_loss: float | None,
+    text_column: str,
+    label_column: str,
+) -> None:
+    """Compress a bundle as the options say, and print the size and the accuracy after each step."""
+    if max_loss is not None and data is None:
+        raise click.UsageError("--max-loss needs --data to be measured on.")
+    from pocketrnn.folder import check_free
+    from pocketrnn_export.compression import compress as compress_bundle
+    from pocketrnn_export.compression import table
+
+    check_free(output, force=force, made_by="classifier.json")
+    rows = None if data is None else _read(data, bundle, text_column, label_column)
+    with stages_on_stderr():
+        made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
+    click.echo(table(made.steps))
+
+
+def _read(path: Path, bundle: str | Path, text_column: str, label_column: str) -> LabelledTexts:
+    require("pyarrow", "train")
+    from pocketrnn import manifest
+    from pocketrnn.shipped import bundle_folder
+    from pocketrnn_training.data import read_files
+
+    labels = manifest.read(bundle_folder(bundle)).labels
+    return read_files([path], text_column=text_column, label_column=label_column, labels=labels)

@@ -1,0 +1,27 @@
+"""What the exporter is doing, as lines on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import click
+
+__all__ = ["stages_on_stderr"]
+
+
+@contextlib.contextmanager
+def stages_on_stderr() -> Iterator[None]:
+    """While the block runs, each stage that the exporter logs is a line on standard error."""
+    logger = logging.getLogger("pocketrnn_export")
+    handler = logging.Handler()
+    handler.emit = lambda record: click.echo(f"{record.getMessage()} ...", err=True)  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

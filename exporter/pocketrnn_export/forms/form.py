@@ -1,0 +1,62 @@
+"""What a form of a classifier is: a file, ways to run it for the proof, and what classifier.json says of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from pocketrnn.manifest import Graph, StepGraph, TorchScript
+from pocketrnn.text import TextRules
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.proof.comparing import Run
+
+__all__ = ["Form", "FormKind", "sha256"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of a classifier, made but not yet proven.
+
+    Attributes:
+        entry: what classifier.json says of it, with the file's name and digest.
+        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`.
+        content: the file's bytes.
+        runs: the ways to run it, by the name that the proof gives them. Each is compared on all cases.
+        one_row: whether a run takes one text only, so that each row of the cases is run alone.
+    """
+
+    entry: Graph | TorchScript | StepGraph
+    member: str
+    content: bytes = field(repr=False)
+    runs: Mapping[str, Run]
+    one_row: bool = False
+
+    @property
+    def file(self) -> str:
+        """The file's name in the bundle's folder."""
+        return self.entry.file
+
+
+@dataclass(frozen=True)
+class FormKind:
+    """How `export` makes one form.
+
+    Attributes:
+        name: what the form is called while it is made.
+        make: makes it; raises ExportError where the module has no such form.
+        check: refuses what cannot have the form before any work is done; raises InputError, ExportError or
+            MissingExtraError.
+    """
+
+    name: str
+    make: Callable[[PreparedModule, Description], Form]
+    check: Callable[[nn.Module, TextRules], None] = lambda _module, _rules: None
+
+
+def sha256(content: bytes) -> str:
+    """The digest that classifier.json keeps of a file."""
+    return hashlib.sha256(content).hexdigest()

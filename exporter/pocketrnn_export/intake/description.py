@@ -1,0 +1,94 @@
+"""What a bundle says besides its graphs: name, labels, text rules, vocabulary, activation, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pocketrnn.errors import InputError
+from pocketrnn.manifest import VERSION, Manifest, text_digest
+from pocketrnn.text import TextEncoder, TextRules
+
+__all__ = ["Description", "checked_labels", "checked_name"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of a bundle that is not a form of the classifier, and is the same for all forms.
+
+    Attributes:
+        name: what the classifier is called.
+        labels: the classes, in the order of the logits.
+        rules: how a text becomes tokens.
+        vocabulary: the tokens in the order of their ids.
+        activation: what makes probabilities of logits: `softmax` or `sigmoid`.
+        provenance: the origin: data, metrics, licence, versions.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    rules: TextRules
+    vocabulary: tuple[str, ...] = field(repr=False)
+    activation: str
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Description:
+        """What a bundle says."""
+        return cls(
+            manifest.name,
+            manifest.labels,
+            manifest.text,
+            manifest.vocabulary,
+            manifest.activation,
+            manifest.provenance,
+        )
+
+    @property
+    def ids(self) -> int:
+        """How many token ids the text rules and the vocabulary use: all are below this."""
+        return max(len(self.vocabulary), self.rules.highest_id + 1)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
+        return {
+            "pocketrnn.version": str(VERSION),
+            "pocketrnn.name": self.name,
+            "pocketrnn.labels": json.dumps(self.labels),
+            "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),
+        }
+
+    def encoder(self) -> TextEncoder:
+        """What makes token ids of texts."""
+        return TextEncoder(self.rules, self.vocabulary)
+
+
+def checked_name(name: str) -> str:
+    """The name.
+
+    Raises:
+        InputError: it is empty, too long or cannot be printed.
+    """
+    if not name or len(name) > 200 or not name.isprintable():
+        raise InputError(
+            f"The name {name[:40]!r} is empty, longer than 200 characters, or cannot be printed.", "Give another name."
+        )
+    return name
+
+
+def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels.
+
+    Raises:
+        InputError: there are fewer than two, one stands twice, is empty or is not a string.
+    """
+    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
+        raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise InputError(
+            f"There are {len(labels)} labels, {len(set(labels))} of them different.", "Give at least 2, each once."
+        )
+    return tuple(labels)

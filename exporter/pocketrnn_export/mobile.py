@@ -1,0 +1,62 @@
+"""The profile `mobile`: a bundle whose graphs are in onnxruntime's own format, for small builds of onnxruntime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pocketrnn import manifest as manifests
+from pocketrnn.errors import InputError
+from pocketrnn.folder import check_free
+from pocketrnn.manifest import CLASSIFIER_JSON, Manifest
+from pocketrnn_export.bundle import ProofPlan, cases_for, write_bundle
+from pocketrnn_export.forms.ort_format import OPERATORS_FILE, operators_of, ort_graph, ort_step_graph
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.proof.comparing import Reference, run_of_onnx
+
+__all__ = ["mobile"]
+
+
+def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False) -> Manifest:
+    """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
+
+    Args:
+        bundle: a bundle's folder, with ONNX graphs.
+        path: the folder to write: `model.ort` instead of `model.onnx`, and no TorchScript copy.
+        name: what the classifier is called; by default as before.
+        force: replace a bundle at `path`.
+
+    Raises:
+        InputError: the bundle's graph is in that format already; among them OutputError, when `path` is taken.
+        ParityError: the new graphs do not answer as the old ones. Nothing was written.
+
+    Example:
+        >>> mobile("news", "news-mobile").graph.file
+        'model.ort'
+    """
+    folder, path = Path(bundle), Path(path)
+    check_free(path, force=force, made_by=CLASSIFIER_JSON)
+    manifest = manifests.read(folder)
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give a bundle that was exported as ONNX.")
+    graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
+    content = manifests.checked_bytes(folder / graph.file, graph.sha256)
+    forms = [ort_graph(content, graph)]
+    if stream is not None:
+        forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
+    plan = ProofPlan(
+        reference=Reference("onnx", run_of_onnx(content, optimized=False)),
+        cases=cases_for(graph.embedding_rows, manifest.text.padding_id, ragged=graph.padding),
+        texts=[example.text for example in manifest.examples],
+        tolerance=manifest.parity.tolerance,
+        earlier=manifest.parity,
+    )
+    return write_bundle(
+        path,
+        description if name is None else replace(description, name=name),
+        forms,
+        plan,
+        examples=manifest.examples,
+        other_files={OPERATORS_FILE: operators_of({form.file: form.content for form in forms})},
+        force=force,
+    )

@@ -1,0 +1,124 @@
+"""The inputs of a proof: a grid of shapes, drawn shapes, and texts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import InputError
+from pocketrnn.text import TextEncoder, TextRules
+
+__all__ = [
+    "BATCHES",
+    "SEQUENCES",
+    "Case",
+    "Ids",
+    "drawn_cases",
+    "each_row",
+    "neighbour_cases",
+    "shape_grid",
+    "text_cases",
+    "texts_for_proof",
+]
+
+Ids = npt.NDArray[np.int64]
+
+# One row and one step are where exporters specialise; 7 and 33 fill no vector register; 257 outlasts any unrolling.
+BATCHES: Final = (1, 2, 7, 33)
+SEQUENCES: Final = (1, 2, 17, 64, 257)
+# The shapes of the grid on which each row is also run alone: several rows, and neither very short nor long to run.
+_NEIGHBOURS: Final = ((7, 17), (7, 64))
+# How many shapes are drawn besides the grid.
+_DRAWN: Final = 16
+# How many words the texts have that are made where none are given.
+_MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: its name, tokens int64 [batch, sequence], lengths int64 [batch], the longest of which is `sequence`."""
+
+    name: str
+    tokens: Ids
+    lengths: Ids
+
+
+def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> list[Case]:
+    """Cases for every batch in `BATCHES` and sequence in `SEQUENCES`, of random tokens.
+
+    Args:
+        ids: tokens are drawn below this.
+        padding_id: the token past a row's length.
+        ragged: rows of random lengths, one of them full; else all rows are full.
+        seed: of the random tokens and lengths.
+
+    Example:
+        >>> [case.tokens.shape for case in shape_grid(50, 1, ragged=True)][:3]
+        [(1, 1), (1, 2), (1, 17)]
+    """
+    generator = np.random.default_rng(seed)
+    shapes = itertools.product(BATCHES, SEQUENCES)
+    return [_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
+
+
+def neighbour_cases(grid: Iterable[Case]) -> list[Case]:
+    """The cases of a grid that show whether a row's answer depends on its neighbours."""
+    return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
+
+
+def drawn_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
+    """Cases whose batch and sequence are drawn too, so that no shape is special; arguments as for `shape_grid`."""
+    generator = np.random.default_rng(seed)
+    shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
+    return [_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes]
+
+
+def _case(
+    generator: np.random.Generator, batch: int, sequence: int, ids: int, padding_id: int, *, ragged: bool
+) -> Case:
+    tokens = generator.integers(0, ids, (batch, sequence), dtype=np.int64)
+    lengths = np.full(batch, sequence, dtype=np.int64)
+    if ragged:
+        lengths = generator.integers(1, sequence + 1, batch, dtype=np.int64)
+        lengths[generator.integers(batch)] = sequence
+        tokens[np.arange(sequence) >= lengths[:, None]] = padding_id
+    return Case(f"batch {batch} x sequence {sequence}", tokens, lengths)
+
+
+def each_row(cases: Iterable[Case]) -> list[Case]:
+    """Every row of the cases as a case of its own, without its padding: for a form that takes one text at a time."""
+    return [
+        Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
+        for case in cases
+        for row, length in enumerate(case.lengths)
+    ]
+
+
+def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
+    """The given texts, or made ones; after them two texts without a known token, which every runtime will meet.
+
+    Raises:
+        InputError: something in `given` is not a string.
+    """
+    if isinstance(given, str) or not all(isinstance(text, str) for text in given):
+        raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
+    texts = list(given)
+    if not texts:
+        generator = np.random.default_rng(0)
+        between = "" if rules.tokenizer == "characters" else " "
+        texts = [between.join(generator.choice(vocabulary, size)) for size in _MADE_TEXTS]
+    return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
+
+
+def text_cases(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
+    """Each text as a batch of its own."""
+    cases = []
+    for i, text in enumerate(texts):
+        tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)
+        cases.append(Case(f"text {i}", tokens, np.array([tokens.shape[1]], dtype=np.int64)))
+    return cases
