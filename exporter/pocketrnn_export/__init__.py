@@ -1,6 +1,6 @@
 """Export recurrent text classifiers from PyTorch to bundles, proven equal.
 
-The names below come when they are first used, so that the command line can list its commands without PyTorch.
+The names below are imported on first use, so that the command line can list its commands without PyTorch.
 """
 
 from __future__ import annotations

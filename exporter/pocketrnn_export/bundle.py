@@ -82,10 +82,10 @@ def export(
             unknown words, and its "<pad>" is the padding. With neither of the first two, unknown words are dropped.
         lengths: whether forward is given lengths; by default its signature decides: they are given where it needs two
             arguments, or where its second one is optional and has "len" in its name.
-        multi_label: whether each label is right or wrong by itself, so that probabilities are a sigmoid of each logit
-            and not a softmax of all.
-        example_texts: real texts for the proof, the first of which become golden examples. Where there are none, texts
-            are made of the vocabulary's words.
+        multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
+            not a softmax of all.
+        example_texts: real texts for the proof. The first of them become golden examples. Without any, texts are made
+            of the vocabulary's words.
         name: what the classifier is called; by default the folder's name.
         torchscript: whether to write a TorchScript copy.
         streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
@@ -94,7 +94,7 @@ def export(
             its operators allow. It is proven with tract too. There is no TorchScript copy and no step graph then.
         tolerance: the largest absolute difference of two logits that passes.
         provenance: the origin of the classifier: data, metrics, licence. Versions are added.
-        report: a file to write the proof to with every single case, as JSON, also where it fails.
+        report: a JSON file to write every single case of the proof to, also where it fails.
         force: replace a bundle at `path`.
 
     Returns:
@@ -133,7 +133,12 @@ def export(
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time:
         prepared = prepare(
-            module, lengths=lengths, ids=ids, padding_id=padding_id, classes=len(labels), multi_label=multi_label
+            module,
+            lengths=lengths,
+            ids=ids,
+            padding_id=padding_id,
+            classes=len(description.labels),
+            multi_label=multi_label,
         )
         plan = ProofPlan(
             reference=prepared.as_reference(),
@@ -146,6 +151,7 @@ def export(
         for kind in kinds:
             _log.info("Tracing the module for %s", kind.name)
             forms.append(kind.make(prepared, description))
+        _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         return write_bundle(path, description, forms, plan, force=force)
 
 
@@ -223,7 +229,6 @@ def write_bundle(
     compared: list[Compared] = []
     with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         for form in forms:
-            _log.info("Proving %s equal to %s", form.file, plan.reference.name)
             compared += _compared(form, plan.reference.name, expected[form.one_row])
             (work / form.file).write_bytes(form.content)
         for name, content in (other_files or {}).items():
@@ -240,7 +245,6 @@ def write_bundle(
             **_entries(forms),
         )
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        _log.info("Proving the runtime equal to %s on texts", plan.reference.name)
         compared += texts_end_to_end(Classifier.load(work), plan.texts, answers, reference=plan.reference.name)
         manifest = replace(manifest, parity=_verdict(plan, compared, cases))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))

@@ -1,7 +1,7 @@
 """A bundle made smaller: fewer words, weights in fewer bytes, no TorchScript copy; and what that costs.
 
-The new graph is proven equal to the old one with rounded weights, in onnxruntime: that is exact, and holds or fails
-like any other proof here. How much the rounding itself changes is no matter of proof but of measurement, on given data.
+The new graph is proven equal to the old one with rounded weights, in onnxruntime. How much the rounding itself changes
+cannot be proven; it is measured, on labelled data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Compressed", "Step", "compress", "table"]
 
 REFERENCE: Final = "rounded weights"
-# For p50: so many texts at most, and so many answers at least.
+# How many texts are timed for p50.
 _TIMED_TEXTS: Final = 300
 
 _log = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """What one step, with those before it, made of a bundle.
+    """A bundle after one step, and all the steps before it.
 
     Attributes:
         name: what was done.
         size: bytes of all files.
         accuracy: the share of the data's rows with the right label; None without data.
         agreement: the share of the data's rows, or without data of the golden examples, with the original's label.
-        p50: microseconds, which half of the answers to one text took at most.
+        p50: the median time of an answer to one text, in microseconds.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What was written, and how it came to be: the original, and every step."""
+    """What was written, and what was measured: of the original, and after every step."""
 
     manifest: Manifest
     steps: tuple[Step, ...]
@@ -88,11 +88,11 @@ def compress(
         data: labelled texts, with the classifier's labels in its order, to measure with.
         max_loss: how many points of accuracy on the data may be lost; 0.2 allows 91.4 % to become 91.2 %.
         name: what the classifier is called; by default as before.
-        force: replace a bundle that stands at `path`.
+        force: replace a bundle at `path`.
 
     Raises:
-        InputError: an argument is unusable; the bundle is compressed already, or in a form that cannot be; among them
-            OutputError, when `path` is taken.
+        InputError: an argument is unusable; the bundle is compressed already, or its graph is not an ONNX file; among
+            them OutputError, when `path` is taken.
         CompressionError: more accuracy is lost than `max_loss`. Nothing was written.
         ParityError: the new graph does not answer as the old one with rounded weights. Nothing was written.
 
@@ -115,9 +115,10 @@ def compress(
             _write_small(folder, manifest, so_far, smaller)
             stages.append(_Stage(what, smaller, Classifier.load(smaller)))
         steps = _measured(stages, data)
-        _hold(steps, max_loss)
+        _check_loss(steps, max_loss)
         last = stages[-1]
         compressed = replace(last.classifier.manifest, provenance=_provenance(manifest, storage, steps, data))
+        # The last stage is proven. Only its provenance changes: what was measured is known now.
         with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
                 (work / file.name).write_bytes(file.read_bytes())
@@ -128,7 +129,7 @@ def compress(
 
 @dataclass(frozen=True)
 class _Stage:
-    """A bundle on the way from the original to the smallest."""
+    """The original bundle, or the one after a step."""
 
     name: str
     folder: Path
@@ -168,7 +169,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
 
 
 def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """What is done, one after the other; first only the TorchScript copy is left out."""
+    """The steps by name, each with all that is done up to it. First only the TorchScript copy is left out."""
     so_far = Storage("float32", "float32")
     if manifest.torchscript is not None:
         yield "without TorchScript", so_far
@@ -231,12 +232,12 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def _hold(steps: Sequence[Step], max_loss: float | None) -> None:
+def _check_loss(steps: Sequence[Step], max_loss: float | None) -> None:
     before, after = steps[0].accuracy, steps[-1].accuracy
     if max_loss is None or before is None or after is None:
         return
     loss = 100 * (before - after)
-    # Shares of whole rows: what lies nearer than this is equal.
+    # 1e-9: a share of whole rows that is nearer than this is equal.
     if loss > max_loss + 1e-9:
         raise CompressionError(
             f"{loss:.2f} points of accuracy are lost on the data, more than {max_loss:g}: nothing was written.\n"

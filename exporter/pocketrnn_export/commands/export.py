@@ -61,7 +61,7 @@ def export(source: str, output: Path, **options: Any) -> None:
     needs any; or a TorchScript file. The last two need --vocabulary and --labels, a Python file usually --weights.
 
     Nothing is written unless PyTorch, TorchScript, the ONNX graph and the runtime give the same answers, on a grid of
-    batch sizes and lengths and on texts. Exit status 3 if they do not; the table names where.
+    batch sizes and lengths and on texts. Exit status 3 if they do not; the error lists the cases that differ.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def export(source: str, output: Path, **options: Any) -> None:
     from pocketrnn_export.bundle import export as export_module
 
     if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
-        raise click.UsageError("--data and --max-loss hold a smaller bundle to its accuracy: they need --compress.")
+        raise click.UsageError("--data and --max-loss measure a smaller bundle: they need --compress.")
     check_free(output, force=options["force"], made_by="classifier.json")
     # The module runs on small batches, where a second thread costs more than it brings.
     torch.set_num_threads(1)
@@ -121,7 +121,7 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The module that SOURCE names, and what `export` is to be told of it."""
+    """The module that SOURCE names, and the other arguments of `export`."""
     from pocketrnn_export.intake import module_file
 
     named = module_file.module_name(source)

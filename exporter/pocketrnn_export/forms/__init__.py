@@ -1,1 +1,1 @@
-"""The forms of a classifier: each gives bytes and a run for the proof."""
+"""The forms of a classifier: each file gives one form's name, bytes and runs for the proof."""

@@ -23,7 +23,7 @@ __all__ = ["STORAGES", "Quantized", "Storage", "quantized", "rounded_to_int8"]
 
 # How a weight may be stored.
 STORAGES: Final = ("float32", "float16", "int8")
-# Below this many numbers a weight is left as it is: its scales and two nodes more would take what it gives.
+# A weight of fewer numbers is left as it is: its scales and two more nodes would take the bytes that it saves.
 _SMALLEST: Final = 256
 # Which inputs of a node are weights worth storing small. Biases are not: of 84,000 numbers of a GRU they are 1,152.
 _WEIGHT_INPUTS: Final = {"RNN": (1, 2), "GRU": (1, 2), "LSTM": (1, 2), "Gemm": (0, 1), "MatMul": (0, 1), "Conv": (1,)}
@@ -43,8 +43,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class Quantized:
-    """Two ONNX files that compute the same function: `content` stores its weights small, `rounded` holds the numbers
-    that these stand for in float32, every row of the embedding included."""
+    """Two ONNX files that compute the same function: `content` stores the weights in few bytes, `rounded` holds
+    the same rounded weights in float32, and every row of the embedding."""
 
     content: bytes
     rounded: bytes
@@ -99,7 +99,7 @@ def _cut_tables(graph: ir.Graph, rows: int) -> None:
 
 
 def _tables(graph: ir.Graph) -> list[ir.Value]:
-    """Float tables [rows, numbers] that rows are looked up in, and nothing else is done with."""
+    """Float tables [rows, numbers] that are only used to look rows up."""
     return [
         value
         for value in graph.initializers.values()
@@ -164,7 +164,7 @@ def _int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.
 
 
 def rounded_to_int8(numbers: Floats) -> Floats:
-    """What the rows of a matrix stand for once they are stored as int8 with a scale a row: float32, of the same shape.
+    """A matrix rounded to int8 with a scale a row, in float32 again, of the same shape.
 
     Raises:
         InputError: a number is not finite.

@@ -1,4 +1,4 @@
-"""The step graph of a one-directional classifier: it reads on where it stopped, and answers for all it has read."""
+"""The step graph of a one-directional classifier: it continues where it stopped, and answers for all it has read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 class _Step(nn.Module):
-    """A classifier that reads on: (tokens [batch, sequence], state [batch, size]) -> (logits, new state).
+    """A classifier that continues from a state: (tokens [batch, sequence], state [batch, size]) -> (logits, new state).
 
     The state is, one after the other: every layer's hidden state; for an LSTM every layer's cell state; for pooling by
     mean or max the sum or maximum of the outputs so far, and how many there were. All zeros is the state before the
@@ -126,7 +126,7 @@ def _streaming_classifier(module: nn.Module, rules: TextRules) -> RecurrentClass
 
 
 def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
-    """A step graph as a run on whole texts, each read on over `cuts` cuts at equal distances (fewer in a short one)."""
+    """A step graph as a run on whole texts, each read in `cuts` + 1 chunks of equal length (fewer for a short text)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

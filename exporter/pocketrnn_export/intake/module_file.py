@@ -31,9 +31,9 @@ __all__ = [
     "read_weights",
 ]
 
-# What wrappers put before every name of a state_dict: nn.DataParallel and torch.compile.
+# The prefixes that nn.DataParallel and torch.compile add to every name of a state_dict.
 _WRAPPERS: Final = ("module.", "_orig_mod.")
-# Where training scripts keep the weights inside of a larger checkpoint.
+# The members of a larger checkpoint that training scripts keep the weights in.
 _NESTED: Final = ("state_dict", "model_state_dict", "model", "net", "weights")
 
 
@@ -54,6 +54,10 @@ def module_name(given: str) -> ModuleName | None:
 
     Raises:
         InputError: it is of that form, but its arguments are not literals.
+
+    Example:
+        >>> module_name("model.py:Classifier(8000, hidden=32)").args
+        (8000,)
     """
     found = re.fullmatch(r"(?s)(.+\.py):([A-Za-z_]\w*)(\(.*\))?", given)
     if found is None:
@@ -76,16 +80,19 @@ def module_name(given: str) -> ModuleName | None:
 
 
 def load_module(named: ModuleName) -> nn.Module:
-    """Run a Python file and take a module from it: a module that stands there, or what a class or function gives.
+    """Run a Python file and take a module from it: a module it defines, or what a class or function in it returns.
 
     Raises:
         InputError: there is no such file or name, or it is no module.
         ExportError: the file, the class or the function raises an error.
+
+    Example:
+        >>> load_module(ModuleName(Path("model.py"), "Classifier", (8000,), {"hidden": 32}))
     """
     path = named.path
     if not path.is_file():
         raise InputError(f"{path} is not a file.", "Give the Python file that defines the module.")
-    # Under its own name, so that messages and pickles name it as its owner does, but never instead of another module.
+    # Under its own name, as messages and pickles have it, unless a module of that name is loaded already.
     as_module = (
         path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
     )
@@ -152,10 +159,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """A state_dict from a `.safetensors` file or from one that `torch.save(module.state_dict(), ...)` wrote.
 
     Nothing in the file is executed: it is read with `weights_only=True`. A state_dict inside of a training checkpoint
-    is found, and what nn.DataParallel and torch.compile put before its names is taken off.
+    is found, and the prefixes of nn.DataParallel and torch.compile are removed from its names.
 
     Raises:
-        InputError: the file is missing, is no such file, or holds a whole pickled module.
+        InputError: the file is missing, is of another kind, or holds a whole pickled module.
+
+    Example:
+        >>> load_weights(module, read_weights(Path("weights.pt")), Path("weights.pt"))
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file.", "Give a .safetensors file or a saved state_dict.")
@@ -167,7 +177,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights into a module, all of them.
+    """Set all weights of a module.
 
     Raises:
         InputError: a name or a shape does not fit; the message names the first.

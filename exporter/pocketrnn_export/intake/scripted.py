@@ -87,8 +87,8 @@ def module_of(script: torch.jit.ScriptModule) -> nn.Module:
 class _BatchSizes:
     """What stands for the batch sizes of a packed sequence.
 
-    A graph asks them for two things only, the number of rows (their first) and of steps (how many they are), and hands
-    them on to the recurrent layers.
+    A graph reads two things of them only: the number of rows (the first of them) and of steps (how many they are). And
+    it passes them to the recurrent layers.
     """
 
     packed: PackedSequence
@@ -97,7 +97,7 @@ class _BatchSizes:
 
 
 class _Frozen:
-    """A frozen ScriptModule, which never changes, so that copies of what holds it share it."""
+    """A frozen ScriptModule. It never changes, so that copies of a module that holds it share it."""
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         # A module that was frozen before it was saved has lost its attribute `training`.
@@ -193,7 +193,7 @@ def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
     more: dict[str, Any] = dict(options)
     if weights[1].shape[1] != hidden:
         more["proj_size"] = weights[1].shape[1]
-    # A new layer draws weights, which are replaced at once: the user's random numbers are not to move on for them.
+    # A new layer draws random weights, which are replaced at once. The user's random generator must not notice.
     with torch.random.fork_rng(devices=[]):
         layer = cls(
             weights[0].shape[1], hidden, layers, bias=has_biases, batch_first=False if packed else given[8],

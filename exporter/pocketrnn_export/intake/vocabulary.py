@@ -1,4 +1,4 @@
-"""The vocabularies that people have - lists, files, torchtext's Vocab - as one thing: tokens and a default index.
+"""The vocabularies that people have (lists, files, torchtext's Vocab), read as tokens and a default index.
 
 Reading needs neither PyTorch nor torchtext, and runs nothing that a file holds.
 """
@@ -60,7 +60,7 @@ class TorchtextVocab(Protocol):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens and what an unknown one becomes.
+    """Tokens, and the id of unknown words.
 
     Attributes:
         tokens: the tokens; a token's position is its id.
@@ -87,11 +87,11 @@ VocabularySource = Vocabulary | Sequence[str] | Mapping[str, int] | str | os.Pat
 
 
 def read_vocabulary(source: VocabularySource) -> Vocabulary:
-    """A vocabulary from whatever holds one.
+    """Read a vocabulary from any of the things that hold one.
 
     A file's kind is told by its content; its extension only decides where the content could be two things.
 
-    - a `Vocabulary`: as it is
+    - a `Vocabulary`: returned as it is
     - tokens in a list or tuple, in the order of their ids
     - a dict token -> id, whose ids are 0 to n - 1, each once
     - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list

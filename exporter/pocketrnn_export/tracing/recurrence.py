@@ -82,7 +82,7 @@ OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 
 
 class _Tracing(threading.local):
-    """What the thread that traces a module knows; every other thread sees `active` False and PyTorch as it is."""
+    """The state of the thread that traces a module. Every other thread sees `active` False, and PyTorch as it is."""
 
     active = False
     # Outputs of packed layers, which are zero past each row's end already.
@@ -97,8 +97,8 @@ def traceable_recurrence() -> Iterator[None]:
     """While the block runs, this thread sees recurrent layers and packing as `pocketrnn::recurrence`.
 
     Modules bind `pack_padded_sequence` by name (`from torch.nn.utils.rnn import ...`), so replacing it in torch's
-    namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads run what
-    PyTorch ships all the while, and all is as before when the block ends, however it ends. One thread at a time may
+    namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads still
+    run PyTorch's own code, and everything is restored when the block ends, also by an error. One thread at a time may
     use it.
     """
     layers: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
@@ -148,7 +148,7 @@ def _pad_packed_sequence(
 
 
 def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
-    """`pack_padded_sequence` while tracing: (time-major padded tensor, lengths) in a PackedSequence's clothes."""
+    """`pack_padded_sequence` while tracing: the time-major padded tensor and its lengths, as a PackedSequence."""
     if not _tracing.active:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if not isinstance(lengths, Tensor):
