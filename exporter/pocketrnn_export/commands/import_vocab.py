@@ -15,7 +15,7 @@ _FIRST = 10
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True),
               help="The JSON file to write; without it, or with -, the vocabulary is only described.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace a file that stands at OUTPUT.")
+@click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     """Read the vocabulary in SOURCE, say what it holds, and write it as JSON.
 

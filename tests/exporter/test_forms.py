@@ -1,0 +1,89 @@
+"""The form seam: whatever runs a form has, each is proven on all the cases that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import user_modules
+
+from pocketrnn.errors import ParityError
+from pocketrnn.text import TextRules
+from pocketrnn_export.bundle import ProofPlan, cases_for, write_bundle
+from pocketrnn_export.forms.form import Form
+from pocketrnn_export.forms.onnx_graph import ONNX
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.proof.cases import Ids
+from pocketrnn_export.proof.comparing import Logits
+
+WORDS = user_modules.WORDS
+DESCRIPTION = Description(
+    name="news",
+    labels=("World", "Sports", "Business", "Sci/Tech"),
+    rules=TextRules(unknown_id=0, empty_id=0, padding_id=1),
+    vocabulary=("<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))),
+    activation="softmax",
+    provenance={},
+)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> PreparedModule:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = user_modules.PackedLastState()
+    return prepare(module, lengths=None, ids=WORDS, padding_id=1, classes=4, multi_label=False)
+
+
+@pytest.fixture(scope="module")
+def form(prepared: PreparedModule) -> Form:
+    return ONNX.make(prepared, DESCRIPTION)
+
+
+@pytest.fixture
+def plan(prepared: PreparedModule) -> ProofPlan:
+    return ProofPlan(prepared.as_reference(), cases_for(WORDS, 1, ragged=True), ["w1 w2", "w3"], 1e-5)
+
+
+def with_run(form: Form, name: str, change: Callable[[Logits], Logits], *, one_row: bool = False) -> Form:
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        assert not one_row or (len(tokens) == 1 and tokens.shape[1] == lengths[0])
+        return change(form.runs["onnx"](tokens, lengths))
+
+    return replace(form, runs={**form.runs, name: run}, one_row=one_row)
+
+
+def test_a_run_that_answers_otherwise_is_named_and_nothing_is_written(
+    form: Form, plan: ProofPlan, tmp_path: Path
+) -> None:
+    wrong = with_run(form, "another engine", lambda logits: logits + np.float32(0.5))
+    with pytest.raises(ParityError, match="another engine"):
+        write_bundle(tmp_path / "b", DESCRIPTION, [wrong], plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_is_named_with_the_case_and_nothing_is_written(
+    form: Form, plan: ProofPlan, tmp_path: Path
+) -> None:
+    def fails(_: Logits) -> Logits:
+        raise ValueError("it ran out of registers.\nand more")
+
+    with pytest.raises(
+        ParityError, match=r"another engine fails on shapes, batch 1 x sequence 1, .*: it ran out of reg"
+    ):
+        write_bundle(tmp_path / "b", DESCRIPTION, [with_run(form, "another engine", fails)], plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_form_of_one_row_is_run_on_each_row_alone(form: Form, plan: ProofPlan, tmp_path: Path) -> None:
+    alone = with_run(form, "another engine", lambda logits: logits, one_row=True)
+    written = write_bundle(tmp_path / "b", DESCRIPTION, [alone], plan)
+    lines = {(line.candidate, line.inputs): line for line in written.parity.comparisons}
+    for inputs, cases in plan.cases.items():
+        line = lines["another engine", inputs]
+        assert line.cases == line.rows == sum(len(case.lengths) for case in cases)
