@@ -219,6 +219,12 @@ def write_bundle(
     Raises:
         OutputError: `path` is taken, or cannot be written.
         ParityError: a form or the runtime does not give the reference's answers. Nothing was written.
+
+    Example:
+        >>> forms = [ONNX.make(prepared, description)]
+        >>> plan = ProofPlan(prepared.as_reference(), cases_for(8000, 1, ragged=True), ["oil prices"], tolerance=1e-5)
+        >>> write_bundle(Path("news"), description, forms, plan).graph.file
+        'model.onnx'
     """
     cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
     expected = {

@@ -95,6 +95,9 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
 
     Raises:
         ExportError: the module cannot be traced, or needs If, Loop or Scan.
+
+    Example:
+        >>> graph, opset = edge_graph(module.eval(), {}, takes_lengths=True)
     """
     example = (torch.zeros(1, 7, dtype=torch.int64),)
     graph = onnx_graph(_SingleText(module, takes_lengths=takes_lengths), example, metadata, one_text=True)

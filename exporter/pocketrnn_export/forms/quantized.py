@@ -168,6 +168,10 @@ def rounded_to_int8(numbers: Floats) -> Floats:
 
     Raises:
         InputError: a number is not finite.
+
+    Example:
+        >>> rounded_to_int8(np.array([[127.0, 0.6]], np.float32)).tolist()
+        [[127.0, 1.0]]
     """
     whole, scale = _int8(numbers, -1, "given")
     return whole.astype(np.float32) * scale

@@ -84,6 +84,10 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InputError: there are fewer than two, one stands twice, is empty or is not a string.
+
+    Example:
+        >>> checked_labels(["ham", "spam"])
+        ('ham', 'spam')
     """
     if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
         raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")

@@ -136,7 +136,12 @@ def load_module(named: ModuleName) -> nn.Module:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is one that `torch.jit.save` wrote: an archive that holds code."""
+    """Whether a file is one that `torch.jit.save` wrote: an archive that holds code.
+
+    Example:
+        >>> is_torchscript(Path("model.torchscript.pt"))
+        True
+    """
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -148,6 +153,9 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
 
     Raises:
         InputError: torch cannot load it.
+
+    Example:
+        >>> module = load_torchscript(Path("model.torchscript.pt"))
     """
     try:
         return read_back(path.read_bytes())

@@ -76,6 +76,11 @@ def prepare(
     Raises:
         ExportError: the module cannot be copied or called, steps a cell in a loop, is not reproducible, does not give
             logits [batch, classes], or answers a text according to the other texts of its batch.
+
+    Example:
+        >>> prepared = prepare(module, lengths=None, ids=8000, padding_id=1, classes=4, multi_label=False)
+        >>> prepared.takes_lengths
+        True
     """
     _refuse_cells(module)
     copied = _copied_for_export(module)
@@ -119,7 +124,8 @@ def _float64_run(prepared: PreparedModule) -> Run:
 
     @functools.cache
     def made() -> Run:
-        return run_of(copy.deepcopy(prepared.reference).double(), takes_lengths=prepared.takes_lengths)
+        module = copy.deepcopy(prepared.reference).double()
+        return run_of(module, takes_lengths=prepared.takes_lengths, dtype=torch.float64)
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
         return made()(tokens, lengths)

@@ -79,6 +79,9 @@ def module_of(script: torch.jit.ScriptModule) -> nn.Module:
 
     Raises:
         ExportError: the ScriptModule's weights or control flow are not known before it runs.
+
+    Example:
+        >>> module = module_of(torch.jit.load("model.torchscript.pt"))
     """
     return _Interpreted(script)
 

@@ -108,6 +108,10 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
 
     Raises:
         DataError: the pickle names something that no Vocab needs, is damaged, too large, or holds something else.
+
+    Example:
+        >>> read_pickle(pickle.dumps(["<unk>", "oil"]), "vocab.pkl")
+        ['<unk>', 'oil']
     """
     reader = _Reader(content, source)
     root = reader.next_object()

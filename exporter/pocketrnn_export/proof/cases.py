@@ -67,12 +67,22 @@ def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> lis
 
 
 def neighbour_cases(grid: Iterable[Case]) -> list[Case]:
-    """The cases of a grid that show whether a row's answer depends on its neighbours."""
+    """The cases of a grid that show whether a row's answer depends on its neighbours.
+
+    Example:
+        >>> [case.name for case in neighbour_cases(shape_grid(50, 1, ragged=True))]
+        ['batch 7 x sequence 17', 'batch 7 x sequence 64']
+    """
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
 def drawn_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Cases whose batch and sequence are drawn too, so that no shape is special; arguments as for `shape_grid`."""
+    """Cases whose batch and sequence are drawn too, so that no shape is special; arguments as for `shape_grid`.
+
+    Example:
+        >>> len(drawn_cases(50, 1, ragged=True))
+        16
+    """
     generator = np.random.default_rng(seed)
     shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
     return [_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes]
@@ -91,7 +101,12 @@ def _case(
 
 
 def each_row(cases: Iterable[Case]) -> list[Case]:
-    """Every row of the cases as a case of its own, without its padding: for a form that takes one text at a time."""
+    """Every row of the cases as a case of its own, without its padding: for a form that takes one text at a time.
+
+    Example:
+        >>> [case.tokens.shape for case in each_row([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
+        [(1, 3), (1, 1)]
+    """
     return [
         Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
         for case in cases
@@ -104,6 +119,10 @@ def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: Text
 
     Raises:
         InputError: something in `given` is not a string.
+
+    Example:
+        >>> texts_for_proof(["oil prices"], ["<unk>"], TextRules())[:2]
+        ['oil prices', '']
     """
     if isinstance(given, str) or not all(isinstance(text, str) for text in given):
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
@@ -116,7 +135,13 @@ def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: Text
 
 
 def text_cases(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
-    """Each text as a batch of its own."""
+    """Each text as a batch of its own.
+
+    Example:
+        >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
+        >>> text_cases(["oil oil"], encoder)[0].tokens.tolist()
+        [[1, 1]]
+    """
     cases = []
     for i, text in enumerate(texts):
         tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)

@@ -31,9 +31,10 @@ __all__ = [
     "summary",
 ]
 
-Logits = npt.NDArray[np.float32]
+# float32, or float64 of a run in double precision
+Logits = npt.NDArray[np.floating[Any]]
 
-# (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits float32 [batch, classes]
+# (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits [batch, classes]
 Run = Callable[[Ids, Ids], Logits]
 
 
@@ -70,12 +71,17 @@ class Compared:
     each: tuple[Difference, ...]
 
 
-def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
+def run_of(module: Callable[..., Any], *, takes_lengths: bool, dtype: torch.dtype = torch.float32) -> Run:
     """A module in eval mode on the CPU, as a run on arrays.
 
     A module that packs with `enforce_sorted=True` needs its rows by falling length: they are given so, and the answers
     are put back in order. To every other module the order of the rows means nothing, so that all are run like this.
-    PyTorch's warnings are silenced: the module's owner has seen them before.
+    PyTorch's warnings are silenced: the module's owner has seen them before. The logits are given in `dtype`.
+
+    Example:
+        >>> run = run_of(module.eval(), takes_lengths=True)
+        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
+        (2, 4)
     """
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
@@ -88,14 +94,20 @@ def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
             logits = module(*inputs)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        result: Logits = logits.float().numpy()[back]
+        result: Logits = logits.to(dtype).numpy()[back]
         return result
 
     return run
 
 
 def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
-    """An ONNX file's bytes, as a run on arrays with onnxruntime on one thread, with or without its graph rewriting."""
+    """An ONNX file's bytes, as a run on arrays with onnxruntime on one thread, with or without its graph rewriting.
+
+    Example:
+        >>> run = run_of_onnx(Path("news/model.onnx").read_bytes(), optimized=True)
+        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
+        (2, 4)
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -124,6 +136,12 @@ def compare(
 
     Raises:
         ParityError: the candidate fails on a case that the reference answers.
+
+    Example:
+        >>> grid = shape_grid(50, 1, ragged=True)
+        >>> expected = [pytorch(case.tokens, case.lengths) for case in grid]
+        >>> compare("onnx", onnx, grid, expected, inputs="shapes").line.largest_difference
+        1.2e-07
     """
     differences = []
     for case, logits in zip(cases, expected, strict=True):
@@ -140,7 +158,12 @@ def compare(
 
 
 def difference(candidate: str, case: str, expected: Logits, given: Logits) -> Difference:
-    """How far `given` lies from `expected`, both float32 [batch, classes]; infinitely, if the shapes differ."""
+    """How far `given` lies from `expected`, both [batch, classes]; infinitely, if the shapes differ.
+
+    Example:
+        >>> difference("onnx", "one", np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)).largest
+        1.0
+    """
     if expected.shape != given.shape:
         return Difference(candidate, case, float("inf"), len(expected))
     largest = float(logit_differences(expected, given).max())

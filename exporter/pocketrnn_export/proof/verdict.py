@@ -40,6 +40,10 @@ def proven(
 
     Raises:
         ParityError: a logit differs by more than `tolerance`, or a label at all; the message is a table of the cases.
+
+    Example:
+        >>> proven([compare("onnx", onnx, grid, expected, inputs="shapes")], 1e-5).tolerance
+        1e-05
     """
     compared = list(compared)
     failing = [

@@ -100,6 +100,10 @@ def traceable_recurrence() -> Iterator[None]:
     namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads still
     run PyTorch's own code, and everything is restored when the block ends, also by an error. One thread at a time may
     use it.
+
+    Example:
+        >>> with traceable_recurrence():
+        ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
     layers: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
     forwards = [layer.forward for layer in layers]
