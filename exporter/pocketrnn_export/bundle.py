@@ -140,6 +140,10 @@ def export(
             classes=len(description.labels),
             multi_label=multi_label,
         )
+        forms = []
+        for kind in kinds:
+            _log.info("Tracing the module for %s", kind.name)
+            forms.append(kind.make(prepared, description))
         plan = ProofPlan(
             reference=prepared.as_reference(),
             cases=cases_for(ids, padding_id, ragged=prepared.takes_lengths),
@@ -147,10 +151,6 @@ def export(
             tolerance=tolerance,
             report=report,
         )
-        forms = []
-        for kind in kinds:
-            _log.info("Tracing the module for %s", kind.name)
-            forms.append(kind.make(prepared, description))
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         return write_bundle(path, description, forms, plan, force=force)
 

@@ -128,11 +128,10 @@ def onnx_graph(
     add_onnx_weights(copied)
     names = Names(names.inputs[: len(example)], names.outputs)
     with _quiet(), torch.no_grad():
-        model = _in_onnx(_traced(copied, example, one_text=one_text), names)
-    return _cleaned(model, metadata, names)
+        return _converted(_program(copied, example, one_text=one_text), metadata, names)
 
 
-def _traced(module: nn.Module, example: tuple[Tensor, ...], *, one_text: bool) -> torch.export.ExportedProgram:
+def _program(module: nn.Module, example: tuple[Tensor, ...], *, one_text: bool) -> torch.export.ExportedProgram:
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
     try:
@@ -148,7 +147,7 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], *, one_text: bool) -
         ) from error
 
 
-def _in_onnx(program: torch.export.ExportedProgram, names: Names) -> ir.Model:
+def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
     try:
         exported = torch.onnx.export(
             program,
@@ -165,7 +164,7 @@ def _in_onnx(program: torch.export.ExportedProgram, names: Names) -> ir.Model:
             "Replace the operation that the message names by one that ONNX has.",
         ) from error
     assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
-    return exported.model
+    return _cleaned(exported.model, metadata, names)
 
 
 def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
