@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError
+from pocketrnn_training import ag_news_files
 from pocketrnn_training import data as data_module
-from pocketrnn_training.data import AG_NEWS_LABELS, LabelledTexts, ag_news, read_files, split
+from pocketrnn_training.ag_news_files import AG_NEWS_LABELS, ag_news
+from pocketrnn_training.data import LabelledTexts, read_files, split
 from pocketrnn_training.stored import StoredTexts
 
 CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'
@@ -286,7 +288,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
 
 def test_ag_news_is_downloaded_once_and_checked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     md5 = hashlib.md5(AG_ROWS, usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(data_module._AG_NEWS_MD5, "test.csv", md5)
+    monkeypatch.setitem(ag_news_files._MD5, "test.csv", md5)
     asked = serve(monkeypatch, AG_ROWS)
     assert list(ag_news("test").texts) == list(ag_news("test").texts)
     assert asked == ["https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/test.csv"]
