@@ -5,7 +5,7 @@
     checkpoint = train(read_files([Path("reviews.csv")]), Settings(cell="lstm"), name="reviews")
     write_checkpoint(checkpoint, Path("reviews.checkpoint"))
 
-The names are loaded when they are first used, so that the command line can show its help without PyTorch.
+The names are imported when they are first used, so that the command line shows its help without PyTorch.
 """
 
 from __future__ import annotations

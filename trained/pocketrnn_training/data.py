@@ -272,7 +272,7 @@ def read_delimited(
         For each wanted column, its values in the next rows.
 
     Raises:
-        DataError: the file is missing, empty, not UTF-8 or not CSV; a column is missing or stands twice.
+        DataError: the file is missing, empty, not UTF-8 or not CSV; a column is missing or occurs twice.
     """
     size = _checked_utf8(path)
     if not size:

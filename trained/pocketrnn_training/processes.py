@@ -32,7 +32,7 @@ _NUMBERS: Final = ("ids", "offsets")
 
 
 class ProcessError(PocketRNNError):
-    """One of several training processes ended before its work was done."""
+    """One of several training processes ended before the training was over."""
 
 
 class Loop(Protocol):
