@@ -82,8 +82,9 @@ class Learner:
         self._class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
         self._adversarial = settings.adversarial
 
-    def start_epoch(self) -> None:
-        """Put the module in training mode."""
+    def start_epoch(self, seed: int) -> None:
+        """Put the module in training mode; `seed` decides this process's dropout from here on."""
+        torch.manual_seed(seed)
         self._fabric_module.train()
 
     def step(self, batch: Batch, learning_rate: float) -> tuple[Tensor, Tensor]:

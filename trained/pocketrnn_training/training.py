@@ -153,8 +153,10 @@ class TrainingLoop:
         for epoch in range(len(history) + 1, epochs + 1):
             if _is_over(history, settings):
                 break
-            batches = self._batches(epoch, epoch_size, fabric)
-            learner.start_epoch()
+            # Every epoch has its own generators, so that a run can be resumed at any of them.
+            order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
+            batches = self._batches(epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+            learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
             metrics = RunningMetrics(fabric, settings.report_every)
             row = 0
             for rows in batches:
@@ -181,17 +183,16 @@ class TrainingLoop:
         """Falls linearly from the initial rate to 0."""
         return self.settings.learning_rate * (1 - epochs_done / epochs)
 
-    def _batches(self, epoch: int, epoch_size: int, fabric: Fabric) -> list[npt.NDArray[np.int64]]:
-        """The rows of each batch of an epoch. Sets the seed of what is dropped in it."""
-        lengths, seed = self.task.texts.lengths, self.settings.seed
-        batch_size = self.settings.batch_size * fabric.world_size
-        rows = rows_of_epoch(len(lengths), epoch_size, epoch, seed)
-        # Every epoch has its own generators, so that a run can be resumed at any of them.
-        order, dropped = np.random.SeedSequence((seed, epoch)).spawn(2)
-        torch.manual_seed(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
+    def _batches(
+        self, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
+    ) -> list[npt.NDArray[np.int64]]:
+        """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
+        lengths = self.task.texts.lengths
+        batch_size = self.settings.batch_size * processes
+        rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
         if self.settings.packed:
             # For speed: the longest text of a batch decides how long its step takes.
-            return similar_length_batches(rows, lengths, batch_size, np.random.default_rng(order))
+            return similar_length_batches(rows, lengths, batch_size, rng)
         # Batches of one length have no padding, and would hide what padding does to such a classifier.
         return random_batches(rows, batch_size)
 
