@@ -270,7 +270,7 @@ def test_a_terminal_gets_a_live_bar() -> None:
         command, stdout=subprocess.PIPE, stderr=writer, env=os.environ | {"TERM": "xterm"}
     ) as process:
         os.close(writer)
-        shown = b"".join(pieces_of(reader))
+        shown = b"".join(chunks_of(reader))
         assert process.stdout is not None
         assert b"The checkpoint and its report are in c" in process.stdout.read()
     assert process.returncode == 0
@@ -279,11 +279,11 @@ def test_a_terminal_gets_a_live_bar() -> None:
     assert b"validation loss" in shown
 
 
-def pieces_of(terminal: int) -> Iterator[bytes]:
+def chunks_of(terminal: int) -> Iterator[bytes]:
     # Read while the command runs: a terminal that nobody reads holds 4 KiB, and then its writer waits.
     try:
-        while piece := os.read(terminal, 65536):
-            yield piece
+        while chunk := os.read(terminal, 65536):
+            yield chunk
     except OSError as error:
         # What Linux answers when the other end is closed.
         if error.errno != errno.EIO:
