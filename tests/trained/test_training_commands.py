@@ -22,9 +22,11 @@ from training_data import LABELS, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training import training
-from pocketrnn_training.cli import evaluate, train
+from pocketrnn_training import metrics, training
+from pocketrnn_training.commands.evaluate import evaluate
+from pocketrnn_training.commands.train import train
 from pocketrnn_training.evaluation import score
+from pocketrnn_training.progress import Progress
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),
@@ -196,14 +198,14 @@ def test_an_unpacked_checkpoint_is_evaluated_as_it_was_trained(somewhere_else: P
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, fault: BaseException) -> None:
     """Let a run end with `fault` when it first tells of `epoch`."""
-    real = training._Running.progress
+    real = metrics.RunningMetrics.progress
 
-    def progress(self: training._Running, at: int, epochs: int, row: int, rows: int) -> training.Progress:
+    def progress(self: metrics.RunningMetrics, at: int, epochs: int, row: int, rows: int) -> Progress:
         if at == epoch:
             raise fault
         return real(self, at, epochs, row, rows)
 
-    monkeypatch.setattr(training._Running, "progress", progress)
+    monkeypatch.setattr(metrics.RunningMetrics, "progress", progress)
 
 
 def test_ctrl_c_in_the_first_epoch_keeps_the_old_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +270,7 @@ def test_a_terminal_gets_a_live_bar() -> None:
         command, stdout=subprocess.PIPE, stderr=writer, env=os.environ | {"TERM": "xterm"}
     ) as process:
         os.close(writer)
-        shown = b"".join(pieces_of(reader))
+        shown = b"".join(chunks_of(reader))
         assert process.stdout is not None
         assert b"The checkpoint and its report are in c" in process.stdout.read()
     assert process.returncode == 0
@@ -277,11 +279,11 @@ def test_a_terminal_gets_a_live_bar() -> None:
     assert b"validation loss" in shown
 
 
-def pieces_of(terminal: int) -> Iterator[bytes]:
+def chunks_of(terminal: int) -> Iterator[bytes]:
     # Read while the command runs: a terminal that nobody reads holds 4 KiB, and then its writer waits.
     try:
-        while piece := os.read(terminal, 65536):
-            yield piece
+        while chunk := os.read(terminal, 65536):
+            yield chunk
     except OSError as error:
         # What Linux answers when the other end is closed.
         if error.errno != errno.EIO:

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError
+from pocketrnn_training import ag_news_files
 from pocketrnn_training import data as data_module
-from pocketrnn_training.data import AG_NEWS_LABELS, LabelledTexts, ag_news, read_files, split
+from pocketrnn_training.ag_news_files import AG_NEWS_LABELS, ag_news
+from pocketrnn_training.data import LabelledTexts, read_files, split
 from pocketrnn_training.stored import StoredTexts
 
 CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'
@@ -286,7 +288,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
 
 def test_ag_news_is_downloaded_once_and_checked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     md5 = hashlib.md5(AG_ROWS, usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(data_module._AG_NEWS_MD5, "test.csv", md5)
+    monkeypatch.setitem(ag_news_files._MD5, "test.csv", md5)
     asked = serve(monkeypatch, AG_ROWS)
     assert list(ag_news("test").texts) == list(ag_news("test").texts)
     assert asked == ["https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/test.csv"]
@@ -318,7 +320,7 @@ def test_no_network_is_told_with_the_way_out(cache: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-def test_a_file_that_is_read_in_many_pieces_gives_the_same(
+def test_a_file_that_is_read_in_many_chunks_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     rows = [(f"label {i % 3}", f'text {i}, "ü"\nof two lines' if i % 7 else "") for i in range(500)]
@@ -336,7 +338,7 @@ def test_a_file_that_is_read_in_many_pieces_gives_the_same(
     assert rows_of(read_files([path])) == rows
 
 
-def test_bad_content_after_the_first_piece_is_refused_with_its_place(
+def test_bad_content_after_the_first_chunk_is_refused_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_module, "_BLOCK", 100)
@@ -350,9 +352,9 @@ def test_bad_content_after_the_first_piece_is_refused_with_its_place(
 
 
 @given(st.lists(st.lists(st.text(st.characters(codec=None)), max_size=5), max_size=8), st.integers(0, 60))
-def test_stored_texts_are_the_texts_in_memory_or_in_a_file(pieces: list[list[str]], in_memory: int) -> None:
-    texts = [text for piece in pieces for text in piece]
-    stored = StoredTexts.of(pieces, in_memory)
+def test_stored_texts_are_the_texts_in_memory_or_in_a_file(chunks: list[list[str]], in_memory: int) -> None:
+    texts = [text for chunk in chunks for text in chunk]
+    stored = StoredTexts.of(chunks, in_memory)
     assert list(stored) == texts
     assert [stored[i] for i in range(len(stored))] == texts
     chosen = np.arange(len(texts))[::-2]

@@ -140,15 +140,15 @@ def test_word_vectors_start_the_embedding(tmp_path: Path) -> None:
     chosen = replace(QUICK, embedding_dim=None, epochs=1, learning_rate=1e-9)
     checkpoint = train(easy_texts(), chosen, word_vectors=path)
     weight = checkpoint.module.embedding.weight
-    place = checkpoint.vocabulary.index
-    torch.testing.assert_close(weight[place("cat0")], torch.tensor([1.0, 2, 3, 4]))
-    torch.testing.assert_close(weight[place("dog0")], torch.tensor([-1.0, -2, -3, -4]))
+    index = checkpoint.vocabulary.index
+    torch.testing.assert_close(weight[index("cat0")], torch.tensor([1.0, 2, 3, 4]))
+    torch.testing.assert_close(weight[index("dog0")], torch.tensor([-1.0, -2, -3, -4]))
     others = [i for i, token in enumerate(checkpoint.vocabulary) if token not in ("cat0", "dog0")]
     # The root mean square of the two vectors is 2.7.
     assert 2 < weight[others].std() < 3.5
     assert checkpoint.data["word_vectors"] == {"source": "vectors.txt", "words_found": 2}
     trained = train(easy_texts(), replace(chosen, learning_rate=0.03), word_vectors=path)
-    assert (trained.module.embedding.weight[place("cat0")] - torch.tensor([1.0, 2, 3, 4])).abs().max() > 0.01
+    assert (trained.module.embedding.weight[index("cat0")] - torch.tensor([1.0, 2, 3, 4])).abs().max() > 0.01
 
 
 def test_another_embedding_dimension_than_the_vectors_is_refused(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_another_embedding_dimension_than_the_vectors_is_refused(tmp_path: Path)
 def test_no_embedding_dimension_is_64_without_vectors() -> None:
     checkpoint = train(easy_texts(60), replace(QUICK, embedding_dim=None, epochs=1, learning_rate=1e-9))
     assert checkpoint.architecture.embedding_dim == 64
-    # It starts small: what 1, torch's own, costs stands in training.py.
+    # It starts small; docs/training.md says why.
     assert 0.08 < checkpoint.module.embedding.weight.std() < 0.12
 
 

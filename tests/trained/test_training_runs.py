@@ -26,7 +26,7 @@ from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.folder import put_back
 from pocketrnn.manifest import read as read_manifest
 from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training import report, run_folder, training
+from pocketrnn_training import metrics, report, run_folder, training
 from pocketrnn_training.architecture import RecurrentClassifier
 from pocketrnn_training.batches import rows_of_epoch
 from pocketrnn_training.calibration import calibration_error, fitted_temperature
@@ -126,15 +126,15 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert nothing.exit_code == 2
     assert "No run was broken off in c" in nothing.stderr
 
-    progress = training._Running.progress
+    progress = metrics.RunningMetrics.progress
 
-    def interrupted(self: training._Running, epoch: int, epochs: int, row: int, rows: int) -> Progress:
+    def interrupted(self: metrics.RunningMetrics, epoch: int, epochs: int, row: int, rows: int) -> Progress:
         if epoch == 3:
             raise KeyboardInterrupt
         return progress(self, epoch, epochs, row, rows)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training._Running, "progress", interrupted)
+        patched.setattr(metrics.RunningMetrics, "progress", interrupted)
         broken = run(*command)
     assert broken.exit_code == 130
     assert "Go on with the same command and --resume." in broken.stderr

@@ -5,7 +5,7 @@
     checkpoint = train(read_files([Path("reviews.csv")]), Settings(cell="lstm"), name="reviews")
     write_checkpoint(checkpoint, Path("reviews.checkpoint"))
 
-The names are loaded when they are first used, so that the command line can show its help without PyTorch.
+The names are imported when they are first used, so that the command line shows its help without PyTorch.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from pocketrnn.errors import require
 
 if TYPE_CHECKING:
+    from pocketrnn_training.ag_news_files import ag_news
     from pocketrnn_training.architecture import Architecture, RecurrentClassifier
     from pocketrnn_training.checkpoint import Checkpoint
     from pocketrnn_training.checkpoint import read as read_checkpoint
     from pocketrnn_training.checkpoint import write as write_checkpoint
-    from pocketrnn_training.data import LabelledTexts, ag_news, read_files
+    from pocketrnn_training.data import LabelledTexts, read_files
     from pocketrnn_training.evaluation import Evaluation, evaluate
     from pocketrnn_training.settings import Settings
     from pocketrnn_training.training import train
@@ -40,7 +41,7 @@ __all__ = [
     "write_checkpoint",
 ]
 
-# Public name: the module it lives in, its name there, and the packages that the module needs.
+# Public name: the module that defines it, its name there, and the packages that the module needs.
 _HOMES = {
     "Architecture": ("architecture", "Architecture", ("torch",)),
     "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
@@ -48,7 +49,7 @@ _HOMES = {
     "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
     "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
     "Settings": ("settings", "Settings", ()),
-    "ag_news": ("data", "ag_news", ("pyarrow",)),
+    "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("data", "read_files", ("pyarrow",)),

@@ -1,4 +1,4 @@
-"""The recurrent classifiers: one module, from an `Architecture` that says all of its choices."""
+"""The recurrent classifiers: one module, built from an `Architecture`."""
 
 from __future__ import annotations
 
@@ -15,31 +15,38 @@ from pocketrnn_training.settings import CELLS, POOLINGS
 
 __all__ = ["Architecture", "RecurrentClassifier"]
 
-# Far beyond what a recurrent classifier needs, and small enough that asking for it is an error message and not a crash.
+# Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that decides a classifier's weights and what it computes from them.
+    """The shape of a classifier's weights, and what it computes with them.
 
     Attributes:
-        cell: a name in `settings.CELLS`: Elman's network with tanh or relu, LSTM, or GRU, as PyTorch defines them.
-        vocabulary_size: how many rows the embedding has.
-        embedding_dim: how many numbers stand for a token.
-        hidden_dim: the size of a state of one layer in one direction.
-        layers: how many recurrent layers stand on each other.
-        bidirectional: read the text from both ends.
+        cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them.
+        vocabulary_size: the rows of the embedding.
+        embedding_dim: the size of the embedding of a token.
+        hidden_dim: the size of the state of one layer in one direction.
+        layers: the number of stacked recurrent layers.
+        bidirectional: read the text in both directions.
         dropout: the share of values set to zero while training: of the embeddings, between layers, of the pooled state.
-        pooling: a name in `settings.POOLINGS`: what of the last layer is handed to the linear layer.
-        packed: read each row by its length, so that padding is never seen. Without it a row's padding is read like
-            text, and an answer depends on how much of it the batch brought.
-        classes: how many logits there are.
+        pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer.
+        packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
+            an answer depends on how much padding the row has in its batch.
+        classes: the number of logits.
         padding_id: the token id that fills the rows of a batch.
 
     Raises:
         InputError: a value is out of its range.
+
+    Example:
+        >>> Architecture(
+        ...     cell="gru", vocabulary_size=1000, embedding_dim=64, hidden_dim=32, layers=1, bidirectional=True,
+        ...     dropout=0.5, pooling="max", packed=True, classes=4, padding_id=1,
+        ... ).cell
+        'gru'
     """
 
     cell: str
@@ -81,13 +88,19 @@ class Architecture:
 class RecurrentClassifier(nn.Module):
     """Embedding, recurrent layers, pooling, a linear layer.
 
-    Pooling `last` is the final hidden state of the last layer (of both directions, where there are two); `mean` and
-    `max` are taken over the steps of the last layer. A packed classifier does this over the real steps of each row; one
-    that is not packed over every step of the batch's width, padding included.
+    Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
+    `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
+    packed pools all steps of the batch, padding included.
 
     While it trains on a CPU, a packed classifier computes the same without packing (`pocketrnn_training.unpacked`).
 
-    The weights are drawn from torch's global generator, as every torch module's are.
+    The weights are drawn from torch's global generator, as in every torch module.
+
+    Example:
+        >>> module = read_checkpoint(Path("reviews.checkpoint")).module
+        >>> tokens, lengths = torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([3, 1])
+        >>> module(tokens, lengths).shape
+        torch.Size([2, 2])
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -104,7 +117,7 @@ class RecurrentClassifier(nn.Module):
 
         Args:
             tokens: int64 [batch, sequence].
-            lengths: int64 [batch], each from 1 to sequence; given if and only if the classifier is packed.
+            lengths: int64 [batch], each from 1 to sequence; for a packed classifier, and only for one.
             shift: float32 [batch, sequence, embedding_dim], added to the embeddings; for adversarial training.
 
         Returns:
@@ -138,7 +151,7 @@ class RecurrentClassifier(nn.Module):
             hidden = state[0] if isinstance(state, tuple) else state
             return torch.cat((hidden[-2], hidden[-1]), dim=1) if self.architecture.bidirectional else hidden[-1]
         if self.architecture.pooling == "mean":
-            # Past a row's length the outputs of a packed sequence are zero, so the sum is one over the real steps.
+            # After the end of a row the outputs of a packed sequence are zero, so that this sums the real steps.
             return outputs.mean(dim=1) if lengths is None else outputs.sum(dim=1) / lengths.unsqueeze(1)
         if lengths is not None:
             steps = torch.arange(outputs.size(1), device=outputs.device)
@@ -147,7 +160,7 @@ class RecurrentClassifier(nn.Module):
 
 
 def _recurrent_layers(a: Architecture) -> nn.RNN | nn.LSTM | nn.GRU:
-    # torch warns of a dropout between layers where there is only one.
+    # torch warns of dropout between layers if there is only one.
     dropout = a.dropout if a.layers > 1 else 0.0
     if a.cell == "lstm":
         return nn.LSTM(

@@ -1,4 +1,4 @@
-"""Encoded texts in flat arrays, and the batches made of them."""
+"""Encoded texts in flat arrays, and batches of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BATCHES_SORTED_TOGETHER = 64
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """Many texts as ids, one after the other: row i is ids[offsets[i]:offsets[i + 1]].
+    """Many texts as ids in one array: row i is ids[offsets[i]:offsets[i + 1]].
 
     Attributes:
         ids: int32 [tokens of all rows].
@@ -32,12 +32,12 @@ class EncodedTexts:
 
     @classmethod
     def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
-        """Of the ids of all rows and the length of each."""
+        """From the ids of all rows and the length of each."""
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
     def of(cls, texts: Iterable[str], encoder: TextEncoder) -> EncodedTexts:
-        """The texts as `encoder` encodes them; large ones in a temporary file (`pocketrnn_training.stored`)."""
+        """Encode the texts; much data is kept in a temporary file (`pocketrnn_training.stored`)."""
         ids, lengths = Spool(), Spool()
         for text in texts:
             row = encoder.encode(text)
@@ -47,7 +47,7 @@ class EncodedTexts:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: how many tokens each row has, at least 1."""
+        """int64 [rows]: the number of tokens of each row, at least 1."""
         return np.diff(self.offsets)
 
     def batch(
@@ -70,13 +70,13 @@ class EncodedTexts:
 def rows_of_epoch(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
     """The row numbers of one epoch, int64 [size], in random order.
 
-    Over the epochs, every row is drawn once before any is drawn again. An epoch's rows follow from its number and the
-    seed alone, so that a run can be taken up again at any epoch.
+    Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch follow from its number and
+    the seed alone, so that a run can be resumed at any epoch.
 
     Args:
-        rows: how many rows there are.
-        size: how many an epoch has.
-        epoch: its number, from 1.
+        rows: the number of rows of the data.
+        size: the number of rows of an epoch.
+        epoch: the number of the epoch, from 1.
         seed: decides the order.
     """
     first, end = (epoch - 1) * size, epoch * size
@@ -93,8 +93,8 @@ def similar_length_batches(
 
     Args:
         rows: int64, the row numbers of an epoch in random order.
-        lengths: int64 [rows of the data], how long each row is.
-        batch_size: how many rows a batch has; the last of a group has what is left.
+        lengths: int64 [rows of the data], the length of each row.
+        batch_size: the rows of a batch; the last batch of a group may have fewer.
         rng: decides the order of the batches.
     """
     together = batch_size * _BATCHES_SORTED_TOGETHER
@@ -107,5 +107,5 @@ def similar_length_batches(
 
 
 def random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
-    """Batches of the rows in the order they come, whatever their lengths; the last has what is left."""
+    """Batches of the rows in the given order; the last one may have fewer."""
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, by temperature scaling.
+"""Calibrated probabilities, by temperature scaling.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
 """
@@ -16,15 +16,15 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn_training.architecture import RecurrentClassifier
 
-__all__ = ["calibration_error", "cool", "fitted_temperature"]
+__all__ = ["apply_temperature", "calibration_error", "fitted_temperature"]
 
-# Where a few rows are all answered right, the likelihood alone would make every answer certain. As a prior, the
-# temperature's logarithm is normal around 0 with this deviation; some hundred rows outweigh it.
+# The standard deviation of the prior: the logarithm of the temperature is normal around 0. Without a prior, a few rows
+# that are all answered right would make every answer certain. Some hundred rows outweigh it.
 _DEVIATION: Final = 0.5
 
 
 def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature T for which softmax(logits / T) is likeliest.
+    """The temperature T for which softmax(logits / T) is the most likely.
 
     Args:
         logits: float32 [rows, classes], of rows that were not trained on.
@@ -38,10 +38,10 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
     return exp(float(minimize_scalar(cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))
 
 
-def cool(module: RecurrentClassifier, temperature: float) -> None:
+def apply_temperature(module: RecurrentClassifier, temperature: float) -> None:
     """Divide the module's logits by `temperature`, in the weights of its last layer.
 
-    So every runtime in every language gives the calibrated probability, and has no rule of its own for it.
+    Then every runtime in every language gives the calibrated probability, without a rule of its own.
     """
     with torch.no_grad():
         module.fc.weight.div_(temperature)
@@ -49,21 +49,21 @@ def cool(module: RecurrentClassifier, temperature: float) -> None:
 
 
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
-    """The expected calibration error (Naeini et al. 2015): how far probability and accuracy lie apart.
+    """The expected calibration error (Naeini et al. 2015): how far probability and accuracy are apart.
 
-    The rows are put into `bins` of equal width by their largest probability; a bin's distance between its mean
-    probability and its accuracy counts by its rows.
+    The rows are put into bins of equal width by their largest probability. The error is the mean distance between the
+    probability and the accuracy of a bin, weighted by its rows.
 
     Args:
         logits: float32 [rows, classes].
         targets: int64 [rows], the right classes.
-        bins: how many.
+        bins: the number of bins.
 
     Returns:
-        a share from 0 to 1.
+        A share from 0 to 1.
     """
     probability, predicted = (values.numpy() for values in logits.double().softmax(dim=1).max(dim=1))
     right = predicted == targets.numpy()
-    places = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    distances = np.bincount(places, weights=right - probability, minlength=bins)
+    indices = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    distances = np.bincount(indices, weights=right - probability, minlength=bins)
     return float(np.abs(distances).sum() / len(right))

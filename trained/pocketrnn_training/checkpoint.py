@@ -1,7 +1,7 @@
 """A trained classifier on disk: a folder of `weights.safetensors` and `config.json`, never a pickle.
 
-`checkpoint.schema.json` beside this file is the definition of config.json; `read` checks a file against it, and then
-what no schema can say: that labels, vocabulary, text rules and weights fit the architecture.
+`checkpoint.schema.json` beside this file defines config.json. `read` checks a file against it, and then what a schema
+cannot express: that labels, vocabulary, text rules and weights fit the architecture.
 """
 
 from __future__ import annotations
@@ -35,22 +35,27 @@ _MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained classifier and all that is known of it.
+    """A trained classifier and all that is known about it.
 
     Attributes:
-        name: what the classifier is called.
-        architecture: what decides the module's weights.
+        name: the name of the classifier.
+        architecture: the shape of the module's weights.
         rules: how a text becomes token ids.
         labels: the classes, in the order of the logits.
-        vocabulary: the tokens; a token's place is its id.
+        vocabulary: the tokens, in the order of their ids.
         module: the module with its weights, in evaluation mode, on the CPU.
-        metrics: what was measured on the validation part, name to number.
-        data: what it was trained on: `source`, `rows`, ...
-        examples: up to 32 texts of the validation part.
+        metrics: figures of the validation rows, by name.
+        data: a description of the data: `source`, `rows`, ...
+        examples: up to 32 texts of the validation rows.
         training: the settings of the training run.
 
     Raises:
         CheckpointError: the parts do not fit each other.
+
+    Example:
+        >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
+        >>> checkpoint.labels, checkpoint.architecture.cell
+        (('bad', 'good'), 'gru')
     """
 
     name: str
@@ -100,21 +105,24 @@ def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
     Args:
         checkpoint: what to write.
         folder: the folder to make.
-        force: replace a checkpoint that stands there.
+        force: replace a checkpoint that is there.
 
     Raises:
-        CheckpointError: the checkpoint holds what a reader would refuse, such as a weight that is not a number.
+        CheckpointError: the checkpoint holds a value that a reader would refuse, such as a weight that is not a number.
         OutputError: the folder is taken or cannot be written.
+
+    Example:
+        >>> write_checkpoint(read_checkpoint(Path("reviews.checkpoint")), Path("copy.checkpoint"))
     """
     with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
         write_files(checkpoint, work)
 
 
 def write_files(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint's two files into a folder that is there.
+    """Write the two files of a checkpoint into an existing folder.
 
     Raises:
-        CheckpointError: the checkpoint holds what a reader would refuse.
+        CheckpointError: the checkpoint holds a value that a reader would refuse.
     """
     document = {
         "format": FORMAT,
@@ -147,6 +155,10 @@ def read(folder: Path) -> Checkpoint:
         CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or a
             newer version, or not valid; the parts do not fit each other; a weight is missing, has another shape or
             is not a finite float32.
+
+    Example:
+        >>> read_checkpoint(Path("reviews.checkpoint")).module.training
+        False
     """
     path = folder / CONFIG_JSON
     document = parsed(
@@ -216,7 +228,7 @@ def _without_weights(architecture: Architecture) -> RecurrentClassifier:
 
 
 def _weights_fault(state: Mapping[str, torch.Tensor], architecture: Architecture) -> str | None:
-    # A config.json that asks for a million layers, or for more than an int64 can count, is refused before it is built.
+    # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     if a.layers > len(state) or max(a.vocabulary_size, a.embedding_dim, a.hidden_dim, a.classes) > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"

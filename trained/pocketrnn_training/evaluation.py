@@ -1,4 +1,4 @@
-"""How well a classifier does on labelled texts: accuracy, precision, recall, F1, confusion matrix."""
+"""Measure a classifier on labelled texts: accuracy, precision, recall, F1, confusion matrix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ClassScore", "Evaluation", "evaluate", "predicted_by_checkpoint", "s
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: shares from 0 to 1, 0 where nothing can be divided; and how many rows are of it."""
+    """The scores of one class, from 0 to 1 (0 where a score is not defined), and the number of its rows."""
 
     label: str
     precision: float
@@ -33,14 +33,19 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """The scores of a classifier on labelled texts.
 
     Attributes:
-        rows: how many rows were classified.
+        rows: the number of rows.
         accuracy: the share of rows with the right label.
         macro_f1: the mean of the F1 of all classes.
-        classes: one score a class, in the order of the labels.
+        classes: the scores of each class, in the order of the labels.
         confusion: confusion[i][j] rows of class i were given the label j.
+
+    Example:
+        >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
+        >>> evaluation.rows, [score.label for score in evaluation.classes]
+        (20, ['bad', 'good'])
     """
 
     rows: int
@@ -51,15 +56,25 @@ class Evaluation:
 
 
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evaluation:
-    """Classify the texts and compare.
+    """Classify the texts and compare the answers with the labels.
 
-    A bundle is asked through its `Classifier`, a checkpoint through PyTorch. A checkpoint that is not packed is asked
-    as it was trained: in batches of the training batch size, in the order of the rows, each padded to its longest. What
-    padding does to its answers shows here, and not in its bundle, which never pads.
+    A checkpoint is run by PyTorch. One that is not packed is run as it was trained: in batches of the training batch
+    size, in the order of the rows, each padded to its longest. This shows what padding does to its answers; its bundle
+    never pads.
+
+    Args:
+        classifier: a bundle's `Classifier`, or a checkpoint.
+        data: the rows, with the labels of the classifier in its order.
 
     Raises:
         DataError: the labels of the data are not those of the classifier, in its order.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
+
+    Example:
+        >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
+        >>> evaluation = evaluate(checkpoint, read_files([Path("test.csv")], labels=checkpoint.labels))
+        >>> 0 <= evaluation.accuracy <= 1
+        True
     """
     labels = tuple(classifier.labels)
     if data.labels != labels:
@@ -67,14 +82,14 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     if isinstance(classifier, Checkpoint):
         predicted = predicted_by_checkpoint(classifier, data.texts)
     else:
-        place = {label: target for target, label in enumerate(labels)}
+        index = {label: target for target, label in enumerate(labels)}
         answers = classifier.predict(data.texts)
-        predicted = np.fromiter(map(place.__getitem__, answers), dtype=np.int64, count=len(data))
+        predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
     return score(labels, data.targets, predicted)
 
 
 def predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The classes that a checkpoint gives texts in PyTorch, int64 [texts]; see `evaluate`.
+    """The indices of the classes that a checkpoint gives texts in PyTorch, int64 [texts]; see `evaluate`.
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
@@ -90,15 +105,15 @@ def predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt
 
 
 def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Evaluation:
-    """Compare classes with classes, by scikit-learn.
+    """Compare predicted classes with the right ones, by scikit-learn.
 
     Args:
         labels: the name of each class.
         targets: int64 [rows], the right classes.
-        predicted: int64 [rows], the classes given.
+        predicted: int64 [rows], the predicted classes.
     """
-    places = np.arange(len(labels))
-    precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, labels=places, zero_division=0.0)
+    indices = np.arange(len(labels))
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=0.0)
     return Evaluation(
         rows=len(targets),
         accuracy=float(np.mean(targets == predicted)),
@@ -107,5 +122,5 @@ def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.
             ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(rows[i]))
             for i, label in enumerate(labels)
         ),
-        confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=places).tolist())),
+        confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=indices).tolist())),
     )

@@ -1,4 +1,4 @@
-"""What a module answers for many encoded texts."""
+"""The logits of a module for many encoded texts."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def logits_of(
 ) -> Tensor:
     """The logits of every row, in the order of the rows, without gradients and in evaluation mode.
 
-    A packed classifier reads rows of similar length together, which changes no answer. One that is not packed is asked
-    as it was trained: batches of `batch_size` rows in the order they stand in, each padded to its longest, so that what
-    padding does to its answers shows.
+    A packed classifier reads rows of similar length together, which changes no answer. One that is not packed is run
+    as it was trained: batches of `batch_size` rows, in the order of the rows, each padded to its longest. This shows
+    what padding does to its answers.
 
     Args:
         module: the classifier; left in evaluation mode.
         texts: the rows.
-        batch_size: how many rows a batch had when the classifier was trained; a packed one does not need it.
-        fabric: where the module is, where that is not the CPU; of several processes each answers a part, and all get
-            the whole.
+        batch_size: the batch size of the training; not used for a packed classifier.
+        fabric: the device of the module, if it is not the CPU. Each of several processes computes a part, and all get
+            the result.
 
     Returns:
         float32 [rows, classes], on the CPU.

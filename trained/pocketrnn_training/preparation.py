@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, InputError
+from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training import vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
@@ -23,27 +23,27 @@ __all__ = ["Task", "parts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
-# With nine rows of one class to one of another, always giving the first is right in 90 %.
+# With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that is the same in every epoch.
+    """Prepared data: all that is the same in every epoch.
 
     Attributes:
         rules: how a text becomes token ids.
         vocabulary: the tokens, in the order of their ids.
         labels: the classes.
         architecture: what decides the module's weights.
-        vectors: what the embedding starts from, where there is such a thing.
+        vectors: the word vectors that the embedding starts from, or None.
         texts: the training rows.
         targets: int64 [training rows].
-        class_weights: float32 [classes], how much a row of a class counts; their mean over the rows is 1.
+        class_weights: float32 [classes], the weight of a row of each class; the mean over the rows is 1.
         validation_texts: the validation rows.
         validation_targets: int64 [validation rows].
         examples: some validation texts.
-        about: what a checkpoint says of its data.
+        about: the description of the data for the checkpoint.
     """
 
     rules: TextRules
@@ -65,9 +65,9 @@ def parts(
 ) -> tuple[LabelledTexts, LabelledTexts]:
     """The training rows and the validation rows of a run.
 
-    Where none are given to validate with, a part of each class is held out. A row whose text also stands in the
-    training part is trained on and not held out, so that nothing is validated on what was learnt by heart; but the last
-    row of a class stays.
+    If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
+    is trained on and not held out, so that no validation text was learnt by heart; but the last validation row of a
+    class stays.
 
     Raises:
         DataError: the validation rows have other labels than the data; a class has one row only.
@@ -95,7 +95,15 @@ def prepare(
     examples: Sequence[str] | None,
     report: Callable[[Notice], None],
 ) -> Task:
-    """Part, look over and encode the data.
+    """Split, check and encode the data.
+
+    Args:
+        data: the training rows, from which validation rows are held out if `validation` is None.
+        validation: the validation rows.
+        settings: the choices.
+        word_vectors: a file in GloVe's format.
+        examples: texts for the checkpoint; None for some validation texts.
+        report: called with what the owner of the data should know.
 
     Raises:
         InputError: a setting does not fit the others, the data or the vectors.
@@ -118,26 +126,14 @@ def prepare(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=Architecture(
-            cell=settings.cell,
-            vocabulary_size=len(tokens),
-            embedding_dim=_embedding_dim(settings.embedding_dim, start),
-            hidden_dim=settings.hidden_dim,
-            layers=settings.layers,
-            bidirectional=settings.bidirectional,
-            dropout=settings.dropout,
-            pooling=settings.pooling,
-            packed=settings.packed,
-            classes=len(data.labels),
-            padding_id=vocabulary.PADDING,
-        ),
+        architecture=_architecture(settings, len(tokens), len(data.labels), start),
         vectors=start,
         texts=texts,
         targets=data.targets,
         class_weights=_class_weights(data, balanced=settings.class_weights == "balanced"),
         validation_texts=EncodedTexts.of(validation.texts, TextEncoder(rules, tokens)),
         validation_targets=validation.targets,
-        examples=tuple(_short_ones(validation.texts) if examples is None else examples),
+        examples=tuple(_short_texts(validation.texts) if examples is None else examples),
         about={
             "source": data.source,
             "licence": data.licence,
@@ -161,14 +157,14 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
     if len(conflicts):
         text = data.texts[int(first[conflicts[0]])]
         notices.append(
-            f"{len(conflicts):,} texts of the training rows stand there with several labels, such as {_shown(text)}."
+            f"{len(conflicts):,} texts of the training rows stand there with several labels, such as {shown(text)}."
         )
     leaked = np.flatnonzero(np.isin(_hashes(validation.texts), hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
-            f"{_shown(text)}: the validation flatters."
+            f"{shown(text)}: the validation flatters."
         )
     trained = np.bincount(data.targets, minlength=len(data.labels))
     validated = np.bincount(validation.targets, minlength=len(data.labels))
@@ -185,12 +181,8 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
     return notices
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "...")
-
-
 def _hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """int64 [texts]: equal for equal texts; of 3,000,000 different ones, two are equal once in 4,000,000 runs."""
+    """int64 [texts]: equal for equal texts; among 3,000,000 different texts, two collide in one of 4,000,000 runs."""
     return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
 
 
@@ -198,9 +190,27 @@ def _class_weights(data: LabelledTexts, *, balanced: bool) -> npt.NDArray[np.flo
     counts = np.bincount(data.targets, minlength=len(data.labels))
     if not balanced:
         return np.ones(len(counts), dtype=np.float32)
-    # As scikit-learn's class_weight="balanced" (King and Zeng 2001); a class without a row is never asked for its own.
-    there = int((counts > 0).sum())
-    return (len(data) / (there * np.maximum(counts, 1))).astype(np.float32)
+    # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
+    present = int((counts > 0).sum())
+    return (len(data) / (present * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _architecture(
+    settings: Settings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
+) -> Architecture:
+    return Architecture(
+        cell=settings.cell,
+        vocabulary_size=vocabulary_size,
+        embedding_dim=_embedding_dim(settings.embedding_dim, start),
+        hidden_dim=settings.hidden_dim,
+        layers=settings.layers,
+        bidirectional=settings.bidirectional,
+        dropout=settings.dropout,
+        pooling=settings.pooling,
+        packed=settings.packed,
+        classes=classes,
+        padding_id=vocabulary.PADDING,
+    )
 
 
 def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
@@ -215,10 +225,10 @@ def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
     return dimensions
 
 
-def _short_ones(texts: Sequence[str]) -> list[str]:
-    # A golden example is read by people and copied into every export: no text of a million characters.
+def _short_texts(texts: Sequence[str]) -> list[str]:
+    # People read the examples, and every export copies them: no text of a million characters.
     short = [i for i, text in enumerate(texts) if len(text) <= _EXAMPLE_CHARACTERS]
     if not short:
         return [min(texts, key=len)]
-    places = np.unique(np.linspace(0, len(short) - 1, _EXAMPLES).astype(int))
-    return list(dict.fromkeys(texts[short[i]] for i in places))
+    chosen = np.unique(np.linspace(0, len(short) - 1, _EXAMPLES).astype(int))
+    return list(dict.fromkeys(texts[short[i]] for i in chosen))

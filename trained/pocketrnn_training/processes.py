@@ -1,4 +1,4 @@
-"""A run in several processes of this machine, which this one starts, listens to and stops."""
+"""Training in several processes of this machine: start them, receive their events, stop them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -25,45 +25,60 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.preparation import Task
 
-__all__ = ["ProcessError", "fabric_quiet", "in_processes"]
+__all__ = ["Loop", "ProcessError", "fabric_quiet", "in_processes"]
 
 _LISTEN_SECONDS: Final = 0.2
 _NUMBERS: Final = ("ids", "offsets")
 
 
 class ProcessError(PocketRNNError):
-    """One of several training processes ended before its work was done."""
+    """One of several training processes ended before the training was over."""
 
 
-def in_processes(fabric: Fabric, fit: Callable[..., None], run: tuple[Any, ...], emit: Callable[[Any], None]) -> None:
-    """Call `fit(fabric, *run, emit, stopped)` in every process of `fabric`; what the first emits is emitted here.
+class Loop(Protocol):
+    """Work on a task that can be pickled, such as `pocketrnn_training.training.TrainingLoop`."""
+
+    @property
+    def task(self) -> Task:
+        """The prepared data."""
+
+    def with_task(self, task: Task) -> Loop:
+        """The same work on another task."""
+
+    def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
+        """Do the work; `emit` its events; end early once `stopped`."""
+
+
+def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
+    """Call `loop.fit` in every process of `fabric`; pass the events of the first process to `emit`.
+
+    The processes read the ids of the task from memory-mapped files, not through a pipe.
 
     Args:
-        fabric: knows how many processes there are, and how they speak to each other.
-        fit: a function that a new process can import by its name.
-        run: its arguments; the first is a Task, whose ids the processes read from files and not through a pipe.
-        emit: is called in this thread. What it raises, and Ctrl-C, stops the processes first.
+        fabric: the number of processes, and how they communicate.
+        loop: the work.
+        emit: called in this thread. If it raises, or on Ctrl-C, the processes are stopped first.
 
     Raises:
-        PocketRNNError: what the first process raised.
-        ProcessError: a process ended otherwise.
+        PocketRNNError: the error that the first process raised.
+        ProcessError: a process ended in another way.
     """
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
     stop = context.Event()
     failures: list[BaseException] = []
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
-        task: Task = run[0]
+        task = loop.task
         for part in ("texts", "validation_texts"):
-            for numbers in _NUMBERS:
-                np.save(Path(folder) / f"{part}.{numbers}.npy", getattr(getattr(task, part), numbers))
+            for name in _NUMBERS:
+                np.save(Path(folder) / f"{part}.{name}.npy", getattr(getattr(task, part), name))
         nothing = EncodedTexts(np.empty(0, np.int32), np.zeros(1, np.int64))
-        light = dataclasses.replace(task, texts=nothing, validation_texts=nothing)
-        # As bytes: Fabric would walk through the arguments in search of modules, and refuses frozen dataclasses.
-        work = pickle.dumps((fit, light, run[1:]))
+        light = loop.with_task(dataclasses.replace(task, texts=nothing, validation_texts=nothing))
+        # As bytes: Fabric searches the arguments for modules, and refuses frozen dataclasses.
+        work = pickle.dumps(light)
 
         def launch() -> None:
-            # Ctrl-C goes to every process of a terminal. The new ones inherit this thread's mask, and never hear it;
+            # Ctrl-C goes to every process of a terminal. The new ones inherit this thread's signal mask and ignore it;
             # this process decides.
             if hasattr(signal, "pthread_sigmask"):
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -77,7 +92,7 @@ def in_processes(fabric: Fabric, fit: Callable[..., None], run: tuple[Any, ...],
         try:
             _listen(launcher, events, emit)
         finally:
-            # A process that has something to say cannot end before it is heard.
+            # A process cannot end before its events are read.
             stop.set()
             _listen(launcher, events, lambda _: None)
             launcher.join()
@@ -105,7 +120,7 @@ def _listen(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]
 
 @contextmanager
 def fabric_quiet() -> Iterator[None]:
-    """Keep Fabric from announcing on standard error what it was asked for."""
+    """Keep Fabric from logging its settings to standard error."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -116,7 +131,7 @@ def fabric_quiet() -> Iterator[None]:
 
 
 class _QuietFabric:
-    """Quiets Fabric in the process that unpickles it: it speaks there before it calls our function."""
+    """Quiets Fabric in the process that unpickles it: Fabric logs there before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _quiet, ()
@@ -137,22 +152,23 @@ def _end_with_parent(folder: str) -> None:
 def _in_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
-    fit, light, others = pickle.loads(work)  # noqa: S301 - from the process that started this one
-    parts = {
-        part: EncodedTexts(*(np.load(Path(folder) / f"{part}.{numbers}.npy", mmap_mode="r") for numbers in _NUMBERS))
-        for part in ("texts", "validation_texts")
-    }
+    loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one
+
+    def texts(part: str) -> EncodedTexts:
+        return EncodedTexts(*(np.load(Path(folder) / f"{part}.{name}.npy", mmap_mode="r") for name in _NUMBERS))
+
+    task = dataclasses.replace(loop.task, texts=texts("texts"), validation_texts=texts("validation_texts"))
 
     def emit(event: object) -> None:
         if fabric.global_rank == 0:
-            # As bytes: torch would hand tensors over in shared memory, which ends with this process.
+            # As bytes: torch would pass tensors in shared memory, which ends with this process.
             events.put(pickle.dumps(event))
 
     def stopped() -> bool:
-        # All at the same step: a process that stops alone leaves the others waiting for its gradients.
+        # All at the same step: if one process stopped alone, the others would wait for its gradients forever.
         return bool(fabric.all_reduce(torch.tensor(float(stop.is_set())), reduce_op="sum"))
 
     try:
-        fit(fabric, dataclasses.replace(light, **parts), *others, emit, stopped)
+        loop.with_task(task).fit(fabric, emit, stopped)
     except PocketRNNError as error:
         emit(error)

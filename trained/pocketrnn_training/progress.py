@@ -1,4 +1,4 @@
-"""What a training run tells while it lasts."""
+"""The events that a training run reports."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ __all__ = ["Epoch", "Notice", "Progress"]
 
 @dataclass(frozen=True)
 class Notice:
-    """One sentence about the data or the run that its owner should know; nothing stops for it."""
+    """One sentence about the data that its owner should know; the run goes on."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands within an epoch. Loss, accuracy and speed are over the rows since the last one.
+    """The position of a run within an epoch.
 
-    There are at most `epochs` epochs, of `rows` rows each.
+    Attributes:
+        epoch: the epoch, from 1.
+        epochs: the largest number of epochs.
+        row: the rows read in this epoch.
+        rows: the rows of an epoch.
+        loss: the mean loss since the last report.
+        accuracy: the share of rows with the right class since the last report.
+        rows_per_second: the speed since the last report.
     """
 
     epoch: int
@@ -32,10 +39,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch gave, and whether its validation is the best so far.
+    """The figures of an epoch.
 
-    The training figures are taken while the weights change and values are dropped, so that a good run's are worse than
-    those of the validation at first. Seconds are of the training, without the validation.
+    The training figures are measured while the weights change and with dropout, so that at first they are worse than
+    the validation figures of a good run.
+
+    Attributes:
+        epoch: the epoch, from 1.
+        training_loss: the mean loss of the training rows.
+        training_accuracy: the share of training rows with the right class.
+        validation_loss: the mean loss of the validation rows.
+        validation_accuracy: the share of validation rows with the right class.
+        seconds: the duration of the training, without the validation.
+        best: whether the validation is the best so far.
     """
 
     epoch: int

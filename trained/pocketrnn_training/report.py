@@ -1,4 +1,4 @@
-"""What came of a run, to be read and looked at: `report.md` and three pictures."""
+"""The report of a run: `report.md` and three pictures."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def write(
     validation: LabelledTexts,
     notices: Sequence[Notice] = (),
 ) -> None:
-    """Write the report of a checkpoint on its validation rows into `folder`, which is there.
+    """Write the report of a checkpoint on its validation rows into an existing folder.
 
     Args:
-        folder: where `report.md`, `learning_curve.png`, `confusion.png` and `accuracy_by_length.png` go.
-        checkpoint: the best of the run.
-        history: every epoch of it.
-        validation: the rows that it was validated with.
-        notices: what was found about the data.
+        folder: for `report.md`, `learning_curve.png`, `confusion.png` and `accuracy_by_length.png`.
+        checkpoint: the best one of the run.
+        history: every epoch of the run.
+        validation: the validation rows.
+        notices: those that were reported about the data.
     """
     texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
     batch_size = int(checkpoint.training["batch_size"])
@@ -143,25 +143,25 @@ def _range(least: int, most: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line of Markdown that shows `text` as it is, whatever it holds; a long one is cut."""
+    """One line of Markdown that shows any text as it is; a long one is cut."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
 
 
 def _length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, float]]:
-    """Bins of about as many rows each: the least and the most tokens, how many rows, their accuracy."""
+    """Bins of about equally many rows: the smallest and largest number of tokens, the rows, their accuracy."""
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _LENGTH_BINS + 1), method="lower"))
     bins = []
-    places = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
-    for place in np.unique(places):
-        here = places == place
+    bin_of_row = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
+    for index in np.unique(bin_of_row):
+        here = bin_of_row == index
         bins.append((int(lengths[here].min()), int(lengths[here].max()), int(here.sum()), float(right[here].mean())))
     return bins
 
 
 def _figure(width: float = 6.4, height: float = 4.0) -> Figure:
-    # Not pyplot, whose figures are global state, and which asks for a display.
+    # Not pyplot: its figures are global state, and it may need a display.
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -187,11 +187,11 @@ def _confusion(result: Evaluation) -> Figure:
     side = min(4.0 + 0.12 * classes, 14.0)
     figure = _figure(side + 1, side)
     axes = figure.subplots()
-    # By the share of the true class, so that a large class does not outshine the others.
+    # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = max(1, classes // 25)
-    # Numbers, not names: a font need not have the characters of a name.
+    # Numbers, not names: the font may lack the characters of a name.
     for set_ticks in (axes.set_xticks, axes.set_yticks):
         set_ticks(range(0, classes, step), [str(i + 1) for i in range(0, classes, step)])
     if classes <= _NUMBERED_CLASSES:

@@ -1,13 +1,13 @@
-"""The folder of a run: its best checkpoint, its history, what it needs to go on, and in the end its report.
+"""The folder of a run: its best checkpoint, its history, the state to resume from, and at the end its report.
 
-It is a checkpoint's folder (`config.json`, `weights.safetensors`) that also holds
+It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that also holds
 
-- `history.csv`: a line an epoch,
-- `resume.safetensors`: until the run is over, the last epoch's weights and the optimizers' tensors,
-- `report.md` and its pictures: once it is over.
+- `history.csv`: a line for each epoch,
+- `resume.safetensors`: until the run is over, the weights and the optimizers' tensors after the last epoch,
+- `report.md` and its pictures: once the run is over.
 
-After every epoch the folder is written anew as a whole and takes the place of the one before, so that what stands there
-was true after one and the same epoch.
+After every epoch the whole folder is written again and replaces the one before, so that all its files are of the same
+epoch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 
 
 def keep(state: State, folder: Path, *, force: bool) -> None:
-    """Write the folder as it stands after an epoch.
+    """Write the folder after an epoch.
+
+    Args:
+        state: the run after the epoch.
+        folder: the folder to write.
+        force: replace a checkpoint that is there.
 
     Raises:
         CheckpointError: the checkpoint holds what a reader would refuse.
@@ -53,7 +58,12 @@ def keep(state: State, folder: Path, *, force: bool) -> None:
 
 
 def finish(state: State, folder: Path, report: Callable[[Path], None]) -> None:
-    """Write the folder of a run that is over; `report` writes its files into the folder it is given.
+    """Write the folder of a run that is over.
+
+    Args:
+        state: the run after its last epoch.
+        folder: the folder to write.
+        report: called with a folder to write the files of the report into.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -64,16 +74,16 @@ def finish(state: State, folder: Path, report: Callable[[Path], None]) -> None:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a run was broken off there."""
+    """Whether the folder holds an interrupted run."""
     put_back(folder)
     return (folder / RESUME).is_file()
 
 
 def read_state(folder: Path) -> State:
-    """What `keep` last wrote.
+    """Read the state that `keep` wrote last.
 
     Raises:
-        CheckpointError: there is no run that was broken off, or its files are damaged.
+        CheckpointError: the folder holds no interrupted run, or its files are damaged.
     """
     best = checkpoints.read(folder)
     path = folder / RESUME

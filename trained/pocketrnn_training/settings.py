@@ -1,4 +1,4 @@
-"""All choices of a training run, and their defaults. Nothing here needs PyTorch."""
+"""All choices of a training run, and their defaults. Does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -28,33 +28,38 @@ class Settings:
         tokenizer: a name in `pocketrnn.text.TOKENIZERS`.
         ngrams: 1 for tokens alone, n for n-grams up to n beside them.
         max_tokens: how many tokens of a text are read, or None for all.
-        min_freq: how often a token must occur in the training texts to be in the vocabulary.
-        max_vocabulary: how many tokens the vocabulary may hold, `<unk>` and `<pad>` included, or None for all.
+        min_freq: the vocabulary keeps tokens that occur this often in the training texts.
+        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all.
         cell: a name in `CELLS`.
         embedding_dim: None for that of the word vectors, or 64 without them.
-        hidden_dim: the size of a state of one layer in one direction.
-        layers: how many recurrent layers stand on each other.
-        bidirectional: read the text from both ends.
+        hidden_dim: the size of the state of one layer in one direction.
+        layers: the number of stacked recurrent layers.
+        bidirectional: read the text in both directions.
         dropout: see `pocketrnn_training.architecture.Architecture`.
         pooling: a name in `POOLINGS`.
         packed: read each text by its length, so that padding is never seen.
-        adversarial: how far the embeddings of a row are moved against it for a second reading that must be right too,
-            as a share of their length; 0 for no second reading, which takes as long again (Miyato et al. 2017).
-        class_weights: `none` counts every row alike, `balanced` every class.
-        batch_size: rows a step, of each process.
-        learning_rate: Adam's, at the first step; it falls in a straight line to zero at the last.
-        epochs: how many at most, or None for as many as read 250,000 rows, from 4 to 30.
-        epoch_size: rows an epoch, or None for all training rows. After each epoch the classifier is validated.
-        patience: how many epochs without a better validation accuracy end the training, or None for no such end.
-        validation_share: how much of each class is held out for validation, where no validation rows are given.
-        seed: decides the held-out rows, the first weights, the order of the rows and what is dropped.
+        adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
+            moved in the direction that raises its loss, by this share of their length. 0 for no second time, which
+            doubles the duration of a step.
+        class_weights: `none` gives every row the same weight, `balanced` every class.
+        batch_size: rows in a step, for each process.
+        learning_rate: initial Adam learning rate, decayed linearly to 0.
+        epochs: the largest number of epochs, or None for as many as read 250,000 rows, from 4 to 30.
+        epoch_size: rows in an epoch, or None for all training rows. The classifier is validated after each epoch.
+        patience: stop after this many epochs without a better validation accuracy, or None for never.
+        validation_share: the share of each class that is held out, if no validation rows are given.
+        seed: decides the held-out rows, the first weights, the order of the rows and the dropout.
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
-        precision: `fp32`, or `bf16`, in which products are computed and not weights kept; for GPUs.
-        processes: how many share the work of a batch, on one CUDA device each or on the CPU.
-        report_every: after how many rows the running loss and accuracy are told.
+        precision: `fp32`, or `bf16` for matrix products on GPUs; the weights stay in fp32.
+        processes: the number of processes that share each batch, each on a CUDA device of its own or on the CPU.
+        report_every: report the running loss and accuracy every so many rows.
 
     Raises:
         InputError: a value is out of its range.
+
+    Example:
+        >>> Settings(cell="lstm", hidden_dim=64, epochs=10).batch_size
+        64
     """
 
     tokenizer: str = "basic_english"
@@ -85,7 +90,7 @@ class Settings:
     report_every: int = 1000
 
     def epochs_for(self, rows: int) -> int:
-        """How many epochs of `rows` rows there are at most."""
+        """The largest number of epochs, if an epoch has `rows` rows."""
         if self.epochs is not None:
             return self.epochs
         return min(max(_ROWS_READ // rows, _LEAST_EPOCHS), _MOST_EPOCHS)

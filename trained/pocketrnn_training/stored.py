@@ -1,7 +1,7 @@
-"""Texts and numbers that may be larger than memory: in memory while they are small, then in a temporary file.
+"""Texts and numbers that may be larger than memory: small ones in memory, large ones in a temporary file.
 
-The file has no name (on Windows: none that outlives its use), lies where `tempfile` puts it (`TMPDIR` decides), and is
-memory-mapped to be read, so that the system keeps in memory what is in use and no more.
+The file is deleted when it is closed. `TMPDIR` names its folder, as for every file of `tempfile`. It is memory-mapped
+for reading, so that the system keeps only the parts in memory that are in use.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _LONE_SURROGATES: Final = "surrogatepass"
 
 
 class Spool:
-    """Bytes written one after the other, then read as one buffer."""
+    """Bytes that are first all written, then read as one buffer."""
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
-        """Keep up to `in_memory` bytes in memory, and all of them in a file from there on."""
+        """Keep up to `in_memory` bytes in memory; more go to a file."""
         self._in_memory = in_memory
         self._waiting = bytearray()
         self._file: IO[bytes] | None = None
@@ -58,29 +58,29 @@ class Spool:
         self._waiting.clear()
 
     def buffer(self) -> bytes | mmap.mmap:
-        """All that was written; nothing may be written after."""
+        """All that was written; nothing may be written afterwards."""
         if self._file is None:
             return bytes(self._waiting)
         self._to_file()
         return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def numbers(self, dtype: type[np.generic]) -> npt.NDArray[Any]:
-        """All that was written, as a flat array that cannot be changed."""
+        """All that was written, as a flat read-only array."""
         return np.frombuffer(self.buffer(), dtype=dtype)
 
 
 class StoredTexts(Sequence[str]):
-    """Texts as UTF-8, one after the other in one buffer; text i is read from starts[i] to ends[i]."""
+    """Texts as UTF-8 in one buffer: text i is the bytes from starts[i] to ends[i]."""
 
     def __init__(self, content: bytes | mmap.mmap, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
         self._content, self._starts, self._ends = content, starts, ends
 
     @classmethod
-    def of(cls, pieces: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
-        """Store the texts of all pieces, one piece after the other."""
+    def of(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
+        """Store the texts of all chunks, in their order."""
         content, lengths = Spool(in_memory), Spool(in_memory)
-        for piece in pieces:
-            encoded = [text.encode("utf-8", _LONE_SURROGATES) for text in piece]
+        for chunk in chunks:
+            encoded = [text.encode("utf-8", _LONE_SURROGATES) for text in chunk]
             content.write(b"".join(encoded))
             lengths.write(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)).tobytes())
         ends = np.cumsum(lengths.numbers(np.int64))
@@ -90,13 +90,13 @@ class StoredTexts(Sequence[str]):
         return len(self._starts)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> StoredTexts: ...
-    def __getitem__(self, place: int | slice) -> str | StoredTexts:
-        if isinstance(place, slice):
-            return StoredTexts(self._content, self._starts[place], self._ends[place])
-        return self._content[self._starts[place] : self._ends[place]].decode("utf-8", _LONE_SURROGATES)
+    def __getitem__(self, index: slice) -> StoredTexts: ...
+    def __getitem__(self, index: int | slice) -> str | StoredTexts:
+        if isinstance(index, slice):
+            return StoredTexts(self._content, self._starts[index], self._ends[index])
+        return self._content[self._starts[index] : self._ends[index]].decode("utf-8", _LONE_SURROGATES)
 
     def __iter__(self) -> Iterator[str]:
         content = self._content

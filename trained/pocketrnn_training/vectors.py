@@ -33,23 +33,27 @@ class Vectors:
 
     @property
     def scale(self) -> float:
-        """The root mean square of all numbers: what a random vector must be drawn with to be as long as these."""
+        """The root mean square of all numbers: the standard deviation of random vectors that are as long as these."""
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
 def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
     """Read the vectors of the words of `vocabulary`.
 
-    The file is UTF-8, a word and its numbers a line, parted by single spaces, as GloVe's files are
-    (https://nlp.stanford.edu/projects/glove/); plain, or compressed where its name ends in `.gz`. A first line of two
-    whole numbers, as word2vec and fastText write, is passed over. Of a word that stands twice the first counts. The
-    lines of words outside the vocabulary are counted through, but their numbers are not read.
+    The file is UTF-8 with a word and its numbers in each line, separated by single spaces, as GloVe's files are
+    (https://nlp.stanford.edu/projects/glove/); plain, or compressed if its name ends in `.gz`. A first line of two
+    whole numbers, as word2vec and fastText write, is skipped. If a word occurs twice, the first line is used. In the
+    lines of words outside the vocabulary the numbers are counted, not parsed.
+
+    Args:
+        path: the file.
+        vocabulary: the tokens, in the order of their ids.
 
     Raises:
         DataError: the file is missing, unreadable or not UTF-8; a line has another count of numbers than the first, or
             something that is not a number; no word of the vocabulary is in the file.
     """
-    place = {token: i for i, token in enumerate(vocabulary)}
+    index = {token: i for i, token in enumerate(vocabulary)}
     found: dict[int, list[float]] = {}
     dimensions = 0
     number = 0
@@ -73,7 +77,7 @@ def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
                         f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
                         "Give a file with a word and its numbers on each line, as GloVe's are.",
                     )
-                if (i := place.get(word)) is not None and i not in found:
+                if (i := index.get(word)) is not None and i not in found:
                     found[i] = _numbers(numbers, number, path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.", "Check the name of the vectors file.") from None

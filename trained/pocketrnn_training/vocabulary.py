@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
@@ -18,8 +19,8 @@ __all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
 UNKNOWN: Final = 0
 PADDING: Final = 1
 SPECIALS: Final = ("<unk>", "<pad>")
-# How many ids are renumbered at once, of texts that may be larger than memory.
-_PIECE: Final = 2**22
+# Ids that are renumbered at once: the texts may be larger than memory.
+_CHUNK: Final = 2**22
 
 
 def build(
@@ -29,7 +30,7 @@ def build(
 
     The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
     (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
-    (A special that stands in the texts takes a second place of `max_size` there, and does not here.)
+    (A special that occurs in the texts counts twice towards `max_size` there, and once here.)
 
     Args:
         texts: the training texts.
@@ -50,37 +51,41 @@ def build(
         raise InputError(f"The vocabulary may hold {max_size} tokens.", f"Use a number above {len(SPECIALS)}.")
     if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
         raise ValueError("the ids of the rules are not those of the specials")
-    # Ids are given in the order of first sight and renumbered when all counts are known: one pass of the tokenizer, and
-    # four bytes a token to remember it by.
+    # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
+    # tokenizer, and four bytes for each token.
     tokens_of = TextEncoder(rules, ()).tokens
-    seen: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
+    first_id_of: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
     first_ids, lengths = Spool(), Spool()
     for text in texts:
-        ids = [seen.setdefault(token, len(seen)) for token in tokens_of(text)] or [UNKNOWN]
+        ids = [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN]
         first_ids.write(array("i", ids).tobytes())
         lengths.write(array("q", (len(ids),)).tobytes())
-    if len(seen) == len(SPECIALS):
+    names = list(first_id_of)
+    if len(names) == len(SPECIALS):
         raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
 
-    ids_in_order_of_sight = first_ids.numbers(np.int32)
-    pieces = [slice(start, start + _PIECE) for start in range(0, len(ids_in_order_of_sight), _PIECE)]
-    occurrences = np.zeros(len(seen), dtype=np.int64)
-    for piece in pieces:
-        occurrences += np.bincount(ids_in_order_of_sight[piece], minlength=len(seen))
-    counts = occurrences.tolist()
-    names = list(seen)
-    order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-counts[i], names[i]))
-    if max_size is not None:
-        order = order[: max_size - len(SPECIALS)]
-    order = [i for i in order if counts[i] >= min_freq]
-    if not order:
+    old_ids = first_ids.numbers(np.int32)
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(old_ids), _CHUNK)]
+    counts = np.zeros(len(names), dtype=np.int64)
+    for chunk in chunks:
+        counts += np.bincount(old_ids[chunk], minlength=len(names))
+    kept = _kept(names, counts, min_freq, max_size)
+    if not kept:
         raise DataError(f"No token occurs {min_freq} times.", "Use a smaller min_freq, or more texts.")
-
     new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
     new_ids[PADDING] = PADDING
-    new_ids[order] = np.arange(len(SPECIALS), len(SPECIALS) + len(order), dtype=np.int32)
-    vocabulary = (*SPECIALS, *(names[i] for i in order))
+    new_ids[kept] = np.arange(len(SPECIALS), len(SPECIALS) + len(kept), dtype=np.int32)
     renumbered = Spool()
-    for piece in pieces:
-        renumbered.write(new_ids[ids_in_order_of_sight[piece]].tobytes())
-    return vocabulary, EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))
+    for chunk in chunks:
+        renumbered.write(new_ids[old_ids[chunk]].tobytes())
+    encoded = EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))
+    return (*SPECIALS, *(names[i] for i in kept)), encoded
+
+
+def _kept(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
+    """The ids of the tokens that the vocabulary keeps, the most frequent first."""
+    occurrences = counts.tolist()
+    order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-occurrences[i], names[i]))
+    if max_size is not None:
+        order = order[: max_size - len(SPECIALS)]
+    return [i for i in order if occurrences[i] >= min_freq]

@@ -1,7 +1,7 @@
 """The `pocketrnn` command.
 
-The commands that need more than the runtime live beside what they do, in `pocketrnn_training.cli` and
-`pocketrnn_export.commands.export`, and are imported when they are asked for.
+The commands that need more than the runtime live beside what they do, in `pocketrnn_training.commands` and
+`pocketrnn_export.commands`, and are imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ __all__ = ["main"]
 
 # A command that another package brings, the module that holds it under the same name, and the extra for its needs.
 _BROUGHT: Final = {
-    "train": ("pocketrnn_training.cli", "train"),
-    "evaluate": ("pocketrnn_training.cli", "train"),
+    "train": ("pocketrnn_training.commands.train", "train"),
+    "evaluate": ("pocketrnn_training.commands.evaluate", "train"),
     "export": ("pocketrnn_export.commands.export", "export"),
     "compress": ("pocketrnn_export.commands.compress", "export"),
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),

@@ -1,0 +1,1 @@
+"""The command line of training: everything here knows click or a terminal."""

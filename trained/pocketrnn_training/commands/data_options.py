@@ -1,0 +1,52 @@
+"""DATA and the options that say how it is read, which `train` and `evaluate` share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from pocketrnn_training.data_source import DataSource
+
+__all__ = ["data_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS: Final = (
+    click.argument("data", nargs=-1, required=True, metavar="DATA..."),
+    click.option(
+        "--text-column", default="text", show_default=True, metavar="NAME", help="The column that holds the texts."
+    ),
+    click.option(
+        "--label-column", default="label", show_default=True, metavar="NAME", help="The column that holds the labels."
+    ),
+    click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="The folder with train.csv and test.csv of ag_news. Without it they are downloaded once, to the user's "
+        "cache folder.",
+    ),
+)
+
+
+def data_options(command: _Command) -> _Command:
+    """Give the command these options as one argument `source`, a `DataSource`."""
+
+    @functools.wraps(command)
+    def with_source(
+        *arguments: Any,
+        data: tuple[str, ...],
+        text_column: str,
+        label_column: str,
+        data_dir: Path | None,
+        **others: Any,
+    ) -> Any:
+        return command(*arguments, source=DataSource(data, text_column, label_column, data_dir), **others)
+
+    for option in reversed(_OPTIONS):
+        with_source = option(with_source)
+    return with_source  # type: ignore[return-value]

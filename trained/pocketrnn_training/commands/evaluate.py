@@ -1,0 +1,110 @@
+"""The command `evaluate`. PyTorch is imported when it runs, not when its help is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.errors import require
+from pocketrnn_training.commands.data_options import data_options
+from pocketrnn_training.data_source import DataSource
+
+if TYPE_CHECKING:
+    from pocketrnn.classifier import Classifier
+    from pocketrnn_training.checkpoint import Checkpoint
+    from pocketrnn_training.evaluation import Evaluation
+
+__all__ = ["evaluate"]
+
+# A matrix of more classes is wider than a terminal; the largest confusions are listed instead.
+_MATRIX_CLASSES: Final = 20
+_CONFUSIONS_LISTED: Final = 20
+
+
+@click.command(short_help="Measure a classifier on labelled texts.")
+@click.argument("classifier", metavar="CLASSIFIER")
+@data_options
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def evaluate(classifier: str, source: DataSource, as_json: bool) -> None:
+    """Classify DATA and show accuracy, precision, recall and F1 of each class, and which classes are confused.
+
+    CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
+    ships with pocketrnn, which the runtime runs. DATA is as for `pocketrnn train`; ag_news is its test part.
+
+    A checkpoint that is not packed is run as it was trained: batches of the training batch size, in the order of the
+    rows, each padded to its longest. This shows what padding does to its answers; its bundle never pads.
+
+    \b
+    Examples:
+      pocketrnn evaluate reviews.checkpoint test.csv
+      pocketrnn evaluate --json ag_news test.csv
+    """
+    for package in ("torch", "safetensors", "pyarrow", "sklearn"):
+        require(package, "train")
+    from pocketrnn_training.evaluation import evaluate as evaluate_classifier
+
+    loaded = _loaded(classifier)
+    result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
+    click.echo(json.dumps(asdict(result)) if as_json else "\n".join(_evaluation_lines(result)))
+
+
+def _loaded(path_or_name: str) -> Classifier | Checkpoint:
+    from pocketrnn.classifier import Classifier
+    from pocketrnn_training import checkpoint as checkpoints
+
+    folder = Path(path_or_name)
+    if (folder / checkpoints.CONFIG_JSON).is_file():
+        return checkpoints.read(folder)
+    return Classifier.load(path_or_name)
+
+
+def _evaluation_lines(result: Evaluation) -> Iterator[str]:
+    yield f"accuracy {result.accuracy:.2%} of {result.rows:,} rows, mean F1 {result.macro_f1:.2%}"
+    yield ""
+    yield from aligned(
+        [("", "class", "precision", "recall", "F1", "rows")]
+        + [
+            (f"{i}", one_line(c.label), f"{c.precision:.2%}", f"{c.recall:.2%}", f"{c.f1:.2%}", f"{c.rows:,}")
+            for i, c in enumerate(result.classes, start=1)
+        ],
+        left=2,
+    )
+    yield ""
+    labels = [one_line(c.label) for c in result.classes]
+    if len(labels) <= _MATRIX_CLASSES:
+        yield from _matrix_lines(result, labels)
+    else:
+        yield from _confusion_lines(result, labels)
+
+
+def _matrix_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
+    yield "Confusion: a line for each true class, a column for each class given."
+    yield from aligned(
+        [("", "class", *(f"{i}" for i in range(1, len(labels) + 1)))]
+        + [
+            (f"{i}", label, *(f"{count:,}" for count in counts))
+            for i, (label, counts) in enumerate(zip(labels, result.confusion, strict=True), start=1)
+        ],
+        left=2,
+    )
+
+
+def _confusion_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
+    confused = sorted(
+        (-count, i, j)
+        for i, counts in enumerate(result.confusion)
+        for j, count in enumerate(counts)
+        if count and i != j
+    )
+    yield f"The largest of {len(confused):,} confusions; --json gives the whole matrix."
+    yield from aligned(
+        [("true class", "class given", "rows")]
+        + [(labels[i], labels[j], f"{-count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
+        left=2,
+    )

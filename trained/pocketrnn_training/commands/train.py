@@ -1,0 +1,253 @@
+"""The command `train`. PyTorch is imported when it runs, not when its help is shown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
+from pocketrnn.folder import check_free
+from pocketrnn.text import TOKENIZERS
+from pocketrnn_training.commands.data_options import data_options
+from pocketrnn_training.commands.display import displayed
+from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, Settings
+
+if TYPE_CHECKING:
+    from pocketrnn_training.checkpoint import Checkpoint
+    from pocketrnn_training.progress import Epoch, Notice, Progress
+    from pocketrnn_training.run import TrainingRun
+
+__all__ = ["train"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_DEFAULTS: Final = Settings()
+
+
+def _setting(
+    name: str,
+    kind: click.ParamType[Any],
+    help: str,  # noqa: A002
+    metavar: str | None = None,
+    default: str | None = None,
+) -> Callable[[_Command], _Command]:
+    """The option of one field of `Settings`, with its default; `default` says in words what None means."""
+    return click.option(
+        "--" + name.replace("_", "-"),
+        type=kind,
+        default=getattr(_DEFAULTS, name),
+        show_default=default or True,
+        metavar=metavar,
+        help=help,
+    )
+
+
+def _limit(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
+    """The option of a field of `Settings` that may be None, which is 0 on the command line."""
+    return click.option(
+        "--" + name.replace("_", "-"),
+        type=click.IntRange(min=0),
+        default=getattr(_DEFAULTS, name) or 0,
+        show_default=True,
+        metavar="N",
+        callback=lambda _context, _option, value: value or None,
+        help=help,
+    )
+
+
+_COUNT: Final = click.IntRange(min=1)
+
+
+@click.command(short_help="Train a classifier.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="CHECKPOINT",
+    help="The folder to write the checkpoint and the report to.",
+)
+@click.option("--force", is_flag=True, help="Replace a checkpoint in that folder.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in that folder; give the same settings.")
+@click.option(
+    "--export",
+    "bundle",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Export the checkpoint to this folder after the training (see pocketrnn export).",
+)
+@click.option(
+    "--logger",
+    type=click.Choice(["tensorboard"]),
+    help="Also write the curves for TensorBoard, to CHECKPOINT.tensorboard.",
+)
+@click.option("--name", metavar="TEXT", help="The name of the classifier.  [default: the output folder's name]")
+@data_options
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Validate with the rows of this file; may be given several times. Without it a part of DATA is held out.",
+)
+@_setting("validation_share", click.FloatRange(0, 1, True, True), "The share of each class that is held out.", "SHARE")
+@_setting("tokenizer", click.Choice(list(TOKENIZERS)), "How a text is split into tokens.")
+@_setting("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
+@_limit("max_tokens", "Read the first N tokens of a text; 0 for all.")
+@_setting("min_freq", _COUNT, "Keep a token in the vocabulary if it occurs N times.", "N")
+@_limit("max_vocabulary", "Keep the N most frequent tokens; 0 for all.")
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Start the embedding from these word vectors: text in GloVe's format, plain or .gz.",
+)
+@_setting("cell", click.Choice(CELLS), "The recurrent cell.")
+@_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
+@_setting("hidden_dim", _COUNT, "The size of the state of one layer in one direction.", "N")
+@_setting("layers", _COUNT, "The number of stacked recurrent layers.", "N")
+@click.option(
+    "--bidirectional/--one-direction",
+    default=_DEFAULTS.bidirectional,
+    show_default=True,
+    help="Read the text in both directions, or only forwards.",
+)
+@_setting("dropout", click.FloatRange(0, 1, max_open=True), "The share of values set to zero while training.", "SHARE")
+@_setting("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
+@click.option(
+    "--packed/--padded",
+    default=_DEFAULTS.packed,
+    show_default=True,
+    help="Read each text by its length, or read the padding of a batch like text (worse; to see how much).",
+)
+@_setting(
+    "adversarial",
+    click.FloatRange(0, 1, max_open=True),
+    "Train each row a second time with its embeddings moved against it by this share of their length.",
+    "SHARE",
+)
+@_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
+@_setting("batch_size", _COUNT, "Rows in a step, for each process.", "N")
+@_setting(
+    "learning_rate", click.FloatRange(0, min_open=True), "Initial Adam learning rate, decayed linearly to 0.", "RATE"
+)
+@_setting("epochs", _COUNT, "The largest number of epochs.", "N", "as many as read 250,000 rows, from 4 to 30")
+@_setting(
+    "epoch_size", _COUNT, "Rows in an epoch; the classifier is validated after each epoch.", "N", "all training rows"
+)
+@_limit("patience", "Stop after N epochs without a better validation accuracy; 0 for never.")
+@_setting("seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N")
+@_setting("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
+@_setting("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
+@_setting("processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N")
+@_setting("report_every", _COUNT, "Show the running loss and accuracy every N rows.", "N")
+@click.pass_context
+def train(
+    context: click.Context,
+    /,
+    source: DataSource,
+    output: Path,
+    force: bool,
+    resume: bool,
+    bundle: Path | None,
+    logger: str | None,
+    name: str | None,
+    validation: tuple[Path, ...],
+    vectors: Path | None,
+    **choices: Any,
+) -> None:
+    """Train a classifier on DATA and write its best epoch as a checkpoint.
+
+    DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), or
+    the word ag_news. After each epoch the classifier is validated on rows that it does not train on, and the best one
+    so far is kept. Ctrl-C ends the training and leaves the best so far; --resume goes on from there.
+
+    CHECKPOINT is a folder: the weights (weights.safetensors), everything else about the classifier (config.json), the
+    history of the epochs (history.csv) and, at the end of the run, report.md with pictures: the learning curve, which
+    classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated on the validation
+    rows.
+
+    A checkpoint holds up to 32 texts of the validation rows, which `pocketrnn export` copies as examples.
+
+    \b
+    Examples:
+      pocketrnn train reviews.csv -o reviews.checkpoint
+      pocketrnn train reviews.csv -o reviews.checkpoint --export reviews.bundle
+      pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
+      pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
+      pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
+    """
+    _check_packages(logger)
+    from pocketrnn_training.run import TrainingRun
+
+    settings = Settings(**choices)
+    export = None if bundle is None else _export_command(context)
+    if bundle is not None:
+        check_free(bundle, force=force, made_by="classifier.json")
+    run = TrainingRun(
+        source, output, settings, name=name, validation=validation, word_vectors=vectors, force=force, resume=resume
+    )
+    best = _displayed_run(run, logger)
+    click.echo(f"The checkpoint and its report are in {output}: {_summary(best)}.")
+    if export is not None:
+        context.invoke(export, source=str(output), output=bundle, force=force)
+    else:
+        suggested = f"{output}.bundle" if output.name else "classifier.bundle"
+        click.echo(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(suggested)}")
+
+
+def _check_packages(logger: str | None) -> None:
+    for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
+        require(package, "train")
+    if logger is not None:
+        require("tensorboard", "tensorboard")
+
+
+def _displayed_run(run: TrainingRun, logger: str | None) -> Checkpoint:
+    """Train with the progress on standard error; if the run ends early, say there what was kept."""
+    try:
+        with ExitStack() as stack:
+            listeners = [stack.enter_context(displayed())]
+            if logger is not None:
+                from pocketrnn_training.tensorboard import curves_written
+
+                listeners.append(stack.enter_context(curves_written(run.output, force=run.force, resume=run.resume)))
+
+            def report(event: Progress | Epoch | Notice) -> None:
+                for listener in listeners:
+                    listener(event)
+
+            best = run.train(report)
+    except (KeyboardInterrupt, PocketRNNError) as error:
+        if run.state is not None and run.has_kept:
+            click.echo(f"The best checkpoint so far is in {run.output}: {_summary(run.state.best)}.", err=True)
+        if not isinstance(error, KeyboardInterrupt | OutputError):
+            raise
+        if run.state is not None:
+            click.echo("Go on with the same command and --resume.", err=True)
+        else:
+            click.echo("The first epoch was not over, so that nothing was kept.", err=True)
+        raise
+    return best
+
+
+def _summary(checkpoint: Checkpoint) -> str:
+    accuracy, rows = checkpoint.metrics["validation_accuracy"], checkpoint.data["validation_rows"]
+    return f"{accuracy:.1%} right of {rows:,} validation rows, after epoch {checkpoint.metrics['epoch']}"
+
+
+def _export_command(context: click.Context) -> click.Command:
+    """The command `export` of the same command line, which the exporter adds if it is installed."""
+    for package in ("torch", "onnx", "onnxscript", "safetensors"):
+        require(package, "export")
+    group = context.find_root().command
+    command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
+    if command is None:
+        raise InputError("There is no command to export with here.", "Run this through the pocketrnn command.")
+    return command

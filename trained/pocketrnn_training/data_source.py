@@ -1,0 +1,65 @@
+"""Where the labelled rows of a run come from: files of one data set, or AG News."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pocketrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from pocketrnn_training.data import LabelledTexts
+
+__all__ = ["AG_NEWS", "DataSource"]
+
+AG_NEWS: Final = "ag_news"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The rows that a user names.
+
+    Attributes:
+        names: files of one data set, or `ag_news` alone.
+        text_column: the name of the column that holds the texts.
+        label_column: the name of the column that holds the labels.
+        data_dir: the folder with the files of AG News; without it they are downloaded.
+    """
+
+    names: tuple[str, ...]
+    text_column: str = "text"
+    label_column: str = "label"
+    data_dir: Path | None = None
+
+    def read(self, part: str, labels: tuple[str, ...] | None = None) -> LabelledTexts:
+        """Read the rows.
+
+        Args:
+            part: `train` or `test`, of AG News; files are read whole.
+            labels: the classes and their order; without it, those of AG News, or those that occur in the files.
+
+        Raises:
+            InputError: AG News and files are mixed, or a folder for AG News is given with files.
+            DataError: the rows cannot be read; see `read_files` and `ag_news`.
+        """
+        # Here and not above: the command line shows its help without pyarrow.
+        from pocketrnn_training.ag_news_files import ag_news
+
+        if AG_NEWS in self.names:
+            if len(self.names) > 1:
+                raise InputError("ag_news stands beside other data.", "Give ag_news alone, or files alone.")
+            return ag_news(part, self.data_dir, labels=labels)
+        if self.data_dir is not None:
+            raise InputError("--data-dir is for ag_news only.", "Give the files by their names.")
+        return self.read_files(tuple(map(Path, self.names)), labels)
+
+    def read_files(self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None) -> LabelledTexts:
+        """Read other files with the same columns, such as validation rows.
+
+        Raises:
+            DataError: the rows cannot be read; see `pocketrnn_training.read_files`.
+        """
+        from pocketrnn_training.data import read_files
+
+        return read_files(paths, text_column=self.text_column, label_column=self.label_column, labels=labels)

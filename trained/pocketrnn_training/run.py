@@ -1,0 +1,137 @@
+"""A run as a user starts it: read the data, train, keep every epoch in a folder, and write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn.folder import check_free
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training import report as reports
+from pocketrnn_training import run_folder
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.preparation import parts
+from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.training import State, train
+
+__all__ = ["TrainingRun"]
+
+_NAME_CHARACTERS: Final = 200
+
+
+@dataclass
+class TrainingRun:
+    """A run and its output folder (`pocketrnn_training.run_folder`).
+
+    The folder is checked when the object is made, before any work; the state to resume from is read then.
+
+    Attributes:
+        source: the rows; a part of them is held out for validation where no validation files are given.
+        output: the folder to write.
+        settings: the choices.
+        name: the name of the classifier; without it, the name of the output folder.
+        validation: files of validation rows.
+        word_vectors: a file in GloVe's format that the embedding starts from.
+        force: replace a checkpoint in the output folder.
+        resume: go on with the interrupted run in the output folder.
+        state: the state of the last epoch: read from the folder to resume from, then kept by this run.
+        has_kept: whether this run has written the folder.
+
+    Raises:
+        OutputError: the output folder is taken or cannot be written.
+        InputError: there is no run to resume in the output folder, or it has other settings.
+        CheckpointError: the run to resume is damaged.
+
+    Example:
+        >>> run = TrainingRun(DataSource(("reviews.csv",)), Path("reviews.checkpoint"), Settings(epochs=1))
+        >>> checkpoint = run.train()
+        >>> (run.output / "report.md").exists()
+        True
+    """
+
+    source: DataSource
+    output: Path
+    settings: Settings
+    name: str | None = None
+    validation: tuple[Path, ...] = ()
+    word_vectors: Path | None = None
+    force: bool = False
+    resume: bool = False
+    state: State | None = field(default=None, init=False, repr=False)
+    has_kept: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.resume:
+            self.state = _state_to_resume(self.output, self.settings)
+        else:
+            check_free(self.output, force=self.force, made_by=checkpoints.CONFIG_JSON)
+
+    def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
+        """Train to the end and return the best checkpoint, which is then in the folder with its report.
+
+        The folder is written after every epoch. If this raises, also by Ctrl-C, it holds the epochs until then.
+
+        Args:
+            report: called with the progress of the run, for display.
+
+        Raises:
+            InputError, DataError, TrainingError, ProcessError: see `pocketrnn_training.train`.
+            OutputError: the folder cannot be written.
+        """
+        training_data, validation_data = self._read()
+        notices: list[Notice] = []
+
+        def note(event: Progress | Epoch | Notice) -> None:
+            if isinstance(event, Notice):
+                notices.append(event)
+            report(event)
+
+        best = train(
+            training_data,
+            self.settings,
+            name=(self.name or self.output.absolute().name or "classifier")[:_NAME_CHARACTERS],
+            validation=validation_data,
+            word_vectors=self.word_vectors,
+            report=note,
+            keep=self._keep,
+            resume=self.state,
+        )
+        state = self.state
+        assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
+        run_folder.finish(
+            state, self.output, lambda folder: reports.write(folder, best, state.history, validation_data, notices)
+        )
+        return best
+
+    def _read(self) -> tuple[LabelledTexts, LabelledTexts]:
+        """The training and the validation rows. Split here and not in `train`: the report needs the second too."""
+        data = self.source.read("train")
+        validation = self.source.read_files(self.validation, data.labels) if self.validation else None
+        return parts(data, validation, self.settings)
+
+    def _keep(self, state: State) -> None:
+        # From its second epoch on, a run replaces its own folder.
+        run_folder.keep(state, self.output, force=self.force or self.resume or self.has_kept)
+        self.state, self.has_kept = state, True
+
+
+def _state_to_resume(output: Path, settings: Settings) -> State:
+    if not run_folder.is_unfinished(output):
+        raise InputError(
+            f"No run was broken off in {output}.", "Leave --resume out to train, or give the folder of the run."
+        )
+    state = run_folder.read_state(output)
+    for name, value in asdict(settings).items():
+        before = state.best.training.get(name)
+        if value != before and name not in ("device", "report_every"):
+            raise InputError(
+                f"The run in {output} was made with {name} {before!r}, not {value!r}.",
+                "Give the settings that it was started with.",
+            )
+    return state

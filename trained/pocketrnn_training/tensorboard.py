@@ -1,0 +1,52 @@
+"""The curves of a run for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+from pocketrnn.errors import OutputError
+from pocketrnn_training.progress import Epoch, Notice, Progress
+
+__all__ = ["curves_written"]
+
+
+@contextmanager
+def curves_written(output: Path, *, force: bool, resume: bool) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """A function that writes each event of a run to `OUTPUT.tensorboard`.
+
+    Args:
+        output: the folder of the run.
+        force: replace the curves of an earlier run.
+        resume: add to the curves of an earlier run.
+
+    Raises:
+        OutputError: the folder holds the curves of another run, and neither is given.
+    """
+    # Beside the folder of the run: that is written anew after every epoch, and these files grow.
+    folder = output.absolute().with_name(f"{output.absolute().name}.tensorboard")
+    for before in () if resume else sorted(folder.glob("events.out.tfevents.*")):
+        if not force:
+            raise OutputError(f"{folder} holds the curves of another run.", "Delete it, or replace it with --force.")
+        before.unlink()
+    board = TensorBoardLogger(folder.parent, name=folder.name, version="")
+
+    def log(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Progress):
+            rows = (event.epoch - 1) * event.rows + event.row
+            board.log_metrics(
+                {"loss": event.loss, "accuracy": event.accuracy, "rows_per_second": event.rows_per_second}, step=rows
+            )
+        elif isinstance(event, Epoch):
+            board.log_metrics(
+                {"validation/loss": event.validation_loss, "validation/accuracy": event.validation_accuracy},
+                step=event.epoch,
+            )
+
+    try:
+        yield log
+    finally:
+        board.finalize("")
