@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Classifier", "PocketRNNError", "Prediction", "__version__", "verify"]
 
-from pocketrnn.classifier import Classifier, Prediction
+from pocketrnn.answers import Prediction
+from pocketrnn.classifier import Classifier
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.verification import verify

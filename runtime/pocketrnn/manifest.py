@@ -11,13 +11,13 @@ import contextlib
 import functools
 import hashlib
 import json
-import mmap
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.schema import first_fault, parsed
@@ -34,8 +34,9 @@ __all__ = [
     "Parity",
     "StepGraph",
     "TorchScript",
+    "LARGEST_FILE",
     "checked_bytes",
-    "checked_view",
+    "file_content",
     "json_schema",
     "read",
     "sha256_of",
@@ -47,6 +48,10 @@ __all__ = [
 FORMAT: Final = "pocketrnn-classifier"
 VERSION: Final = 1
 CLASSIFIER_JSON: Final = "classifier.json"
+# A graph of ONNX has at most so many bytes, which is protobuf's limit.
+LARGEST_FILE: Final = (1 << 31) - 1
+# A vocabulary of 5 million n-grams takes some 100 MB. Python makes up to 20 bytes of one.
+_LARGEST_JSON: Final = 1 << 27
 
 _ZEROS: Final = b"0" * 64
 # The digest stands last in the file, so that it is found without parsing.
@@ -171,50 +176,49 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def checked_bytes(path: Path, sha256: str) -> bytes:
-    """The content of a file whose sha256 is known.
+def checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
+    """The content of a file whose sha256 is known, read once: the bytes that were checked are the bytes to use.
+
+    Args:
+        path: the file.
+        sha256: its digest, in hexadecimal digits.
+        largest: the most bytes that it may have.
 
     Raises:
-        BundleError: the file is missing, cannot be read, or a byte of it was changed.
+        BundleError: the file is missing, cannot be read, is no regular file or too large, or a byte of it was changed.
     """
-    with _reading(path):
-        content = path.read_bytes()
+    content = file_content(path, largest)
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise _changed(path)
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
     return content
 
 
-@contextlib.contextmanager
-def checked_view(path: Path, sha256: str) -> Iterator[mmap.mmap | bytes]:
-    """The content of a file whose sha256 is known, to be looked through in place: no copy of it is made.
+def file_content(path: Path, largest: int) -> bytes:
+    """The content of a regular file of at most `largest` bytes.
 
     Raises:
-        BundleError: the file is missing, cannot be read, or a byte of it was changed.
+        BundleError: the file is missing, cannot be read, is no regular file, is larger, or grows or shrinks meanwhile.
     """
-    with contextlib.ExitStack() as stack:
-        with _reading(path):
-            file = stack.enter_context(path.open("rb"))
-            # What is empty cannot be mapped.
-            size = os.fstat(file.fileno()).st_size
-            view = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else b""
-            digest = hashlib.sha256(view).hexdigest()
-        if digest != sha256:
-            raise _changed(path)
-        yield view
-
-
-def _changed(path: Path) -> BundleError:
-    return BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+    with _opened(path, largest) as (file, size):
+        content = file.read(size)
+        if len(content) != size or file.read(1):
+            raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
+    return content
 
 
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, in hexadecimal digits.
 
     Raises:
-        BundleError: the file is missing or cannot be read.
+        BundleError: the file is missing, cannot be read, is no regular file, or is larger than 2 GiB.
     """
-    with _reading(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with _opened(path, LARGEST_FILE) as (file, size):
+        digest = hashlib.sha256()
+        # A file that grows meanwhile is read no further than it went at first.
+        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()
 
 
 def size_of(path: Path) -> int:
@@ -228,15 +232,47 @@ def size_of(path: Path) -> int:
 
 
 @contextlib.contextmanager
+def _opened(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file and its size.
+
+    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes no room on a
+    disk. Links are followed: model hubs keep their files behind links, and only the digest says what a file is.
+    """
+    with contextlib.ExitStack() as stack:
+        with _reading(path):
+            # Looked at before it is opened, since opening alone can set a device to work; and after, since another file
+            # may have taken its place.
+            _check_regular(path, path.stat(), largest)
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            file = stack.enter_context(open(os.open(path, flags), "rb"))  # noqa: PTH123 - of a descriptor
+            status = os.fstat(file.fileno())
+            _check_regular(path, status, largest)
+        with _reading(path):
+            yield file, status.st_size
+
+
+def _check_regular(path: Path, status: os.stat_result, largest: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise BundleError(f"{path} cannot be read: it is a folder.", _MAKE_AGAIN)
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path} cannot be read: it is no regular file.", "Put the file itself in its place.")
+    if status.st_size > largest:
+        raise BundleError(
+            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", _MAKE_AGAIN
+        )
+
+
+@contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise BundleError(f"{path} is missing.", _MAKE_AGAIN) from None
-    except OSError as error:
-        raise BundleError(
-            f"{path} cannot be read: {error.strerror or error}.", "Check the file and its rights."
-        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
+    except MemoryError:
+        raise BundleError(f"{path} is too large for this machine's memory.", "Use a machine with more.") from None
 
 
 def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str, ...]) -> str:
@@ -278,13 +314,10 @@ def read(folder: Path) -> Manifest:
             version; a byte was changed; or its parts do not fit each other.
     """
     path = folder / CLASSIFIER_JSON
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         problem = f"{folder} holds no {CLASSIFIER_JSON}" if folder.is_dir() else f"{folder} is not a folder"
-        raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.") from None
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+        raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.")
+    content = file_content(path, _LARGEST_JSON)
     document = parsed(
         content,
         path,
@@ -341,7 +374,7 @@ def _built(document: dict[str, Any]) -> Manifest:
             for e in document["examples"]
         ),
         parity=Parity(
-            tolerance=parity["tolerance"],
+            tolerance=float(parity["tolerance"]),
             comparisons=tuple(Comparison(**comparison) for comparison in parity["comparisons"]),
         ),
         provenance=document["provenance"],

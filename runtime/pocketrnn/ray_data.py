@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn import manifest as manifests
+from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError, require
 from pocketrnn.incoming import OnError
@@ -151,7 +152,7 @@ def with_answers(
     skipped = np.isnan(logits[:, 0])
     best = logits.argmax(1)
     labels = [classifier.labels[i] for i in best.tolist()]
-    probabilities = classifier.probabilities(logits)[np.arange(len(best)), best]
+    probabilities = Answers.of(classifier.manifest).probabilities(logits)[np.arange(len(best)), best]
     return table.append_column(added[0], pyarrow.array(labels, pyarrow.string(), mask=skipped)).append_column(
         added[1], pyarrow.array(probabilities, pyarrow.float32(), mask=skipped)
     )

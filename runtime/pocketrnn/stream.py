@@ -1,8 +1,8 @@
-"""A text that is still arriving, answered for after each piece at the cost of the new tokens only.
+"""A text that is still arriving, answered for after each fragment at the cost of the new tokens only.
 
-What a text means must not hang on where it was cut into pieces: after each piece the answer is that for all the text so
-far. So a token is read for good only when nothing that may follow can change it; what is left is the text's tail, which
-is read on a copy of the state for the answer, and waits there for its end. Two things make a token wait:
+The answer after each fragment is that for all the text so far, wherever the text was cut into fragments. So a token is
+read for good only when nothing that may follow can change it. What is left is the text's tail, which is read on a copy
+of the state for the answer, and waits there for its end. Two things make a token wait:
 
 - lower-casing: a capital sigma becomes one letter at a word's end and another within it, and what comes next decides;
 - the tokenizer: the word may go on, and `<br />` may be cut in its middle, which holds a space.
@@ -14,22 +14,20 @@ import base64
 import binascii
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pocketrnn.answers import Answers, Prediction
+from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, TextError
-from pocketrnn.text import TOKENIZERS, TextRules
-
-if TYPE_CHECKING:
-    from pocketrnn.classifier import Classifier, Prediction
+from pocketrnn.manifest import Manifest, text_digest
+from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
 
 __all__ = ["Arriving", "Stream", "read_on"]
-
-Floats = NDArray[np.float32]
 
 _FORMAT: Final = "pocketrnn-stream"
 _VERSION: Final = 1
@@ -37,6 +35,9 @@ _SIGMA: Final = "\N{GREEK CAPITAL LETTER SIGMA}"
 _FINAL_SIGMA: Final = "\N{GREEK SMALL LETTER FINAL SIGMA}"
 # What basic_english puts spaces around or turns into one, so that a word ends there whatever follows.
 _ENDS_A_WORD: Final = frozenset("'.,()!?;:")
+_BREAK: Final = "<br />"
+# Unicode has texts in which nothing decides a sigma's form, such as one followed by full stops.
+_MOST_UNDECIDED: Final = 4096
 _MAKE_AGAIN: Final = "Begin the stream again from its text."
 
 
@@ -59,54 +60,74 @@ class Arriving:
     tail: str = ""
 
 
-def read_on(at: Arriving, piece: str, rules: TextRules) -> tuple[Arriving, list[str], list[str]]:
-    """Read a further piece of a text.
+def read_on(
+    at: Arriving, fragment: str, rules: TextRules, longest: int = sys.maxsize
+) -> tuple[Arriving, list[str], list[str]]:
+    """Read a further fragment of a text.
 
     Args:
         at: where the reading stands.
-        piece: what has arrived; may be empty, and may begin and end anywhere.
+        fragment: what has arrived; may be empty, and may begin and end anywhere.
         rules: the text rules, without n-grams.
+        longest: how many characters the longest token of the vocabulary has.
 
     Returns:
         where the reading stands now, its `ids` not yet counted; the tokens that are read for good from now on; and
         those of the tail, as they are if the text ends here.
+
+    Raises:
+        InputError: more than 4,096 characters wait for what decides the form of a capital sigma.
     """
     if rules.max_tokens is not None and at.tokens >= rules.max_tokens:
         return replace(at, context="", undecided="", tail=""), [], []
-    context, undecided, lowered, provisional = at.context, at.undecided, piece, ""
+    context, undecided, lowered, provisional = at.context, at.undecided, fragment, ""
     if rules.lowercase:
-        context, undecided, lowered, provisional = _lowered(at, piece)
+        context, undecided, lowered, provisional = _lowered(at, fragment)
+        if len(undecided) > _MOST_UNDECIDED:
+            raise InputError(
+                f"A capital sigma is followed by more than {_MOST_UNDECIDED:,} characters that do not decide its form.",
+                "Classify such a text as a whole.",
+            )
     text = at.tail + lowered
-    place = _LAST_CUT[rules.tokenizer](text)
+    if rules.tokenizer == "basic_english":
+        # It drops them before it looks for anything but an apostrophe.
+        text = text.replace('"', "")
+    cut = _LAST_CUT[rules.tokenizer](text)
     # Lower-casing what is lower-cased changes nothing but a capital sigma's kin, of which none is left.
     tokenize = TOKENIZERS[rules.tokenizer]
-    settled, open_ = tokenize(text[:place]), tokenize(text[place:] + provisional)
+    settled, open_ = tokenize(text[:cut]), tokenize(text[cut:] + provisional)
     if rules.max_tokens is not None:
         settled = settled[: rules.max_tokens - at.tokens]
         open_ = open_[: rules.max_tokens - at.tokens - len(settled)]
     return (
-        replace(at, tokens=at.tokens + len(settled), context=context, undecided=undecided, tail=text[place:]),
+        replace(
+            at,
+            tokens=at.tokens + len(settled),
+            context=context,
+            undecided=undecided,
+            tail=_shortened(text[cut:], longest),
+        ),
         settled,
         open_,
     )
 
 
-def _lowered(at: Arriving, piece: str) -> tuple[str, str, str, str]:
+def _lowered(at: Arriving, fragment: str) -> tuple[str, str, str, str]:
     """Lower-case what can be: the new context and undecided text, what is lower-cased for good, and the rest as it is
     lower-cased if the text ends here.
 
     Python's own lower-casing decides everything, with the context's one letter in front; nothing here knows Unicode.
     """
-    text = at.undecided + piece
-    place = text.rfind(_SIGMA)
-    if place < 0 or not _is_ignorable(text[place + 1 :]):
-        place = len(text)
+    text = at.undecided + fragment
+    sigma = text.rfind(_SIGMA)
+    if sigma < 0 or not _is_ignorable(text[sigma + 1 :]):
+        sigma = len(text)
     whole = (at.context + text).lower()
     # U+0130 becomes two letters, but is never undecided: a sigma and case-ignorable characters become one each.
-    end = len(whole) - (len(text) - place)
-    before = at.context + text[:place]
+    end = len(whole) - (len(text) - sigma)
+    before = at.context + text[:sigma]
     context = "a" if f"{before}{_SIGMA}".lower()[-1] == _FINAL_SIGMA else ""
-    return context, text[place:], whole[len(at.context) : end], whole[end:]
+    return context, text[sigma:], whole[len(at.context) : end], whole[end:]
 
 
 def _is_ignorable(text: str) -> bool:
@@ -115,6 +136,7 @@ def _is_ignorable(text: str) -> bool:
 
 
 def _after_white_space(text: str) -> int:
+    """Where the last word of `text` begins, split at white space."""
     end = len(text)
     while end and not text[end - 1].isspace():
         end -= 1
@@ -122,25 +144,16 @@ def _after_white_space(text: str) -> int:
 
 
 def _after_word(text: str) -> int:
-    """Where the last word of lower-cased text begins that may go on, by basic_english."""
-    end = len(text)
+    """Where the last word of lower-cased text without quotation marks begins that may go on, by basic_english."""
+    # What may still become "<br />" holds a space that may not be one.
+    undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
+    end = len(text) - undecided
     while end:
         last = text[end - 1]
-        if last in _ENDS_A_WORD or (last.isspace() and not (last == " " and _ends_in_break(text, end - 1))):
+        if last in _ENDS_A_WORD or last.isspace() or (last == ">" and text.endswith(_BREAK, 0, end)):
             break
         end -= 1
     return end
-
-
-def _ends_in_break(text: str, end: int) -> bool:
-    """Whether `text` up to `end` ends in "<br", which a space and "/>" would make one; quotes are taken out before."""
-    for wanted in "rb<":
-        while end and text[end - 1] == '"':
-            end -= 1
-        if not end or text[end - 1] != wanted:
-            return False
-        end -= 1
-    return True
 
 
 # Up to where lower-cased text means the same whatever follows.
@@ -151,54 +164,85 @@ _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
 }
 
 
+def _shortened(tail: str, longest: int) -> str:
+    """A word that is not over yet, of few characters: one longer than every token is unknown, whatever follows.
+
+    So a push costs as much after a million characters without white space as after ten. The last characters stay, since
+    they may be the begin of "<br />".
+    """
+    kept = longest + 1
+    return tail if len(tail) <= kept + len(_BREAK) else tail[:kept] + tail[1 - len(_BREAK) :]
+
+
 class Stream:
-    """A text that arrives in pieces. Make one with `Classifier.stream`; for one thread at a time.
+    """A text that arrives in fragments. Make one with `Classifier.stream`; for one thread at a time.
 
     Each `push` costs what its own tokens cost, however long the text has become, and is answered as
     `Classifier.classify` answers all the text so far, to the last digits.
     """
 
-    def __init__(self, classifier: Classifier, saved: bytes | None = None) -> None:
-        self._classifier = classifier
-        self._step = classifier.step
-        self._rules = classifier.manifest.text
+    def __init__(
+        self, manifest: Manifest, encoder: TextEncoder, engine: Engine, answers: Answers, saved: bytes | None = None
+    ) -> None:
+        # Opened now, so that what is wrong with the step graph is said before any text is read.
+        engine.open_step()
+        self._manifest, self._encoder, self._engine, self._answers = manifest, encoder, engine, answers
+        self._longest = max(map(len, manifest.vocabulary))
         self._at = Arriving()
-        self._state: Floats = np.zeros((1, classifier.state_size), np.float32)
+        self._state: Floats = np.zeros((1, self._state_size), np.float32)
         # The answer to what was read for good; None before the first id.
         self._logits: Floats | None = None
         if saved is not None:
             self._resume(saved)
 
-    def push(self, piece: str, top: int = 1) -> Prediction:
-        """Read a further piece of the text and answer for all of it so far.
+    @property
+    def _state_size(self) -> int:
+        """How many numbers the state has."""
+        return 0 if self._manifest.stream is None else self._manifest.stream.state_size
+
+    def push(self, fragment: str, top: int = 1) -> Prediction:
+        """Read a further fragment of the text and answer for all of it so far.
 
         Args:
-            piece: any string, cut anywhere.
+            fragment: any string, cut anywhere.
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            TextError: `piece` is not a string. Like every error, it leaves the stream as it was.
-            InputError: `top` is out of its range.
-        """
-        return self._classifier.prediction(self.logits(piece).tolist(), top)
+            TextError: `fragment` is not a string. Like every error, it leaves the stream as it was.
+            InputError: `top` is out of its range; or more than 4,096 characters wait for what decides the form of a
+                capital sigma.
 
-    def logits(self, piece: str) -> Floats:
-        """Read a further piece of the text: the logits of all of it so far, float32 [labels].
+        Example:
+            >>> stream = Classifier.load("one-way").stream()    # a bundle exported with --streaming
+            >>> stream.push("Oil pri").label, stream.push("ces rise").label
+            ('World', 'Business')
+        """
+        self._answers.check_top(top)
+        return self._answers.prediction(self.logits(fragment).tolist(), top)
+
+    def logits(self, fragment: str) -> Floats:
+        """Read a further fragment of the text: the logits of all of it so far, float32 [labels].
 
         Raises:
-            TextError: `piece` is not a string.
+            TextError: `fragment` is not a string.
+
+        Example:
+            >>> Classifier.load("one-way").stream().logits("Oil prices").shape
+            (4,)
         """
-        if not isinstance(piece, str):
-            raise TextError(f"A piece of text must be a string, not {type(piece).__name__}.", "Decode bytes first.")
-        at, settled, open_ = read_on(self._at, piece, self._rules)
+        if not isinstance(fragment, str):
+            raise TextError(
+                f"A fragment of text must be a string, not {type(fragment).__name__}.", "Decode bytes first."
+            )
+        at, settled, open_ = read_on(self._at, fragment, self._manifest.text, self._longest)
         state, logits = self._state, self._logits
-        if ids := self._classifier.look_up(settled):
-            logits, state = self._step(ids, state)
+        if ids := self._encoder.look_up(settled):
+            logits, state = self._engine.step(ids, state)
             at = replace(at, ids=at.ids + len(ids))
-        if open_ids := self._classifier.look_up(open_):
-            answer, _ = self._step(open_ids, state)
+        if open_ids := self._encoder.look_up(open_):
+            answer, _ = self._engine.step(open_ids, state)
         elif logits is None:
-            answer, _ = self._step([self._rules.empty_id], state)
+            answer, _ = self._engine.step([self._manifest.text.empty_id], state)
         else:
             answer = logits
         self._at, self._state, self._logits = at, state, logits
@@ -206,11 +250,16 @@ class Stream:
 
     def save(self) -> bytes:
         """All that is needed to go on elsewhere, with `Classifier.stream(saved)` of the same bundle: JSON, some
-        kilobytes. It holds the text's unfinished last word."""
+        kilobytes. It holds the text's unfinished last word.
+
+        Example:
+            >>> saved = stream.save()
+            >>> stream = Classifier.load("one-way").stream(saved)
+        """
         document = {
             "format": _FORMAT,
             "version": _VERSION,
-            "bundle": self._classifier.stream_digest,
+            "bundle": _bundle_digest(self._manifest),
             "at": asdict(self._at),
             "state": _as_text(self._state),
             "logits": None if self._logits is None else _as_text(self._logits),
@@ -219,20 +268,27 @@ class Stream:
 
     def _resume(self, saved: bytes) -> None:
         document = _parsed(saved)
-        if document["bundle"] != self._classifier.stream_digest:
+        if document["bundle"] != _bundle_digest(self._manifest):
             raise InputError(
-                f"The stream was saved by another bundle than {self._classifier.name}.",
+                f"The stream was saved by another bundle than {self._manifest.name}.",
                 "Resume it with the bundle that it was begun with, byte for byte.",
             )
         at = document["at"]
-        if not _is_place(at, self._rules):
+        if not _is_position(at, self._manifest.text):
             raise _damaged("says where it stands in a way that cannot be")
         self._at = Arriving(**at)
-        self._state = _as_floats(document["state"], self._classifier.state_size)
+        self._state = _as_floats(document["state"], self._state_size)
         if (document["logits"] is None) != (self._at.ids == 0):
             raise _damaged("has no answer to what it has read, or one to nothing")
         if document["logits"] is not None:
-            self._logits = _as_floats(document["logits"], len(self._classifier.labels))
+            self._logits = _as_floats(document["logits"], len(self._manifest.labels))
+
+
+def _bundle_digest(manifest: Manifest) -> str:
+    """What tells a bundle's streams from another's: a sha256 of its step graph, labels, text rules and vocabulary."""
+    meaning = text_digest(manifest.labels, manifest.text, manifest.vocabulary)
+    step = "" if manifest.stream is None else manifest.stream.sha256
+    return hashlib.sha256(f"{step} {meaning}".encode()).hexdigest()
 
 
 def _parsed(saved: bytes) -> dict[str, Any]:
@@ -255,7 +311,7 @@ def _parsed(saved: bytes) -> dict[str, Any]:
     return document
 
 
-def _is_place(at: Any, rules: TextRules) -> bool:
+def _is_position(at: Any, rules: TextRules) -> bool:
     if not isinstance(at, dict) or at.keys() != asdict(Arriving()).keys():
         return False
     counts, texts = [at["tokens"], at["ids"]], [at["undecided"], at["tail"]]

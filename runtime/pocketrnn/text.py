@@ -66,6 +66,8 @@ _JOINT: Final[dict[str, tuple[str, Callable[[str], Sequence[str]]]]] = {
     "whitespace": (f" {_BETWEEN} ", str.split),
     "characters": (_BETWEEN, str),
 }
+# A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
+_MOST_NGRAMS: Final = 16
 # What the marker and a dropped token stand as among the ids, until they are taken out.
 _END: Final = -1
 _DROPPED: Final = -2
@@ -115,8 +117,10 @@ class TextRules:
             raise InputError(f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join(TOKENIZERS)}.")
         if self.tokenizer == "basic_english" and not self.lowercase:
             raise InputError("basic_english always lower-cases.", "Use the tokenizer whitespace to keep the case.")
-        if self.ngrams < 1:
-            raise InputError(f"ngrams is {self.ngrams}.", "Use 1 for single tokens, 2 for pairs beside them.")
+        if not 1 <= self.ngrams <= _MOST_NGRAMS:
+            raise InputError(
+                f"ngrams is {self.ngrams}.", f"Use 1 for single tokens, 2 for pairs beside them, up to {_MOST_NGRAMS}."
+            )
         if self.max_tokens is not None and self.max_tokens < 1:
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
         if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn import manifest as manifests
-from pocketrnn.classifier import Classifier
+from pocketrnn.classifier import Classifier, graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.manifest import Manifest
 from pocketrnn.shipped import bundle_folder
@@ -21,8 +21,8 @@ __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "ve
 
 _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _SHOWN: Final = 5
-# No word's length, so that pieces begin and end within words.
-_PIECE: Final = 7
+# No word's length, so that fragments begin and end within words.
+_FRAGMENT: Final = 7
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
-    """The logits of texts that arrive in pieces of some characters: the answers to the last pieces.
+    """The logits of texts that arrive in fragments of some characters: the answers to the last fragments.
 
     Returns:
         float32 [texts, labels].
@@ -105,8 +105,8 @@ def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.
     rows = []
     for text in texts:
         stream = classifier.stream()
-        pieces = [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)] or [""]
-        rows.append([stream.logits(piece) for piece in pieces][-1])
+        fragments = [text[i : i + _FRAGMENT] for i in range(0, len(text), _FRAGMENT)] or [""]
+        rows.append([stream.logits(fragment) for fragment in fragments][-1])
     return np.array(rows, np.float32)
 
 
@@ -117,7 +117,7 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
     takes another 1.7 ms where loading a 20,000-word bundle takes 15. It is what a lone graph can be recognised by.
     """
     manifest = classifier.manifest
-    stated = classifier.graph_metadata.get("pocketrnn.text_digest")
+    stated = graph_metadata(classifier).get("pocketrnn.text_digest")
     if stated != manifests.text_digest(manifest.labels, manifest.text, manifest.vocabulary):
         problem = (
             "does not say which labels, text rules and vocabulary it was made for"

@@ -14,6 +14,7 @@ import user_modules
 from click.testing import CliRunner
 
 from pocketrnn import Classifier, manifest, verify
+from pocketrnn.classifier import graph_metadata
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityError
 from pocketrnn.text import TextRules
@@ -139,7 +140,7 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     assert {("onnx", "ort"), ("onnx", "step graph, 3 chunks")} <= {
         (c.reference, c.candidate) for c in described.parity.comparisons
     }
-    assert Classifier.load(tmp_path / "mobile").graph_metadata["pocketrnn.name"] == "news"
+    assert graph_metadata(Classifier.load(tmp_path / "mobile"))["pocketrnn.name"] == "news"
     for again in (compress, mobile):
         with pytest.raises(InputError, match=r"no ONNX file|compressed already"):
             again(tmp_path / "mobile", tmp_path / "again")

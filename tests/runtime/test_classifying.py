@@ -49,14 +49,14 @@ def test_top_gives_the_likeliest_labels_in_order(classifier: Classifier) -> None
 
 def test_of_equal_probabilities_the_earlier_label_comes_first(classifier: Classifier) -> None:
     world, sports, business, tech = classifier.labels
-    assert [label for label, _ in classifier.prediction([1.0, 2.0, 2.0, 1.0], top=4).top] == [
+    assert [label for label, _ in classifier._answers.prediction([1.0, 2.0, 2.0, 1.0], top=4).top] == [
         sports, business, world, tech,
     ]  # fmt: skip
-    assert classifier.prediction([1.0, 2.0, 2.0, 1.0]).label == sports
+    assert classifier._answers.prediction([1.0, 2.0, 2.0, 1.0]).label == sports
 
 
 def test_large_logits_do_not_overflow(classifier: Classifier) -> None:
-    assert classifier.prediction([3e38, -3e38, 0.0, float("-inf")]).probability == 1
+    assert classifier._answers.prediction([3e38, -3e38, 0.0, float("-inf")]).probability == 1
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -64,12 +64,12 @@ def test_logits_that_are_no_numbers_are_never_an_answer(
     classifier: Classifier, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PocketRNNError, match="NaN or infinite"):
-        classifier.prediction([0.0, bad, 0.0, 0.0])
+        classifier._answers.prediction([0.0, bad, 0.0, 0.0])
 
     def run(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return np.full((len(tokens), 4), bad, np.float32)
 
-    monkeypatch.setattr(classifier, "_run", run)
+    monkeypatch.setattr(classifier._engine, "_run", run)
     for answer in (classifier.logits, classifier.predict, classifier.predict_proba):
         with pytest.raises(PocketRNNError, match="NaN or infinite"):
             answer(["oil"])
@@ -107,7 +107,7 @@ def test_probabilities_are_float32_and_add_up_to_one(classifier: Classifier) -> 
 
 def test_a_graph_without_lengths_only_sees_texts_of_one_length(unpadded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Classifier.load(unpadded)
-    run = classifier._run
+    run = classifier._engine._run
     seen: list[list[int]] = []
 
     def watched(tokens: Any, lengths: Any) -> Any:
@@ -115,7 +115,7 @@ def test_a_graph_without_lengths_only_sees_texts_of_one_length(unpadded: Path, m
         assert tokens.shape[1] == lengths.max()
         return run(tokens, lengths)
 
-    monkeypatch.setattr(classifier, "_run", watched)
+    monkeypatch.setattr(classifier._engine, "_run", watched)
     classifier.predict(["the"] * 3 + ["the oil"] * 2)
     assert sorted(seen) == [[1, 1, 1], [2, 2]]
 
@@ -166,7 +166,7 @@ def test_one_string_is_not_taken_for_a_list_of_texts(classifier: Classifier, met
 def test_an_item_that_is_no_text_is_named_by_its_place_before_any_work(
     classifier: Classifier, odd: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "_run", None)
+    monkeypatch.setattr(classifier._engine, "_run", None)
     with pytest.raises(TextError, match="position 2 "):
         classifier.predict(["a", "b", odd, "c"])  # type: ignore[list-item]
     with pytest.raises(TextError, match=type(odd).__name__):
@@ -210,9 +210,11 @@ def test_a_failing_graph_says_so_in_our_words(classifier: Classifier, monkeypatc
 
     before = classifier.classify("the oil")
     with monkeypatch.context() as patched:
-        patched.setattr(classifier, "_session", Failing(classifier._session))
+        engine = classifier._engine
+        patched.setattr(engine, "_session", Failing(engine._session))
+        patched.setattr(engine, "_idle", [])
         for ask in (lambda: classifier.classify("the oil"), lambda: classifier.predict(["the oil"])):
-            with pytest.raises(PocketRNNError, match=r"failed on 1 texts of up to 2 tokens: bad allocation If a text"):
+            with pytest.raises(PocketRNNError, match=r"failed on 1 texts of up to 2 tokens: bad allocation\. If a text"):
                 ask()
     assert classifier.classify("the oil") == before
 

@@ -178,7 +178,7 @@ def test_broken_json_is_refused(bundle: Path, content: bytes) -> None:
         (lambda d: d["examples"][0].update(ids=[99]), "golden example"),
         (lambda d: d["examples"][0].update(logits=[1.0, 2.0]), "golden example"),
         (lambda d: d["graph"].update(embedding_rows=31), "cannot be run with the highest token id, 30"),
-        (lambda d: d["graph"].update(embedding_rows=2**70), "cannot be run with the highest token id"),
+        (lambda d: d["graph"].update(embedding_rows=2**70), "embedding_rows is 1180591620717411303424, more than"),
         (lambda d: d["graph"].update(inputs=["tokens"]), "has the inputs"),
         (lambda d: d["graph"].update(sha256="0" * 64), "was changed after"),
         (lambda d: d.update(activation="tanh"), "activation is 'tanh'"),
@@ -220,7 +220,7 @@ def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
 def test_a_graph_that_is_not_onnx_is_refused(bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"not a graph")
     sha256 = hashlib.sha256(b"not a graph").hexdigest()
-    with pytest.raises(BundleError, match=r"cannot open .*model\.onnx"):
+    with pytest.raises(BundleError, match=r"model\.onnx is no ONNX file"):
         Classifier.load(rewritten(bundle, lambda document: document["graph"].update(sha256=sha256)))
 
 
@@ -359,21 +359,19 @@ def test_changing_a_graphs_members_is_seen(tmp_path: Path) -> None:
         Classifier.load(folder)
 
 
-def test_a_graph_that_is_replaced_while_it_is_opened_is_refused(
+def test_a_graph_that_is_replaced_while_it_is_opened_is_the_one_that_was_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = bundle_maker.make(tmp_path / "b")
     real = onnxruntime.InferenceSession
+    expected = Classifier.load(folder).logits(["the oil"])
 
     def opened_late(*arguments: object, **options: object) -> object:
-        other = tmp_path / "other.onnx"
-        other.write_bytes((folder / "model.onnx").read_bytes())
-        other.replace(folder / "model.onnx")
+        (folder / "model.onnx").write_bytes(b"another graph")
         return real(*arguments, **options)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", opened_late)
-    with pytest.raises(BundleError, match="was replaced while it was opened"):
-        Classifier.load(folder)
+    assert Classifier.load(folder).logits(["the oil"]).tolist() == expected.tolist()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
@@ -387,10 +385,12 @@ def test_a_second_classifier_holds_its_weights_once(tmp_path: Path) -> None:
     """The file of the graph is no part of what stays: 20,000 rows of 200 numbers are 15.3 MiB."""
     folder = bundle_maker.make(tmp_path / "b", vocabulary=[f"w{i}" for i in range(20_000)], embedding=200)
     code = """
-import sys
+import ctypes, sys
 from pocketrnn import Classifier
 
 def resident():
+    # What was freed meanwhile, malloc gives back when it sees fit.
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 
 held = [Classifier.load(sys.argv[1])]

@@ -8,9 +8,11 @@ import logging
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -151,13 +153,13 @@ def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, thre
 def test_a_run_holds_no_more_tokens_than_asked_for(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Classifier.load(padded, max_batch_tokens=100)
     seen: list[tuple[int, int]] = []
-    run = classifier._run
+    run = classifier._engine._run
 
     def watched(tokens: Any, lengths: Any) -> Any:
         seen.append(tokens.shape)
         return run(tokens, lengths)
 
-    monkeypatch.setattr(classifier, "_run", watched)
+    monkeypatch.setattr(classifier._engine, "_run", watched)
     texts = [*TEXTS[:300], "the " * 500]
     assert classifier.predict(texts) == Classifier.load(padded).predict(texts)
     assert [shape for shape in seen if shape[0] * shape[1] > 100] == [(1, 500)]
@@ -180,7 +182,7 @@ def test_a_provider_that_onnxruntime_lacks_is_named_with_those_it_has(padded: Pa
 
 def test_a_pickled_classifier_comes_back_with_its_options(padded: Path) -> None:
     again = pickle.loads(pickle.dumps(Classifier.load(padded, threads=2, max_batch_tokens=77)))  # noqa: S301
-    assert (again._options.threads, again._options.max_batch_tokens) == (2, 77)
+    assert (again._threads, again._options.max_batch_tokens) == (2, 77)
     assert Classifier.load(padded)._options.max_batch_tokens == MAX_TOKENS
 
 
@@ -198,6 +200,49 @@ def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
         assert [answer.get(60) for answer in answers] == [expected] * 2
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_children_that_are_forked_under_load_answer_too(padded: Path) -> None:
+    classifier = Classifier.load(padded)
+    expected = classifier.classify(TEXTS[0]), classifier.predict(TEXTS[:50])
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.is_set():
+            classifier.classify(TEXTS[1])
+            classifier.predict(TEXTS[:20])
+
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        # One by one: a child that hangs is found by its time, and the load goes on meanwhile.
+        for _ in range(100):
+            child = os.fork()
+            if not child:
+                answered = classifier.classify(TEXTS[0]), classifier.predict(TEXTS[:50])
+                os._exit(0 if answered == expected else 1)
+            assert _ended(child) == 0
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert (classifier.classify(TEXTS[0]), classifier.predict(TEXTS[:50])) == expected
+
+
+def _ended(child: int) -> int | None:
+    """The exit status of a child; None for one that hangs, which is killed."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
 def _inherited(identity: int) -> list[str]:
     (classifier,) = (o for o in gc.get_objects() if type(o) is Classifier and id(o) == identity)
     return answered_in_a_process(classifier)
@@ -210,7 +255,7 @@ def test_a_classifier_is_handed_to_a_spawned_process(on_two: Classifier) -> None
 
 def test_two_classifiers_of_one_bundle_share_no_state(padded: Path) -> None:
     first, second = Classifier.load(padded), Classifier.load(padded)
-    assert first._session is not second._session
+    assert first._engine._session is not second._engine._session
     del first
     gc.collect()
     assert second.predict(["the oil"])

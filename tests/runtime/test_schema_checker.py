@@ -89,5 +89,5 @@ def test_a_line_break_does_not_slip_past_the_end_of_a_pattern() -> None:
 
 
 def test_a_keyword_the_checker_does_not_know_is_no_silent_pass() -> None:
-    with pytest.raises(NotImplementedError, match="maxItems"):
-        first_fault([], {"maxItems": 1})
+    with pytest.raises(NotImplementedError, match="maxProperties"):
+        first_fault([], {"maxProperties": 1})

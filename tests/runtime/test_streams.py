@@ -106,6 +106,44 @@ def test_what_is_kept_does_not_grow_with_the_text_nor_beyond_the_last_token_that
         assert (settled, open_, at.tail) == ([], [], "")
 
 
+@pytest.mark.parametrize("tokenizer", ["basic_english", "whitespace"])
+def test_a_word_without_end_is_kept_short_and_still_unknown(tokenizer: str) -> None:
+    at, rules = Arriving(), TextRules(tokenizer=tokenizer)
+    for _ in range(1000):
+        at, settled, open_ = read_on(at, 'a"', rules, longest=20)
+        assert settled == []
+        assert len(at.tail) < 30
+    assert len(open_[0]) > 20
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.lists(st.sampled_from([*"ab<br />", "<br />", "<br", " ", '"', ".", "<b", "r /", "abcdefgh", "Σ"]), max_size=60),
+    st.sampled_from(["basic_english", "whitespace"]),
+)
+def test_tokens_of_a_vocabulary_are_found_however_long_the_words_around_them(given_: list[str], tokenizer: str) -> None:
+    rules, longest = TextRules(tokenizer=tokenizer), 4
+
+    def known(tokens: list[str]) -> list[str]:
+        return [token if len(token) <= longest else "unknown" for token in tokens]
+
+    at, read, so_far = Arriving(), [], ""
+    for fragment in given_:
+        so_far += fragment
+        at, settled, open_ = read_on(at, fragment, rules, longest)
+        read += settled
+        assert known(read + open_) == known(TextEncoder(rules, ()).tokens(so_far))
+
+
+def test_a_sigma_whose_form_nothing_decides_is_refused_in_the_end(streaming: Path) -> None:
+    stream = Classifier.load(streaming).stream()
+    stream.push("the Σ" + "." * 4000)
+    saved = stream.save()
+    with pytest.raises(InputError, match="more than 4,096 characters that do not decide its form"):
+        stream.push("." * 200)
+    assert stream.save() == saved
+
+
 @pytest.fixture(scope="module")
 def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_maker.make(tmp_path_factory.mktemp("streaming") / "bundle", stream=True, torchscript=False)
@@ -137,8 +175,8 @@ def test_every_prefix_is_answered_as_by_classify(classifiers: list[Classifier], 
 
 def test_a_push_costs_its_own_tokens_and_the_unfinished_word(streaming: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier, ran = Classifier.load(streaming), []
-    step = classifier.step
-    monkeypatch.setattr(classifier, "step", lambda ids, state: ran.append(len(ids)) or step(ids, state))
+    step = classifier._engine.step
+    monkeypatch.setattr(classifier._engine, "step", lambda ids, state: ran.append(len(ids)) or step(ids, state))
     stream = classifier.stream()
     for _ in range(50):
         stream.push("the bears claw ba")

@@ -20,6 +20,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.answers import Answers
+from pocketrnn.classifier import logits_of_batches
 from pocketrnn.errors import InputError, OutputError
 from pocketrnn.folder import file_written_whole
 from pocketrnn.incoming import OnError
@@ -129,7 +131,7 @@ def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
         InputError: an option, a file or a row cannot be used; nothing stands at the output then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
-    classifier.check_top(top)
+    Answers.of(classifier.manifest).check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     kind = kind_of(given, files.input_format, "--input-format")
     to_stdout = destination == _STREAM
@@ -187,7 +189,7 @@ def _answered(
             waiting.append(batch)
             yield batch.texts
 
-    with contextlib.closing(classifier.logits_of_batches(texts())) as answers:
+    with contextlib.closing(logits_of_batches(classifier, texts())) as answers:
         for logits in answers:
             batch = waiting.popleft()
             yield batch, _columns(classifier, logits, batch.without_text, names)
@@ -200,7 +202,7 @@ def _columns(
     rows, labels = np.arange(len(logits)), classifier.labels
     # By logit: far from zero, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
-    rounded = classifier.probabilities(logits).astype(np.float64).round(_DECIMALS)
+    rounded = Answers.of(classifier.manifest).probabilities(logits).astype(np.float64).round(_DECIMALS)
     columns = []
     for place, (label_name, probability_name) in enumerate(names):
         chosen = order[:, place]

@@ -31,7 +31,8 @@ from pocketrnn.errors import (
 )
 
 if TYPE_CHECKING:
-    from pocketrnn.classifier import Classifier, Prediction
+    from pocketrnn.answers import Prediction
+    from pocketrnn.classifier import Classifier
     from pocketrnn.manifest import Graph, Manifest
 
 __all__ = ["main"]
@@ -178,6 +179,7 @@ def classify(
       pocketrnn classify --input headlines.csv --output labelled.csv
       pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
     """
+    from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
 
     if files.are_given and (texts or as_json or as_stream or threshold is not None):
@@ -194,7 +196,7 @@ def classify(
         if top != 1:
             raise click.UsageError("--top and --threshold exclude each other.")
         top = len(classifier.labels)
-    classifier.check_top(top)
+    Answers.of(classifier.manifest).check_top(top)
     if as_stream:
         _write_stream(classifier, texts, top, threshold, as_json)
         return
@@ -328,7 +330,10 @@ def _write_answers(
 ) -> None:
     write = _as_json if as_json else _as_columns
     rows = classifier.logits(texts).tolist()
-    predictions = [_reaching(classifier.prediction(row, top), threshold) for row in rows]
+    from pocketrnn.answers import Answers
+
+    stand_for = Answers.of(classifier.manifest)
+    predictions = [_reaching(stand_for.prediction(row, top), threshold) for row in rows]
     answers = list(map(write, texts, predictions))
     # One write: click flushes after each.
     if answers:

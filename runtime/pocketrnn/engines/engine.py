@@ -1,0 +1,76 @@
+"""What a Classifier needs of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Engine", "Floats", "Ids"]
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Logits of token ids. Several threads may use one engine at the same time, also in a process that was forked.
+
+    How texts share a run, and what a run may hold, is the engine's own affair.
+    """
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the graph says of itself."""
+        ...
+
+    def logits_of_one(self, tokens: Ids) -> list[float]:
+        """One text's logits.
+
+        Args:
+            tokens: its ids, int64 [1, tokens], at least one.
+
+        Raises:
+            PocketRNNError: the graph fails, for instance because the text is too long for this machine's memory.
+        """
+        ...
+
+    def logits(self, ids: Ids, lengths: Ids) -> Floats:
+        """The logits of many texts.
+
+        Args:
+            ids: int64 [tokens of all texts], one text's after the other's.
+            lengths: int64 [texts], how many ids each text has, at least 1.
+
+        Returns:
+            float32 [texts, labels].
+
+        Raises:
+            PocketRNNError: the graph fails.
+        """
+        ...
+
+    def open_step(self) -> None:
+        """Open the step graph, so that what is wrong with it is said before any text is read.
+
+        Raises:
+            InputError: the bundle has no step graph.
+            BundleError: the step graph is damaged or does not fit its classifier.json.
+        """
+        ...
+
+    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+        """Read on.
+
+        Args:
+            ids: the new token ids, at least one.
+            state: the state before them, float32 [1, state_size].
+
+        Returns:
+            the logits, float32 [1, labels], and the state after them, float32 [1, state_size].
+
+        Raises:
+            PocketRNNError: the graph fails.
+        """
+        ...

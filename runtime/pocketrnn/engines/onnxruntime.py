@@ -1,0 +1,358 @@
+"""onnxruntime: sessions, bindings, signatures, memory. Everything here that knows onnxruntime is in this file."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from pocketrnn.batching import MAX_TOKENS, rectangle, runs
+from pocketrnn.engines.engine import Floats, Ids
+from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
+from pocketrnn.graph_file import ORT_SUFFIX, read_graph
+from pocketrnn.manifest import Manifest, StepGraph
+
+__all__ = ["CPU", "OnnxRuntimeEngine", "Options", "checked_options"]
+
+CPU: Final = "CPUExecutionProvider"
+_EXPORT_AGAIN: Final = "Export the bundle again."
+# onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
+# times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
+# arena is emptied after a run of more tokens than this, and then 80 MiB are left.
+_LARGEST_KEPT: Final = 1 << 14
+
+
+@dataclass(frozen=True)
+class Options:
+    """How onnxruntime is asked to work; see `Classifier.load`."""
+
+    max_batch_tokens: int = MAX_TOKENS
+    providers: tuple[str, ...] = (CPU,)
+    trust: bool = False
+
+
+def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
+    """The options, if they can be used.
+
+    Raises:
+        InputError: `max_batch_tokens` is not a whole number from 1, or onnxruntime has no such provider here.
+    """
+    if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
+        raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
+    return Options(max_batch_tokens, _checked_providers(providers), trust)
+
+
+class OnnxRuntimeEngine:
+    """A bundle's graphs in onnxruntime; see `Engine`.
+
+    Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions of a
+    forked process, which are opened under a lock.
+
+    Args:
+        folder: the bundle's folder.
+        manifest: its classifier.json.
+        options: how onnxruntime is asked to work.
+
+    Raises:
+        BundleError: the graph is missing, damaged, or does not fit classifier.json.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._options = options
+        self._classes = len(manifest.labels)
+        self._takes_lengths = "lengths" in manifest.graph.inputs
+        # Bound runs are for the CPU alone; a longer text would leave its memory behind.
+        self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
+        self._idle: list[_BoundRun] = []
+        self._lock = threading.RLock()
+        self._session: onnxruntime.InferenceSession | None = self._opened()
+        # From here on the current folder may change.
+        self._folder = folder.absolute()
+        self._step_session: onnxruntime.InferenceSession | None = None
+        self._check_answer()
+        _reopen_after_fork(self)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the ONNX file says of itself (`metadata_props`)."""
+        return dict(self._whole_texts().get_modelmeta().custom_metadata_map)
+
+    def logits_of_one(self, tokens: Ids) -> list[float]:
+        """One text's logits; see `Engine.logits_of_one`."""
+        if tokens.size > self._largest_bound:
+            return self._run(tokens, np.array(tokens.shape[1:], np.int64))[0].tolist()  # type: ignore[no-any-return]
+        # Taken out and put back, each in one step of the interpreter: neither another thread nor a signal's handler
+        # that classifies finds a bound run in use.
+        try:
+            bound = self._idle.pop()
+        except IndexError:
+            bound = _BoundRun(self._whole_texts(), self._classes, self._takes_lengths)
+        try:
+            logits = bound.run(tokens)
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise self._failed(tokens, error) from error
+        self._idle.append(bound)
+        return logits
+
+    def logits(self, ids: Ids, lengths: Ids) -> Floats:
+        """The logits of many texts; see `Engine.logits`. A run holds texts of like length."""
+        starts = np.cumsum(lengths) - lengths
+        logits = np.empty((len(lengths), self._classes), np.float32)
+        graph, padding_id = self._manifest.graph, self._manifest.text.padding_id
+        # A run of one token at most holds one text, however long it is.
+        most = 1 if graph.batch == 1 else self._options.max_batch_tokens
+        for rows in runs(lengths, padding=graph.padding, max_tokens=most):
+            some = lengths[rows]
+            logits[rows] = self._run(rectangle(ids, starts[rows], some, padding_id), some)
+        return logits
+
+    def open_step(self) -> None:
+        """Open the step graph; see `Engine.open_step`."""
+        self._steps()
+
+    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+        """Read on; see `Engine.step`."""
+        feed: dict[str, NDArray[Any]] = {"tokens": np.array((ids,), np.int64), "state": state}
+        logits, new_state = self._run_session(self._steps(), ["logits", "new_state"], feed)
+        return logits, new_state
+
+    def _whole_texts(self) -> onnxruntime.InferenceSession:
+        if self._session is None:
+            with self._lock:
+                if self._session is None:
+                    self._session = self._opened()
+        return self._session
+
+    def _opened(self) -> onnxruntime.InferenceSession:
+        graph = self._manifest.graph
+        path = self._folder / graph.file
+        session = _session(path, graph.sha256, self._options)
+        _check_signature(session, self._manifest, path)
+        return session
+
+    def _steps(self) -> onnxruntime.InferenceSession:
+        step = self._manifest.stream
+        if step is None:
+            raise InputError(
+                f"The bundle of {self._manifest.name} cannot answer while a text arrives: it holds no step graph.",
+                "Export it with --streaming, which one-directional classifiers allow.",
+            )
+        if self._step_session is None:
+            with self._lock:
+                if self._step_session is None:
+                    path = self._folder / step.file
+                    session = _session(path, step.sha256, self._options)
+                    _check_step_signature(session, step, self._classes, path)
+                    self._step_session = session
+        return self._step_session
+
+    def _run(self, tokens: Ids, lengths: Ids) -> Floats:
+        """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
+        feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
+        large = tokens.size > max(_LARGEST_KEPT, self._options.max_batch_tokens)
+        (logits,) = self._run_session(self._whole_texts(), ["logits"], feed, _shrinking() if large else None)
+        if logits.shape != (len(tokens), self._classes):
+            raise PocketRNNError(
+                f"The graph of {self._manifest.name} gave logits of shape {list(logits.shape)} for {len(tokens)} texts "
+                f"and {self._classes} labels.",
+                _EXPORT_AGAIN,
+            )
+        return logits
+
+    def _run_session(
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: list[str],
+        feed: dict[str, NDArray[Any]],
+        options: onnxruntime.RunOptions | None = None,
+    ) -> list[Floats]:
+        try:
+            return session.run(outputs, feed, options)  # type: ignore[no-any-return]
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise self._failed(feed["tokens"], error) from error
+
+    def _failed(self, tokens: Ids, error: Exception) -> PocketRNNError:
+        rows, width = tokens.shape
+        return PocketRNNError(
+            f"The graph of {self._manifest.name} failed on {rows} texts of up to {width} tokens: {first_line(error)}.",
+            "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
+        )
+
+    def _check_answer(self) -> None:
+        """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
+        name, rows = self._manifest.name, self._manifest.graph.embedding_rows
+        try:
+            tokens = np.array([[rows - 1]], np.int64)
+            feed = {"tokens": tokens, **({"lengths": np.ones(1, np.int64)} if self._takes_lengths else {})}
+            (logits,) = self._run_session(self._whole_texts(), ["logits"], feed)
+        except (PocketRNNError, OverflowError) as error:
+            raise BundleError(
+                f"The graph of {name} cannot be run with the highest token id, {rows - 1}: {first_line(error)}.",
+                _EXPORT_AGAIN,
+            ) from None
+        if logits.shape != (1, self._classes):
+            raise BundleError(
+                f"The graph of {name} gives logits of shape {list(logits.shape)}, not {[1, self._classes]}.",
+                _EXPORT_AGAIN,
+            )
+
+    def _start_anew(self) -> None:
+        """Leave everything of onnxruntime to the process that this one was forked from, and open it again when needed.
+
+        Another thread may have held a lock of the arena when the process was forked, which nobody here would ever give
+        back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
+        them may take such a lock too.
+        """
+        for inherited in (self._session, self._step_session, self._idle):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+        self._session = self._step_session = None
+        self._idle = []
+        self._lock = threading.RLock()
+
+
+class _BoundRun:
+    """Where one text is answered: the graph is bound once to fixed memory for the length and the logits.
+
+    `session.run` makes both anew each time and checks their names, which takes 5 % of the time of a text.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, classes: int, takes_lengths: bool) -> None:
+        self._session = session
+        self._length = np.ones(1, np.int64)
+        self._logits = np.empty((1, classes), np.float32)
+        self._binding = session.io_binding()
+        if takes_lengths:
+            self._binding.bind_cpu_input("lengths", self._length)
+        self._binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(self._logits))
+
+    def run(self, tokens: Ids) -> list[float]:
+        self._length[0] = tokens.shape[1]
+        self._binding.bind_cpu_input("tokens", tokens)
+        self._session.run_with_iobinding(self._binding)
+        logits: list[float] = self._logits[0].tolist()
+        return logits
+
+
+_engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
+
+
+def _reopen_after_fork(engine: OnnxRuntimeEngine) -> None:
+    """Have `engine` start anew in every process that is forked from this one."""
+    if hasattr(os, "register_at_fork") and not _registered.is_set():
+        _registered.set()
+        os.register_at_fork(after_in_child=_start_all_anew)
+    _engines.add(engine)
+
+
+# Set when the first engine is made: importing pocketrnn registers nothing.
+_registered: Final = threading.Event()
+
+
+def _start_all_anew() -> None:
+    for engine in list(_engines):
+        engine._start_anew()
+
+
+def _shrinking() -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(providers, str) or not providers:
+        raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
+    available = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise InputError(
+                f"onnxruntime {onnxruntime.__version__} has no provider {provider!r} here; it has "
+                f"{', '.join(available)}.",
+                "Install the build of onnxruntime that brings it (for CUDA: onnxruntime-gpu), or leave providers out.",
+            )
+    return tuple(providers)
+
+
+def _session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
+    """A graph, opened from the bytes that were checked; a file may change between two looks at it."""
+    content = read_graph(path, sha256, trusted=asked.trust)
+    options = onnxruntime.SessionOptions()
+    # One thread: several texts are shared out among threads of our own, and onnxruntime's gain nothing on one text (35
+    # us with one, 52 with two that sleep, 37 with two that spin).
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Fatal errors only. What goes wrong is raised, and then said once, in our words.
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ORT" if path.name.endswith(ORT_SUFFIX) else "ONNX")
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=list(asked.providers))
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise BundleError(
+            f"onnxruntime {onnxruntime.__version__} cannot open {path}: {first_line(error)}.",
+            "Upgrade onnxruntime, or export the bundle again.",
+        ) from error
+    # The Python object keeps the bytes for a change of providers, which never comes ("TODO: This is bad as we're
+    # holding the memory indefinitely", says its source); the session itself does not use them again. With 15.3 MiB of
+    # weights, a session takes 35.6 MiB with them and 22.9 without; opened from the file, 21.0.
+    session._model_bytes = None
+    return session
+
+
+def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
+    """Hold the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
+    ranks = {"tokens": 2, "lengths": 1}
+    expected = {name: ("tensor(int64)", ranks[name]) for name in manifest.graph.inputs}
+    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+    if inputs != expected:
+        raise BundleError(
+            f"{path} has the inputs {_signature(inputs)}; classifier.json says {_signature(expected)}.", _EXPORT_AGAIN
+        )
+    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
+    if outputs != {"logits": ("tensor(float)", 2)}:
+        raise BundleError(
+            f"{path} has the outputs {_signature(outputs)}; a classifier gives logits (tensor(float), rank 2).",
+            _EXPORT_AGAIN,
+        )
+    for node in session.get_inputs():
+        if any(
+            isinstance(size, int) and (axis, size) != (0, manifest.graph.batch) for axis, size in enumerate(node.shape)
+        ):
+            raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
+    classes = session.get_outputs()[0].shape[1]
+    if isinstance(classes, int) and classes != len(manifest.labels):
+        raise BundleError(
+            f"{path} gives {classes} logits, but classifier.json names {len(manifest.labels)} labels.", _EXPORT_AGAIN
+        )
+
+
+def _check_step_signature(session: onnxruntime.InferenceSession, step: StepGraph, classes: int, path: Path) -> None:
+    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
+    widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
+    if (
+        inputs != {"tokens": ("tensor(int64)", 2), "state": ("tensor(float)", 2)}
+        or outputs != {"logits": ("tensor(float)", 2), "new_state": ("tensor(float)", 2)}
+        or widths != {"state": step.state_size, "logits": classes, "new_state": step.state_size}
+    ):
+        raise BundleError(
+            f"{path} takes {_signature(inputs)} and gives {_signature(outputs)}; a step graph takes tokens and a state "
+            f"of {step.state_size} numbers, and gives {classes} logits and a new state.",
+            _EXPORT_AGAIN,
+        )
+
+
+def _signature(nodes: dict[str, tuple[str, int]]) -> str:
+    return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in nodes.items()) or "none"

@@ -1,0 +1,171 @@
+"""What a graph of a bundle may hold: its operators, and how much they may make of constants alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import BundleError, shown
+
+__all__ = ["KNOWN_VALUES", "LARGEST_ALLOCATION", "LARGEST_STRUCTURE", "MOST_FIELDS", "OPERATORS", "Found", "Node"]
+
+# What our exporter writes, and what recurrent, convolutional and attention classifiers are made of. Left out: what
+# repeats (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals, strings,
+# and what makes a large output of a small input for signals or images (Resize, ConvTranspose, DFT, Col2Im, ...).
+OPERATORS: Final = frozenset(
+    """
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift
+    BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Compress Concat Constant ConstantOfShape Conv
+    Cos Cosh CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor GRU Gather
+    GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
+    HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less
+    LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min
+    Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization RNN
+    Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+    ReduceSumSquare Relu Reshape ReverseSequence RotaryEmbedding Round Scatter ScatterElements ScatterND Selu Shape
+    Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu
+    Tile TopK Transpose Trilu Unique Unsqueeze Where Xor
+    """.split()
+)
+# Numbers that one operator may make of constants alone: 64 MiB of float32.
+LARGEST_ALLOCATION: Final = 1 << 24
+# Bytes beside the weights. onnxruntime makes up to some 100 bytes of one; the graphs of the tests have up to 60,000.
+LARGEST_STRUCTURE: Final = 1 << 24
+# Parts that are looked at, which takes up to a second. The graphs of the tests have up to some thousand.
+MOST_FIELDS: Final = 1 << 20
+# Sizes are short lists. A longer one is a table.
+KNOWN_VALUES: Final = 64
+
+_DOMAINS: Final = ("", "ai.onnx")
+_SAME_VALUES: Final = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+
+Values = tuple[float, ...]
+
+
+@dataclass
+class Node:
+    """An operator. Of its attributes, those that are integers or a small tensor of numbers."""
+
+    domain: str = ""
+    operator: str = ""
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    attributes: dict[str, Values] = field(default_factory=dict)
+    holds_graphs: bool = False
+
+
+@dataclass
+class Found:
+    """What a file was found to hold, and how much of its allowance was used.
+
+    Attributes:
+        path: the file's name, for messages.
+        trusted: whether all operators, inner graphs and functions are allowed.
+        nodes: the operators, in the file's order, those of inner graphs and functions among them.
+        constants: the numbers of small tensors by name.
+        fields: how many parts were looked at.
+        weights: how many bytes are tensors' numbers.
+    """
+
+    path: Path
+    trusted: bool
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, Values] = field(default_factory=dict)
+    fields: int = 0
+    weights: int = 0
+
+    def refused(self, what: str) -> BundleError:
+        """The error that says what is wrong with the file."""
+        return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
+
+    def count(self) -> None:
+        """One more part was looked at.
+
+        Raises:
+            BundleError: that was one too many.
+        """
+        self.fields += 1
+        if self.fields > MOST_FIELDS:
+            raise self.refused(f"has more than {MOST_FIELDS:,} parts")
+
+    def check(self, size: int) -> None:
+        """Hold what was found in a file of `size` bytes to the limits.
+
+        Raises:
+            BundleError: an operator is not allowed, or something is too large.
+        """
+        if size - self.weights > LARGEST_STRUCTURE:
+            raise self.refused(f"holds more than {LARGEST_STRUCTURE >> 20} MiB beside its weights")
+        if not self.nodes:
+            raise self.refused("holds no operator")
+        if self.trusted:
+            return
+        for node in self.nodes:
+            if node.domain not in _DOMAINS or node.operator not in OPERATORS:
+                name = f"{node.domain}.{node.operator}" if node.domain not in _DOMAINS else node.operator
+                raise self.refused(f"holds the operator {shown(name)}, which a classifier's graph has no need of")
+            if node.holds_graphs:
+                raise self.refused(f"holds a graph inside the operator {node.operator}")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Refuse operators that make too much of sizes that stand in the file.
+
+        Sizes are followed through the operators that hand numbers on. What is calculated is not known; of a list with
+        known and unknown numbers, the known ones count.
+        """
+        known = dict(self.constants)
+        for node in self.nodes:
+            given = [known.get(name, ()) for name in node.inputs]
+            if node.operator == "Constant":
+                made = next(iter(node.attributes.values()), ())
+            elif node.operator in _SAME_VALUES:
+                made = given[0] if given else ()
+            elif node.operator == "Concat":
+                # One by one: joined first, a list that is joined to itself 30 times would fill the memory.
+                made = ()
+                for values in given:
+                    made = (made + values)[: KNOWN_VALUES + 1]
+            else:
+                made = ()
+            if made and len(made) <= KNOWN_VALUES:
+                known.update(dict.fromkeys(node.outputs, made))
+            size = _made_of_constants(node, given)
+            # NaN, too, is not within the limit.
+            if not size <= LARGEST_ALLOCATION:
+                raise self.refused(
+                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers of constants"
+                )
+
+
+def _made_of_constants(node: Node, given: Sequence[Values]) -> float:
+    """By how much an operator multiplies what it is given, as far as constants say so; 0 if they say nothing."""
+    given = [*given, (), (), ()]
+    padding = _padded(node.attributes.get("pads", ()))
+    match node.operator:
+        case "ConstantOfShape":
+            return _product(given[0])
+        case "Expand" | "Tile":
+            return _product(given[1])
+        case "Pad":
+            return max(padding, _padded(given[1]))
+        case "OneHot":
+            return _product(given[1])
+        case "Range" if given[1]:
+            start, step = (*given[0], 0)[0], (*given[2], 1)[0]
+            return (given[1][0] - start) / step if step else math.nan
+    return padding
+
+
+def _product(sizes: Values) -> float:
+    return math.prod(max(1, size) for size in sizes)
+
+
+def _padded(pads: Values) -> float:
+    """The product of what is added at each axis: its beginning stands in the first half, its end in the second."""
+    half = (len(pads) + 1) // 2
+    added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
+    return math.prod(1 + max(0, number) for number in added)

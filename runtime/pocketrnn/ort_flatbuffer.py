@@ -1,0 +1,167 @@
+"""A graph in onnxruntime's own format, a flatbuffer, looked through: its operators and its tensors.
+
+The tables are those of onnxruntime's ort.fbs; for flatbuffers themselves see flatbuffers.dev, "Internals". onnxruntime
+verifies the offsets itself when it opens a file; here each is checked before it is followed. Parts of a flatbuffer may
+share their bytes: that tensors do not, so that a small file becomes no large memory, is checked too.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Final
+
+from pocketrnn.graph_limits import KNOWN_VALUES, Found, Node, Values
+
+__all__ = ["walk_ort"]
+
+# The position of a member in its table.
+_SESSION_MODEL: Final = 1
+_MODEL_GRAPH: Final = 7
+_INITIALIZERS, _NODES, _SPARSE, _RUNTIME_OPTIMIZATIONS = 0, 2, 7, 8
+_NODE_DOMAIN, _NODE_OPERATOR, _NODE_INPUTS, _NODE_OUTPUTS, _NODE_ATTRIBUTES = 2, 5, 8, 9, 10
+_ATTRIBUTE_NAME, _I, _T, _G, _INTS, _TENSORS, _GRAPHS = 0, 4, 6, 7, 9, 11, 12
+_TENSOR_NAME, _DIMS, _KIND, _RAW, _STRINGS, _EXTERNAL = 0, 2, 3, 4, 5, 6
+_NUMBERS: Final = {1: "f", 6: "i", 7: "q", 11: "d"}
+_DEEPEST: Final = 16
+_LONGEST_NAME: Final = 4096
+
+
+def walk_ort(content: bytes, found: Found) -> None:
+    """Look through a file in onnxruntime's format, and add what it holds to `found`.
+
+    Raises:
+        BundleError: the bytes are no such file, or hold something that no classifier needs.
+    """
+    walk = _Walk(content, found)
+    if content[4:8] != b"ORTM":
+        raise found.refused("is no graph in onnxruntime's format")
+    model = walk.table_at(walk.table(0), _SESSION_MODEL)
+    graph = None if model is None else walk.table_at(model, _MODEL_GRAPH)
+    if graph is None:
+        raise found.refused("is no graph in onnxruntime's format: it holds no graph")
+    walk.graph(graph, 0)
+    if found.weights > len(content):
+        raise found.refused("holds tensors that share their bytes")
+
+
+class _Walk:
+    def __init__(self, content: bytes, found: Found) -> None:
+        self.content = content
+        self.found = found
+
+    def read(self, letter: str, at: int) -> int:
+        try:
+            if at < 0:
+                raise struct.error
+            value: int = struct.unpack_from(f"<{letter}", self.content, at)[0]
+        except struct.error:
+            raise self.found.refused("is no graph in onnxruntime's format: it is cut short") from None
+        return value
+
+    def table(self, at: int) -> int:
+        """Where the table begins that the offset at `at` leads to."""
+        self.found.count()
+        return at + self.read("I", at)
+
+    def member(self, table: int, index: int) -> int | None:
+        """Where a table's member stands, or None."""
+        fields = table - self.read("i", table)
+        if 4 + 2 * index >= self.read("H", fields):
+            return None
+        offset = self.read("H", fields + 4 + 2 * index)
+        return table + offset if offset else None
+
+    def table_at(self, table: int, index: int) -> int | None:
+        at = self.member(table, index)
+        return None if at is None else self.table(at)
+
+    def vector(self, table: int, index: int, size: int) -> range:
+        """Where the items of a member stand, which has `size` bytes each; none where the member is missing."""
+        start = self.table_at(table, index)
+        if start is None:
+            return range(0)
+        end = start + 4 + size * self.read("I", start)
+        if end > len(self.content):
+            raise self.found.refused("is no graph in onnxruntime's format: it is cut short")
+        return range(start + 4, end, size)
+
+    def tables(self, table: int, index: int) -> list[int]:
+        return [self.table(at) for at in self.vector(table, index, 4)]
+
+    def text_from(self, start: int) -> str:
+        size = self.read("I", start)
+        if size > _LONGEST_NAME:
+            raise self.found.refused(f"holds a name of {size:,} bytes")
+        try:
+            return self.content[start + 4 : start + 4 + size].decode()
+        except UnicodeDecodeError:
+            raise self.found.refused("holds a name that is not UTF-8") from None
+
+    def text(self, table: int, index: int) -> str:
+        start = self.table_at(table, index)
+        return "" if start is None else self.text_from(start)
+
+    def graph(self, table: int, depth: int) -> None:
+        if depth > _DEEPEST:
+            raise self.found.refused(f"nests graphs more than {_DEEPEST} deep")
+        if self.tables(table, _SPARSE):
+            raise self.found.refused("holds sparse tensors")
+        # Member 0 is the list of them; onnxruntime writes the table also where the list is empty.
+        optimizations = self.table_at(table, _RUNTIME_OPTIMIZATIONS)
+        if optimizations is not None and self.vector(optimizations, 0, 4):
+            raise self.found.refused("holds operators that onnxruntime puts in when it opens the file")
+        for tensor in self.tables(table, _INITIALIZERS):
+            name, values = self.tensor(tensor)
+            self.found.constants[name] = values
+        for node in self.tables(table, _NODES):
+            self.found.nodes.append(self.node(node, depth))
+
+    def node(self, table: int, depth: int) -> Node:
+        node = Node(
+            domain=self.text(table, _NODE_DOMAIN),
+            operator=self.text(table, _NODE_OPERATOR),
+            inputs=[self.text_from(at) for at in self.tables(table, _NODE_INPUTS)],
+            outputs=[self.text_from(at) for at in self.tables(table, _NODE_OUTPUTS)],
+        )
+        for attribute in self.tables(table, _NODE_ATTRIBUTES):
+            values: Values = tuple(self.integers(attribute, _INTS))
+            integer = self.member(attribute, _I)
+            if integer is not None:
+                values += (self.read("q", integer),)
+            tensor = self.table_at(attribute, _T)
+            for one in [*([] if tensor is None else [tensor]), *self.tables(attribute, _TENSORS)]:
+                _, values = self.tensor(one)
+            inner = self.table_at(attribute, _G)
+            graphs = [*([] if inner is None else [inner]), *self.tables(attribute, _GRAPHS)]
+            node.holds_graphs |= bool(graphs)
+            for graph in graphs if self.found.trusted else ():
+                self.graph(graph, depth + 1)
+            if values:
+                node.attributes[self.text(attribute, _ATTRIBUTE_NAME)] = values
+        return node
+
+    def integers(self, table: int, index: int) -> list[int]:
+        places = self.vector(table, index, 8)
+        for _ in places:
+            self.found.count()
+        return [self.read("q", at) for at in places]
+
+    def tensor(self, table: int) -> tuple[str, Values]:
+        """A tensor's name and, if they are few, its numbers."""
+        dims, raw = self.integers(table, _DIMS), self.vector(table, _RAW, 1)
+        external = self.member(table, _EXTERNAL)
+        if external is not None and self.read("q", external) != -1:
+            raise self.found.refused("keeps weights in further files, which no digest covers")
+        if self.vector(table, _STRINGS, 4):
+            raise self.found.refused("holds a tensor of strings")
+        self.found.weights += len(raw)
+        if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):
+            raise self.found.refused(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
+        kind = self.member(table, _KIND)
+        letter = _NUMBERS.get(0 if kind is None else self.read("i", kind), "")
+        name = self.text(table, _TENSOR_NAME)
+        if not letter or math.prod(dims) > KNOWN_VALUES or len(raw) != math.prod(dims) * struct.calcsize(f"<{letter}"):
+            return name, ()
+        content = self.content[raw.start : raw.stop]
+        return name, tuple(value for (value,) in struct.iter_unpack(f"<{letter}", content))
