@@ -314,7 +314,11 @@ def read(folder: Path) -> Manifest:
             version; a byte was changed; or its parts do not fit each other.
     """
     path = folder / CLASSIFIER_JSON
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name that is too long
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
+    if not exists:
         problem = f"{folder} holds no {CLASSIFIER_JSON}" if folder.is_dir() else f"{folder} is not a folder"
         raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.")
     content = file_content(path, _LARGEST_JSON)

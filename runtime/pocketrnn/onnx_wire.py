@@ -84,6 +84,9 @@ def walk_onnx(content: bytes, found: Found) -> None:
     Raises:
         BundleError: the bytes are no ONNX file, or hold something that no classifier needs; see the module.
     """
+    # What makes onnxruntime take bytes for its own format. They may stand within a name of an ONNX file.
+    if content[4:8] == b"ORTM":
+        raise found.refused("is no ONNX file: it is marked as of onnxruntime's own format")
     _Walk(memoryview(content), found).holder("ModelProto", 0, len(content), 0)
 
 
@@ -106,7 +109,7 @@ class _Walk:
         raise self.found.refused("is no ONNX file: a number in it has more than 10 bytes")
 
     def fields(self, message: str, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """A message's fields: number, wire type, and where the content begins and ends; for a varint, it and its end."""
+        """A message's fields: number, wire type, and where the content begins and ends; of a varint, it and its end."""
         known, seen = MESSAGES[message], 0
         while at < end:
             self.found.count()
@@ -154,7 +157,7 @@ class _Walk:
         for number, _, begin, stop in self.fields(message, start, end):
             inner = MESSAGES[message][number][1]
             if inner == "NodeProto":
-                self.found.nodes.append(self.node(begin, stop, depth))
+                self.found.add(self.node(begin, stop, depth))
             elif inner == "TensorProto":
                 name, values = self.tensor(begin, stop)
                 self.found.constants[name] = values
