@@ -144,7 +144,7 @@ const std::set<std::string> operators = {
     "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh",
     "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze", "Where", "Xor"};
 constexpr double largest_allocation = 1 << 24;
-constexpr size_t known_values = 64, most_fields = 1 << 20, most_operators = 1 << 16, largest_structure = 1 << 24;
+constexpr size_t known_values = 64, most_fields = 1 << 18, most_operators = 1 << 14, largest_structure = 1 << 24;
 
 struct Kind {
   std::string wires, message;  // the wire types of a field (v, q, b, i; *: more than once), and the message inside
@@ -200,7 +200,7 @@ class Walk {
   size_t weights = 0, count = 0;
 
   void counted() {
-    if (++count > most_fields) refuse("has more than 1,048,576 parts");
+    if (++count > most_fields) refuse("has more than 262,144 parts");
   }
 
   static uint64_t varint(Bytes& rest) {
@@ -255,7 +255,7 @@ class Walk {
   void walk_graph(Bytes content) {
     each("GraphProto", content, [&](uint64_t number, uint64_t, Bytes inside) {
       if (number == 1) nodes.push_back(node(inside));
-      if (nodes.size() > most_operators) refuse("has more than 65,536 operators");
+      if (nodes.size() > most_operators) refuse("has more than 16,384 operators");
       if (number == 5) {
         auto [name, values] = tensor(inside);
         constants[name] = values;

@@ -379,8 +379,8 @@ const OPERATORS = new Set(
 );
 const LARGEST_ALLOCATION = 2 ** 24;
 const LARGEST_STRUCTURE = 2 ** 24;
-const MOST_FIELDS = 2 ** 20;
-const MOST_OPERATORS = 2 ** 16;
+const MOST_FIELDS = 2 ** 18;
+const MOST_OPERATORS = 2 ** 14;
 const KNOWN_VALUES = 64;
 
 // For each message its fields: the wire types that they may have (v, q, b, i), and * if they may stand more than once.
@@ -437,7 +437,7 @@ class GraphWalk {
   }
 
   #count() {
-    if (++this.#fields > MOST_FIELDS) this.#refuse("has more than 1,048,576 parts");
+    if (++this.#fields > MOST_FIELDS) this.#refuse("has more than 262,144 parts");
   }
 
   /** An integer without a sign, as a number if that is exact, else as a BigInt; and where it ends. */
@@ -505,7 +505,7 @@ class GraphWalk {
   #graph(begin, end) {
     for (const field of this.#each("GraphProto", begin, end)) {
       if (field.number === 1) this.#nodes.push(this.#node(field));
-      if (this.#nodes.length > MOST_OPERATORS) this.#refuse("has more than 65,536 operators");
+      if (this.#nodes.length > MOST_OPERATORS) this.#refuse("has more than 16,384 operators");
       if (field.number === 5) {
         const { name, values } = this.#tensor(field);
         this.#constants.set(name, values);
