@@ -5,7 +5,7 @@
 //   ./classify BUNDLE < TEXTS           one text a line: its label and probability
 //
 // An example, not a supported runtime: it shows how little a reader needs. It checks what could give a wrong answer in
-// silence, and leaves the rest of the format's checks to `pocketrnn verify`.
+// silence, and what a stranger could do with a bundle; the rest of the format's checks it leaves to `pocketrnn verify`.
 #include <nlohmann/json.hpp>
 #include <onnxruntime_cxx_api.h>
 #include <openssl/sha.h>
@@ -174,6 +174,7 @@ struct Node {
   std::string domain, name;
   Strings inputs, outputs;
   std::map<std::string, Values> attributes;
+  bool holds_graphs = false;
 };
 
 class Walk {
@@ -187,10 +188,12 @@ class Walk {
     });
     if (content.size() - weights > largest_structure) refuse("holds more than 16 MiB beside its weights");
     if (nodes.empty()) refuse("holds no operator");
-    for (const auto& node : nodes)
+    for (const auto& node : nodes) {
       if ((node.domain != "" && node.domain != "ai.onnx") || !operators.count(node.name))
         refuse("holds the operator " + node.domain + (node.domain == "" ? "" : ".") + node.name +
                ", which a classifier's graph has no need of");
+      if (node.holds_graphs) refuse("holds a graph inside the operator " + node.name);
+    }
     check_sizes();
   }
 
@@ -283,8 +286,7 @@ class Walk {
       if (number == 3 || number == 8)
         for (int64_t integer : integers(value, inside)) values.push_back(static_cast<double>(integer));
       if (number == 5 || number == 10) values = tensor(inside).second;
-      // An operator that is listed has none, and one that is not is named first.
-      if (number == 6 || number == 11) node.name += " with a graph inside";
+      if (number == 6 || number == 11) node.holds_graphs = true;
     });
     if (!values.empty()) node.attributes[name] = values;
   }

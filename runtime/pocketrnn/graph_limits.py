@@ -23,7 +23,7 @@ __all__ = [
 
 # What our exporter writes, and what recurrent, convolutional and attention classifiers are made of. Left out: what
 # repeats (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals,
-# strings, and what makes a large output of a small input for signals or images (Resize, ConvTranspose, DFT, Col2Im, ...).
+# strings, and what makes a large output of a small input, for signals or images (Resize, ConvTranspose, DFT, ...).
 OPERATORS: Final = frozenset(
     {"Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention",
      "AveragePool", "BatchNormalization", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
