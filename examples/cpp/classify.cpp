@@ -5,7 +5,7 @@
 //   ./classify BUNDLE < TEXTS           one text a line: its label and probability
 //
 // An example, not a supported runtime: it shows how little a reader needs. It checks what could give a wrong answer in
-// silence, and leaves the rest of the format's checks to `pocketrnn verify`.
+// silence, and what a stranger could do with a bundle; the rest of the format's checks it leaves to `pocketrnn verify`.
 #include <nlohmann/json.hpp>
 #include <onnxruntime_cxx_api.h>
 #include <openssl/sha.h>
@@ -15,23 +15,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
+#include <map>
 #include <regex>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 using json = nlohmann::json;
 using Strings = std::vector<std::string>;
 
-std::string read(const std::string& path) {
+// A pipe would make a reader wait for ever, a device may never end, and a sparse file takes no room on a disk.
+std::string read(const std::string& path, uintmax_t largest) {
+  std::error_code failed;
+  if (!std::filesystem::is_regular_file(path, failed)) throw std::runtime_error(path + " is missing, or no regular file.");
+  const uintmax_t size = std::filesystem::file_size(path, failed);
+  if (failed || size > largest) throw std::runtime_error(path + " is too large.");
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(path + " cannot be read.");
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string content(size, '\0');
+  if (!file.read(content.data(), static_cast<std::streamsize>(size)) || file.peek() != EOF)
+    throw std::runtime_error(path + " cannot be read, or was written to while it was read.");
+  return content;
 }
 
 std::string sha256(const std::string& bytes) {
@@ -55,15 +64,15 @@ bool is_newer_than_14(UChar32 c) {
 
 // What Unicode 14.0 does not know is neither cased nor case-ignorable, so the text may be cut there.
 icu::UnicodeString lower(const icu::UnicodeString& text) {
-  icu::UnicodeString done, piece;
+  icu::UnicodeString done, fragment;
   for (int i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
     const UChar32 c = text.char32At(i);
-    if (!is_newer_than_14(c)) { piece += c; continue; }
-    done += piece.toLower(icu::Locale::getRoot());
+    if (!is_newer_than_14(c)) { fragment += c; continue; }
+    done += fragment.toLower(icu::Locale::getRoot());
     done += c;
-    piece.remove();
+    fragment.remove();
   }
-  return done += piece.toLower(icu::Locale::getRoot());
+  return done += fragment.toLower(icu::Locale::getRoot());
 }
 
 struct Text {
@@ -109,9 +118,301 @@ struct Text {
   }
 };
 
+// What an ONNX file may hold; docs/format.md, "What a graph may hold". It is a protobuf message, which is walked here in the
+// way of runtime/pocketrnn/onnx_wire.py: strictly, so that nothing in it is left for others to find.
+namespace graph {
+
+using Bytes = std::string_view;
+using Values = std::vector<double>;
+
+[[noreturn]] void refuse(const std::string& what) { throw std::runtime_error("The graph " + what + "."); }
+
+const std::set<std::string> operators = {
+    "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention",
+    "AveragePool", "BatchNormalization", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast",
+    "CastLike", "Ceil", "Celu", "Clip", "Compress", "Concat", "Constant", "ConstantOfShape", "Conv", "Cos", "Cosh",
+    "CumSum", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand",
+    "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool",
+    "GlobalMaxPool", "Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax",
+    "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LSTM", "LayerNormalization", "LeakyRelu", "Less",
+    "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "LpPool", "MatMul", "MatMulInteger", "Max", "MaxPool",
+    "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or",
+    "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN", "Range",
+    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "ReverseSequence", "RotaryEmbedding", "Round",
+    "Scatter", "ScatterElements", "ScatterND", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice",
+    "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh",
+    "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze", "Where", "Xor"};
+constexpr double largest_allocation = 1 << 24;
+constexpr size_t known_values = 64, most_fields = 1 << 18, most_operators = 1 << 14, largest_structure = 1 << 24;
+
+struct Kind {
+  std::string wires, message;  // the wire types of a field (v, q, b, i; *: more than once), and the message inside
+};
+using Fields = std::map<uint64_t, Kind>;
+
+Fields fields(std::initializer_list<std::pair<std::vector<uint64_t>, Kind>> groups) {
+  Fields all;
+  for (const auto& [numbers, kind] : groups)
+    for (uint64_t number : numbers) all[number] = kind;
+  return all;
+}
+
+const std::map<std::string, Fields> messages = {
+    {"ModelProto", fields({{{1, 5}, {"v", ""}}, {{2, 3, 4, 6}, {"b", ""}}, {{8, 14, 26}, {"b*", ""}},
+                           {{7}, {"b", "GraphProto"}}, {{25}, {"b*", "FunctionProto"}}})},
+    {"GraphProto", fields({{{2, 10}, {"b", ""}}, {{11, 12, 13, 14, 16}, {"b*", ""}}, {{1}, {"b*", "NodeProto"}},
+                           {{5}, {"b*", "TensorProto"}}})},
+    {"NodeProto", fields({{{3, 4, 6, 7, 8}, {"b", ""}}, {{1, 2, 9, 10}, {"b*", ""}}, {{5}, {"b*", "AttributeProto"}}})},
+    {"AttributeProto", fields({{{1, 4, 13, 14, 21}, {"b", ""}}, {{9, 15}, {"b*", ""}}, {{2}, {"i", ""}}, {{3, 20}, {"v", ""}},
+                               {{5}, {"b", "TensorProto"}}, {{6}, {"b", "GraphProto"}}, {{7}, {"ib*", ""}}, {{8}, {"vb*", ""}},
+                               {{10}, {"b*", "TensorProto"}}, {{11}, {"b*", "GraphProto"}}})},
+    {"TensorProto", fields({{{2, 14}, {"v", ""}}, {{1, 5, 7, 11}, {"vb*", ""}}, {{4}, {"ib*", ""}}, {{10}, {"qb*", ""}},
+                            {{8, 9, 12}, {"b", ""}}, {{13, 16}, {"b*", ""}}})}};
+
+struct Node {
+  std::string domain, name;
+  Strings inputs, outputs;
+  std::map<std::string, Values> attributes;
+  bool holds_graphs = false;
+};
+
+class Walk {
+ public:
+  explicit Walk(Bytes content) {
+    if (content.substr(0, 8).size() == 8 && content.substr(4, 4) == "ORTM")
+      refuse("is no ONNX file: it is marked as of onnxruntime's own format");
+    each("ModelProto", content, [&](uint64_t number, uint64_t, Bytes model) {
+      if (number == 25) refuse("holds functions of its own");
+      if (number == 7) walk_graph(model);
+    });
+    if (content.size() - weights > largest_structure) refuse("holds more than 16 MiB beside its weights");
+    if (nodes.empty()) refuse("holds no operator");
+    for (const auto& node : nodes) {
+      if ((node.domain != "" && node.domain != "ai.onnx") || !operators.count(node.name))
+        refuse("holds the operator " + node.domain + (node.domain == "" ? "" : ".") + node.name +
+               ", which a classifier's graph has no need of");
+      if (node.holds_graphs) refuse("holds a graph inside the operator " + node.name);
+    }
+    check_sizes();
+  }
+
+ private:
+  std::vector<Node> nodes;
+  std::map<std::string, Values> constants;
+  size_t weights = 0, count = 0;
+
+  void counted() {
+    if (++count > most_fields) refuse("has more than 262,144 parts");
+  }
+
+  static uint64_t varint(Bytes& rest) {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 70; shift += 7) {
+      if (rest.empty()) refuse("is no ONNX file: it ends within a number");
+      const unsigned char byte = rest[0];
+      rest.remove_prefix(1);
+      if (shift < 64) value |= static_cast<uint64_t>(byte & 127) << shift;
+      if (byte < 128) return value;
+    }
+    refuse("is no ONNX file: a number in it has more than 10 bytes");
+  }
+
+  // Calls `use` with the number, the value of a varint, and the bytes of anything else.
+  template <typename Use>
+  void each(const std::string& message, Bytes rest, Use use) {
+    const Fields& known = messages.at(message);
+    std::set<uint64_t> seen;
+    while (!rest.empty()) {
+      counted();
+      const uint64_t tag = varint(rest), number = tag >> 3, wire = tag & 7;
+      const auto kind = known.find(number);
+      const char letter = wire == 0 ? 'v' : wire == 1 ? 'q' : wire == 2 ? 'b' : wire == 5 ? 'i' : '?';
+      if (kind == known.end() || kind->second.wires.find(letter) == std::string::npos)
+        refuse("is no ONNX file that a classifier may have: field " + std::to_string(number) + " of type " +
+               std::to_string(wire) + " in " + message);
+      if (!seen.insert(number).second && kind->second.wires.back() != '*')
+        refuse("is no ONNX file: field " + std::to_string(number) + " of " + message + " stands in it twice");
+      if (wire == 0) {
+        use(number, varint(rest), Bytes());
+        continue;
+      }
+      const uint64_t size = wire == 1 ? 8 : wire == 5 ? 4 : varint(rest);
+      if (size > rest.size()) refuse("is no ONNX file: it is cut short");
+      // Never null, so that bytes that are none are told from a varint.
+      use(number, 0, Bytes(rest.data(), size));
+      rest.remove_prefix(size);
+    }
+  }
+
+  std::vector<int64_t> integers(uint64_t value, Bytes packed) {
+    if (packed.data() == nullptr) return {static_cast<int64_t>(value)};
+    std::vector<int64_t> values;
+    while (!packed.empty()) {
+      counted();
+      values.push_back(static_cast<int64_t>(varint(packed)));
+    }
+    return values;
+  }
+
+  void walk_graph(Bytes content) {
+    each("GraphProto", content, [&](uint64_t number, uint64_t, Bytes inside) {
+      if (number == 1) nodes.push_back(node(inside));
+      if (nodes.size() > most_operators) refuse("has more than 16,384 operators");
+      if (number == 5) {
+        auto [name, values] = tensor(inside);
+        constants[name] = values;
+      }
+    });
+  }
+
+  Node node(Bytes content) {
+    Node made;
+    each("NodeProto", content, [&](uint64_t number, uint64_t, Bytes inside) {
+      if (number == 1) made.inputs.emplace_back(inside);
+      if (number == 2) made.outputs.emplace_back(inside);
+      if (number == 4) made.name = inside;
+      if (number == 5) attribute(made, inside);
+      if (number == 7) made.domain = inside;
+    });
+    return made;
+  }
+
+  void attribute(Node& node, Bytes content) {
+    std::string name;
+    Values values;
+    each("AttributeProto", content, [&](uint64_t number, uint64_t value, Bytes inside) {
+      if (number == 1) name = inside;
+      if (number == 3 || number == 8)
+        for (int64_t integer : integers(value, inside)) values.push_back(static_cast<double>(integer));
+      if (number == 5 || number == 10) values = tensor(inside).second;
+      if (number == 6 || number == 11) node.holds_graphs = true;
+    });
+    if (!values.empty()) node.attributes[name] = values;
+  }
+
+  std::pair<std::string, Values> tensor(Bytes content) {
+    std::string name;
+    uint64_t kind = 0, stored = 0;
+    double size = 1;
+    std::map<uint64_t, std::string> small;
+    std::set<uint64_t> places;
+    Values whole;
+    each("TensorProto", content, [&](uint64_t number, uint64_t value, Bytes inside) {
+      if (number == 1)
+        for (int64_t dim : integers(value, inside)) size = dim < 0 ? NAN : size * static_cast<double>(dim);
+      if (number == 2) kind = value;
+      if (number == 8) name = inside;
+      if (number == 13 || (number == 14 && value != 0)) refuse("keeps weights in further files, which no digest covers");
+      if (number != 4 && number != 5 && number != 7 && number != 9 && number != 10 && number != 11) return;
+      places.insert(number);
+      const size_t bytes = inside.data() == nullptr ? 1 : inside.size();
+      stored += bytes;
+      if (number == 4 || number == 9 || number == 10) weights += bytes;
+      if (stored > 10 * known_values) return;
+      if (number == 5 || number == 7)
+        for (int64_t integer : integers(value, inside)) whole.push_back(static_cast<double>(integer));
+      else
+        small[number] += inside;
+    });
+    if (!(size <= 2.0 * static_cast<double>(stored))) refuse("holds a tensor of the shape of more numbers than it has");
+    if (places.size() > 1) refuse("holds a tensor whose numbers stand in it twice");
+    if (size > known_values || stored > 10 * known_values) return {name, {}};
+    if (places.count(kind == 6 ? 5 : 7) && (kind == 6 || kind == 7)) return {name, whole};
+    const std::string& raw = small[places.count(9) ? 9 : kind == 1 ? 4 : 10];
+    if (kind == 1) return {name, numbers<float>(raw)};
+    if (kind == 6) return {name, numbers<int32_t>(raw)};
+    if (kind == 7) return {name, numbers<int64_t>(raw)};
+    if (kind == 11) return {name, numbers<double>(raw)};
+    return {name, {}};
+  }
+
+  template <typename Number>
+  static Values numbers(const std::string& raw) {
+    if (raw.size() % sizeof(Number)) return {};
+    std::vector<Number> values(raw.size() / sizeof(Number));
+    std::copy(raw.begin(), raw.end(), reinterpret_cast<char*>(values.data()));
+    return {values.begin(), values.end()};
+  }
+
+  static double product(const Values& sizes) {
+    double all = 1;
+    for (double size : sizes) all *= std::max(1.0, size);
+    return all;
+  }
+
+  static double padded(const Values& pads) {
+    double all = 1;
+    const size_t half = (pads.size() + 1) / 2;
+    for (size_t i = 0; i < half; i++) all *= 1 + std::max(0.0, pads[i] + (i + half < pads.size() ? pads[i + half] : 0));
+    return all;
+  }
+
+  void check_sizes() const {
+    auto known = constants;
+    for (const auto& node : nodes) {
+      std::vector<Values> given;
+      for (const auto& name : node.inputs) given.push_back(known.count(name) ? known[name] : Values());
+      given.resize(std::max<size_t>(3, given.size()));
+      Values made;
+      if (node.name == "Constant" && !node.attributes.empty()) made = node.attributes.begin()->second;
+      if (std::set<std::string>{"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"}.count(node.name)) made = given[0];
+      if (node.name == "Concat")
+        for (const auto& values : given)
+          for (double value : values)
+            if (made.size() <= known_values) made.push_back(value);
+      if (!made.empty() && made.size() <= known_values)
+        for (const auto& name : node.outputs) known[name] = made;
+      double size = node.attributes.count("pads") ? padded(node.attributes.at("pads")) : 0;
+      if (node.name == "ConstantOfShape") size = product(given[0]);
+      if (node.name == "Expand" || node.name == "Tile" || node.name == "OneHot") size = product(given[1]);
+      if (node.name == "Pad") size = std::max(size, padded(given[1]));
+      if (node.name == "Range" && !given[1].empty()) {
+        const double start = given[0].empty() ? 0 : given[0][0], step = given[2].empty() ? 1 : given[2][0];
+        size = step == 0 ? NAN : (given[1][0] - start) / step;
+      }
+      // NaN, too, is not within the limit.
+      if (!(size <= largest_allocation))
+        refuse("lets the operator " + node.name + " make more than 16,777,216 numbers of constants");
+    }
+  }
+};
+
+}  // namespace graph
+
+// JSON of which no other reader can read something else. nlohmann's reader takes a byte order mark, the last of two members
+// of one name, and, for numbers outside a double, nothing.
+json parsed(const std::string& content) {
+  if (content.substr(0, 3) == "\xef\xbb\xbf") throw std::runtime_error("classifier.json is not JSON: a byte order mark.");
+  std::vector<std::set<std::string>> open;
+  const auto once = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) open.emplace_back();
+    if (event == json::parse_event_t::object_end) open.pop_back();
+    if (event == json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second)
+      throw std::runtime_error("classifier.json is not JSON: the member " + value.get<std::string>() + " stands twice.");
+    return true;
+  };
+  try {
+    return json::parse(content, once);
+  } catch (const json::out_of_range& error) {
+    throw std::runtime_error(std::string("classifier.json is not JSON: too large a number: ") + error.what());
+  } catch (const json::parse_error& error) {
+    throw std::runtime_error(std::string("classifier.json is not JSON: ") + error.what());
+  }
+}
+
+// A whole number within bounds; 1.0 is one.
+int64_t whole(const json& members, const char* name, int64_t least, int64_t most) {
+  const json& value = members.at(name);
+  const double number = value.is_number() ? value.get<double>() : NAN;
+  if (!(number == std::floor(number) && number >= double(least) && number <= double(most)))
+    throw std::runtime_error(std::string("classifier.json is not valid: ") + name + " is " + value.dump().substr(0, 60) + ".");
+  return static_cast<int64_t>(number);
+}
+
 // classifier.json, parsed, if it is whole and says nothing that this reader does not know.
 json checked(const std::string& content) {
-  json document = json::parse(content);
+  json document = parsed(content);
   if (document.at("format") != "pocketrnn-classifier" || document.at("version") != 1)
     throw std::runtime_error("This is no pocketrnn-classifier of version 1.");
   // The file's end alone, since std::regex recurses over what it is given.
@@ -131,6 +432,13 @@ json checked(const std::string& content) {
     throw std::runtime_error("The tokenizer is not known.");
   if (!std::set<json>{"softmax", "sigmoid"}.count(document.at("activation")))
     throw std::runtime_error("The activation is not known.");
+  constexpr int64_t most = (int64_t(1) << 31) - 1;
+  const json& text = document["text"];
+  const int64_t rows = whole(document.at("graph"), "embedding_rows", 1, most);
+  whole(text, "ngrams", 1, 16);
+  if (!text.at("max_tokens").is_null()) whole(text, "max_tokens", 1, most);
+  if (!text.at("unknown_id").is_null()) whole(text, "unknown_id", 0, rows - 1);
+  for (const char* name : {"empty_id", "padding_id"}) whole(text, name, 0, rows - 1);
   if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
     throw std::runtime_error("The graph's file is not a plain file name.");
   return document;
@@ -138,12 +446,13 @@ json checked(const std::string& content) {
 
 class Classifier {
  public:
-  explicit Classifier(const std::string& folder) : document(checked(read(folder + "/classifier.json"))) {
-    const std::string graph = read(folder + "/" + document["graph"]["file"].get<std::string>());
-    if (sha256(graph) != document["graph"]["sha256"]) throw std::runtime_error("The graph was changed after it was made.");
+  explicit Classifier(const std::string& folder) : document(checked(read(folder + "/classifier.json", 1 << 27))) {
+    const std::string content = read(folder + "/" + document["graph"]["file"].get<std::string>(), (1u << 31) - 1);
+    if (sha256(content) != document["graph"]["sha256"]) throw std::runtime_error("The graph was changed after it was made.");
+    graph::Walk{content};
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
-    session = Ort::Session(environment, graph.data(), graph.size(), options);
+    session = Ort::Session(environment, content.data(), content.size(), options);
     text.rules = document["text"];
     for (const auto& token : document["vocabulary"]) text.ids.emplace(token, text.ids.size());
   }

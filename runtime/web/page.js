@@ -36,21 +36,21 @@ function showLabels(top) {
   );
 }
 
-function showWords(text, pieces) {
-  const full = pieces.reduce((most, { contribution }) => Math.max(most, Math.abs(contribution)), FULL_COLOUR);
+function showWords(text, fragments) {
+  const full = fragments.reduce((most, { contribution }) => Math.max(most, Math.abs(contribution)), FULL_COLOUR);
   const shown = [];
   let end = 0;
-  for (const piece of pieces) {
-    shown.push(text.slice(end, piece.start));
-    end = piece.end;
+  for (const fragment of fragments) {
+    shown.push(text.slice(end, fragment.start));
+    end = fragment.end;
     const word = document.createElement("span");
-    const side = piece.contribution >= 0 ? "for" : "against";
+    const side = fragment.contribution >= 0 ? "for" : "against";
     word.className = side;
-    word.textContent = text.slice(piece.start, piece.end);
-    word.title = `${piece.contribution >= 0 ? "+" : ""}${piece.contribution.toFixed(3)}`;
-    word.dataset.contribution = piece.contribution;
+    word.textContent = text.slice(fragment.start, fragment.end);
+    word.title = `${fragment.contribution >= 0 ? "+" : ""}${fragment.contribution.toFixed(3)}`;
+    word.dataset.contribution = fragment.contribution;
     // Set from script, which style-src 'self' allows.
-    word.style.backgroundColor = `rgb(var(--${side}) / ${(0.6 * Math.abs(piece.contribution)) / full})`;
+    word.style.backgroundColor = `rgb(var(--${side}) / ${(0.6 * Math.abs(fragment.contribution)) / full})`;
     shown.push(word);
   }
   shown.push(text.slice(end));
@@ -77,16 +77,16 @@ async function start() {
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
       if (question !== asked) return;
-      const pieces = await contributionsOf(classifier, text, label);
+      const fragments = await contributionsOf(classifier, text, label);
       if (question !== asked) return;
-      showWords(text, pieces);
+      showWords(text, fragments);
       at("words").dataset.answered = text;
     } catch (error) {
       showError(error);
     }
   };
   at("text").addEventListener("input", answer);
-  const examples = classifier.artifact.examples.map(({ text }) => text).filter((text) => classifier.tokens(text).length > 1);
+  const examples = classifier.manifest.examples.map(({ text }) => text).filter((text) => classifier.tokens(text).length > 1);
   at("examples").replaceChildren(
     ...examples.slice(0, SHOWN_EXAMPLES).map((text) => {
       const button = document.createElement("button");

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from refused_bundles import bytes_field, number_field
 
 from pocketrnn import Classifier, verify
 from pocketrnn import manifest as manifests
@@ -110,11 +111,12 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_refused(
     bundle: Path, change: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = bundle / "model.onnx"
-    real = os.fstat
+    real, size = os.fstat, path.stat().st_size
 
     def then_changed(descriptor: int) -> os.stat_result:
         status = real(descriptor)
-        os.truncate(path, status.st_size + change)
+        if status.st_size == path.stat().st_size == size:
+            os.truncate(path, size + change)
         return status
 
     monkeypatch.setattr(os, "fstat", then_changed)
@@ -148,10 +150,10 @@ def test_only_utf8_without_a_mark_is_read(bundle: Path, encoded: Callable[[str],
         (lambda text: text.replace('"name": "small"', '"name": "small", "name": "small"'), "'name' stands twice"),
         (lambda text: text.replace('"licence"', '"x": {"a": 1, "\\u0061": 2}, "licence"'), "'a' stands twice"),
         (lambda text: text.replace('"ngrams": 1', '"ngrams": 1000000000'), "ngrams is 1000000000, more than 16"),
-        (lambda text: text.replace('"tolerance": 1e-05', f'"tolerance": 1{"0" * 400}'), "too large a number"),
-        (lambda text: text.replace('"logits": [', f'"logits": [1{"0" * 400}, '), "too large a number"),
+        (lambda text: text.replace('"tolerance": 1e-05', f'"tolerance": {"9" * 400}'), "too large a number"),
+        (lambda text: text.replace('"logits": [', f'"logits": [{"9" * 400}, '), "too large a number"),
         (lambda text: text.replace('"logits": [', f'"logits": [{"9" * 9000}, '), "too large a number"),
-        (lambda text: text.replace('"licence"', f'"x": -1{"0" * 400}, "licence"'), "too large a number"),
+        (lambda text: text.replace('"licence"', f'"x": -{"9" * 400}, "licence"'), "too large a number"),
         (lambda text: text.replace('"empty_id": 0', '"empty_id": 9223372036854775808'), "empty_id is"),
         (lambda text: text.replace('"ids": [', '"ids": [1e300, '), "ids[0] is 1e+300, more than"),
         (lambda text: text.replace('"state_size": 8', '"state_size": 1048577'), "state_size is"),
@@ -171,30 +173,25 @@ def test_what_readers_would_read_differently_or_never_end_with_is_refused(
 
 
 def test_whole_numbers_in_place_of_fractions_are_read(bundle: Path) -> None:
-    rewritten(bundle, lambda text: text.replace('"tolerance": 1e-05', f'"tolerance": 1{"0" * 300}'))
+    rewritten(bundle, lambda text: text.replace('"tolerance": 1e-05', f'"tolerance": {"9" * 300}'))
     assert verify(bundle).tolerance == 1e300
 
 
 # ------------------------------------------------------------------------------------------------------------- graphs
 
 
-def field(number: int, wire: int, content: bytes | int) -> bytes:
-    def varint(value: int) -> bytes:
-        low = value & 0x7F
-        return bytes([low]) if value < 0x80 else bytes([low | 0x80]) + varint(value >> 7)
-
-    if isinstance(content, int):
-        return varint(number << 3 | wire) + varint(content)
-    return varint(number << 3 | wire) + (varint(len(content)) if wire == 2 else b"") + content
-
-
 def external(*entries: bytes, more: bytes = b"") -> bytes:
     """A model with a tensor "x" whose content these entries place elsewhere."""
-    tensor = field(1, 0, 1) + field(2, 0, 1) + field(8, 2, b"x") + b"".join(field(13, 2, entry) for entry in entries)
-    return model().SerializeToString() + field(7, 2, field(5, 2, tensor + more))
+    tensor = (
+        number_field(1, 1)
+        + number_field(2, 1)
+        + bytes_field(8, b"x")
+        + b"".join(bytes_field(13, entry) for entry in entries)
+    )
+    return model().SerializeToString() + bytes_field(7, bytes_field(5, tensor + more))
 
 
-LOCATION = field(1, 2, b"location"), field(2, 2, b"weights")
+LOCATION = bytes_field(1, b"location"), bytes_field(2, b"weights")
 
 
 @pytest.mark.parametrize(
@@ -203,20 +200,33 @@ LOCATION = field(1, 2, b"location"), field(2, 2, b"weights")
         external(LOCATION[0] + LOCATION[1]),
         external(LOCATION[1] + LOCATION[0]),
         external(b"\x0a\x88\x80\x00location" + LOCATION[1]),
-        external(field(3, 0, 1) + LOCATION[0] + LOCATION[1]),
+        external(number_field(3, 1) + LOCATION[0] + LOCATION[1]),
         external(b"", LOCATION[0] + LOCATION[1]),
-        external(more=field(14, 0, 1)),
+        external(more=number_field(14, 1)),
         external(more=b"\x70\x81\x80\x00"),
     ],
 )
 def test_weights_elsewhere_are_found_however_they_are_written(content: bytes) -> None:
     with pytest.raises(BundleError, match=r"field 7 of ModelProto stands in it twice|keeps weights in further files"):
         check_graph(content, ONNX)
-    graph = field(7, 2, Model.FromString(content).graph.SerializeToString())
+    graph = bytes_field(7, Model.FromString(content).graph.SerializeToString())
     if Model.FromString(content).graph.initializer[-1].external_data:
         for trusted in (False, True):
             with pytest.raises(BundleError, match="keeps weights in further files"):
                 check_graph(graph, ONNX, trusted=trusted)
+
+
+def test_weights_elsewhere_are_found_in_attributes_too() -> None:
+    tensor = TensorProto(name="x", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    for attribute in ({"value": tensor}, {"tensors": [tensor]}):
+        content = with_node(helper.make_node("Constant", [], ["made"], **attribute)).SerializeToString()
+        for trusted in (False, True):
+            with pytest.raises(BundleError, match="keeps weights in further files"):
+                check_graph(content, ONNX, trusted=trusted)
+    hidden = helper.make_graph([], "g", [], [], [tensor])
+    content = with_node(helper.make_node("If", ["c"], ["made"], then_branch=hidden)).SerializeToString()
+    with pytest.raises(BundleError, match="keeps weights in further files"):
+        check_graph(content, ONNX, trusted=True)
 
 
 def with_node(*nodes: onnx.NodeProto, **constants: Any) -> Model:
@@ -233,11 +243,16 @@ def inner() -> onnx.GraphProto:
     condition = helper.make_tensor_value_info("go", TensorProto.BOOL, [])
     step = helper.make_tensor_value_info("i", TensorProto.INT64, [])
     again = helper.make_tensor_value_info("again", TensorProto.BOOL, [])
-    return helper.make_graph([helper.make_node("Identity", ["go"], ["again"])], "body", [step, condition], [again])
+    steps = helper.make_tensor_value_info("s", TensorProto.FLOAT, [])
+    nodes = [
+        helper.make_node("Identity", ["go"], ["again"]),
+        helper.make_node("Cast", ["i"], ["s"], to=TensorProto.FLOAT),
+    ]
+    return helper.make_graph(nodes, "body", [step, condition], [again, steps])
 
 
 def inside(operator: str) -> Model:
-    return with_node(helper.make_node(operator, ["", "true"], [], body=inner()), true=True)
+    return with_node(helper.make_node(operator, ["", "true"], ["made"], body=inner()), true=True)
 
 
 STRANGE_OPERATORS: dict[str, tuple[Callable[[], Model], str]] = {
@@ -246,13 +261,16 @@ STRANGE_OPERATORS: dict[str, tuple[Callable[[], Model], str]] = {
         lambda: with_node(helper.make_node("Identity", ["true"], ["x"], body=inner()), true=True),
         "a graph inside",
     ),
-    "a random operator": (lambda: with_node(helper.make_node("RandomNormal", [], ["x"], shape=[2])), "'RandomNormal'"),
+    "a random operator": (
+        lambda: with_node(helper.make_node("RandomNormal", [], ["made"], shape=[2])),
+        "'RandomNormal'",
+    ),
     "an operator of Microsoft": (
-        lambda: with_node(helper.make_node("FusedGemm", ["b", "b"], ["x"], domain="com.microsoft")),
-        "'com.microsoft.FusedGemm'",
+        lambda: with_node(helper.make_node("Gelu", ["linear"], ["made"], domain="com.microsoft")),
+        "'com.microsoft.Gelu'",
     ),
     "a known name in another domain": (
-        lambda: with_node(helper.make_node("Relu", ["b"], ["x"], domain="com.microsoft")),
+        lambda: with_node(helper.make_node("Relu", ["b"], ["made"], domain="com.microsoft")),
         "'com.microsoft.Relu'",
     ),
     "sequences": (lambda: with_node(helper.make_node("SequenceEmpty", [], ["x"])), "'SequenceEmpty'"),
@@ -358,7 +376,7 @@ def test_a_tensor_must_hold_the_numbers_that_its_shape_says() -> None:
 
 
 def test_lists_joined_to_themselves_take_no_memory() -> None:
-    nodes = [helper.make_node("Concat", [f"n{i}"] * 64, [f"n{i + 1}"], axis=0) for i in range(500)]
+    nodes = [helper.make_node("Concat", [f"n{i}"] * 64, [f"n{i + 1}"], axis=0) for i in range(200)]
     with at_once_and_without_memory():
         check_graph(with_node(*nodes, n0=[1] * 64).SerializeToString(), ONNX)
 
@@ -366,9 +384,9 @@ def test_lists_joined_to_themselves_take_no_memory() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        field(7, 2, field(1, 2, field(4, 2, b"Relu")) + field(1, 2, b"") * 2_000_000),
-        field(7, 2, field(1, 2, field(4, 2, b"Relu"))) + field(6, 2, b"x" * (17 << 20)),
-        field(7, 2, field(1, 2, field(4, 2, b"Relu") + field(5, 2, field(8, 2, b"\0" * 2_000_000)))),
+        bytes_field(7, bytes_field(1, bytes_field(4, b"Relu")) + bytes_field(1, b"") * 2_000_000),
+        bytes_field(7, bytes_field(1, bytes_field(4, b"Relu"))) + bytes_field(6, b"x" * (17 << 20)),
+        bytes_field(7, bytes_field(1, bytes_field(4, b"Relu") + bytes_field(5, bytes_field(8, b"\0" * 2_000_000)))),
     ],
     ids=["operators", "text", "numbers"],
 )
@@ -380,11 +398,11 @@ def test_a_graph_of_millions_of_parts_is_refused_in_little_time(content: bytes) 
 def test_graphs_in_graphs_are_followed_only_so_deep() -> None:
     content = b""
     for _ in range(5000):
-        content = field(1, 2, field(5, 2, field(6, 2, content)))
+        content = bytes_field(1, bytes_field(5, bytes_field(6, content)))
     with pytest.raises(BundleError, match="nests graphs more than"):
-        check_graph(field(7, 2, content), ONNX, trusted=True)
+        check_graph(bytes_field(7, content), ONNX, trusted=True)
     with pytest.raises(BundleError):
-        check_graph(field(7, 2, content), ONNX)
+        check_graph(bytes_field(7, content), ONNX)
 
 
 @settings(max_examples=500, deadline=2000)
@@ -485,14 +503,11 @@ def test_both_formats_of_a_graph_are_found_to_hold_the_same(both_formats: dict[s
 def test_a_strange_operator_in_onnxruntimes_format_is_refused(what: str, tmp_path: Path) -> None:
     make, sentence = STRANGE_OPERATORS[what]
     made = make()
-    for node in made.graph.node:
-        if node.domain:
-            made.opset_import.append(helper.make_opsetid(node.domain, 1))
-            del node.input[:]
-            node.input.extend(["linear", "linear"])
-            node.attribute.append(helper.make_attribute("transB", 1))
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     made.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for node in made.graph.node[:1] for name in node.output
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        for node in made.graph.node[:1]
+        for name in node.output
     )
     content = ort_format(made.SerializeToString(), tmp_path)
     with pytest.raises(BundleError, match=sentence):
@@ -516,7 +531,9 @@ def test_the_table_of_fields_is_onnxs_own() -> None:
         assert {f.name for f in descriptor.fields if f.number not in fields} <= left_out
         for number, (kinds, inside_) in fields.items():
             known = descriptor.fields_by_number[number]
-            wire = letters.get(next(n for n in dir(known) if n.startswith("TYPE_") and getattr(known, n) == known.type), "v")
+            wire = letters.get(
+                next(n for n in dir(known) if n.startswith("TYPE_") and getattr(known, n) == known.type), "v"
+            )
             many = known.is_repeated if hasattr(known, "is_repeated") else known.label == known.LABEL_REPEATED
             packs = many and wire != "b"
             assert kinds == wire + ("b" if packs else "") + ("*" if many else ""), known.full_name
@@ -532,7 +549,7 @@ def test_the_table_of_fields_is_onnxs_own() -> None:
 
 def test_every_operator_of_the_list_is_onnxs_and_gives_the_same_each_time() -> None:
     schemas = {schema.name: schema for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
-    assert OPERATORS <= schemas.keys() | {"Scatter"}
+    assert schemas.keys() | {"Scatter"} >= OPERATORS
     for name in OPERATORS & schemas.keys():
         kinds = {str(a.type) for a in schemas[name].attributes.values()}
         assert not any("GRAPH" in kind for kind in kinds)

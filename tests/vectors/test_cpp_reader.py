@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "examples" / "cpp" / "classify.cpp"
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
+REFUSED = [json.loads(line) for line in (HERE / "refused" / "refused.jsonl").read_text().splitlines()]
 LIBRARIES = ("libonnxruntime", "nlohmann_json", "libcrypto", "icu-uc")
 
 
@@ -74,3 +77,22 @@ def test_the_cpp_reader_refuses_a_changed_bundle(classify: Path, tmp_path: Path,
     assert "changed after it was made" in done.stderr
     assert done.returncode == 2
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector["bundle"])
+def test_the_cpp_reader_refuses_what_must_be_refused(classify: Path, vector: dict[str, str]) -> None:
+    done = run(classify, HERE / "refused" / vector["bundle"], given="the cup\n")
+    assert vector["said"] in done.stderr
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("file", ["classifier.json", "model.onnx"])
+def test_the_cpp_reader_refuses_what_is_no_regular_file(classify: Path, tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(HERE / "words", tmp_path / "changed")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    done = run(classify, folder, given="the cup\n")
+    assert "no regular file" in done.stderr
+    assert done.returncode == 2

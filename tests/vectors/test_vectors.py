@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from pocketrnn import Classifier, verify
+from pocketrnn.errors import BundleError
 from pocketrnn.text import TextEncoder
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
+REFUSED = HERE / "refused"
 FILES = ("vectors.jsonl", "unicode-14.jsonl", "surrogates.jsonl")
 
 
@@ -43,6 +45,18 @@ def test_the_vectors_are_answered_as_they_say(bundle: Path, file: str) -> None:
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_the_vectors_bundles_verify(bundle: Path) -> None:
     assert verify(bundle).name == bundle.name
+
+
+@pytest.mark.parametrize("vector", vectors_in(REFUSED / "refused.jsonl"), ids=lambda vector: vector["bundle"])
+def test_what_must_be_refused_is(vector: dict[str, str]) -> None:
+    with pytest.raises(BundleError) as caught:
+        Classifier.load(REFUSED / vector["bundle"])
+    assert vector["said"] in str(caught.value)
+
+
+def test_every_folder_of_refused_bundles_is_listed() -> None:
+    listed = {vector["bundle"] for vector in vectors_in(REFUSED / "refused.jsonl")}
+    assert listed == {path.name for path in REFUSED.iterdir() if path.is_dir()}
 
 
 def test_the_vectors_hold_every_rule_and_stay_small() -> None:

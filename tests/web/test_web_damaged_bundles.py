@@ -15,6 +15,9 @@ from web_node import Node
 
 from pocketrnn import manifest as manifests
 from pocketrnn.errors import BundleError
+from pocketrnn.graph_limits import OPERATORS
+
+REFUSED = Path(__file__).parents[1] / "vectors" / "refused"
 
 Document = dict[str, Any]
 
@@ -164,3 +167,35 @@ def test_a_digest_that_is_not_last_is_refused(node: Node, good: Path) -> None:
     (said,) = loaded(node, good, [json.dumps({**document, "name": name}).encode()])
     assert said is not None
     assert "does not end with its digest" in said
+
+
+def test_what_must_be_refused_is(node: Node) -> None:
+    vectors = [json.loads(line) for line in (REFUSED / "refused.jsonl").read_text(encoding="ascii").splitlines()]
+    bundles = [
+        {
+            "files": {
+                name: base64.b64encode((REFUSED / vector["bundle"] / name).read_bytes()).decode()
+                for name in ("classifier.json", "model.onnx")
+            },
+            "inputs": ["tokens", "lengths"],
+            "classes": 2,
+        }
+        for vector in vectors
+    ]
+    answers = node("load_in_node.mjs", {"bundles": bundles, "subtle": True})
+    unlike = [
+        (vector, said)
+        for vector, said in zip(vectors, answers, strict=True)
+        if said is None or not said.startswith("BundleError: ") or vector["said"] not in said
+    ]
+    assert unlike == []
+
+
+def test_the_operators_of_all_readers_are_the_same() -> None:
+    root = Path(__file__).parents[2]
+    script = (root / "runtime" / "web" / "pocketrnn.js").read_text(encoding="utf-8")
+    named = script.partition("const OPERATORS = new Set(")[2].partition(".trim()")[0]
+    assert set(named.split()) - {"`"} == OPERATORS
+    program = (root / "examples" / "cpp" / "classify.cpp").read_text(encoding="utf-8")
+    listed = program.partition("operators = {")[2].partition("};")[0]
+    assert set(listed.replace('"', " ").replace(",", " ").split()) == OPERATORS
