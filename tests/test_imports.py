@@ -147,28 +147,32 @@ def definition_of(module: str, name: str) -> Definition | None:
     for node in SOURCES[module].body:
         if isinstance(node, Definition) and node.name == name:
             return node
-    for node in ast.walk(SOURCES[module]):
-        if isinstance(node, ast.ImportFrom) and node.module in SOURCES:
-            for alias in node.names:
+    for imported in ast.walk(SOURCES[module]):
+        if isinstance(imported, ast.ImportFrom) and imported.module in SOURCES:
+            for alias in imported.names:
                 if (alias.asname or alias.name) == name:
-                    return definition_of(node.module, alias.name)
+                    return definition_of(imported.module, alias.name)
     assigned = (ast.unparse(node.targets[0]) for node in SOURCES[module].body if isinstance(node, ast.Assign))
     assert name in assigned, f"{module} does not define {name}."
     return None
 
 
-def is_method(node: ast.stmt) -> bool:
-    decorators = {ast.unparse(each) for each in node.decorator_list} if isinstance(node, Function) else set()
-    unlike = {"property", "functools.cached_property", "cached_property", "overload", "typing.overload"}
-    return isinstance(node, Function) and not node.name.startswith("_") and not decorators & unlike
+def methods_of(definition: ast.ClassDef) -> Iterator[Function]:
+    """The public methods of a class, without properties and the signatures of overloads."""
+    others = {"property", "functools.cached_property", "cached_property", "overload", "typing.overload"}
+    for node in definition.body:
+        if not isinstance(node, Function) or node.name.startswith("_"):
+            continue
+        if not {ast.unparse(decorator) for decorator in node.decorator_list} & others:
+            yield node
 
 
 def public_functions(package: str) -> Iterator[tuple[str, Function]]:
-    """The functions in the package's `__all__`, and the methods of the classes there; properties are no methods."""
+    """The functions in the package's `__all__`, and the methods of the classes there."""
     for name in public_names(package):
         found = definition_of(package, name)
         if isinstance(found, ast.ClassDef):
-            yield from ((f"{name}.{node.name}", node) for node in found.body if is_method(node))  # type: ignore[misc]
+            yield from ((f"{name}.{method.name}", method) for method in methods_of(found))
         elif found is not None:
             yield name, found
 

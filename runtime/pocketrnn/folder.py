@@ -133,9 +133,11 @@ def put_back(path: Path) -> None:
     asides = sorted(path.parent.glob(f"{ours}.old"), key=_last_written, reverse=True)
     for aside in asides:
         old = aside / path.name
-        if old.is_dir() and not path.exists():
-            old.rename(path)
-            aside.rmdir()
+        # Another user's cannot be read, and another process may be doing the same.
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+                aside.rmdir()
     for left in (*asides, *path.parent.glob(f"{ours}.partial")):
         if time.time() - _last_written(left) > _LEFT_BEHIND_SECONDS:
             _delete(left)
