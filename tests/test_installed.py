@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,16 @@ def test_the_demo_runs_from_any_folder_and_again(tmp_path: Path) -> None:
         assert "Proven equal" in demo.stdout
         assert "torch, onnx and onnxscript are not installed here." in demo.stdout
         assert demo.stdout.count("Sports\t") == 1
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_bundles_and_no_checkpoint(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    [wheel] = tmp_path.glob("*.whl")
+    files = zipfile.ZipFile(wheel).namelist()
+    shipped = [path.name for path in (ROOT / "trained" / "pocketrnn_zoo").iterdir() if (path / "bundle").is_dir()]
+    assert "ag_news" in shipped
+    assert {f"pocketrnn_zoo/{name}/bundle/classifier.json" for name in shipped} <= set(files)
+    assert not [name for name in files if "checkpoint" in name.split("/")]
+    assert wheel.stat().st_size < 3_000_000

@@ -1,8 +1,8 @@
 """Many texts -> few, well-shaped runs of the graph.
 
-A run is a rectangle of token ids as wide as its longest text, never wider. Short texts in a wide run cost time for
-nothing, and many small runs cost their overhead, so texts of like length go together. A graph whose padding would leak
-into the answer is only ever given texts of one length at a time.
+A run is a rectangle of token ids as wide as its longest text. Padding takes time as tokens do, and every run has an
+overhead, so texts of similar lengths go into one run. A graph whose answer would change with the padding only gets
+texts of one length in a run.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from numpy.typing import NDArray
 
 __all__ = ["MAX_TOKENS", "rectangle", "runs"]
 
-# Measured on AG News in microseconds of processor time a text, LSTM(64 -> 32) / a bidirectional GRU(50 -> 96), one
-# thread: runs of 512 tokens 33.6 / 144; 1,024 31.1 / 146; 2,048 30.2 / 150; 4,096 30.9 / 156. LSTM(50 -> 128), measured
-# before, has no choice between 1,024 and 4,096, and takes two thirds more at 32,768 (out of the cache).
+# An LSTM(64 -> 32) takes 30.2 us a text so; 33.6 in runs of 512 tokens, 30.9 in runs of 4,096. At 32,768 an
+# LSTM(50 -> 128) leaves the cache and takes two thirds more. docs/benchmarks.md, "How texts are put into runs".
 MAX_TOKENS: Final = 2048
-# A text may be shorter than its run is wide by a fifth or 8 tokens. With 32 texts: 19.4 / 70.0 us; equal lengths only
-# 31.2 / 115.8 (21 runs); any length in one run 21.5 / 98.1.
+# A text may be shorter than the width of its run by a fifth or by 8 tokens: 19.4 us a text with 32 texts; 31.2 with
+# equal lengths only (21 runs), 21.5 with any lengths in one run.
 _SHORTEST: Final = 0.8
 _SLACK: Final = 8
 
 
 def runs(lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOKENS) -> Iterator[NDArray[np.intp]]:
-    """Share out texts among runs of at most `max_tokens` tokens, padding included; a longer text runs alone.
+    """Divide texts into runs of at most `max_tokens` tokens, padding included; a longer text runs alone.
 
     Args:
         lengths: int64 [n], the number of ids of every text, each at least 1.
@@ -34,7 +33,14 @@ def runs(lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOK
         max_tokens: the largest run, from 1.
 
     Yields:
-        The places in `lengths` of one run's texts, longest first. Every place comes once.
+        intp [texts of the run], the indices in `lengths` of one run's texts, longest first. Every index comes once.
+
+    Example:
+        >>> lengths = np.array([3, 40, 4, 38])
+        >>> [run.tolist() for run in runs(lengths, padding=True)]
+        [[1, 3], [2, 0]]
+        >>> [run.tolist() for run in runs(lengths, padding=False)]
+        [[1], [3], [2], [0]]
     """
     order = np.argsort(-lengths, kind="stable")
     negated = -lengths[order]
@@ -51,20 +57,25 @@ def runs(lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOK
 def rectangle(
     ids: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
 ) -> NDArray[np.int64]:
-    """Some texts' ids as one array, filled up at the ends of its rows with `padding_id`.
+    """The ids of some texts as one array; `padding_id` fills the end of every shorter row.
 
     Args:
-        ids: int64 [tokens], the ids of these and other texts, one text's after the other's.
-        starts: int64 [rows], where in `ids` each row's begin.
-        lengths: int64 [rows], how many each has.
-        padding_id: what fills the rest.
+        ids: int64 [tokens], the ids of these and other texts, one text after the other.
+        starts: int64 [rows], the index in `ids` of each row's first id.
+        lengths: int64 [rows], how many ids each row has.
+        padding_id: the id that fills the rest.
 
     Returns:
         int64 [rows, lengths.max()].
+
+    Example:
+        >>> ids = np.array([7, 8, 9, 5])
+        >>> rectangle(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding_id=0).tolist()
+        [[7, 8, 9], [5, 0, 0]]
     """
     across = np.arange(int(lengths.max()))
     inside = across < lengths[:, None]
-    # Beyond a row's end the index is clipped into the array; what it finds there is overwritten.
+    # After a row's end the index may leave the array: `clip` keeps it inside, and what it finds is overwritten.
     tokens = ids.take(starts[:, None] + across, mode="clip")
     tokens[~inside] = padding_id
     return tokens

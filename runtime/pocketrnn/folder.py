@@ -1,4 +1,8 @@
-"""Folders and files that are written whole or not at all."""
+"""Folders and files that are written whole or not at all.
+
+Everything is written into a temporary sibling of its path: `.NAME.xxxxxxxx.partial`. A process that is killed leaves
+its sibling behind; the next one that writes to the path deletes it, see `put_back`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import errno
 import glob
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,18 +26,22 @@ _LEFT_BEHIND_SECONDS = 3600
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder that cannot be made, before any work is done for it.
+    """Refuse an output folder that cannot be made, before any work is done for it. Calls `put_back` first.
 
     Args:
         path: the folder to be written.
-        force: replace a folder that stands there.
+        force: replace a folder that is there already.
         made_by: the file that marks such a folder as ours (`classifier.json`, `config.json`); `force` replaces a folder
-            only if it is empty or holds that file, so that a slip of the hand cannot delete somebody's work.
+            only if it is empty or holds that file, so that a mistyped path cannot delete somebody's work.
 
     Raises:
         OutputError: the folder exists, is a file, or its parent cannot be written.
+
+    Example:
+        >>> check_free(Path("bundles/news"), force=False, made_by="classifier.json")
     """
     try:
+        put_back(path)
         _check_free(path, force=force, made_by=made_by)
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -66,13 +75,18 @@ def _check_free(path: Path, *, force: bool, made_by: str) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
-    """A temporary sibling of `path` to write into, put in its place when the block ends well.
+    """A temporary sibling of `path` to write into. It becomes `path` when the block ends without an error.
 
-    When the block raises, whatever the reason, the sibling is deleted and what stood at `path` stays. The exchange is
-    two renames: between them `path` is absent, never half-written.
+    When the block raises, whatever the reason, the sibling is deleted and what was at `path` stays. On Linux an old
+    folder and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
+    between them `path` is absent, never half-written, and `put_back` undoes the first if the process was killed there.
 
     Raises:
         OutputError: as `check_free`; or the disk is full or refuses to be written.
+
+    Example:
+        >>> with written_whole(Path("news"), force=True, made_by="classifier.json") as work:  # doctest: +SKIP
+        ...     (work / "classifier.json").write_text("{}")
     """
     check_free(path, force=force, made_by=made_by)
     path = path.absolute()
@@ -87,9 +101,10 @@ def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         work.chmod(0o777 & ~umask)
-        # What came up at `path` while the work was done is not ours to replace, unless asked.
-        check_free(path, force=force, made_by=made_by)
-        _put_in_place(work, path)
+        # What appeared at `path` while the work was done is not ours to replace, unless asked. Not `check_free`: its
+        # `put_back` could take `work` for a leftover if the block wrote nothing for an hour.
+        _check_free(path, force=force, made_by=made_by)
+        _move_to(work, path)
     except OSError as error:
         if not _is_about(error, path.parent):
             raise
@@ -99,38 +114,69 @@ def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
 
 
 def put_back(path: Path) -> None:
-    """Undo an exchange that the process did not live to end: where nothing stands at `path`, what stood there returns.
+    """Repair what a killed process left of writing `path`, a folder or a file.
 
-    Siblings that a killed process left unfinished, an hour ago or more, are deleted.
+    Where nothing is at `path` and a folder was moved aside to be replaced, that folder returns. Temporary siblings in
+    which nothing was written for an hour are deleted.
+
+    Raises:
+        OSError: the folder cannot be moved back.
+
+    Example:
+        >>> put_back(Path("bundles/news"))
     """
     path = path.absolute()
     if not path.parent.is_dir():
         return
     # mkdtemp's eight characters hold no dot: what belongs to a folder `run.2` is not taken for that of `run`.
     ours = f".{glob.escape(path.name)}." + "[a-z0-9_]" * 8
-    for aside in path.parent.glob(f"{ours}.old"):
+    asides = sorted(path.parent.glob(f"{ours}.old"), key=_last_written, reverse=True)
+    for aside in asides:
         old = aside / path.name
-        if old.is_dir() and not path.exists():
-            old.rename(path)
-            aside.rmdir()
-    for work in path.parent.glob(f"{ours}.partial"):
-        if time.time() - work.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-            shutil.rmtree(work, ignore_errors=True)
+        # Another user's cannot be read, and another process may be doing the same.
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+                aside.rmdir()
+    for left in (*asides, *path.parent.glob(f"{ours}.partial")):
+        if time.time() - _last_written(left) > _LEFT_BEHIND_SECONDS:
+            _delete(left)
+
+
+def _last_written(path: Path) -> float:
+    """When a file, or anything in a folder, was last written, in seconds since 1970. Now, if it has just gone."""
+    try:
+        return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 @contextlib.contextmanager
 def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
-    """A temporary sibling of the file `path` to write into, put in its place when the block ends well.
+    """A temporary sibling of the file `path` to write into. It becomes `path` when the block ends without an error.
 
-    When the block raises, whatever the reason, the sibling is deleted and what stood at `path` stays. Where `path` is a
-    link, the file that it leads to is meant.
+    When the block raises, whatever the reason, the sibling is deleted and what was at `path` stays. Where `path` is a
+    link, the file that it leads to is written. Siblings that a killed process left an hour ago are deleted.
 
     Raises:
         OutputError: `path` exists, unless `force` is given and it is a file; it cannot be written; the disk is full.
+
+    Example:
+        >>> with file_written_whole(Path("answers.csv"), force=True) as file:  # doctest: +SKIP
+        ...     file.write(b"text,label\\n")
     """
     path = Path(os.path.realpath(path))
     _check_file(path, force=force)
     try:
+        put_back(path)
         number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -141,7 +187,7 @@ def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         umask = os.umask(0)
         os.umask(umask)
         work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
-        # What came up at `path` while the work was done is not ours to replace, unless asked.
+        # What appeared at `path` while the work was done is not ours to replace, unless asked.
         _check_file(path, force=force)
         work.replace(path)
     except OSError as error:
@@ -159,9 +205,12 @@ def _check_file(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} exists already.", "Choose another output file, or replace it with --force.")
 
 
-def _put_in_place(work: Path, path: Path) -> None:
+def _move_to(work: Path, path: Path) -> None:
+    """Make `work` the folder at `path`. An old folder there is deleted, here or with `work` by the caller."""
     if not path.exists():
         work.rename(path)
+        return
+    if _exchange(work, path):
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
     old = aside / path.name
@@ -169,10 +218,29 @@ def _put_in_place(work: Path, path: Path) -> None:
         path.rename(old)
         work.rename(path)
     finally:
-        # Whatever came in between: the old folder stands again, or the new one does and the old one may go.
+        # After an interruption too: the old folder is back, or the new one is there and the old one is deleted.
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step, which a kill cannot divide; False where the system or the disk cannot.
+
+    Python has no function for it: this is Linux' renameat2 with RENAME_EXCHANGE, renameat2(2).
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        import ctypes
+
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (ImportError, OSError, AttributeError):
+        # A Python without ctypes, a static one, a C library older than glibc 2.28.
+        return False
+    at_cwd, rename_exchange = -100, 2
+    renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return bool(renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), rename_exchange) == 0)
 
 
 def _is_about(error: OSError, parent: Path) -> bool:

@@ -12,26 +12,37 @@ from pocketrnn.manifest import CLASSIFIER_JSON
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 
-# Data only: one folder a classifier, with its bundle in the folder `bundle`.
+# Data only: a folder for each classifier, which holds its bundle in the folder `bundle`.
 _ZOO: Final = "pocketrnn_zoo"
 
 
 def shipped_classifiers() -> dict[str, Path]:
-    """The shipped classifiers' names, sorted, and the folders of their bundles; empty where none are installed."""
+    """The names of the shipped classifiers, sorted, and the folders of their bundles; empty if none are installed.
+
+    Example:
+        >>> "ag_news" in shipped_classifiers()
+        True
+    """
     spec = importlib.util.find_spec(_ZOO)
-    places = [] if spec is None else list(spec.submodule_search_locations or ())
-    found = [bundle for place in places for bundle in Path(place).glob("*/bundle") if _holds_bundle(bundle)]
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    found = [bundle for folder in folders for bundle in Path(folder).glob("*/bundle") if _holds_bundle(bundle)]
     return {bundle.parent.name: bundle for bundle in sorted(found)}
 
 
 def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """The folder that is meant by a bundle's path or a shipped classifier's name. A folder that holds a bundle wins.
+    """The folder of a bundle, given by its path or by the name of a shipped classifier.
 
-    Whether the bundle is sound is left to whoever reads it.
+    A folder that holds a bundle comes before a shipped classifier of that name. Nothing in the bundle is read here.
 
     Raises:
         InputError: it is neither a string nor a path.
-        BundleError: no such folder stands there, and no such classifier ships.
+        BundleError: there is no such folder, and no shipped classifier has that name.
+
+    Example:
+        >>> bundle_folder("runs/news").as_posix()
+        'runs/news'
+        >>> bundle_folder("ag_news").parts[-3:]
+        ('pocketrnn_zoo', 'ag_news', 'bundle')
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
@@ -58,5 +69,5 @@ def _holds_bundle(folder: Path) -> bool:
     try:
         return (folder / CLASSIFIER_JSON).is_file()
     except OSError:
-        # A folder that may not be looked into: whoever reads it says why.
+        # A folder without read permission: the reader of the bundle reports it.
         return False

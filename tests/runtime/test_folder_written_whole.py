@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pocketrnn import folder
 from pocketrnn.errors import OutputError
-from pocketrnn.folder import check_free, written_whole
+from pocketrnn.folder import check_free, file_written_whole, put_back, written_whole
 
 MARK = "classifier.json"
 
@@ -147,6 +152,7 @@ def test_an_error_of_what_is_read_is_not_laid_on_what_is_written(tmp_path: Path)
 def test_a_failure_in_the_exchange_puts_the_old_back(
     old: Path, failing: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(folder, "_exchange", lambda *_: False)
     rename = Path.rename
     calls = 0
 
@@ -167,6 +173,7 @@ def test_a_failure_in_the_exchange_puts_the_old_back(
 def test_an_interruption_after_the_exchange_leaves_the_new_and_no_rest(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(folder, "_exchange", lambda *_: False)
     rename = Path.rename
 
     def interrupted_rename(self: Path, target: Path) -> Path:
@@ -223,3 +230,154 @@ def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
     with pytest.raises(OutputError, match="where a disk is mounted"):
         check_free(tmp_path, force=True, made_by="classifier.json")
     assert not list(tmp_path.iterdir())
+
+
+# Kills a process that replaces `out` before the n-th line that it runs in folder.py, for every n, and says what stands
+# there: "old", "new" or "absent". Then a later run begins, an hour later, and says the same of what it finds.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pocketrnn import folder
+
+here, exchange = Path(sys.argv[1]), sys.argv[2] == "exchange"
+out = here / "out"
+if not exchange:
+    folder._exchange = lambda *_: False
+
+def write(content):
+    with folder.written_whole(out, force=True, made_by="classifier.json") as work:
+        for name in ("classifier.json", "model.onnx"):
+            (work / name).write_text(content)
+
+def found():
+    if not out.exists():
+        return "absent"
+    first, second = ((out / name).read_text() for name in ("classifier.json", "model.onnx"))
+    return first if first == second else "half"
+
+def killed_before(moment):
+    lines = 0
+    def trace(frame, event, argument):
+        nonlocal lines
+        if frame.f_code.co_filename != folder.__file__:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    write("new")
+    sys.settrace(None)
+    os._exit(0)
+
+moment, status = 0, -1
+while status:
+    moment += 1
+    write("old")
+    child = os.fork()
+    if not child:
+        killed_before(moment)
+    status = os.waitpid(child, 0)[1]
+    after = found()
+    for name in here.rglob("*"):
+        os.utime(name, (0, 0))
+    folder.check_free(out, force=True, made_by="classifier.json")
+    print(after, found(), *sorted(os.listdir(here)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+@pytest.mark.parametrize("way", ["exchange", "two renames"])
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_up(tmp_path: Path, way: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path, way], capture_output=True, text=True, check=True, timeout=120
+    )
+    seen = [line.split() for line in ended.stdout.splitlines()]
+    assert {tuple(rest) for _, _, *rest in seen} == {("out",)}
+    assert {later for _, later, *_ in seen} == {"old", "new"}
+    if way == "exchange" and folder._exchange(*two_folders(tmp_path)):
+        assert {after for after, *_ in seen} == {"old", "new"}
+    else:
+        assert {after for after, *_ in seen} == {"old", "new", "absent"}
+
+
+def two_folders(parent: Path) -> tuple[Path, Path]:
+    (parent / "a" / "was a").mkdir(parents=True)
+    (parent / "b").mkdir()
+    return parent / "a", parent / "b"
+
+
+def test_two_folders_are_exchanged_or_left(tmp_path: Path) -> None:
+    a, b = two_folders(tmp_path)
+    exchanged = folder._exchange(a, b)
+    assert (b / "was a").exists() == exchanged
+    assert (a / "was a").exists() != exchanged
+    assert not folder._exchange(a, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_leftover_goes_after_an_hour_without_a_write_in_it(tmp_path: Path, kind: str) -> None:
+    left, others = tmp_path / ".out.abcdefgh.partial", tmp_path / ".out.2.abcdefgh.partial"
+    for path in (left, others):
+        if kind == "folder":
+            path.mkdir()
+            (path / "model.onnx").write_text("half")
+            os.utime(path, (0, 0))
+        else:
+            path.write_text("half")
+
+    def write_out() -> None:
+        if kind == "folder":
+            write(tmp_path / "out", force=True)
+        else:
+            with file_written_whole(tmp_path / "out", force=True) as file:
+                file.write(b"new")
+
+    write_out()
+    assert left.exists()
+    long_ago = time.time() - 3700
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+    write_out()
+    assert not left.exists()
+    assert others.exists()
+
+
+def test_a_folder_that_was_moved_aside_returns_before_its_path_is_asked(old: Path) -> None:
+    aside = old.with_name(".out.abcdefgh.old")
+    aside.mkdir()
+    old.rename(aside / "out")
+    with pytest.raises(OutputError, match="exists already"):
+        check_free(old, force=False, made_by=MARK)
+    assert content_of(old) == "old"
+    put_back(old)
+    assert list(old.parent.iterdir()) == [old]
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from pocketrnn.commands.termination import ended_by_sigterm
+from pocketrnn.folder import file_written_whole, written_whole
+
+here = Path(sys.argv[1])
+with (
+    ended_by_sigterm(),
+    written_whole(here / "out", force=False, made_by="classifier.json") as work,
+    file_written_whole(here / "out.csv", force=False) as file,
+):
+    file.write(b"half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
+def test_a_command_that_is_told_to_end_removes_its_temporary_files(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITING, tmp_path], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"writing\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 143
+    assert list(tmp_path.iterdir()) == []
