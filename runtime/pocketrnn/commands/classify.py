@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pocketrnn.commands.classify_file import FileOptions, classify_file, file_options
+from pocketrnn.commands.file_options import FileOptions, file_options
 from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
 
@@ -73,7 +73,8 @@ def classify(
 
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
-    probability_2 and so on. Rows are counted from 1, without the header. The output file is written whole or not at all.
+    probability_2 and so on. Rows are counted from 1, without the header. The output file is written as a whole or not
+    at all.
 
     \b
     Examples:
@@ -91,6 +92,8 @@ def classify(
         )
     classifier = Classifier.load(bundle, threads=threads)
     if files.are_given:
+        from pocketrnn.commands.classify_file import classify_file
+
         classify_file(classifier, files, top)
         return
     if threshold is not None:
