@@ -22,18 +22,27 @@ Answered = Iterator[tuple[Batch, Sequence[Column]]]
 
 
 def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
-    """Write rows with what was answered, in further columns, as they come.
+    """Write rows and their answers, batch by batch; the answers are columns after those of the rows.
 
     Args:
-        stream: where to.
-        kind: what to write.
-        answered: batches, and for each the further columns, the same ones for all.
-        text_column: what the column of the texts is called, for a file without any row.
-        flush: after every batch: for pipes.
+        stream: where the file is written.
+        kind: what kind of file it is.
+        answered: batches, each with its new columns. All batches have the same ones.
+        text_column: the name of the column with the texts, for a file without rows.
+        flush: flush the stream after every batch: for pipes.
 
     Raises:
         OutputError: a row does not fit this kind of file.
-        MissingExtraError: it is Parquet, and pyarrow is not installed.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> rows = JsonRows(['{"text": "Oil prices rise"}'], [{"text": "Oil prices rise"}])
+        >>> batch = Batch(["Oil prices rise"], [], rows, read=27)
+        >>> answers = [Column("label", ["Business"], is_number=False)]
+        >>> stream = io.BytesIO()
+        >>> write(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
+        >>> stream.getvalue()
+        b'{"text": "Oil prices rise", "label": "Business"}\\n'
     """
     if kind == "parquet":
         _write_parquet(stream, answered, text_column)
@@ -59,9 +68,9 @@ def _as_json_lines(answered: Answered) -> Iterator[str]:
 
 
 def _members(column: Column) -> list[str]:
-    """What each row's object gets at its end."""
+    """The new member of each row's object, with the comma before it."""
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
-    # The same few labels come again and again.
+    # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}
     if not column.is_number:
         texts |= {value: start + json.dumps(value, ensure_ascii=False) for value in set(column.values) - {None}}
@@ -82,7 +91,7 @@ def _json(row: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for: a date, a decimal number, bytes."""
+    """A value that JSON has no form for, such as a date or a decimal number, as text; bytes are refused."""
     if isinstance(value, bytes):
         raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
     return str(value)
@@ -126,7 +135,7 @@ def _cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
-            f"A row has {other!r}, which the first row has not; CSV takes its columns from that.",
+            f"A row has {other!r}, which the first row has not; CSV takes its columns from that row.",
             "Write JSON Lines: --output-format jsonl.",
         )
     return [_cell(row.get(name)) for name in names]
@@ -146,7 +155,7 @@ def _csv(rows: list[list[Any]], delimiter: str) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
     if "\r" in (written := text.getvalue()):
-        # Before Python 3.13 the module leaves a carriage return without quotes, which no reader takes back.
+        # Before Python 3.13 the csv module writes a carriage return without quotes, which no reader accepts.
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
         written = text.getvalue()
@@ -154,7 +163,7 @@ def _csv(rows: list[list[Any]], delimiter: str) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """A stream that can be given up: a ParquetWriter writes its footer when it goes, whatever became of its file."""
+    """A stream that can be given up: a ParquetWriter writes its footer when it is closed, also after an error."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
