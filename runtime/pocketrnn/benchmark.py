@@ -1,7 +1,7 @@
 """How fast a bundle answers on this machine, beside the bare graph in onnxruntime.
 
-All contestants take their turns in every round, so that what else the machine does falls on all alike; figures are
-medians over the rounds, and what can be compared between two machines or two days is their ratio.
+All contestants take their turns in every round, so that other work on the machine slows all of them alike. Figures are
+medians over the rounds. Between two machines or two days, compare ratios only.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Speed:
 
     Attributes:
         name: what was measured.
-        p50: microseconds, which half of the answers took at most; None for what answers many texts at once.
-        p99: microseconds, which 99 of 100 answers took at most; None likewise.
-        mean: microseconds a text, of all texts together.
-        ratio: `mean` against the first contestant's, the median of the rounds' ratios.
+        p50: the median time of an answer, in microseconds; None if many texts are answered at once.
+        p99: the time that 99 of 100 answers stay below, in microseconds; None if many texts are answered at once.
+        mean: the time for all texts, divided by their number, in microseconds.
+        ratio: this contestant's time divided by the first one's; the median over the rounds.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Speed:
 
 
 def one_by_one(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """A contestant that answers one item after the other; gives the seconds of each, float64 [items]."""
+    """A contestant that answers one item after the other. Its run returns the seconds of each, float64 [items]."""
 
     def run() -> NDArray[np.float64]:
         clock = time.perf_counter
@@ -77,7 +77,7 @@ def one_by_one(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
 
 
 def all_at_once(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """A contestant that answers all items in one call; gives the seconds it took, float64 [1]."""
+    """A contestant that answers all items in one call. Its run returns the seconds of the call, float64 [1]."""
 
     def run() -> NDArray[np.float64]:
         start = time.perf_counter()
@@ -88,15 +88,21 @@ def all_at_once(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
 
 
 def interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:
-    """Run every contestant once in every round, after one that does not count.
+    """Run every contestant once in every round, after a first round that does not count.
 
     Args:
-        contestants: names and runs; the first is what the others' ratios are to.
+        contestants: names and runs. The ratios compare with the first one.
         texts: how many texts a run answers.
         rounds: how many rounds count.
 
     Returns:
-        one Speed a contestant, in their order.
+        One Speed for each contestant, in their order.
+
+    Example:
+        >>> from pocketrnn import Classifier
+        >>> classifier, texts = Classifier.load("ag_news"), ["Oil prices rise"] * 500
+        >>> runs = {"loop": one_by_one(classifier.classify, texts), "list": all_at_once(classifier.predict, texts)}
+        >>> print(markdown(interleaved(runs, len(texts), rounds=5)))
     """
     seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -124,7 +130,7 @@ def _speed(name: str, taken: list[NDArray[np.float64]], first: list[float], text
 
 
 def markdown(speeds: Sequence[Speed]) -> str:
-    """A Markdown table of what `interleaved` measured."""
+    """The speeds as a Markdown table, with a row for each."""
     lines = [
         "| | one text, p50, us | p99, us | texts a second | time against the first |",
         "|---|---:|---:|---:|---:|",
@@ -137,7 +143,7 @@ def markdown(speeds: Sequence[Speed]) -> str:
 
 
 def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """The graph as one would open it without pocketrnn, with onnxruntime's own settings but for its threads."""
+    """A session of onnxruntime for the graph, with the settings that onnxruntime has itself, except for its threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -146,7 +152,7 @@ def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.
 
 
 def ready_ids(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, NDArray[np.int64]]]:
-    """What the graph is fed for each text: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
+    """The graph's inputs for each text: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
     rows = [classifier.encode(text) for text in texts]
     inputs = classifier.manifest.graph.inputs
     return [
@@ -162,9 +168,9 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int =
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
-        texts: what to classify; some hundreds, of the lengths that will be met.
+        texts: what to classify: some hundred texts, as long as those that will be classified.
         rounds: how often each contestant takes its turn.
-        threads: how many cores `predict` may use in its second measurement; 1 leaves that out.
+        threads: how many cores `predict` may use in its second measurement; 1 omits that measurement.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.

@@ -1,7 +1,7 @@
-"""A corpus scored by Ray Data: every worker holds one Classifier, and needs no file but what it is sent.
+"""A corpus classified with Ray Data: every worker holds one Classifier, made from files that it is sent.
 
-`pip install 'pocketrnn[ray]'` brings Ray, which is imported when a data set is classified; the workers need pocketrnn
-installed, and no shared disk.
+`pip install 'pocketrnn[ray]'` installs Ray, which is imported when a data set is classified. The workers need
+pocketrnn, but no shared disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["classify_dataset"]
 
-# As many texts as a Classifier answers at once by itself: runs of the graph are shaped as well from these as from more.
+# A Classifier parts a longer list into chunks of this size: larger batches would not make its runs any faster.
 _BATCH: Final = 4096
 
 
@@ -42,28 +42,35 @@ def classify_dataset(
     probability_column: str = "probability",
     on_error: OnError = "raise",
 ) -> Dataset:
-    """Every row of a Ray data set with two columns more: its likeliest label and that label's probability.
+    """Add two columns to a Ray data set: each row's likeliest label, and the probability of that label.
 
-    Nothing is read or answered before the result is consumed or written. Ray starts an actor again whose process dies,
-    and gives its batches to another: no row is lost and none comes twice.
+    Nothing is read or answered before the result is consumed or written. If the process of an actor dies, Ray starts
+    the actor again and gives its batches to another. No row is lost, and none comes twice.
 
     Args:
         dataset: the rows.
-        bundle: a bundle's folder on this machine, or a shipped classifier's name. classifier.json and the graph are put
-            into Ray's object store, from where each worker takes them once.
+        bundle: a bundle's folder on this machine, or a shipped classifier's name. classifier.json and the graph go
+            to Ray's object store, and each worker fetches them once.
         workers: how many actors answer; each holds one Classifier.
-        threads: how many processor cores each of them uses, and asks Ray for.
+        threads: how many processor cores each actor uses; Ray reserves as many for it.
         text_column: the column that holds the texts.
         label_column: the column to write labels to, a string.
         probability_column: the column to write probabilities to, float32.
-        on_error: `raise` fails the job at a row whose text is null or no string; `skip` gives it null twice.
+        on_error: `raise` lets the job fail at a row whose text is null or not a string; `skip` makes both new columns
+            null in that row.
 
     Raises:
         MissingExtraError: Ray is not installed.
         BundleError: there is no such bundle, or it is damaged.
         InputError: `workers` or `threads` is not a number from 1, or `text_column` is also the name of a new column.
-            A column that the rows lack, or that is there already, is found in the worker: Ray raises its own error
-            then, with the sentence in it.
+            A worker finds out whether the rows lack the text column, or have a new column already: Ray then raises
+            its own error, which quotes the sentence.
+
+    Example:
+        >>> import ray.data
+        >>> news = ray.data.read_parquet("s3://corpus/news/")
+        >>> labelled = classify_dataset(news, "ag_news", workers=8, text_column="headline")
+        >>> labelled.write_parquet("s3://corpus/labelled/")
     """
     ray = require("ray", "ray")
     ray_data = require("ray.data", "ray")
@@ -93,14 +100,14 @@ def classify_dataset(
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """What a worker needs of a bundle: names and contents."""
+    """The files of a bundle that a worker needs: their names and contents."""
     manifest = manifests.read(folder)
     graph = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 
 
 class _Worker:
-    """One of Ray's actors."""
+    """The actor of Ray Data that holds a Classifier."""
 
     def __init__(self, files: list[Any], threads: int, columns: tuple[str, str, str], on_error: OnError) -> None:
         import ray
@@ -114,7 +121,7 @@ class _Worker:
 
 
 def _classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
-    # A session is made from bytes, so that the files may go as soon as it stands.
+    # The Classifier reads the files once, so they may go when it is made.
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
@@ -124,17 +131,17 @@ def _classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
 def with_answers(
     table: pyarrow.Table, classifier: Classifier, columns: tuple[str, str, str], on_error: OnError
 ) -> pyarrow.Table:
-    """A table of pyarrow with the two columns more.
+    """Add the columns of labels and probabilities to a table of pyarrow.
 
     Args:
         table: the rows.
-        classifier: who answers.
+        classifier: gives the labels.
         columns: the names of the column of texts, and of those of labels and probabilities.
         on_error: as in `classify_dataset`.
 
     Raises:
-        InputError: the column of texts is missing, or a new one is there already.
-        TextError: a row's text is no string.
+        InputError: the column of texts is missing, or the table has one of the new columns already.
+        TextError: a row's text is not a string.
     """
     import pyarrow
 

@@ -65,6 +65,7 @@ TOKENIZERS: Final[dict[str, Callable[[str], list[str]]]] = {
 # A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
 _MOST_NGRAMS: Final = 16
 
+
 def ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
     """The tokens, then their 2-grams, 3-grams ... up to `ngrams`, each joined by a space.
 

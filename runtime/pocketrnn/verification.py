@@ -80,6 +80,10 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     Raises:
         BundleError: the bundle is missing or damaged, or its parts do not belong together.
         ParityError: an example is answered differently here; the message names it.
+
+    Example:
+        >>> verify("ag_news").name
+        'ag_news'
     """
     folder = bundle_folder(bundle)
     classifier = Classifier.load(folder)

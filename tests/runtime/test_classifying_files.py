@@ -20,9 +20,10 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pocketrnn import Classifier, tables
+from pocketrnn import Classifier, table_reader
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
+from pocketrnn.tables import Batch, RowSource
 
 COMMAND = [sys.executable, "-m", "pocketrnn"]
 NAMES = ["id", "text", "note"]
@@ -313,7 +314,7 @@ def test_a_field_of_ten_million_characters_is_a_text_and_an_open_quotation_mark_
     Path("in.csv").write_text("text,n\n" + "x" * 10_000_000 + ",1\nb,2\n")
     assert run("-b", padded, "-i", "in.csv", "-o", "out.csv").exit_code == 0
     assert Path("out.csv").stat().st_size > 10_000_000
-    monkeypatch.setattr(tables, "_LARGEST_FIELD", 1000)
+    monkeypatch.setattr(table_reader, "_LARGEST_FIELD", 1000)
     Path("in.csv").write_text('text,n\na,1\n"b,2\n' + "c,3\n" * 1000)
     result = run("-b", padded, "-i", "in.csv")
     assert "Row 2 of in.csv" in result.stderr
@@ -500,11 +501,11 @@ def test_memory_does_not_grow_with_the_file(folder: Path, padded: Path) -> None:
             return b"" if self.given > 15 else b"text\n" + b"the oil of the team\n" * (size // 20 - 1)
 
     stream = Counting()
-    source = tables.Source("endless", "csv")
-    batches: Iterator[tables.Batch] = tables.read(stream, source, "text", on_error="raise", live=False)  # type: ignore[arg-type]
+    source = RowSource("endless", "csv")
+    batches: Iterator[Batch] = table_reader.read(stream, source, "text", live=False)  # type: ignore[arg-type]
     for number, batch in enumerate(batches):
         held.append(len(batch.texts))
-        # A piece of 1 MiB holds 12 batches of these rows: it is not read before the one before it is answered.
+        # A chunk of 1 MiB holds 12 batches of these rows: it is not read before the one before it is answered.
         assert stream.given <= number // 12 + 2
     assert max(held) == 4096
     assert source.rows == sum(held) > 750_000
@@ -519,7 +520,7 @@ def test_progress_is_told_on_a_terminal_when_it_takes_long(padded: Path, monkeyp
     monkeypatch.setattr(sys, "stderr", terminal)
     now = iter([0.0, 1.0, 3.0, 3.1, 6.0, 0.0, 9.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    source = tables.Source("x", "csv", size=100, rows=1000)
+    source = RowSource("x", "csv", size=100, rows=1000)
     with _Progress(source, hidden=False) as progress:
         progress.show(10)
         assert terminal.getvalue() == ""

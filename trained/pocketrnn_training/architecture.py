@@ -125,6 +125,10 @@ class RecurrentClassifier(nn.Module):
 
         Raises:
             ValueError: lengths are missing, or given to a classifier that does not read them.
+
+        Example:
+            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # a packed one of 4 classes
+            torch.Size([2, 4])
         """
         if self.architecture.packed != (lengths is not None):
             raise ValueError("lengths are given if and only if the classifier is packed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pocketrnn.errors import DataError, first_line, shown
+from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, json_object, listed, not_parquet
 from pocketrnn_training.stored import Spool, StoredTexts
 
 __all__ = ["LabelledTexts", "class_targets", "opened", "read_delimited", "read_files", "split"]
@@ -56,7 +56,13 @@ class LabelledTexts:
         return len(self.texts)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledTexts:
-        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row."""
+        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
+
+        Example:
+            >>> data = LabelledTexts(["good", "bad"], np.array([1, 0]), ("no", "yes"), source="two rows")
+            >>> data.rows(np.array([1])).texts
+            ['bad']
+        """
         if isinstance(self.texts, StoredTexts):
             texts: Sequence[str] = self.texts.rows(chosen)
         else:
@@ -186,7 +192,7 @@ def class_targets(
     index = {label: target for target, label in enumerate(labels)}
     if unknown := sorted(set(names) - index.keys()):
         raise DataError(
-            f"{source} holds the label {unknown[0]!r}, which is not one of {_listed(labels)}.",
+            f"{source} holds the label {unknown[0]!r}, which is not one of {listed(labels)}.",
             "Use rows of the classes that the classifier was trained with.",
         )
     return np.array([index[label] for label in names], dtype=np.int64)[codes]
@@ -199,11 +205,6 @@ def _check_values(values: list[Any], types: tuple[type, ...], column: str, path:
             wanted = "text" if int not in types else "text or a whole number"
             what = "nothing" if value is None else f"{shown(value, 40)}, which is not {wanted},"
             raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", "Fill it, or delete the row.")
-
-
-def _listed(names: Sequence[str]) -> str:
-    first = ", ".join(map(repr, names[:10]))
-    return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
 
 
 @contextmanager
@@ -223,7 +224,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _not_utf8(path: Path, line: int, byte: int) -> DataError:
-    return DataError(f"{path} is not UTF-8: line {line} holds the byte 0x{byte:02x}.", "Save it as UTF-8.")
+    return DataError(f"{path} is not UTF-8: line {line} holds the byte 0x{byte:02x}.", SAVE_AS_UTF8)
 
 
 def _checked_utf8(path: Path) -> int:
@@ -244,17 +245,6 @@ def _checked_utf8(path: Path) -> int:
                 block, waiting = block[: error.start], block[error.start :]
             lines += block.count(b"\n")
     return 0 if blank else size
-
-
-def _check_columns(present: Sequence[str], wanted: Sequence[str], path: Path) -> None:
-    for column in wanted:
-        if column not in present:
-            raise DataError(
-                f"{path} has no column {column!r}; its columns are {_listed(present) or 'none'}.",
-                _NAME_COLUMNS,
-            )
-        if present.count(column) > 1:
-            raise DataError(f"{path} has the column {column!r} twice.", "Give every column a name of its own.")
 
 
 def read_delimited(
@@ -293,7 +283,7 @@ def read_delimited(
 
     try:
         with reader(()) as header:
-            _check_columns(header.schema.names, wanted, path)
+            check_columns(header.schema.names, wanted, str(path), _NAME_COLUMNS)
         with reader(wanted) as chunks:
             for chunk in chunks:
                 yield tuple(chunk.column(name).to_pylist() for name in wanted)
@@ -325,7 +315,7 @@ def _read_json_lines(path: Path, text_column: str, label_column: str) -> Iterato
             for column in (text_column, label_column):
                 if column not in row:
                     raise DataError(
-                        f"Line {number} of {path} has no {column!r}; it has {_listed(list(row)) or 'nothing'}.",
+                        f"Line {number} of {path} has no {column!r}; it has {listed(list(row)) or 'nothing'}.",
                         _NAME_COLUMNS,
                     )
             texts.append(row[text_column])
@@ -345,23 +335,20 @@ def _json_object(line: bytes, number: int, path: Path) -> dict[str, Any] | None:
     if not text.strip():
         return None
     try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"Line {number} of {path} is not JSON: {error}.", "Correct the line.") from None
-    if not isinstance(row, dict):
-        raise DataError(f"Line {number} of {path} is not a JSON object.", "Write one object a line.")
-    return row
+        return json_object(text)
+    except ValueError as error:
+        raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
 
 
 def _read_parquet(path: Path, text_column: str, label_column: str) -> Iterator[tuple[list[Any], ...]]:
     with opened(path) as content:
         try:
             file = pyarrow.parquet.ParquetFile(content)
-            _check_columns(file.schema_arrow.names, (text_column, label_column), path)
+            check_columns(file.schema_arrow.names, (text_column, label_column), str(path), _NAME_COLUMNS)
             for chunk in file.iter_batches(_ROWS, columns=[text_column, label_column]):
                 yield chunk.column(text_column).to_pylist(), chunk.column(label_column).to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read as Parquet: {first_line(error)}.", "Check the file.") from None
+            raise not_parquet(str(path), error) from None
 
 
 _READERS: Final[dict[str, Callable[[Path, str, str], Iterator[tuple[list[Any], ...]]]]] = {

@@ -90,7 +90,12 @@ class Settings:
     report_every: int = 1000
 
     def epochs_for(self, rows: int) -> int:
-        """The largest number of epochs, if an epoch has `rows` rows."""
+        """The largest number of epochs, if an epoch has `rows` rows.
+
+        Example:
+            >>> Settings().epochs_for(25_000)
+            10
+        """
         if self.epochs is not None:
             return self.epochs
         return min(max(_ROWS_READ // rows, _LEAST_EPOCHS), _MOST_EPOCHS)

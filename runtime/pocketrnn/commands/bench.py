@@ -1,0 +1,48 @@
+"""`pocketrnn bench`: how fast a bundle answers on this machine."""
+
+from __future__ import annotations
+
+from typing import IO
+
+import click
+
+from pocketrnn.commands.standard_streams import arriving_lines, say
+
+__all__ = ["bench"]
+
+
+@click.command(short_help="Measure how fast a bundle answers here.")
+@click.argument("bundle", metavar="PATH_OR_NAME")
+@click.argument("texts", type=click.File("rb"), required=False)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds that count.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Measure predict on N processor cores too.",
+)
+def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> None:
+    """Measure how fast a bundle answers here, beside the bare graph in onnxruntime.
+
+    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. TEXTS is a file with one
+    text on each line, or - for standard input. Without it, the bundle's golden examples are used, repeated to about
+    1,000 texts. The table is Markdown.
+
+    \b
+    Examples:
+      pocketrnn bench ag_news
+      pocketrnn bench ag_news headlines.txt
+    """
+    from pocketrnn import manifest as manifests
+    from pocketrnn.benchmark import bench as measured
+    from pocketrnn.benchmark import markdown
+    from pocketrnn.shipped import bundle_folder
+
+    if texts is None:
+        examples = [example.text for example in manifests.read(bundle_folder(bundle)).examples]
+        given = examples * max(1, 1000 // max(1, len(examples)))
+    else:
+        given = [text for lines in arriving_lines(texts) for text in lines]
+    say(markdown(measured(bundle, given, rounds=rounds, threads=threads)))

@@ -1,0 +1,170 @@
+"""`pocketrnn classify`: texts, lines of standard input, one text that arrives in fragments, or files of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from pocketrnn.commands.file_options import FileOptions, file_options
+from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
+from pocketrnn.commands.terminal import one_line
+
+if TYPE_CHECKING:
+    from pocketrnn.answers import Prediction
+    from pocketrnn.classifier import Classifier
+
+__all__ = ["classify"]
+
+
+@click.command(short_help="Classify texts, or lines of standard input.")
+@click.argument("texts", nargs=-1)
+@click.option(
+    "-b",
+    "--bundle",
+    default="ag_news",
+    show_default=True,
+    metavar="PATH_OR_NAME",
+    help="The bundle's folder, or the name of a classifier that ships with pocketrnn.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="K", help="Give the K likeliest labels."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Give every label whose probability reaches P, which may be none: for multi-label classifiers.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Use up to N processor cores.",
+)
+@click.option("--stream", "as_stream", is_flag=True, help="Treat all as one text that arrives in fragments.")
+@file_options
+def classify(
+    texts: tuple[str, ...],
+    bundle: str,
+    top: int,
+    threshold: float | None,
+    as_json: bool,
+    threads: int,
+    as_stream: bool,
+    files: FileOptions,
+) -> None:
+    """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
+
+    Each text is answered with one line, in the order of the texts: label, probability and text, with tabs between
+    them. --top adds a label and a probability for each further label, before the text. Control characters are shown as
+    escapes.
+
+    Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
+    arrive.
+
+    With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the answer is for all
+    the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
+    --streaming.
+
+    With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
+    read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
+    probability_2 and so on. Rows are counted from 1, without the header. The output file is written as a whole or not
+    at all.
+
+    \b
+    Examples:
+      pocketrnn classify "Wall St. Bears Claw Back Into the Black"
+      pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
+      pocketrnn classify -b ag_news < headlines.txt
+      pocketrnn classify --input headlines.csv --output labelled.csv
+      pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
+    """
+    from pocketrnn.answers import Answers
+    from pocketrnn.classifier import Classifier
+
+    if files.are_given and (texts or as_json or as_stream or threshold is not None):
+        raise click.UsageError(
+            "TEXTS, --json, --stream and --threshold are not for files; see --output-format and --top."
+        )
+    classifier = Classifier.load(bundle, threads=threads)
+    if files.are_given:
+        from pocketrnn.commands.classify_file import classify_file
+
+        classify_file(classifier, files, top)
+        return
+    if threshold is not None:
+        top = _top_for_threshold(classifier, threshold, top)
+    Answers.of(classifier.manifest).check_top(top)
+    wanted = _Wanted(top, threshold, as_json)
+    if as_stream:
+        _answer_fragments(classifier, texts, wanted)
+    elif texts:
+        _answer(classifier, texts, wanted)
+    else:
+        _answer_lines(classifier, wanted)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What an answer shows, and how.
+
+    Attributes:
+        top: how many labels.
+        threshold: which probability a label must reach; None for any.
+        as_json: whether an answer is a JSON object.
+    """
+
+    top: int
+    threshold: float | None
+    as_json: bool
+
+    def line(self, text: str, prediction: Prediction) -> str:
+        """The answer for one text as a line, without the line end."""
+        top = prediction.top
+        if self.threshold is not None:
+            top = tuple(pair for pair in top if pair[1] >= self.threshold)
+        if not self.as_json:
+            answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
+            return "\t".join((*answers, one_line(text)))
+        pairs = [{"label": label, "probability": probability} for label, probability in top]
+        return json_line({"text": text, "label": prediction.label, "probability": prediction.probability, "top": pairs})
+
+
+def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> int:
+    """How many labels to ask for, so that a threshold can choose among them: all."""
+    if threshold != threshold:
+        raise click.UsageError("--threshold is not a number.")
+    if top != 1:
+        raise click.UsageError("--top and --threshold exclude each other.")
+    return len(classifier.labels)
+
+
+def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
+    stream = classifier.stream()
+    for fragment in fragments or arriving_fragments(standard_input()):
+        say(wanted.line(fragment, stream.push(fragment, wanted.top)))
+
+
+def _answer_lines(classifier: Classifier, wanted: _Wanted) -> None:
+    stdin = standard_input()
+    if stdin.isatty():
+        say("Reading texts, one a line, until Ctrl-D.", err=True)
+    for lines in arriving_lines(stdin):
+        _answer(classifier, lines, wanted)
+
+
+def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted) -> None:
+    from pocketrnn.answers import Answers
+
+    rows = classifier.logits(texts).tolist()
+    answers_of = Answers.of(classifier.manifest)
+    answers = [wanted.line(text, answers_of.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=True)]
+    # One write: click flushes after each.
+    if answers:
+        say("\n".join(answers))

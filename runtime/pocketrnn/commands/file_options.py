@@ -1,0 +1,97 @@
+"""The options of `pocketrnn classify` for files of rows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeVar, get_args
+
+import click
+
+from pocketrnn.incoming import OnError
+from pocketrnn.tables import KINDS, Kind
+
+__all__ = ["FileOptions", "file_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What the command line says about files of rows; `file_options` gives each option's meaning."""
+
+    input: str | None
+    output: str | None
+    input_format: Kind | None
+    output_format: Kind | None
+    text_column: str
+    label_column: str
+    probability_column: str
+    on_error: OnError
+    force: bool
+
+    @property
+    def are_given(self) -> bool:
+        """Whether rows of a file are to be classified."""
+        return any((self.input, self.output, self.input_format, self.output_format))
+
+
+def file_options(command: _Command) -> _Command:
+    """Add the options of `FileOptions` to a command, which gets them as its argument `files`."""
+
+    @functools.wraps(command)
+    def with_files(**options: Any) -> Any:
+        files = FileOptions(**{member.name: options.pop(member.name) for member in fields(FileOptions)})
+        return command(files=files, **options)
+
+    for option in reversed(_OPTIONS):
+        with_files = option(with_files)
+    return with_files  # type: ignore[return-value]
+
+
+_OPTIONS: Final = (
+    click.option(
+        "-i",
+        "--input",
+        metavar="FILE",
+        help="Classify the rows of this file: .csv, .tsv (with a header line), .jsonl, .ndjson, .parquet; - is "
+        "standard input.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write the rows to this file, which is written as a whole or not at all.  [default: standard output]",
+    ),
+    click.option(
+        "--input-format", type=click.Choice(KINDS), help="The format of the input.  [default: by the end of its name]"
+    ),
+    click.option(
+        "--output-format",
+        type=click.Choice(KINDS),
+        help="The format of the output.  [default: by the end of its name, else that of the input]",
+    ),
+    click.option(
+        "--text-column", default="text", show_default=True, metavar="NAME", help="The column that holds the texts."
+    ),
+    click.option(
+        "--label-column", default="label", show_default=True, metavar="NAME", help="The column to write labels to."
+    ),
+    click.option(
+        "--probability-column",
+        default="probability",
+        show_default=True,
+        metavar="NAME",
+        help="The column to write probabilities to.",
+    ),
+    click.option(
+        "--on-error",
+        type=click.Choice(get_args(OnError)),
+        default="raise",
+        show_default=True,
+        help="raise stops at a row that has no text or cannot be read. skip gives a row without a text no label, and "
+        "leaves out a row that cannot be read.",
+    ),
+    click.option("--force", is_flag=True, help="Replace the output file if it exists."),
+)

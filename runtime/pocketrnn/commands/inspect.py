@@ -1,0 +1,114 @@
+"""`pocketrnn inspect`: what a bundle is, as its classifier.json tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pocketrnn.commands.standard_streams import json_line, say
+from pocketrnn.commands.terminal import aligned, one_line
+
+if TYPE_CHECKING:
+    from pocketrnn.manifest import Graph, Manifest
+
+__all__ = ["inspect"]
+
+
+@click.command(short_help="Show what a bundle is.")
+@click.argument("bundle", metavar="PATH_OR_NAME")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, without vocabulary and golden examples.")
+def inspect(bundle: str, as_json: bool) -> None:
+    """Show what a bundle is: labels, text rules, graph, sizes, proof and provenance.
+
+    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. Only classifier.json is
+    read; `pocketrnn verify` checks the other files.
+
+    \b
+    Examples:
+      pocketrnn inspect ag_news
+      pocketrnn inspect --json ag_news
+    """
+    from pocketrnn import manifest as manifests
+    from pocketrnn.shipped import bundle_folder
+
+    folder = bundle_folder(bundle)
+    manifest = manifests.read(folder)
+    names = [manifests.CLASSIFIER_JSON, manifest.graph.file]
+    if manifest.torchscript is not None:
+        names.append(manifest.torchscript.file)
+    if manifest.stream is not None:
+        names.append(manifest.stream.file)
+    sizes = {name: manifests.size_of(folder / name) for name in names}
+    if as_json:
+        say(json_line(_described(manifest, sizes)))
+        return
+    say("\n".join(_shown(manifest, sizes)))
+
+
+def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
+    described = asdict(manifest)
+    described["vocabulary_size"] = len(described.pop("vocabulary"))
+    described["examples"] = len(manifest.examples)
+    return {**described, "bytes": dict(sizes)}
+
+
+def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+    graph, text = manifest.graph, manifest.text
+    unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"
+    facts = [
+        ("name", manifest.name),
+        ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
+        ("probabilities", f"{manifest.activation} of the logits"),
+        ("tokenizer", text.tokenizer + ("" if text.lowercase else ", case kept")),
+        ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
+        ("tokens read", "all" if text.max_tokens is None else f"the first {text.max_tokens}"),
+        ("unknown word", unknown),
+        ("empty text", f"id {text.empty_id}"),
+        ("vocabulary", f"{len(manifest.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
+        ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
+        *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
+        ("batches", _batches(graph)),
+        *((name, f"{size:,} bytes") for name, size in sizes.items()),
+        ("golden examples", f"{len(manifest.examples)}"),
+    ]
+    yield from aligned([(name, one_line(value)) for name, value in facts])
+    yield ""
+    yield f"Parity: largest logit difference allowed {manifest.parity.tolerance:g}"
+    head = ("reference", "candidate", "inputs", "runs", "texts", "difference", "labels differing")
+    rows = [
+        (
+            c.reference,
+            c.candidate,
+            c.inputs,
+            f"{c.cases}",
+            f"{c.rows}",
+            f"{c.largest_difference:.1e}",
+            f"{c.labels_differing}",
+        )
+        for c in manifest.parity.comparisons
+    ]
+    yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
+    if manifest.provenance:
+        yield ""
+        yield "Provenance"
+        yield from _outline(manifest.provenance)
+
+
+def _batches(graph: Graph) -> str:
+    if graph.batch == 1:
+        return "of one text"
+    return "padded" if graph.padding else "of one length, since padding would change the answers"
+
+
+def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+    for name, value in members.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{one_line(name)}:"
+            yield from _outline(value, indent + "  ")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{indent}{one_line(name)}: {one_line(shown)}"

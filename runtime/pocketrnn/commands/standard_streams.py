@@ -1,0 +1,139 @@
+"""Standard input and output: lines and fragments as they arrive, and answers that any encoding can take."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any, Final
+
+import click
+
+from pocketrnn.errors import InputError, OutputError
+
+__all__ = ["arriving_fragments", "arriving_lines", "give_up_stdout", "json_line", "say", "standard_input"]
+
+# A read returns at most this many bytes, and what it returned is answered before the next read. A slow pipe is answered
+# at once. A file gives some 4,000 texts at a time, which costs 33 us a text; the 64 KiB of a pipe cost 35 us.
+_LARGEST_READ: Final = 1 << 20
+_LARGEST_FRAGMENT: Final = 1 << 16
+_CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
+
+
+def standard_input() -> IO[bytes]:
+    """The bytes of standard input.
+
+    Raises:
+        InputError: standard input is closed.
+    """
+    if sys.stdin is None:
+        raise InputError("No text is given and standard input is closed.", "Give texts as arguments, or lines to read.")
+    return sys.stdin.buffer
+
+
+def arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
+    """The lines that have arrived, each time some have, without their line ends.
+
+    Raises:
+        InputError: a line is not UTF-8. The lines before it are given first.
+    """
+    number = 0
+    begun: list[bytes] = []
+    while chunk := stream.read1(_LARGEST_READ):  # type: ignore[attr-defined]
+        whole, newline, rest = chunk.rpartition(b"\n")
+        if not newline:
+            begun.append(chunk)
+            continue
+        lines = b"".join([*begun, whole]).split(b"\n")
+        begun = [rest] if rest else []
+        yield from _decoded(lines, number)
+        number += len(lines)
+    if begun:
+        yield from _decoded([b"".join(begun)], number)
+
+
+def _decoded(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
+    """The lines that follow line `number`, as one list; a shorter list, then the error, if one is not UTF-8."""
+    texts: list[str] = []
+    for line in lines:
+        number += 1
+        try:
+            # A file from Windows may begin with a byte order mark.
+            texts.append(line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r"))
+        except UnicodeDecodeError as error:
+            if texts:
+                yield texts
+            raise InputError(
+                f"Line {number} of standard input is not UTF-8 (byte {error.start + 1} of the line).", _CONVERT
+            ) from None
+    yield texts
+
+
+def arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
+    """What has arrived of each line of one text, each time some has; a line end belongs to its fragment.
+
+    Raises:
+        InputError: the stream is not UTF-8. The fragments before that are given first.
+    """
+    # What has arrived may end inside a character: the decoder keeps the first bytes of it. A file from Windows may
+    # begin with a byte order mark, which the decoder drops.
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    read = 0
+    while True:
+        arrived = stream.read1(_LARGEST_FRAGMENT)  # type: ignore[attr-defined]
+        kept = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(arrived, final=not arrived)
+        except UnicodeDecodeError as error:
+            yield from error.object[: error.start].decode("utf-8-sig").splitlines(keepends=True)
+            raise InputError(f"Standard input is not UTF-8 (byte {read - kept + error.start + 1}).", _CONVERT) from None
+        yield from text.splitlines(keepends=True)
+        read += len(arrived)
+        if not arrived:
+            return
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """`value` as JSON on one line, with what the encoding of standard output lacks as JSON escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(_encoding(sys.stdout))
+    except UnicodeEncodeError:
+        # A reader of JSON turns its escapes back into the characters, also half a surrogate pair. It would not turn
+        # back the escapes of Python that `say` writes.
+        return json.dumps(value, allow_nan=False)
+    return text
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write `text` and a line end to standard output; characters that its encoding lacks are escaped.
+
+    Args:
+        text: what to write.
+        err: write to standard error.
+
+    Raises:
+        OutputError: the text cannot be written.
+        BrokenPipeError: nobody reads the output any more.
+    """
+    encoding = _encoding(sys.stderr if err else sys.stdout)
+    try:
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up_stdout()
+        raise OutputError(
+            f"The answer cannot be written: {error.strerror or error}.", "Free some space, or write it elsewhere."
+        ) from error
+
+
+def _encoding(stream: object) -> str:
+    return getattr(stream, "encoding", None) or "ascii"
+
+
+def give_up_stdout() -> None:
+    """Drop what standard output still holds: Python would try to write it at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,77 @@
+"""What every reader of labelled or unlabelled rows checks, and the words for what is wrong with a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pocketrnn.errors import DataError, first_line
+
+__all__ = ["SAVE_AS_UTF8", "check_columns", "json_object", "listed", "not_parquet"]
+
+SAVE_AS_UTF8: Final = "Save it as UTF-8."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are; empty for no names.
+
+    Example:
+        >>> listed(["text", "label"])
+        "'text', 'label'"
+    """
+    first = ", ".join(map(repr, names[:10]))
+    return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
+
+
+def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, remedy: str) -> None:
+    """Check that a file has each wanted column exactly once.
+
+    Args:
+        present: the columns of the file.
+        wanted: the columns it must have.
+        name: the file, for the error.
+        remedy: what to do if a column is missing.
+
+    Raises:
+        DataError: a wanted column is missing, or the file has it twice.
+    """
+    times = Counter(present)
+    for column in wanted:
+        if not times[column]:
+            raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", remedy)
+        if times[column] > 1:
+            raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """The JSON object that a line holds.
+
+    Raises:
+        ValueError: the line holds none. The message is the end of a sentence that begins with the line.
+
+    Example:
+        >>> json_object('{"text": "Oil prices rise"}')
+        {'text': 'Oil prices rise'}
+        >>> json_object("7")
+        Traceback (most recent call last):
+        ValueError: is not a JSON object
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError("is not a JSON object")
+    return row
+
+
+def not_parquet(name: str, error: BaseException) -> DataError:
+    """The error for a file that pyarrow cannot read as Parquet.
+
+    Args:
+        name: the file.
+        error: what pyarrow says.
+    """
+    return DataError(f"{name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")

@@ -1,0 +1,366 @@
+"""The rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from pocketrnn.errors import DataError, require, shown
+from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, json_object, not_parquet
+from pocketrnn.tables import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Batch, CsvRows, JsonRows, RowSource
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["read"]
+
+# A file is read in chunks of at most so many bytes. A batch also ends after so many chunks: long rows do not add up.
+_CHUNK: Final = 1 << 20
+_BATCH_CHUNKS: Final = 4
+# Without a limit, a quotation mark that is never closed would take the rest of a CSV file as one field.
+_LARGEST_FIELD: Final = 1 << 26
+_NAME_THE_COLUMN: Final = "Name the column with the texts with --text-column."
+
+
+def read(
+    stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
+) -> Iterator[Batch]:
+    """The rows, batch by batch; at least one batch, which may be empty.
+
+    Args:
+        stream: the file's bytes. Parquet is read from its end, so its stream must allow seeking.
+        source: what the stream is; counts the rows.
+        text_column: the name of the column with the texts.
+        live: give the rows that have arrived at once, without waiting for a whole batch: for pipes.
+        added: names of columns that the rows must not have yet.
+
+    Raises:
+        DataError: the file is of another kind or lacks the column, or a row is refused.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> source = RowSource("news.csv", "csv")
+        >>> stream = io.BytesIO(b"text,section\\nOil prices rise,business\\n")
+        >>> [batch.texts for batch in read(stream, source, "text", live=False)]
+        [['Oil prices rise']]
+    """
+    if source.kind == "parquet":
+        return _read_parquet(stream, source, text_column, added)
+    chunks = _Chunks(stream, live)
+    if source.kind == "jsonl":
+        return _read_json_lines(chunks, source, text_column, added)
+    return _read_delimited(chunks, source, text_column, added)
+
+
+def _check_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
+    for name in added:
+        if name in names:
+            raise DataError(
+                f"{source.name} has a column {name!r} already.",
+                "Name the new ones with --label-column and --probability-column.",
+            )
+
+
+def _check_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
+    check_columns(names, (text_column, *names), source.name, _NAME_THE_COLUMN)
+    _check_free(names, added, source)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Some whole lines of a file, each with its line end.
+
+    Attributes:
+        lines: the lines; bytes that are not UTF-8 stand as U+FFFD.
+        not_utf8: the numbers of the lines that are not UTF-8, from 1.
+    """
+
+    lines: io.StringIO
+    not_utf8: frozenset[int]
+
+
+class _Chunks:
+    """A byte stream in UTF-8 as chunks of whole lines.
+
+    Attributes:
+        read: how many bytes were read.
+    """
+
+    def __init__(self, stream: IO[bytes], live: bool) -> None:
+        self._stream = stream
+        self._live = live
+        self._lines = io.StringIO()
+        self._end = 0
+        self._in_batch = 0
+        self.read = 0
+
+    def start_batch(self) -> None:
+        """Count the chunks of a batch from here."""
+        self._in_batch = 0
+
+    def is_batch_full(self, rows: int) -> bool:
+        """Whether `rows` rows are enough for a batch, before more is waited for."""
+        if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
+            return True
+        return self._live and self._lines.tell() == self._end
+
+    def __iter__(self) -> Iterator[_Chunk]:
+        first = 1
+        for whole in self._whole_lines():
+            self._in_batch += 1
+            # A file from Windows may begin with a byte order mark.
+            encoding = "utf-8-sig" if first == 1 else "utf-8"
+            try:
+                text, not_utf8 = whole.decode(encoding), frozenset[int]()
+            except UnicodeDecodeError:
+                text, not_utf8 = whole.decode(encoding, "replace"), _not_utf8(whole, first)
+            # Not str.splitlines: it takes U+2028 and other characters for line ends.
+            self._lines, self._end = io.StringIO(text, newline="\n"), len(text)
+            yield _Chunk(self._lines, not_utf8)
+            first += whole.count(b"\n")
+
+    def _chunk(self) -> bytes:
+        try:
+            chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise DataError(f"The input cannot be read: {error.strerror or error}.", "Check the input.") from None
+        return chunk
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        begun: list[bytes] = []
+        while chunk := self._chunk():
+            self.read += len(chunk)
+            whole, newline, rest = chunk.rpartition(b"\n")
+            if not newline:
+                begun.append(chunk)
+                continue
+            yield b"".join([*begun, whole, newline])
+            begun = [rest] if rest else []
+        if begun:
+            yield b"".join(begun)
+
+
+def _not_utf8(whole: bytes, first: int) -> frozenset[int]:
+    """The numbers of the lines that are not UTF-8, where the first line has the number `first`."""
+    return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _large_fields() -> Iterator[None]:
+    # The csv module has one limit for the whole process: 131,072 characters, unless it is set.
+    before = csv.field_size_limit(_LARGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+class _DelimitedRows:
+    """The rows of a CSV or TSV file, and where the last one ended."""
+
+    def __init__(self, chunks: _Chunks, delimiter: str) -> None:
+        self._chunks = chunks
+        self.not_utf8: set[int] = set()
+        # strict: an open quotation mark at the end is an error, not a field.
+        self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+
+    def _lines(self) -> Iterator[str]:
+        for chunk in self._chunks:
+            self.not_utf8 |= chunk.not_utf8
+            yield from chunk.lines
+
+    def pass_over_not_utf8(self) -> bool:
+        """Whether the row that was read last has a line that is not UTF-8; such lines are then forgotten."""
+        ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
+        self.not_utf8 -= ended
+        return bool(ended)
+
+
+def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[Batch]:
+    rows = _DelimitedRows(chunks, DELIMITERS[source.kind])
+    names = _header(rows, source)
+    _check_names(names, text_column, added, source)
+    width, index = len(names), names.index(text_column)
+    not_utf8 = rows.not_utf8
+    kept: list[list[str]] = []
+    given = False
+    while True:
+        try:
+            # The limit is raised only while the file is read, not while whoever takes the batches works.
+            with _large_fields():
+                for row in rows.reader:
+                    if len(row) == width and not not_utf8:
+                        kept.append(row)
+                    elif row:
+                        _keep_or_refuse(row, kept, width, rows, source)
+                    if chunks.is_batch_full(len(kept)):
+                        break
+                else:
+                    break
+        except csv.Error as error:
+            _refuse_csv(len(kept), error, rows, source)
+            continue
+        source.rows += len(kept)
+        yield Batch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
+        kept, given = [], True
+        chunks.start_batch()
+    source.rows += len(kept)
+    if kept or not given:
+        yield Batch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
+
+
+def _header(rows: _DelimitedRows, source: RowSource) -> list[str]:
+    try:
+        with _large_fields():
+            names = next((row for row in rows.reader if row), None)
+    except csv.Error as error:
+        raise DataError(f"The header line of {source.name} cannot be read: {error}.", "Correct it.") from None
+    if names is None:
+        raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
+    if rows.pass_over_not_utf8():
+        raise DataError(f"The header line of {source.name} is not UTF-8.", SAVE_AS_UTF8)
+    return names
+
+
+def _keep_or_refuse(row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource) -> None:
+    """Decide on a row of another width, or one in a chunk with a line that is not UTF-8."""
+    if rows.pass_over_not_utf8():
+        what = "is not UTF-8"
+    elif len(row) != width:
+        what = f"has {len(row)} fields where the header has {width}"
+    else:
+        kept.append(row)
+        return
+    _leave_out(len(kept), f"(line {rows.reader.line_num}) {what}", source)
+
+
+def _refuse_csv(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
+    rows.pass_over_not_utf8()
+    what = str(error).partition(" - ")[0]
+    if what.startswith("field larger"):
+        what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
+    _leave_out(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
+
+
+def _leave_out(before: int, what: str, source: RowSource) -> None:
+    """Leave out a row that follows `before` others of its batch, which `source` has not counted yet."""
+    source.leave_out(source.rows + before + 1, what)
+    source.rows += 1
+
+
+def _numbered_lines(chunks: _Chunks) -> Iterator[tuple[int, str, bool]]:
+    """The number of each line, from 1, the line without the white space around it, and whether it is UTF-8."""
+    number = 0
+    for chunk in chunks:
+        for line in chunk.lines:
+            number += 1
+            yield number, line.strip(BLANK), number not in chunk.not_utf8
+
+
+def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[Batch]:
+    texts: list[str] = []
+    lines: list[str] = []
+    parsed: list[dict[str, Any]] = []
+    without: list[int] = []
+    given = False
+    for number, line, is_utf8 in _numbered_lines(chunks):
+        try:
+            row = _object(line, is_utf8)
+        except ValueError as error:
+            row = None
+            _leave_out(len(lines), f"(line {number}) {error}", source)
+        if row is not None:
+            _check_free(row, added, source)
+            text = row.get(text_column)
+            if not isinstance(text, str):
+                without.append(len(lines))
+                source.no_text(source.rows + len(lines) + 1, _no_text(row, text_column))
+                text = ""
+            texts.append(text)
+            lines.append(line)
+            parsed.append(row)
+        if chunks.is_batch_full(len(lines)):
+            source.rows += len(lines)
+            yield Batch(texts, without, JsonRows(lines, parsed), chunks.read)
+            texts, lines, parsed, without, given = [], [], [], [], True
+            chunks.start_batch()
+    source.rows += len(lines)
+    if lines or not given:
+        yield Batch(texts, without, JsonRows(lines, parsed), chunks.read)
+
+
+def _object(line: str, is_utf8: bool) -> dict[str, Any] | None:
+    """The object that a line holds; None for an empty line. Raises a ValueError that ends a sentence on the line."""
+    if not is_utf8:
+        raise ValueError("is not UTF-8")
+    return json_object(line) if line else None
+
+
+def _no_text(row: Mapping[str, Any], text_column: str) -> str:
+    if text_column not in row:
+        return f"has no {text_column!r}"
+    value = row[text_column]
+    return (
+        f"has nothing in {text_column!r}" if value is None else f"has {shown(value, 40)} in {text_column!r}, not text"
+    )
+
+
+def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[Batch]:
+    parquet, arrow = require("pyarrow.parquet", "parquet"), require("pyarrow", "parquet")
+    try:
+        # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.
+        file = parquet.ParquetFile(stream, pre_buffer=False)
+        schema = file.schema_arrow
+        _check_names(schema.names, text_column, added, source)
+        kind = schema.field(text_column).type
+        if arrow.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or kind == arrow.string_view()):
+            raise DataError(
+                f"The column {text_column!r} of {source.name} holds {kind}, not text.",
+                _NAME_THE_COLUMN,
+            )
+        source.size = file.metadata.num_rows
+        given = False
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            given = True
+            yield _from_arrow(batch, source, text_column)
+        if not given:
+            yield _from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
+    except (arrow.ArrowException, OSError) as error:
+        raise not_parquet(source.name, error) from None
+
+
+def _from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> Batch:
+    column = batch.column(text_column)
+    first = source.rows + 1
+    source.rows += len(column)
+    try:
+        texts = column.to_pylist()
+    except UnicodeDecodeError:
+        texts = [_decoded(value) for value in column]
+    without = [index for index, text in enumerate(texts) if not isinstance(text, str)]
+    for index in without:
+        what = "has nothing" if texts[index] is None else "has bytes that are not UTF-8"
+        source.no_text(first + index, f"{what} in {text_column!r}")
+        texts[index] = ""
+    return Batch(texts, without, ArrowRows(batch), source.rows)
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return b""

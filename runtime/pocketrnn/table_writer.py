@@ -1,0 +1,233 @@
+"""Rows with their answers, written as CSV, TSV, JSON Lines or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final
+
+from pocketrnn.errors import OutputError, first_line, require
+from pocketrnn.tables import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Batch, Column, CsvRows, JsonRows, Kind
+
+__all__ = ["Answered", "write"]
+
+# A row group of Parquet ends after so many rows or bytes; it is held until it is written.
+_GROUP_ROWS: Final = 1 << 16
+_GROUP_BYTES: Final = 1 << 26
+
+Answered = Iterator[tuple[Batch, Sequence[Column]]]
+
+
+def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
+    """Write rows and their answers, batch by batch; the answers are columns after those of the rows.
+
+    Args:
+        stream: where the file is written.
+        kind: what kind of file it is.
+        answered: batches, each with its new columns. All batches have the same ones.
+        text_column: the name of the column with the texts, for a file without rows.
+        flush: flush the stream after every batch: for pipes.
+
+    Raises:
+        OutputError: a row does not fit this kind of file.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> rows = JsonRows(['{"text": "Oil prices rise"}'], [{"text": "Oil prices rise"}])
+        >>> batch = Batch(["Oil prices rise"], [], rows, read=27)
+        >>> answers = [Column("label", ["Business"], is_number=False)]
+        >>> stream = io.BytesIO()
+        >>> write(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
+        >>> stream.getvalue()
+        b'{"text": "Oil prices rise", "label": "Business"}\\n'
+    """
+    if kind == "parquet":
+        _write_parquet(stream, answered, text_column)
+        return
+    lines: Callable[[Answered], Iterator[str]]
+    if kind == "jsonl":
+        lines = _as_json_lines
+    else:
+        delimiter = DELIMITERS[kind]
+        lines = lambda given: _as_delimited(given, delimiter, text_column)  # noqa: E731
+    for some in lines(answered):
+        # Half a surrogate pair, which a JSON escape can bring, has no UTF-8 form.
+        stream.write(some.encode("utf-8", "backslashreplace"))
+        if flush:
+            stream.flush()
+
+
+def _as_json_lines(answered: Answered) -> Iterator[str]:
+    for batch, answers in answered:
+        ends = map("".join, zip(*map(_members, answers), strict=True))
+        lines = batch.rows.lines if isinstance(batch.rows, JsonRows) else [_json(row) for row in batch.rows.objects()]
+        yield "".join([_joined(line, end) for line, end in zip(lines, ends, strict=True)])
+
+
+def _members(column: Column) -> list[str]:
+    """The new member of each row's object, with the comma before it."""
+    start = f", {json.dumps(column.name, ensure_ascii=False)}: "
+    # There are few labels, so each is written as JSON once.
+    texts: dict[Any, str] = {None: f"{start}null"}
+    if not column.is_number:
+        texts |= {value: start + json.dumps(value, ensure_ascii=False) for value in set(column.values) - {None}}
+        return [texts[value] for value in column.values]
+    return [texts.get(value) or f"{start}{value}" for value in column.values]
+
+
+def _joined(line: str, end: str) -> str:
+    head = line[:-1]
+    return f"{head}{end}}}\n" if head.rstrip(BLANK) != "{" else f"{{{end[2:]}}}\n"
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        return json.dumps(_without_nan(row), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has no form for, such as a date or a decimal number, as text; bytes are refused."""
+    if isinstance(value, bytes):
+        raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
+    return str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _without_nan(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(member) for member in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else _plain(value)
+
+
+def _as_delimited(answered: Answered, delimiter: str, text_column: str) -> Iterator[str]:
+    names: list[str] | None = None
+    for batch, answers in answered:
+        if isinstance(batch.rows, CsvRows):
+            rows = batch.rows.rows
+            first, names = names is None, list(batch.rows.names)
+        else:
+            first = names is None
+            if names is None:
+                names = _first_names(batch, text_column)
+            rows = [_cells(row, names) for row in batch.rows.objects()]
+        if first:
+            yield _csv([[*names, *(column.name for column in answers)]], delimiter)
+        cells = zip(*(column.values for column in answers), strict=True)
+        yield _csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
+
+
+def _first_names(batch: Batch, text_column: str) -> list[str]:
+    if isinstance(batch.rows, ArrowRows):
+        return list(batch.rows.batch.schema.names)
+    rows = batch.rows.objects()
+    return list(rows[0]) if rows else [text_column]
+
+
+def _cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
+    if not row.keys() <= set(names):
+        other = next(name for name in row if name not in names)
+        raise OutputError(
+            f"A row has {other!r}, which the first row has not; CSV takes its columns from that row.",
+            "Write JSON Lines: --output-format jsonl.",
+        )
+    return [_cell(row.get(name)) for name in names]
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list)):
+        return _json(value)  # type: ignore[arg-type]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, (int, float)) else _plain(value)
+
+
+def _csv(rows: list[list[Any]], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    if "\r" in (written := text.getvalue()):
+        # Before Python 3.13 the csv module writes a carriage return without quotes, which no reader accepts.
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+        written = text.getvalue()
+    return written
+
+
+class _Sink(io.RawIOBase):
+    """A stream that can be given up: a ParquetWriter writes its footer when it is closed, also after an error."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.is_given_up = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data) if self.is_given_up else self._stream.write(data)
+
+
+def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> None:
+    parquet, arrow = require("pyarrow.parquet", "parquet"), require("pyarrow", "parquet")
+    writer = None
+    sink = _Sink(stream)
+    waiting: list[Any] = []
+    try:
+        for batch, answers in answered:
+            schema = None if writer is None else writer.schema
+            table = _as_arrow(arrow, batch, answers, schema, text_column)
+            if writer is None:
+                writer = parquet.ParquetWriter(sink, table.schema)
+            waiting.append(table)
+            if sum(map(len, waiting)) >= _GROUP_ROWS or sum(table.nbytes for table in waiting) >= _GROUP_BYTES:
+                writer.write_table(arrow.concat_tables(waiting))
+                waiting = []
+        if writer is not None:
+            if waiting:
+                writer.write_table(arrow.concat_tables(waiting))
+            writer.close()
+    except BaseException as error:
+        sink.is_given_up = True
+        if writer is not None:
+            writer.close()
+        if not isinstance(error, arrow.ArrowException):
+            raise
+        raise OutputError(
+            f"The rows cannot be written as Parquet: {first_line(error)}.",
+            "A column must be of one type; else write JSON Lines: --output-format jsonl.",
+        ) from None
+
+
+def _as_arrow(arrow: Any, batch: Batch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
+    if isinstance(batch.rows, ArrowRows):
+        table = arrow.Table.from_batches([batch.rows.batch])
+    elif isinstance(batch.rows, CsvRows):
+        columns = zip(*batch.rows.rows, strict=True) if batch.rows.rows else [()] * len(batch.rows.names)
+        table = arrow.table([arrow.array(column, arrow.string()) for column in columns], names=batch.rows.names)
+    else:
+        rows = batch.rows.objects()
+        before = None if schema is None else arrow.schema([schema.field(i) for i in range(len(schema) - len(answers))])
+        if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
+            raise OutputError(
+                f"A row has {min(other)!r}, which the first {BATCH_ROWS:,} rows have not; Parquet takes its columns "
+                "from those.",
+                "Write JSON Lines: --output-format jsonl.",
+            )
+        if not rows and before is None:
+            before = arrow.schema([(text_column, arrow.string())])
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        filled = [{name: row.get(name) for name in names} for row in rows] if before is None else rows
+        table = arrow.Table.from_pylist(filled, before)
+    for column in answers:
+        kind = arrow.float64() if column.is_number else arrow.string()
+        table = table.append_column(column.name, arrow.array(column.values, kind))
+    return table
