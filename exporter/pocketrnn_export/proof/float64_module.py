@@ -8,8 +8,9 @@ its own thread sees these as float64; nothing of the process changes.
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
 
-__all__ = ["Float64Mode", "doubled", "float64_run_of"]
+__all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 
 # The largest float32. `torch.finfo(x.dtype).min` of a double x stands for the float32 one.
 _LARGEST: Final = float(np.finfo(np.float32).max)
@@ -102,21 +103,33 @@ def _wide(result: Any) -> Any:
 
 
 def doubled(module: nn.Module) -> nn.Module:
-    """A copy of a module in double precision; its weights keep their values.
+    """A copy of a module whose forward computes in double precision; its weights keep their values.
+
+    The copy's class is one of its own that inherits the module's, so that the copy can be copied and traced.
 
     Raises:
-        ExportError: it is TorchScript, whose numbers and types inside its code stay float32.
+        ExportError: it is TorchScript, whose code holds numbers and types of its own.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
             "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
             "Give the Python module that it was made from.",
         )
-    return copy.deepcopy(module).double()
+    copied = copy.deepcopy(module).double()
+    shipped = type(module).forward
+
+    # Only around forward: PyTorch's own code, such as that which traces, is not to see the mode.
+    @functools.wraps(shipped)
+    def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
+        with Float64Mode():
+            return shipped(self, *inputs, **named)
+
+    copied.__class__ = type(type(module).__name__, (type(module),), {"forward": forward})
+    return copied
 
 
 def float64_run_of(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """A module as a run on arrays in double precision.
+    """A module as a run on arrays in double precision. Rows are given by falling length, as in `parity.run_of`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -128,8 +141,8 @@ def float64_run_of(module: nn.Module, *, takes_lengths: bool) -> Run64:
     return run_of_doubled(doubled(module), takes_lengths=takes_lengths)
 
 
-def run_of_doubled(module: Callable[..., Any], *, takes_lengths: bool) -> Run64:
-    """A module that `doubled` gave as a run; rows are given by falling length, as in `parity.run_of`."""
+def run_of_doubled(module: nn.Module, *, takes_lengths: bool) -> Run64:
+    """A module that `doubled` gave, itself and not a copy, as a run on arrays."""
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         order = np.argsort(-lengths, kind="stable")
@@ -137,23 +150,24 @@ def run_of_doubled(module: Callable[..., Any], *, takes_lengths: bool) -> Run64:
         if takes_lengths:
             inputs.append(torch.from_numpy(lengths[order]))
         try:
-            with torch.no_grad(), warnings.catch_warnings(), Float64Mode():
+            with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 answer = module(*inputs)
         # Whatever a user's module raises.
         except Exception as error:
-            raise ExportError(
-                f"The module cannot be run in double precision: {first_line(error)}.",
-                "Let forward take its types from the tensors it is given.",
-            ) from error
+            raise _not_computed(first_line(error)) from error
         if answer.dtype != torch.float64:
-            raise ExportError(
-                f"The module gives {answer.dtype} where it is run in double precision.",
-                "Let forward take its types from the tensors it is given.",
-            )
+            raise _not_computed(f"it gives {answer.dtype}")
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         logits: Doubles = answer.numpy()[back]
         return logits
 
     return run
+
+
+def _not_computed(why: str) -> ExportError:
+    return ExportError(
+        f"The module cannot be run in double precision: {why}.",
+        "Let forward take its types from the tensors it is given.",
+    )
