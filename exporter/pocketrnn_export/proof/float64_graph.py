@@ -29,14 +29,18 @@ _FLOAT: Final = int(TensorProto.FLOAT)
 _DOUBLE: Final = int(TensorProto.DOUBLE)
 # Attributes that name a type: of Cast, EyeLike and the random operators; of DequantizeLinear.
 _TYPE_ATTRIBUTES: Final = frozenset({"to", "dtype", "output_dtype"})
+# Numbers inside PyTorch's own functions that ONNX keeps in attributes, which are float32 always: those of SELU, and the
+# sixth of hardsigmoid and hardswish.
+_PYTORCH_S: Final = {np.float32(number): number for number in (1.0507009873554805, 1.6732632423543772, 1 / 6)}
 
 
-def float64_run_of_onnx(content: bytes) -> Run64:
+def float64_run_of_onnx(content: bytes, *, unrounded: bool = False) -> Run64:
     """An ONNX file that answers whole texts, as a run on arrays in double precision.
 
     Args:
         content: the file's bytes, with its weights inside; inputs tokens and perhaps lengths, the first output logits.
             Weights stored as int8 or float16 count as what they stand for.
+        unrounded: take attributes that hold one of PyTorch's own constants for that constant, before its rounding.
 
     Raises:
         ExportError: the graph holds something that cannot be computed in double precision; when it is called, too.
@@ -46,12 +50,12 @@ def float64_run_of_onnx(content: bytes) -> Run64:
         >>> run(tokens, lengths).dtype  # doctest: +SKIP
         dtype('float64')
     """
-    return run_in_float64(in_float64(onnx.load_from_string(content)))
+    return run_in_float64(in_float64(onnx.load_from_string(content)), unrounded=unrounded)
 
 
-def run_in_float64(model: onnx.ModelProto) -> Run64:
+def run_in_float64(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
     """A model that `in_float64` gave, as a run on arrays."""
-    evaluate = evaluator(model)
+    evaluate = _evaluator(model, unrounded=unrounded)
     names = [value.name for value in model.graph.input]
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
@@ -60,7 +64,7 @@ def run_in_float64(model: onnx.ModelProto) -> Run64:
     return run
 
 
-def evaluator(model: onnx.ModelProto) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
+def _evaluator(model: onnx.ModelProto, *, unrounded: bool) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
     """A model that `in_float64` gave, as a function from its inputs to its outputs.
 
     Raises:
@@ -72,6 +76,11 @@ def evaluator(model: onnx.ModelProto) -> Callable[[dict[str, npt.NDArray[Any]]],
     # It raises errors of many classes.
     except Exception as error:
         raise _not_computed(error) from error
+    for node in reference.rt_nodes_ if unrounded else ():
+        for attribute in node.onnx_node.attribute:
+            if attribute.type == AttributeProto.FLOAT:
+                number = np.float32(attribute.f)
+                setattr(node, attribute.name, _PYTORCH_S.get(number, number))
 
     def evaluate(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
         try:

@@ -104,5 +104,3 @@ def _moved(weights: npt.NDArray[np.float32], generator: np.random.Generator) -> 
     signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
     moved: Doubles = weights + signs * np.spacing(np.abs(weights)).astype(np.float64)
     return moved
-
-
