@@ -151,5 +151,5 @@ def _double(tensor: TensorProto) -> None:
 
 
 def perturbable(model: onnx.ModelProto) -> list[TensorProto]:
-    """The initializers of a model that `in_float64` gave which are weights: every float64 one of the outermost graph."""
+    """The weights of a model that `in_float64` gave: its float64 initializers, but for those of inner graphs."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]
