@@ -72,7 +72,7 @@ def _evaluator(model: onnx.ModelProto, *, unrounded: bool) -> Callable[[dict[str
     """
     outputs = [value.name for value in model.graph.output]
     try:
-        reference = ReferenceEvaluator(model, new_ops=list(OPERATORS))  # type: ignore[no-untyped-call]
+        reference = ReferenceEvaluator(model, new_ops=list(OPERATORS))
     # It raises errors of many classes.
     except Exception as error:
         raise _not_computed(error) from error
@@ -85,7 +85,7 @@ def _evaluator(model: onnx.ModelProto, *, unrounded: bool) -> Callable[[dict[str
     def evaluate(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
         try:
             with np.errstate(all="ignore"):
-                results = reference.run(None, inputs, intermediate=True)
+                results = dict(reference.run(None, inputs, intermediate=True))
         except Exception as error:
             raise _not_computed(error) from error
         single = [name for name, value in results.items() if getattr(value, "dtype", None) == np.float32]

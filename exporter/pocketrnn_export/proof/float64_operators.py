@@ -43,7 +43,7 @@ def _relu(x: Doubles) -> Doubles:
 _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {"Tanh": np.tanh, "Sigmoid": _sigmoid, "Relu": _relu}
 
 
-class _Recurrent(OpRun):  # type: ignore[misc]
+class _Recurrent(OpRun):
     """What RNN, LSTM and GRU share: directions, lengths, initial states, layout. A subclass gives the step."""
 
     op_domain = ""
@@ -81,7 +81,7 @@ class _Recurrent(OpRun):  # type: ignore[misc]
                 r[d], b[d][self.gates * hidden :], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
             )
             flat = x[:, order].reshape(steps * batch, -1)
-            gates = _product(flat, w[d].T).reshape(steps, batch, -1) + b[d][: self.gates * hidden]
+            gates = _product(flat, w[d].T.copy()).reshape(steps, batch, -1) + b[d][: self.gates * hidden]
             state = [np.zeros((batch, hidden)) if s is None else s[d][order] for s in initial]
             for t in range(steps - 1, -1, -1) if backward else range(steps):
                 n = reached[t]
@@ -119,7 +119,7 @@ class RNN(_Recurrent):
     gates, states, default_activations = 1, 1, ("Tanh",)
 
     def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
-        (f,), recurrent = activations, r.T
+        (f,), recurrent = activations, r.T.copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             return (f(gates + _product(state[0], recurrent) + b),)
@@ -133,7 +133,7 @@ class LSTM(_Recurrent):
     gates, states, default_activations = 4, 2, ("Sigmoid", "Tanh", "Tanh")
 
     def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
-        (f, g, h), recurrent, hidden = activations, r.T, r.shape[1]
+        (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             summed = gates + _product(state[0], recurrent) + b
@@ -148,26 +148,28 @@ class GRU(_Recurrent):
     """Gates z, r, h."""
 
     gates, states, default_activations = 3, 1, ("Sigmoid", "Tanh")
+    linear_before_reset: int
 
     def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
         (f, g), hidden = activations, r.shape[1]
         after = bool(self.linear_before_reset)
-        gated, proposed = r[: 2 * hidden].T, r[2 * hidden :].T
+        gated, proposed = r[: 2 * hidden].T.copy(), r[2 * hidden :].T.copy()
         gated_b, proposed_b = b[: 2 * hidden], b[2 * hidden :]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             (h,) = state
             z, reset = np.split(f(gates[:, : 2 * hidden] + _product(h, gated) + gated_b), 2, axis=1)
-            product = (
-                reset * (_product(h, proposed) + proposed_b) if after else _product(reset * h, proposed) + proposed_b
-            )
+            if after:
+                product = reset * (_product(h, proposed) + proposed_b)
+            else:
+                product = _product(reset * h, proposed) + proposed_b
             new = g(gates[:, 2 * hidden :] + product)
             return ((1.0 - z) * new + z * h,)
 
         return step
 
 
-class Erf(OpRun):  # type: ignore[misc]
+class Erf(OpRun):
     """The error function, in float64."""
 
     op_domain = ""
@@ -177,7 +179,7 @@ class Erf(OpRun):  # type: ignore[misc]
         return (self._erf(x),)
 
 
-class GatherElements(OpRun):  # type: ignore[misc]
+class GatherElements(OpRun):
     """`numpy.take_along_axis`, whose negative indices count from the end too."""
 
     op_domain = ""
@@ -189,7 +191,7 @@ class GatherElements(OpRun):  # type: ignore[misc]
         return (np.take_along_axis(data[some], indices, axis),)
 
 
-class ScatterElements(OpRun):  # type: ignore[misc]
+class ScatterElements(OpRun):
     """`numpy.put_along_axis`, without a reduction or with one that numpy has."""
 
     op_domain = ""
@@ -203,7 +205,7 @@ class ScatterElements(OpRun):  # type: ignore[misc]
         return (_scattered(data, tuple(places), updates, reduction),)
 
 
-class ScatterND(OpRun):  # type: ignore[misc]
+class ScatterND(OpRun):
     """Indexing by the last axis of `indices`."""
 
     op_domain = ""
@@ -222,7 +224,7 @@ def _scattered(data: Any, places: tuple[Any, ...], updates: Any, reduction: str 
     return result
 
 
-class GatherND(OpRun):  # type: ignore[misc]
+class GatherND(OpRun):
     """Indexing by the last axis of `indices`, beside `batch_dims` shared axes."""
 
     op_domain = ""

@@ -84,7 +84,7 @@ def _attributes(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> 
         return _graphs(a.g, b.g, names) is None
     if a.type == AttributeProto.INT and a.name in {"to", "dtype"}:
         return bool(_TYPES.get(b.i, b.i) == a.i)
-    return a.SerializeToString(deterministic=True) == b.SerializeToString(deterministic=True)
+    return bool(a.SerializeToString(deterministic=True) == b.SerializeToString(deterministic=True))
 
 
 def _rounded(single: TensorProto, double: TensorProto) -> bool:
@@ -93,7 +93,7 @@ def _rounded(single: TensorProto, double: TensorProto) -> bool:
     a: npt.NDArray[Any] = numpy_helper.to_array(single)
     b: npt.NDArray[Any] = numpy_helper.to_array(double)
     if double.data_type != TensorProto.DOUBLE:
-        return np.array_equal(a, b)
+        return bool(np.array_equal(a, b))
     # The lowest float64 stands for the lowest float32, as a mask.
     b = np.where(np.isfinite(b), np.clip(b, -_LARGEST, _LARGEST), b)
     rounded = b.astype(np.float32)
