@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.float64_operators import OPERATORS
 
-__all__ = ["Run64", "float64_run_of_onnx", "in_float64", "perturbable", "run_in_float64"]
+__all__ = ["Doubles", "Ids", "Run64", "evaluator", "float64_run_of_onnx", "in_float64", "perturbable", "run_in_float64"]
 
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -29,6 +29,8 @@ _FLOAT: Final = int(TensorProto.FLOAT)
 _DOUBLE: Final = int(TensorProto.DOUBLE)
 # Attributes that name a type: of Cast, EyeLike and the random operators; of DequantizeLinear.
 _TYPE_ATTRIBUTES: Final = frozenset({"to", "dtype", "output_dtype"})
+# What a value is called that is meant to be float32.
+_SINGLE: Final = ".pocketrnn.single"
 # Numbers inside PyTorch's own functions that ONNX keeps in attributes, which are float32 always: those of SELU, and the
 # sixth of hardsigmoid and hardswish.
 _PYTORCH_S: Final = {np.float32(number): number for number in (1.0507009873554805, 1.6732632423543772, 1 / 6)}
@@ -55,7 +57,7 @@ def float64_run_of_onnx(content: bytes, *, unrounded: bool = False) -> Run64:
 
 def run_in_float64(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
     """A model that `in_float64` gave, as a run on arrays."""
-    evaluate = _evaluator(model, unrounded=unrounded)
+    evaluate = evaluator(model, unrounded=unrounded)
     names = [value.name for value in model.graph.input]
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
@@ -64,7 +66,9 @@ def run_in_float64(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
     return run
 
 
-def _evaluator(model: onnx.ModelProto, *, unrounded: bool) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
+def evaluator(
+    model: onnx.ModelProto, *, unrounded: bool = False
+) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
     """A model that `in_float64` gave, as a function from its inputs to its outputs.
 
     Raises:
@@ -88,7 +92,11 @@ def _evaluator(model: onnx.ModelProto, *, unrounded: bool) -> Callable[[dict[str
                 results = dict(reference.run(None, inputs, intermediate=True))
         except Exception as error:
             raise _not_computed(error) from error
-        single = [name for name, value in results.items() if getattr(value, "dtype", None) == np.float32]
+        single = [
+            name
+            for name, value in results.items()
+            if getattr(value, "dtype", None) == np.float32 and not name.endswith(_SINGLE)
+        ]
         if single:
             raise _not_computed(TypeError(f"{single[0]} is computed in float32"))
         return [results[name] for name in outputs]
@@ -106,7 +114,8 @@ def _not_computed(error: Exception) -> ExportError:
 def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a model in which everything float32 is float64; values do not change.
 
-    int8 and float16 weights stay, and are brought to float64 where the graph brought them to float32.
+    int8 and float16 weights stay, and are brought to float64 where the graph brought them to float32. The product of an
+    int8 weight and its scale is rounded to float32, which is what the weight stands for in every engine.
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
@@ -119,7 +128,25 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
             _double(tensor)
         for node in graph.node:
             _double_node(node)
+    _round_products_of_int8(copied.graph)
     return copied
+
+
+def _round_products_of_int8(graph: GraphProto) -> None:
+    whole = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT8}
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        if node.op_type in {"Gather", "Cast"} and node.input[0] in whole:
+            whole.add(node.output[0])
+        elif node.op_type == "Mul" and whole.intersection(node.input):
+            name = str(node.output[0])
+            node.output[0] = f"{name}.pocketrnn.product"
+            nodes.append(helper.make_node("Cast", [node.output[0]], [name + _SINGLE], to=_FLOAT))
+            nodes.append(helper.make_node("Cast", [name + _SINGLE], [name], to=_DOUBLE))
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -139,10 +166,10 @@ def _double_node(node: NodeProto) -> None:
             attribute.i = _DOUBLE
         elif node.op_type == "Constant" and attribute.name in {"value_float", "value_floats"}:
             numbers = attribute.f if attribute.name == "value_float" else list(attribute.floats)
-            attribute.CopyFrom(onnx.helper.make_attribute("value", numpy_helper.from_array(np.array(numbers, float))))
+            attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(np.array(numbers, float))))
     # Without a value it is a float32 zero.
     if node.op_type == "ConstantOfShape" and not node.attribute:
-        node.attribute.append(onnx.helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
+        node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
 
 
 def _double(tensor: TensorProto) -> None:
