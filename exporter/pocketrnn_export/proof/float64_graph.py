@@ -80,11 +80,8 @@ def evaluator(
     # It raises errors of many classes.
     except Exception as error:
         raise _not_computed(error) from error
-    for node in reference.rt_nodes_ if unrounded else ():
-        for attribute in node.onnx_node.attribute:
-            if attribute.type == AttributeProto.FLOAT:
-                number = np.float32(attribute.f)
-                setattr(node, attribute.name, _PYTORCH_S.get(number, number))
+    if unrounded:
+        _unround(reference)
 
     def evaluate(inputs: dict[str, npt.NDArray[Any]]) -> list[Doubles]:
         try:
@@ -102,6 +99,18 @@ def evaluator(
         return [results[name] for name in outputs]
 
     return evaluate
+
+
+def _unround(reference: Any) -> None:
+    """Give operators PyTorch's own constants in float64, where their attributes, or defaults, hold them in float32."""
+    for node in reference.rt_nodes_:
+        for name in node.attributes_names_:
+            value = getattr(node, name)
+            if isinstance(value, np.float32):
+                setattr(node, name, _PYTORCH_S.get(value, value))
+        # An operator that ONNX defines by others, such as HardSwish.
+        if hasattr(node, "impl_"):
+            _unround(node.impl_)
 
 
 def _not_computed(error: Exception) -> ExportError:
