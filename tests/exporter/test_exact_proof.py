@@ -1,0 +1,464 @@
+"""The proof in two precisions: right graphs agree in float64, wrong ones do not; float32 is held to spreads."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import user_modules
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.nn import functional
+
+from pocketrnn.errors import ExportError, ParityError
+from pocketrnn_export.forms.edge import edge_graph
+from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.quantized import Storage, quantized
+from pocketrnn_export.forms.torchscript import torchscript
+from pocketrnn_export.intake.source import Source, source_of
+from pocketrnn_export.proof.coverage import cases_of_every_id
+from pocketrnn_export.proof.exact import (
+    SPREADS,
+    agreement,
+    exact_proof,
+    near_enough,
+    nearness,
+    tolerance_for,
+)
+from pocketrnn_export.proof.float64_graph import evaluator, float64_run_of_onnx, in_float64
+from pocketrnn_export.proof.float64_module import doubled, float64_run_of
+from pocketrnn_export.proof.parity import Case, drawn_cases, each_row, run_of, run_of_onnx, shape_grid
+from pocketrnn_export.proof.same_graph import difference_beyond_rounding
+from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs, moved_modules
+
+IDS, CLASSES = user_modules.WORDS, user_modules.CLASSES
+Change = Callable[[onnx.ModelProto], None]
+
+
+class Numbers(nn.Module):
+    """Numbers that float32 does not have: in forward, in PyTorch's own functions, in tensors that forward makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb = nn.Embedding(IDS, 12)
+        self.gru = nn.GRU(12, 10, batch_first=True)
+        self.out = nn.Linear(10, CLASSES)
+        self.offset = torch.linspace(0, 1, 10)  # no buffer: `.double()` does not reach it
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        start = torch.zeros(1, x.shape[0], 10, dtype=torch.float32)
+        h = functional.selu(functional.gelu(self.gru(self.emb(x), start)[0].sum(1) * 0.1)) + self.offset
+        h = h + functional.leaky_relu(lengths.float().log().unsqueeze(1) * torch.full((10,), -0.3)) / 0.7
+        return self.out(h + functional.hardsigmoid(torch.tensor([0.7]) * h) + (lengths / 3).unsqueeze(1))
+
+
+class WrongNumber(Numbers):
+    """What it multiplies by hangs on the one who asks: an exporter gets another number, by 1e-6."""
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return super().forward(x, lengths) * (0.300001 if torch.compiler.is_exporting() else 0.3)
+
+
+def source(kind: type[nn.Module], seed: int = 0) -> Source:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return source_of(kind(), lengths=None, ids=IDS, classes=CLASSES, multi_label=False)
+
+
+def example(*, takes_lengths: bool) -> tuple[torch.Tensor, ...]:
+    tokens, lengths = torch.zeros(3, 7, dtype=torch.int64), torch.tensor([7, 5, 3])
+    tokens[torch.arange(7) >= lengths[:, None]] = user_modules.PAD
+    return (tokens, lengths) if takes_lengths else (tokens,)
+
+
+def traced(module: nn.Module, *, takes_lengths: bool) -> bytes:
+    return onnx_graph(module, example(takes_lengths=takes_lengths), {}).content
+
+
+def cases_for(*, ragged: bool) -> list[Case]:
+    return [
+        *shape_grid(IDS, user_modules.PAD, ragged=ragged),
+        *drawn_cases(IDS, user_modules.PAD, ragged=ragged),
+    ]
+
+
+@functools.cache
+def proven(kind: type[nn.Module]) -> tuple[Source, bytes, list[Exact]]:
+    """A user module, its graph and its exact answers, with the spread of two draws."""
+    made = source(kind)
+    lengths = {"takes_lengths": made.takes_lengths}
+    moved = moved_modules(made.reference, **lengths, draws=2)
+    answers = exact_answers(float64_run_of(made.reference, **lengths), moved, cases_for(ragged=made.takes_lengths))
+    return made, traced(made.module, **lengths), answers
+
+
+def verdict(kind: type[nn.Module], change: Change | None = None) -> Any:
+    made, content, exact = proven(kind)
+    if change is not None:
+        model = onnx.load_from_string(content)
+        change(model)
+        content = model.SerializeToString()
+    return exact_proof(
+        made.reference,
+        content,
+        exact,
+        takes_lengths=made.takes_lengths,
+        every_id=cases_of_every_id(IDS),
+        retrace=functools.partial(traced, takes_lengths=made.takes_lengths),
+    )
+
+
+@pytest.mark.parametrize("kind", [*user_modules.EXPORTED, Numbers], ids=lambda kind: kind.__name__)
+def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: type[nn.Module]) -> None:
+    made, content, exact = proven(kind)
+    found = verdict(kind)
+    assert found.largest_difference < 1e-10
+    assert found.rows > 500
+    for run in (run_of(made.reference, takes_lengths=made.takes_lengths), run_of_onnx(content, optimized=True)):
+        assert all(n.passes for n in near_enough("form", run, exact))
+
+
+def test_numbers_that_float32_lacks_are_compared_before_their_rounding() -> None:
+    assert not verdict(user_modules.PackedLastState).numbers_rounded
+    assert verdict(Numbers).numbers_rounded
+
+
+@pytest.mark.parametrize("relative", [1e-3, 1e-6])
+def test_a_wrong_number_in_a_graph_of_unrepresentable_numbers_is_found(relative: float) -> None:
+    _, content, _ = proven(Numbers)
+    numbers = [t.name for t in onnx.load_from_string(content).graph.initializer if t.data_type == TensorProto.FLOAT]
+    assert len(numbers) > 8
+    for name in numbers:
+
+        def change(model: onnx.ModelProto, name: str = name) -> None:
+            changed(model, name, lambda number: number * np.float32(1 + relative))
+
+        with pytest.raises(ParityError, match=r"another .* its (number|attribute)"):
+            verdict(Numbers, change)
+
+
+def test_a_number_that_tracing_gets_wrong_is_found() -> None:
+    with pytest.raises(ParityError, match=r"it is .* off too"):
+        verdict(WrongNumber)
+
+
+def changed(model: onnx.ModelProto, name: str, change: Callable[[Any], Any]) -> None:
+    (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(numpy_helper.to_array(tensor).copy())), name))
+
+
+def recurrent(model: onnx.ModelProto) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type in {"RNN", "LSTM", "GRU"})
+
+
+def gates_swapped(model: onnx.ModelProto) -> None:
+    changed(model, recurrent(model).input[1], lambda w: np.roll(w, w.shape[1] // 4, axis=1))
+
+
+def bias_dropped(model: onnx.ModelProto) -> None:
+    recurrent(model).input[3] = ""
+
+
+def read_backwards(model: onnx.ModelProto) -> None:
+    for attribute in recurrent(model).attribute:
+        if attribute.name == "direction":
+            attribute.s = b"reverse"
+
+
+def lengths_ignored(model: onnx.ModelProto) -> None:
+    recurrent(model).input[4] = ""
+
+
+def reset_gate_before(model: onnx.ModelProto) -> None:
+    for attribute in recurrent(model).attribute:
+        if attribute.name == "linear_before_reset":
+            attribute.i = 0
+
+
+def one_weight_off(model: onnx.ModelProto) -> None:
+    def off(weights: Any) -> Any:
+        weights[0, 7, 3] += 1e-3
+        return weights
+
+    changed(model, recurrent(model).input[2], off)
+
+
+def one_row_off(model: onnx.ModelProto) -> None:
+    def off(table: Any) -> Any:
+        table[31] += 1e-3
+        return table
+
+    (table,) = [node.input[0] for node in model.graph.node if node.op_type == "Gather" and "tokens" in node.input]
+    changed(model, table, off)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (user_modules.PackedLastState, gates_swapped),
+        (user_modules.PackedLastState, bias_dropped),
+        (user_modules.PackedLastState, read_backwards),
+        (user_modules.PackedLastState, lengths_ignored),
+        (user_modules.TimeMajorSorted, reset_gate_before),
+        (user_modules.PackedLastState, one_weight_off),
+        (user_modules.PackedLastState, one_row_off),
+        (user_modules.WordDropout, one_weight_off),
+        (Numbers, one_weight_off),
+        (Numbers, one_row_off),
+    ],
+)
+def test_a_defect_in_a_graph_is_found(kind: type[nn.Module], change: Change) -> None:
+    with pytest.raises(ParityError, match="In double precision the graph is"):
+        verdict(kind, change)
+
+
+def test_every_id_stands_in_some_case() -> None:
+    for ids in (1, 2, 3, 60, 7_000, 400_000):
+        cases = cases_of_every_id(ids)
+        assert set(range(ids)) == {int(i) for case in cases for i in np.unique(case.tokens)}
+        assert all((case.lengths == case.tokens.shape[1]).all() for case in cases)
+    assert {case.tokens.shape for case in cases_of_every_id(10, batch=1)} == {(1, 3)}
+
+
+def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> None:
+    made, content, exact = proven(user_modules.PackedLastState)
+    unread = [Exact(e.case, e.logits, e.spread) for e in exact if 31 not in e.case.tokens]
+    model = onnx.load_from_string(content)
+    one_row_off(model)
+    wrong = model.SerializeToString()
+    assert exact_proof(made.reference, wrong, unread, takes_lengths=True).largest_difference < 1e-10
+    with pytest.raises(ParityError, match="on ids 0 to 59"):
+        exact_proof(made.reference, wrong, unread, takes_lengths=True, every_id=cases_of_every_id(IDS))
+
+
+@pytest.mark.parametrize("storage", [Storage(), Storage("float16", "float16")], ids=["int8", "float16"])
+def test_weights_that_are_stored_small_count_as_what_they_stand_for(storage: Storage) -> None:
+    _, content, exact = proven(user_modules.MaskedAttention)
+    small = quantized(content, storage, {})
+    rounded = float64_run_of_onnx(small.rounded)
+    answers = exact_answers(rounded, moved_graphs(small.rounded, draws=2), [e.case for e in exact])
+    found = agreement(float64_run_of_onnx(small.content), answers)
+    assert found.largest_difference < 1e-14
+    runs = [run_of_onnx(small.content, optimized=optimized) for optimized in (True, False)]
+    assert all(n.passes for run in runs for n in near_enough("form", run, answers))
+
+
+def test_a_graph_of_an_old_opset_that_takes_one_text_is_computed_too() -> None:
+    made, _, exact = proven(user_modules.MaskedAttention)
+    graph, opset = edge_graph(made.module, {}, takes_lengths=True)
+    assert opset < 18
+    rows = each_row(e.case for e in exact[:8])
+    reference = float64_run_of(made.reference, takes_lengths=True)
+    answers = [Exact(case, reference(case.tokens, case.lengths), np.ones(1)) for case in rows]
+    assert agreement(float64_run_of_onnx(graph.content), answers).largest_difference < 1e-14
+
+
+RECURRENT = {"RNN": (nn.RNN, 1), "LSTM": (nn.LSTM, 4), "GRU": (nn.GRU, 3)}
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("states", [False, True], ids=["zeros", "states"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("operator", RECURRENT)
+def test_a_recurrent_operator_computes_what_onnxruntime_does(
+    operator: str, direction: str, states: bool, layout: int
+) -> None:
+    gates, directions = RECURRENT[operator][1], 2 if direction == "bidirectional" else 1
+    generator = np.random.default_rng(3)
+    steps, batch, features, hidden = 6, 5, 4, 3
+    feeds = {
+        "x": generator.normal(size=(steps, batch, features)),
+        "w": generator.normal(size=(directions, gates * hidden, features)),
+        "r": generator.normal(size=(directions, gates * hidden, hidden)),
+        "b": generator.normal(size=(directions, 2 * gates * hidden)),
+        "lengths": np.array([2, 6, 1, 6, 4], np.int32),
+    }
+    kept = ["h"] + ["c"] * (operator == "LSTM")
+    if states:
+        feeds |= {name: generator.normal(size=(directions, batch, hidden)) for name in kept}
+    feeds = {name: value if value.dtype == np.int32 else value.astype(np.float32) for name, value in feeds.items()}
+    if layout:
+        feeds["x"] = feeds["x"].swapaxes(0, 1)
+        feeds |= {name: feeds[name].swapaxes(0, 1) for name in kept if states}
+    attributes = {"hidden_size": hidden, "direction": direction, "layout": layout}
+    for reset_before in (0, 1) if operator == "GRU" else (0,):
+        if operator == "GRU":
+            attributes["linear_before_reset"] = reset_before
+        if operator == "RNN":
+            attributes["activations"] = ["Relu", "Tanh"][:directions]
+        outputs = ["y", *(f"last_{name}" for name in kept)]
+        node = helper.make_node(operator, list(feeds), outputs, **attributes)
+        given = computed(node, feeds)
+        transposed = [v.swapaxes(0, 1) if layout and k in {"x", "h", "c"} else v for k, v in feeds.items()]
+        plain = helper.make_node(operator, list(feeds), outputs, **{**attributes, "layout": 0})
+        expected = by_onnxruntime(plain, dict(zip(feeds, transposed, strict=True)))
+        if layout:
+            expected = [expected[0].transpose(2, 0, 1, 3), *(e.swapaxes(0, 1) for e in expected[1:])]
+        for a, b in zip(given, expected, strict=True):
+            assert a.dtype == np.float64
+            np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def model_of(node: onnx.NodeProto, feeds: dict[str, Any]) -> onnx.ModelProto:
+    values = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output]
+    graph = helper.make_graph([node], "one", values, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def computed(node: onnx.NodeProto, feeds: dict[str, Any]) -> list[Any]:
+    evaluate = evaluator(in_float64(model_of(node, feeds)))
+    return evaluate({k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds.items()})
+
+
+def by_onnxruntime(node: onnx.NodeProto, feeds: dict[str, Any]) -> list[Any]:
+    session = onnxruntime.InferenceSession(
+        model_of(node, feeds).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return list(session.run(None, feeds))
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes"),
+    [
+        ("Erf", {"x": np.linspace(-3, 3, 41, dtype=np.float32)}, {}),
+        ("GatherElements", {"x": np.arange(700, dtype=np.float32).reshape(7, 100),
+                            "i": np.array([[5], [-1], [99], [0], [70], [64], [-100]])}, {"axis": 1}),
+        ("ScatterElements", {"x": np.zeros((3, 4), np.float32), "i": np.array([[1, -1], [0, 2]]),
+                             "u": np.array([[1, 2], [3, 4]], np.float32)}, {"axis": 1}),
+        ("ScatterElements", {"x": np.ones((3, 4), np.float32), "i": np.array([[1, 1], [0, 0]]),
+                             "u": np.array([[1, 2], [3, 4]], np.float32)}, {"axis": 0, "reduction": "add"}),
+        ("ScatterND", {"x": np.zeros((3, 4), np.float32), "i": np.array([[2, -1], [0, 1]]),
+                       "u": np.array([1, 2], np.float32)}, {}),
+        ("GatherND", {"x": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "i": np.array([[-1, 0], [0, 2]])}, {}),
+        ("GatherND", {"x": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "i": np.array([[[1], [2]], [[0], [-1]]])},
+         {"batch_dims": 1}),
+        ("LayerNormalization", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32),
+                                "s": np.ones(8, np.float32)}, {}),
+        ("Softmax", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)}, {"axis": 0}),
+        ("TopK", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32), "k": np.array([3])}, {}),
+        ("CumSum", {"x": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32), "a": np.array(1)}, {}),
+    ],
+)  # fmt: skip
+def test_an_operator_computes_in_float64_what_onnxruntime_does(
+    operator: str, inputs: dict[str, Any], attributes: dict[str, Any]
+) -> None:
+    outputs = ["y", "z"] if operator == "TopK" else ["y"]
+    node = helper.make_node(operator, list(inputs), outputs, **attributes)
+    given = computed(node, inputs)[0]
+    assert given.dtype == np.float64
+    model = model_of(node, inputs)
+    if operator == "TopK":
+        model.graph.output[1].type.tensor_type.elem_type = TensorProto.INT64
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(given, session.run(None, inputs)[0], atol=2e-6)
+    if operator in {"Erf", "LayerNormalization", "Softmax"}:
+        exact = {
+            "Erf": torch.erf,
+            "LayerNormalization": lambda x: functional.layer_norm(x, (8,), eps=float(np.float32(1e-5))),
+            "Softmax": lambda x: x.softmax(0),
+        }[operator](torch.from_numpy(inputs["x"]).double())
+        np.testing.assert_allclose(given, exact.numpy(), atol=1e-15)
+
+
+def test_control_flow_is_computed_in_float64_inside_too() -> None:
+    third = numpy_helper.from_array(np.array([1 / 3], np.float32), "third")
+
+    def body(name: str, operator: str) -> onnx.GraphProto:
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+        return helper.make_graph([helper.make_node(operator, ["x", "third"], [name])], name, [], [output], [third])
+
+    node = helper.make_node("If", ["c"], ["y"], then_branch=body("a", "Mul"), else_branch=body("b", "Add"))
+    feeds = {"c": np.array(True), "x": np.array([1 / 7], np.float32)}
+    (given,) = computed(node, feeds)
+    assert given.dtype == np.float64
+    assert given[0] == float(np.float32(1 / 7)) * float(np.float32(1 / 3))
+
+
+def test_an_operator_that_is_not_known_in_float64_is_named() -> None:
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2, clip=3.0)
+    x = np.ones((1, 1, 2), np.float32)
+    with pytest.raises(ExportError, match="LSTM with clip"):
+        computed(node, {"x": x, "w": np.ones((1, 8, 2), np.float32), "r": np.ones((1, 8, 2), np.float32)})
+
+
+def test_another_thread_computes_in_float32_while_one_is_in_float64() -> None:
+    inside, seen = threading.Event(), []
+
+    class Waits(user_modules.PackedLastState):
+        def forward(self, text: torch.Tensor, text_lengths: torch.Tensor) -> torch.Tensor:
+            inside.set()
+            watcher.join()
+            return super().forward(text, text_lengths)
+
+    def watch() -> None:
+        inside.wait()
+        seen.append((torch.zeros(1).dtype, torch.get_default_dtype(), torch.ones(1, dtype=torch.float64).float().dtype))
+
+    module = Waits().eval()
+    watcher = threading.Thread(target=watch)
+    # The thread starts before forward waits for it, which must not be copied with the module.
+    watcher.start()
+    logits = float64_run_of(module, takes_lengths=True)(np.ones((1, 2), np.int64), np.array([2]))
+    assert logits.dtype == np.float64
+    assert seen == [(torch.float32,) * 3]
+    assert next(module.parameters()).dtype == torch.float32
+
+
+def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
+    made = source(user_modules.PackedLastState)
+    script = torchscript(made.module, example(takes_lengths=True))[1]
+    with pytest.raises(ExportError, match="TorchScript module cannot be run in double precision"):
+        float64_run_of(script, takes_lengths=True)
+
+
+def test_two_graphs_that_differ_by_more_than_rounding_are_told_apart() -> None:
+    made, content, _ = proven(user_modules.MaskedAttention)
+    double = traced(doubled(made.module), takes_lengths=True)
+    assert difference_beyond_rounding(content, double) is None
+
+    def after(change: Change) -> str | None:
+        model = onnx.load_from_string(content)
+        change(model)
+        return difference_beyond_rounding(model.SerializeToString(), double)
+
+    assert "number" in str(after(one_weight_off))
+    assert "attribute" in str(after(lambda m: setattr(m.graph.node[-1].attribute[0], "f", 0.5)))
+    assert "input" in str(after(lambda m: m.graph.node[-1].input.__setitem__(0, m.graph.node[0].output[0])))
+    assert "nodes" in str(after(lambda m: m.graph.node.pop()))
+
+
+def test_an_answer_is_measured_in_spreads() -> None:
+    case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
+    exact = Exact(case, np.array([[0.5, 0.4999999], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
+    near = nearness("form", exact, np.array([[0.5 - 2e-6, 0.4999999], [3.0, -1.0]], np.float32))
+    assert near.spreads == pytest.approx(2, abs=0.1)
+    assert near.labels_differing == 1
+    assert near.passes
+    assert not nearness("form", exact, np.array([[0.5, 0.4999999], [3.0, -1.0 + 1e-4]], np.float32)).passes
+    for wrong in (np.full((2, 2), np.nan), np.full((2, 2), np.inf), np.zeros((2, 3)), np.zeros((1, 2))):
+        assert nearness("form", exact, wrong.astype(np.float32)).spreads == math.inf
+    infinite = Exact(case, np.array([[0.5, -np.inf], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
+    assert nearness("form", infinite, infinite.logits.astype(np.float32)).spreads < 1
+
+
+def test_the_tolerance_of_a_bundle_comes_from_the_spread() -> None:
+    case = Case("one", np.zeros((1, 1), np.int64), np.ones(1, np.int64))
+
+    def of(spread: float) -> float:
+        return tolerance_for([Exact(case, np.zeros((1, 2)), np.array([spread]))])
+
+    assert of(1e-9) == 1e-5
+    assert of(1.01e-4 / (2 * SPREADS)) == 2e-4
+    assert of(1.0) == 1e-2
