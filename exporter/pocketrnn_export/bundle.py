@@ -15,9 +15,9 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import InputError
+from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.folder import check_free, written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON, Example, Manifest, Parity, to_bytes
+from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
@@ -25,12 +25,25 @@ from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
-from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary, text_rules
-from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid, text_cases, texts_for_proof
-from pocketrnn_export.proof.comparing import Compared, Logits, Reference, compare
+from pocketrnn_export.proof.answered import Answered
+from pocketrnn_export.proof.cases import (
+    Case,
+    Logits,
+    bound_cases,
+    drawn_cases,
+    hazard_cases,
+    shape_grid,
+    text_cases,
+    texts_for_proof,
+    within,
+)
+from pocketrnn_export.proof.comparing import Compared, Reference, compare
+from pocketrnn_export.proof.coverage import cases_of_every_id
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
-from pocketrnn_export.proof.verdict import float64_error, proven, write_report
+from pocketrnn_export.proof.exact import graph_proof
+from pocketrnn_export.proof.verdict import passes, proven, write_report
 
 __all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "versions", "write_bundle"]
 
@@ -54,10 +67,10 @@ def export(
     multi_label: bool = False,
     example_texts: Sequence[str] = (),
     name: str | None = None,
-    torchscript: bool = True,
+    torchscript: bool | None = None,
     streaming: bool = False,
     edge: bool = False,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
     force: bool = False,
@@ -87,12 +100,14 @@ def export(
         example_texts: real texts for the proof. The first of them become golden examples. Without any, texts are made
             of the vocabulary's words.
         name: what the classifier is called; by default the folder's name.
-        torchscript: whether to write a TorchScript copy.
+        torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
+            freezes what forward asks about a size.
         streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
             classifiers that `pocketrnn train` made. It holds the weights a second time.
         edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
             its operators allow. It is proven with tract too. There is no TorchScript copy and no step graph then.
-        tolerance: the largest absolute difference of two logits that passes.
+        tolerance: the largest difference of two logits that passes, with equal labels; by default an answer passes if
+            it is as near to the exact one as the module's own rounding allows (docs/proof.md).
         provenance: the origin of the classifier: data, metrics, licence. Versions are added.
         report: a JSON file to write every single case of the proof to, also where it fails.
         force: replace a bundle at `path`.
@@ -121,7 +136,7 @@ def export(
         activation="sigmoid" if multi_label else "softmax",
         provenance={**(provenance or {}), "versions": versions()},
     )
-    if not 0 <= tolerance < float("inf"):
+    if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
     if report is not None:
         # An empty report shows that the file can be written, before any work is done.
@@ -140,14 +155,15 @@ def export(
             classes=len(description.labels),
             multi_label=multi_label,
         )
-        forms = []
-        for kind in kinds:
-            _log.info("Tracing the module for %s", kind.name)
-            forms.append(kind.make(prepared, description))
+        forms = _made(kinds, prepared, description, torchscript_required=torchscript is True)
+        graph, bounds = _graph_of(forms)
         plan = ProofPlan(
             reference=prepared.as_reference(),
-            cases=cases_for(ids, padding_id, ragged=prepared.takes_lengths),
+            cases=cases_for(
+                description.rules, ids=ids, ragged=prepared.takes_lengths, limits=graph.limits, bounds=bounds
+            ),
             texts=texts,
+            rows_alone=prepared.padding or not prepared.takes_lengths,
             tolerance=tolerance,
             report=report,
         )
@@ -155,15 +171,40 @@ def export(
         return write_bundle(path, description, forms, plan, force=force)
 
 
-def _wanted(*, torchscript: bool, streaming: bool, edge: bool) -> list[FormKind]:
+def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[FormKind]:
     """The forms that `export` is asked for."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
             "Export with torchscript=False and streaming=False.",
         )
-    kinds = {EDGE: edge, ONNX: not edge, TORCHSCRIPT: torchscript, STEP: streaming}
+    copied = not edge if torchscript is None else torchscript
+    kinds = {EDGE: edge, ONNX: not edge, TORCHSCRIPT: copied, STEP: streaming}
     return [kind for kind, wanted in kinds.items() if wanted]
+
+
+def _made(
+    kinds: Iterable[FormKind], prepared: PreparedModule, description: Description, *, torchscript_required: bool
+) -> list[Form]:
+    forms = []
+    for kind in kinds:
+        _log.info("Tracing the module for %s", kind.name)
+        if kind is not TORCHSCRIPT or torchscript_required:
+            forms.append(kind.make(prepared, description))
+            continue
+        try:
+            forms.append(replace(kind.make(prepared, description), required=False))
+        except ExportError as error:
+            _log.warning("The TorchScript copy is left out: %s", first_line(error))
+    return forms
+
+
+def _graph_of(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
+    """What classifier.json says of the graph, and the sizes on both sides of what forward asks about a size."""
+    for form in forms:
+        if isinstance(form.entry, Graph):
+            return form.entry, form.bounds
+    raise ValueError("there is no graph among the forms")
 
 
 @dataclass(frozen=True)
@@ -174,7 +215,8 @@ class ProofPlan:
         reference: what every form is compared with.
         cases: by kind of inputs. Those of the texts are added.
         texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
-        tolerance: the largest difference of two logits that passes.
+        rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
+        tolerance: as for `proof.verdict.passes`.
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
     """
@@ -182,17 +224,46 @@ class ProofPlan:
     reference: Reference
     cases: Mapping[str, Sequence[Case]]
     texts: Sequence[str]
-    tolerance: float
+    rows_alone: bool = True
+    tolerance: float | None = None
     report: str | Path | None = None
     earlier: Parity | None = None
 
 
-def cases_for(ids: int, padding_id: int, *, ragged: bool) -> dict[str, list[Case]]:
-    """Random tokens in shapes, fixed and drawn; arguments as for `shape_grid`."""
-    return {
+def cases_for(
+    rules: TextRules,
+    *,
+    ids: int,
+    ragged: bool,
+    limits: Limits | None = None,
+    bounds: Iterable[tuple[int, int]] = (),
+) -> dict[str, list[Case]]:
+    """The inputs of a proof but for the texts, by kind.
+
+    Args:
+        rules: the text rules, whose special ids occur more often.
+        ids: how many ids the graph takes.
+        ragged: rows of several lengths; else all rows are full.
+        limits: what the graph takes; cases beyond are left out.
+        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
+
+    Example:
+        >>> list(cases_for(TextRules(), ids=8000, ragged=True))
+        ['shapes', 'drawn shapes', 'hazards', 'every id']
+    """
+    padding_id = rules.padding_id
+    special = [i for i in (rules.unknown_id, rules.empty_id) if i is not None]
+    # Three tokens a row, so that each still tells in the answer, unless the limits are narrower.
+    width = min(max(3, (limits and limits.min_tokens) or 1), (limits and limits.max_tokens) or 3)
+    cases = {
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
         "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
+        "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
+        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged),
+        "every id": cases_of_every_id(ids, batch=(limits and limits.max_batch) or 2048, width=width),
     }
+    inside = {inputs: within(some, limits) for inputs, some in cases.items()}
+    return {inputs: some for inputs, some in inside.items() if some}
 
 
 def write_bundle(
@@ -222,20 +293,23 @@ def write_bundle(
 
     Example:
         >>> forms = [ONNX.make(prepared, description)]
-        >>> plan = ProofPlan(prepared.as_reference(), cases_for(8000, 1, ragged=True), ["oil prices"], tolerance=1e-5)
+        >>> plan = ProofPlan(prepared.as_reference(), cases_for(description.rules, ids=8000, ragged=True), ["oil prices"])
         >>> write_bundle(Path("news"), description, forms, plan).graph.file
         'model.onnx'
     """
     cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
-    expected = {
-        one_row: _answered(plan.reference, cases, one_row=one_row) for one_row in {form.one_row for form in forms}
-    }
-    # A text is a batch of its own: its answer is the same either way.
-    answers = next(iter(expected.values()))["texts"][1]
+    answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
+    texts = [answer for _, answer in answers.of("texts", one_row=False)]
     compared: list[Compared] = []
     with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        proven_forms = []
         for form in forms:
-            compared += _compared(form, plan.reference.name, expected[form.one_row])
+            found = _compared(form, answers)
+            if not form.required and not _all_pass(found, plan.tolerance):
+                _log.warning("%s is left out: it does not give the answers of %s", form.file, plan.reference.name)
+                continue
+            proven_forms.append(form)
+            compared += found
             (work / form.file).write_bytes(form.content)
         for name, content in (other_files or {}).items():
             (work / name).write_bytes(content)
@@ -246,27 +320,16 @@ def write_bundle(
             vocabulary=description.vocabulary,
             activation=description.activation,
             provenance=description.provenance,
-            examples=golden_examples(plan.texts, cases["texts"], answers) if examples is None else examples,
-            parity=_verdict(plan, compared, cases),
-            **_entries(forms),
+            examples=golden_examples(plan.texts, cases["texts"], texts) if examples is None else examples,
+            parity=_verdict(plan, compared, answers),
+            **_entries(proven_forms),
         )
+        compared = [*_exact_lines(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
         compared += texts_end_to_end(Classifier.load(work), plan.texts, answers, reference=plan.reference.name)
-        manifest = replace(manifest, parity=_verdict(plan, compared, cases))
+        manifest = replace(manifest, parity=_verdict(plan, compared, answers))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
-
-
-# By kind of inputs: cases, and the reference's answer to each.
-_Expected = Mapping[str, tuple[Sequence[Case], Sequence[Logits]]]
-
-
-def _answered(reference: Reference, cases: Mapping[str, Sequence[Case]], *, one_row: bool) -> _Expected:
-    """The cases, or each of their rows, with the reference's answers."""
-    given = {inputs: each_row(some) if one_row else some for inputs, some in cases.items()}
-    return {
-        inputs: (some, [reference.run(case.tokens, case.lengths) for case in some]) for inputs, some in given.items()
-    }
 
 
 def _entries(forms: Iterable[Form]) -> dict[str, Any]:
@@ -274,16 +337,67 @@ def _entries(forms: Iterable[Form]) -> dict[str, Any]:
     return {"torchscript": None, **{form.member: form.entry for form in forms}}
 
 
-def _compared(form: Form, reference: str, expected: _Expected) -> list[Compared]:
+def _compared(form: Form, answers: Answered) -> list[Compared]:
     """A form in all its runs, on all the cases that it takes."""
-    return [
-        compare(candidate, run, cases, logits, inputs=inputs, reference=reference)
-        for candidate, run in form.runs.items()
-        for inputs, (cases, logits) in expected.items()
-    ]
+    compared = []
+    for candidate, run in form.runs.items():
+        for inputs in answers.kinds:
+            pairs = answers.of(inputs, one_row=form.one_row)
+            compared.append(
+                compare(
+                    candidate,
+                    run,
+                    [case for case, _ in pairs],
+                    [logits for _, logits in pairs],
+                    inputs=inputs,
+                    reference=answers.reference.name,
+                    exact=answers.with_spread,
+                )
+            )
+    return compared
 
 
-def _verdict(plan: ProofPlan, compared: Sequence[Compared], cases: Mapping[str, Sequence[Case]]) -> Parity:
+def _all_pass(compared: Iterable[Compared], tolerance: float | None) -> bool:
+    return all(passes(found, tolerance) for one in compared for found in one.each)
+
+
+def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
+    """The forms in double precision, which agree with the reference to 1e-10.
+
+    Raises:
+        ParityError: one does not.
+    """
+    lines = []
+    for form in forms:
+        if form.float64_run is None:
+            continue
+        candidate = f"{next(iter(form.runs))}, float64"
+        for inputs in answers.kinds:
+            exact = answers.exact(inputs, one_row=form.one_row)
+            if exact is None:
+                _log.warning("Not proven in double precision: %s", answers.not_exact)
+                return []
+            found = graph_proof(
+                form.float64_run(),
+                exact,
+                content=form.content,
+                retraced=form.retraced,
+                spreads=answers.with_spread,
+            )
+            line = Comparison(
+                reference=f"{answers.reference.name}, float64",
+                candidate=candidate,
+                inputs=inputs,
+                cases=found.cases,
+                rows=found.rows,
+                largest_difference=found.largest_difference,
+                labels_differing=0,
+            )
+            lines.append(Compared(line, ()))
+    return lines
+
+
+def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -> Parity:
     """The proof so far, after it is written to the report.
 
     Raises:
@@ -291,9 +405,11 @@ def _verdict(plan: ProofPlan, compared: Sequence[Compared], cases: Mapping[str, 
     """
     if plan.report is not None:
         write_report(plan.report, compared, plan.tolerance)
-    parity = proven(compared, plan.tolerance, float64_error(plan.reference, cases))
-    earlier = () if plan.earlier is None else plan.earlier.comparisons
-    return replace(parity, comparisons=(*earlier, *parity.comparisons))
+    parity = proven(compared, plan.tolerance, allowed=answers.tolerance)
+    if plan.earlier is None:
+        return parity
+    allowed = max(parity.tolerance, plan.earlier.tolerance)
+    return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))
 
 
 def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:

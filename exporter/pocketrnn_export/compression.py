@@ -27,7 +27,7 @@ from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
 from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.proof.cases import texts_for_proof
-from pocketrnn_export.proof.comparing import Reference, run_of_onnx
+from pocketrnn_export.proof.comparing import graph_reference
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -201,10 +201,9 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         forms.append(step_form(steps.content, stream))
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
-        reference=Reference(REFERENCE, run_of_onnx(small.rounded, optimized=False)),
-        cases=cases_for(graph.embedding_rows, manifest.text.padding_id, ragged=graph.padding),
+        reference=graph_reference(REFERENCE, small.rounded),
+        cases=cases_for(manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits),
         texts=texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text),
-        tolerance=manifest.parity.tolerance,
     )
     write_bundle(path, description, forms, plan)
 

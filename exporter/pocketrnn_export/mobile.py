@@ -12,7 +12,7 @@ from pocketrnn.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn_export.bundle import ProofPlan, cases_for, write_bundle
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, operators_of, ort_graph, ort_step_graph
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.proof.comparing import Reference, run_of_onnx
+from pocketrnn_export.proof.comparing import graph_reference
 
 __all__ = ["mobile"]
 
@@ -45,10 +45,9 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
     if stream is not None:
         forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
-        reference=Reference("onnx", run_of_onnx(content, optimized=False)),
-        cases=cases_for(graph.embedding_rows, manifest.text.padding_id, ragged=graph.padding),
+        reference=graph_reference("onnx", content),
+        cases=cases_for(manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits),
         texts=[example.text for example in manifest.examples],
-        tolerance=manifest.parity.tolerance,
         earlier=manifest.parity,
     )
     return write_bundle(

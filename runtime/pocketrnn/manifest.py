@@ -62,6 +62,15 @@ _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a text and a run may hold: the least and the most tokens, the most texts; None for no limit."""
+
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    max_batch: int | None = None
+
+
+@dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], and `lengths` int64 [batch] where the model uses them, to
     `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer; `batch` is
@@ -74,6 +83,7 @@ class Graph:
     padding: bool
     embedding_rows: int
     batch: int | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: `candidate` against `reference` on `rows` texts in `cases` runs."""
+    """One line of the proof: `candidate` against `reference` on `rows` texts in `cases` runs. `spreads` is how far the
+    candidate is from the exact answer at most, in units of what rounding may do; None where that was not measured."""
 
     reference: str
     candidate: str
@@ -114,6 +125,7 @@ class Comparison:
     rows: int
     largest_difference: float
     labels_differing: int
+    spreads: float | None = None
 
 
 @dataclass(frozen=True)
@@ -294,7 +306,13 @@ def to_bytes(manifest: Manifest) -> bytes:
         "torchscript": None if manifest.torchscript is None else asdict(manifest.torchscript),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
         "examples": [asdict(example) for example in manifest.examples],
-        "parity": asdict(manifest.parity),
+        "parity": {
+            "tolerance": manifest.parity.tolerance,
+            "comparisons": [
+                {name: value for name, value in asdict(line).items() if value is not None}
+                for line in manifest.parity.comparisons
+            ],
+        },
         "provenance": dict(manifest.provenance),
     }
     lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]

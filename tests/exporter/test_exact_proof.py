@@ -35,7 +35,8 @@ from pocketrnn_export.proof.exact import (
 )
 from pocketrnn_export.proof.float64_graph import evaluator, float64_run_of_onnx, in_float64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
-from pocketrnn_export.proof.parity import Case, drawn_cases, each_row, run_of, run_of_onnx, shape_grid
+from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
+from pocketrnn_export.proof.comparing import run_of, run_of_onnx
 from pocketrnn_export.proof.same_graph import difference_beyond_rounding
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs, moved_modules
 

@@ -12,7 +12,8 @@ from pocketrnn.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import TextRules
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
-from pocketrnn_export.proof.comparing import Run
+from pocketrnn_export.proof.cases import Run
+from pocketrnn_export.proof.float64_graph import Run64
 
 __all__ = ["Form", "FormKind", "sha256"]
 
@@ -27,6 +28,10 @@ class Form:
         content: the file's bytes.
         runs: the ways to run it, by the name that the proof gives them. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
+        float64_run: makes the run in double precision; None where the form has none.
+        retraced: traces the module in double precision as `content` was traced; see `proof.exact.graph_proof`.
+        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
+        required: whether the bundle is refused where the form cannot be proven; else it is left out, and that is said.
     """
 
     entry: Graph | TorchScript | StepGraph
@@ -34,6 +39,10 @@ class Form:
     content: bytes = field(repr=False)
     runs: Mapping[str, Run]
     one_row: bool = False
+    float64_run: Callable[[], Run64] | None = field(default=None, repr=False)
+    retraced: Callable[[], bytes] | None = field(default=None, repr=False)
+    bounds: tuple[tuple[int, int], ...] = ()
+    required: bool = True
 
     @property
     def file(self) -> str:

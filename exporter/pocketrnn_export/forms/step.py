@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,13 @@ def step_form(content: bytes, graph: StepGraph) -> Form:
         "step graph, 3 chunks": run_of_steps(content, graph.state_size, cuts=2),
         "step graph, 1 token each": run_of_steps(content, graph.state_size, cuts=10**9),
     }
-    return Form(replace(graph, sha256=sha256(content)), "stream", content, runs)
+    return Form(
+        replace(graph, sha256=sha256(content)),
+        "stream",
+        content,
+        runs,
+        float64_run=lambda: float64_run_of_steps(content, graph.state_size, cuts=2),
+    )
 
 
 def _check(module: nn.Module, rules: TextRules) -> None:
@@ -140,5 +147,25 @@ def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
                 logits, state = session.run(["logits", "new_state"], {"tokens": some, "state": state})
             rows.append(logits)
         return np.concatenate(rows)
+
+    return run
+
+
+def float64_run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run64:
+    """A step graph in double precision, as `run_of_steps` runs it."""
+    evaluate = evaluator(in_float64(onnx.load_from_string(content)))
+
+    def run(tokens: Ids, lengths: Ids) -> Doubles:
+        # Rows of one length are read together: the graph takes a batch, and Python is slow.
+        logits = np.empty((len(lengths), 0))
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            state = np.zeros((len(rows), state_size))
+            for some in np.array_split(tokens[rows, :length], min(cuts + 1, length), axis=1):
+                answer, state = evaluate({"tokens": some, "state": state})
+            if not logits.size:
+                logits = np.empty((len(lengths), answer.shape[1]))
+            logits[rows] = answer
+        return logits
 
     return run

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import InputError
+from pocketrnn.manifest import Limits
 from pocketrnn.text import TextEncoder, TextRules
 
 __all__ = [
@@ -18,15 +20,24 @@ __all__ = [
     "SEQUENCES",
     "Case",
     "Ids",
+    "Logits",
+    "Run",
+    "bound_cases",
     "drawn_cases",
     "each_row",
+    "hazard_cases",
     "neighbour_cases",
     "shape_grid",
     "text_cases",
     "texts_for_proof",
+    "within",
 ]
 
 Ids = npt.NDArray[np.int64]
+# float32, or float64 of a run in double precision
+Logits = npt.NDArray[np.floating[Any]]
+# (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits [batch, classes]
+Run = Callable[[Ids, Ids], Logits]
 
 # One row and one step are where exporters specialise; 7 and 33 fill no vector register; 257 outlasts any unrolling.
 BATCHES: Final = (1, 2, 7, 33)
@@ -87,6 +98,91 @@ def drawn_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> li
     shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
     return [_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes]
 
+
+def hazard_cases(ids: int, special: Sequence[int], padding_id: int, *, ragged: bool, seed: int = 3) -> list[Case]:
+    """Cases where graphs go wrong: long rows, large batches, special ids, repeated tokens, uneven lengths.
+
+    Args:
+        ids: tokens are drawn below this.
+        special: ids that mean something: of unknown words, of empty texts, of padding. 0, 1 and the last id are added.
+        padding_id: the token past a row's length, which also stands inside texts here.
+        ragged: rows of several lengths; else all rows are full.
+        seed: of the random tokens.
+
+    Example:
+        >>> [case.name for case in hazard_cases(50, [0], 1, ragged=False)][:2]
+        ['a row of 3,000 steps', 'a batch of 300 rows']
+    """
+    generator = np.random.default_rng(seed)
+    few = np.unique(np.clip([*special, padding_id, 0, 1, ids - 1], 0, ids - 1))
+
+    def drawn(rows: int, steps: int) -> Ids:
+        return generator.integers(0, ids, (rows, steps), dtype=np.int64)
+
+    def mostly_special(rows: int, steps: int) -> Ids:
+        return np.where(generator.random((rows, steps)) < 0.7, generator.choice(few, (rows, steps)), drawn(rows, steps))
+
+    first, second = drawn(6, 1), drawn(6, 1)
+    full = {
+        "a row of 3,000 steps": drawn(1, 3000),
+        "a batch of 300 rows": drawn(300, 9),
+        "special ids": mostly_special(9, 40),
+        "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
+        "one token repeated": np.repeat(first, 30, axis=1),
+        "two tokens in turn": np.concatenate([first, second] * 15, axis=1),
+        "padding at both ends": np.concatenate([np.full((4, 5), padding_id), drawn(4, 20), np.full((4, 7), padding_id)], 1),
+        "padding inside": np.concatenate([drawn(4, 9), np.full((4, 6), padding_id), drawn(4, 9)], axis=1),
+    }
+    cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
+    if not ragged:
+        return cases
+    uneven = {
+        "lengths of 1 beside long ones": (drawn(6, 200), [1, 200, 1, 64, 1, 199]),
+        "a batch of 300 rows, uneven": (drawn(300, 30), [30, *generator.integers(1, 31, 299).tolist()]),
+        "special ids, uneven": (mostly_special(9, 40), [40, *generator.integers(1, 41, 8).tolist()]),
+        "one long row beside short ones": (drawn(3, 2000), [2000, 3, 1]),
+    }
+    for name, (tokens, some) in uneven.items():
+        lengths = np.array(some, np.int64)
+        tokens[np.arange(tokens.shape[1]) >= lengths[:, None]] = padding_id
+        cases.append(Case(name, tokens, lengths))
+    return cases
+
+
+def bound_cases(
+    sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool, seed: int = 4
+) -> list[Case]:
+    """Cases of given sizes: those on both sides of what a module asks about a size.
+
+    Args:
+        sizes: (batch, sequence) of each case.
+        ids, padding_id, ragged, seed: as for `shape_grid`.
+
+    Example:
+        >>> [case.tokens.shape for case in bound_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
+        [(3, 512), (3, 513)]
+    """
+    generator = np.random.default_rng(seed)
+    return [_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
+
+
+def within(cases: Iterable[Case], limits: Limits | None) -> list[Case]:
+    """The cases that a graph takes: those of sizes inside its limits, texts shorter than the least left out.
+
+    Example:
+        >>> within([Case("long", np.ones((1, 600), int), np.array([600]))], Limits(max_tokens=512))
+        []
+    """
+    if limits is None:
+        return list(cases)
+    least, most = limits.min_tokens or 1, limits.max_tokens or sys.maxsize
+    return [
+        case
+        for case in cases
+        if case.lengths.min() >= least
+        and case.lengths.max() <= most
+        and (limits.max_batch is None or len(case.lengths) <= limits.max_batch)
+    ]
 
 def _case(
     generator: np.random.Generator, batch: int, sequence: int, ids: int, padding_id: int, *, ragged: bool

@@ -6,22 +6,25 @@ from collections.abc import Sequence
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.verification import streamed_logits
-from pocketrnn_export.proof.comparing import Compared, Logits, difference, summary
+from pocketrnn_export.proof.answered import Answered
+from pocketrnn_export.proof.cases import Case, Logits
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
 
 __all__ = ["texts_end_to_end"]
 
 
 def texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str], expected: Sequence[Logits], *, reference: str
+    classifier: Classifier, texts: Sequence[str], answers: Answered, *, reference: str
 ) -> list[Compared]:
     """Compare the runtime with the reference, and with itself, on texts.
 
     Args:
         classifier: the bundle, as the runtime loads it.
         texts: what it is given, all in one call and each alone; as a stream too, where the bundle can do that.
-        expected: the reference's logits for each text, float32 [1, classes].
+        answers: the reference's, with each text as a case of its own.
         reference: what the proof calls the reference.
     """
+    cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
     together = classifier.logits(texts)
     each = [classifier.logits([text]) for text in texts]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
@@ -29,6 +32,16 @@ def texts_end_to_end(
         pairs.append((reference, "runtime, as a stream", expected, streamed_logits(classifier, texts)))
     compared = []
     for against, candidate, rows, given in pairs:
-        differences = [difference(candidate, f"text {i}", row, given[i : i + 1]) for i, row in enumerate(rows)]
+        differences = [
+            _difference(candidate, case, row, given[i : i + 1], answers)
+            for i, (case, row) in enumerate(zip(cases, rows, strict=True))
+        ]
         compared.append(summary(differences, reference=against, inputs="texts", rows=len(texts)))
     return compared
+
+
+def _difference(candidate: str, case: Case, expected: Logits, given: Logits, answers: Answered) -> Difference:
+    found = difference(candidate, case.name, expected, given)
+    if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
+        return found
+    return difference(candidate, case.name, expected, given, answers.with_spread(case))

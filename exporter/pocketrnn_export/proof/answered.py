@@ -1,0 +1,104 @@
+"""What the reference answers to the cases of a proof, in both precisions, computed when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.proof.cases import Case, Logits, each_row
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference
+from pocketrnn_export.proof.exact import tolerance_for
+from pocketrnn_export.proof.spread import Exact
+
+__all__ = ["Answered"]
+
+_log = logging.getLogger(__name__)
+# A module may refuse what its owner never gives it, such as a text of padding only.
+_MAY_FAIL: Final = "hazards"
+
+
+class Answered:
+    """The answers of a reference to the cases of a proof.
+
+    Args:
+        reference: who answers.
+        cases: by kind of inputs; those of the texts as `texts`.
+        rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding: then the exact
+            answers to single rows are taken from those to the whole case.
+    """
+
+    def __init__(self, reference: Reference, cases: Mapping[str, Sequence[Case]], *, rows_alone: bool) -> None:
+        self.reference = reference
+        self.kinds = tuple(cases)
+        # Why there are no answers in double precision.
+        self.not_exact: str | None = None
+        self._cases = cases
+        self._rows_alone = rows_alone
+        self._spreads: dict[int, Exact] = {}
+
+    @functools.cache  # noqa: B019 - it lives as long as one proof
+    def of(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
+        """The cases of a kind, or each of their rows, with the answers in single precision."""
+        cases = each_row(self._cases[inputs]) if one_row else self._cases[inputs]
+        answered = []
+        for case in cases:
+            try:
+                answered.append((case, self.reference.run(case.tokens, case.lengths)))
+            # Whatever a user's module raises.
+            except Exception as error:
+                if inputs != _MAY_FAIL:
+                    raise ExportError(
+                        f"{self.reference.name} fails on {inputs}, {case.name}: {first_line(error)}.",
+                        "Let forward answer texts of every length and with every id; an empty text becomes the id that "
+                        "the text rules call empty_id.",
+                    ) from error
+                _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
+        return answered
+
+    @functools.cache  # noqa: B019 - it lives as long as one proof
+    def exact(self, inputs: str, *, one_row: bool) -> list[Exact] | None:
+        """The same in double precision; None where the reference has none, with the reason in `not_exact`."""
+        try:
+            if one_row and self._rows_alone:
+                whole = self.exact(inputs, one_row=False)
+                rows = self._cases_of(inputs, one_row=True)
+                return None if whole is None else _rows_of(whole, rows)
+            return self.reference.exact(self._cases_of(inputs, one_row=one_row), spreads=False)
+        except ExportError as error:
+            self.not_exact = first_line(error)
+            return None
+
+    def with_spread(self, case: Case) -> Exact | None:
+        """The exact answer to a case with how far rounding may move it; None where there is none."""
+        if id(case) not in self._spreads:
+            try:
+                (self._spreads[id(case)],) = self.reference.exact([case], spreads=True)
+            except ExportError as error:
+                self.not_exact = first_line(error)
+                return None
+        return self._spreads[id(case)]
+
+    @functools.cached_property
+    def tolerance(self) -> float:
+        """What `verify` is to allow on the texts: at least 1e-5."""
+        try:
+            return tolerance_for(self.reference.exact(self._cases["texts"], spreads=True))
+        except ExportError as error:
+            self.not_exact = first_line(error)
+            return LEAST_TOLERANCE
+
+    def _cases_of(self, inputs: str, *, one_row: bool) -> list[Case]:
+        return [case for case, _ in self.of(inputs, one_row=one_row)]
+
+
+def _rows_of(whole: Sequence[Exact], rows: Sequence[Case]) -> list[Exact]:
+    """The exact answers to single rows, by the rows' names, out of those to whole cases."""
+    answers = {
+        row.name: (answer.logits[i : i + 1], answer.spread[i : i + 1])
+        for answer in whole
+        for i, row in enumerate(each_row([answer.case]))
+    }
+    return [Exact(row, *answers[row.name]) for row in rows]
