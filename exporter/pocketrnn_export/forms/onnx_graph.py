@@ -7,11 +7,12 @@ import copy
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import onnx_ir as ir
+import onnxruntime
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
 from onnxscript import opset18 as op
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export.tracing.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
+from pocketrnn_export.tracing.restrictions import Attempt, Limits, Way, settled
+from pocketrnn_export.tracing.sizes import CUT, Seen, Sizes, note_program, watched
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", "token_lookups"]
 
@@ -26,15 +29,27 @@ __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", 
 OPSET: Final = 18
 
 _INT32: Final = int(ir.DataType.INT32)
+_INT64: Final = int(ir.DataType.INT64)
 
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A traced module: `content` is the ONNX file's bytes, `embedding_rows` the number of ids it can take."""
+    """A traced module.
+
+    Attributes:
+        content: the ONNX file's bytes.
+        embedding_rows: the number of ids it can take.
+        nodes: how many nodes it has.
+        limits: the sizes beyond which PyTorch itself fails.
+        bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
+            nothing. Those outside the limits are among them.
+    """
 
     content: bytes
     embedding_rows: int
     nodes: int
+    limits: Limits = Limits()
+    bounds: tuple[Sizes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,14 +85,39 @@ def onnx_graph(
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
     """
+    def trace(way: Way | None) -> Attempt[OnnxGraph]:
+        program, seen = _program(module, example if way is None else _example_of(example, way.sizes), way, one_text)
+        graph = _converted(program, metadata, Names(names.inputs[: len(example)], names.outputs))
+        return Attempt(graph, seen, _run_on_sizes(graph, example))
+
+    plain = trace(None)
+    if not plain.seen.questions:
+        return plain.traced
+    found = settled(
+        plain,
+        plain.seen.questions,
+        trace,
+        _run_of_module(module, example, plain.traced.embedding_rows),
+        batch=1 if one_text else None,
+    )
+    return replace(found.traced, limits=found.limits, bounds=found.bounds)
+
+
+def _program(
+    module: nn.Module, example: tuple[Tensor, ...], way: Way | None, one_text: bool
+) -> tuple[torch.export.ExportedProgram, Seen]:
     traced = copy.deepcopy(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
     with _quiet(), torch.no_grad():
         try:
-            with traceable_recurrence():
+            options: dict[str, Any] = {}
+            if way is not None:
+                options = {"general": True, "answer_for": way.sizes, "pads_from_zero": way.pads_from_zero}
+            with traceable_recurrence(), watched(traced, **options) as seen:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+                note_program(seen, program)
         except PocketRNNError:
             raise
         # torch.export fails with errors of many unrelated classes, among them the module's own.
@@ -86,13 +126,18 @@ def onnx_graph(
                 f"The module cannot be traced with a dynamic batch and sequence length: {_first_line(error)}",
                 "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
             ) from error
+    return program, seen
+
+
+def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
+    with _quiet(), torch.no_grad():
         try:
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 opset_version=OPSET,
-                custom_translation_table={OPERATOR: _recurrence},
-                input_names=names.inputs[: len(example)],
+                custom_translation_table={OPERATOR: _recurrence, CUT: _slice},
+                input_names=names.inputs,
                 output_names=names.outputs,
                 verbose=False,
             )
@@ -102,7 +147,75 @@ def onnx_graph(
                 "Replace the operation that the message names by one that ONNX has.",
             ) from error
     assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
-    return _cleaned(exported.model, metadata, Names(names.inputs[: len(example)], names.outputs))
+    return _cleaned(exported.model, metadata, names)
+
+
+def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
+    """An example of other sizes, of the ids of the given one."""
+    tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
+    if len(example) == 1:
+        return (tokens,)
+    second = example[1]
+    if second.dim() == 1:
+        return tokens, torch.full((sizes.batch,), sizes.tokens, dtype=second.dtype)
+    return tokens, second[:1].expand(sizes.batch, *second.shape[1:]).contiguous()
+
+
+def _inputs_of(example: tuple[Tensor, ...], sizes: Sizes, ids: int) -> tuple[Tensor, ...]:
+    """Random ids and, beside them, falling lengths from the whole width down, or a random state."""
+    generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
+    tokens = torch.randint(ids, (sizes.batch, sizes.tokens), generator=generator)
+    if len(example) == 1:
+        return (tokens,)
+    if example[1].dim() > 1:
+        return tokens, torch.rand((sizes.batch, *example[1].shape[1:]), generator=generator).to(example[1].dtype)
+    lengths = torch.randint(1, sizes.tokens + 1, (sizes.batch,), generator=generator)
+    lengths[0] = sizes.tokens
+    lengths = lengths.sort(descending=True).values
+    # The last id of the example stands past the end of its shortest row: the padding.
+    tokens[torch.arange(sizes.tokens) >= lengths[:, None]] = example[0][-1, -1]
+    return tokens, lengths
+
+
+def _run_of_module(module: nn.Module, example: tuple[Tensor, ...], ids: int) -> Callable[[Sizes], Any]:
+    """A module as it answers at first: what a run leaves behind in it is not seen by the next."""
+
+    def run(sizes: Sizes) -> Any:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answer = copy.deepcopy(module)(*_inputs_of(example, sizes, ids))
+        return (answer[0] if isinstance(answer, tuple) else answer).float().numpy()
+
+    return run
+
+
+def _run_on_sizes(graph: OnnxGraph, example: tuple[Tensor, ...]) -> Callable[[Sizes], Any]:
+    session: onnxruntime.InferenceSession | None = None
+
+    def run(sizes: Sizes) -> Any:
+        nonlocal session
+        if session is None:
+            session = _session(graph.content)
+        values = [value.numpy() for value in _inputs_of(example, sizes, graph.embedding_rows)]
+        return session.run(None, dict(zip([i.name for i in session.get_inputs()], values, strict=True)))[0]
+
+    return run
+
+
+def _session(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _slice(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
+    """`pocketrnn::cut` in ONNX: Slice clamps its ends by itself."""
+    return op.Slice(x, _index(start), _index(end), _ints(axis), _ints(step))
+
+
+def _index(value: Any) -> Any:
+    return _ints(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints(1))
 
 
 def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
