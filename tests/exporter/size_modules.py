@@ -289,6 +289,21 @@ class SpecialAtSeven(_Embedded):
         return h * 2 if x.size(1) == 7 else h
 
 
+class LengthAsANumber(_Embedded):
+    def forward(self, x):
+        return self.mean(x) / float(int(x.size(1)))
+
+
+class ThreeFormulas(_Embedded):
+    def forward(self, x):
+        h = self.mean(x)
+        if x.size(1) > 20:
+            h = h * 2
+        if x.size(1) > 40:
+            h = h.tanh()
+        return h
+
+
 HONOURED = (
     FirstTokens,
     LastTokens,
@@ -315,6 +330,11 @@ HONOURED = (
     EverySecondToken,
     AllButTheLast,
     LastTokensBySize,
+    OtherFormulaIfLong,
+    OtherFormulaForOneRow,
+    OtherFormulaForLargeInput,
+    OddAndEven,
+    SpecialAtSeven,
 )
 
 # (module, its limits)
@@ -328,11 +348,8 @@ LIMITED = (
 
 # (module, what the error says)
 REFUSED = (
-    (OtherFormulaIfLong, r"For texts of more than 300 tokens forward takes another branch.*size_modules\.py:\d+: `ret"),
-    (OtherFormulaForOneRow, r"For batches of at most 1 texts forward takes another branch"),
-    (OtherFormulaForLargeInput, r"batch.*tokens.*10000.*if x\.size\(\)\[1\]"),
     (WindowsOfTime, r"For texts of more than 64 tokens.*x\.split\(64, dim=1\)"),
-    (OddAndEven, r"another branch.*x\.size\(1\) % 2"),
     (LoopOverWindows, r"range\(0, x\.size\(1\), 50\)"),
-    (SpecialAtSeven, r"For texts of 7 tokens|x\.size\(1\) == 7"),
+    (LengthAsANumber, r"plain number.*float\(int\(x\.size\(1\)\)\)"),
+    (ThreeFormulas, r"For texts of more than 20 tokens forward takes another branch.*size_modules\.py:\d+: `if x"),
 )

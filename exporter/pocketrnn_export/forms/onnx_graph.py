@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export.tracing.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import Attempt, Limits, Way, settled
-from pocketrnn_export.tracing.sizes import CUT, Seen, Sizes, note_program, watched
+from pocketrnn_export.tracing.sizes import CHOOSE, CUT, Question, Seen, Sizes, note_program, watched
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", "token_lookups"]
 
@@ -85,37 +87,49 @@ def onnx_graph(
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
     """
-    def trace(way: Way | None) -> Attempt[OnnxGraph]:
-        program, seen = _program(module, example if way is None else _example_of(example, way.sizes), way, one_text)
-        graph = _converted(program, metadata, Names(names.inputs[: len(example)], names.outputs))
-        return Attempt(graph, seen, _run_on_sizes(graph, example))
 
-    plain = trace(None)
-    if not plain.seen.questions:
+    def trace(way: Way | None, seen: Seen | None = None) -> Attempt[OnnxGraph]:
+        seen = Seen() if seen is None else seen
+        program = _program(module, example if way is None else _example_of(example, way.example), way, one_text, seen)
+        graph = _converted(program, metadata, Names(names.inputs[: len(example)], names.outputs))
+        return Attempt(graph, seen, lambda sizes: run_of_graph(graph)(_inputs_of(example, sizes, ids)), way is None)
+
+    run_of_graph = functools.lru_cache(_run_of_graph)
+    seen, plain, failure = Seen(), None, None
+    try:
+        plain = trace(None, seen)
+    except ExportError as error:
+        if not seen.questions:
+            raise
+        failure = error
+    if plain is not None and not seen.questions:
         return plain.traced
+    # Before there is a graph, every table's ids are fewer than the smallest table's rows.
+    tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
+    ids = plain.traced.embedding_rows if plain is not None else min(tables, default=1)
+    reference, in_doubles = _run_of_module(module), _run_of_module(module, doubles=True)
     found = settled(
-        plain,
-        plain.seen.questions,
+        plain or failure,
+        seen.questions,
         trace,
-        _run_of_module(module, example, plain.traced.embedding_rows),
+        lambda sizes: reference(_inputs_of(example, sizes, ids)),
+        lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
         batch=1 if one_text else None,
     )
     return replace(found.traced, limits=found.limits, bounds=found.bounds)
 
 
 def _program(
-    module: nn.Module, example: tuple[Tensor, ...], way: Way | None, one_text: bool
-) -> tuple[torch.export.ExportedProgram, Seen]:
+    module: nn.Module, example: tuple[Tensor, ...], way: Way | None, one_text: bool, seen: Seen
+) -> torch.export.ExportedProgram:
     traced = copy.deepcopy(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    paths, choice = ([], None) if way is None else way.paths
     with _quiet(), torch.no_grad():
         try:
-            options: dict[str, Any] = {}
-            if way is not None:
-                options = {"general": True, "answer_for": way.sizes, "pads_from_zero": way.pads_from_zero}
-            with traceable_recurrence(), watched(traced, **options) as seen:
+            with traceable_recurrence(), watched(traced, seen, paths, choice):
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 note_program(seen, program)
         except PocketRNNError:
@@ -126,7 +140,7 @@ def _program(
                 f"The module cannot be traced with a dynamic batch and sequence length: {_first_line(error)}",
                 "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
             ) from error
-    return program, seen
+    return program
 
 
 def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
@@ -136,7 +150,7 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
                 program,
                 dynamo=True,
                 opset_version=OPSET,
-                custom_translation_table={OPERATOR: _recurrence, CUT: _slice},
+                custom_translation_table={OPERATOR: _recurrence, CUT: _slice, CHOOSE: _where},
                 input_names=names.inputs,
                 output_names=names.outputs,
                 verbose=False,
@@ -177,41 +191,99 @@ def _inputs_of(example: tuple[Tensor, ...], sizes: Sizes, ids: int) -> tuple[Ten
     return tokens, lengths
 
 
-def _run_of_module(module: nn.Module, example: tuple[Tensor, ...], ids: int) -> Callable[[Sizes], Any]:
+def _run_of_module(module: nn.Module, *, doubles: bool = False) -> Callable[[tuple[Tensor, ...]], Any]:
     """A module as it answers at first: what a run leaves behind in it is not seen by the next."""
 
-    def run(sizes: Sizes) -> Any:
+    def run(inputs: tuple[Tensor, ...]) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            answer = copy.deepcopy(module)(*_inputs_of(example, sizes, ids))
-        return (answer[0] if isinstance(answer, tuple) else answer).float().numpy()
+            copied = copy.deepcopy(module)
+            if doubles:
+                copied = copied.double()
+                inputs = tuple(value.double() if value.is_floating_point() else value for value in inputs)
+            answer = copied(*inputs)
+        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
 
     return run
 
 
-def _run_on_sizes(graph: OnnxGraph, example: tuple[Tensor, ...]) -> Callable[[Sizes], Any]:
-    session: onnxruntime.InferenceSession | None = None
-
-    def run(sizes: Sizes) -> Any:
-        nonlocal session
-        if session is None:
-            session = _session(graph.content)
-        values = [value.numpy() for value in _inputs_of(example, sizes, graph.embedding_rows)]
-        return session.run(None, dict(zip([i.name for i in session.get_inputs()], values, strict=True)))[0]
-
-    return run
-
-
-def _session(content: bytes) -> onnxruntime.InferenceSession:
+def _run_of_graph(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+
+    def run(inputs: tuple[Tensor, ...]) -> Any:
+        return session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})[0]
+
+    return run
 
 
 def _slice(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
     """`pocketrnn::cut` in ONNX: Slice clamps its ends by itself."""
     return op.Slice(x, _index(start), _index(end), _ints(axis), _ints(step))
+
+
+def _where(batch: Any, tokens: Any, chosen: Any, other: Any, condition: str) -> Any:
+    """`pocketrnn::choose` in ONNX: the condition is computed from the sizes, and both answers are at hand."""
+    holds = Question(condition, branch=True).of(_Size(_scalar(batch)), _Size(_scalar(tokens)))
+    return op.Where(holds.value, chosen, other)
+
+
+def _scalar(value: Any) -> Any:
+    return op.Constant(value_int=value) if isinstance(value, int) else op.Squeeze(op.Cast(value, to=_INT64))
+
+
+class _Size:
+    """A size in a graph, int64 or bool [], that counts and compares as a Python number does."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def _with(self, other: Any, operator: Callable[[Any, Any], Any], *, swapped: bool = False) -> _Size:
+        number = other.value if isinstance(other, _Size) else op.Constant(value_int=other)
+        return _Size(operator(number, self.value) if swapped else operator(self.value, number))
+
+    def __add__(self, other: Any) -> _Size:
+        return self._with(other, op.Add)
+
+    def __sub__(self, other: Any) -> _Size:
+        return self._with(other, op.Sub)
+
+    def __rsub__(self, other: Any) -> _Size:
+        return self._with(other, op.Sub, swapped=True)
+
+    def __mul__(self, other: Any) -> _Size:
+        return self._with(other, op.Mul)
+
+    def __mod__(self, other: Any) -> _Size:
+        return self._with(other, op.Mod)
+
+    def __floordiv__(self, other: Any) -> _Size:
+        # ONNX rounds toward zero: what is left over, which Mod gives the sign of the divisor, is taken away before.
+        return self._with(other, lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b))
+
+    def __lt__(self, other: Any) -> _Size:
+        return self._with(other, op.Less)
+
+    def __le__(self, other: Any) -> _Size:
+        return self._with(other, op.LessOrEqual)
+
+    def __gt__(self, other: Any) -> _Size:
+        return self._with(other, op.Greater)
+
+    def __ge__(self, other: Any) -> _Size:
+        return self._with(other, op.GreaterOrEqual)
+
+    def __eq__(self, other: object) -> _Size:  # type: ignore[override]
+        return self._with(other, op.Equal)
+
+    def __ne__(self, other: object) -> _Size:  # type: ignore[override]
+        return _Size(op.Not((self == other).value))
+
+    __radd__, __rmul__ = __add__, __mul__
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _index(value: Any) -> Any:
@@ -292,7 +364,11 @@ def _named(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | i
 
 
 def _name_layers(graph: ir.Graph) -> None:
-    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w."""
+    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w.
+
+    A layer that runs more than once gives lstm.layer0, lstm.layer0.run2, and so on.
+    """
+    runs: Counter[str] = Counter()
     for name, value in list(graph.initializers.items()):
         if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection)_(\d+)", name):
             path, kind, layer = found.groups()
@@ -300,7 +376,9 @@ def _name_layers(graph: ir.Graph) -> None:
     for node in graph:
         weight = node.inputs[1] if node.op_type in {"RNN", "LSTM", "GRU"} else None
         if weight is not None and weight.name is not None and weight.name.endswith(".w"):
-            node.name = weight.name.removesuffix(".w")
+            name = weight.name.removesuffix(".w")
+            runs[name] += 1
+            node.name = name if runs[name] == 1 else f"{name}.run{runs[name]}"
 
 
 def _embedding_rows(graph: ir.Graph) -> int:

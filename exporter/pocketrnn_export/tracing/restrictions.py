@@ -12,15 +12,16 @@ question, and the traced programs are held to its answers there:
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.tracing.sizes import Question, Seen, Sizes, sizes_in
+from pocketrnn_export.tracing.sizes import Path, Question, Seen, Sizes, sizes_in
 
 __all__ = ["Attempt", "Limits", "Settled", "Way", "boundary_sizes", "settled"]
 
@@ -29,8 +30,10 @@ Traced = TypeVar("Traced")
 
 # Traces to try before a module is refused. A trace of a small module takes about a second.
 _ATTEMPTS: Final = 8
-# Logits further apart are another answer; ordinary rounding over 2,000 steps stays below 1e-5 on small modules.
-_APART: Final = 1e-4
+# Logits nearer than this are one answer. A program without one token of 31 was only 2e-4 off, so that more is allowed
+# only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
+_NEAR: Final = 1e-5
+_ROUNDINGS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -54,19 +57,48 @@ class Limits:
 
 @dataclass(frozen=True)
 class Way:
-    """How to trace: the sizes of the example, whose branches are taken, and whether pads count from zero."""
+    """How to trace a module in general.
+
+    Attributes:
+        sizes: those whose branches are taken.
+        pads_from_zero: whether a pad by a size does nothing where that is negative, instead of cutting.
+        unless: a second path, and the question that chooses it where it holds: both are computed.
+    """
 
     sizes: Sizes
     pads_from_zero: bool = False
+    unless: tuple[Question, Way] | None = None
+
+    @property
+    def paths(self) -> tuple[list[Path], Question | None]:
+        """The paths to trace, and the question for which the second is taken."""
+        own = Path(self.sizes, self.pads_from_zero)
+        if self.unless is None:
+            return [own], None
+        question, other = self.unless
+        return [own, Path(other.sizes, other.pads_from_zero)], question
+
+    @property
+    def example(self) -> Sizes:
+        """Sizes to trace with: below 2, torch.export takes a size for a constant."""
+        if self.unless is not None:
+            # The longer of the two: what PyTorch's own operations restrict, they restrict from there on.
+            own, other = replace(self, unless=None).example, self.unless[1].example
+            return max(own, other, key=lambda sizes: sizes.tokens * sizes.batch)
+        return Sizes(self.sizes.batch if self.sizes.batch > 1 else 3, self.sizes.tokens if self.sizes.tokens > 1 else 7)
 
 
 @dataclass(frozen=True)
 class Attempt(Generic[Traced]):
-    """A program, what its trace asked, and how it is run: on sizes, to logits [batch, classes]."""
+    """A program, what its trace asked, and how it is run: on sizes, to logits [batch, classes].
+
+    `plain` is set for an ordinary trace, which is right for the sizes of its example only until it is proven.
+    """
 
     traced: Traced
     seen: Seen
     run: Callable[[Sizes], Logits]
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,36 +111,44 @@ class Settled(Generic[Traced]):
 
 
 def settled(
-    plain: Attempt[Traced] | None,
+    plain: Attempt[Traced] | ExportError,
     questions: Sequence[Question],
     trace: Callable[[Way], Attempt[Traced]],
     reference: Callable[[Sizes], Logits],
+    in_doubles: Callable[[Sizes], Any],
     *,
     batch: int | None = None,
 ) -> Settled[Traced]:
     """Find a program that gives the module's answers on both sides of every question.
 
     Args:
-        plain: the program of an ordinary trace; None if that failed.
+        plain: the program of an ordinary trace, or why there is none.
         questions: what it asked.
         trace: traces the module another way; may raise anything.
         reference: the module itself; may raise anything.
+        in_doubles: the module in double precision; may raise anything.
         batch: the batch that every run has, where that is fixed.
 
     Raises:
         ExportError: there is none; names the question, and the line of the module's code.
     """
-    known, tried, failures = list(questions), [] if plain is None else [plain], []
-    judge = _Judge(reference, batch)
+    known, judge = list(questions), _Judge(reference, in_doubles, batch)
+    attempts: list[tuple[Way, Attempt[Traced]]] = []
+    if isinstance(plain, Attempt):
+        attempts.append((Way(Sizes(batch or 3, 7)), plain))
+    else:
+        judge.errors.append(plain)
+        # A loop over the steps would be unrolled for thousands of them.
+        if any(_is_plain_number(question) for question in known):
+            raise _refusal(known, attempts, [], judge, batch)
     ways: list[Way] = []
-    for _ in range(_ATTEMPTS + 1):
+    while True:
         cases = boundary_sizes(known, batch=batch)
-        for attempt in tried:
-            failing = judge.failing(attempt, cases)
-            if failing is None:
-                return Settled(attempt.traced, judge.limits(known, cases), tuple(cases))
-            failures.append((attempt, failing))
-        way = _next_way(ways, tried, [c for c in cases if judge.answers(c)], known)
+        for _, attempt in attempts[-1:] if len(cases) == len(judge.cases) else attempts:
+            if all(judge.agrees(attempt, case) for case in cases if judge.answers(case)):
+                return Settled(attempt.traced, judge.limits(cases), tuple(cases))
+        judge.cases = cases
+        way = _next_way(ways, attempts, [c for c in cases if judge.answers(c)], known)
         if way is None:
             break
         ways.append(way)
@@ -117,37 +157,74 @@ def settled(
         # Whatever a user's module raises on a path that is not its own, and whatever has no form in ONNX.
         except Exception as error:  # noqa: BLE001
             judge.errors.append(error)
-            tried = []
             continue
         known += [q for q in attempt.seen.questions if all(q.condition != k.condition for k in known)]
-        tried = [attempt]
-    raise _refusal(known, failures, judge, batch)
+        attempts.append((way, attempt))
+    answered = [case for case in cases if judge.answers(case)]
+    for both in _pairs(attempts, judge, answered, known):
+        try:
+            attempt = trace(both)
+        except Exception as error:  # noqa: BLE001
+            judge.errors.append(error)
+            continue
+        if all(judge.agrees(attempt, case) for case in answered):
+            return Settled(attempt.traced, judge.limits(cases), tuple(cases))
+    raise _refusal(known, attempts, answered, judge, batch)
 
 
 def _next_way(
-    ways: Sequence[Way], tried: Sequence[Attempt[Any]], cases: Sequence[Sizes], known: Sequence[Question]
+    ways: Sequence[Way],
+    attempts: Sequence[tuple[Way, Attempt[Any]]],
+    cases: Sequence[Sizes],
+    known: Sequence[Question],
 ) -> Way | None:
-    """First the longest text, then the shortest, then one of every region; after a pad, the same with pads from zero."""
-    if ways and tried and tried[-1].seen.pads and not ways[-1].pads_from_zero:
-        return Way(ways[-1].sizes, pads_from_zero=True)
+    """First the path of the longest text, then that of an ordinary one, then one of every region of sizes.
+
+    After a path that pads comes the same with pads that do not cut.
+    """
     if len(ways) >= _ATTEMPTS:
         return None
+    if ways and attempts and attempts[-1][0] is ways[-1] and attempts[-1][1].seen.pads and not ways[-1].pads_from_zero:
+        return replace(ways[-1], pads_from_zero=True)
     regions: dict[tuple[bool, ...], Sizes] = {}
-    # Sizes below 2 are constants to torch.export; an example of them would be traced as one.
-    wide = [c for c in cases if c.tokens >= 2 and c.batch >= 2] or [c for c in cases if c.tokens >= 2]
-    for case in sorted(wide, key=lambda c: (c.batch != 3, -c.tokens)):
+    longest = max(cases, key=lambda c: (c.batch >= 2, c.tokens), default=None)
+
+    def preferred(case: Sizes) -> tuple[bool, bool, bool, int]:
+        """The middle of a region is better than its edge, where sizes that matter are 0 or 1."""
+        return case != longest, case.tokens < 2 or case.batch < 2, (case.batch, case.tokens) != (3, 7), -case.tokens
+
+    for case in sorted(cases, key=preferred):
         regions.setdefault(tuple(q.holds(case) for q in known), case)
     gone = {tuple(q.holds(way.sizes) for q in known) for way in ways}
     return next((Way(sizes) for region, sizes in regions.items() if region not in gone), None)
 
 
+def _pairs(
+    attempts: Sequence[tuple[Way, Attempt[Any]]], judge: _Judge, cases: Sequence[Sizes], known: Sequence[Question]
+) -> list[Way]:
+    """Two programs, of which one is right where a question holds and the other where it does not."""
+    pairs = []
+    general = [(way, attempt) for way, attempt in attempts if not attempt.plain]
+    for (way, first), (other, second) in itertools.permutations(general, 2):
+        for question in known:
+            if question.counts_only and all(
+                judge.agrees(second if question.holds(case) else first, case) for case in cases
+            ):
+                pairs.append(replace(way, unless=(question, other)))
+    return pairs[:2]
+
+
 class _Judge:
     """Holds programs to the module's own answers, each of which is computed once."""
 
-    def __init__(self, reference: Callable[[Sizes], Logits], batch: int | None) -> None:
-        self.reference, self.batch = reference, batch
+    def __init__(
+        self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
+    ) -> None:
+        self.reference, self.in_doubles, self.batch = reference, in_doubles, batch
         self.known: dict[Sizes, Logits | Exception] = {}
         self.errors: list[Exception] = []
+        self.verdicts: dict[tuple[int, Sizes], bool] = {}
+        self.cases: list[Sizes] = []
 
     def answer(self, sizes: Sizes) -> Logits | Exception:
         if sizes not in self.known:
@@ -161,22 +238,33 @@ class _Judge:
     def answers(self, sizes: Sizes) -> bool:
         return not isinstance(self.answer(sizes), Exception)
 
-    def failing(self, attempt: Attempt[Any], cases: Sequence[Sizes]) -> Sizes | None:
-        """The first case that the module answers, and the program otherwise."""
-        for case in cases:
-            expected = self.answer(case)
-            if isinstance(expected, Exception):
-                continue
-            try:
-                given = attempt.run(case)
-            # Engines raise classes of their own.
-            except Exception:  # noqa: BLE001
-                return case
-            if given.shape != expected.shape or not np.abs(given - expected).max() <= _APART:
-                return case
-        return None
+    def agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
+        """Whether a program gives the module's answer; the module answers."""
+        if (id(attempt), case) not in self.verdicts:
+            self.verdicts[id(attempt), case] = self._agrees(attempt, case)
+        return self.verdicts[id(attempt), case]
 
-    def limits(self, known: Sequence[Question], cases: Sequence[Sizes]) -> Limits:
+    def _agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
+        try:
+            given = attempt.run(case)
+        # Engines raise classes of their own.
+        except Exception:  # noqa: BLE001
+            return False
+        expected = self.answer(case)
+        if isinstance(expected, Exception) or given.shape != expected.shape:
+            return False
+        apart = float(np.abs(given - expected).max())
+        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._rounding(case, expected), 1e-3)
+
+    def _rounding(self, case: Sizes, expected: Logits) -> float:
+        """How far the module is from its own answer in double precision; 0 where it has none."""
+        try:
+            return float(np.abs(self.in_doubles(case) - expected).max())
+        # Such as a forward that makes float32 zeros.
+        except Exception:  # noqa: BLE001
+            return 0.0
+
+    def limits(self, cases: Sequence[Sizes]) -> Limits:
         """What PyTorch refuses, as limits of each size by itself.
 
         Raises:
@@ -191,7 +279,9 @@ class _Judge:
         largest = max(c.tokens for c in cases)
         lowest, highest = tokens[0], tokens[-1]
         least = None if lowest == 1 else self._edge(lowest, 0, lambda n: Sizes(rows, n))
-        most = None if highest == largest else self._edge(highest, self._above(cases, highest), lambda n: Sizes(rows, n))
+        most = (
+            None if highest == largest else self._edge(highest, self._above(cases, highest), lambda n: Sizes(rows, n))
+        )
         ordinary = lowest if least is not None else min(highest, 7)
         batches = [b for b in sorted({c.batch for c in cases}) if self.answers(Sizes(b, ordinary))]
         highest_batch, largest_batch = max(batches, default=rows), max(c.batch for c in cases)
@@ -275,23 +365,46 @@ def _batch(sizes: Sizes) -> str:
 
 
 def _refusal(
-    known: Sequence[Question], failures: Sequence[tuple[Attempt[Any], Sizes]], judge: _Judge, batch: int | None
+    known: Sequence[Question],
+    attempts: Sequence[tuple[Way, Attempt[Any]]],
+    cases: Sequence[Sizes],
+    judge: _Judge,
+    batch: int | None,
 ) -> ExportError:
     """The error that names the question whose other side no program gets right."""
     usual = Sizes(batch or 3, 7)
-    for _, case in failures:
+    failures = [next(case for case in cases if not judge.agrees(attempt, case)) for _, attempt in attempts]
+    for case in failures:
         # A question of the module's own code says more than what an operation makes of it.
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]
         for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
             return _refused(question, _region(question, case, usual))
     if judge.errors and not failures:
-        return ExportError(
-            f"The module cannot be traced with a dynamic batch and sequence length: {first_line(judge.errors[0])}",
-            "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
-        )
+        for question in known:
+            if _is_plain_number(question) and question.line:
+                size = "number of tokens" if "tokens" in question.condition else "number of texts"
+                return ExportError(
+                    "The module cannot be traced with a dynamic batch and sequence length: it takes the "
+                    f"{size} for a plain number, {question.where}.",
+                    "Compute with sizes, but loop over none, and give none to int() or range().",
+                )
+        first = judge.errors[0]
+        return first if isinstance(first, ExportError) else _untraceable(first)
     question = next((q for q in known if q.branch), known[0])
-    case = failures[0][1] if failures else usual
+    case = failures[0] if failures else usual
     return _refused(question, f"for {_batch(case)}")
+
+
+def _is_plain_number(question: Question) -> bool:
+    """Whether an operation, such as `range`, made a size of the example a constant."""
+    return not question.branch and re.fullmatch(r"(tokens|batch) == \d+", question.condition) is not None
+
+
+def _untraceable(error: Exception) -> ExportError:
+    return ExportError(
+        f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
+        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+    )
 
 
 def _refused(question: Question, region: str) -> ExportError:

@@ -2,10 +2,10 @@
 
 `torch.export` follows one path: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes that the traced program is right for.
-While a module is traced, `watched` notes every such question with the line of the module that asked it. With
-`general=True` it also
+While a module is traced, `watched` notes every such question with the line of the module that asked it. On a
+`Path` it also
 
-- answers the questions of the module's own code for a chosen size, without restricting anything;
+- answers the questions of the module's own code for chosen sizes, without restricting anything;
 - runs slices, `narrow` and `split` along such an axis as `pocketrnn::cut`, one Slice of ONNX, which holds for every
   size because it clamps its ends, as PyTorch does. `x[:, :512]` is then right at 600 steps (2e-7) where the plain trace
   is 0.6 off.
@@ -19,9 +19,10 @@ import contextlib
 import functools
 import linecache
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._sympy.printers import PythonPrinter
 
-__all__ = ["CUT", "Question", "Seen", "Sizes", "note_guard", "note_program", "sizes_in", "watched"]
+__all__ = ["CHOOSE", "CUT", "Path", "Question", "Seen", "Sizes", "note_guard", "note_program", "sizes_in", "watched"]
 
 _TORCH: Final = os.path.dirname(torch.__file__) + os.sep
 _HERE: Final = os.path.dirname(__file__) + os.sep
@@ -65,6 +66,22 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     return x.new_empty([length if i == axis else other for i, other in enumerate(x.shape)])
 
 
+@torch.library.custom_op("pocketrnn::choose", mutates_args=())
+def _choose(batch: int, tokens: int, chosen: Tensor, other: Tensor, condition: str) -> Tensor:
+    """`chosen` where the condition of a `Question` holds, else `other`; both of one shape.
+
+    The condition is text, since torch.export would decide it for good where it hangs on a size of 1.
+    """
+    raise NotImplementedError("pocketrnn::choose exists to be traced, not to be run")
+
+
+@_choose.register_fake
+def _(batch: int, tokens: int, chosen: Tensor, *_: Any) -> Tensor:
+    del batch, tokens
+    return torch.empty_like(chosen)
+
+
+CHOOSE: Final = torch.ops.pocketrnn.choose.default
 CUT: Final = torch.ops.pocketrnn.cut.default
 
 
@@ -99,6 +116,15 @@ class Question:
         except ArithmeticError:
             return False
 
+    def of(self, batch: Any, tokens: Any) -> Any:
+        """The answer for sizes of another kind than numbers, which know how to compare and count."""
+        return self._evaluated(batch, tokens)
+
+    @property
+    def counts_only(self) -> bool:
+        """Whether `of` can be used: Python's `and`, `or`, `not` and library functions take numbers."""
+        return re.search(r"\b(and|or|not|if|math|torch|max|min)\b", self.condition) is None
+
     @property
     def where(self) -> str:
         """The line of the module's code, as one shows it in an error."""
@@ -112,6 +138,20 @@ class Question:
         return result
 
 
+@dataclass(frozen=True)
+class Path:
+    """What a general trace assumes.
+
+    Attributes:
+        sizes: branches on a size are answered for these, without a restriction.
+        pads_from_zero: take the amounts of `F.pad` as at least 0. On the path of `if size < n` they are, and the pad
+            then does nothing on longer texts, as the module does.
+    """
+
+    sizes: Sizes
+    pads_from_zero: bool = False
+
+
 @dataclass
 class Seen:
     """What a trace has shown so far: its questions, each once, and whether the module caught an error of tracing."""
@@ -119,6 +159,7 @@ class Seen:
     questions: list[Question] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
     pads: int = 0
+    answered: set[str] = field(default_factory=set)
 
     def note(self, question: Question) -> None:
         if question not in self.questions:
@@ -130,7 +171,8 @@ class _Watching(threading.local):
 
     seen: Seen | None = None
     names: dict[str, str] | None = None
-    answer_for: Sizes | None = None
+    path: Path | None = None
+    environment: Any = None
 
 
 _watching = _Watching()
@@ -138,39 +180,50 @@ _watching = _Watching()
 
 @contextlib.contextmanager
 def watched(
-    module: nn.Module, *, general: bool = False, answer_for: Sizes | None = None, pads_from_zero: bool = False
-) -> Iterator[Seen]:
+    module: nn.Module, seen: Seen, paths: Sequence[Path] = (), choice: Question | None = None
+) -> Iterator[None]:
     """While the block runs, note what the forward of `module` asks about sizes in this thread.
 
     Args:
         module: a copy to be traced; its `forward` is wrapped, and given back after.
-        general: trace cuts of a size that is not known so that they hold for every size.
-        answer_for: the sizes for which branches on a size are answered, without a restriction; None to let
-            `torch.export` answer for the example, with one.
-        pads_from_zero: take the amounts of `F.pad` as at least 0. On the path of `if size < n` they are, and the pad
-            then does nothing on longer texts, as the module does.
+        seen: what is noted.
+        paths: one path to trace in general; two, of which the second is taken where `choice` holds; or none, to trace
+            as torch.export does.
     """
-    seen, shipped = Seen(), torch.SymBool.__bool__
+    shipped = torch.SymBool.__bool__
     forward = module.forward
     own = "forward" in module.__dict__
 
     @functools.wraps(forward)
     def watched_forward(*args: Any, **kwargs: Any) -> Any:
-        _watching.names = _names_of_sizes([value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)])
-        with _Operations(seen, general=general, pads_from_zero=pads_from_zero):
-            return forward(*args, **kwargs)
+        inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        _watching.names = _names_of_sizes(inputs)
+        _watching.environment = _environment(inputs)
+        answers = []
+        for path in paths or (None,):
+            _watching.path = path
+            with _Operations(seen, path):
+                answers.append(forward(*args, **kwargs))
+        if choice is None:
+            return answers[0]
+        return CHOOSE(*inputs[0].shape[:2], answers[1], answers[0], choice.condition)
 
     def answered(self: Any) -> bool:
         return shipped(self) if _watching.seen is None else _answer(self, shipped)
 
-    _watching.seen, _watching.answer_for, _watching.names = seen, answer_for, None
+    _watching.seen, _watching.path, _watching.names, _watching.environment = seen, None, None, None
     torch.SymBool.__bool__ = answered  # type: ignore[method-assign]
     module.forward = watched_forward
     try:
-        yield seen
+        try:
+            yield
+        finally:
+            # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
+            for guard in _watching.environment.guards if _watching.environment is not None else ():
+                note_guard(seen, guard)
     finally:
         torch.SymBool.__bool__ = shipped  # type: ignore[method-assign]
-        _watching.seen = _watching.answer_for = _watching.names = None
+        _watching.seen = _watching.path = _watching.names = _watching.environment = None
         if own:
             module.forward = forward
         else:
@@ -217,7 +270,14 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     if not _varies(question):
         return shipped(asked)
     seen.note(question)
-    return shipped(asked) if _watching.answer_for is None else question.holds(_watching.answer_for)
+    if _watching.path is not None:
+        return question.holds(_watching.path.sizes)
+    guards = _watching.environment.guards if _watching.environment is not None else []
+    before = len(guards)
+    answer = shipped(asked)
+    # The answer restricts sizes; that is this question again, or its opposite.
+    seen.answered.update(str(guard.expr) for guard in guards[before:])
+    return answer
 
 
 def _varies(question: Question) -> bool:
@@ -242,9 +302,9 @@ def _place_of(frame: FrameType, message: str) -> str:
 class _Operations(TorchFunctionMode):
     """Sees every torch function that a module calls; notes what each restricts, and makes cuts general."""
 
-    def __init__(self, seen: Seen, *, general: bool, pads_from_zero: bool) -> None:
+    def __init__(self, seen: Seen, path: Path | None) -> None:
         super().__init__()
-        self.seen, self.general, self.pads_from_zero = seen, general, pads_from_zero
+        self.seen, self.path = seen, path
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -252,7 +312,7 @@ class _Operations(TorchFunctionMode):
         before = len(environment.guards) if environment is not None else 0
         try:
             rewritten = _GENERAL.get(getattr(func, "__name__", ""))
-            if self.general and rewritten is not None:
+            if self.path is not None and rewritten is not None:
                 result = rewritten(self, *args, **kwargs)
                 if result is not NotImplemented:
                     return result
@@ -277,7 +337,11 @@ class _Operations(TorchFunctionMode):
 def note_guard(seen: Seen, guard: Any, place: tuple[str, int, str] | None = None) -> None:
     """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
     condition = _condition(guard.expr, _watching.names or {})
-    if condition is None or any(known.condition == condition for known in seen.questions):
+    if (
+        condition is None
+        or str(guard.expr) in seen.answered
+        or any(known.condition == condition for known in seen.questions)
+    ):
         return
     if place is None:
         frame = guard.sloc.framework_loc
@@ -290,6 +354,7 @@ def note_guard(seen: Seen, guard: Any, place: tuple[str, int, str] | None = None
 
 def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
     """Note what a traced program restricts beside: guards that no operation was seen to make, and its clamps."""
+    _note_position_tables(seen, program)
     environment = None
     for node in program.graph.nodes:
         value = node.meta.get("val")
@@ -300,6 +365,20 @@ def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
                 _note_clamps(seen, size.node.expr)
     for guard in environment.guards if environment is not None else ():
         note_guard(seen, guard)
+
+
+def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> None:
+    """A table that positions look up ends somewhere, and PyTorch fails beyond; no guard tells of it."""
+    counted: set[Any] = set()
+    for node in program.graph.nodes:
+        name = str(node.target)
+        if name.startswith(("aten.arange", "aten.cumsum")) or any(source in counted for source in node.all_input_nodes):
+            counted.add(node)
+        if name.startswith(("aten.embedding", "aten.index.", "aten.index_select", "aten.gather")):
+            table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
+            value = table.meta.get("val")
+            if indices and table not in counted and isinstance(value, Tensor) and isinstance(value.shape[0], int):
+                seen.note(Question(f"tokens <= {value.shape[0]}", False))
 
 
 def _note_clamps(seen: Seen, expression: Any) -> None:
@@ -329,7 +408,7 @@ def _environment(args: Any) -> Any:
     return None
 
 
-def _getitem(mode: _Operations, x: Any, index: Any) -> Any:
+def _getitem(operations: _Operations, /, x: Any, index: Any) -> Any:
     """`x[:, 2:n]` with its slices as cuts, and the rest of the index as it is."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
@@ -382,7 +461,7 @@ def _axes_of(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None
     return axes
 
 
-def _narrow(mode: _Operations, x: Tensor, dim: int, start: Any, length: Any) -> Any:
+def _narrow(operations: _Operations, /, x: Tensor, dim: int, start: Any, length: Any) -> Any:
     dim %= x.dim()
     if not isinstance(start, (int, torch.SymInt)) or not any(
         isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
@@ -393,7 +472,7 @@ def _narrow(mode: _Operations, x: Tensor, dim: int, start: Any, length: Any) -> 
     return CUT(x, dim, start, start + length, 1)
 
 
-def _split(mode: _Operations, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+def _split(operations: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """A split whose number of chunks hangs on a size, as a single chunk of everything.
 
     That is right where the chunks are treated alike and put together again; the comparison with the module tells.
@@ -404,12 +483,12 @@ def _split(mode: _Operations, x: Tensor, split_size: Any = None, dim: int = 0, *
     return (x,)
 
 
-def _pad(mode: _Operations, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+def _pad(operations: _Operations, /, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     unknown = [amount for amount in pad if isinstance(amount, torch.SymInt)]
     if not unknown:
         return NotImplemented
-    mode.seen.pads += 1
-    if not mode.pads_from_zero:
+    operations.seen.pads += 1
+    if operations.path is None or not operations.path.pads_from_zero:
         return NotImplemented
     return nn.functional.pad(
         x, [torch.sym_max(n, 0) if isinstance(n, torch.SymInt) else n for n in pad], *rest, **kwargs
@@ -435,6 +514,4 @@ def sizes_in(questions: list[Question]) -> list[Sizes]:
 
 
 def _numbers(condition: str) -> list[int]:
-    import re
-
     return [int(number) for number in re.findall(r"(?<![\w.])\d+(?![\w.])", condition)]
