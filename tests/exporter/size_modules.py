@@ -353,3 +353,65 @@ REFUSED = (
     (LengthAsANumber, r"plain number.*float\(int\(x\.size\(1\)\)\)"),
     (ThreeFormulas, r"For texts of more than 20 tokens forward takes another branch.*size_modules\.py:\d+: `if x"),
 )
+
+
+class CountsLengthsAndPacks(_Embedded):
+    """Unknown words have id 0 too: a text that holds two is cut short by two, in PyTorch as well."""
+
+    def forward(self, x):
+        lengths = (x != 0).sum(1)
+        p = pack_padded_sequence(self.emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = pad_packed_sequence(self.rnn(p)[0], batch_first=True)
+        return self.out(out.mean(1))
+
+
+class CountsLengthsAndAttends(CountsLengthsAndPacks):
+    def forward(self, x):
+        lengths = (x != 0).sum(1)
+        p = pack_padded_sequence(self.emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = pad_packed_sequence(self.rnn(p)[0], batch_first=True)
+        weights = out.sum(2).softmax(1)
+        return self.out((out * weights.unsqueeze(2)).sum(1))
+
+
+class ClampsLengthsOnly(_Embedded):
+    def forward(self, x, lengths):
+        p = pack_padded_sequence(self.emb(x), lengths.clamp(max=30).cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = pad_packed_sequence(self.rnn(p)[0], batch_first=True)
+        return self.out(out.max(1).values + out[:, -1])
+
+
+class SortsByLength(_Embedded):
+    def forward(self, x, lengths):
+        lengths, order = lengths.sort(descending=True)
+        p = pack_padded_sequence(self.emb(x[order]), lengths.cpu(), batch_first=True)
+        out, _ = pad_packed_sequence(self.rnn(p)[0], batch_first=True)
+        return self.out(out.sum(1)[order.argsort()])
+
+
+class ReadsAValueAndCatches(_Embedded):
+    def forward(self, x):
+        h = self.mean(x)
+        try:
+            if x.max().item() < 10**6:
+                h = h * 2
+        except Exception:  # noqa: S110 - that is what it is about
+            pass
+        return h
+
+
+class PicksTheFirstOfEqualScores(_Embedded):
+    """Two equal words score alike; which of their outputs is taken, PyTorch does not say."""
+
+    def forward(self, x):
+        e = self.emb(x)
+        out, _ = self.rnn(e)
+        best = e.sum(2).topk(1, dim=1).indices
+        return self.out(out.gather(1, best.unsqueeze(2).expand(-1, -1, 12)).squeeze(1))
+
+
+COUNTED = (CountsLengthsAndPacks, CountsLengthsAndAttends, ClampsLengthsOnly, SortsByLength)
+CAUGHT = (
+    (ReadsAValueAndCatches, r"catches an error that only tracing raises.*if x\.max\(\)\.item"),
+    (PicksTheFirstOfEqualScores, r"order of equal values in topk"),
+)

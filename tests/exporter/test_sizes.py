@@ -75,13 +75,38 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
     module = made(kind)
     graph = graph_of(module)
     assert graph.limits == Limits(**limits)
-    sizes = [(b, n) for b, n in (*BATCHES, *((1, n) for n in (1, 2, 3, 7, 89, 90, 600)))
-             if limits.get("min_tokens", 1) <= n <= limits.get("max_tokens", n) and b <= limits.get("max_batch", b)]  # fmt: skip
+    least, most, largest = (limits.get(name, usual) for name, usual in
+                            (("min_tokens", 1), ("max_tokens", 600), ("max_batch", 200)))  # fmt: skip
+    tried = (*BATCHES, *((1, n) for n in (1, 2, 3, 7, 89, 90, 600)))
+    sizes = [(batch, n) for batch, n in tried if least <= n <= most and batch <= largest]
     assert largest_difference(module, graph, sizes) < 1e-5
 
 
 @pytest.mark.parametrize("case", size_modules.REFUSED, ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
+    kind, reason = case
+    with pytest.raises(ExportError, match=reason):
+        graph_of(made(kind))
+
+
+@pytest.mark.parametrize("kind", size_modules.COUNTED, ids=lambda kind: kind.__name__)
+def test_lengths_that_a_module_counts_or_clamps_itself_come_out_right(kind: type[nn.Module]) -> None:
+    module = made(kind)
+    graph = graph_of(module)
+    session = onnxruntime.InferenceSession(graph.content)
+    for batch, length in ((1, 4), (1, 31), (3, 9), (5, 60), (40, 7)):
+        tokens, *lengths = inputs_of(module, batch, length)
+        tokens[:, 1::3] = 0
+        tokens[:, 0] = 5
+        with torch.no_grad():
+            expected = module(tokens, *lengths).numpy()
+        values = [tokens.numpy(), *(value.numpy() for value in lengths)]
+        given = session.run(None, dict(zip(("tokens", "lengths"), values, strict=False)))[0]
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", size_modules.CAUGHT, ids=lambda case: case[0].__name__)
+def test_what_only_tracing_does_or_pytorch_leaves_open_is_refused(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
     with pytest.raises(ExportError, match=reason):
         graph_of(made(kind))

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import onnx_ir as ir
@@ -23,7 +23,18 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export.tracing.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import Attempt, Limits, Way, settled
-from pocketrnn_export.tracing.sizes import CHOOSE, CUT, Question, Seen, Sizes, note_program, watched
+from pocketrnn_export.tracing.sizes import (
+    CHOOSE,
+    CUT,
+    CUT_TO_LONGEST,
+    Question,
+    Seen,
+    Sizes,
+    errors_in,
+    note_program,
+    watched,
+)
+from pocketrnn_export.tracing.ties import orders_in, ties_the_other_way
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "onnx_graph", "token_lookups"]
 
@@ -45,13 +56,15 @@ class OnnxGraph:
         limits: the sizes beyond which PyTorch itself fails.
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
             nothing. Those outside the limits are among them.
+        orders: the operators in it whose order of equal values PyTorch leaves undefined.
     """
 
     content: bytes
     embedding_rows: int
     nodes: int
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
+    orders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,28 +101,44 @@ def onnx_graph(
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
     """
 
-    def trace(way: Way | None, seen: Seen | None = None) -> Attempt[OnnxGraph]:
+    def trace(way: Way | None, seen: Seen | None = None, *, cut_counted: bool = True) -> Attempt[OnnxGraph]:
         seen = Seen() if seen is None else seen
-        program = _program(module, example if way is None else _example_of(example, way.example), way, one_text, seen)
+        of_way = example if way is None else _example_of(example, way.example)
+        program = _program(module, of_way, way, seen, one_text=one_text, cut_counted=cut_counted)
         graph = _converted(program, metadata, Names(names.inputs[: len(example)], names.outputs))
+        graph = replace(graph, orders=tuple(orders_in(program)))
         return Attempt(graph, seen, lambda sizes: run_of_graph(graph)(_inputs_of(example, sizes, ids)), way is None)
 
     run_of_graph = functools.lru_cache(_run_of_graph)
-    seen, plain, failure = Seen(), None, None
+    seen = Seen()
+    plain: Attempt[OnnxGraph] | ExportError
     try:
         plain = trace(None, seen)
     except ExportError as error:
-        if not seen.questions:
+        # An error of ours says what is wrong; one of torch.export may be about a size.
+        if error.__cause__ is None:
             raise
-        failure = error
-    if plain is not None and not seen.questions:
-        return plain.traced
+        plain = error
+        if seen.counted_lengths:
+            with contextlib.suppress(ExportError):
+                plain = trace(None, seen, cut_counted=False)
+        if isinstance(plain, ExportError) and not seen.questions:
+            raise
+    if isinstance(plain, Attempt):
+        _check_caught(module, seen, example)
+        run = _run_of_module(module)
+        if seen.counted_lengths:
+            _check_counted(run, run_of_graph(plain.traced), example, plain.traced.embedding_rows)
+        if plain.traced.orders:
+            _check_ties(run, example, plain.traced)
+        if not seen.questions:
+            return plain.traced
     # Before there is a graph, every table's ids are fewer than the smallest table's rows.
     tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
-    ids = plain.traced.embedding_rows if plain is not None else min(tables, default=1)
+    ids = plain.traced.embedding_rows if isinstance(plain, Attempt) else min(tables, default=1)
     reference, in_doubles = _run_of_module(module), _run_of_module(module, doubles=True)
     found = settled(
-        plain or failure,
+        plain,
         seen.questions,
         trace,
         lambda sizes: reference(_inputs_of(example, sizes, ids)),
@@ -119,8 +148,83 @@ def onnx_graph(
     return replace(found.traced, limits=found.limits, bounds=found.bounds)
 
 
+def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) -> None:
+    """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs.
+
+    Raises:
+        ExportError: it did; the trace holds what it does then, and not what it does otherwise.
+    """
+    if not seen.raised:
+        return
+    met = errors_in(copy.deepcopy(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
+    if caught := [place for place in seen.raised if place not in met]:
+        raise ExportError(
+            f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
+            "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",
+        )
+
+
+def _check_counted(
+    reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], ids: int
+) -> None:
+    """Hold a graph of a module that packs by lengths of its own to the module, on rows that such lengths cut short.
+
+    Raises:
+        ExportError: it answers otherwise.
+    """
+    generator = torch.Generator().manual_seed(7)
+    edges = torch.tensor([0, 1, int(example[0][-1, -1]), ids - 1])
+    for batch, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
+        tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
+        special = torch.rand((batch, width), generator=generator) < 0.3
+        special[:, 0] = False
+        tokens = torch.where(special, edges[torch.randint(len(edges), (batch, width), generator=generator)], tokens)
+        inputs = (tokens, *second)
+        try:
+            expected = reference(inputs)
+        # PyTorch fails on such a text, and any graph is as good as another.
+        except Exception:  # noqa: S112
+            continue
+        given = graph(inputs)
+        if given.shape != expected.shape or not abs(given - expected).max() <= 1e-4:
+            raise ExportError(
+                "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
+                "these are shorter than the rows.",
+                "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+            )
+
+
+def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], graph: OnnxGraph) -> None:
+    """Refuse a module whose answers change with the order of equal values, on texts that repeat their words.
+
+    Raises:
+        ExportError: they do.
+    """
+    for batch, width in ((1, 1), (3, 8), (4, 33)):
+        tokens, *second = _inputs_of(example, Sizes(batch, width), graph.embedding_rows)
+        for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
+            inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
+            try:
+                expected = reference(inputs)
+            # What the module does not answer, it is not held to.
+            except Exception:  # noqa: S112
+                continue
+            if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
+                raise ExportError(
+                    f"The module's answers hang on the order of equal values in {', '.join(graph.orders)}, which "
+                    "PyTorch leaves undefined: a text that repeats a word has such.",
+                    "Use the values and not their positions, or sort with stable=True.",
+                )
+
+
 def _program(
-    module: nn.Module, example: tuple[Tensor, ...], way: Way | None, one_text: bool, seen: Seen
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    way: Way | None,
+    seen: Seen,
+    *,
+    one_text: bool,
+    cut_counted: bool,
 ) -> torch.export.ExportedProgram:
     traced = copy.deepcopy(module)
     add_onnx_weights(traced)
@@ -129,7 +233,7 @@ def _program(
     paths, choice = ([], None) if way is None else way.paths
     with _quiet(), torch.no_grad():
         try:
-            with traceable_recurrence(), watched(traced, seen, paths, choice):
+            with traceable_recurrence(), watched(traced, seen, paths, choice, cut_counted=cut_counted):
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 note_program(seen, program)
         except PocketRNNError:
@@ -150,7 +254,12 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
                 program,
                 dynamo=True,
                 opset_version=OPSET,
-                custom_translation_table={OPERATOR: _recurrence, CUT: _slice, CHOOSE: _where},
+                custom_translation_table={
+                    OPERATOR: _recurrence,
+                    CUT: _slice,
+                    CHOOSE: _where,
+                    CUT_TO_LONGEST: _slice_to_longest,
+                },
                 input_names=names.inputs,
                 output_names=names.outputs,
                 verbose=False,
@@ -178,7 +287,8 @@ def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]
 def _inputs_of(example: tuple[Tensor, ...], sizes: Sizes, ids: int) -> tuple[Tensor, ...]:
     """Random ids and, beside them, falling lengths from the whole width down, or a random state."""
     generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
-    tokens = torch.randint(ids, (sizes.batch, sizes.tokens), generator=generator)
+    # Without 0 and 1 where there are others: a module may take these for padding, and refuse a text of padding only.
+    tokens = torch.randint(2 if ids > 4 else 0, ids, (sizes.batch, sizes.tokens), generator=generator)
     if len(example) == 1:
         return (tokens,)
     if example[1].dim() > 1:
@@ -225,6 +335,11 @@ def _slice(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
     return op.Slice(x, _index(start), _index(end), _ints(axis), _ints(step))
 
 
+def _slice_to_longest(x: Any, lengths: Any) -> Any:
+    """`pocketrnn::cut_to_longest` in ONNX."""
+    return op.Slice(x, _ints(0), op.ReduceMax(lengths, keepdims=1), _ints(0))
+
+
 def _where(batch: Any, tokens: Any, chosen: Any, other: Any, condition: str) -> Any:
     """`pocketrnn::choose` in ONNX: the condition is computed from the sizes, and both answers are at hand."""
     holds = Question(condition, branch=True).of(_Size(_scalar(batch)), _Size(_scalar(tokens)))
@@ -232,7 +347,7 @@ def _where(batch: Any, tokens: Any, chosen: Any, other: Any, condition: str) -> 
 
 
 def _scalar(value: Any) -> Any:
-    return op.Constant(value_int=value) if isinstance(value, int) else op.Squeeze(op.Cast(value, to=_INT64))
+    return op.Constant(value_int=value) if isinstance(value, int) else op.Squeeze(op.Cast(value, to=_INT64))  # type: ignore[type-var]
 
 
 class _Size:
@@ -287,7 +402,7 @@ class _Size:
 
 
 def _index(value: Any) -> Any:
-    return _ints(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints(1))
+    return _ints(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints(1))  # type: ignore[type-var]
 
 
 def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:

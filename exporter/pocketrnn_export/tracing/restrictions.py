@@ -155,7 +155,7 @@ def settled(
         try:
             attempt = trace(way)
         # Whatever a user's module raises on a path that is not its own, and whatever has no form in ONNX.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             judge.errors.append(error)
             continue
         known += [q for q in attempt.seen.questions if all(q.condition != k.condition for k in known)]
@@ -164,7 +164,7 @@ def settled(
     for both in _pairs(attempts, judge, answered, known):
         try:
             attempt = trace(both)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             judge.errors.append(error)
             continue
         if all(judge.agrees(attempt, case) for case in answered):
@@ -231,7 +231,7 @@ class _Judge:
             try:
                 self.known[sizes] = self.reference(sizes)
             # Whatever a user's module raises.
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self.known[sizes] = error
         return self.known[sizes]
 
@@ -248,7 +248,7 @@ class _Judge:
         try:
             given = attempt.run(case)
         # Engines raise classes of their own.
-        except Exception:  # noqa: BLE001
+        except Exception:
             return False
         expected = self.answer(case)
         if isinstance(expected, Exception) or given.shape != expected.shape:
@@ -261,7 +261,7 @@ class _Judge:
         try:
             return float(np.abs(self.in_doubles(case) - expected).max())
         # Such as a forward that makes float32 zeros.
-        except Exception:  # noqa: BLE001
+        except Exception:
             return 0.0
 
     def limits(self, cases: Sequence[Sizes]) -> Limits:

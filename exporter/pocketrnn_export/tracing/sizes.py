@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import linecache
 import os
 import re
@@ -24,6 +25,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path as Folder
 from types import FrameType
 from typing import Any, Final
 
@@ -32,12 +34,32 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._sympy.printers import PythonPrinter
 
-__all__ = ["CHOOSE", "CUT", "Path", "Question", "Seen", "Sizes", "note_guard", "note_program", "sizes_in", "watched"]
+__all__ = [
+    "CHOOSE",
+    "CUT",
+    "CUT_TO_LONGEST",
+    "Path",
+    "Question",
+    "Seen",
+    "Sizes",
+    "cut_to_longest",
+    "errors_in",
+    "note_guard",
+    "note_program",
+    "sizes_in",
+    "watched",
+]
 
-_TORCH: Final = os.path.dirname(torch.__file__) + os.sep
-_HERE: Final = os.path.dirname(__file__) + os.sep
+# Frames of these are not the module's own code.
+_NOT_USERS: Final = (f"{Folder(torch.__file__).parent}{os.sep}", f"{Folder(__file__).parent}{os.sep}", "<")
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
+
+
+# torch does not annotate these.
+_sym_min: Callable[..., Any] = torch.sym_min
+_sym_max: Callable[..., Any] = torch.sym_max
+_sym_ite: Callable[..., Any] = torch.sym_ite
 
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
@@ -53,14 +75,14 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     def clamped(index: Any) -> Any:
         """`index` as a position in 0..size; a size minus something may be negative, and then counts from the end."""
         if not isinstance(index, torch.SymInt):
-            return torch.sym_min(index, size) if index >= 0 else torch.sym_max(size + index, 0)
+            return _sym_min(index, size) if index >= 0 else _sym_max(size + index, 0)
         if torch.fx.experimental.symbolic_shapes.statically_known_true(index >= 0):
-            return torch.sym_min(index, size)
-        from_end = torch.sym_max(size + index, 0)
-        return torch.sym_ite(index >= 0, torch.sym_min(index, size), from_end)
+            return _sym_min(index, size)
+        from_end = _sym_max(size + index, 0)
+        return _sym_ite(index >= 0, _sym_min(index, size), from_end)
 
     first, last = clamped(start), size if isinstance(end, int) and end >= _END else clamped(end)
-    length = last if isinstance(first, int) and first == 0 else torch.sym_max(last - first, 0)
+    length = last if isinstance(first, int) and first == 0 else _sym_max(last - first, 0)
     if step != 1:
         length = (length + step - 1) // step
     return x.new_empty([length if i == axis else other for i, other in enumerate(x.shape)])
@@ -81,6 +103,19 @@ def _(batch: int, tokens: int, chosen: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(chosen)
 
 
+@torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
+def _cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
+    """x [sequence, batch, ...] up to the largest of the lengths [batch]."""
+    raise NotImplementedError("pocketrnn::cut_to_longest exists to be traced, not to be run")
+
+
+@_cut_to_longest.register_fake
+def _(x: Tensor, lengths: Tensor) -> Tensor:
+    del lengths
+    return x.new_empty((torch.library.get_ctx().new_dynamic_size(min=1), *x.shape[1:]))
+
+
+CUT_TO_LONGEST: Final = torch.ops.pocketrnn.cut_to_longest.default
 CHOOSE: Final = torch.ops.pocketrnn.choose.default
 CUT: Final = torch.ops.pocketrnn.cut.default
 
@@ -159,6 +194,7 @@ class Seen:
     questions: list[Question] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
     pads: int = 0
+    counted_lengths: bool = False
     answered: set[str] = field(default_factory=set)
 
     def note(self, question: Question) -> None:
@@ -173,6 +209,9 @@ class _Watching(threading.local):
     names: dict[str, str] | None = None
     path: Path | None = None
     environment: Any = None
+    # The lengths that the module was given, and what keeps the longest of them.
+    given: tuple[Tensor, ...] = ()
+    cut_counted: bool = True
 
 
 _watching = _Watching()
@@ -180,7 +219,12 @@ _watching = _Watching()
 
 @contextlib.contextmanager
 def watched(
-    module: nn.Module, seen: Seen, paths: Sequence[Path] = (), choice: Question | None = None
+    module: nn.Module,
+    seen: Seen,
+    paths: Sequence[Path] = (),
+    choice: Question | None = None,
+    *,
+    cut_counted: bool = True,
 ) -> Iterator[None]:
     """While the block runs, note what the forward of `module` asks about sizes in this thread.
 
@@ -189,6 +233,8 @@ def watched(
         seen: what is noted.
         paths: one path to trace in general; two, of which the second is taken where `choice` holds; or none, to trace
             as torch.export does.
+        choice: the question that chooses between two paths.
+        cut_counted: whether `cut_to_longest` cuts.
     """
     shipped = torch.SymBool.__bool__
     forward = module.forward
@@ -199,6 +245,7 @@ def watched(
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         _watching.names = _names_of_sizes(inputs)
         _watching.environment = _environment(inputs)
+        _watching.given, _watching.cut_counted = tuple(inputs[1:2]), cut_counted
         answers = []
         for path in paths or (None,):
             _watching.path = path
@@ -224,6 +271,7 @@ def watched(
     finally:
         torch.SymBool.__bool__ = shipped  # type: ignore[method-assign]
         _watching.seen = _watching.path = _watching.names = _watching.environment = None
+        _watching.given = ()
         if own:
             module.forward = forward
         else:
@@ -232,7 +280,7 @@ def watched(
 
 def _names_of_sizes(inputs: list[Tensor]) -> dict[str, str]:
     """Which symbols are the batch and the tokens: every input's first axis is the batch, the tokens' second theirs."""
-    names = {}
+    names: dict[str, str] = {}
     for axis, name in ((0, "batch"), (1, "tokens")):
         for value in inputs[:1] if axis else inputs:
             size = value.shape[axis] if value.dim() > axis else None
@@ -263,8 +311,8 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     if condition is None:
         try:
             return shipped(asked)
-        except Exception as error:
-            seen.raised.append(_place_of(frame, str(error)))
+        except Exception:
+            seen.raised.append(_place_of(frame))
             raise
     question = Question(condition, True, *_line_of(frame))
     if not _varies(question):
@@ -286,7 +334,7 @@ def _varies(question: Question) -> bool:
 
 
 def _is_users(frame: FrameType) -> bool:
-    return not frame.f_code.co_filename.startswith((_TORCH, _HERE)) and not frame.f_code.co_filename.startswith("<")
+    return not frame.f_code.co_filename.startswith(_NOT_USERS)
 
 
 def _line_of(frame: FrameType) -> tuple[str, int, str]:
@@ -294,9 +342,51 @@ def _line_of(frame: FrameType) -> tuple[str, int, str]:
     return file, line, linecache.getline(file, line, frame.f_globals).strip()
 
 
-def _place_of(frame: FrameType, message: str) -> str:
+def _place_of(frame: FrameType) -> str:
     file, line, source = _line_of(frame)
-    return f"{file}:{line}: `{source}`: {message.strip().splitlines()[0] if message.strip() else 'an error'}"
+    return f"{file}:{line}: `{source}`"
+
+
+# What leaves the longest of some lengths as it is.
+_KEEP_LONGEST: Final = frozenset(
+    {"cpu", "to", "long", "int", "clone", "detach", "contiguous", "view", "reshape", "flatten", "sort", "index_select",
+     "tolist", "type", "flip", "squeeze"}
+)  # fmt: skip
+
+
+def _kept_longest(func: Any, args: Any, kwargs: Any, result: Any) -> Any:
+    """Note a result that has the longest of the given lengths for its longest; gives the result."""
+    if not _watching.given or not args or not any(args[0] is given for given in _watching.given):
+        return result
+    name = getattr(func, "__name__", "")
+    reordered = name == "__getitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.int64
+    at_least_1 = name in {"clamp", "clamp_min"} and (*args[1:], *kwargs.values()) in {(0,), (1,)}
+    at_least_1 = at_least_1 and "max" not in kwargs
+    if name in _KEEP_LONGEST or reordered or at_least_1:
+        kept = result[0] if isinstance(result, tuple) else result
+        if isinstance(kept, Tensor):
+            _watching.given += (kept,)
+    return result
+
+
+def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
+    """While tracing, x [sequence, batch, ...] up to the longest of the lengths that a module packs by, as PyTorch cuts.
+
+    The lengths that a module is given have the whole width for their longest, so that nothing is to be cut. Those that
+    it counts from the tokens, or clamps, may all be shorter.
+    """
+    if _watching.seen is None or any(lengths is given for given in _watching.given):
+        return x
+    _watching.seen.counted_lengths = True
+    return CUT_TO_LONGEST(x, lengths) if _watching.cut_counted else x
+
+
+def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """The errors that torch functions raise in the forward of a module when it runs, which it catches: their lines."""
+    seen = Seen()
+    with _Operations(seen, None):
+        module(*inputs)
+    return seen.raised
 
 
 class _Operations(TorchFunctionMode):
@@ -316,11 +406,11 @@ class _Operations(TorchFunctionMode):
                 result = rewritten(self, *args, **kwargs)
                 if result is not NotImplemented:
                     return result
-            return func(*args, **kwargs)
-        except Exception as error:
+            return _kept_longest(func, args, kwargs, func(*args, **kwargs))
+        except Exception:
             caller = sys._getframe(1)
             if _is_users(caller):
-                self.seen.raised.append(_place_of(caller, str(error)))
+                self.seen.raised.append(_place_of(caller))
             raise
         finally:
             if environment is not None and len(environment.guards) > before:
@@ -346,7 +436,9 @@ def note_guard(seen: Seen, guard: Any, place: tuple[str, int, str] | None = None
     if place is None:
         frame = guard.sloc.framework_loc
         line = linecache.getline(frame.filename, frame.lineno).strip() if hasattr(frame, "filename") else ""
-        place = (frame.filename, frame.lineno, line) if line and not frame.filename.startswith(_TORCH) else ("", 0, "")
+        place = (
+            (frame.filename, frame.lineno, line) if line and not frame.filename.startswith(_NOT_USERS) else ("", 0, "")
+        )
     question = Question(condition, False, *place)
     if _varies(question):
         seen.note(question)
@@ -372,7 +464,8 @@ def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> 
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)
-        if name.startswith(("aten.arange", "aten.cumsum")) or any(source in counted for source in node.all_input_nodes):
+        starts = name.startswith("aten.cumsum") or (name.startswith("aten.arange") and node.all_input_nodes)
+        if starts or any(source in counted for source in node.all_input_nodes):
             counted.add(node)
         if name.startswith(("aten.embedding", "aten.index.", "aten.index_select", "aten.gather")):
             table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
@@ -390,10 +483,10 @@ def _note_clamps(seen: Seen, expression: Any) -> None:
         texts = [
             condition if condition is not None else str(argument)
             for condition, argument in zip(conditions, clamp.args, strict=True)
-            if condition is not None or argument.is_integer and argument.is_number
+            if condition is not None or (argument.is_integer and argument.is_number)
         ]
         if len(texts) == len(clamp.args):
-            for first, second in zip(texts, texts[1:], strict=False):
+            for first, second in itertools.pairwise(texts):
                 question = Question(f"({first}) < ({second})", False)
                 if all(known.condition != question.condition for known in seen.questions) and _varies(question):
                     seen.note(question)
@@ -408,7 +501,7 @@ def _environment(args: Any) -> Any:
     return None
 
 
-def _getitem(operations: _Operations, /, x: Any, index: Any) -> Any:
+def _getitem(_: _Operations, /, x: Any, index: Any) -> Any:
     """`x[:, 2:n]` with its slices as cuts, and the rest of the index as it is."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
@@ -433,7 +526,7 @@ def _getitem(operations: _Operations, /, x: Any, index: Any) -> Any:
         rest[i], changed = slice(None), True
     if not changed:
         return NotImplemented
-    if all(isinstance(part, slice) and part == slice(None) or part is Ellipsis for part in rest):
+    if all((isinstance(part, slice) and part == slice(None)) or part is Ellipsis for part in rest):
         return x
     return x[tuple(rest)]
 
@@ -461,7 +554,7 @@ def _axes_of(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None
     return axes
 
 
-def _narrow(operations: _Operations, /, x: Tensor, dim: int, start: Any, length: Any) -> Any:
+def _narrow(_: _Operations, /, x: Tensor, dim: int, start: Any, length: Any) -> Any:
     dim %= x.dim()
     if not isinstance(start, (int, torch.SymInt)) or not any(
         isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
@@ -472,7 +565,7 @@ def _narrow(operations: _Operations, /, x: Tensor, dim: int, start: Any, length:
     return CUT(x, dim, start, start + length, 1)
 
 
-def _split(operations: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """A split whose number of chunks hangs on a size, as a single chunk of everything.
 
     That is right where the chunks are treated alike and put together again; the comparison with the module tells.
@@ -490,9 +583,7 @@ def _pad(operations: _Operations, /, x: Tensor, pad: Any, *rest: Any, **kwargs: 
     operations.seen.pads += 1
     if operations.path is None or not operations.path.pads_from_zero:
         return NotImplemented
-    return nn.functional.pad(
-        x, [torch.sym_max(n, 0) if isinstance(n, torch.SymInt) else n for n in pad], *rest, **kwargs
-    )
+    return nn.functional.pad(x, [_sym_max(n, 0) if isinstance(n, torch.SymInt) else n for n in pad], *rest, **kwargs)
 
 
 _GENERAL: Final[dict[str, Callable[..., Any]]] = {
