@@ -107,7 +107,13 @@ def onnx_graph(
         program = _program(module, of_way, way, seen, one_text=one_text, cut_counted=cut_counted)
         graph = _converted(program, metadata, Names(names.inputs[: len(example)], names.outputs))
         graph = replace(graph, orders=tuple(orders_in(program)))
-        return Attempt(graph, seen, lambda sizes: run_of_graph(graph)(_inputs_of(example, sizes, ids)), way is None)
+
+        def run(sizes: Sizes) -> Any:
+            if not all(question.holds(sizes) for question in seen.steps):
+                raise ExportError("A recurrent layer has no step to run.", "Give it one.")
+            return run_of_graph(graph)(_inputs_of(example, sizes, ids))
+
+        return Attempt(graph, seen, run, plain=way is None)
 
     run_of_graph = functools.lru_cache(_run_of_graph)
     seen = Seen()
@@ -209,7 +215,7 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], grap
             # What the module does not answer, it is not held to.
             except Exception:  # noqa: S112
                 continue
-            if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
+            if not abs(ties_the_other_way(lambda: reference(inputs)) - expected).max() <= 1e-4:
                 raise ExportError(
                     f"The module's answers hang on the order of equal values in {', '.join(graph.orders)}, which "
                     "PyTorch leaves undefined: a text that repeats a word has such.",
@@ -396,6 +402,9 @@ class _Size:
 
     def __ne__(self, other: object) -> _Size:  # type: ignore[override]
         return _Size(op.Not((self == other).value))
+
+    def __neg__(self) -> _Size:
+        return 0 - self
 
     __radd__, __rmul__ = __add__, __mul__
     __hash__ = None  # type: ignore[assignment]

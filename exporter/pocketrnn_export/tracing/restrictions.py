@@ -28,8 +28,9 @@ __all__ = ["Attempt", "Limits", "Settled", "Way", "boundary_sizes", "settled"]
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
 
+_SCALE: Final = (*range(1, 129), *(2**i for i in range(8, 21)))
 # Traces to try before a module is refused. A trace of a small module takes about a second.
-_ATTEMPTS: Final = 8
+_ATTEMPTS: Final = 6
 # Logits nearer than this are one answer. A program without one token of 31 was only 2e-4 off, so that more is allowed
 # only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
 _NEAR: Final = 1e-5
@@ -76,7 +77,13 @@ class Way:
         if self.unless is None:
             return [own], None
         question, other = self.unless
-        return [own, Path(other.sizes, other.pads_from_zero)], question
+        paths = [own, Path(other.sizes, other.pads_from_zero)]
+        edges = [] if "batch" in question.condition else _changes(_SCALE, lambda n: question.holds(Sizes(3, n)))
+        if len(edges) == 1:
+            low = int(question.holds(Sizes(3, edges[0])))
+            paths[low] = replace(paths[low], most=edges[0])
+            paths[1 - low] = replace(paths[1 - low], least=edges[0] + 1)
+        return paths, question
 
     @property
     def example(self) -> Sizes:

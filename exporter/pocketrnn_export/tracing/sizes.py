@@ -31,6 +31,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.overrides import TorchFunctionMode
 from torch.utils._sympy.printers import PythonPrinter
 
@@ -76,7 +77,7 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
         """`index` as a position in 0..size; a size minus something may be negative, and then counts from the end."""
         if not isinstance(index, torch.SymInt):
             return _sym_min(index, size) if index >= 0 else _sym_max(size + index, 0)
-        if torch.fx.experimental.symbolic_shapes.statically_known_true(index >= 0):
+        if statically_known_true(index >= 0):
             return _sym_min(index, size)
         from_end = _sym_max(size + index, 0)
         return _sym_ite(index >= 0, _sym_min(index, size), from_end)
@@ -181,20 +182,44 @@ class Path:
         sizes: branches on a size are answered for these, without a restriction.
         pads_from_zero: take the amounts of `F.pad` as at least 0. On the path of `if size < n` they are, and the pad
             then does nothing on longer texts, as the module does.
+        least, most: the tokens of the sizes that take this path. Where two paths are computed and one answer is taken,
+            each is given tokens of its own sizes, since it may fail on others.
     """
 
     sizes: Sizes
     pads_from_zero: bool = False
+    least: int | None = None
+    most: int | None = None
+
+    def fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The inputs, padded to `least` tokens or cut to `most`: the same for sizes that take this path."""
+        tokens, *second = inputs
+        if self.most is not None:
+            tokens = CUT(tokens, 1, 0, self.most, 1)
+            second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
+        if self.least is not None:
+            tokens = nn.functional.pad(tokens, (0, _sym_max(self.least - tokens.shape[1], 0)))
+        return (tokens, *second)
 
 
 @dataclass
 class Seen:
-    """What a trace has shown so far: its questions, each once, and whether the module caught an error of tracing."""
+    """What a trace has shown so far.
+
+    Attributes:
+        questions: each once.
+        raised: the lines whose torch functions raised an error.
+        pads: how many pads by a size it met.
+        counted_lengths: whether the module unpacks by lengths that it was not given.
+        steps: whether each recurrent layer has a step to run. onnxruntime ends the process where one has none.
+        answered: restrictions that answer a question of the module's own.
+    """
 
     questions: list[Question] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
     pads: int = 0
     counted_lengths: bool = False
+    steps: list[Question] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
 
     def note(self, question: Question) -> None:
@@ -249,8 +274,12 @@ def watched(
         answers = []
         for path in paths or (None,):
             _watching.path = path
+            fitted = args
+            if path is not None and (path.least is not None or path.most is not None):
+                fitted = path.fitted(args)
+                _watching.given += tuple(fitted[1:2])
             with _Operations(seen, path):
-                answers.append(forward(*args, **kwargs))
+                answers.append(forward(*fitted, **kwargs))
         if choice is None:
             return answers[0]
         return CHOOSE(*inputs[0].shape[:2], answers[1], answers[0], choice.condition)
@@ -450,6 +479,10 @@ def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
     environment = None
     for node in program.graph.nodes:
         value = node.meta.get("val")
+        if str(node.target).startswith("pocketrnn.recurrence"):
+            steps = node.args[0].meta["val"].shape[0]
+            condition = _condition(steps.node.expr, _watching.names or {}) if isinstance(steps, torch.SymInt) else None
+            seen.steps += [Question(f"({condition}) >= 1", False)] if condition is not None else []
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
@@ -576,6 +609,24 @@ def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, *
     return (x,)
 
 
+def _chunk(operations: _Operations, /, x: Tensor, chunks: Any, dim: int = 0) -> Any:
+    """Chunks as cuts of equal width. There are as many as for the sizes of the path, which is a question of its own."""
+    size = x.shape[dim]
+    condition = _condition(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+    if not isinstance(chunks, int) or condition is None or operations.path is None:
+        return NotImplemented
+    if condition == "batch":
+        return (x,)
+    width = f"-(-({condition}) // {chunks})"
+    count = f"-(-({condition}) // ({width}))"
+    sizes = operations.path.sizes
+    many = int(Question(count, True).of(sizes.batch, sizes.tokens))
+    frame = sys._getframe(2)
+    operations.seen.note(Question(f"{count} == {many}", True, *_line_of(frame)))
+    step = (size + chunks - 1) // chunks
+    return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
+
+
 def _pad(operations: _Operations, /, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     unknown = [amount for amount in pad if isinstance(amount, torch.SymInt)]
     if not unknown:
@@ -583,14 +634,38 @@ def _pad(operations: _Operations, /, x: Tensor, pad: Any, *rest: Any, **kwargs: 
     operations.seen.pads += 1
     if operations.path is None or not operations.path.pads_from_zero:
         return NotImplemented
-    return nn.functional.pad(x, [_sym_max(n, 0) if isinstance(n, torch.SymInt) else n for n in pad], *rest, **kwargs)
+    return nn.functional.pad(x, [_from_zero(n) for n in pad], *rest, **kwargs)
+
+
+def _of_shape(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a tensor of a size: PyTorch fails where that is negative, so that 0 is as good there."""
+
+    def general(_: _Operations, /, *args: Any, **kwargs: Any) -> Any:
+        shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
+        if not any(isinstance(part, torch.SymInt) for part in shape):
+            return NotImplemented
+        from_zero = [
+            type(arg)(map(_from_zero, arg)) if type(arg) in (tuple, list) else _from_zero(arg) for arg in args
+        ]
+        return function(*from_zero, **kwargs)
+
+    return general
+
+
+def _from_zero(size: Any) -> Any:
+    if not isinstance(size, torch.SymInt) or statically_known_true(size >= 0):
+        return size
+    return _sym_max(size, 0)
 
 
 _GENERAL: Final[dict[str, Callable[..., Any]]] = {
     "__getitem__": _getitem,
     "narrow": _narrow,
     "split": _split,
+    "chunk": _chunk,
     "pad": _pad,
+    **{name: _of_shape(getattr(torch, name)) for name in ("zeros", "ones", "empty")},
+    **{name: _of_shape(getattr(Tensor, name)) for name in ("new_zeros", "new_ones", "repeat")},
 }
 
 
