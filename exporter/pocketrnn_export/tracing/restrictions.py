@@ -28,6 +28,8 @@ __all__ = ["Attempt", "Limits", "Settled", "Way", "boundary_sizes", "settled"]
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
 
+# Tokens of the largest input that is tried. A GRU of 100 takes about 10 s for as many steps of one text.
+_LARGEST: Final = 50_000
 _SCALE: Final = (*range(1, 129), *(2**i for i in range(8, 21)))
 # Traces to try before a module is refused. A trace of a small module takes about a second.
 _ATTEMPTS: Final = 6
@@ -342,6 +344,7 @@ def boundary_sizes(questions: Sequence[Question], *, batch: int | None = None) -
             for edge in _changes(scale, lambda n, q=question, t=tokens: q.holds(Sizes(n, t))):  # type: ignore[misc]
                 if tokens in (1, 7) or edge * tokens <= 20_000:
                     found |= {Sizes(n, tokens) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
+    found = {sizes for sizes in found if sizes.batch * sizes.tokens <= _LARGEST}
     if batch is not None:
         found = {Sizes(batch, sizes.tokens) for sizes in found}
     return sorted(found, key=lambda s: (s.batch * s.tokens, s.tokens))

@@ -211,7 +211,7 @@ class Seen:
         raised: the lines whose torch functions raised an error.
         pads: how many pads by a size it met.
         counted_lengths: whether the module unpacks by lengths that it was not given.
-        steps: whether each recurrent layer has a step to run. onnxruntime ends the process where one has none.
+        steps: whether each recurrent layer has a row and a step. onnxruntime ends the process where one has none.
         answered: restrictions that answer a question of the module's own.
     """
 
@@ -261,7 +261,7 @@ def watched(
         choice: the question that chooses between two paths.
         cut_counted: whether `cut_to_longest` cuts.
     """
-    shipped = torch.SymBool.__bool__
+    shipped: Callable[[Any], bool] = torch.SymBool.__bool__
     forward = module.forward
     own = "forward" in module.__dict__
 
@@ -480,9 +480,7 @@ def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if str(node.target).startswith("pocketrnn.recurrence"):
-            steps = node.args[0].meta["val"].shape[0]
-            condition = _condition(steps.node.expr, _watching.names or {}) if isinstance(steps, torch.SymInt) else None
-            seen.steps += [Question(f"({condition}) >= 1", False)] if condition is not None else []
+            _note_steps(seen, node.args[0].meta["val"])
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
@@ -490,6 +488,13 @@ def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
                 _note_clamps(seen, size.node.expr)
     for guard in environment.guards if environment is not None else ():
         note_guard(seen, guard)
+
+
+def _note_steps(seen: Seen, x: Tensor) -> None:
+    for size in x.shape[:2]:
+        condition = _condition(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+        if condition is not None:
+            seen.steps.append(Question(f"({condition}) >= 1", branch=False))
 
 
 def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> None:
@@ -644,9 +649,7 @@ def _of_shape(function: Callable[..., Any]) -> Callable[..., Any]:
         shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
         if not any(isinstance(part, torch.SymInt) for part in shape):
             return NotImplemented
-        from_zero = [
-            type(arg)(map(_from_zero, arg)) if type(arg) in (tuple, list) else _from_zero(arg) for arg in args
-        ]
+        from_zero = [type(arg)(map(_from_zero, arg)) if type(arg) in (tuple, list) else _from_zero(arg) for arg in args]
         return function(*from_zero, **kwargs)
 
     return general

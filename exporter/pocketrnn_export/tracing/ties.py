@@ -21,10 +21,10 @@ def orders_in(program: torch.export.ExportedProgram) -> list[str]:
     return sorted(names & {*ORDERS, "kthvalue", "median", "mode"})
 
 
-def ties_the_other_way(run: Callable[[], Any]) -> Any:
+def ties_the_other_way(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
     """Run something that sorts, with equal values in the opposite order."""
     with _Reversed():
-        return run()
+        return run(inputs)
 
 
 class _Reversed(TorchFunctionMode):
