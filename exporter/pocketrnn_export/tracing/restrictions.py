@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
@@ -30,6 +31,11 @@ Traced = TypeVar("Traced")
 
 # Tokens of the largest input that is tried. A GRU of 100 takes about 10 s for as many steps of one text.
 _LARGEST: Final = 50_000
+# No further way is tried after this.
+_SECONDS: Final = 60
+# Of the inputs above so many tokens, so many are tried: a module of many bounds would take minutes.
+_SMALL: Final = 5_000
+_LARGE_CASES: Final = 24
 _SCALE: Final = (*range(1, 129), *(2**i for i in range(8, 21)))
 # Traces to try before a module is refused. A trace of a small module takes about a second.
 _ATTEMPTS: Final = 6
@@ -151,12 +157,15 @@ def settled(
         if any(_is_plain_number(question) for question in known):
             raise _refusal(known, attempts, [], judge, batch)
     ways: list[Way] = []
+    started = time.monotonic()
     while True:
         cases = boundary_sizes(known, batch=batch)
         for _, attempt in attempts[-1:] if len(cases) == len(judge.cases) else attempts:
             if all(judge.agrees(attempt, case) for case in cases if judge.answers(case)):
                 return Settled(attempt.traced, judge.limits(cases), tuple(cases))
         judge.cases = cases
+        if time.monotonic() - started > _SECONDS:
+            break
         way = _next_way(ways, attempts, [c for c in cases if judge.answers(c)], known)
         if way is None:
             break
@@ -347,7 +356,9 @@ def boundary_sizes(questions: Sequence[Question], *, batch: int | None = None) -
     found = {sizes for sizes in found if sizes.batch * sizes.tokens <= _LARGEST}
     if batch is not None:
         found = {Sizes(batch, sizes.tokens) for sizes in found}
-    return sorted(found, key=lambda s: (s.batch * s.tokens, s.tokens))
+    ordered = sorted(found, key=lambda s: (s.batch * s.tokens, s.tokens))
+    small = [sizes for sizes in ordered if sizes.batch * sizes.tokens <= _SMALL]
+    return small + ordered[len(small) :][:_LARGE_CASES]
 
 
 def _ordinary() -> list[Sizes]:
