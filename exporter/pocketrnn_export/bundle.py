@@ -293,7 +293,8 @@ def write_bundle(
 
     Example:
         >>> forms = [ONNX.make(prepared, description)]
-        >>> plan = ProofPlan(prepared.as_reference(), cases_for(description.rules, ids=8000, ragged=True), ["oil prices"])
+        >>> cases = cases_for(description.rules, ids=8000, ragged=True)
+        >>> plan = ProofPlan(prepared.as_reference(), cases, ["oil prices"])
         >>> write_bundle(Path("news"), description, forms, plan).graph.file
         'model.onnx'
     """

@@ -24,6 +24,8 @@ from pocketrnn_export.forms.onnx_graph import onnx_graph
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.forms.torchscript import torchscript
 from pocketrnn_export.intake.source import Source, source_of
+from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
+from pocketrnn_export.proof.comparing import run_of, run_of_onnx
 from pocketrnn_export.proof.coverage import cases_of_every_id
 from pocketrnn_export.proof.exact import (
     SPREADS,
@@ -35,8 +37,6 @@ from pocketrnn_export.proof.exact import (
 )
 from pocketrnn_export.proof.float64_graph import evaluator, float64_run_of_onnx, in_float64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
-from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
-from pocketrnn_export.proof.comparing import run_of, run_of_onnx
 from pocketrnn_export.proof.same_graph import difference_beyond_rounding
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs, moved_modules
 

@@ -21,11 +21,19 @@ from pocketrnn.errors import ExportError, first_line, require
 from pocketrnn.manifest import Graph
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.form import Form, FormKind
-from pocketrnn_export.forms.onnx_graph import ONNX_FILE, OPSET, OnnxGraph, onnx_form, onnx_graph
+from pocketrnn_export.forms.onnx_graph import (
+    ONNX_FILE,
+    OPSET,
+    OnnxGraph,
+    bounds_of,
+    limits_of,
+    onnx_form,
+    onnx_graph,
+)
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
-from pocketrnn_export.proof.cases import Ids
-from pocketrnn_export.proof.comparing import Logits, Run
+from pocketrnn_export.proof.cases import Ids, Logits, Run
+from pocketrnn_export.proof.float64_module import doubled
 
 __all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
 
@@ -74,8 +82,14 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=False,
         embedding_rows=made.embedding_rows,
         batch=1,
+        limits=limits_of(made),
     )
-    return edge_form(made.content, graph)
+
+    def retraced() -> bytes:
+        module = doubled(prepared.module)
+        return edge_graph(module, description.metadata, takes_lengths=prepared.takes_lengths)[0].content
+
+    return replace(edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
 
 
 EDGE: Final = FormKind("the profile edge", _make, _check)
@@ -113,7 +127,7 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
             node.replace_input_with(4, None)
     RemoveUnusedNodesPass()(model)
     content, opset = _oldest(ir.serde.serialize_model(model), metadata)
-    return OnnxGraph(content, graph.embedding_rows, len(model.graph)), opset
+    return replace(graph, content=content, nodes=len(model.graph)), opset
 
 
 def _oldest(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:

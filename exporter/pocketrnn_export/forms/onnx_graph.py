@@ -1,29 +1,40 @@
-"""A module as an ONNX graph: `pocketrnn::recurrence` as ONNX's RNN, LSTM and GRU, with clean names and axes."""
+"""A module as an ONNX graph that is right for every batch and sequence length, or is refused."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import logging
-import re
+import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-import onnx_ir as ir
+import onnxruntime
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
-from onnxscript import opset18 as op
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn.manifest import Graph
+from pocketrnn.errors import ExportError
+from pocketrnn.manifest import Graph, Limits
 from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.forms.onnx_trace import (
+    OPSET,
+    STEPS,
+    WHOLE_TEXTS,
+    Names,
+    OnnxGraph,
+    Wanted,
+    token_lookups,
+    traced_graph,
+)
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.proof.comparing import run_of_onnx
-from pocketrnn_export.tracing.recurrence import OPERATOR, add_onnx_weights, traceable_recurrence
+from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
+from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.tracing.restrictions import Attempt, Way, settled
+from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in
+from pocketrnn_export.tracing.ties import ties_the_other_way
 
 __all__ = [
     "ONNX",
@@ -33,38 +44,14 @@ __all__ = [
     "WHOLE_TEXTS",
     "Names",
     "OnnxGraph",
+    "bounds_of",
+    "limits_of",
     "onnx_form",
     "onnx_graph",
     "token_lookups",
 ]
 
 ONNX_FILE: Final = "model.onnx"
-
-# The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
-OPSET: Final = 18
-
-_INT32: Final = int(ir.DataType.INT32)
-
-
-@dataclass(frozen=True)
-class OnnxGraph:
-    """A traced module: `content` is the ONNX file's bytes, `embedding_rows` the number of ids it can take."""
-
-    content: bytes
-    embedding_rows: int
-    nodes: int
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a graph's inputs and outputs are called."""
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
-STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
 
 
 def onnx_form(content: bytes, graph: Graph) -> Form:
@@ -78,22 +65,44 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
         "onnx": run_of_onnx(content, optimized=True),
         "onnx as written": run_of_onnx(content, optimized=False),
     }
-    return Form(replace(graph, sha256=sha256(content)), "graph", content, runs)
+    return Form(
+        replace(graph, sha256=sha256(content)),
+        "graph",
+        content,
+        runs,
+        float64_run=lambda: float64_run_of_onnx(content),
+    )
+
+
+def limits_of(made: OnnxGraph) -> Limits | None:
+    """What classifier.json says of the sizes that a graph takes."""
+    found = made.limits
+    if found == type(found)():
+        return None
+    return Limits(found.min_tokens, found.max_tokens, found.max_batch)
+
+
+def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
+    """(batch, sequence) on both sides of everything that forward asks about a size, within the limits."""
+    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if sizes in made.limits)
 
 
 def _make(prepared: PreparedModule, description: Description) -> Form:
     made = onnx_graph(prepared.module, prepared.example, description.metadata)
-    return onnx_form(
-        made.content,
-        Graph(
-            file=ONNX_FILE,
-            sha256="",
-            opset=OPSET,
-            inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
-            padding=prepared.padding,
-            embedding_rows=made.embedding_rows,
-        ),
+    graph = Graph(
+        file=ONNX_FILE,
+        sha256="",
+        opset=OPSET,
+        inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
+        padding=prepared.padding,
+        embedding_rows=made.embedding_rows,
+        limits=limits_of(made),
     )
+
+    def retraced() -> bytes:
+        return onnx_graph(doubled(prepared.module), prepared.example, description.metadata).content
+
+    return replace(onnx_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
 
 
 ONNX: Final = FormKind("ONNX", _make)
@@ -124,187 +133,190 @@ def onnx_graph(
         >>> graph = onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
         >>> Path("model.onnx").write_bytes(graph.content)
     """
-    copied = copy.deepcopy(module)
-    add_onnx_weights(copied)
-    names = Names(names.inputs[: len(example)], names.outputs)
-    with _quiet(), torch.no_grad():
-        return _converted(_program(copied, example, one_text=one_text), metadata, names)
+    wanted = Wanted(metadata, Names(names.inputs[: len(example)], names.outputs), one_text)
+    run_of_graph = functools.lru_cache(_run_of_graph)
+    seen = Seen()
+    plain = _plain_trace(module, example, wanted, seen)
+    if isinstance(plain, OnnxGraph):
+        _check_caught(module, seen, example)
+        run = _run_of_module(module)
+        if seen.counted_lengths:
+            _check_counted(run, run_of_graph(plain), example, plain.embedding_rows)
+        if plain.orders:
+            _check_ties(run, example, plain)
+        if not seen.questions:
+            return plain
+    # Before there is a graph, every table's ids are fewer than the smallest table's rows.
+    tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
+    ids = plain.embedding_rows if isinstance(plain, OnnxGraph) else min(tables, default=1)
+
+    def attempt(graph: OnnxGraph, asked: Seen, *, is_plain: bool) -> Attempt[OnnxGraph]:
+        def run(sizes: Sizes) -> Any:
+            # onnxruntime ends the process for a recurrent layer without a step.
+            if not all(question.holds(sizes) for question in asked.steps):
+                raise ExportError("A recurrent layer has no step to run.", "Give it one.")
+            return run_of_graph(graph)(_inputs_of(example, sizes, ids))
+
+        return Attempt(graph, asked, run, plain=is_plain)
+
+    def trace(way: Way) -> Attempt[OnnxGraph]:
+        asked = Seen()
+        of_way = _example_of(example, way.example)
+        return attempt(traced_graph(module, of_way, wanted, way, asked, cut_counted=True), asked, is_plain=False)
+
+    reference, in_doubles = _run_of_module(module), _run_of_module(module, doubles=True)
+    found = settled(
+        attempt(plain, seen, is_plain=True) if isinstance(plain, OnnxGraph) else plain,
+        seen.questions,
+        trace,
+        lambda sizes: reference(_inputs_of(example, sizes, ids)),
+        lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
+        batch=1 if one_text else None,
+    )
+    return replace(found.traced, limits=found.limits, bounds=found.bounds)
 
 
-def _program(module: nn.Module, example: tuple[Tensor, ...], *, one_text: bool) -> torch.export.ExportedProgram:
-    dynamic = torch.export.Dim.DYNAMIC
-    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
-    try:
-        with traceable_recurrence():
-            return torch.export.export(module, example, dynamic_shapes=axes, strict=False)
-    except PocketRNNError:
-        raise
-    # torch.export fails with errors of many unrelated classes, among them the module's own.
-    except Exception as error:
-        raise ExportError(
-            f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
-            "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
-        ) from error
-
-
-def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
-    try:
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            custom_translation_table=dict(_TRANSLATIONS),
-            input_names=names.inputs,
-            output_names=names.outputs,
-            verbose=False,
-        )
-    except Exception as error:
-        raise ExportError(
-            f"The module was traced, but has no form in ONNX: {_first_cause(error)}.",
-            "Replace the operation that the message names by one that ONNX has.",
-        ) from error
-    assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
-    return _cleaned(exported.model, metadata, names)
-
-
-def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> tuple[Any, Any, Any]:
-    """`pocketrnn::recurrence` in ONNX; see https://onnx.ai/onnx/operators for RNN, LSTM and GRU.
-
-    The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
-    """
-    directions, _, hidden_size = r.shape
-    lengths = None if lengths is None else op.Cast(lengths, to=_INT32)
-    layer: dict[str, Any] = {
-        "hidden_size": hidden_size,
-        "direction": "forward" if directions == 1 else "bidirectional",
-    }
-    if mode == "LSTM":
-        outputs, hidden, cell = op.LSTM(x, w, r, b, lengths, h0, c0, None, **layer)
-    elif mode == "GRU":
-        # PyTorch applies the reset gate after the recurrent product; without this attribute ONNX does it before.
-        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=1, **layer)
-        cell = hidden
-    else:
-        activation = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu"}[mode]
-        outputs, hidden = op.RNN(x, w, r, b, lengths, h0, activations=[activation] * directions, **layer)
-        cell = hidden
-    if directions == 1:
-        return op.Squeeze(outputs, _ints(1)), hidden, cell
-    batch_before_directions = op.Transpose(outputs, perm=[0, 2, 1, 3])
-    # 0 keeps an axis, -1 takes what is left.
-    return op.Reshape(batch_before_directions, _ints(0, 0, -1)), hidden, cell
-
-
-def _ints(*values: int) -> Any:
-    return op.Constant(value_ints=list(values))
-
-
-# Operators that stand for a module's own while it is traced, and what they are in ONNX.
-_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {OPERATOR: _recurrence}
-
-
-def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
-    graph = model.graph
-    # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
-    ClearMetadataAndDocStringPass()(model)
-    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
-        value.metadata_props.clear()
-    CommonSubexpressionEliminationPass()(model)
-    if tuple(value.name for value in graph.inputs) != names.inputs:
-        raise ExportError(
-            "The traced graph lost one of its inputs.", "Use the lengths in forward, or do not take them."
-        )
-    _name_axes(graph)
-    _name_layers(graph)
-    logits = graph.outputs[0].shape
-    if len(graph.outputs) != len(names.outputs) or logits is None or len(logits) != 2 or not isinstance(logits[1], int):
-        raise ExportError(
-            f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
-            "Return one tensor of logits [batch, classes] from forward.",
-        )
-    model.producer_name, model.producer_version = "pocketrnn", None
-    graph.name = "classifier"
-    model.metadata_props.update(metadata)
-    content = ir.serde.serialize_model(model).SerializeToString()
-    return OnnxGraph(content=content, embedding_rows=_embedding_rows(graph), nodes=len(graph))
-
-
-def _name_axes(graph: ir.Graph) -> None:
-    """Give the axes their names instead of the tracer's s27 and s52."""
-    shapes = [value.shape for value in graph.inputs]
-    assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
-    names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
-    names[str(shapes[0][1])] = "sequence"
-    for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
-        if value.shape is not None:
-            value.shape = ir.Shape([_named(dimension, names) for dimension in value.shape])
-
-
-def _named(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
-    return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
-
-
-def _name_layers(graph: ir.Graph) -> None:
-    """Name recurrent nodes and their weights by their position in the module: lstm.layer0, lstm.layer0.w."""
-    for name, value in list(graph.initializers.items()):
-        if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection)_(\d+)", name):
-            path, kind, layer = found.groups()
-            value.name = f"{path or 'recurrence'}.layer{layer}.{kind}"
-    for node in graph:
-        weight = node.inputs[1] if node.op_type in {"RNN", "LSTM", "GRU"} else None
-        if weight is not None and weight.name is not None and weight.name.endswith(".w"):
-            node.name = weight.name.removesuffix(".w")
-
-
-def _embedding_rows(graph: ir.Graph) -> int:
-    """How many ids the embedding takes: the rows of the smallest table that `tokens` index.
+def _plain_trace(module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, seen: Seen) -> OnnxGraph | ExportError:
+    """The ordinary trace, which is right for all sizes if forward asks nothing about them; or why there is none.
 
     Raises:
-        ExportError: `tokens` index no table.
+        ExportError: there is none, and no size is to blame.
     """
-    rows = [int(lookup.inputs[0].shape[0]) for lookup in token_lookups(graph)]  # type: ignore[arg-type, union-attr, index]
-    if not rows:
-        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
-    return min(rows)
+    try:
+        return traced_graph(module, example, wanted, None, seen, cut_counted=True)
+    except ExportError as error:
+        # An error of ours says what is wrong; one of torch.export may be about a size.
+        if error.__cause__ is None:
+            raise
+        if seen.counted_lengths:
+            with contextlib.suppress(ExportError):
+                return traced_graph(module, example, wanted, None, seen, cut_counted=False)
+        if not seen.questions:
+            raise
+        return error
 
 
-def token_lookups(graph: ir.Graph) -> list[ir.Node]:
-    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`."""
-    lookups: list[ir.Node] = []
-    reached = [graph.inputs[0]]
-    seen = set(reached)
-    while reached:
-        for node, index in reached.pop().uses():
-            table = node.inputs[0]
-            if node.op_type == "Gather" and index == 1 and table is not None and table.is_initializer():
-                lookups.append(node)
-                continue
-            # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
-            if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
-                ids = [v for v in node.outputs if v.dtype in (ir.DataType.INT64, ir.DataType.INT32) and v not in seen]
-                seen.update(ids)
-                reached.extend(ids)
-    return lookups
+def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) -> None:
+    """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs.
+
+    Raises:
+        ExportError: it did; the trace holds what it does then, and not what it does otherwise.
+    """
+    if not seen.raised:
+        return
+    met = errors_in(copy.deepcopy(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
+    if caught := [place for place in seen.raised if place not in met]:
+        raise ExportError(
+            f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
+            "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",
+        )
 
 
-def _first_cause(error: BaseException) -> str:
-    """The first line of the error that the others were raised from."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    return first_line(error)
+def _check_counted(
+    reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], ids: int
+) -> None:
+    """Hold a graph of a module that packs by lengths of its own to the module, on rows that such lengths cut short.
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+    Raises:
+        ExportError: it answers otherwise.
+    """
+    generator = torch.Generator().manual_seed(7)
+    edges = torch.tensor([0, 1, int(example[0][-1, -1]), ids - 1])
+    for batch, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
+        tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
+        special = torch.rand((batch, width), generator=generator) < 0.3
+        special[:, 0] = False
+        tokens = torch.where(special, edges[torch.randint(len(edges), (batch, width), generator=generator)], tokens)
+        inputs = (tokens, *second)
         try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            expected = reference(inputs)
+        # PyTorch fails on such a text, and any graph is as good as another.
+        except Exception:  # noqa: S112
+            continue
+        given = graph(inputs)
+        if given.shape != expected.shape or not abs(given - expected).max() <= 1e-4:
+            raise ExportError(
+                "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
+                "these are shorter than the rows.",
+                "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+            )
+
+
+def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], graph: OnnxGraph) -> None:
+    """Refuse a module whose answers change with the order of equal values, on texts that repeat their words.
+
+    Raises:
+        ExportError: they do.
+    """
+    for batch, width in ((1, 1), (3, 8), (4, 33)):
+        tokens, *second = _inputs_of(example, Sizes(batch, width), graph.embedding_rows)
+        for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
+            inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
+            try:
+                expected = reference(inputs)
+            # What the module does not answer, it is not held to.
+            except Exception:  # noqa: S112
+                continue
+            if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
+                raise ExportError(
+                    f"The module's answers hang on the order of equal values in {', '.join(graph.orders)}, which "
+                    "PyTorch leaves undefined: a text that repeats a word has such.",
+                    "Use the values and not their positions, or sort with stable=True.",
+                )
+
+
+def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
+    """An example of other sizes, of the ids of the given one."""
+    tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
+    if len(example) == 1:
+        return (tokens,)
+    second = example[1]
+    if second.dim() == 1:
+        return tokens, torch.full((sizes.batch,), sizes.tokens, dtype=second.dtype)
+    return tokens, second[:1].expand(sizes.batch, *second.shape[1:]).contiguous()
+
+
+def _inputs_of(example: tuple[Tensor, ...], sizes: Sizes, ids: int) -> tuple[Tensor, ...]:
+    """Random ids and, beside them, falling lengths from the whole width down, or a random state."""
+    generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
+    # Without 0 and 1 where there are others: a module may take these for padding, and refuse a text of padding only.
+    tokens = torch.randint(2 if ids > 4 else 0, ids, (sizes.batch, sizes.tokens), generator=generator)
+    if len(example) == 1:
+        return (tokens,)
+    if example[1].dim() > 1:
+        return tokens, torch.rand((sizes.batch, *example[1].shape[1:]), generator=generator).to(example[1].dtype)
+    lengths = torch.randint(1, sizes.tokens + 1, (sizes.batch,), generator=generator)
+    lengths[0] = sizes.tokens
+    lengths = lengths.sort(descending=True).values
+    # The last id of the example stands past the end of its shortest row: the padding.
+    tokens[torch.arange(sizes.tokens) >= lengths[:, None]] = example[0][-1, -1]
+    return tokens, lengths
+
+
+def _run_of_module(module: nn.Module, *, doubles: bool = False) -> Callable[[tuple[Tensor, ...]], Any]:
+    """A module as it answers at first: what a run leaves behind in it is not seen by the next."""
+
+    def run(inputs: tuple[Tensor, ...]) -> Any:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copied = copy.deepcopy(module)
+            if doubles:
+                copied = copied.double()
+                inputs = tuple(value.double() if value.is_floating_point() else value for value in inputs)
+            answer = copied(*inputs)
+        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
+
+    return run
+
+
+def _run_of_graph(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+
+    def run(inputs: tuple[Tensor, ...]) -> Any:
+        return session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})[0]
+
+    return run

@@ -18,8 +18,8 @@ from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
-from pocketrnn_export.proof.cases import Ids
-from pocketrnn_export.proof.comparing import Logits, Run
+from pocketrnn_export.proof.cases import Ids, Logits, Run
+from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_training.architecture import RecurrentClassifier
 
 __all__ = ["STEP", "STEP_FILE", "run_of_steps", "step_form"]

@@ -130,7 +130,9 @@ def hazard_cases(ids: int, special: Sequence[int], padding_id: int, *, ragged: b
         "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
         "one token repeated": np.repeat(first, 30, axis=1),
         "two tokens in turn": np.concatenate([first, second] * 15, axis=1),
-        "padding at both ends": np.concatenate([np.full((4, 5), padding_id), drawn(4, 20), np.full((4, 7), padding_id)], 1),
+        "padding at both ends": np.concatenate(
+            [np.full((4, 5), padding_id), drawn(4, 20), np.full((4, 7), padding_id)], 1
+        ),
         "padding inside": np.concatenate([drawn(4, 9), np.full((4, 6), padding_id), drawn(4, 9)], axis=1),
     }
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
@@ -183,6 +185,7 @@ def within(cases: Iterable[Case], limits: Limits | None) -> list[Case]:
         and case.lengths.max() <= most
         and (limits.max_batch is None or len(case.lengths) <= limits.max_batch)
     ]
+
 
 def _case(
     generator: np.random.Generator, batch: int, sequence: int, ids: int, padding_id: int, *, ragged: bool

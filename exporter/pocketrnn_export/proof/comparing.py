@@ -212,9 +212,7 @@ def compare(
     return summary(differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases))
 
 
-def difference(
-    candidate: str, case: str, expected: Logits, given: Logits, exact: Exact | None = None
-) -> Difference:
+def difference(candidate: str, case: str, expected: Logits, given: Logits, exact: Exact | None = None) -> Difference:
     """How far `given` lies from `expected`, and from `exact`, all [batch, classes]; infinitely, if the shapes differ.
 
     Example:

@@ -89,8 +89,8 @@ def _remedy(failing: Sequence[tuple[str, Difference]], tolerance: float | None) 
     enough = 10.0 ** np.ceil(np.log10(largest))
     return (
         "Nothing was written. Every label agrees, and the differences are of the size of rounding. Leave --tolerance "
-        f"out to allow what the module's own rounding does, or allow more: --tolerance {enough:g} (tolerance={enough:g} "
-        "in Python)."
+        f"out to allow what the module's own rounding does, or allow more: --tolerance {enough:g} "
+        f"(tolerance={enough:g} in Python)."
     )
 
 

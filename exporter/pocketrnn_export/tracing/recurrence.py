@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.sizes import cut_to_longest
 
 __all__ = ["OPERATOR", "add_onnx_weights", "traceable_recurrence"]
 
@@ -171,13 +172,18 @@ def _unpacked(
 ) -> tuple[Tensor, Tensor]:
     """`pad_packed_sequence` while tracing.
 
-    The width is that of the padded tensor that was packed. PyTorch gives the longest length instead, which is the same
-    for a graph that is run as its contract says: `sequence` is the longest of `lengths`.
+    PyTorch gives the width of the longest length. That is the width of the padded tensor that was packed, for a graph
+    that is run as its contract says: `sequence` is the longest of `lengths`. Lengths that the module counts from the
+    tokens, or clamps, may all be shorter; then the tensor is cut.
     """
     if not _tracing.active:
         padded: tuple[Tensor, Tensor] = _shipped["pad"](sequence, batch_first, padding_value, total_length)
         return padded
     data, lengths = sequence.data, sequence.batch_sizes
+    if total_length is None:
+        whole, data = data, cut_to_longest(data, lengths)
+        if data is not whole and any(whole is known for known in _tracing.zero_past_end):
+            _tracing.zero_past_end += (data,)
     if padding_value != 0.0 or not any(data is known for known in _tracing.zero_past_end):
         steps = torch.arange(data.shape[0], device=data.device)
         real = steps.unsqueeze(1) < lengths.unsqueeze(0)

@@ -1,0 +1,264 @@
+"""One trace of a module as an ONNX graph with clean names and axes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
+from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
+from pocketrnn_export.tracing.restrictions import Limits, Way
+from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
+from pocketrnn_export.tracing.ties import orders_in
+
+__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups", "traced_graph"]
+
+# The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
+OPSET: Final = 18
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A traced module.
+
+    Attributes:
+        content: the ONNX file's bytes.
+        embedding_rows: the number of ids it can take.
+        nodes: how many nodes it has.
+        limits: the sizes beyond which PyTorch itself fails.
+        bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
+            nothing. Those outside the limits are among them.
+        orders: the operators in it whose order of equal values PyTorch leaves undefined.
+    """
+
+    content: bytes
+    embedding_rows: int
+    nodes: int
+    limits: Limits = field(default_factory=Limits)
+    bounds: tuple[Sizes, ...] = ()
+    orders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a graph's inputs and outputs are called."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
+STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a module is traced, whatever its sizes.
+
+    Attributes:
+        metadata: what the file's `metadata_props` say.
+        names: of the graph's inputs and outputs.
+        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
+    """
+
+    metadata: Mapping[str, str]
+    names: Names
+    one_text: bool
+
+
+def traced_graph(
+    module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, way: Way | None, seen: Seen, *, cut_counted: bool
+) -> OnnxGraph:
+    """Trace a module once.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        example: what it is traced on.
+        wanted: how the graph is to look.
+        way: the branches that are taken where forward asks about sizes; None for those of the example.
+        seen: takes note of what forward asks.
+        cut_counted: cut what is unpacked to the longest of the lengths that forward counts or clamps itself.
+
+    Raises:
+        ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
+    """
+    program = _program(module, example, way, seen, one_text=wanted.one_text, cut_counted=cut_counted)
+    graph = _converted(program, wanted.metadata, wanted.names)
+    return replace(graph, orders=tuple(orders_in(program)))
+
+
+def _program(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    way: Way | None,
+    seen: Seen,
+    *,
+    one_text: bool,
+    cut_counted: bool,
+) -> torch.export.ExportedProgram:
+    traced = copy.deepcopy(module)
+    add_onnx_weights(traced)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    paths, choice = ([], None) if way is None else way.paths
+    with _quiet(), torch.no_grad():
+        try:
+            with traceable_recurrence(), watched(traced, seen, paths, choice, cut_counted=cut_counted):
+                program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+                note_program(seen, program)
+        except PocketRNNError:
+            raise
+        # torch.export fails with errors of many unrelated classes, among them the module's own.
+        except Exception as error:
+            raise ExportError(
+                f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
+                "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+            ) from error
+    return program
+
+
+def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
+    with _quiet(), torch.no_grad():
+        try:
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=dict(TRANSLATIONS),
+                input_names=names.inputs,
+                output_names=names.outputs,
+                verbose=False,
+            )
+        except Exception as error:
+            raise ExportError(
+                f"The module was traced, but has no form in ONNX: {_first_cause(error)}.",
+                "Replace the operation that the message names by one that ONNX has.",
+            ) from error
+    assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
+    return _cleaned(exported.model, metadata, names)
+
+
+def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
+    graph = model.graph
+    # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
+    ClearMetadataAndDocStringPass()(model)
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    CommonSubexpressionEliminationPass()(model)
+    if tuple(value.name for value in graph.inputs) != names.inputs:
+        raise ExportError(
+            "The traced graph lost one of its inputs.", "Use the lengths in forward, or do not take them."
+        )
+    _name_axes(graph)
+    _name_layers(graph)
+    logits = graph.outputs[0].shape
+    if len(graph.outputs) != len(names.outputs) or logits is None or len(logits) != 2 or not isinstance(logits[1], int):
+        raise ExportError(
+            f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
+            "Return one tensor of logits [batch, classes] from forward.",
+        )
+    model.producer_name, model.producer_version = "pocketrnn", None
+    graph.name = "classifier"
+    model.metadata_props.update(metadata)
+    content = ir.serde.serialize_model(model).SerializeToString()
+    return OnnxGraph(content=content, embedding_rows=_embedding_rows(graph), nodes=len(graph))
+
+
+def _name_axes(graph: ir.Graph) -> None:
+    """Give the axes their names instead of the tracer's s27 and s52."""
+    shapes = [value.shape for value in graph.inputs]
+    assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
+    names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
+    names[str(shapes[0][1])] = "sequence"
+    for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
+        if value.shape is not None:
+            value.shape = ir.Shape([_named(dimension, names) for dimension in value.shape])
+
+
+def _named(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
+    return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
+
+
+def _name_layers(graph: ir.Graph) -> None:
+    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w.
+
+    A layer that runs more than once gives lstm.layer0, lstm.layer0.run2, and so on.
+    """
+    runs: Counter[str] = Counter()
+    for name, value in list(graph.initializers.items()):
+        if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection)_(\d+)", name):
+            path, kind, layer = found.groups()
+            value.name = f"{path or 'recurrence'}.layer{layer}.{kind}"
+    for node in graph:
+        weight = node.inputs[1] if node.op_type in {"RNN", "LSTM", "GRU"} else None
+        if weight is not None and weight.name is not None and weight.name.endswith(".w"):
+            name = weight.name.removesuffix(".w")
+            runs[name] += 1
+            node.name = name if runs[name] == 1 else f"{name}.run{runs[name]}"
+
+
+def _embedding_rows(graph: ir.Graph) -> int:
+    """How many ids the embedding takes: the rows of the smallest table that `tokens` index.
+
+    Raises:
+        ExportError: `tokens` index no table.
+    """
+    rows = [int(lookup.inputs[0].shape[0]) for lookup in token_lookups(graph)]  # type: ignore[arg-type, union-attr, index]
+    if not rows:
+        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
+    return min(rows)
+
+
+def token_lookups(graph: ir.Graph) -> list[ir.Node]:
+    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`."""
+    lookups: list[ir.Node] = []
+    reached = [graph.inputs[0]]
+    seen = set(reached)
+    while reached:
+        for node, index in reached.pop().uses():
+            table = node.inputs[0]
+            if node.op_type == "Gather" and index == 1 and table is not None and table.is_initializer():
+                lookups.append(node)
+                continue
+            # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
+            if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
+                ids = [v for v in node.outputs if v.dtype in (ir.DataType.INT64, ir.DataType.INT32) and v not in seen]
+                seen.update(ids)
+                reached.extend(ids)
+    return lookups
+
+
+def _first_cause(error: BaseException) -> str:
+    """The first line of the error that the others were raised from."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return first_line(error)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

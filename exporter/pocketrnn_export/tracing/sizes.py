@@ -1,0 +1,686 @@
+"""What a module asks about the sizes of its input while it is traced, and cuts that hold for every size.
+
+`torch.export` follows one path: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
+chunks of a split) is answered for the example, and the answer restricts the sizes that the traced program is right for.
+While a module is traced, `watched` notes every such question with the line of the module that asked it. On a
+`Path` it also
+
+- answers the questions of the module's own code for chosen sizes, without restricting anything;
+- runs slices, `narrow` and `split` along such an axis as `pocketrnn::cut`, one Slice of ONNX, which holds for every
+  size because it clamps its ends, as PyTorch does. `x[:, :512]` is then right at 600 steps (2e-7) where the plain trace
+  is 0.6 off.
+
+Which of these programs is right where is another matter: see `pocketrnn_export.tracing.restrictions`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import linecache
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as Folder
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.overrides import TorchFunctionMode
+from torch.utils._sympy.printers import PythonPrinter
+
+__all__ = [
+    "CHOOSE",
+    "CUT",
+    "CUT_TO_LONGEST",
+    "Path",
+    "Question",
+    "Seen",
+    "Sizes",
+    "cut_to_longest",
+    "errors_in",
+    "note_guard",
+    "note_program",
+    "sizes_in",
+    "watched",
+]
+
+# Frames of these are not the module's own code.
+_NOT_USERS: Final = (f"{Folder(torch.__file__).parent}{os.sep}", f"{Folder(__file__).parent}{os.sep}", "<")
+# What ONNX's Slice takes for "to the end".
+_END: Final = 2**62
+
+
+# torch does not annotate these.
+_sym_min: Callable[..., Any] = torch.sym_min
+_sym_max: Callable[..., Any] = torch.sym_max
+_sym_ite: Callable[..., Any] = torch.sym_ite
+
+
+@torch.library.custom_op("pocketrnn::cut", mutates_args=())
+def _cut(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+    """`x[start:end:step]` along an axis, its ends clamped as Python and ONNX clamp them."""
+    raise NotImplementedError("pocketrnn::cut exists to be traced, not to be run")
+
+
+@_cut.register_fake
+def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
+    size = x.shape[axis]
+
+    def clamped(index: Any) -> Any:
+        """`index` as a position in 0..size; a size minus something may be negative, and then counts from the end."""
+        if not isinstance(index, torch.SymInt):
+            return _sym_min(index, size) if index >= 0 else _sym_max(size + index, 0)
+        if statically_known_true(index >= 0):
+            return _sym_min(index, size)
+        from_end = _sym_max(size + index, 0)
+        return _sym_ite(index >= 0, _sym_min(index, size), from_end)
+
+    first, last = clamped(start), size if isinstance(end, int) and end >= _END else clamped(end)
+    length = last if isinstance(first, int) and first == 0 else _sym_max(last - first, 0)
+    if step != 1:
+        length = (length + step - 1) // step
+    return x.new_empty([length if i == axis else other for i, other in enumerate(x.shape)])
+
+
+@torch.library.custom_op("pocketrnn::choose", mutates_args=())
+def _choose(batch: int, tokens: int, chosen: Tensor, other: Tensor, condition: str) -> Tensor:
+    """`chosen` where the condition of a `Question` holds, else `other`; both of one shape.
+
+    The condition is text, since torch.export would decide it for good where it hangs on a size of 1.
+    """
+    raise NotImplementedError("pocketrnn::choose exists to be traced, not to be run")
+
+
+@_choose.register_fake
+def _(batch: int, tokens: int, chosen: Tensor, *_: Any) -> Tensor:
+    del batch, tokens
+    return torch.empty_like(chosen)
+
+
+@torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
+def _cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
+    """x [sequence, batch, ...] up to the largest of the lengths [batch]."""
+    raise NotImplementedError("pocketrnn::cut_to_longest exists to be traced, not to be run")
+
+
+@_cut_to_longest.register_fake
+def _(x: Tensor, lengths: Tensor) -> Tensor:
+    del lengths
+    return x.new_empty((torch.library.get_ctx().new_dynamic_size(min=1), *x.shape[1:]))
+
+
+CUT_TO_LONGEST: Final = torch.ops.pocketrnn.cut_to_longest.default
+CHOOSE: Final = torch.ops.pocketrnn.choose.default
+CUT: Final = torch.ops.pocketrnn.cut.default
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of an input: rows, and steps a row."""
+
+    batch: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that a module, or PyTorch on its behalf, asked about sizes while it was traced.
+
+    Attributes:
+        condition: the question in Python, on the names `batch` and `tokens`.
+        branch: whether the module's own code asked, rather than an operation that it called.
+        file, line, source: where in the module's code; empty, 0 and empty where that is not known.
+    """
+
+    condition: str
+    branch: bool
+    file: str = ""
+    line: int = 0
+    source: str = ""
+
+    def holds(self, sizes: Sizes) -> bool:
+        """The answer for these sizes; False where it cannot be computed, such as at a division by zero."""
+        try:
+            return bool(self._evaluated(sizes.batch, sizes.tokens))
+        except ArithmeticError:
+            return False
+
+    def of(self, batch: Any, tokens: Any) -> Any:
+        """The answer for sizes of another kind than numbers, which know how to compare and count."""
+        return self._evaluated(batch, tokens)
+
+    @property
+    def counts_only(self) -> bool:
+        """Whether `of` can be used: Python's `and`, `or`, `not` and library functions take numbers."""
+        return re.search(r"\b(and|or|not|if|math|torch|max|min)\b", self.condition) is None
+
+    @property
+    def where(self) -> str:
+        """The line of the module's code, as one shows it in an error."""
+        return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a place that is not known"
+
+    @functools.cached_property
+    def _evaluated(self) -> Callable[[int, int], Any]:
+        code = compile(f"lambda batch, tokens: {self.condition}", "<sizes>", "eval")
+        # The condition is printed by torch from its own expressions, not text of a user.
+        result: Callable[[int, int], Any] = eval(code, {"math": __import__("math"), "torch": torch})  # noqa: S307
+        return result
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a general trace assumes.
+
+    Attributes:
+        sizes: branches on a size are answered for these, without a restriction.
+        pads_from_zero: take the amounts of `F.pad` as at least 0. On the path of `if size < n` they are, and the pad
+            then does nothing on longer texts, as the module does.
+        least, most: the tokens of the sizes that take this path. Where two paths are computed and one answer is taken,
+            each is given tokens of its own sizes, since it may fail on others.
+    """
+
+    sizes: Sizes
+    pads_from_zero: bool = False
+    least: int | None = None
+    most: int | None = None
+
+    def fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The inputs, padded to `least` tokens or cut to `most`: the same for sizes that take this path."""
+        tokens, *second = inputs
+        if self.most is not None:
+            tokens = CUT(tokens, 1, 0, self.most, 1)
+            second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
+        if self.least is not None:
+            tokens = nn.functional.pad(tokens, (0, _sym_max(self.least - tokens.shape[1], 0)))
+        return (tokens, *second)
+
+
+@dataclass
+class Seen:
+    """What a trace has shown so far.
+
+    Attributes:
+        questions: each once.
+        raised: the lines whose torch functions raised an error.
+        pads: how many pads by a size it met.
+        counted_lengths: whether the module unpacks by lengths that it was not given.
+        steps: whether each recurrent layer has a row and a step. onnxruntime ends the process where one has none.
+        answered: restrictions that answer a question of the module's own.
+    """
+
+    questions: list[Question] = field(default_factory=list)
+    raised: list[str] = field(default_factory=list)
+    pads: int = 0
+    counted_lengths: bool = False
+    steps: list[Question] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+
+    def note(self, question: Question) -> None:
+        if question not in self.questions:
+            self.questions.append(question)
+
+
+class _Watching(threading.local):
+    """What the tracing thread knows; every other thread sees `seen` None and PyTorch as it is."""
+
+    seen: Seen | None = None
+    names: dict[str, str] | None = None
+    path: Path | None = None
+    environment: Any = None
+    # The lengths that the module was given, and what keeps the longest of them.
+    given: tuple[Tensor, ...] = ()
+    cut_counted: bool = True
+
+
+_watching = _Watching()
+
+
+@contextlib.contextmanager
+def watched(
+    module: nn.Module,
+    seen: Seen,
+    paths: Sequence[Path] = (),
+    choice: Question | None = None,
+    *,
+    cut_counted: bool = True,
+) -> Iterator[None]:
+    """While the block runs, note what the forward of `module` asks about sizes in this thread.
+
+    Args:
+        module: a copy to be traced; its `forward` is wrapped, and given back after.
+        seen: what is noted.
+        paths: one path to trace in general; two, of which the second is taken where `choice` holds; or none, to trace
+            as torch.export does.
+        choice: the question that chooses between two paths.
+        cut_counted: whether `cut_to_longest` cuts.
+    """
+    shipped: Callable[[Any], bool] = torch.SymBool.__bool__
+    forward = module.forward
+    own = "forward" in module.__dict__
+
+    @functools.wraps(forward)
+    def watched_forward(*args: Any, **kwargs: Any) -> Any:
+        inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        _watching.names = _names_of_sizes(inputs)
+        _watching.environment = _environment(inputs)
+        _watching.given, _watching.cut_counted = tuple(inputs[1:2]), cut_counted
+        answers = []
+        for path in paths or (None,):
+            _watching.path = path
+            fitted = args
+            if path is not None and (path.least is not None or path.most is not None):
+                fitted = path.fitted(args)
+                _watching.given += tuple(fitted[1:2])
+            with _Operations(seen, path):
+                answers.append(forward(*fitted, **kwargs))
+        if choice is None:
+            return answers[0]
+        return CHOOSE(*inputs[0].shape[:2], answers[1], answers[0], choice.condition)
+
+    def answered(self: Any) -> bool:
+        return shipped(self) if _watching.seen is None else _answer(self, shipped)
+
+    _watching.seen, _watching.path, _watching.names, _watching.environment = seen, None, None, None
+    torch.SymBool.__bool__ = answered  # type: ignore[method-assign]
+    module.forward = watched_forward
+    try:
+        try:
+            yield
+        finally:
+            # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
+            for guard in _watching.environment.guards if _watching.environment is not None else ():
+                note_guard(seen, guard)
+    finally:
+        torch.SymBool.__bool__ = shipped  # type: ignore[method-assign]
+        _watching.seen = _watching.path = _watching.names = _watching.environment = None
+        _watching.given = ()
+        if own:
+            module.forward = forward
+        else:
+            del module.__dict__["forward"]
+
+
+def _names_of_sizes(inputs: list[Tensor]) -> dict[str, str]:
+    """Which symbols are the batch and the tokens: every input's first axis is the batch, the tokens' second theirs."""
+    names: dict[str, str] = {}
+    for axis, name in ((0, "batch"), (1, "tokens")):
+        for value in inputs[:1] if axis else inputs:
+            size = value.shape[axis] if value.dim() > axis else None
+            if isinstance(size, torch.SymInt):
+                names[str(size.node._expr)] = name
+    return names
+
+
+def _condition(expression: Any, names: dict[str, str]) -> str | None:
+    """A torch expression as Python on `batch` and `tokens`; None where it hangs on something else too."""
+    free = [str(symbol) for symbol in expression.free_symbols]
+    if not free or any(symbol not in names for symbol in free):
+        return None
+    symbols = {symbol: symbol.__class__(names[str(symbol)], integer=True) for symbol in expression.free_symbols}
+    return str(PythonPrinter().doprint(expression.xreplace(symbols)))
+
+
+def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
+    """`bool(size > 512)` while tracing: what the trace is to assume, noted if the module's own code asked."""
+    seen, names = _watching.seen, _watching.names
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename == torch.__file__:
+        frame = frame.f_back
+    if seen is None or names is None or frame is None or not _is_users(frame):
+        return shipped(asked)
+    expression = asked.node.expr
+    condition = _condition(expression, names)
+    if condition is None:
+        try:
+            return shipped(asked)
+        except Exception:
+            seen.raised.append(_place_of(frame))
+            raise
+    question = Question(condition, True, *_line_of(frame))
+    if not _varies(question):
+        return shipped(asked)
+    seen.note(question)
+    if _watching.path is not None:
+        return question.holds(_watching.path.sizes)
+    guards = _watching.environment.guards if _watching.environment is not None else []
+    before = len(guards)
+    answer = shipped(asked)
+    # The answer restricts sizes; that is this question again, or its opposite.
+    seen.answered.update(str(guard.expr) for guard in guards[before:])
+    return answer
+
+
+def _varies(question: Question) -> bool:
+    """Whether a question has more than one answer among the sizes that a graph is run with, which begin at 1."""
+    return len({question.holds(sizes) for sizes in sizes_in([question])}) > 1
+
+
+def _is_users(frame: FrameType) -> bool:
+    return not frame.f_code.co_filename.startswith(_NOT_USERS)
+
+
+def _line_of(frame: FrameType) -> tuple[str, int, str]:
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    return file, line, linecache.getline(file, line, frame.f_globals).strip()
+
+
+def _place_of(frame: FrameType) -> str:
+    file, line, source = _line_of(frame)
+    return f"{file}:{line}: `{source}`"
+
+
+# What leaves the longest of some lengths as it is.
+_KEEP_LONGEST: Final = frozenset(
+    {"cpu", "to", "long", "int", "clone", "detach", "contiguous", "view", "reshape", "flatten", "sort", "index_select",
+     "tolist", "type", "flip", "squeeze"}
+)  # fmt: skip
+
+
+def _kept_longest(func: Any, args: Any, kwargs: Any, result: Any) -> Any:
+    """Note a result that has the longest of the given lengths for its longest; gives the result."""
+    if not _watching.given or not args or not any(args[0] is given for given in _watching.given):
+        return result
+    name = getattr(func, "__name__", "")
+    reordered = name == "__getitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.int64
+    at_least_1 = name in {"clamp", "clamp_min"} and (*args[1:], *kwargs.values()) in {(0,), (1,)}
+    at_least_1 = at_least_1 and "max" not in kwargs
+    if name in _KEEP_LONGEST or reordered or at_least_1:
+        kept = result[0] if isinstance(result, tuple) else result
+        if isinstance(kept, Tensor):
+            _watching.given += (kept,)
+    return result
+
+
+def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
+    """While tracing, x [sequence, batch, ...] up to the longest of the lengths that a module packs by, as PyTorch cuts.
+
+    The lengths that a module is given have the whole width for their longest, so that nothing is to be cut. Those that
+    it counts from the tokens, or clamps, may all be shorter.
+    """
+    if _watching.seen is None or any(lengths is given for given in _watching.given):
+        return x
+    _watching.seen.counted_lengths = True
+    return CUT_TO_LONGEST(x, lengths) if _watching.cut_counted else x
+
+
+def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """The errors that torch functions raise in the forward of a module when it runs, which it catches: their lines."""
+    seen = Seen()
+    with _Operations(seen, None):
+        module(*inputs)
+    return seen.raised
+
+
+class _Operations(TorchFunctionMode):
+    """Sees every torch function that a module calls; notes what each restricts, and makes cuts general."""
+
+    def __init__(self, seen: Seen, path: Path | None) -> None:
+        super().__init__()
+        self.seen, self.path = seen, path
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        environment = _environment(args)
+        before = len(environment.guards) if environment is not None else 0
+        try:
+            rewritten = _GENERAL.get(getattr(func, "__name__", ""))
+            if self.path is not None and rewritten is not None:
+                result = rewritten(self, *args, **kwargs)
+                if result is not NotImplemented:
+                    return result
+            return _kept_longest(func, args, kwargs, func(*args, **kwargs))
+        except Exception:
+            caller = sys._getframe(1)
+            if _is_users(caller):
+                self.seen.raised.append(_place_of(caller))
+            raise
+        finally:
+            if environment is not None and len(environment.guards) > before:
+                self._note(environment.guards[before:])
+
+    def _note(self, guards: list[Any]) -> None:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and not _is_users(frame):
+            frame = frame.f_back
+        for guard in guards:
+            note_guard(self.seen, guard, _line_of(frame) if frame is not None else None)
+
+
+def note_guard(seen: Seen, guard: Any, place: tuple[str, int, str] | None = None) -> None:
+    """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
+    condition = _condition(guard.expr, _watching.names or {})
+    if (
+        condition is None
+        or str(guard.expr) in seen.answered
+        or any(known.condition == condition for known in seen.questions)
+    ):
+        return
+    if place is None:
+        frame = guard.sloc.framework_loc
+        line = linecache.getline(frame.filename, frame.lineno).strip() if hasattr(frame, "filename") else ""
+        place = (
+            (frame.filename, frame.lineno, line) if line and not frame.filename.startswith(_NOT_USERS) else ("", 0, "")
+        )
+    question = Question(condition, False, *place)
+    if _varies(question):
+        seen.note(question)
+
+
+def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
+    """Note what a traced program restricts beside: guards that no operation was seen to make, and its clamps."""
+    _note_position_tables(seen, program)
+    environment = None
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if str(node.target).startswith("pocketrnn.recurrence"):
+            _note_steps(seen, node.args[0].meta["val"])
+        sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
+        for size in sizes:
+            if isinstance(size, torch.SymInt):
+                environment = size.node.shape_env
+                _note_clamps(seen, size.node.expr)
+    for guard in environment.guards if environment is not None else ():
+        note_guard(seen, guard)
+
+
+def _note_steps(seen: Seen, x: Tensor) -> None:
+    for size in x.shape[:2]:
+        condition = _condition(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+        if condition is not None:
+            seen.steps.append(Question(f"({condition}) >= 1", branch=False))
+
+
+def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> None:
+    """A table that positions look up ends somewhere, and PyTorch fails beyond; no guard tells of it."""
+    counted: set[Any] = set()
+    for node in program.graph.nodes:
+        name = str(node.target)
+        starts = name.startswith("aten.cumsum") or (name.startswith("aten.arange") and node.all_input_nodes)
+        if starts or any(source in counted for source in node.all_input_nodes):
+            counted.add(node)
+        if name.startswith(("aten.embedding", "aten.index.", "aten.index_select", "aten.gather")):
+            table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
+            value = table.meta.get("val")
+            if indices and table not in counted and isinstance(value, Tensor) and isinstance(value.shape[0], int):
+                seen.note(Question(f"tokens <= {value.shape[0]}", False))
+
+
+def _note_clamps(seen: Seen, expression: Any) -> None:
+    """A Min or a Max restricts nothing; but where its arguments meet, a graph has something to get wrong."""
+    from torch.utils._sympy.functions import Max, Min
+
+    for clamp in expression.atoms(Min, Max):
+        conditions = [_condition(argument, _watching.names or {}) for argument in clamp.args]
+        texts = [
+            condition if condition is not None else str(argument)
+            for condition, argument in zip(conditions, clamp.args, strict=True)
+            if condition is not None or (argument.is_integer and argument.is_number)
+        ]
+        if len(texts) == len(clamp.args):
+            for first, second in itertools.pairwise(texts):
+                question = Question(f"({first}) < ({second})", False)
+                if all(known.condition != question.condition for known in seen.questions) and _varies(question):
+                    seen.note(question)
+
+
+def _environment(args: Any) -> Any:
+    for value in args[0] if args and isinstance(args[0], (list, tuple)) else args[:1]:
+        if isinstance(value, Tensor):
+            for size in value.shape:
+                if isinstance(size, torch.SymInt):
+                    return size.node.shape_env
+    return None
+
+
+def _getitem(_: _Operations, /, x: Any, index: Any) -> Any:
+    """`x[:, 2:n]` with its slices as cuts, and the rest of the index as it is."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
+        return NotImplemented
+    axes = _axes_of(parts, x.dim())
+    if axes is None:
+        return NotImplemented
+    rest, changed = list(parts), False
+    for i, axis in enumerate(axes):
+        part = parts[i]
+        if axis is None or not isinstance(part, slice):
+            continue
+        numbers = (part.start, part.stop, part.step)
+        if numbers[:2] == (None, None) or not all(n is None or isinstance(n, (int, torch.SymInt)) for n in numbers):
+            continue
+        if not any(isinstance(n, torch.SymInt) for n in (x.shape[axis], *numbers)) or not isinstance(
+            part.step or 1, int
+        ):
+            continue
+        start = 0 if part.start is None else part.start
+        x = CUT(x, axis, start, _END if part.stop is None else part.stop, part.step or 1)
+        rest[i], changed = slice(None), True
+    if not changed:
+        return NotImplemented
+    if all((isinstance(part, slice) and part == slice(None)) or part is Ellipsis for part in rest):
+        return x
+    return x[tuple(rest)]
+
+
+def _axes_of(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
+    """The axis that each part of an index stands at; None for parts that take none or several."""
+    taken = sum(
+        part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
+        for part in parts
+        if part is not None and part is not Ellipsis
+    )
+    if any(isinstance(part, bool) for part in parts):
+        return None
+    axes: list[int | None] = []
+    axis = 0
+    for part in parts:
+        if part is None:
+            axes.append(None)
+        elif part is Ellipsis:
+            axes.append(None)
+            axis += dimensions - taken
+        else:
+            axes.append(axis)
+            axis += part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
+    return axes
+
+
+def _narrow(_: _Operations, /, x: Tensor, dim: int, start: Any, length: Any) -> Any:
+    dim %= x.dim()
+    if not isinstance(start, (int, torch.SymInt)) or not any(
+        isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
+    ):
+        return NotImplemented
+    if isinstance(start, int) and start < 0:
+        start = x.shape[dim] + start
+    return CUT(x, dim, start, start + length, 1)
+
+
+def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+    """A split whose number of chunks hangs on a size, as a single chunk of everything.
+
+    That is right where the chunks are treated alike and put together again; the comparison with the module tells.
+    """
+    split_size = kwargs.get("split_size_or_sections", split_size)
+    if not isinstance(split_size, int) or not isinstance(x.shape[dim], torch.SymInt):
+        return NotImplemented
+    return (x,)
+
+
+def _chunk(operations: _Operations, /, x: Tensor, chunks: Any, dim: int = 0) -> Any:
+    """Chunks as cuts of equal width. There are as many as for the sizes of the path, which is a question of its own."""
+    size = x.shape[dim]
+    condition = _condition(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+    if not isinstance(chunks, int) or condition is None or operations.path is None:
+        return NotImplemented
+    if condition == "batch":
+        return (x,)
+    width = f"-(-({condition}) // {chunks})"
+    count = f"-(-({condition}) // ({width}))"
+    sizes = operations.path.sizes
+    many = int(Question(count, True).of(sizes.batch, sizes.tokens))
+    frame = sys._getframe(2)
+    operations.seen.note(Question(f"{count} == {many}", True, *_line_of(frame)))
+    step = (size + chunks - 1) // chunks
+    return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
+
+
+def _pad(operations: _Operations, /, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+    unknown = [amount for amount in pad if isinstance(amount, torch.SymInt)]
+    if not unknown:
+        return NotImplemented
+    operations.seen.pads += 1
+    if operations.path is None or not operations.path.pads_from_zero:
+        return NotImplemented
+    return nn.functional.pad(x, [_from_zero(n) for n in pad], *rest, **kwargs)
+
+
+def _of_shape(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a tensor of a size: PyTorch fails where that is negative, so that 0 is as good there."""
+
+    def general(_: _Operations, /, *args: Any, **kwargs: Any) -> Any:
+        shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
+        if not any(isinstance(part, torch.SymInt) for part in shape):
+            return NotImplemented
+        from_zero = [type(arg)(map(_from_zero, arg)) if type(arg) in (tuple, list) else _from_zero(arg) for arg in args]
+        return function(*from_zero, **kwargs)
+
+    return general
+
+
+def _from_zero(size: Any) -> Any:
+    if not isinstance(size, torch.SymInt) or statically_known_true(size >= 0):
+        return size
+    return _sym_max(size, 0)
+
+
+_GENERAL: Final[dict[str, Callable[..., Any]]] = {
+    "__getitem__": _getitem,
+    "narrow": _narrow,
+    "split": _split,
+    "chunk": _chunk,
+    "pad": _pad,
+    **{name: _of_shape(getattr(torch, name)) for name in ("zeros", "ones", "empty")},
+    **{name: _of_shape(getattr(Tensor, name)) for name in ("new_zeros", "new_ones", "repeat")},
+}
+
+
+def sizes_in(questions: list[Question]) -> list[Sizes]:
+    """Sizes on both sides of every question, and the ordinary ones: see `bounds`."""
+    usual = [Sizes(b, t) for b in (1, 2, 3, 40, 200) for t in (1, 2, 7, 64, 600, 2000)]
+    constants = sorted({n for q in questions for n in _numbers(q.condition)})
+    near = sorted({n + d for n in constants for d in (-1, 0, 1)} | {2 * n for n in constants})
+    near += [n // b + d for n in constants for b in (2, 3, 40) for d in (0, 1)]
+    near = [n for n in near if 1 <= n <= 10**6]
+    return usual + [Sizes(b, t) for t in near for b in (1, 3)] + [Sizes(b, t) for b in near for t in (1, 7)]
+
+
+def _numbers(condition: str) -> list[int]:
+    return [int(number) for number in re.findall(r"(?<![\w.])\d+(?![\w.])", condition)]
