@@ -180,7 +180,8 @@ def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
     for name in (*left_behind, *others):
         (tmp_path / name / "c.2").mkdir(parents=True)
     for name in (*left_behind, *others[:2]):
-        os.utime(tmp_path / name, (0, 0))
+        for path in (tmp_path / name / "c.2", tmp_path / name):
+            os.utime(path, (0, 0))
     put_back(tmp_path / "c")
     assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "c"]
     assert (tmp_path / "c/config.json").read_text() == "{}"
