@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -177,12 +178,15 @@ def test_limits_may_be_written_as_floats_that_are_whole(limited: Path, tmp_path:
 
 def test_a_stream_counts_over_the_whole_text(tmp_path: Path) -> None:
     folder = bundle_maker.make(tmp_path / "free", limits=Limits(max_tokens=4), stream=True, texts=("the oil",))
-    stream = Classifier.load(folder).stream()
+    classifier = Classifier.load(folder)
+    stream = classifier.stream()
     stream.push("the oil ")
     before = stream.push("wins a").label
     with pytest.raises(LimitError, match="The text so far becomes 5 token ids, but small takes at most 4"):
         stream.push(" game")
     assert stream.push("").label == before
+    with pytest.raises(LimitError, match="5 token ids"):
+        classifier.stream(stream.save()).push(" game")
     assert verify(folder).replays[-1].how == "each as a stream"
 
 
@@ -190,6 +194,26 @@ def test_a_stream_beside_a_fewest_number_of_tokens_is_refused(tmp_path: Path) ->
     with pytest.raises(BundleError, match="fewer than 2 tokens, but a stream begins with one"):
         make(tmp_path / "bundle", stream=True)
     assert bundle_maker.make(tmp_path / "one", limits=Limits(min_tokens=1), stream=True)
+
+
+def test_rows_of_a_data_set_get_null(limited: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pocketrnn.ray_data import with_answers
+
+    columns = ("text", "label", "probability")
+    table = arrow.table({"text": [TEXTS[0], LONG, TEXTS[1]]})
+    answered = with_answers(table, Classifier.load(limited), columns, "skip")
+    assert [label is None for label in answered.column("label").to_pylist()] == [False, True, False]
+    with pytest.raises(LimitError, match="position 1 "):
+        with_answers(table, Classifier.load(limited), columns, "raise")
+
+
+def test_the_sentence_can_be_sent_to_another_process(limited: Path) -> None:
+    with pytest.raises(LimitError) as caught:
+        Classifier.load(limited).classify(SHORT)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own bytes
+    with pytest.raises(LimitError):
+        pickle.loads(pickle.dumps(Classifier.load(limited))).classify(SHORT)  # noqa: S301 - our own bytes
 
 
 def test_inspect_shows_them(limited: Path, padded: Path) -> None:
