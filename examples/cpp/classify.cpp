@@ -487,7 +487,8 @@ class Classifier {
   // One text at a time, so that no row is ever padded.
   std::vector<float> logits(const std::vector<int64_t>& ids) {
     if (ids.size() < limits.first || ids.size() > limits.second)
-      throw std::runtime_error("The text becomes " + std::to_string(ids.size()) + " token ids, but the classifier takes " +
+      throw std::runtime_error("The text becomes " + std::to_string(ids.size()) +
+                               (ids.size() == 1 ? " token id" : " token ids") + ", but the classifier takes " +
                                (ids.size() < limits.first ? "at least " + std::to_string(limits.first)
                                                           : "at most " + std::to_string(limits.second)) + ".");
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
