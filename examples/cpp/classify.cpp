@@ -410,6 +410,25 @@ int64_t whole(const json& members, const char* name, int64_t least, int64_t most
   return static_cast<int64_t>(number);
 }
 
+// How many token ids a text may have: at least, at most.
+std::pair<size_t, size_t> limits_of(const json& graph) {
+  if (!graph.contains("limits")) return {1, SIZE_MAX};
+  const json& limits = graph["limits"];
+  if (!limits.is_object() || limits.empty()) throw std::runtime_error("classifier.json is not valid: limits.");
+  constexpr int64_t most = (int64_t(1) << 31) - 1;
+  for (const auto& [name, value] : limits.items()) {
+    if (!std::set<std::string>{"min_tokens", "max_tokens", "max_batch"}.count(name))
+      throw std::runtime_error("The limit " + name + " is not known.");
+    whole(limits, name.c_str(), 1, name == "min_tokens" ? 1 << 16 : most);
+  }
+  const size_t least = limits.contains("min_tokens") ? whole(limits, "min_tokens", 1, most) : 1;
+  const size_t largest = limits.contains("max_tokens") ? whole(limits, "max_tokens", 1, most) : SIZE_MAX;
+  if (least > largest)
+    throw std::runtime_error("classifier.json contradicts itself: no text has at least " + std::to_string(least) +
+                             " and at most " + std::to_string(largest) + " tokens.");
+  return {least, largest};
+}
+
 // classifier.json, parsed, if it is whole and says nothing that this reader does not know.
 json checked(const std::string& content) {
   json document = parsed(content);
@@ -441,6 +460,13 @@ json checked(const std::string& content) {
   for (const char* name : {"empty_id", "padding_id"}) whole(text, name, 0, rows - 1);
   if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
     throw std::runtime_error("The graph's file is not a plain file name.");
+  const auto [least, largest] = limits_of(document["graph"]);
+  if (document.contains("stream") && least > 1)
+    throw std::runtime_error("classifier.json contradicts itself: the graph takes no text of fewer than " +
+                             std::to_string(least) + " tokens, but a stream begins with one.");
+  for (const json& example : document.at("examples"))
+    if (example.at("ids").size() < least || example["ids"].size() > largest)
+      throw std::runtime_error("classifier.json contradicts itself: a golden example is beyond the limits of the graph.");
   return document;
 }
 
@@ -450,6 +476,7 @@ class Classifier {
     const std::string content = read(folder + "/" + document["graph"]["file"].get<std::string>(), (1u << 31) - 1);
     if (sha256(content) != document["graph"]["sha256"]) throw std::runtime_error("The graph was changed after it was made.");
     graph::Walk{content};
+    limits = limits_of(document["graph"]);
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
     session = Ort::Session(environment, content.data(), content.size(), options);
@@ -459,6 +486,11 @@ class Classifier {
 
   // One text at a time, so that no row is ever padded.
   std::vector<float> logits(const std::vector<int64_t>& ids) {
+    if (ids.size() < limits.first || ids.size() > limits.second)
+      throw std::runtime_error("The text becomes " + std::to_string(ids.size()) +
+                               (ids.size() == 1 ? " token id" : " token ids") + ", but the classifier takes " +
+                               (ids.size() < limits.first ? "at least " + std::to_string(limits.first)
+                                                          : "at most " + std::to_string(limits.second)) + ".");
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const int64_t size = static_cast<int64_t>(ids.size()), shape[] = {1, size}, one[] = {1};
     std::vector<int64_t> tokens = ids, lengths = {size};
@@ -491,6 +523,7 @@ class Classifier {
   Text text;
 
  private:
+  std::pair<size_t, size_t> limits;
   Ort::Env environment{ORT_LOGGING_LEVEL_ERROR};
   Ort::Session session{nullptr};
 };

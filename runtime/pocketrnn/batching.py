@@ -24,13 +24,16 @@ _SHORTEST: Final = 0.8
 _SLACK: Final = 8
 
 
-def runs(lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOKENS) -> Iterator[NDArray[np.intp]]:
+def runs(
+    lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOKENS, max_texts: int | None = None
+) -> Iterator[NDArray[np.intp]]:
     """Divide texts into runs of at most `max_tokens` tokens, padding included; a longer text runs alone.
 
     Args:
         lengths: int64 [n], the number of ids of every text, each at least 1.
         padding: whether texts of several lengths may share a run.
         max_tokens: the largest run, from 1.
+        max_texts: the most texts in a run, from 1; None for no limit.
 
     Yields:
         intp [texts of the run], the indices in `lengths` of one run's texts, longest first. Every index comes once.
@@ -49,7 +52,7 @@ def runs(lengths: NDArray[np.int64], *, padding: bool, max_tokens: int = MAX_TOK
         width = -int(negated[start])
         shortest = min(int(width * _SHORTEST), width - _SLACK) if padding else width
         like_length = int(np.searchsorted(negated, -shortest, side="right"))
-        end = min(like_length, start + max(1, max_tokens // width))
+        end = min(like_length, start + min(max(1, max_tokens // width), max_texts or len(order)))
         yield order[start:end]
         start = end
 

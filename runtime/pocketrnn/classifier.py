@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pocketrnn import manifest as manifests
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.batching import MAX_TOKENS
-from pocketrnn.engines.engine import Engine
+from pocketrnn.engines.engine import Engine, Ids
 from pocketrnn.engines.onnxruntime import CPU, OnnxRuntimeEngine, Options, checked_options
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.incoming import Chunk, OnError, checked_batches, chunks
@@ -23,6 +24,7 @@ from pocketrnn.manifest import Manifest
 from pocketrnn.parallel import mapped_in_order
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
+from pocketrnn.text_limits import SKIP_THEM, limit_error, outside
 
 if TYPE_CHECKING:
     from pocketrnn.stream import Stream
@@ -58,6 +60,7 @@ class Classifier:
         self._options = options
         self._encoder = TextEncoder(manifest.text, manifest.vocabulary)
         self._answers = Answers.of(manifest)
+        self._limits = manifest.graph.limits
 
     @classmethod
     def load(
@@ -156,6 +159,7 @@ class Classifier:
 
         Raises:
             TextError: `text` is not a string.
+            LimitError: `text` has fewer or more tokens than the graph takes (`manifest.graph.limits`).
             InputError: `top` is out of its range.
 
         Example:
@@ -169,7 +173,10 @@ class Classifier:
             )
         if top != 1:
             self._answers.check_top(top)
-        return self._answers.prediction(self._engine.logits_of_one(self._encoder.encode_row(text)), top)
+        tokens = self._encoder.encode_row(text)
+        if self._limits is not None and not self._limits.allow(tokens.shape[1]):
+            raise limit_error(self.name, self._limits, tokens.shape[1])
+        return self._answers.prediction(self._engine.logits_of_one(tokens), top)
 
     @overload
     def predict(self, texts: Iterable[str], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
@@ -180,11 +187,13 @@ class Classifier:
 
         Args:
             texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by chunk.
-            on_error: what becomes of an item that is not a string (None, bytes, a number): `raise` refuses it, `skip`
-                gives None as its label.
+            on_error: what becomes of an item that is not a string (None, bytes, a number), or is a text of fewer or
+                more tokens than the graph takes (`manifest.graph.limits`): `raise` refuses it, `skip` gives None as
+                its label.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
+            LimitError: an item of it has fewer or more tokens than the graph takes.
 
         Example:
             >>> Classifier.load("ag_news").predict(["Oil prices rise again", "Striker scores twice in cup final"])
@@ -210,10 +219,11 @@ class Classifier:
         Args:
             texts: any iterable.
             top: how many labels to give, from 1 to the number of labels.
-            on_error: `raise` refuses an item that is not a string, `skip` gives None for it.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives None for it.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
+            LimitError: an item of it has fewer or more tokens than the graph takes.
             InputError: `top` is out of its range.
 
         Example:
@@ -232,7 +242,7 @@ class Classifier:
 
         Args:
             texts: as in `predict`.
-            on_error: `raise` refuses an item that is not a string, `skip` gives a row of NaN for it.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`; each row adds up to 1, unless the classifier
@@ -240,6 +250,7 @@ class Classifier:
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
+            LimitError: an item of it has fewer or more tokens than the graph takes.
 
         Example:
             >>> Classifier.load("ag_news").predict_proba(["Oil prices rise again"]).shape
@@ -255,13 +266,14 @@ class Classifier:
         Args:
             texts: as in `predict`.
             threshold: a probability.
-            on_error: `raise` refuses an item that is not a string, `skip` gives it no label.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives it no label.
 
         Returns:
             for each text its labels, in the order of `labels`; none, one or several.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
+            LimitError: an item of it has fewer or more tokens than the graph takes.
 
         Example:
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
@@ -275,13 +287,14 @@ class Classifier:
 
         Args:
             texts: as in `predict`.
-            on_error: `raise` refuses an item that is not a string, `skip` gives a row of NaN for it.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
+            LimitError: an item of it has fewer or more tokens than the graph takes.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are no probabilities (NaN or infinite).
 
@@ -299,19 +312,41 @@ class Classifier:
         self, texts: Iterable[str], on_error: OnError
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
-        skipped = 0
+        total = 0
         given = chunks(texts, on_error=on_error, threads=self._threads)
-        for chunk, logits in mapped_in_order(self._logits_of, given, self._threads):
-            skipped += len(chunk.skipped)
-            yield logits, chunk.skipped
-        if skipped:
-            _log.warning("%s passed over %d items that are no texts", self.name, skipped)
+        for _, (logits, skipped) in mapped_in_order(partial(self._logits_of, on_error=on_error), given, self._threads):
+            total += len(skipped)
+            yield logits, skipped
+        if total:
+            kinds = "no texts" if self._limits is None else "no texts, or too short or too long"
+            _log.warning("%s passed over %d items that are %s", self.name, total, kinds)
 
-    def _logits_of(self, chunk: Chunk) -> Floats:
-        """float32 [texts, labels]."""
-        logits = self._engine.logits(*self._encoder.encode_all(chunk.texts))
+    def _logits_of(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
+        """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""
+        ids, lengths = self._encoder.encode_all(chunk.texts)
+        if self._limits is not None:
+            beyond = outside(self._limits, lengths)
+            if beyond.any():
+                return self._logits_within(chunk, ids, lengths, beyond, on_error)
+        logits = self._engine.logits(ids, lengths)
         self._answers.check_finite(logits)
-        return logits
+        return logits, chunk.skipped
+
+    def _logits_within(
+        self, chunk: Chunk, ids: Ids, lengths: Ids, beyond: NDArray[np.bool_], on_error: OnError
+    ) -> tuple[Floats, list[int]]:
+        """As `_logits_of`, where the graph cannot take the texts that `beyond`, bool [texts], marks."""
+        limits = self.manifest.graph.limits
+        if on_error == "raise" and limits is not None:
+            index = int(beyond.argmax())
+            text = f"The text at position {chunk.first + index} (counted from 0)"
+            raise limit_error(self.name, limits, int(lengths[index]), text=text, otherwise=SKIP_THEM)
+        within = ~beyond
+        logits = np.full((len(lengths), len(self.labels)), np.nan, np.float32)
+        logits[within] = self._engine.logits(ids[np.repeat(within, lengths)], lengths[within])
+        self._answers.check_finite(logits[within])
+        # An item that is no text stands there as an empty one, which may be too short.
+        return logits, sorted({*chunk.skipped, *np.flatnonzero(beyond).tolist()})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _loaded_again, (self._folder, self._threads, self._options)
@@ -320,7 +355,9 @@ class Classifier:
         return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
 
 
-def logits_of_batches(classifier: Classifier, batches: Iterable[list[str]]) -> Generator[Floats, None, None]:
+def logits_of_batches(
+    classifier: Classifier, batches: Iterable[list[str]], *, on_error: OnError = "raise"
+) -> Generator[Floats, None, None]:
     """The logits of one list of texts after the other, computed lazily, only a few lists ahead.
 
     This is for texts that come in batches with something else, such as the rows that they stand in. Batches of some
@@ -329,19 +366,23 @@ def logits_of_batches(classifier: Classifier, batches: Iterable[list[str]]) -> G
     Args:
         classifier: who answers.
         batches: lists of strings, which may be empty.
+        on_error: `raise` refuses a text of fewer or more tokens than the graph takes, `skip` gives a row of NaN for it.
 
     Yields:
         float32 [texts of the batch, labels], the columns in the order of `classifier.labels`.
 
     Raises:
         TextError: an item of a batch is not a string; it is named by its position in all batches.
+        LimitError: a text has fewer or more tokens than the graph takes; likewise.
         PocketRNNError: as `Classifier.logits`.
 
     Example:
         >>> [logits.shape for logits in logits_of_batches(Classifier.load("ag_news"), [["Oil"], ["Cup", "Final"]])]
         [(1, 4), (2, 4)]
     """
-    for _, logits in mapped_in_order(classifier._logits_of, checked_batches(batches), classifier._threads):
+    work = partial(classifier._logits_of, on_error=on_error)
+    for _, (logits, skipped) in mapped_in_order(work, checked_batches(batches), classifier._threads):
+        logits[skipped] = np.nan
         yield logits
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "InputError",
+    "LimitError",
     "MissingExtraError",
     "OutputError",
     "ParityError",
@@ -54,6 +55,10 @@ class InputError(PocketRNNError):
 
 class TextError(InputError, TypeError):
     """An item given as a text is not a text."""
+
+
+class LimitError(InputError):
+    """A text has fewer or more tokens than the graph takes; see `Limits`."""
 
 
 class BundleError(InputError):

@@ -28,6 +28,7 @@ class Chunk:
     Attributes:
         texts: strings only.
         skipped: the indices in `texts` of items that were no text; an empty text stands there.
+        first: the position of the first of them in all texts, from 0.
 
     Example:
         >>> Chunk(["good film", ""], [1]).skipped
@@ -36,6 +37,7 @@ class Chunk:
 
     texts: list[str]
     skipped: list[int]
+    first: int = 0
 
 
 def chunks(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterable[Chunk]:
@@ -81,8 +83,8 @@ def checked_batches(batches: Iterable[list[str]]) -> Iterator[Chunk]:
     first = 0
     for batch in batches:
         _not_strings(batch, first, "raise")
+        yield Chunk(batch, [], first)
         first += len(batch)
-        yield Chunk(batch, [])
 
 
 def _checked_chunks(items: Iterator[str], first: int, size: int, on_error: OnError) -> Iterator[Chunk]:
@@ -90,8 +92,8 @@ def _checked_chunks(items: Iterator[str], first: int, size: int, on_error: OnErr
         skipped = _not_strings(some, first, on_error)
         for index in skipped:
             some[index] = ""
+        yield Chunk(some, skipped, first)
         first += len(some)
-        yield Chunk(some, skipped)
 
 
 def _not_strings(items: list[str], first: int, on_error: OnError) -> list[int]:

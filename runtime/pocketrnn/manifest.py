@@ -14,6 +14,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "Comparison",
     "Example",
     "Graph",
+    "Limits",
     "Manifest",
     "Parity",
     "StepGraph",
@@ -63,18 +65,47 @@ _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it
 
 @dataclass(frozen=True)
 class Limits:
-    """What a text and a run may hold: the least and the most tokens, the most texts; None for no limit."""
+    """What the graph cannot take, since the PyTorch module cannot: a table of 300 positions ends at 300 tokens, and a
+    convolution over 5 tokens needs 5. None is no limit.
+
+    Attributes:
+        min_tokens: the fewest token ids of a text, from 1 to 65,536.
+        max_tokens: the most token ids of a text.
+        max_batch: the most texts in a run.
+
+    Raises:
+        BundleError: no text is within the limits.
+
+    Example:
+        >>> Limits(min_tokens=5, max_tokens=300)
+        Limits(min_tokens=5, max_tokens=300, max_batch=None)
+    """
 
     min_tokens: int | None = None
     max_tokens: int | None = None
     max_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.min_tokens or 1) > (self.max_tokens or sys.maxsize):
+            raise BundleError(
+                f"No text has at least {self.min_tokens} and at most {self.max_tokens} tokens.", "Export it again."
+            )
+
+    def allow(self, tokens: int) -> bool:
+        """Whether the graph takes a text of so many token ids.
+
+        Example:
+            >>> Limits(max_tokens=300).allow(301)
+            False
+        """
+        return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
 
 @dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], and `lengths` int64 [batch] where the model uses them, to
     `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer; `batch` is
-    1 where a run takes one text only, else None."""
+    1 where a run takes one text only, else None. `limits` are those of its texts and runs, if it has any."""
 
     file: str
     sha256: str
@@ -173,7 +204,19 @@ class Manifest:
                 f"The text rules use the token id {self.text.highest_id}, but the embedding has {rows} rows.",
                 "Give the ids that the model was trained with.",
             )
+        limits = self.graph.limits or Limits()
+        if self.stream is not None and (limits.min_tokens or 1) > 1:
+            raise BundleError(
+                f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one.",
+                "Export the bundle without streaming.",
+            )
         for example in self.examples:
+            if not limits.allow(len(example.ids)):
+                raise BundleError(
+                    f"The golden example {example.text[:40]!r} has {len(example.ids)} token ids, beyond the limits of "
+                    "the graph.",
+                    _MAKE_AGAIN,
+                )
             if len(example.logits) != len(self.labels) or max(example.ids) >= rows:
                 raise BundleError(
                     f"The golden example {example.text[:40]!r} does not fit {len(self.labels)} labels and {rows} rows.",
@@ -302,7 +345,7 @@ def to_bytes(manifest: Manifest) -> bytes:
         "labels": manifest.labels,
         "activation": manifest.activation,
         "text": asdict(manifest.text),
-        "graph": {name: value for name, value in asdict(manifest.graph).items() if value is not None},
+        "graph": _stated(asdict(manifest.graph)),
         "torchscript": None if manifest.torchscript is None else asdict(manifest.torchscript),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
         "examples": [asdict(example) for example in manifest.examples],
@@ -375,12 +418,14 @@ def _built(document: dict[str, Any]) -> Manifest:
         name: int(value) if isinstance(value, float) else value for name, value in document["text"].items()
     }
     torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
+    limits = document["graph"].get("limits")
     graph = {
         **document["graph"],
         "inputs": tuple(document["graph"]["inputs"]),
         "opset": int(document["graph"]["opset"]),
         "embedding_rows": int(document["graph"]["embedding_rows"]),
         "batch": 1 if "batch" in document["graph"] else None,
+        "limits": None if limits is None else Limits(**{name: int(value) for name, value in limits.items()}),
     }
     return Manifest(
         name=document["name"],
@@ -401,6 +446,12 @@ def _built(document: dict[str, Any]) -> Manifest:
         ),
         provenance=document["provenance"],
     )
+
+
+def _stated(members: Mapping[str, Any]) -> dict[str, Any]:
+    """What a graph's members say: without those that are None, and without limits that are all None."""
+    members = {name: _stated(value) if isinstance(value, dict) else value for name, value in members.items()}
+    return {name: value for name, value in members.items() if value is not None and value != {}}
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

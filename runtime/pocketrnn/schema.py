@@ -17,8 +17,8 @@ __all__ = ["first_fault", "parsed"]
 
 _KEYWORDS: Final = frozenset(
     {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
-     "additionalProperties", "items", "minItems", "maxItems", "uniqueItems", "minimum", "maximum", "minLength",
-     "maxLength", "pattern"}
+     "minProperties", "additionalProperties", "items", "minItems", "maxItems", "uniqueItems", "minimum", "maximum",
+     "minLength", "maxLength", "pattern"}
 )  # fmt: skip
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "object": (dict,),
@@ -76,6 +76,8 @@ def _object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str,
     for name in schema.get("required", ()):
         if name not in value:
             return f"{f'{at}.' if at else ''}{name} is missing"
+    if len(value) < schema.get("minProperties", 0):
+        return f"{at or 'it'} has {len(value)} members, fewer than {schema['minProperties']}"
     properties = schema.get("properties", {})
     for name, member in value.items():
         path = f"{at}.{name}" if at else name

@@ -26,6 +26,7 @@ from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.manifest import Manifest, text_digest
 from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
+from pocketrnn.text_limits import limit_error
 
 __all__ = ["Arriving", "Stream", "read_on"]
 
@@ -209,6 +210,7 @@ class Stream:
 
         Raises:
             TextError: `fragment` is not a string. Like every error, it leaves the stream as it was.
+            LimitError: the text so far has more tokens than the graph takes.
             InputError: `top` is out of its range; or more than 4,096 characters wait for what decides the form of a
                 capital sigma.
 
@@ -225,6 +227,7 @@ class Stream:
 
         Raises:
             TextError: `fragment` is not a string.
+            LimitError: the text so far has more tokens than the graph takes.
 
         Example:
             >>> Classifier.load("one-way").stream().logits("Oil prices").shape
@@ -236,10 +239,14 @@ class Stream:
             )
         at, settled, open_ = read_on(self._at, fragment, self._manifest.text, self._longest)
         state, logits = self._state, self._logits
-        if ids := self._encoder.look_up(settled):
+        ids, open_ids = self._encoder.look_up(settled), self._encoder.look_up(open_)
+        limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
+        if limits is not None and not limits.allow(tokens):
+            raise limit_error(self._manifest.name, limits, tokens, text="The text so far")
+        if ids:
             logits, state = self._engine.step(ids, state)
             at = replace(at, ids=at.ids + len(ids))
-        if open_ids := self._encoder.look_up(open_):
+        if open_ids:
             answer, _ = self._engine.step(open_ids, state)
         elif logits is None:
             answer, _ = self._engine.step([self._manifest.text.empty_id], state)

@@ -146,9 +146,10 @@ class RowSource:
         rows: how many rows have been read.
         left_out: how many of them could not be read, and are in no batch.
         without_text: how many of them are in a batch and have no text.
+        without_answer: how many of them are in a batch and have a text that the classifier cannot take.
         first_fault: what was wrong with the first of those.
         on_error: `raise` refuses a row that has no text or cannot be read; `skip` keeps the first without a text, and
-            leaves the second out.
+            leaves the second out. A row whose text the classifier cannot take is refused or kept as one without a text.
     """
 
     name: str
@@ -157,6 +158,7 @@ class RowSource:
     rows: int = 0
     left_out: int = 0
     without_text: int = 0
+    without_answer: int = 0
     first_fault: str | None = None
     on_error: OnError = "raise"
 

@@ -36,7 +36,7 @@ function placesOfWords(text, tokenizer) {
  * @param text the text.
  * @param label the label that was answered.
  * @returns [{ start, end, contribution }, ...] in the text's order, at most 64 fragments of one or several words; none where
- *   the text is too long even for two.
+ *   the text is too long even for two, and not those without which the text is too short for the graph.
  */
 export async function contributionsOf(classifier, text, label) {
   const { activation, text: rules } = classifier.manifest;
@@ -48,8 +48,11 @@ export async function contributionsOf(classifier, text, label) {
   const fragments = [];
   for (let i = 0; i < places.length; i += together)
     fragments.push([places[i][0], places[Math.min(i + together, places.length) - 1][1]]);
-  const texts = [text, ...fragments.map(([start, end]) => text.slice(0, start) + text.slice(end))];
+  const cut = fragments
+    .map(([start, end]) => ({ start, end, rest: text.slice(0, start) + text.slice(end) }))
+    .filter(({ rest }) => classifier.takes(rest));
+  const texts = [text, ...cut.map(({ rest }) => rest)];
   const k = classifier.labels.indexOf(label);
   const [whole, ...without] = (await classifier.logits(texts)).map((row) => logOdds(row, k, activation));
-  return fragments.map(([start, end], i) => ({ start, end, contribution: whole - without[i] }));
+  return cut.map(({ start, end }, i) => ({ start, end, contribution: whole - without[i] }));
 }

@@ -3,7 +3,7 @@
 // Placed beside this page by whoever serves it; README.md says how. Nothing is fetched from anywhere else.
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
 import { contributionsOf } from "./contributions.js";
-import { Classifier } from "./pocketrnn.js";
+import { Classifier, LimitError } from "./pocketrnn.js";
 
 // A contribution of this many units of log-odds, or the largest of the text if that is larger, is coloured in full.
 const FULL_COLOUR = 1;
@@ -16,7 +16,8 @@ const at = (id) => document.getElementById(id);
 ort.env.wasm.numThreads = 1;
 
 function showError(error) {
-  at("status").className = "error";
+  // A text that is too short yet is no failure.
+  at("status").className = error instanceof LimitError ? "" : "error";
   at("status").textContent = error.message;
 }
 
@@ -62,7 +63,8 @@ async function start() {
   const classifier = await Classifier.load(bundle, { ort });
   await classifier.verify();
   document.title = at("name").textContent = classifier.name;
-  at("status").textContent = `Ready: ${classifier.labels.length} labels; its golden examples are answered here as where it was made.`;
+  const ready = `Ready: ${classifier.labels.length} labels; its golden examples are answered here as where it was made.`;
+  at("status").textContent = ready;
   at("text").disabled = false;
 
   let asked = 0;
@@ -73,6 +75,8 @@ async function start() {
       const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, classifier.labels.length));
       // Whoever types on is answered for the newest text only.
       if (question !== asked) return;
+      at("status").className = "";
+      at("status").textContent = ready;
       showLabels(top);
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
@@ -82,7 +86,10 @@ async function start() {
       showWords(text, fragments);
       at("words").dataset.answered = text;
     } catch (error) {
+      if (question !== asked) return;
       showError(error);
+      showLabels([]);
+      at("words").replaceChildren(text);
     }
   };
   at("text").addEventListener("input", answer);

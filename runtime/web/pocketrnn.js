@@ -29,6 +29,8 @@ export class PocketRNNError extends Error {
 }
 /** Something handed in cannot be used. */
 export class InputError extends PocketRNNError {}
+/** A text has fewer or more tokens than the graph takes (`limits` of `graph` in classifier.json). */
+export class LimitError extends InputError {}
 /** A bundle is missing, damaged, of another format or inconsistent with itself. */
 export class BundleError extends InputError {}
 
@@ -314,8 +316,16 @@ const TEXT_MEMBERS = {
   empty_id: (value) => isInteger(value, 0),
   padding_id: (value) => isInteger(value, 0),
 };
-// Where it is there, a run takes one text only.
-const MORE_GRAPH_MEMBERS = { batch: (value) => value === 1 };
+const LIMIT_MEMBERS = {
+  min_tokens: (value) => isInteger(value, 1, 2 ** 16),
+  max_tokens: (value) => isInteger(value, 1),
+  max_batch: (value) => isInteger(value, 1),
+};
+// May be missing. With batch, a run takes one text only; with limits, the graph does not take every text.
+const MORE_GRAPH_MEMBERS = {
+  batch: (value) => value === 1,
+  limits: (value) => isObject(value) && Object.keys(value).length > 0,
+};
 const GRAPH_MEMBERS = {
   file: isFile,
   sha256: isDigest,
@@ -330,7 +340,8 @@ function faultOf(document) {
   const fault =
     memberFault(document, MEMBERS, "", MORE_MEMBERS) ??
     memberFault(document.text, TEXT_MEMBERS, "text.") ??
-    memberFault(document.graph, GRAPH_MEMBERS, "graph.", MORE_GRAPH_MEMBERS);
+    memberFault(document.graph, GRAPH_MEMBERS, "graph.", MORE_GRAPH_MEMBERS) ??
+    memberFault(document.graph.limits ?? {}, {}, "graph.limits.", LIMIT_MEMBERS);
   if (fault) return fault;
   const { text, labels, vocabulary, examples } = document;
   const rows = document.graph.embedding_rows;
@@ -340,6 +351,12 @@ function faultOf(document) {
   if (highest >= rows) return `the text rules use the token id ${highest}, but the embedding has ${rows} rows`;
   if (examples.some(({ ids, logits }) => logits.length !== labels.length || ids.some((id) => id >= rows)))
     return "a golden example does not fit the labels and the embedding";
+  const { min_tokens = 1, max_tokens = Infinity } = document.graph.limits ?? {};
+  if (min_tokens > max_tokens) return `no text has at least ${min_tokens} and at most ${max_tokens} tokens`;
+  if (document.stream && min_tokens > 1)
+    return `the graph takes no text of fewer than ${min_tokens} tokens, but a stream begins with one`;
+  if (examples.some(({ ids }) => ids.length < min_tokens || ids.length > max_tokens))
+    return "a golden example is beyond the limits of the graph";
   return undefined;
 }
 
@@ -616,12 +633,12 @@ const SHORTEST = 0.8;
 const SLACK = 8;
 
 /** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. */
-export function* runs(lengths, padding, maxTokens = MAX_TOKENS) {
+export function* runs(lengths, padding, maxTokens = MAX_TOKENS, maxTexts = Infinity) {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[j] - lengths[i]);
   for (let start = 0, end; start < order.length; start = end) {
     const width = lengths[order[start]];
     const shortest = padding ? Math.min(Math.floor(width * SHORTEST), width - SLACK) : width;
-    const most = start + Math.max(1, Math.floor(maxTokens / width));
+    const most = start + Math.min(Math.max(1, Math.floor(maxTokens / width)), maxTexts);
     for (end = start + 1; end < Math.min(most, order.length) && lengths[order[end]] >= shortest; end++);
     yield order.slice(start, end);
   }
@@ -704,6 +721,11 @@ export class Classifier {
     return this.#encoding.encode(checkedText(text));
   }
 
+  /** Whether the graph takes this text: one of fewer or more tokens than its limits is refused with a LimitError. */
+  takes(text) {
+    return this.#allows(this.encode(text).length);
+  }
+
   /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
   async classify(text, top = 1) {
     if (!Number.isInteger(top) || top < 1 || top > this.labels.length)
@@ -729,16 +751,19 @@ export class Classifier {
     return (await this.logits(texts)).map((row) => this.#probabilities(row));
   }
 
-  /** The graph's own answers: for every text a Float32Array in the order of `labels`. */
+  /**
+   * The graph's own answers: for every text a Float32Array in the order of `labels`.
+   *
+   * @throws LimitError a text has fewer or more tokens than the graph takes.
+   */
   async logits(texts) {
     if (isString(texts) || typeof texts?.[Symbol.iterator] !== "function")
       throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
     const rows = Array.from(texts, (text) => this.encode(text));
     const answers = new Array(rows.length);
-    const { padding, batch } = this.#document.graph;
-    // A run of one token at most holds one text, however long it is.
-    const most = batch === 1 ? 1 : MAX_TOKENS;
-    for (const places of runs(rows.map((row) => row.length), padding, most)) {
+    const { padding, batch, limits } = this.#document.graph;
+    if (limits) this.#checkLimits(rows);
+    for (const places of runs(rows.map((row) => row.length), padding, MAX_TOKENS, batch ?? limits?.max_batch)) {
       const some = places.map((place) => rows[place]);
       const { data } = await this.#run(some);
       const classes = this.labels.length;
@@ -789,6 +814,24 @@ export class Classifier {
     return this.#session.release();
   }
 
+  #allows(size) {
+    const { min_tokens = 1, max_tokens = Infinity } = this.#document.graph.limits ?? {};
+    return size >= min_tokens && size <= max_tokens;
+  }
+
+  #checkLimits(rows) {
+    const { min_tokens, max_tokens } = this.#document.graph.limits;
+    const place = rows.findIndex((row) => !this.#allows(row.length));
+    if (place < 0) return;
+    const size = rows[place].length;
+    const few = size < min_tokens;
+    throw new LimitError(
+      `The text${rows.length > 1 ? ` at position ${place} (counted from 0)` : ""} becomes ${size} token id${size > 1 ? "s" : ""}, ` +
+        `but ${this.name} takes ${few ? `at least ${min_tokens}` : `at most ${max_tokens}`}.`,
+      few ? "Give a longer one." : "Shorten it, or export the classifier with max_tokens in its text rules.",
+    );
+  }
+
   #probabilities(logits) {
     if (this.#document.activation === "sigmoid") return Array.from(logits, (x) => 0.5 * (Math.tanh(0.5 * x) + 1));
     const largest = Math.max(...logits);
@@ -833,7 +876,8 @@ export class Classifier {
       );
     let answer;
     try {
-      answer = await this.#run([[graph.embedding_rows - 1]]);
+      // As short a text as the graph takes.
+      answer = await this.#run([new Array(graph.limits?.min_tokens ?? 1).fill(graph.embedding_rows - 1)]);
     } catch (error) {
       throw new BundleError(
         `The graph of ${this.name} cannot be run with the highest token id, ${graph.embedding_rows - 1}: ${error.cause?.message}.`,

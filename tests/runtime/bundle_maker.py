@@ -21,6 +21,7 @@ from pocketrnn.manifest import (
     Comparison,
     Example,
     Graph,
+    Limits,
     Manifest,
     Parity,
     StepGraph,
@@ -179,6 +180,7 @@ def make(
     padding: bool | None = None,
     torchscript: bool = True,
     stream: bool = False,
+    limits: Limits | None = None,
     texts: Sequence[str] = TEXTS,
     embedding: int = 5,
     hidden: int = 4,
@@ -213,6 +215,7 @@ def make(
             inputs=("tokens", "lengths") if lengths else ("tokens",),
             padding=lengths if padding is None else padding,
             embedding_rows=len(vocabulary),
+            limits=limits,
         ),
         torchscript=TorchScript("model.torchscript.pt", hashlib.sha256(TORCHSCRIPT_BYTES).hexdigest())
         if torchscript
@@ -234,6 +237,40 @@ def make(
         (folder / "model.torchscript.pt").write_bytes(TORCHSCRIPT_BYTES)
     (folder / "classifier.json").write_bytes(to_bytes(manifest))
     return folder
+
+
+def bounded(proto: onnx.ModelProto, *, fewest: int, most: int) -> None:
+    """Make the graph of `graph` fail on texts of fewer or more tokens, as a convolution and a table of positions do.
+
+    The positions' rows are zeros, and what is made of the token that must be there is multiplied by 0: the logits stay.
+    """
+    embedding = next(t for t in proto.graph.initializer if t.name == "embedding")
+    constants = {
+        "positions": np.zeros((most, embedding.dims[1]), np.float32),
+        "zero": np.array(0, np.int64),
+        "one": np.array(1, np.int64),
+        "nothing": np.array(0, np.float32),
+        "last_needed": np.array([fewest - 1], np.int64),
+    }
+    proto.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    nodes = [
+        helper.make_node("Shape", ["tokens"], ["sizes_of_tokens"]),
+        helper.make_node("Gather", ["sizes_of_tokens", "one"], ["width"]),
+        helper.make_node("Range", ["zero", "width", "one"], ["range"]),
+        helper.make_node("Gather", ["positions", "range"], ["of_positions"]),
+        helper.make_node("Gather", ["tokens", "last_needed"], ["needed"], axis=1),
+        helper.make_node("Cast", ["needed"], ["as_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["as_float", "nothing"], ["none"]),
+    ]
+    for node in reversed(nodes):
+        proto.graph.node.insert(0, node)
+    at = next(i for i, node in enumerate(proto.graph.node) if "embedded" in node.output)
+    proto.graph.node[at].output[0] = "of_words"
+    proto.graph.node.insert(at + 1, helper.make_node("Add", ["of_words", "of_positions"], ["embedded"]))
+    last = next(node for node in proto.graph.node if "logits" in node.output)
+    last.output[0] = "free_logits"
+    proto.graph.node.append(helper.make_node("Add", ["free_logits", "none"], ["logits"]))
+    onnx.checker.check_model(proto)
 
 
 def with_graph(manifest: Manifest, **changes: object) -> Manifest:

@@ -53,6 +53,17 @@ def _swapped(old: str, new: str) -> Callable[[str], bytes]:
     return change
 
 
+def _limited(members: str) -> Callable[[str], bytes]:
+    return _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "limits": {{{members}}}')
+
+
+def _limited_stream(text: str) -> bytes:
+    step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
+    return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(
+        _limited('"min_tokens": 2')(text).decode()
+    )
+
+
 def _with(*nodes: onnx.NodeProto, **constants: object) -> Callable[[onnx.ModelProto], bytes]:
     def change(proto: onnx.ModelProto) -> bytes:
         for name, value in constants.items():
@@ -125,6 +136,16 @@ REFUSED: dict[str, Refused] = {
     "json-ngrams-too-many": Refused("ngrams", json=_swapped('"ngrams": 1', '"ngrams": 1000000000')),
     "json-id-too-large": Refused("padding_id", json=_swapped('"padding_id": 0', '"padding_id": 9223372036854775808')),
     "json-rows-too-many": Refused("embedding_rows", json=_swapped('"embedding_rows": 4', '"embedding_rows": 1e300')),
+    "limits-none": Refused("limits", json=_swapped('"embedding_rows": 4', '"embedding_rows": 4, "limits": {}')),
+    "limits-unknown": Refused("most", json=_limited('"most": 9')),
+    "limits-zero": Refused("min_tokens", json=_limited('"min_tokens": 0')),
+    "limits-min-too-large": Refused("min_tokens", json=_limited('"min_tokens": 65537')),
+    "limits-max-too-large": Refused("max_tokens", json=_limited('"max_tokens": 2147483648')),
+    "limits-fraction": Refused("max_batch", json=_limited('"max_batch": 1.5')),
+    "limits-crossed": Refused("at least 3 and at most 2", json=_limited('"min_tokens": 3, "max_tokens": 2')),
+    "limits-example-too-short": Refused("golden example", json=_limited('"min_tokens": 3')),
+    "limits-example-too-long": Refused("golden example", json=_limited('"max_tokens": 1')),
+    "limits-stream": Refused("a stream begins with one", json=_limited_stream),
     "weights-elsewhere": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _LOCATION + _VALUE)))),
     "weights-elsewhere-value-first": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _VALUE + _LOCATION)))),
     "weights-elsewhere-long-numbers": Refused(

@@ -28,6 +28,14 @@ def test_a_run_keeps_the_bound_unless_it_is_one_text(lengths: np.ndarray, paddin
         assert len(run) == 1 or len(run) * lengths[run].max() <= most
 
 
+@settings(max_examples=300, deadline=None)
+@given(LENGTHS, st.booleans(), st.integers(1, 9))
+def test_a_run_holds_no_more_texts_than_it_may(lengths: np.ndarray, padding: bool, most: int) -> None:
+    shared = list(runs(lengths, padding=padding, max_texts=most))
+    assert all(1 <= len(run) <= most for run in shared)
+    assert sorted(place for run in shared for place in run.tolist()) == list(range(len(lengths)))
+
+
 @settings(max_examples=500, deadline=None)
 @given(LENGTHS)
 def test_texts_of_several_lengths_never_meet_where_padding_would_leak(lengths: np.ndarray) -> None:

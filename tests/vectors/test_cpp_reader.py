@@ -57,6 +57,16 @@ def test_the_cpp_reader_answers_the_vectors_as_they_say(classify: Path, bundle: 
     assert done.returncode == 0
 
 
+def test_the_cpp_reader_refuses_texts_beyond_a_bundles_limits(classify: Path) -> None:
+    for line in (HERE / "limits" / "beyond.jsonl").read_text(encoding="ascii").splitlines():
+        vector = json.loads(line)
+        if "\n" in vector["text"]:
+            continue  # it reads lines
+        done = run(classify, HERE / "limits", given=f"{vector['text']}\n")
+        assert (done.returncode, done.stdout) == (2, ""), vector
+        assert vector["said"] in done.stderr
+
+
 def test_the_cpp_reader_notices_a_vector_that_is_not_met(classify: Path, tmp_path: Path) -> None:
     lines = (
         (HERE / "words" / "vectors.jsonl").read_text(encoding="ascii").replace('"label": "Sports"', '"label": "World"')

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pocketrnn import Classifier, verify
-from pocketrnn.errors import BundleError
+from pocketrnn.errors import BundleError, LimitError
 from pocketrnn.text import TextEncoder
 
 HERE = Path(__file__).parent
@@ -52,6 +52,18 @@ def test_what_must_be_refused_is(vector: dict[str, str]) -> None:
     with pytest.raises(BundleError) as caught:
         Classifier.load(REFUSED / vector["bundle"])
     assert vector["said"] in str(caught.value)
+
+
+@pytest.mark.parametrize("bundle", [bundle for bundle in BUNDLES if (bundle / "beyond.jsonl").exists()], ids=str)
+def test_the_texts_beyond_a_bundles_limits_are_refused(bundle: Path) -> None:
+    classifier, vectors = Classifier.load(bundle), vectors_in(bundle / "beyond.jsonl")
+    assert {vector["said"] for vector in vectors} == {"at least 2", "at most 9"}
+    for vector in vectors:
+        assert classifier.encode(vector["text"]) == vector["ids"]
+        with pytest.raises(LimitError, match=vector["said"]):
+            classifier.classify(vector["text"])
+        with pytest.raises(LimitError, match=vector["said"]):
+            classifier.logits([vector["text"]])
 
 
 def test_every_folder_of_refused_bundles_is_listed() -> None:

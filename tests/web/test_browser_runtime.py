@@ -77,7 +77,7 @@ def vector_bundles() -> list[Path]:
 
 
 def vectors_of(bundle: Path) -> list[dict[str, Any]]:
-    files = sorted(bundle.glob("*.jsonl"))
+    files = sorted(set(bundle.glob("*.jsonl")) - set(bundle.glob("beyond.jsonl")))
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 

@@ -11,6 +11,7 @@ import click
 from pocketrnn.commands.file_options import FileOptions, file_options
 from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
+from pocketrnn.errors import LimitError
 
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
@@ -145,6 +146,19 @@ def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> in
     return len(classifier.labels)
 
 
+def _until_refused(
+    classifier: Classifier, texts: Sequence[str], kind: str, before: int
+) -> tuple[Sequence[str], LimitError]:
+    """The texts up to the first that the graph cannot take, and what to say of that one."""
+    from pocketrnn.manifest import Limits
+    from pocketrnn.text_limits import limit_error
+
+    limits = classifier.manifest.graph.limits or Limits()
+    sizes = (len(classifier.encode(text)) for text in texts)
+    index, tokens = next((index, tokens) for index, tokens in enumerate(sizes) if not limits.allow(tokens))
+    return texts[:index], limit_error(classifier.name, limits, tokens, text=f"{kind} {before + index + 1}")
+
+
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
     stream = classifier.stream()
     for fragment in fragments or arriving_fragments(standard_input()):
@@ -155,14 +169,26 @@ def _answer_lines(classifier: Classifier, wanted: _Wanted) -> None:
     stdin = standard_input()
     if stdin.isatty():
         say("Reading texts, one a line, until Ctrl-D.", err=True)
+    answered = 0
     for lines in arriving_lines(stdin):
-        _answer(classifier, lines, wanted)
+        _answer(classifier, lines, wanted, "Line", answered)
+        answered += len(lines)
 
 
-def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted) -> None:
+def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str = "Text", before: int = 0) -> None:
+    """Answer texts, each a `kind` of which `before` came before these.
+
+    Raises:
+        LimitError: a text has fewer or more tokens than the graph takes. Those before it are answered first.
+    """
     from pocketrnn.answers import Answers
 
-    rows = classifier.logits(texts).tolist()
+    try:
+        rows = classifier.logits(texts).tolist()
+    except LimitError:
+        within, error = _until_refused(classifier, texts, kind, before)
+        _answer(classifier, within, wanted)
+        raise error from None
     answers_of = Answers.of(classifier.manifest)
     answers = [wanted.line(text, answers_of.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=True)]
     # One write: click flushes after each.

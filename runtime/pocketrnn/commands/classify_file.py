@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier, logits_of_batches
 from pocketrnn.commands.file_options import FileOptions
-from pocketrnn.errors import InputError, OutputError
+from pocketrnn.errors import InputError, OutputError, shown
 from pocketrnn.folder import file_written_whole
+from pocketrnn.manifest import Limits
 from pocketrnn.table_reader import read
 from pocketrnn.table_writer import write
 from pocketrnn.tables import Batch, Column, Kind, RowSource, kind_of
+from pocketrnn.text_limits import limit_error
 
 __all__ = ["classify_file"]
 
@@ -68,16 +70,17 @@ def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
         batches = read(stream, source, files.text_column, live=size is None, added=added)
         sink = stack.enter_context(_written(destination, stream, written, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
-            answered = _answered(classifier, batches, names, progress)
+            answered = _answered(classifier, batches, names, source, progress)
             write(sink, written, answered, files.text_column, flush=to_stdout)
     _tell_passed_over(source)
 
 
 def _tell_passed_over(source: RowSource) -> None:
-    if passed_over := source.left_out + source.without_text:
+    if passed_over := source.left_out + source.without_text + source.without_answer:
+        beyond = f", {source.without_answer:,} with too few or too many tokens" if source.without_answer else ""
         click.echo(
             f"{passed_over:,} of {source.rows:,} rows passed over: {source.without_text:,} without a text, "
-            f"{source.left_out:,} left out. {source.first_fault}",
+            f"{source.left_out:,} left out{beyond}. {source.first_fault}",
             err=True,
         )
 
@@ -96,7 +99,11 @@ def _names(files: FileOptions, top: int) -> list[tuple[str, str]]:
 
 
 def _answered(
-    classifier: Classifier, batches: Iterator[Batch], names: Sequence[tuple[str, str]], progress: _Progress
+    classifier: Classifier,
+    batches: Iterator[Batch],
+    names: Sequence[tuple[str, str]],
+    source: RowSource,
+    progress: _Progress,
 ) -> Iterator[tuple[Batch, list[Column]]]:
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[Batch] = deque()
@@ -106,11 +113,49 @@ def _answered(
             waiting.append(batch)
             yield batch.texts
 
-    with contextlib.closing(logits_of_batches(classifier, texts())) as answers:
+    before = 0
+    with contextlib.closing(logits_of_batches(classifier, texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
-            yield batch, _columns(classifier, logits, batch.without_text, names)
+            without = _without_answer(classifier, logits, batch, source, before)
+            yield batch, _columns(classifier, logits, without, names)
+            before += len(batch.texts)
             progress.show(batch.read)
+
+
+def _without_answer(
+    classifier: Classifier, logits: NDArray[np.float32], batch: Batch, source: RowSource, before: int
+) -> list[int]:
+    """The indices of a batch's rows that have no text, or one that the graph cannot take, which `source` counts.
+
+    Args:
+        classifier: who answered.
+        logits: float32 [rows, labels], with NaN for texts that the graph cannot take.
+        batch: the rows.
+        source: where they come from.
+        before: how many rows the batches before had.
+
+    Raises:
+        LimitError: there is such a text, and such rows are refused.
+    """
+    beyond = sorted(set(np.flatnonzero(np.isnan(logits[:, 0])).tolist()) - set(batch.without_text))
+    if not beyond:
+        return batch.without_text
+    # If rows are refused, none is left out before this one, so that its number is known.
+    first, text = beyond[0], batch.texts[beyond[0]]
+    which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {shown(text, 40)}"
+    error = limit_error(
+        classifier.name,
+        classifier.manifest.graph.limits or Limits(),
+        len(classifier.encode(text)),
+        text=f"{which} of {source.name}",
+        otherwise="pass over such rows with --on-error skip",
+    )
+    if source.on_error == "raise":
+        raise error
+    source.without_answer += len(beyond)
+    source.first_fault = source.first_fault or error.problem
+    return sorted({*batch.without_text, *beyond})
 
 
 def _columns(

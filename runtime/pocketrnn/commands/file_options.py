@@ -90,8 +90,8 @@ _OPTIONS: Final = (
         type=click.Choice(get_args(OnError)),
         default="raise",
         show_default=True,
-        help="raise stops at a row that has no text or cannot be read. skip gives a row without a text no label, and "
-        "leaves out a row that cannot be read.",
+        help="raise stops at a row that has no text, has a text that the classifier cannot take, or cannot be read. "
+        "skip gives a row without a text, or with such a text, no label, and leaves out a row that cannot be read.",
     ),
     click.option("--force", is_flag=True, help="Replace the output file if it exists."),
 )

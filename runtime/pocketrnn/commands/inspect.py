@@ -13,7 +13,7 @@ from pocketrnn.commands.standard_streams import json_line, say
 from pocketrnn.commands.terminal import aligned, one_line
 
 if TYPE_CHECKING:
-    from pocketrnn.manifest import Graph, Manifest
+    from pocketrnn.manifest import Graph, Limits, Manifest
 
 __all__ = ["inspect"]
 
@@ -72,6 +72,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
         ("batches", _batches(graph)),
+        *(() if graph.limits is None else [("limits", _limits(graph.limits))]),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
     ]
@@ -102,6 +103,15 @@ def _batches(graph: Graph) -> str:
     if graph.batch == 1:
         return "of one text"
     return "padded" if graph.padding else "of one length, since padding would change the answers"
+
+
+def _limits(limits: Limits) -> str:
+    stated = (
+        ("a text of at least", limits.min_tokens, "tokens"),
+        ("a text of at most", limits.max_tokens, "tokens"),
+        ("a run of at most", limits.max_batch, "texts"),
+    )
+    return "; ".join(f"{what} {number:,} {unit}" for what, number, unit in stated if number is not None)
 
 
 def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:

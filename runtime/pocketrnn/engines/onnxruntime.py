@@ -110,9 +110,8 @@ class OnnxRuntimeEngine:
         starts = np.cumsum(lengths) - lengths
         logits = np.empty((len(lengths), self._classes), np.float32)
         graph, padding_id = self._manifest.graph, self._manifest.text.padding_id
-        # A run of one token at most holds one text, however long it is.
-        most = 1 if graph.batch == 1 else self._options.max_batch_tokens
-        for rows in runs(lengths, padding=graph.padding, max_tokens=most):
+        most = graph.batch or (None if graph.limits is None else graph.limits.max_batch)
+        for rows in runs(lengths, padding=graph.padding, max_tokens=self._options.max_batch_tokens, max_texts=most):
             some = lengths[rows]
             logits[rows] = self._run(rectangle(ids, starts[rows], some, padding_id), some)
         return logits
@@ -191,10 +190,12 @@ class OnnxRuntimeEngine:
 
     def _check_answer(self) -> None:
         """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
-        name, rows = self._manifest.name, self._manifest.graph.embedding_rows
+        name, rows, limits = self._manifest.name, self._manifest.graph.embedding_rows, self._manifest.graph.limits
+        # As short a text as the graph takes.
+        length = 1 if limits is None else limits.min_tokens or 1
         try:
-            tokens = np.array([[rows - 1]], np.int64)
-            feed = {"tokens": tokens, **({"lengths": np.ones(1, np.int64)} if self._takes_lengths else {})}
+            tokens = np.full((1, length), rows - 1, np.int64)
+            feed = {"tokens": tokens, **({"lengths": np.array([length])} if self._takes_lengths else {})}
             (logits,) = self._run_session(self._whole_texts(), ["logits"], feed)
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
