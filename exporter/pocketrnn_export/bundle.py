@@ -157,6 +157,7 @@ def export(
         )
         forms = _made(kinds, prepared, description, torchscript_required=torchscript is True)
         graph, bounds = _graph_of(forms)
+        texts = _texts_within(graph.limits, texts, description)
         plan = ProofPlan(
             reference=prepared.as_reference(),
             cases=cases_for(
@@ -197,6 +198,22 @@ def _made(
         except ExportError as error:
             _log.warning("The TorchScript copy is left out: %s", first_line(error))
     return forms
+
+
+def _texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
+    """The texts that the module takes, for the proof.
+
+    Raises:
+        ExportError: there is none.
+    """
+    encoder = description.encoder()
+    inside = [text for text in texts if limits is None or limits.allow(len(encoder.encode(text)))]
+    if not inside:
+        raise ExportError(
+            "The module takes none of the texts for the proof: each has too few tokens for it, or too many.",
+            "Give example_texts (on the command line, --texts) of lengths that it takes.",
+        )
+    return inside
 
 
 def _graph_of(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
@@ -414,8 +431,9 @@ def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -
 
 
 def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
-    """The first texts and the two that hold no known token. Logits are kept as the shortest digits that give them."""
-    chosen = [*range(min(GOLDEN_EXAMPLES, len(texts)) - 2), len(texts) - 2, len(texts) - 1]
+    """The first texts and the last two, which usually hold no known token. Logits are kept as the shortest digits that
+    give them."""
+    chosen = sorted({*range(min(GOLDEN_EXAMPLES - 2, len(texts))), *range(max(0, len(texts) - 2), len(texts))})
     return tuple(
         Example(
             text=texts[i],

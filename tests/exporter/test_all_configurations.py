@@ -55,7 +55,8 @@ def test_every_configuration_agrees_with_pytorch_as_onnx_and_as_torchscript(
         classifier(*configuration), tmp_path / "bundle", labels=list("abcd"), vocabulary=VOCABULARY, lengths=packed
     )
     on_shapes = {c.candidate: c for c in manifest.parity.comparisons if c.inputs == "shapes"}
-    assert set(on_shapes) == {"onnx", "onnx as written", "torchscript"}
+    assert set(on_shapes) == {"onnx, float64", "onnx", "onnx as written", "torchscript"}
+    assert on_shapes["onnx, float64"].largest_difference <= 1e-10
     for comparison in manifest.parity.comparisons:
         assert comparison.largest_difference <= 1e-5
         assert comparison.labels_differing == 0

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_graph import OnnxGraph, onnx_graph
-from pocketrnn_export.tracing.restrictions import Limits
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
 LENGTHS = (1, 2, 7, 29, 30, 31, 60, 299, 300, 301, 600, 2000)

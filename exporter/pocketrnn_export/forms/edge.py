@@ -26,7 +26,6 @@ from pocketrnn_export.forms.onnx_graph import (
     OPSET,
     OnnxGraph,
     bounds_of,
-    limits_of,
     onnx_form,
     onnx_graph,
 )
@@ -82,7 +81,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=False,
         embedding_rows=made.embedding_rows,
         batch=1,
-        limits=limits_of(made),
+        limits=made.limits,
     )
 
     def retraced() -> bytes:

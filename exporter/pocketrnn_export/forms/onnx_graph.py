@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import Graph, Limits
+from pocketrnn.manifest import Graph
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_trace import (
     OPSET,
@@ -32,7 +32,7 @@ from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.proof.comparing import run_of_onnx
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.tracing.restrictions import Attempt, Way, settled
+from pocketrnn_export.tracing.restrictions import Attempt, Way, inside, settled
 from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in
 from pocketrnn_export.tracing.ties import ties_the_other_way
 
@@ -45,7 +45,6 @@ __all__ = [
     "Names",
     "OnnxGraph",
     "bounds_of",
-    "limits_of",
     "onnx_form",
     "onnx_graph",
     "token_lookups",
@@ -74,17 +73,9 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
     )
 
 
-def limits_of(made: OnnxGraph) -> Limits | None:
-    """What classifier.json says of the sizes that a graph takes."""
-    found = made.limits
-    if found == type(found)():
-        return None
-    return Limits(found.min_tokens, found.max_tokens, found.max_batch)
-
-
 def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     """(batch, sequence) on both sides of everything that forward asks about a size, within the limits."""
-    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if sizes in made.limits)
+    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if inside(made.limits, sizes))
 
 
 def _make(prepared: PreparedModule, description: Description) -> Form:
@@ -96,7 +87,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
         padding=prepared.padding,
         embedding_rows=made.embedding_rows,
-        limits=limits_of(made),
+        limits=made.limits,
     )
 
     def retraced() -> bytes:

@@ -18,9 +18,10 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
-from pocketrnn_export.tracing.restrictions import Limits, Way
+from pocketrnn_export.tracing.restrictions import Way
 from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
 

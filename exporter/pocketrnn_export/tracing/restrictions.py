@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn.manifest import Limits
 from pocketrnn_export.tracing.sizes import Path, Question, Seen, Sizes, sizes_in
 
-__all__ = ["Attempt", "Limits", "Settled", "Way", "boundary_sizes", "settled"]
+__all__ = ["Attempt", "Settled", "Way", "boundary_sizes", "inside", "settled"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
@@ -45,23 +47,14 @@ _NEAR: Final = 1e-5
 _ROUNDINGS: Final = 30
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The sizes that PyTorch takes: the least and the most tokens of a text, and the most rows of a batch.
+def inside(limits: Limits, sizes: Sizes) -> bool:
+    """Whether PyTorch takes a batch of these sizes.
 
-    None where there is no limit. Beyond a limit the module itself fails, so that a runtime has to refuse.
+    Example:
+        >>> inside(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
+        False
     """
-
-    min_tokens: int | None = None
-    max_tokens: int | None = None
-    max_batch: int | None = None
-
-    def __contains__(self, sizes: Sizes) -> bool:
-        return (
-            (self.min_tokens is None or sizes.tokens >= self.min_tokens)
-            and (self.max_tokens is None or sizes.tokens <= self.max_tokens)
-            and (self.max_batch is None or sizes.batch <= self.max_batch)
-        )
+    return limits.allow(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
 
 
 @dataclass(frozen=True)
@@ -309,7 +302,7 @@ class _Judge:
             batch = self._edge(highest_batch, above, lambda n: Sizes(n, ordinary))
         limits = Limits(least, most, batch)
         for case in cases:
-            if (case in limits) != self.answers(case):
+            if inside(limits, case) != self.answers(case):
                 raise self._unreadable(case)
         return limits
 
