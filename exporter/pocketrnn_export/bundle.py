@@ -143,7 +143,8 @@ def export(
         write_report(report, [], tolerance)
     kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
     for kind in kinds:
-        kind.check(module, description.rules)
+        if kind is not TORCHSCRIPT or torchscript:
+            kind.check(module, description.rules)
     texts = texts_for_proof(example_texts, description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time:
@@ -161,7 +162,12 @@ def export(
         plan = ProofPlan(
             reference=prepared.as_reference(),
             cases=cases_for(
-                description.rules, ids=ids, ragged=prepared.takes_lengths, limits=graph.limits, bounds=bounds
+                description.rules,
+                ids=ids,
+                ragged=prepared.takes_lengths,
+                limits=graph.limits,
+                bounds=bounds,
+                one_row=graph.batch == 1,
             ),
             texts=texts,
             rows_alone=prepared.padding or not prepared.takes_lengths,
@@ -194,9 +200,10 @@ def _made(
             forms.append(kind.make(prepared, description))
             continue
         try:
+            kind.check(prepared.module, description.rules)
             forms.append(replace(kind.make(prepared, description), required=False))
-        except ExportError as error:
-            _log.warning("The TorchScript copy is left out: %s", first_line(error))
+        except (ExportError, InputError) as error:
+            _log.warning("The TorchScript copy is left out. %s", first_line(error))
     return forms
 
 
@@ -254,6 +261,7 @@ def cases_for(
     ragged: bool,
     limits: Limits | None = None,
     bounds: Iterable[tuple[int, int]] = (),
+    one_row: bool = False,
 ) -> dict[str, list[Case]]:
     """The inputs of a proof but for the texts, by kind.
 
@@ -263,6 +271,7 @@ def cases_for(
         ragged: rows of several lengths; else all rows are full.
         limits: what the graph takes; cases beyond are left out.
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
+        one_row: the graph takes one text a run: fewer and longer rows hold every id then.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -270,14 +279,15 @@ def cases_for(
     """
     padding_id = rules.padding_id
     special = [i for i in (rules.unknown_id, rules.empty_id) if i is not None]
-    # Three tokens a row, so that each still tells in the answer, unless the limits are narrower.
-    width = min(max(3, (limits and limits.min_tokens) or 1), (limits and limits.max_tokens) or 3)
+    limits = limits or Limits()
+    # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
+    width = min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize)
     cases = {
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
         "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
         "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
         "hazards": hazard_cases(ids, special, padding_id, ragged=ragged),
-        "every id": cases_of_every_id(ids, batch=(limits and limits.max_batch) or 2048, width=width),
+        "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
     }
     inside = {inputs: within(some, limits) for inputs, some in cases.items()}
     return {inputs: some for inputs, some in inside.items() if some}
@@ -324,7 +334,7 @@ def write_bundle(
         for form in forms:
             found = _compared(form, answers)
             if not form.required and not _all_pass(found, plan.tolerance):
-                _log.warning("%s is left out: it does not give the answers of %s", form.file, plan.reference.name)
+                _log.warning("%s is left out: its answers are not those of %s", form.file, plan.reference.name)
                 continue
             proven_forms.append(form)
             compared += found
@@ -393,7 +403,7 @@ def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
         for inputs in answers.kinds:
             exact = answers.exact(inputs, one_row=form.one_row)
             if exact is None:
-                _log.warning("Not proven in double precision: %s", answers.not_exact)
+                _log.warning("Not proven in double precision. %s", answers.not_exact)
                 return []
             found = graph_proof(
                 form.float64_run(),

@@ -202,7 +202,9 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
         reference=graph_reference(REFERENCE, small.rounded),
-        cases=cases_for(manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits),
+        cases=cases_for(
+            manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
+        ),
         texts=texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text),
     )
     write_bundle(path, description, forms, plan)

@@ -46,7 +46,9 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=graph_reference("onnx", content),
-        cases=cases_for(manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits),
+        cases=cases_for(
+            manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
+        ),
         texts=[example.text for example in manifest.examples],
         earlier=manifest.parity,
     )

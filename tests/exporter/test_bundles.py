@@ -182,7 +182,7 @@ def test_the_report_holds_every_case_also_where_the_proof_fails(module: torch.nn
     document = json.loads((tmp_path / "report.json").read_text())
     on_shapes = document["comparisons"][0]
     assert len(on_shapes["each"]) == on_shapes["cases"] == 20
-    assert {"candidate", "case", "largest", "labels_differing"} == set(on_shapes["each"][0])
+    assert {"candidate", "case", "largest", "labels_differing", "spreads"} == set(on_shapes["each"][0])
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="the point is a Python that TorchScript supports")
@@ -191,7 +191,8 @@ def test_python_3_14_is_told_to_leave_torchscript_out(
 ) -> None:
     monkeypatch.setattr(pocketrnn_export.bundle.sys, "version_info", (3, 14))
     with pytest.raises(InputError, match="--no-torchscript"):
-        export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+        export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY, torchscript=True)
+    assert export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY).torchscript is None
 
 
 class SingleLogit(torch.nn.Module):

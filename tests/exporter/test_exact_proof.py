@@ -22,8 +22,8 @@ from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export.forms.edge import edge_graph
 from pocketrnn_export.forms.onnx_graph import onnx_graph
 from pocketrnn_export.forms.quantized import Storage, quantized
-from pocketrnn_export.forms.torchscript import torchscript
-from pocketrnn_export.intake.source import Source, source_of
+from pocketrnn_export.forms.torchscript import traced as torchscript
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
 from pocketrnn_export.proof.comparing import run_of, run_of_onnx
 from pocketrnn_export.proof.coverage import cases_of_every_id
@@ -68,10 +68,10 @@ class WrongNumber(Numbers):
         return super().forward(x, lengths) * (0.300001 if torch.compiler.is_exporting() else 0.3)
 
 
-def source(kind: type[nn.Module], seed: int = 0) -> Source:
+def source(kind: type[nn.Module], seed: int = 0) -> PreparedModule:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return source_of(kind(), lengths=None, ids=IDS, classes=CLASSES, multi_label=False)
+        return prepare(kind(), lengths=None, ids=IDS, padding_id=user_modules.PAD, classes=CLASSES, multi_label=False)
 
 
 def example(*, takes_lengths: bool) -> tuple[torch.Tensor, ...]:
@@ -93,7 +93,7 @@ def cases_for(*, ragged: bool) -> list[Case]:
 
 
 @functools.cache
-def proven(kind: type[nn.Module]) -> tuple[Source, bytes, list[Exact]]:
+def proven(kind: type[nn.Module]) -> tuple[PreparedModule, bytes, list[Exact]]:
     """A user module, its graph and its exact answers, with the spread of two draws."""
     made = source(kind)
     lengths = {"takes_lengths": made.takes_lengths}

@@ -47,7 +47,7 @@ def form(prepared: PreparedModule) -> Form:
 
 @pytest.fixture
 def plan(prepared: PreparedModule) -> ProofPlan:
-    return ProofPlan(prepared.as_reference(), cases_for(WORDS, 1, ragged=True), ["w1 w2", "w3"], 1e-5)
+    return ProofPlan(prepared.as_reference(), cases_for(DESCRIPTION.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"])
 
 
 def with_run(form: Form, name: str, change: Callable[[Logits], Logits], *, one_row: bool = False) -> Form:

@@ -74,7 +74,7 @@ def test_edge_graphs_take_one_text_and_no_lengths_and_hold_no_control_flow(tmp_p
     assert described.graph.opset == model.opset_import[0].version < 18
     assert (described.graph.batch, described.graph.padding, described.torchscript) == (1, False, None)
     on_tract = [c for c in described.parity.comparisons if c.candidate == "tract"]
-    assert {c.inputs for c in on_tract} == {"shapes", "drawn shapes", "texts"}
+    assert {c.inputs for c in on_tract} == {"shapes", "drawn shapes", "hazards", "every id", "texts"}
     assert "of one text" in run("inspect", str(tmp_path / "edge")).output
     whole = exported(classifier_of("gru", "max", both=True), tmp_path / "whole", lengths=True)
     np.testing.assert_allclose(

@@ -11,12 +11,18 @@ import click
 __all__ = ["stages_on_stderr"]
 
 
+def _show(record: logging.LogRecord) -> None:
+    """A stage that begins, or a warning."""
+    message = record.getMessage()
+    click.echo(f"Note: {message}" if record.levelno >= logging.WARNING else f"{message} ...", err=True)
+
+
 @contextlib.contextmanager
 def stages_on_stderr() -> Iterator[None]:
     """While the block runs, each stage that the exporter logs is a line on standard error."""
     logger = logging.getLogger("pocketrnn_export")
     handler = logging.Handler()
-    handler.emit = lambda record: click.echo(f"{record.getMessage()} ...", err=True)  # type: ignore[method-assign]
+    handler.emit = _show  # type: ignore[method-assign]
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
