@@ -433,7 +433,7 @@ def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -
     """
     if plan.report is not None:
         write_report(plan.report, compared, plan.tolerance)
-    parity = proven(compared, plan.tolerance, allowed=answers.tolerance)
+    parity = proven(compared, plan.tolerance, allowed=answers.tolerance, float64_error=answers.float64_error)
     if plan.earlier is None:
         return parity
     allowed = max(parity.tolerance, plan.earlier.tolerance)

@@ -41,7 +41,7 @@ def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
 def test_a_torchscript_copy_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
     module = torchscript_copy(kind, tmp_path / "copy.pt")
     manifest = export(load_torchscript(tmp_path / "copy.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
-    assert all(c.largest_difference <= 1e-5 and c.labels_differing == 0 for c in manifest.parity.comparisons)
+    assert all((c.largest_difference <= 1e-5 or c.spreads) and not c.labels_differing for c in manifest.parity.comparisons)
     classifier = Classifier.load(tmp_path / "b")
     for text in TEXTS:
         ids = classifier.encode(text)
@@ -72,7 +72,7 @@ def test_a_scripted_module_and_one_frozen_before_it_was_saved_are_exported(tmp_p
     torch.jit.save(torch.jit.freeze(scripted), tmp_path / "frozen.pt")
     for name, source in (("scripted", scripted), ("frozen", load_torchscript(tmp_path / "frozen.pt"))):
         manifest = export(source, tmp_path / name, labels=LABELS, vocabulary=VOCABULARY)
-        assert max(c.largest_difference for c in manifest.parity.comparisons) <= 1e-5
+        assert max(c.largest_difference for c in manifest.parity.comparisons if c.spreads is None) <= 1e-5
 
 
 class Loops(nn.Module):

@@ -36,7 +36,8 @@ __all__ = ["export"]
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1),
-              help="The largest difference of two logits that passes.  [default: what the module's own rounding allows]")  # fmt: skip
+              help="The largest difference of two logits that passes.  "
+              "[default: what the module's own rounding allows]")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
 @click.option("--torchscript/--no-torchscript", default=None,
               help="Write a TorchScript copy too, or none.  [default: write one if it can be proven]")  # fmt: skip
@@ -61,8 +62,8 @@ def export(source: str, output: Path, **options: Any) -> None:
     path/to/file.py:name, where the name is a module, or a class or function that makes one, with its arguments if it
     needs any; or a TorchScript file. The last two need --vocabulary and --labels, a Python file usually --weights.
 
-    Nothing is written unless PyTorch, the ONNX graph and the runtime give the same answers, in double precision to 1e-10
-    and in single precision as near as rounding allows, on many batch sizes and lengths, on every token id and on texts.
+    Nothing is written unless PyTorch, the ONNX graph and the runtime give the same answers, in double precision to
+    1e-10 and in single precision as near as rounding allows, on many batch sizes and lengths, every token id and texts.
     Exit status 3 if they do not; the error lists the cases that differ.
 
     \b

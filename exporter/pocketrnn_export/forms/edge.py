@@ -26,6 +26,7 @@ from pocketrnn_export.forms.onnx_graph import (
     OPSET,
     OnnxGraph,
     bounds_of,
+    limits_of,
     onnx_form,
     onnx_graph,
 )
@@ -33,6 +34,7 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.tracing.sizes import given_whole
 
 __all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
 
@@ -51,7 +53,8 @@ class _SingleText(nn.Module):
         self.takes_lengths = takes_lengths
 
     def forward(self, tokens: Tensor) -> Tensor:
-        lengths = (torch.full((1,), tokens.shape[1], dtype=torch.int64),) if self.takes_lengths else ()
+        whole = torch.full((1,), tokens.shape[1], dtype=torch.int64)
+        lengths = (given_whole(whole),) if self.takes_lengths else ()
         logits: Tensor = self.classifier(tokens, *lengths)
         return logits
 
@@ -81,7 +84,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=False,
         embedding_rows=made.embedding_rows,
         batch=1,
-        limits=made.limits,
+        limits=limits_of(made),
     )
 
     def retraced() -> bytes:

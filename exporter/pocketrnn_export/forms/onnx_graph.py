@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import Graph
+from pocketrnn.manifest import Graph, Limits
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_trace import (
     OPSET,
@@ -45,6 +45,7 @@ __all__ = [
     "Names",
     "OnnxGraph",
     "bounds_of",
+    "limits_of",
     "onnx_form",
     "onnx_graph",
     "token_lookups",
@@ -73,6 +74,11 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
     )
 
 
+def limits_of(made: OnnxGraph) -> Limits | None:
+    """What classifier.json says of the sizes that a graph takes."""
+    return None if made.limits == Limits() else made.limits
+
+
 def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     """(batch, sequence) on both sides of everything that forward asks about a size, within the limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if inside(made.limits, sizes))
@@ -87,7 +93,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
         padding=prepared.padding,
         embedding_rows=made.embedding_rows,
-        limits=made.limits,
+        limits=limits_of(made),
     )
 
     def retraced() -> bytes:
@@ -213,7 +219,9 @@ def _check_counted(
     """
     generator = torch.Generator().manual_seed(7)
     edges = torch.tensor([0, 1, int(example[0][-1, -1]), ids - 1])
-    for batch, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
+    one_text = len(example[0]) == 1
+    for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
+        batch = 1 if one_text else rows
         tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
         special = torch.rand((batch, width), generator=generator) < 0.3
         special[:, 0] = False

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.cases import Case, Logits, each_row
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference, difference
 from pocketrnn_export.proof.exact import tolerance_for
 from pocketrnn_export.proof.spread import Exact
 
@@ -81,6 +83,15 @@ class Answered:
                 return None
         return self._spreads[id(case)]
 
+    def float64_error(self, inputs: str, name: str) -> float | None:
+        """How far the reference is from its own answer in double precision, on a case; None where that is not known."""
+        for one_row in (False, True):
+            for case, logits in self.of(inputs, one_row=one_row):
+                if case.name == name:
+                    exact = self.with_spread(case)
+                    return None if exact is None else difference("", name, exact.logits, logits).largest
+        return None
+
     @functools.cached_property
     def tolerance(self) -> float:
         """What `verify` is to allow on the texts: at least 1e-5."""
@@ -95,10 +106,14 @@ class Answered:
 
 
 def _rows_of(whole: Sequence[Exact], rows: Sequence[Case]) -> list[Exact]:
-    """The exact answers to single rows, by the rows' names, out of those to whole cases."""
-    answers = {
-        row.name: (answer.logits[i : i + 1], answer.spread[i : i + 1])
+    """The exact answers to single rows out of those to whole cases; a row that the reference refused is passed over."""
+    of_rows = (
+        (row, answer.logits[i : i + 1], answer.spread[i : i + 1])
         for answer in whole
         for i, row in enumerate(each_row([answer.case]))
-    }
-    return [Exact(row, *answers[row.name]) for row in rows]
+    )
+    found = []
+    for wanted in rows:
+        _, logits, spread = next(each for each in of_rows if np.array_equal(each[0].tokens, wanted.tokens))
+        found.append(Exact(wanted, logits, spread))
+    return found

@@ -102,5 +102,5 @@ def moved_graphs(content: bytes, *, draws: int = DRAWS, seed: int = 0) -> Iterat
 
 def _moved(weights: npt.NDArray[np.float32], generator: np.random.Generator) -> Doubles:
     signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
-    moved: Doubles = weights + signs * np.spacing(np.abs(weights)).astype(np.float64)
+    moved: Doubles = np.asarray(weights + signs * np.spacing(np.abs(weights)).astype(np.float64))
     return moved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -41,13 +41,21 @@ def passes(found: Difference, tolerance: float | None) -> bool:
     return tolerance is None and found.spreads is not None and found.spreads <= SPREADS
 
 
-def proven(compared: Iterable[Compared], tolerance: float | None, *, allowed: float = LEAST_TOLERANCE) -> Parity:
+def proven(
+    compared: Iterable[Compared],
+    tolerance: float | None,
+    *,
+    allowed: float = LEAST_TOLERANCE,
+    float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
+) -> Parity:
     """The proof, if every case of every comparison passes.
 
     Args:
         compared: every comparison that was made.
         tolerance: as for `passes`.
         allowed: what the bundle is to allow on its golden examples, where no tolerance is given.
+        float64_error: how far the reference is from its own answer in double precision, on a case of a kind of inputs.
+            The error states it where the differences are of the size of rounding.
 
     Raises:
         ParityError: a case does not pass; the message is a table of such cases.
@@ -66,7 +74,7 @@ def proven(compared: Iterable[Compared], tolerance: float | None, *, allowed: fl
             wanted += f", or {SPREADS:g} times what rounding may do"
         raise ParityError(
             f"The exported forms do not give PyTorch's answers (allowed difference {wanted}):",
-            "\n".join(["", *rows, *more, _remedy(failing, tolerance)]),
+            "\n".join(["", *rows, *more, _remedy(failing, tolerance, float64_error)]),
         )
     return Parity(
         tolerance=allowed if tolerance is None else tolerance, comparisons=tuple(one.line for one in compared)
@@ -81,15 +89,22 @@ def _row(inputs: str, found: Difference) -> str:
     )
 
 
-def _remedy(failing: Sequence[tuple[str, Difference]], tolerance: float | None) -> str:
+def _remedy(
+    failing: Sequence[tuple[str, Difference]],
+    tolerance: float | None,
+    float64_error: Callable[[str, str], float | None],
+) -> str:
     """What to do about failing cases: they are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; the module cannot be exported as it is."
+    inputs, worst = max(failing, key=lambda pair: pair[1].largest)
+    own = float64_error(inputs, worst.case)
+    itself = "" if own is None else f" PyTorch itself is {own:.1g} away from its double-precision answer there."
     enough = 10.0 ** np.ceil(np.log10(largest))
     return (
-        "Nothing was written. Every label agrees, and the differences are of the size of rounding. Leave --tolerance "
-        f"out to allow what the module's own rounding does, or allow more: --tolerance {enough:g} "
+        f"Nothing was written. Every label agrees, and the differences are of the size of rounding.{itself} Leave "
+        f"--tolerance out to allow what the module's own rounding does, or allow more: --tolerance {enough:g} "
         f"(tolerance={enough:g} in Python)."
     )
 

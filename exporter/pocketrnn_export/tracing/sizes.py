@@ -44,6 +44,7 @@ __all__ = [
     "Seen",
     "Sizes",
     "cut_to_longest",
+    "given_whole",
     "errors_in",
     "note_guard",
     "note_program",
@@ -396,6 +397,12 @@ def _kept_longest(func: Any, args: Any, kwargs: Any, result: Any) -> Any:
         if isinstance(kept, Tensor):
             _watching.given += (kept,)
     return result
+
+
+def given_whole(lengths: Tensor) -> Tensor:
+    """While tracing, take `lengths` for lengths that have the whole width for their longest; gives them back."""
+    _watching.given += (lengths,)
+    return lengths
 
 
 def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
