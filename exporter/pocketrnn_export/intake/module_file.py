@@ -211,6 +211,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
                 "Save the weights as they were trained.",
             )
     module.load_state_dict(dict(state))
+    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved.
+    module.cpu()
 
 
 def _from_safetensors(path: Path) -> dict[str, Tensor]:
