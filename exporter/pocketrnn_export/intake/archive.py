@@ -17,7 +17,7 @@ from pocketrnn.errors import InputError, first_line
 
 __all__ = ["LARGEST_PICKLE", "check_pickles", "checked_entries"]
 
-# What stands around the tensors' bytes: 10,000 tensors take some 2.5 MB. Read, a pickle takes up to 70 times its size.
+# What stands around the tensors' bytes: 10,000 tensors take some 2.5 MB. Read, one of this size takes up to 1.3 GB.
 LARGEST_PICKLE: Final = 1 << 24
 # torch.jit.save compresses the code; the tensors' bytes are never compressed.
 _LARGEST_CODE: Final = 1 << 26
