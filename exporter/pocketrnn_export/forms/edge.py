@@ -72,7 +72,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         opset=opset,
         inputs=("tokens",),
         padding=False,
-        embedding_rows=made.embedding_rows,
+        embedding_rows=made.embedding_rows or description.ids,
         batch=1,
     )
     return edge_form(made.content, graph)
