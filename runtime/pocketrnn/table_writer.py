@@ -17,6 +17,7 @@ __all__ = ["Answered", "write"]
 # A row group of Parquet ends after so many rows or bytes; it is held until it is written.
 _GROUP_ROWS: Final = 1 << 16
 _GROUP_BYTES: Final = 1 << 26
+_ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --output-format jsonl."
 
 Answered = Iterator[tuple[Batch, Sequence[Column]]]
 
@@ -203,7 +204,7 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
             raise
         raise OutputError(
             f"The rows cannot be written as Parquet: {first_line(error)}.",
-            "A column must be of one type; else write JSON Lines: --output-format jsonl.",
+            _ONE_TYPE,
         ) from None
 
 
@@ -224,10 +225,48 @@ def _as_arrow(arrow: Any, batch: Batch, answers: Sequence[Column], schema: Any, 
             )
         if not rows and before is None:
             before = arrow.schema([(text_column, arrow.string())])
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        filled = [{name: row.get(name) for name in names} for row in rows] if before is None else rows
-        table = arrow.Table.from_pylist(filled, before)
+        table = _columns(arrow, rows, before)
     for column in answers:
         kind = arrow.float64() if column.is_number else arrow.string()
         table = table.append_column(column.name, arrow.array(column.values, kind))
     return table
+
+
+def _columns(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
+    """Rows of JSON as a table; `before` is the schema of the rows that were written already, None for the first."""
+    fields = {name: None for row in rows for name in row} if before is None else {f.name: f.type for f in before}
+    arrays = [_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
+    return arrow.table(arrays, names=list(fields)) if before is None else arrow.table(arrays, schema=before)
+
+
+def _array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
+    problem = None
+    try:
+        name.encode()
+        array = arrow.array(values)
+        if kind is None or array.type == kind:
+            return array
+        # With its type given, pyarrow cuts 1.5 to 1 in silence, and drops a member that a struct does not have.
+        if _fits(arrow, array.type, kind):
+            return arrow.array(values, kind)
+        problem = f"it is of type {kind} in the first {BATCH_ROWS:,} rows, of type {array.type} in later ones"
+    except UnicodeEncodeError:
+        problem = "it holds half of a surrogate pair, which has no UTF-8 form"
+    except OverflowError:
+        problem = "it holds a whole number beyond 2^63"
+    except arrow.ArrowException as error:
+        problem = first_line(error)
+    raise OutputError(f"The column {name!r} cannot be written as Parquet: {problem}.", _ONE_TYPE)
+
+
+def _fits(arrow: Any, found: Any, kind: Any) -> bool:
+    """Whether every value of the type `found` keeps all of itself as the type `kind`, if pyarrow converts it at all."""
+    types = arrow.types
+    if types.is_struct(found) and types.is_struct(kind):
+        return all(
+            kind.get_field_index(field.name) >= 0 and _fits(arrow, field.type, kind.field(field.name).type)
+            for field in found
+        )
+    if types.is_list(found) and types.is_list(kind):
+        return _fits(arrow, found.value_type, kind.value_type)
+    return not (types.is_floating(found) and types.is_integer(kind))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pocketrnn.errors import DataError, InputError, OutputError
+from pocketrnn.errors import DataError, InputError, OutputError, first_line
 from pocketrnn.incoming import OnError
 
 if TYPE_CHECKING:
@@ -94,13 +94,27 @@ class ArrowRows:
         """Each row as a value for each column.
 
         Raises:
-            OutputError: a column holds bytes that are not UTF-8.
+            OutputError: a column holds bytes that are not UTF-8, or a value that Python has no form for: a date after
+                the year 9999, an unknown time zone.
         """
-        try:
-            rows: list[dict[str, Any]] = self.batch.to_pylist()
-        except UnicodeDecodeError:
-            raise OutputError("A column holds bytes that are not UTF-8.", "Write Parquet.") from None
-        return rows
+        names = self.batch.schema.names
+        columns = [_python_values(name, column) for name, column in zip(names, self.batch.columns, strict=True)]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _python_values(name: str, column: pyarrow.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        raise OutputError(f"The column {name!r} holds bytes that are not UTF-8.", "Write Parquet.") from None
+    # pyarrow's own errors are among these two, and so are those for a time zone that is not known.
+    except (ArithmeticError, LookupError, ValueError) as error:
+        raise OutputError(
+            f"The column {name!r} holds a value of type {column.type} that JSON and CSV have no form for: "
+            f"{first_line(error)}.",
+            "Write Parquet.",
+        ) from None
+    return values
 
 
 @dataclass(frozen=True)

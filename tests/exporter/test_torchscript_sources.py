@@ -41,7 +41,9 @@ def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
 def test_a_torchscript_copy_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
     module = torchscript_copy(kind, tmp_path / "copy.pt")
     manifest = export(load_torchscript(tmp_path / "copy.pt"), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
-    assert all((c.largest_difference <= 1e-5 or c.spreads) and not c.labels_differing for c in manifest.parity.comparisons)
+    assert all(
+        (c.largest_difference <= 1e-5 or c.spreads) and not c.labels_differing for c in manifest.parity.comparisons
+    )
     classifier = Classifier.load(tmp_path / "b")
     for text in TEXTS:
         ids = classifier.encode(text)
@@ -109,3 +111,15 @@ def test_a_damaged_torchscript_file_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "copy.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="is not a TorchScript file"):
         load_torchscript(tmp_path / "copy.pt")
+
+
+def test_a_torchscript_file_that_is_cut_short_is_named_by_the_command(tmp_path: Path) -> None:
+    torchscript_copy(user_modules.PackedLastState, tmp_path / "copy.pt")
+    content = (tmp_path / "copy.pt").read_bytes()
+    (tmp_path / "copy.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    arguments = [str(tmp_path / "copy.pt"), "--vocabulary", str(tmp_path / "vocab.txt"), "--labels", ",".join(LABELS)]
+    result = CliRunner().invoke(main, ["export", *arguments, "-o", str(tmp_path / "b")])
+    assert result.exit_code == 2
+    assert "is a file, but no whole TorchScript file. Weights need the module's code" in result.output
+    assert not (tmp_path / "b").exists()

@@ -73,8 +73,18 @@ def test_a_module_that_cannot_be_exported_right_is_refused_with_the_reason(
 ) -> None:
     kind, error, reason = case
     with pytest.raises(error, match=reason):
-        export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+        export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=True)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_a_torchscript_copy_that_answers_otherwise_is_left_out_unless_it_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = made(refused_modules.OtherwiseInTorchScript)
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert manifest.torchscript is None
+    assert "model.torchscript.pt is left out: its answers are not those of pytorch" in caplog.text
+    verify(tmp_path / "bundle")
 
 
 def test_a_refused_module_leaves_the_old_bundle_as_it_was(tmp_path: Path) -> None:

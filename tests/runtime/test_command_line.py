@@ -332,3 +332,58 @@ def test_classify_imports_none_of_the_other_packages(padded: Path) -> None:
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}
     assert "onnxruntime" in imported
     assert not imported & {"torch", "onnx", "onnxscript", "pocketrnn_training", "pocketrnn_export", "rich"}
+
+
+def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+    """A command that a shell starts without some of its standard streams."""
+    line = shlex.join([*COMMAND, *map(str, arguments)])
+    return subprocess.run(["/bin/sh", "-c", f"{line} {closed}"], stdin=subprocess.DEVNULL, capture_output=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "BUNDLE"],
+        ["bench", "BUNDLE", "--rounds", "1"],
+        ["classify", "-b", "BUNDLE", "oil"],
+        ["classify", "-b", "BUNDLE", "--json", "oil"],
+        ["classify", "-b", "BUNDLE", "-i", "in.csv"],
+        ["classify", "-b", "BUNDLE", "-i", "in.csv", "--output-format", "parquet"],
+        ["classify", "-b", "BUNDLE", "-i", "in.csv", "-o", "-", "--output-format", "jsonl"],
+    ],
+)
+def test_answers_that_nobody_can_read_are_status_2(
+    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("text\noil\n")
+    result = with_closed(closed, *(str(padded) if word == "BUNDLE" else word for word in arguments))
+    assert result.returncode == 2
+    assert result.stdout == b""
+    said = b"Error: Standard output is closed. Send the answers to a file"
+    assert result.stderr == b"" if "2>&-" in closed else result.stderr.startswith(said)
+    assert result.stderr.count(b"\n") <= 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["verify BUNDLE", "--help", "--version",
+                                     "classify -b BUNDLE -i in.csv -o out.csv --force"])  # fmt: skip
+def test_a_command_whose_work_is_not_its_output_is_done_without_standard_streams(
+    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("text\noil\n")
+    result = with_closed(closed, *(str(padded) if word == "BUNDLE" else word for word in command.split()))
+    assert (result.returncode, result.stderr) == (0, b"")
+    if "-o" in command:
+        assert Path("out.csv").read_text().startswith("text,label,probability\noil,")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("arguments", [["classify", "--nope"], ["verify", "nowhere"]])
+def test_an_error_is_not_written_among_the_answers_when_standard_error_is_closed(arguments: list[str]) -> None:
+    result = with_closed("2>&-", *arguments)
+    assert (result.returncode, result.stdout) == (2, b"")

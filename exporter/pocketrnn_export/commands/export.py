@@ -146,6 +146,12 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         raise click.UsageError(f"{source} is not of the form file.py:name, so --weights has nothing to go into.")
     elif module_file.is_torchscript(Path(source)):
         module = module_file.load_torchscript(Path(source))
+    elif Path(source).is_file():
+        raise InputError(
+            f"{source} is a file, but no whole TorchScript file.",
+            "Weights need the module's code: pocketrnn export file.py:name --weights FILE. If it is TorchScript, save "
+            "it again with torch.jit.save.",
+        )
     else:
         raise InputError(
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."

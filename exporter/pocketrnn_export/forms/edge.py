@@ -82,7 +82,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         opset=opset,
         inputs=("tokens",),
         padding=False,
-        embedding_rows=made.embedding_rows,
+        embedding_rows=made.embedding_rows or description.ids,
         batch=1,
         limits=limits_of(made),
     )

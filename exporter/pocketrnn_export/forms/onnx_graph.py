@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 ONNX_FILE: Final = "model.onnx"
+_SOME_IDS: Final = 1000
 
 
 def onnx_form(content: bytes, graph: Graph) -> Form:
@@ -92,7 +93,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         opset=OPSET,
         inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
         padding=prepared.padding,
-        embedding_rows=made.embedding_rows,
+        embedding_rows=made.embedding_rows or description.ids,
         limits=limits_of(made),
     )
 
@@ -138,14 +139,14 @@ def onnx_graph(
         _check_caught(module, seen, example)
         run = _run_of_module(module)
         if seen.counted_lengths:
-            _check_counted(run, run_of_graph(plain), example, plain.embedding_rows)
+            _check_counted(run, run_of_graph(plain), example, _ids_of(plain))
         if plain.orders:
             _check_ties(run, example, plain)
         if not seen.questions:
             return plain
     # Before there is a graph, every table's ids are fewer than the smallest table's rows.
     tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
-    ids = plain.embedding_rows if isinstance(plain, OnnxGraph) else min(tables, default=1)
+    ids = _ids_of(plain) if isinstance(plain, OnnxGraph) else min(tables, default=1)
 
     def attempt(graph: OnnxGraph, asked: Seen, *, is_plain: bool) -> Attempt[OnnxGraph]:
         def run(sizes: Sizes) -> Any:
@@ -248,7 +249,7 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], grap
         ExportError: they do.
     """
     for batch, width in ((1, 1), (3, 8), (4, 33)):
-        tokens, *second = _inputs_of(example, Sizes(batch, width), graph.embedding_rows)
+        tokens, *second = _inputs_of(example, Sizes(batch, width), _ids_of(graph))
         for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
             inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
             try:
@@ -262,6 +263,11 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], grap
                     "PyTorch leaves undefined: a text that repeats a word has such.",
                     "Use the values and not their positions, or sort with stable=True.",
                 )
+
+
+def _ids_of(graph: OnnxGraph) -> int:
+    """How many ids a graph is tried with; where it takes any, some."""
+    return _SOME_IDS if graph.embedding_rows is None else graph.embedding_rows
 
 
 def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:

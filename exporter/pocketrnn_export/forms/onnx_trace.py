@@ -29,6 +29,13 @@ __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
+# ONNX shifts the bits of unsigned numbers only.
+_INTEGERS: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT64, ir.DataType.UINT32})
+# What moves ids about and leaves each as it is.
+_MOVES: Final = frozenset(
+    {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
+     "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class OnnxGraph:
 
     Attributes:
         content: the ONNX file's bytes.
-        embedding_rows: the number of ids it can take.
+        embedding_rows: how many ids it can take; None where the ids are looked up as other numbers, such as hashes.
         nodes: how many nodes it has.
         limits: the sizes beyond which PyTorch itself fails.
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
@@ -46,7 +53,7 @@ class OnnxGraph:
     """
 
     content: bytes
-    embedding_rows: int
+    embedding_rows: int | None
     nodes: int
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
@@ -211,35 +218,47 @@ def _name_layers(graph: ir.Graph) -> None:
             node.name = name if runs[name] == 1 else f"{name}.run{runs[name]}"
 
 
-def _embedding_rows(graph: ir.Graph) -> int:
-    """How many ids the embedding takes: the rows of the smallest table that `tokens` index.
+def _embedding_rows(graph: ir.Graph) -> int | None:
+    """How many ids the embedding takes: the rows of the smallest table that `tokens` index; None for no limit.
 
     Raises:
         ExportError: `tokens` index no table.
     """
-    rows = [int(lookup.inputs[0].shape[0]) for lookup in token_lookups(graph)]  # type: ignore[arg-type, union-attr, index]
-    if not rows:
+    direct, computed = _lookups(graph)
+    if not direct and not computed:
         raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
-    return min(rows)
+    rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
+    return min(rows, default=None)
 
 
 def token_lookups(graph: ir.Graph) -> list[ir.Node]:
-    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`."""
-    lookups: list[ir.Node] = []
-    reached = [graph.inputs[0]]
+    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`, as they are."""
+    return _lookups(graph)[0]
+
+
+def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node]]:
+    """The Gather nodes that look up the ids in `tokens` as they are, and those that look up numbers made of them.
+
+    The rows of the first limit the ids. Those of the second do not: `(tokens * 31) % 1000` takes any id.
+    """
+    direct: list[ir.Node] = []
+    computed: list[ir.Node] = []
+    reached = [(graph.inputs[0], False)]
     seen = set(reached)
     while reached:
-        for node, index in reached.pop().uses():
+        value, is_computed = reached.pop()
+        for node, index in value.uses():
             table = node.inputs[0]
             if node.op_type == "Gather" and index == 1 and table is not None and table.is_initializer():
-                lookups.append(node)
+                (computed if is_computed else direct).append(node)
                 continue
-            # Ids that are moved about stay ids; a shape, a count or a comparison of them is none.
+            # A shape, a count or a comparison of ids is no id.
             if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
-                ids = [v for v in node.outputs if v.dtype in (ir.DataType.INT64, ir.DataType.INT32) and v not in seen]
+                further = is_computed or node.op_type not in _MOVES
+                ids = [(v, further) for v in node.outputs if v.dtype in _INTEGERS and (v, further) not in seen]
                 seen.update(ids)
                 reached.extend(ids)
-    return lookups
+    return direct, [node for node in computed if node not in direct]
 
 
 def _first_cause(error: BaseException) -> str:

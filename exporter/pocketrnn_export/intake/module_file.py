@@ -7,7 +7,6 @@ import importlib.util
 import pickle
 import re
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any, Final
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError, first_line
+from pocketrnn_export.intake.archive import check_pickles, checked_entries
 from pocketrnn_export.intake.torchscript_file import read_back
 
 __all__ = [
@@ -138,28 +137,30 @@ def load_module(named: ModuleName) -> nn.Module:
 def is_torchscript(path: Path) -> bool:
     """Whether a file is one that `torch.jit.save` wrote: an archive that holds code.
 
+    Raises:
+        InputError: it is a damaged archive.
+
     Example:
         >>> is_torchscript(Path("model.torchscript.pt"))
         True
     """
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+    return path.is_file() and any("/code/" in entry.filename for entry in checked_entries(path))
 
 
 def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     """A module that `torch.jit.save` wrote, on the CPU.
 
     Raises:
-        InputError: torch cannot load it.
+        InputError: torch cannot load it, or its entries claim more than the file holds.
 
     Example:
         >>> module = load_torchscript(Path("model.torchscript.pt"))
     """
+    checked_entries(path)
     try:
         return read_back(path.read_bytes())
-    except (RuntimeError, OSError) as error:
+    # torch.jit.load fails on damaged files with errors of many classes.
+    except Exception as error:
         raise _damaged(path, error, "a TorchScript file") from None
 
 
@@ -211,13 +212,16 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
                 "Save the weights as they were trained.",
             )
     module.load_state_dict(dict(state))
+    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved.
+    module.cpu()
 
 
 def _from_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a safetensors file: {error}.", "Save the weights again.") from None
+    # Damaged headers raise errors of other classes than safetensors' own.
+    except Exception as error:
+        raise InputError(f"{path} is not a safetensors file: {first_line(error)}.", "Save the weights again.") from None
 
 
 def _from_torch_save(path: Path) -> dict[str, Tensor]:
@@ -226,6 +230,7 @@ def _from_torch_save(path: Path) -> dict[str, Tensor]:
             f"{path} is a TorchScript file, which is a module and not only weights.",
             f"Export it as it is: pocketrnn export {path} ...",
         )
+    check_pickles(path)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -241,10 +246,15 @@ def _from_torch_save(path: Path) -> dict[str, Tensor]:
     for key in _NESTED:
         if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
             saved = saved[key]
-    if not isinstance(saved, Mapping) or not all(isinstance(v, Tensor) for v in saved.values()) or not saved:
+    if not isinstance(saved, Mapping) or not all(map(_is_plain, saved.values())) or not saved:
         kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
     return {str(name): tensor for name, tensor in saved.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor whose numbers lie in memory one by one: no sparse, no nested one."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
 
 
 def _damaged(path: Path, error: Exception, what: str = "a file of weights") -> InputError:

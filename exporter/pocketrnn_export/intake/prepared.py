@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError, PocketRNNError
-from pocketrnn_export.intake.scripted import module_of
-from pocketrnn_export.intake.torchscript_file import read_back, saved
-from pocketrnn_export.proof.cases import Case, neighbour_cases, shape_grid
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, neighbour_cases, shape_grid
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
 from pocketrnn_export.proof.float64_module import float64_run_of
 from pocketrnn_export.proof.spread import moved_modules
@@ -40,6 +38,7 @@ class PreparedModule:
         reference: a copy of it, which does run.
         takes_lengths: whether forward is given lengths.
         padding: whether a row may be padded beside longer ones without changing its answer.
+        padding_id: the token past a row's length.
         example: what the module is traced on, (tokens,) or (tokens, lengths): three rows by falling length, seven
             steps; sizes that occur nowhere else.
     """
@@ -48,18 +47,19 @@ class PreparedModule:
     reference: nn.Module
     takes_lengths: bool
     padding: bool
+    padding_id: int
     example: tuple[Tensor, ...]
 
     @property
     def to_script(self) -> nn.Module:
-        """What the TorchScript copy is made from: the module, or the TorchScript that it was read from."""
-        return self.reference if isinstance(self.reference, torch.jit.ScriptModule) else self.module
+        """What the TorchScript copy is made from: the module; where it holds TorchScript, that as it came."""
+        return self.reference if holds_torchscript(self.reference) else self.module
 
     def as_reference(self) -> Reference:
-        """The module as what every form is compared with."""
+        """The module as what every form is compared with. Its run raises ExportError where the module fails."""
         return Reference(
             "pytorch",
-            run_of(self.reference, takes_lengths=self.takes_lengths),
+            _said(run_of(self.reference, takes_lengths=self.takes_lengths), self.padding_id),
             float64_run_of(self.computed, takes_lengths=self.takes_lengths),
             lambda: moved_modules(self.computed, takes_lengths=self.takes_lengths),
         )
@@ -68,7 +68,7 @@ class PreparedModule:
     def computed(self) -> nn.Module:
         """What is run in double precision. The code of TorchScript holds float32 numbers and types of its own: there it
         is the module that runs its operators one by one."""
-        return self.module if isinstance(self.reference, torch.jit.ScriptModule) else self.reference
+        return self.module if holds_torchscript(self.reference) else self.reference
 
 
 def prepare(
@@ -95,15 +95,14 @@ def prepare(
         True
     """
     _refuse_cells(module)
-    copied = _copied_for_export(module)
-    takes_lengths = _takes_lengths(copied) if lengths is None else lengths
-    reference = _copy(copied)
-    if isinstance(copied, torch.jit.ScriptModule):
-        copied = module_of(copied)
+    _refuse_statistics_of_a_batch(module)
+    reference = copied_for_export(module)
+    takes_lengths = _takes_lengths(reference) if lengths is None else lengths
+    traceable = with_traceable_parts(reference)
     case = _every_id(ids)
     answer = _answer(reference, case, takes_lengths=takes_lengths)
     if classes == 2 and not multi_label and answer.shape in {(2,), (2, 1)}:
-        copied, reference = _SingleLogit(copied), _SingleLogit(reference)
+        traceable, reference = _SingleLogit(traceable), _SingleLogit(reference)
         answer = _answer(reference, case, takes_lengths=takes_lengths)
     _check_answer(answer, classes)
     if not torch.equal(answer, _answer(reference, case, takes_lengths=takes_lengths)):
@@ -111,8 +110,9 @@ def prepare(
             "The module gives other answers when it is run again on the same texts.",
             "Take randomness such as dropout out of its eval mode.",
         )
+    example = _example(padding_id, takes_lengths=takes_lengths)
     prepared = PreparedModule(
-        copied, reference, takes_lengths, padding=False, example=_example(padding_id, takes_lengths=takes_lengths)
+        traceable, reference, takes_lengths, padding=False, padding_id=padding_id, example=example
     )
     if not _rows_stand_alone(prepared, shape_grid(ids, 0, ragged=False)):
         raise ExportError(
@@ -121,20 +121,6 @@ def prepare(
         )
     padding = takes_lengths and _rows_stand_alone(prepared, shape_grid(ids, padding_id, ragged=True))
     return replace(prepared, padding=padding)
-
-
-def _copied_for_export(module: nn.Module) -> nn.Module:
-    try:
-        copied = _copy(module)
-    # Whatever a user's module raises.
-    except Exception as error:
-        raise ExportError(
-            f"The module cannot be copied: {error}.", "Keep no tensors that are results of computations in the module."
-        ) from error
-    copied = _in_eval_mode(copied.cpu().float())
-    if not isinstance(copied, torch.jit.ScriptModule):
-        copied.requires_grad_(False)
-    return copied
 
 
 def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
@@ -151,7 +137,8 @@ def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
 
 def _example(padding_id: int, *, takes_lengths: bool) -> tuple[Tensor, ...]:
     lengths = torch.tensor([7, 5, 3])
-    tokens = torch.zeros(3, 7, dtype=torch.int64)
+    # Real tokens: a module that counts those that are not padding may not take a text of padding only.
+    tokens = torch.full((3, 7), int(padding_id == 0))
     if not takes_lengths:
         return (tokens,)
     tokens[torch.arange(7) >= lengths[:, None]] = padding_id
@@ -170,6 +157,44 @@ class _SingleLogit(nn.Module):
         return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
+def _said(run: Run, padding_id: int) -> Run:
+    """A run of the module, with whatever the module raises as an ExportError that says on what."""
+
+    def said(tokens: Ids, lengths: Ids) -> Logits:
+        try:
+            return run(tokens, lengths)
+        except PocketRNNError:
+            raise
+        # Whatever a user's module raises, a call of sys.exit included.
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
+                raise ExportError(
+                    f"The module fails on a text that holds the padding only (the id {padding_id}), as a text without "
+                    f"a known word or with the word for padding may: {what}.",
+                    "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
+                    "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
+                    "empty_id=...).",
+                ) from error
+            shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
+            raise ExportError(
+                f"The module fails on {shape}, ids {', '.join(map(str, tokens[0, :8]))}...: {what}.",
+                "A classifier is asked for any number of texts of any length: correct forward for this one.",
+            ) from error
+
+    return said
+
+
+def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
+    for path, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+            raise ExportError(
+                f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics: it answers "
+                "a text differently beside other texts.",
+                "Train it with track_running_stats=True, or with nn.LayerNorm in its stead.",
+            )
+
+
 def _refuse_cells(module: nn.Module) -> None:
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
@@ -180,18 +205,6 @@ def _refuse_cells(module: nn.Module) -> None:
                     f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
                     "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged.",
                 )
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    if isinstance(module, torch.jit.ScriptModule):
-        # torch copies the tensors of a ScriptModule within autograd, and then warns of what it did.
-        return read_back(saved(module))
-    return copy.deepcopy(module)
-
-
-def _in_eval_mode(module: nn.Module) -> nn.Module:
-    # TorchScript that was frozen before it was saved is in eval mode for good, and cannot be told to be.
-    return module.eval() if hasattr(module, "training") else module
 
 
 def _takes_lengths(module: nn.Module) -> bool:
@@ -232,14 +245,19 @@ def _answer(module: nn.Module, case: Case, *, takes_lengths: bool) -> Any:
                 f"The module's forward gives a {type(answer).__name__}, not a tensor.",
                 "Wrap it in a module that returns the logits [batch, classes] alone.",
             )
+        if answer.dtype != torch.float32:
+            raise ExportError(
+                f"The module's forward gives a tensor of {answer.dtype}.",
+                "Return logits of torch.float32: scores before softmax, not labels.",
+            )
         return answer
 
     try:
         return torch.from_numpy(run_of(checked, takes_lengths=takes_lengths)(case.tokens, case.lengths))
     except PocketRNNError:
         raise
-    # Whatever a user's module raises.
-    except Exception as error:
+    # Whatever a user's module raises, a call of sys.exit included.
+    except (Exception, SystemExit) as error:
         raise ExportError(
             f"The module fails on a batch of token ids up to {case.tokens.max()}: "
             f"{type(error).__name__}: {str(error).strip().rstrip('.')}.",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from pocketrnn.errors import ExportError
+from pocketrnn.errors import ExportError, first_line
 
 __all__ = ["module_of"]
 
@@ -83,7 +83,11 @@ def module_of(script: torch.jit.ScriptModule) -> nn.Module:
     Example:
         >>> module = module_of(torch.jit.load("model.torchscript.pt"))
     """
-    return _Interpreted(script)
+    try:
+        return _Interpreted(script)
+    # torch.jit.freeze fails so on a module without a `forward` of one form, such as a scripted nn.LSTM.
+    except RuntimeError as error:
+        raise _no_counterpart(f"a part that cannot be frozen ({first_line(error)})") from error
 
 
 @dataclass(frozen=True)

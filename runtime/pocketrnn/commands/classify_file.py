@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier, logits_of_batches
 from pocketrnn.commands.file_options import FileOptions
+from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
 from pocketrnn.folder import file_written_whole
 from pocketrnn.manifest import Limits
@@ -225,9 +226,9 @@ def _written(destination: str, stream: IO[bytes], kind: Kind, *, force: bool) ->
         with file_written_whole(path, force=force) as file:
             yield file
         return
-    if kind == "parquet" and sys.stdout.isatty():
+    out = standard_output()
+    if kind == "parquet" and out.isatty():
         raise OutputError("Parquet cannot be shown on a terminal.", "Name a file with --output.")
-    out = sys.stdout.buffer
     status = _status(out)
     if _size(stream) is not None and status is not None and os.path.samestat(read_from, status):  # type: ignore[arg-type]
         raise OutputError("Standard output is the file that is read.", "Choose another output file.")

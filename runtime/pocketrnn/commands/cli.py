@@ -15,7 +15,7 @@ from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
 from pocketrnn.commands.inspect import inspect
-from pocketrnn.commands.standard_streams import give_up_stdout
+from pocketrnn.commands.standard_streams import give_up_stdout, replace_closed_stderr
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.commands.termination import ended_by_sigterm
 from pocketrnn.commands.verify import verify
@@ -69,6 +69,10 @@ class _Commands(click.Group):
         except MissingExtraError as error:
             raise _Failed(error) from None
         return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        replace_closed_stderr()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

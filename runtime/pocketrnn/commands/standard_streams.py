@@ -7,19 +7,54 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any, Final
 
 import click
 
 from pocketrnn.errors import InputError, OutputError
 
-__all__ = ["arriving_fragments", "arriving_lines", "give_up_stdout", "json_line", "say", "standard_input"]
+__all__ = [
+    "arriving_fragments",
+    "arriving_lines",
+    "give_up_stdout",
+    "json_line",
+    "replace_closed_stderr",
+    "say",
+    "standard_input",
+    "standard_output",
+]
 
 # A read returns at most this many bytes, and what it returned is answered before the next read. A slow pipe is answered
 # at once. A file gives some 4,000 texts at a time, which costs 33 us a text; the 64 KiB of a pipe cost 35 us.
 _LARGEST_READ: Final = 1 << 20
 _LARGEST_FRAGMENT: Final = 1 << 16
 _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
+
+
+def replace_closed_stderr() -> None:
+    """Where the process was started with standard error closed, drop what is written to it.
+
+    Without it, click writes errors to standard output, among the answers. The closed numbers themselves are taken:
+    onnxruntime opens the null device at them when it is imported, so that no file of ours gets one.
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+
+
+def standard_output() -> IO[bytes]:
+    """The bytes of standard output.
+
+    Raises:
+        OutputError: standard output is closed.
+    """
+    _check_stdout()
+    return sys.stdout.buffer
+
+
+def _check_stdout() -> None:
+    if sys.stdout is None:
+        raise OutputError("Standard output is closed.", f"Send the answers to a file, or to {os.devnull}.")
 
 
 def standard_input() -> IO[bytes]:
@@ -115,9 +150,11 @@ def say(text: str, *, err: bool = False) -> None:
         err: write to standard error.
 
     Raises:
-        OutputError: the text cannot be written.
+        OutputError: the text cannot be written, or standard output is closed.
         BrokenPipeError: nobody reads the output any more.
     """
+    if not err:
+        _check_stdout()
     encoding = _encoding(sys.stderr if err else sys.stdout)
     try:
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
@@ -136,4 +173,6 @@ def _encoding(stream: object) -> str:
 
 def give_up_stdout() -> None:
     """Drop what standard output still holds: Python would try to write it at its end, and complain."""
+    if sys.stdout is None:
+        return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

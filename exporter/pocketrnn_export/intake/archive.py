@@ -1,0 +1,90 @@
+"""What a file of PyTorch may hold before PyTorch reads it: bounds on the memory that a small file can ask for.
+
+`torch.load(weights_only=True)` and `torch.jit.load` check what they read against the storages in the file. Three things
+they allow: a compressed entry of an archive (1 MB of them gave 1 GB), `bytearray(n)` (38 bytes gave 2 GB), and a tensor
+made by its class with a size alone, whose values are whatever the memory held.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import InputError, first_line
+
+__all__ = ["LARGEST_PICKLE", "check_pickles", "checked_entries"]
+
+# What stands around the tensors' bytes: 10,000 tensors take some 2.5 MB. Read, one of this size takes up to 1.3 GB.
+LARGEST_PICKLE: Final = 1 << 24
+# torch.jit.save compresses the code; the tensors' bytes are never compressed.
+_LARGEST_CODE: Final = 1 << 26
+_MAKES_BY_SIZE: Final = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n|ctorch[\w.]*\n\w*Tensor\n")
+_SAVE_AGAIN: Final = "Save it again."
+
+
+def checked_entries(path: Path) -> list[zipfile.ZipInfo]:
+    """The entries of an archive; empty for a file that is none.
+
+    Raises:
+        InputError: the archive is damaged, or its entries take more memory than a file of this size should.
+
+    Example:
+        >>> [entry.filename for entry in checked_entries(Path("weights.pt"))][0]
+        'weights/data.pkl'
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    # Whatever zipfile makes of damaged bytes: BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error.
+    except Exception as error:
+        raise InputError(f"{path} is a damaged archive: {first_line(error)}.", _SAVE_AGAIN) from None
+    code, size = [entry for entry in entries if _is_code(entry)], path.stat().st_size
+    others = [entry for entry in entries if not _is_code(entry)]
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in others):
+        raise InputError(f"{path} is a compressed archive, which PyTorch does not write.", _SAVE_AGAIN)
+    if sum(entry.file_size for entry in others) > size or sum(entry.file_size for entry in code) > _LARGEST_CODE:
+        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim more.", _SAVE_AGAIN)
+    return entries
+
+
+def check_pickles(path: Path) -> None:
+    """Check the pickles of a file that `torch.save` wrote, before they are read.
+
+    Raises:
+        InputError: the archive is refused by `checked_entries`; a pickle is too large, or makes something of a size
+            that stands in it alone.
+
+    Example:
+        >>> check_pickles(Path("weights.pt"))
+    """
+    # PyTorch finds entries whatever the case of their names.
+    entries = [entry for entry in checked_entries(path) if entry.filename.lower().endswith(".pkl")]
+    for entry in entries:
+        if entry.file_size > LARGEST_PICKLE:
+            raise InputError(
+                f"{path} holds {entry.file_size:,} bytes besides its tensors; {LARGEST_PICKLE:,} are allowed.",
+                "Save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
+            )
+    try:
+        # The entries are stored as they are, and the older form is pickles and then the tensors' bytes: so the whole
+        # file is searched, at some 2 GB a second.
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            is_archive, found = content[:4] == b"PK\x03\x04", _MAKES_BY_SIZE.search(content) is not None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a file of weights: {first_line(error)}.", _SAVE_AGAIN) from None
+    if is_archive and not entries:
+        raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
+    if found:
+        raise InputError(
+            f"{path} makes tensors or bytes of a size alone, which no saved state_dict does.",
+            "Save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
+        )
+
+
+def _is_code(entry: zipfile.ZipInfo) -> bool:
+    return "/code/" in entry.filename

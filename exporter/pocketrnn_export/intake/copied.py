@@ -1,0 +1,173 @@
+"""A user's module, copied to export it: in float32 and eval mode, on the CPU, its weights plain tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.scripted import module_of
+from pocketrnn_export.intake.torchscript_file import read_back, saved
+
+__all__ = ["copied", "copied_for_export", "holds_torchscript", "with_traceable_parts"]
+
+
+def copied_for_export(module: nn.Module) -> nn.Module:
+    """A copy in float32 and eval mode, on the CPU. The module is left as it was.
+
+    Weights that a reparametrization computes anew for every run (weight norm, spectral norm) become plain ones, of the
+    values that they have in eval mode.
+
+    Raises:
+        ExportError: the module holds a weight without a value, or cannot be copied.
+
+    Example:
+        >>> copied_for_export(module).training
+        False
+    """
+    module = _unwrapped(module)
+    _refuse_missing_values(module)
+    try:
+        with torch.no_grad():
+            made = _in_eval_mode(copied(module))
+            if not isinstance(made, torch.jit.ScriptModule):
+                made.requires_grad_(False)
+            _refuse_old_weights(made)
+            made = made.cpu().float()
+            for layer in list(made.modules()):
+                _make_weights_plain(layer)
+            return made
+    except PocketRNNError:
+        raise
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        raise ExportError(
+            f"The module cannot be copied: {type(error).__name__}: {first_line(error)}.",
+            "Keep in the module only what copy.deepcopy can copy.",
+        ) from error
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy. TorchScript in it is copied by way of its file, and a tensor with a gradient's history without it.
+
+    Example:
+        >>> copied(module) is module
+        False
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        # torch copies the tensors of a ScriptModule within autograd, and then warns of what it did.
+        return read_back(saved(module))
+    # What `deepcopy` takes as copied already.
+    known: dict[int, Any] = {}
+    for layer in module.modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            known.setdefault(id(layer), None)
+            known[id(layer)] = known[id(layer)] or read_back(saved(layer))
+        else:
+            known |= {id(tensor): tensor.detach().clone() for tensor in _computed(layer) if id(tensor) not in known}
+    return copy.deepcopy(module, known)
+
+
+def holds_torchscript(module: nn.Module) -> bool:
+    """Whether the module is TorchScript, or a part of it is."""
+    return any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules())
+
+
+def with_traceable_parts(module: nn.Module) -> nn.Module:
+    """A copy whose TorchScript, all or parts, is read back as modules that can be traced.
+
+    Raises:
+        ExportError: a part's weights or control flow are not known before it runs.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return module_of(module)
+    module = copied(module)
+    for layer in list(module.modules()):
+        if isinstance(layer, torch.jit.ScriptModule):
+            continue
+        for name, part in layer.named_children():
+            if isinstance(part, torch.jit.ScriptModule):
+                layer._modules[name] = module_of(part)
+    return module
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module in what nn.DataParallel and torch.compile put around it."""
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    inner = getattr(module, "_orig_mod", module)
+    return inner if isinstance(inner, nn.Module) else module
+
+
+def _refuse_missing_values(module: nn.Module) -> None:
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(tensor):
+            raise ExportError(
+                f"The module's {name} has no shape yet: its layer takes it from the first input.",
+                "Run the module once, or load its weights, and export it then.",
+            )
+        if tensor.is_meta:
+            raise ExportError(
+                f"The module's {name} is on the meta device, where tensors have no values.",
+                "Give it values first: module.to_empty(device='cpu'), then module.load_state_dict(...).",
+            )
+
+
+def _refuse_old_weights(module: nn.Module) -> None:
+    """Refuse a recurrent layer that PyTorch runs with other weights than those that its parametrizations give."""
+    for path, layer in module.named_modules():
+        if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
+            continue
+        for name, used in zip(layer._flat_weights_names, layer._flat_weights, strict=True):
+            given = getattr(layer, name)
+            if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
+                raise ExportError(
+                    f"The module's layer {path or 'forward'} still runs with the {name} from before its "
+                    "parametrization was added or changed.",
+                    "Call module.cpu() and check the module's answers: PyTorch takes the weights anew then.",
+                )
+
+
+def _computed(layer: nn.Module) -> Iterator[Tensor]:
+    """The tensors in a layer that autograd computed, which `deepcopy` refuses."""
+    for value in vars(layer).values():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, Tensor) and not item.is_leaf:
+                yield item
+
+
+def _in_eval_mode(module: nn.Module) -> nn.Module:
+    # TorchScript that was frozen before it was saved is in eval mode for good, and cannot be told to be.
+    return module.eval() if hasattr(module, "training") else module
+
+
+def _make_weights_plain(layer: nn.Module) -> None:
+    if isinstance(layer, torch.jit.ScriptModule):
+        return
+    hooks = {key: hook for key, hook in layer._forward_pre_hooks.items() if isinstance(hook, WeightNorm | SpectralNorm)}
+    values: dict[str, Tensor] = {}
+    if parametrize.is_parametrized(layer):
+        names = list(layer.parametrizations)  # type: ignore[arg-type]
+        values = {name: getattr(layer, name).detach().clone() for name in names}
+        if not all(torch.equal(value, getattr(layer, name)) for name, value in values.items()):
+            # Drawn anew each time: the check that answers are reproducible says so.
+            return
+        # Not remove_parametrizations: it takes the property off a class that the user's module shares.
+        layer.__class__ = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+    for key, hook in hooks.items():
+        del layer._forward_pre_hooks[key]
+        hook.remove(layer)
+    for name, value in values.items():
+        layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    if (hooks or values) and isinstance(layer, nn.RNNBase):
+        layer._init_flat_weights()
+    layer.requires_grad_(False)

@@ -1,0 +1,230 @@
+"""Modules in an unusual state: exported with the answers that they give, or refused in one sentence of each kind."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import user_modules
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from pocketrnn import Classifier
+from pocketrnn.errors import ExportError
+from pocketrnn_export import export
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+TOKENS = torch.tensor([[5, 9, 3, 7]])
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.emb = nn.Embedding(user_modules.WORDS, 12)
+        self.rnn = nn.GRU(12, 10, batch_first=True)
+        self.out: nn.Module = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.rnn(self.emb(x))[1][-1])
+        return logits
+
+
+class Head(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.linear(x)) + x.size(0) * 0
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(12, 10, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _output, hidden = self.rnn(x)
+        return hidden[-1]
+
+
+class WithEncoder(Plain):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.rnn = encoder  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.rnn(self.emb(x)))
+        return logits
+
+
+def with_norm(norm: Callable[..., nn.Module], *names: str, run: bool) -> nn.Module:
+    module = Plain()
+    for name in names:
+        norm(module.rnn, name)
+    norm(module.out)
+    if run:
+        module.cpu()
+        module(TOKENS).sum().backward()
+    return module
+
+
+def scripted_head() -> nn.Module:
+    module = Plain()
+    module.out = torch.jit.script(Head())
+    return module
+
+
+MADE: dict[str, Callable[[], nn.Module]] = {
+    "scripted head": scripted_head,
+    "scripted encoder": lambda: WithEncoder(torch.jit.script(Encoder())),
+    "traced encoder": lambda: WithEncoder(torch.jit.trace(Encoder(), torch.zeros(2, 3, 12))),
+    "torch.compile": lambda: torch.compile(Plain()),  # type: ignore[dict-item, return-value]
+    "nn.DataParallel": lambda: nn.DataParallel(Plain()),
+    "weight norm": lambda: with_norm(parametrizations.weight_norm, "weight_hh_l0", "weight_ih_l0", run=False),
+    "weight norm, trained": lambda: with_norm(parametrizations.weight_norm, "weight_hh_l0", run=True),
+    "old weight norm": lambda: with_norm(weight_norm, "weight_hh_l0", run=False),
+    "old weight norm, trained": lambda: with_norm(weight_norm, "weight_hh_l0", "weight_ih_l0", run=True),
+    "spectral norm": lambda: with_norm(parametrizations.spectral_norm, "weight_hh_l0", run=True),
+    "old spectral norm": lambda: with_norm(spectral_norm, "weight_hh_l0", run=True),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("made", MADE)
+def test_an_unusual_module_is_exported_and_left_as_it_was(made: str, tmp_path: Path) -> None:
+    module = MADE[made]()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    kinds, training = [type(layer) for layer in module.modules()], module.training
+    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+
+    assert [type(layer) for layer in module.modules()] == kinds
+    assert module.training == training
+    after = module.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+    module.eval()
+    with torch.no_grad():
+        expected = getattr(module, "_orig_mod", module)(TOKENS).numpy()
+    given = Classifier.load(tmp_path / "bundle").logits([" ".join(VOCABULARY[i] for i in TOKENS[0])])
+    np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
+
+
+class CountsTokens(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.emb(x), (x != 1).sum(1), batch_first=True, enforce_sorted=False)
+        return self.out(self.rnn(packed)[1][-1])
+
+
+class FailsOnLongTexts(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting() and x.shape[1] > 64:
+            raise RuntimeError("no such position\nmore of it")
+        return super().forward(x)
+
+
+class Exits(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] == 7:
+            sys.exit(3)
+        return super().forward(x)
+
+
+class ExitsAtOnce(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        sys.exit(x.shape[0] + 1)
+
+
+class GivesAListOnceInAWhile(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.shape[0] == 2 else [super().forward(x)]  # type: ignore[return-value]
+
+
+class Labels(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).long()
+
+
+class StatisticsOfABatch(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Sequential(nn.BatchNorm1d(10, track_running_stats=False), nn.Linear(10, 4))
+
+
+class CannotBeCopied(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = iter([1].__iter__, 1)
+        self.generator = (i for i in [1])
+
+
+def meta() -> nn.Module:
+    with torch.device("meta"):
+        return Plain()
+
+
+def lazy() -> nn.Module:
+    module = Plain()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.out = nn.LazyLinear(4)
+    return module
+
+
+def with_old_weights() -> nn.Module:
+    module = Plain()
+    parametrizations.spectral_norm(module.rnn, "weight_hh_l0")
+    return module
+
+
+def with_scripted_layer() -> nn.Module:
+    module = Plain()
+    module.rnn = torch.jit.script(module.rnn)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (meta, r"emb\.weight is on the meta device.*to_empty"),
+        (lazy, r"out\.weight has no shape yet.*Run the module once"),
+        (with_old_weights, r"layer rnn still runs with the weight_hh_l0.*module\.cpu\(\)"),
+        (with_scripted_layer, r"cannot be frozen.*Export the nn\.Module"),
+        (StatisticsOfABatch, r"out\.0 is a BatchNorm1d without running statistics.*LayerNorm"),
+        (CountsTokens, r"holds the padding only \(the id 1\).*Length of all samples.*clamp\(min=1\).*empty_id"),
+        (FailsOnLongTexts, r"fails on batch 1 x sequence 257, ids .*RuntimeError: no such position\. "),
+        (Exits, r"fails on batch 7 x sequence 17.*SystemExit: 3\. "),
+        (ExitsAtOnce, r"fails on a batch of token ids up to 59: SystemExit: 3\. "),
+        (GivesAListOnceInAWhile, r"fails on batch 7 x sequence 17.*'list' object"),
+        (Labels, r"gives a tensor of torch\.int64.*not labels"),
+        (CannotBeCopied, r"cannot be copied: TypeError"),
+    ],
+)
+def test_what_a_module_raises_is_one_sentence(made: Callable[[], nn.Module], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=reason) as caught:
+        export(made(), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_loaded_into_a_weight_norm_are_those_that_the_layer_runs_with(tmp_path: Path) -> None:
+    from pocketrnn_export.intake.module_file import load_weights
+
+    module = with_norm(parametrizations.weight_norm, "weight_hh_l0", run=False)
+    state = {name: tensor * 1.5 for name, tensor in module.state_dict().items()}
+    load_weights(module, state, tmp_path / "weights.pt")
+    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    with torch.no_grad():
+        expected = module.eval()(TOKENS).numpy()
+    given = Classifier.load(tmp_path / "bundle").logits([" ".join(VOCABULARY[i] for i in TOKENS[0])])
+    np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
