@@ -15,7 +15,7 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, first_line
+from pocketrnn.errors import ExportError, InputError, ParityError, first_line
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules
@@ -159,6 +159,7 @@ def export(
         forms = _made(kinds, prepared, description, torchscript_required=torchscript is True)
         graph, bounds = _graph_of(forms)
         texts = _texts_within(graph.limits, texts, description)
+        prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),
             cases=cases_for(
@@ -332,7 +333,13 @@ def write_bundle(
     with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         proven_forms = []
         for form in forms:
-            found = _compared(form, answers)
+            try:
+                found = _compared(form, answers)
+            except ParityError as error:
+                if form.required:
+                    raise
+                _log.warning("%s is left out. %s", form.file, error.problem)
+                continue
             if not form.required and not _all_pass(found, plan.tolerance):
                 _log.warning("%s is left out: its answers are not those of %s", form.file, plan.reference.name)
                 continue

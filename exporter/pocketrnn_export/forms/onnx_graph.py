@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 ONNX_FILE: Final = "model.onnx"
-_SOME_IDS: Final = 1000
 
 
 def onnx_form(content: bytes, graph: Graph) -> Form:
@@ -139,14 +138,12 @@ def onnx_graph(
         _check_caught(module, seen, example)
         run = _run_of_module(module)
         if seen.counted_lengths:
-            _check_counted(run, run_of_graph(plain), example, _ids_of(plain))
+            _check_counted(run, run_of_graph(plain), example, _ids_of(module, plain))
         if plain.orders:
-            _check_ties(run, example, plain)
+            _check_ties(run, example, plain, _ids_of(module, plain))
         if not seen.questions:
             return plain
-    # Before there is a graph, every table's ids are fewer than the smallest table's rows.
-    tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
-    ids = _ids_of(plain) if isinstance(plain, OnnxGraph) else min(tables, default=1)
+    ids = _ids_of(module, plain if isinstance(plain, OnnxGraph) else None)
 
     def attempt(graph: OnnxGraph, asked: Seen, *, is_plain: bool) -> Attempt[OnnxGraph]:
         def run(sizes: Sizes) -> Any:
@@ -242,14 +239,14 @@ def _check_counted(
             )
 
 
-def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], graph: OnnxGraph) -> None:
+def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], graph: OnnxGraph, ids: int) -> None:
     """Refuse a module whose answers change with the order of equal values, on texts that repeat their words.
 
     Raises:
         ExportError: they do.
     """
     for batch, width in ((1, 1), (3, 8), (4, 33)):
-        tokens, *second = _inputs_of(example, Sizes(batch, width), _ids_of(graph))
+        tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
         for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
             inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
             try:
@@ -265,9 +262,11 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], grap
                 )
 
 
-def _ids_of(graph: OnnxGraph) -> int:
-    """How many ids a graph is tried with; where it takes any, some."""
-    return _SOME_IDS if graph.embedding_rows is None else graph.embedding_rows
+def _ids_of(module: nn.Module, graph: OnnxGraph | None) -> int:
+    """How many ids a module is tried with. Where the graph does not say, the rows of the smallest table do."""
+    if graph is not None and graph.embedding_rows is not None:
+        return graph.embedding_rows
+    return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)
 
 
 def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
@@ -317,7 +316,8 @@ def _run_of_module(module: nn.Module, *, doubles: bool = False) -> Callable[[tup
 def _run_of_graph(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # Fatal errors only: graphs that fail are tried here too.
+    options.log_severity_level = 4
     session = onnxruntime.InferenceSession(graph.content, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
 

@@ -34,7 +34,7 @@ _INTEGERS: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.
 # What moves ids about and leaves each as it is.
 _MOVES: Final = frozenset(
     {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
-     "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+     "ReverseSequence", "SequenceAt", "Slice", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +26,9 @@ _CELLS: Final[dict[type[nn.Module], str]] = {
     nn.LSTMCell: "nn.LSTM",
     nn.GRUCell: "nn.GRU",
 }
+
+# Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
+_NEIGHBOURS: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,25 @@ class PreparedModule:
             float64_run_of(self.computed, takes_lengths=self.takes_lengths),
             lambda: moved_modules(self.computed, takes_lengths=self.takes_lengths),
         )
+
+    def check_neighbours(self, cases: Iterable[Case]) -> None:
+        """Refuse a module that answers a text differently in a batch of some sizes than alone.
+
+        Args:
+            cases: sizes at which it may do something else, such as those on both sides of a branch; rows of full
+                length.
+
+        Raises:
+            ExportError: it does.
+        """
+        run = self.as_reference().run
+        for case in cases:
+            rows, steps = case.tokens.shape
+            if rows > 1 and not rows_stand_alone(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
+                raise ExportError(
+                    f"The module answers a text of {steps} token{'s' * (steps != 1)} differently in a batch of {rows} than alone.",
+                    "Branch on no size of the batch: a text's answer may depend on its own tokens only.",
+                )
 
     @property
     def computed(self) -> nn.Module:

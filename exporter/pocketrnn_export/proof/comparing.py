@@ -244,11 +244,14 @@ def summary(differences: Sequence[Difference], *, reference: str, inputs: str, r
     return Compared(line, tuple(differences))
 
 
-def rows_stand_alone(run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5) -> bool:
-    """Whether each row of the cases gets the same answer alone and beside the other rows, to `tolerance`."""
+def rows_stand_alone(
+    run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
+) -> bool:
+    """Whether each row of the cases, or those of `rows`, gets the same answer alone and beside the others."""
     for case in cases:
         together = run(case.tokens, case.lengths)
-        for row, length in enumerate(case.lengths):
+        for row in range(len(case.lengths)) if rows is None else rows:
+            length = case.lengths[row]
             alone = run(case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
             if not difference("", "", together[row : row + 1], alone).largest <= tolerance:
                 return False
