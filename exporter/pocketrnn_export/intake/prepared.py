@@ -82,7 +82,7 @@ class PreparedModule:
             rows, steps = case.tokens.shape
             if rows > 1 and not rows_stand_alone(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
-                    f"The module answers a text of {steps} token{'s' * (steps != 1)} differently in a batch of {rows} than alone.",
+                    f"The module answers a text differently in a batch of {rows} x {steps} tokens than alone.",
                     "Branch on no size of the batch: a text's answer may depend on its own tokens only.",
                 )
 
@@ -121,8 +121,7 @@ def prepare(
     reference = copied_for_export(module)
     takes_lengths = _takes_lengths(reference) if lengths is None else lengths
     traceable = with_traceable_parts(reference)
-    case = _every_id(ids)
-    answer = _answer(reference, case, takes_lengths=takes_lengths)
+    case, answer = _first_answer(reference, ids, takes_lengths=takes_lengths)
     if classes == 2 and not multi_label and answer.shape in {(2,), (2, 1)}:
         traceable, reference = _SingleLogit(traceable), _SingleLogit(reference)
         answer = _answer(reference, case, takes_lengths=takes_lengths)
@@ -253,10 +252,24 @@ def _takes_lengths(module: nn.Module) -> bool:
     )
 
 
-def _every_id(ids: int) -> Case:
-    """Two rows that hold the lowest and the highest id."""
-    tokens = np.array([[0, ids - 1, 0], [ids - 1, 0, ids - 1]], dtype=np.int64)
-    return Case("every id", tokens, np.array([3, 3], dtype=np.int64))
+def _first_answer(module: nn.Module, ids: int, *, takes_lengths: bool) -> tuple[Case, Any]:
+    """What a module answers to two rows that hold the lowest and the highest id, of 3 tokens, or else of 7: some
+    modules need a few tokens.
+
+    Raises:
+        ExportError: it answers neither; the message is about 3 tokens.
+    """
+    short, longer = (
+        Case("every id", np.resize([0, ids - 1], (2, steps)).astype(np.int64), np.full(2, steps, np.int64))
+        for steps in (3, 7)
+    )
+    try:
+        return short, _answer(module, short, takes_lengths=takes_lengths)
+    except ExportError as error:
+        try:
+            return longer, _answer(module, longer, takes_lengths=takes_lengths)
+        except ExportError:
+            raise error from error.__cause__
 
 
 def _answer(module: nn.Module, case: Case, *, takes_lengths: bool) -> Any:

@@ -1,0 +1,120 @@
+"""What a module does with the sizes of its input, from `export` to the answers of the runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pocketrnn import Classifier, verify
+from pocketrnn.errors import ExportError, LimitError
+from pocketrnn.manifest import Limits
+from pocketrnn_export import export
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
+
+
+class Bidirectional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb = nn.Embedding(len(VOCABULARY), 8)
+        self.rnn = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(12, 3)
+
+    def answer(self, embedded: Tensor) -> Any:
+        _, (h, _) = self.rnn(embedded)
+        return self.out(torch.cat([h[0], h[1]], 1))
+
+
+class Truncates(Bidirectional):
+    def forward(self, x: Tensor) -> Any:
+        return self.answer(self.emb(x[:, :512]))
+
+
+class PadsShortTexts(Bidirectional):
+    def forward(self, x: Tensor) -> Any:
+        if x.size(1) < 32:
+            x = functional.pad(x, (0, 32 - x.size(1)), value=1)
+        return self.answer(self.emb(x))
+
+
+class HasPositions(Bidirectional):
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(300, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.answer(self.emb(x) + self.positions(torch.arange(x.size(1))))
+
+
+class NeedsFive(Bidirectional):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(8, 8, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.answer(self.conv(self.emb(x).transpose(1, 2)).transpose(1, 2))
+
+
+class LooksAtTheBatch(Bidirectional):
+    def forward(self, x: Tensor) -> Any:
+        embedded = self.emb(x)
+        return self.answer(embedded * 0.5 if x.size(0) * x.size(1) > 10_000 else embedded)
+
+
+def exported(kind: type[nn.Module], path: Path) -> tuple[nn.Module, Classifier]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind().eval()
+    export(module, path, labels=list("abc"), vocabulary=VOCABULARY, tokenizer="whitespace")
+    verify(path)
+    return module, Classifier.load(path)
+
+
+def texts_of(lengths: list[int]) -> tuple[list[str], list[Tensor]]:
+    generator = np.random.default_rng(0)
+    ids = [generator.integers(0, len(VOCABULARY), (1, length)) for length in lengths]
+    return [" ".join(VOCABULARY[i] for i in row[0]) for row in ids], [torch.from_numpy(row) for row in ids]
+
+
+def largest_difference(module: nn.Module, classifier: Classifier, lengths: list[int]) -> float:
+    texts, tokens = texts_of(lengths)
+    with torch.no_grad():
+        expected = np.concatenate([module(row).numpy() for row in tokens])
+    return float(np.abs(classifier.logits(texts) - expected).max())
+
+
+@pytest.mark.parametrize("kind", [Truncates, PadsShortTexts])
+def test_cuts_and_pads_hold_for_every_length(kind: type[nn.Module], tmp_path: Path) -> None:
+    module, classifier = exported(kind, tmp_path / "b")
+    lengths = [1, 2, 31, 32, 33, 257, 511, 512, 513, *[600] * 20, 2000]
+    assert largest_difference(module, classifier, lengths) < 1e-5
+    assert classifier.manifest.graph.limits is None
+
+
+def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_path: Path) -> None:
+    module, classifier = exported(HasPositions, tmp_path / "b")
+    assert classifier.manifest.graph.limits == Limits(max_tokens=300)
+    assert largest_difference(module, classifier, [1, 299, 300]) < 1e-5
+    (too_long,), _ = texts_of([301])
+    with pytest.raises(LimitError, match=r"301 token ids, but b takes at most 300"):
+        classifier.classify(too_long)
+
+
+def test_texts_that_are_too_short_for_pytorch_are_beyond_a_limit(tmp_path: Path) -> None:
+    module, classifier = exported(NeedsFive, tmp_path / "b")
+    assert classifier.manifest.graph.limits == Limits(min_tokens=5)
+    assert largest_difference(module, classifier, [5, 6, 100]) < 1e-5
+    with pytest.raises(LimitError, match="at least 5"):
+        classifier.classify("w1 w2")
+
+
+def test_a_branch_on_the_size_of_the_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"differently in a batch of \d+ x \d+ tokens than alone"):
+        exported(LooksAtTheBatch, tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
