@@ -206,7 +206,7 @@ class _Walk:
     def tensor(self, start: int, end: int) -> tuple[str, Values]:
         """A tensor's name and, if they are few, its numbers."""
         name, kind, dims, stored = "", 0, list[int](), 0
-        places: dict[int, list[tuple[int, int, int]]] = {}
+        spans: dict[int, list[tuple[int, int, int]]] = {}
         for number, wire, begin, stop in self.fields("TensorProto", start, end):
             if number == 1:
                 dims += self.integers(wire, begin, stop)
@@ -217,7 +217,7 @@ class _Walk:
             elif number == 13 or (number == 14 and begin != 0):
                 raise self.found.refused(_EXTERNAL)
             elif number in (4, 5, 7, 9, 10, 11):
-                places.setdefault(number, []).append((wire, begin, stop))
+                spans.setdefault(number, []).append((wire, begin, stop))
                 size = 1 if wire == _VARINT else stop - begin
                 stored += size
                 # Whole numbers outside raw_data may take one byte for the eight that onnxruntime makes of them.
@@ -225,16 +225,16 @@ class _Walk:
         # Two to a byte is the least that a number takes.
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
             raise self.found.refused(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
-        if len(places) > 1:
+        if len(spans) > 1:
             raise self.found.refused("holds a tensor whose numbers stand in it twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
-        return name, self.numbers(kind, places) if few else ()
+        return name, self.numbers(kind, spans) if few else ()
 
-    def numbers(self, kind: int, places: dict[int, list[tuple[int, int, int]]]) -> Values:
+    def numbers(self, kind: int, spans: dict[int, list[tuple[int, int, int]]]) -> Values:
         field, letter = _NUMBERS.get(kind, (0, ""))
-        if field in (5, 7) and field in places:
-            return tuple(value for place in places[field] for value in self.integers(*place))
-        content = b"".join(self.view[begin:stop] for _, begin, stop in places.get(9, places.get(field, [])))
+        if field in (5, 7) and field in spans:
+            return tuple(value for span in spans[field] for value in self.integers(*span))
+        content = b"".join(self.view[begin:stop] for _, begin, stop in spans.get(9, spans.get(field, [])))
         if not letter or len(content) % struct.calcsize(f"<{letter}"):
             return ()
         return tuple(value for (value,) in struct.iter_unpack(f"<{letter}", content))

@@ -142,10 +142,10 @@ class _Walk:
         return node
 
     def integers(self, table: int, index: int) -> list[int]:
-        places = self.vector(table, index, 8)
-        for _ in places:
+        positions = self.vector(table, index, 8)
+        for _ in positions:
             self.found.count()
-        return [self.read("q", at) for at in places]
+        return [self.read("q", at) for at in positions]
 
     def tensor(self, table: int) -> tuple[str, Values]:
         """A tensor's name and, if they are few, its numbers."""

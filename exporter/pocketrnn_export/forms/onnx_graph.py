@@ -200,7 +200,7 @@ def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) ->
     if not seen.raised:
         return
     met = errors_in(copy.deepcopy(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
-    if caught := [place for place in seen.raised if place not in met]:
+    if caught := [line for line in seen.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
             "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",

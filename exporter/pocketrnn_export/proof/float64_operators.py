@@ -200,9 +200,9 @@ class ScatterElements(OpRun):
         self, data: Any, indices: Any, updates: Any, axis: int | None = None, reduction: str | None = None
     ) -> tuple[Any]:
         axis = (axis or 0) % data.ndim
-        places = list(np.indices(indices.shape, sparse=True))
-        places[axis] = np.where(indices < 0, indices + data.shape[axis], indices)
-        return (_scattered(data, tuple(places), updates, reduction),)
+        positions = list(np.indices(indices.shape, sparse=True))
+        positions[axis] = np.where(indices < 0, indices + data.shape[axis], indices)
+        return (_scattered(data, tuple(positions), updates, reduction),)
 
 
 class ScatterND(OpRun):
@@ -214,13 +214,13 @@ class ScatterND(OpRun):
         return (_scattered(data, tuple(np.moveaxis(indices, -1, 0)), updates, reduction),)
 
 
-def _scattered(data: Any, places: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
+def _scattered(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
     result = data.copy()
     if reduction in (None, "none"):
-        result[places] = updates
+        result[positions] = updates
     else:
         numpy_s: Any = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}[str(reduction)]
-        numpy_s.at(result, places, updates)
+        numpy_s.at(result, positions, updates)
     return result
 
 
@@ -231,10 +231,10 @@ class GatherND(OpRun):
 
     def _run(self, data: Any, indices: Any, batch_dims: int | None = None) -> tuple[Any]:
         shared = batch_dims or 0
-        places = np.moveaxis(indices, -1, 0)
+        positions = np.moveaxis(indices, -1, 0)
         beside = np.indices(indices.shape[:shared], sparse=True)
-        each = tuple(b.reshape(b.shape + (1,) * (places[0].ndim - shared)) for b in beside)
-        return (data[(*each, *places)],)
+        each = tuple(b.reshape(b.shape + (1,) * (positions[0].ndim - shared)) for b in beside)
+        return (data[(*each, *positions)],)
 
 
 OPERATORS: Final[tuple[type[OpRun], ...]] = (

@@ -165,7 +165,7 @@ class Question:
     @property
     def where(self) -> str:
         """The line of the module's code, as one shows it in an error."""
-        return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a place that is not known"
+        return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
 
     @functools.cached_property
     def _evaluated(self) -> Callable[[int, int], Any]:
@@ -460,7 +460,7 @@ class _Operations(TorchFunctionMode):
             note_guard(self.seen, guard, _line_of(frame) if frame is not None else None)
 
 
-def note_guard(seen: Seen, guard: Any, place: tuple[str, int, str] | None = None) -> None:
+def note_guard(seen: Seen, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
     """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
     condition = _condition(guard.expr, _watching.names or {})
     if (
@@ -469,13 +469,12 @@ def note_guard(seen: Seen, guard: Any, place: tuple[str, int, str] | None = None
         or any(known.condition == condition for known in seen.questions)
     ):
         return
-    if place is None:
+    if asked_at is None:
         frame = guard.sloc.framework_loc
         line = linecache.getline(frame.filename, frame.lineno).strip() if hasattr(frame, "filename") else ""
-        place = (
-            (frame.filename, frame.lineno, line) if line and not frame.filename.startswith(_NOT_USERS) else ("", 0, "")
-        )
-    question = Question(condition, False, *place)
+        is_users = bool(line) and not frame.filename.startswith(_NOT_USERS)
+        asked_at = (frame.filename, frame.lineno, line) if is_users else ("", 0, "")
+    question = Question(condition, False, *asked_at)
     if _varies(question):
         seen.note(question)
 
