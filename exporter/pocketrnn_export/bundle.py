@@ -43,6 +43,7 @@ from pocketrnn_export.proof.comparing import Compared, Reference, compare
 from pocketrnn_export.proof.coverage import cases_of_every_id
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.exact import graph_proof
+from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 
 __all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "versions", "write_bundle"]
@@ -330,7 +331,7 @@ def write_bundle(
     answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
     texts = [answer for _, answer in answers.of("texts", one_row=False)]
     compared: list[Compared] = []
-    with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+    with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         proven_forms = []
         for form in forms:
             try:

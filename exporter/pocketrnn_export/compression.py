@@ -205,6 +205,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         cases=cases_for(
             manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
         ),
+        rows_alone=graph.batch != 1,
         texts=texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text),
     )
     write_bundle(path, description, forms, plan)

@@ -49,6 +49,7 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         cases=cases_for(
             manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
         ),
+        rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.examples],
         earlier=manifest.parity,
     )

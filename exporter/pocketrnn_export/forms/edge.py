@@ -29,6 +29,7 @@ from pocketrnn_export.forms.onnx_graph import (
     limits_of,
     onnx_form,
     onnx_graph,
+    traced_alike,
 )
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
@@ -40,6 +41,8 @@ __all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
 
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
+# What a classifier is traced on: real tokens are not needed, one text is.
+_EXAMPLE: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
@@ -88,8 +91,9 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
     )
 
     def retraced() -> bytes:
-        module = doubled(prepared.module)
-        return edge_graph(module, description.metadata, takes_lengths=prepared.takes_lengths)[0].content
+        single = _SingleText(doubled(prepared.module), takes_lengths=prepared.takes_lengths)
+        alike = traced_alike(single, _EXAMPLE, description.metadata, made, one_text=True)
+        return _for_small_engines(alike, description.metadata)[0].content
 
     return replace(edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
 
@@ -115,8 +119,16 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
     Example:
         >>> graph, opset = edge_graph(module.eval(), {}, takes_lengths=True)
     """
-    example = (torch.zeros(1, 7, dtype=torch.int64),)
-    graph = onnx_graph(_SingleText(module, takes_lengths=takes_lengths), example, metadata, one_text=True)
+    single = _SingleText(module, takes_lengths=takes_lengths)
+    return _for_small_engines(onnx_graph(single, _EXAMPLE, metadata, one_text=True), metadata)
+
+
+def _for_small_engines(graph: OnnxGraph, metadata: Mapping[str, str]) -> tuple[OnnxGraph, int]:
+    """The graph without lengths of layers and in old operators, and its opset.
+
+    Raises:
+        ExportError: it needs If, Loop or Scan.
+    """
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:

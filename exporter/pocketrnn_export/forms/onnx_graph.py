@@ -8,13 +8,15 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError
+from pocketrnn.errors import BundleError, ExportError
+from pocketrnn.graph_file import check_graph
 from pocketrnn.manifest import Graph, Limits
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_trace import (
@@ -49,6 +51,7 @@ __all__ = [
     "onnx_form",
     "onnx_graph",
     "token_lookups",
+    "traced_alike",
 ]
 
 ONNX_FILE: Final = "model.onnx"
@@ -61,6 +64,13 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
         content: the file's bytes.
         graph: what classifier.json says of it; the digest is set here.
     """
+    try:
+        check_graph(content, Path(ONNX_FILE))
+    except BundleError as error:
+        raise ExportError(
+            f"The graph cannot be part of a bundle: {error.problem}",
+            "Write that operation of forward by others, such as slices in place of torch.split.",
+        ) from error
     runs = {
         "onnx": run_of_onnx(content, optimized=True),
         "onnx as written": run_of_onnx(content, optimized=False),
@@ -97,7 +107,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
     )
 
     def retraced() -> bytes:
-        return onnx_graph(doubled(prepared.module), prepared.example, description.metadata).content
+        return traced_alike(doubled(prepared.module), prepared.example, description.metadata, made).content
 
     return replace(onnx_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
 
@@ -169,6 +179,21 @@ def onnx_graph(
         batch=1 if one_text else None,
     )
     return replace(found.traced, limits=found.limits, bounds=found.bounds)
+
+
+def traced_alike(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    metadata: Mapping[str, str],
+    like: OnnxGraph,
+    *,
+    one_text: bool = False,
+) -> OnnxGraph:
+    """Trace a module as another was traced, with no look at its sizes: one in double precision, which onnxruntime has
+    no recurrent layers for."""
+    of_way = example if like.way is None else _example_of(example, like.way.example)
+    wanted = Wanted(metadata, Names(WHOLE_TEXTS.inputs[: len(example)], WHOLE_TEXTS.outputs), one_text)
+    return traced_graph(module, of_way, wanted, like.way, Seen(), cut_counted=like.cut_counted)
 
 
 def _plain_trace(module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, seen: Seen) -> OnnxGraph | ExportError:
@@ -270,7 +295,8 @@ def _ids_of(module: nn.Module, graph: OnnxGraph | None) -> int:
 
 
 def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """An example of other sizes, of the ids of the given one."""
+    """An example of other sizes, of the ids of the given one; one text stays one text."""
+    sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     if len(example) == 1:
         return (tokens,)

@@ -50,6 +50,8 @@ class OnnxGraph:
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
             nothing. Those outside the limits are among them.
         orders: the operators in it whose order of equal values PyTorch leaves undefined.
+        way: the branches that were taken where forward asks about sizes; None for those of the example.
+        cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
     """
 
     content: bytes
@@ -58,6 +60,8 @@ class OnnxGraph:
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
     orders: tuple[str, ...] = ()
+    way: Way | None = None
+    cut_counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def traced_graph(
     """
     program = _program(module, example, way, seen, one_text=wanted.one_text, cut_counted=cut_counted)
     graph = _converted(program, wanted.metadata, wanted.names)
-    return replace(graph, orders=tuple(orders_in(program)))
+    return replace(graph, orders=tuple(orders_in(program)), way=way, cut_counted=cut_counted)
 
 
 def _program(

@@ -121,6 +121,7 @@ def prepare(
     reference = copied_for_export(module)
     takes_lengths = _takes_lengths(reference) if lengths is None else lengths
     traceable = with_traceable_parts(reference)
+    _refuse_nan(reference)
     case, answer = _first_answer(reference, ids, takes_lengths=takes_lengths)
     if classes == 2 and not multi_label and answer.shape in {(2,), (2, 1)}:
         traceable, reference = _SingleLogit(traceable), _SingleLogit(reference)
@@ -250,6 +251,14 @@ def _takes_lengths(module: nn.Module) -> bool:
         f"The module's forward needs {len(required)} arguments: {', '.join(p.name for p in required) or 'none'}.",
         "Wrap it in a module whose forward takes (tokens) or (tokens, lengths).",
     )
+
+
+def _refuse_nan(module: nn.Module) -> None:
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise ExportError(
+                f"The module's weight {name} holds a number that is not finite.", "Train it again, or correct it."
+            )
 
 
 def _first_answer(module: nn.Module, ids: int, *, takes_lengths: bool) -> tuple[Case, Any]:

@@ -48,7 +48,7 @@ class Answered:
         answered = []
         for case in cases:
             try:
-                answered.append((case, self.reference.run(case.tokens, case.lengths)))
+                answered += self._finite(case, inputs)
             # Whatever a user's module raises; the run of a prepared module says it in a sentence already.
             except Exception as error:
                 if inputs != _MAY_FAIL and isinstance(error, PocketRNNError):
@@ -61,6 +61,30 @@ class Answered:
                     ) from error
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered
+
+    def _finite(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
+        """The case with its answer, without the rows that the reference has no answer to; none if no row is left.
+
+        A mask of minus infinity over all of a text, such as one of padding only, gives NaN. The runtime says so of such
+        a text, and gives no answer either.
+        """
+        logits = self.reference.run(case.tokens, case.lengths)
+        answered = np.isfinite(logits.max(axis=1))
+        if answered.all():
+            return [(case, logits)]
+        if inputs == "texts":
+            raise ExportError(
+                f"{self.reference.name} answers {case.name} with NaN or infinity; its ids are "
+                f"{case.tokens[0, :10].tolist()}.",
+                "If it is the empty text, choose another empty_id in the text rules; else mask with a large negative "
+                "number in place of minus infinity.",
+            )
+        _log.info("Left out of the proof: rows of %s that have no finite answer", case.name)
+        if not answered.any():
+            return []
+        lengths = case.lengths[answered]
+        rest = Case(case.name, np.ascontiguousarray(case.tokens[answered, : lengths.max()]), lengths)
+        return self._finite(rest, inputs)
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def exact(self, inputs: str, *, one_row: bool) -> list[Exact] | None:

@@ -142,7 +142,14 @@ def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
     options.log_severity_level = 3
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    # onnxruntime's errors share no base of their own.
+    except Exception as error:
+        raise ExportError(
+            f"onnxruntime cannot run the graph: {first_line(error)}.",
+            "Compute in float32 in forward, by usual operations.",
+        ) from error
     names = [node.name for node in session.get_inputs()]
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
@@ -253,6 +260,8 @@ def rows_stand_alone(
         for row in range(len(case.lengths)) if rows is None else rows:
             length = case.lengths[row]
             alone = run(case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
+            if np.isnan(together[row]).any() and np.isnan(alone).any():
+                continue
             if not difference("", "", together[row : row + 1], alone).largest <= tolerance:
                 return False
     return True

@@ -7,8 +7,9 @@ single numbers. The equations are those of https://onnx.ai/onnx/operators.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +17,23 @@ import numpy.typing as npt
 import torch
 from onnx.reference.op_run import OpRun
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "one_thread"]
 
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
 Step = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """While the block runs, torch works on one thread: the products of single steps are too small to share out. On two
+    busy cores they took ten times as long on two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _product(a: Doubles, b: Doubles) -> Doubles:
@@ -237,6 +250,24 @@ class GatherND(OpRun):
         return (data[(*each, *positions)],)
 
 
+class Pad(OpRun):
+    """Padding of chosen axes; a negative pad cuts, which the evaluator's own does not take."""
+
+    op_domain = ""
+
+    def _run(self, data: Any, pads: Any, value: Any = None, axes: Any = None, mode: str | None = None) -> tuple[Any]:
+        chosen = list(range(data.ndim)) if axes is None else [int(axis) % data.ndim for axis in axes]
+        begins, ends = np.zeros(data.ndim, np.int64), np.zeros(data.ndim, np.int64)
+        begins[chosen], ends[chosen] = np.asarray(pads).reshape(2, -1)
+        cut = tuple(slice(-min(b, 0), n + min(e, 0)) for b, e, n in zip(begins, ends, data.shape, strict=True))
+        widths = [(max(b, 0), max(e, 0)) for b, e in zip(begins, ends, strict=True)]
+        kind = mode or "constant"
+        if kind != "constant":
+            return (np.pad(data[cut], widths, mode=kind),)  # type: ignore[call-overload]
+        filled = 0 if value is None else np.asarray(value).reshape(()).astype(data.dtype)
+        return (np.pad(data[cut], widths, constant_values=filled),)
+
+
 OPERATORS: Final[tuple[type[OpRun], ...]] = (
-    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, GatherND
+    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, GatherND, Pad
 )  # fmt: skip
