@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 import sys
@@ -408,6 +409,7 @@ def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
         if form.float64_run is None:
             continue
         candidate = f"{next(iter(form.runs))}, float64"
+        retraced = None if form.retraced is None else functools.cache(form.retraced)
         for inputs in answers.kinds:
             exact = answers.exact(inputs, one_row=form.one_row)
             if exact is None:
@@ -417,7 +419,7 @@ def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
                 form.float64_run(),
                 exact,
                 content=form.content,
-                retraced=form.retraced,
+                retraced=retraced,
                 spreads=answers.with_spread,
             )
             line = Comparison(
