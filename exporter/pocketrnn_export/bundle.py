@@ -145,7 +145,7 @@ def export(
         write_report(report, [], tolerance)
     kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
     for kind in kinds:
-        if kind is not TORCHSCRIPT or torchscript:
+        if kind.required:
             kind.check(module, description.rules)
     texts = texts_for_proof(example_texts, description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
@@ -158,7 +158,7 @@ def export(
             classes=len(description.labels),
             multi_label=multi_label,
         )
-        forms = _made(kinds, prepared, description, torchscript_required=torchscript is True)
+        forms = _made(kinds, prepared, description)
         graph, bounds = _graph_of(forms)
         texts = _texts_within(graph.limits, texts, description)
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
@@ -189,24 +189,24 @@ def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[Fo
             "Export with torchscript=False and streaming=False.",
         )
     copied = not edge if torchscript is None else torchscript
-    kinds = {EDGE: edge, ONNX: not edge, TORCHSCRIPT: copied, STEP: streaming}
+    script = replace(TORCHSCRIPT, required=torchscript is True)
+    kinds = {EDGE: edge, ONNX: not edge, script: copied, STEP: streaming}
     return [kind for kind, wanted in kinds.items() if wanted]
 
 
-def _made(
-    kinds: Iterable[FormKind], prepared: PreparedModule, description: Description, *, torchscript_required: bool
-) -> list[Form]:
+def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Description) -> list[Form]:
+    """The forms; one that is not required and cannot be made is left out, and that is said."""
     forms = []
     for kind in kinds:
         _log.info("Tracing the module for %s", kind.name)
-        if kind is not TORCHSCRIPT or torchscript_required:
+        if kind.required:
             forms.append(kind.make(prepared, description))
             continue
         try:
             kind.check(prepared.module, description.rules)
             forms.append(replace(kind.make(prepared, description), required=False))
         except (ExportError, InputError) as error:
-            _log.warning("The TorchScript copy is left out. %s", first_line(error))
+            _log.warning("The %s copy is left out. %s", kind.name, first_line(error))
     return forms
 
 
@@ -409,6 +409,7 @@ def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
         if form.float64_run is None:
             continue
         candidate = f"{next(iter(form.runs))}, float64"
+        run = form.float64_run()
         retraced = None if form.retraced is None else functools.cache(form.retraced)
         for inputs in answers.kinds:
             exact = answers.exact(inputs, one_row=form.one_row)
@@ -416,7 +417,7 @@ def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
                 _log.warning("Not proven in double precision. %s", answers.not_exact)
                 return []
             found = graph_proof(
-                form.float64_run(),
+                run,
                 exact,
                 content=form.content,
                 retraced=retraced,
@@ -443,7 +444,8 @@ def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -
     """
     if plan.report is not None:
         write_report(plan.report, compared, plan.tolerance)
-    parity = proven(compared, plan.tolerance, allowed=answers.tolerance, float64_error=answers.float64_error)
+    allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
+    parity = proven(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
     if plan.earlier is None:
         return parity
     allowed = max(parity.tolerance, plan.earlier.tolerance)

@@ -59,11 +59,14 @@ class FormKind:
         make: makes it; raises ExportError where the module has no such form.
         check: refuses what cannot have the form before any work is done; raises InputError, ExportError or
             MissingExtraError.
+        required: whether `export` is refused where the form cannot be made or proven; else the form is left out, and
+            that is said.
     """
 
     name: str
     make: Callable[[PreparedModule, Description], Form]
     check: Callable[[nn.Module, TextRules], None] = lambda _module, _rules: None
+    required: bool = True
 
 
 def sha256(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, neighbour_cases, shape_grid
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
+from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import float64_run_of
 from pocketrnn_export.proof.spread import moved_modules
 
@@ -63,7 +65,7 @@ class PreparedModule:
         return Reference(
             "pytorch",
             _said(run_of(self.reference, takes_lengths=self.takes_lengths), self.padding_id),
-            float64_run_of(self.computed, takes_lengths=self.takes_lengths),
+            _float64_run(self),
             lambda: moved_modules(self.computed, takes_lengths=self.takes_lengths),
         )
 
@@ -143,6 +145,16 @@ def prepare(
         )
     padding = takes_lengths and _rows_stand_alone(prepared, shape_grid(ids, padding_id, ragged=True))
     return replace(prepared, padding=padding)
+
+
+def _float64_run(prepared: PreparedModule) -> Run64:
+    """The module in double precision. It is copied when it first runs: most questions are settled in float32."""
+
+    @functools.cache
+    def made() -> Run64:
+        return float64_run_of(prepared.computed, takes_lengths=prepared.takes_lengths)
+
+    return lambda tokens, lengths: made()(tokens, lengths)
 
 
 def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
