@@ -100,12 +100,12 @@ class Compared:
     each: tuple[Difference, ...]
 
 
-def run_of(module: Callable[..., Any], *, takes_lengths: bool, dtype: torch.dtype = torch.float32) -> Run:
+def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
     """A module in eval mode on the CPU, as a run on arrays.
 
     A module that packs with `enforce_sorted=True` needs its rows by falling length: they are given so, and the answers
     are put back in order. To every other module the order of the rows means nothing, so that all are run like this.
-    PyTorch's warnings are silenced: the module's owner has seen them before. The logits are given in `dtype`.
+    PyTorch's warnings are silenced: the module's owner has seen them before.
 
     Example:
         >>> run = run_of(module.eval(), takes_lengths=True)
@@ -123,7 +123,7 @@ def run_of(module: Callable[..., Any], *, takes_lengths: bool, dtype: torch.dtyp
             logits = module(*inputs)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        result: Logits = logits.to(dtype).numpy()[back]
+        result: Logits = logits.float().numpy()[back]
         return result
 
     return run
