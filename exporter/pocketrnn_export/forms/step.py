@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.proof.cases import Ids, Logits, Run
+from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_training.architecture import RecurrentClassifier
 
@@ -134,10 +134,7 @@ def _streaming_classifier(module: nn.Module, rules: TextRules) -> RecurrentClass
 
 def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
     """A step graph as a run on whole texts, each read in `cuts` + 1 chunks of equal length (fewer for a short text)."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = session_of(content)
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
         rows = []

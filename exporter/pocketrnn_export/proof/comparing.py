@@ -32,6 +32,7 @@ __all__ = [
     "rows_stand_alone",
     "run_of",
     "run_of_onnx",
+    "session_of",
     "summary",
 ]
 
@@ -137,19 +138,7 @@ def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
         >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
         (2, 4)
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    # onnxruntime's errors share no base of their own.
-    except Exception as error:
-        raise ExportError(
-            f"onnxruntime cannot run the graph: {first_line(error)}.",
-            "Compute in float32 in forward, by usual operations.",
-        ) from error
+    session = session_of(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
@@ -157,6 +146,28 @@ def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
         return logits
 
     return run
+
+
+def session_of(content: bytes, *, optimized: bool = True) -> onnxruntime.InferenceSession:
+    """An ONNX file in onnxruntime on one thread, with or without its graph rewriting.
+
+    Raises:
+        ExportError: onnxruntime cannot open it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Fatal errors only: what fails is raised, and said once.
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    # onnxruntime's errors share no base of their own.
+    except Exception as error:
+        raise ExportError(
+            f"onnxruntime cannot run the graph: {first_line(error)}.",
+            "Compute in float32 in forward, by usual operations.",
+        ) from error
 
 
 def graph_reference(name: str, content: bytes) -> Reference:
