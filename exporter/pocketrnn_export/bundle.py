@@ -16,7 +16,7 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, ParityError, first_line
+from pocketrnn.errors import ExportError, InputError, ParityError, first_line, shown
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules
@@ -25,6 +25,7 @@ from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary, text_rules
@@ -66,6 +67,9 @@ def export(
     tokenizer: str = "basic_english",
     rules: TextRules | None = None,
     lengths: bool | None = None,
+    call: str | Call | None = None,
+    gives: str | None = None,
+    one_text: bool = False,
     multi_label: bool = False,
     example_texts: Sequence[str] = (),
     name: str | None = None,
@@ -81,9 +85,9 @@ def export(
 
     Long because every argument is described here; the work is in `prepare`, in the forms and in `write_bundle`.
 
-    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. Its `forward` takes token
-    ids int64 [batch, sequence], or these and lengths int64 [batch], under any names, and returns logits
-    [batch, classes].
+    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. How its `forward` is
+    called and read is found out by calling it on small batches (docs/modules.md), told at the level INFO, and kept in
+    the bundle's provenance; `call` says it where that does not do.
 
     Args:
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
@@ -95,8 +99,13 @@ def export(
         tokenizer: `basic_english`, `whitespace` or `characters`; used where `rules` is None.
         rules: all text rules; by default what the vocabulary says: its default index, else its "<unk>", stands for
             unknown words, and its "<pad>" is the padding. With neither of the first two, unknown words are dropped.
-        lengths: whether forward is given lengths; by default its signature decides: they are given where it needs two
-            arguments, or where its second one is optional and has "len" in its name.
+        lengths: whether forward is given lengths; by default that is found out.
+        call: how the module is called, where that is not found out: a line of Python, such as
+            `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
+            [batch]), that gives [batch, classes].
+        gives: `logits` or `probabilities`, what the module gives; by default its last sigmoid or softmax decides.
+        one_text: ask the module one text at a time, though it takes a batch: for one that mixes the texts of a batch.
+            Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
         example_texts: real texts for the proof. The first of them become golden examples. Without any, texts are made
@@ -143,6 +152,8 @@ def export(
     if report is not None:
         # An empty report shows that the file can be written, before any work is done.
         write_report(report, [], tolerance)
+    if gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
     kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
     for kind in kinds:
         if kind.required:
@@ -157,7 +168,11 @@ def export(
             padding_id=padding_id,
             classes=len(description.labels),
             multi_label=multi_label,
+            call=call,
+            gives=gives,
+            one_text=one_text,
         )
+        description = replace(description, provenance={**description.provenance, "call": prepared.convention.line})
         forms = _made(kinds, prepared, description)
         graph, bounds = _graph_of(forms)
         texts = _texts_within(graph.limits, texts, description)
@@ -173,7 +188,7 @@ def export(
                 one_row=graph.batch == 1,
             ),
             texts=texts,
-            rows_alone=prepared.padding or not prepared.takes_lengths,
+            rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
             tolerance=tolerance,
             report=report,
         )

@@ -33,6 +33,11 @@ __all__ = ["export"]
               help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--call", metavar="LINE",
+              help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]".')  # fmt: skip
+@click.option("--gives", type=click.Choice(["logits", "probabilities"]),
+              help="What a module gives.  [default: its last sigmoid or softmax decides]")  # fmt: skip
+@click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1),
@@ -131,7 +136,9 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     from pocketrnn_export.intake import module_file
 
     named = module_file.module_name(source)
-    of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label")
+    of_a_module = (
+        "vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label", "call", "gives", "one_text"
+    )  # fmt: skip
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
@@ -164,6 +171,9 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "vocabulary": vocabulary.tokens,
         "labels": _labels(options["labels"]),
         "multi_label": options["multi_label"],
+        "call": options["call"],
+        "gives": options["gives"],
+        "one_text": options["one_text"],
         "rules": replace(rules, max_tokens=options["max_tokens"]),
     }
 

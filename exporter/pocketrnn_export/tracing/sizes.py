@@ -53,7 +53,12 @@ __all__ = [
 ]
 
 # Frames of these are not the module's own code.
-_NOT_USERS: Final = (f"{Folder(torch.__file__).parent}{os.sep}", f"{Folder(__file__).parent}{os.sep}", "<")
+_NOT_USERS: Final = (
+    f"{Folder(torch.__file__).parent}{os.sep}",
+    f"{Folder(__file__).parent}{os.sep}",
+    *(str(Folder(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
+    "<",
+)
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
 
