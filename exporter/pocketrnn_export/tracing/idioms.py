@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.overrides import TorchFunctionMode
 
@@ -62,7 +63,7 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
     module.forward = followed_forward
     known.active, known.scripted = True, scripted
     try:
-        with renamed(module):
+        with renamed(module), _fake_lists():
             yield
     finally:
         known.active, known.scripted, known.width, known.marks = False, False, None, ()
@@ -70,6 +71,21 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
             module.forward = forward
         else:
             del module.__dict__["forward"]
+
+
+@contextlib.contextmanager
+def _fake_lists() -> Iterator[None]:
+    """While the block runs, `tolist` of this thread's traced tensors is seen by `_Followed`: theirs passes it by."""
+    shipped = FakeTensor.tolist
+
+    def tolist(self: FakeTensor) -> Any:
+        return _tolist(self) if known.active else shipped(self)
+
+    FakeTensor.tolist = tolist  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FakeTensor.tolist = shipped  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -101,7 +117,7 @@ class _Followed(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":
             # `.data` takes a tensor out of a trace; detached, it stays in it.
-            if func is _DATA:
+            if getattr(func.__self__, "__name__", "") == "data":
                 return _marked("detach", args, kwargs, args[0].detach())
             return func(*args, **kwargs)
         if name == "__bool__":
@@ -117,7 +133,6 @@ class _Followed(TorchFunctionMode):
         return _marked(name, args, kwargs, func(*args, **kwargs))
 
 
-_DATA: Final = Tensor.data.__get__  # type: ignore[attr-defined]
 # Functions whose arguments are sizes or positions: the longest of the lengths is a number there.
 _OF_SIZES: Final = frozenset(
     {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",
@@ -251,7 +266,7 @@ def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
     def pool(
         x: Any, kernel_size: Any = None, stride: Any = None, padding: Any = 0, *rest: Any, **kwargs: Any
     ) -> Any:
-        if known.scripted or rest or padding not in (0, (0,), (0, 0), [0, 0]) or kernel_size is None:
+        if rest or padding not in (0, (0,), (0, 0), [0, 0]) or kernel_size is None:
             return NotImplemented
         if any(kwargs.get(name) not in (None, False, 1) for name in ("ceil_mode", "return_indices", "dilation")):
             return NotImplemented
@@ -259,8 +274,8 @@ def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
         sizes = sizes * axes if len(sizes) == 1 else sizes
         whole = []
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
-            size = number_of(size) if isinstance(size, Tensor) else size
-            if isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis]):
+            size = number_of(size) if isinstance(size, Tensor) and not known.scripted else size
+            if _is_whole(size, x, axis):
                 whole.append(axis)
             elif not (isinstance(size, int) and size == 1):
                 return NotImplemented
@@ -273,10 +288,17 @@ def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
     return pool
 
 
+def _is_whole(size: Any, x: Tensor, axis: int) -> bool:
+    """Whether a kernel is as long as an axis, whatever the size of that; a plain number only happens to be."""
+    if known.scripted:
+        return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
+    return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
+
+
 def _adaptive(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
     def pool(x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
         sizes = list(output_size) if isinstance(output_size, list | tuple) else [output_size] * axes
-        if known.scripted or return_indices or any(size not in (1, None) for size in sizes):
+        if return_indices or any(size not in (1, None) for size in sizes):
             return NotImplemented
         whole = [axis for axis, size in zip(range(-axes, 0), sizes * axes, strict=False) if size == 1]
         return reduce(x, whole) if whole else NotImplemented
