@@ -1,4 +1,4 @@
-"""Recurrent classifiers whose forward uses Python and old PyTorch where a trace needs tensors: as notebooks have them."""
+"""Recurrent classifiers whose forward uses Python and old PyTorch where a trace needs tensors, as in notebooks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class NewGru(_Layers):
 
     def forward(self, x):
         h = next(self.parameters()).data.new(2, x.size(0), 10).zero_()
-        out, h = self.rnn(self.embedding(x), h)
+        _, h = self.rnn(self.embedding(x), h)
         return self.fc(h[-1])
 
 
@@ -101,7 +101,7 @@ class NewOfInput(_Layers):
         h = e.data.new(1, x.size(0), 10).fill_(0.0)
         c = e.new_zeros(1, x.size(0), 10).requires_grad_()
         self.rnn.flatten_parameters()
-        out, (h, c) = self.rnn(e, (h.detach(), c.data))
+        _, (h, c) = self.rnn(e, (h.detach(), c.data))
         return self.fc(h.data.squeeze(0))
 
 
@@ -204,7 +204,7 @@ class SortedByTorch(_Layers):
         lengths, perm = torch.sort(lengths, descending=True)
         e = self.embedding(x[perm])
         packed = pack_padded_sequence(e, list(lengths.data), batch_first=True)
-        _, (h, c) = self.rnn(packed)
+        _, (h, _) = self.rnn(packed)
         _, unperm = torch.sort(perm)
         return self.fc(h.squeeze(0)[unperm])
 
@@ -231,7 +231,7 @@ class IntOfMaxLength(_Layers):
 class GathersTheLast(_Layers):
     def forward(self, x, lengths):
         packed = pack_padded_sequence(self.embedding(x), lengths.tolist(), batch_first=True, enforce_sorted=False)
-        out, out_lengths = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        out, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
         index = torch.LongTensor(lengths.numpy() - 1).view(-1, 1, 1).expand(out.size(0), 1, out.size(2))
         return self.fc(out.gather(1, index).squeeze())
 
@@ -272,7 +272,7 @@ class SqueezesAll(_Layers):
 class AssertsAndPrints(_Layers):
     def forward(self, x, lengths):
         assert (lengths > 0).all()
-        assert lengths.max() <= x.size(1) and x.min() >= 0, "ids from 0"
+        assert lengths.max() <= x.size(1) and x.min() >= 0, "ids from 0"  # noqa: PT018
         print("input", x.shape, lengths)
         out, _ = self.rnn(self.embedding(x))
         print(f"{out.size()} {len(out)}")
@@ -315,7 +315,13 @@ class OwnMaskOfLengths(_Layers):
 
     def forward(self, x, lengths):
         out, _ = self.rnn(self.embedding(x))
-        mask = torch.arange(0, max(lengths)).type_as(lengths).unsqueeze(0).expand(len(lengths), -1).lt(lengths.unsqueeze(1))
+        mask = (
+            torch.arange(0, max(lengths))
+            .type_as(lengths)
+            .unsqueeze(0)
+            .expand(len(lengths), -1)
+            .lt(lengths.unsqueeze(1))
+        )
         return self.fc((out * mask.unsqueeze(2).type(torch.FloatTensor)).sum(1))
 
 

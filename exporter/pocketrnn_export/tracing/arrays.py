@@ -28,6 +28,7 @@ class Known(threading.local):
         active: whether this thread traces.
         scripted: whether it traces for TorchScript, where a size is a tensor.
         width: the number of tokens, which is the longest of the given lengths; None where that is not known.
+        told: lines of the module whose asserts are known to be dropped.
         marks: tensors, each with one of `given`, `negated`, `falling`, `rising`, `falling order`, `longest`.
     """
 
@@ -35,6 +36,7 @@ class Known(threading.local):
     scripted = False
     width: Any = None
     marks: tuple[tuple[Tensor, str], ...] = ()
+    told: frozenset[str] = frozenset()
 
     def of(self, value: Any) -> str:
         """The mark of a value; empty where it has none."""
@@ -108,17 +110,17 @@ class TracedArray:
             return iter(_values(self.tensor))
         raise _frozen("a loop in Python")
 
-    def max(self, axis: Any = None, **_: Any) -> Any:
+    def amax(self, axis: Any = None, **_: Any) -> Any:
         """The largest number."""
         return number_of(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
 
-    amax = max
+    max = amax
 
-    def min(self, axis: Any = None, **_: Any) -> Any:
+    def amin(self, axis: Any = None, **_: Any) -> Any:
         """The smallest number."""
         return number_of(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
 
-    amin = min
+    min = amin
 
     def sum(self, axis: Any = None, **_: Any) -> Any:
         """The sum of all numbers."""
@@ -221,5 +223,3 @@ def _frozen(what: str) -> ExportError:
         f"The module gives values of its input to {what}, which a traced graph would freeze.",
         "Compute with tensors: lengths and masks stay tensors in pack_padded_sequence, indexing and torch.where.",
     )
-
-

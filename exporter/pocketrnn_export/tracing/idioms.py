@@ -61,7 +61,7 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
             return forward(*args, **kwargs)
 
     module.forward = followed_forward
-    known.active, known.scripted = True, scripted
+    known.active, known.scripted, known.told = True, scripted, frozenset()
     try:
         with renamed(module), _fake_lists():
             yield
@@ -191,8 +191,10 @@ def _position(index: Any) -> Any:
 def _truth(func: Any, value: Any, frame: FrameType | None) -> Any:
     """`bool(tensor)`: True in an assert, which a graph cannot make."""
     if frame is not None and not known.scripted and _asserts(frame):
-        code = frame.f_code
-        _log.warning("An assert of forward is no part of the graph: %s:%d.", code.co_filename, frame.f_lineno)
+        line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if line not in known.told:
+            _log.warning("An assert of forward is no part of the graph: %s.", line)
+            known.told |= {line}
         return True
     return func(value)
 
@@ -203,7 +205,9 @@ def _asserts(frame: FrameType) -> bool:
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
     current = instructions[at - 1 : at]
     # The truth is asked for by a jump itself, or, in newer Pythons, by an instruction before it.
-    jump = next((one for one in (*current, *instructions[at : at + 2]) if "JUMP_IF" in one.opname), None)
+    jump = next(
+        (one for one in (*current, *instructions[at : at + 2]) if "JUMP" in one.opname and "_IF_" in one.opname), None
+    )
     if jump is None:
         return False
     position = instructions.index(jump)
@@ -248,7 +252,9 @@ def _squeeze(x: Any, dim: Any = None) -> Any:
     """`squeeze`, of axes whose size is 1 whatever the input is. A size that is not fixed is larger in a batch of
     several longer texts."""
     fixed = [_is_one(x, axis) for axis in range(x.dim())]
-    wanted = range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]
+    wanted = (
+        range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]
+    )
     gone = [axis for axis in wanted if axis < len(fixed) and fixed[axis]]
     for axis in sorted(gone, reverse=True):
         x = x.select(axis, 0)
@@ -263,9 +269,7 @@ def _is_one(x: Tensor, axis: int) -> bool:
 def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
     """A pool over the whole of some of its axes, and one by one over the others, as a reduction."""
 
-    def pool(
-        x: Any, kernel_size: Any = None, stride: Any = None, padding: Any = 0, *rest: Any, **kwargs: Any
-    ) -> Any:
+    def pool(x: Any, kernel_size: Any = None, stride: Any = None, padding: Any = 0, *rest: Any, **kwargs: Any) -> Any:
         if rest or padding not in (0, (0,), (0, 0), [0, 0]) or kernel_size is None:
             return NotImplemented
         if any(kwargs.get(name) not in (None, False, 1) for name in ("ceil_mode", "return_indices", "dilation")):

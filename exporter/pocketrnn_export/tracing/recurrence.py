@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.arrays import unwrapped
+from pocketrnn_export.tracing.arrays import known, unwrapped
 from pocketrnn_export.tracing.sizes import cut_to_longest
 
 __all__ = ["OPERATOR", "add_onnx_weights", "checked_states", "traceable_recurrence"]
@@ -154,7 +154,7 @@ def checked_states() -> Iterator[None]:
 
 def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        if hx is None or not torch.jit.is_tracing():
+        if hx is None or not known.active:
             return shipped(self, input, hx)
         if isinstance(input, torch_rnn.PackedSequence):
             batch: Any = input.batch_sizes[0]

@@ -25,6 +25,8 @@ from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwra
 
 __all__ = ["filled", "renamed", "shipped_types"]
 
+# torch does not annotate it.
+_sym_int: Callable[..., Any] = torch.sym_int
 _DTYPES: Final = {
     "FloatTensor": torch.float32,
     "Tensor": torch.float32,
@@ -137,7 +139,7 @@ def _int(*args: Any) -> Any:
         if isinstance(value, torch.SymInt):
             return value
         if isinstance(value, torch.SymFloat):
-            return torch.sym_int(value)
+            return _sym_int(value)
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
             return number_of(value)
     return int(*args)
@@ -314,9 +316,7 @@ _LEGACY: Final = {name: _legacy(name, getattr(torch, name)) for name in _DTYPES}
 _CUDA: Final = _Stand(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
 _VARIABLE: Final = _class_like(torch.autograd.Variable, _variable)
 _AUTOGRAD: Final = _Stand(torch.autograd, {"Variable": _VARIABLE})
-_TORCH: Final = _Stand(
-    torch, {**_LEGACY, "cuda": _CUDA, "autograd": _AUTOGRAD, "from_numpy": _from_numpy}
-)
+_TORCH: Final = _Stand(torch, {**_LEGACY, "cuda": _CUDA, "autograd": _AUTOGRAD, "from_numpy": _from_numpy})
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
 _NUMPY: Final = _Stand(np, {name: _array_function(name) for name in _ARRAYS})
 _BUILTINS: Final[dict[str, Any]] = {
