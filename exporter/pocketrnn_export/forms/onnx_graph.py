@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.proof.surroundings import answer_of, surroundings
 from pocketrnn_export.tracing.restrictions import Attempt, Way, inside, settled
 from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in, given_whole
 from pocketrnn_export.tracing.ties import ties_the_other_way
@@ -251,7 +251,8 @@ def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) ->
     """
     if not seen.raised:
         return
-    met = errors_in(copy.deepcopy(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
+    with torch.no_grad(), surroundings():
+        met = errors_in(copy.deepcopy(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
     if caught := [line for line in seen.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
@@ -358,13 +359,11 @@ def _run_of_module(module: nn.Module, *, doubles: bool = False) -> Callable[[tup
     """A module as it answers at first: what a run leaves behind in it is not seen by the next."""
 
     def run(inputs: tuple[Tensor, ...]) -> Any:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            copied = copy.deepcopy(module)
-            if doubles:
-                copied = copied.double()
-                inputs = tuple(value.double() if value.is_floating_point() else value for value in inputs)
-            answer = copied(*inputs)
+        copied = copy.deepcopy(module)
+        if doubles:
+            copied = copied.double()
+            inputs = tuple(value.double() if value.is_floating_point() else value for value in inputs)
+        answer = answer_of(copied, inputs)
         return (answer[0] if isinstance(answer, tuple) else answer).numpy()
 
     return run

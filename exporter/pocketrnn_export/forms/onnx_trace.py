@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
+from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import Way
 from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
@@ -128,13 +129,17 @@ def _program(
     paths, choice = ([], None) if way is None else way.paths
     with _quiet(), torch.no_grad():
         try:
-            with traceable_recurrence(), watched(traced, seen, paths, choice, cut_counted=cut_counted):
+            with (
+                traceable_recurrence(),
+                followed(traced, scripted=False),
+                watched(traced, seen, paths, choice, cut_counted=cut_counted),
+            ):
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 note_program(seen, program)
         except PocketRNNError:
             raise
-        # torch.export fails with errors of many unrelated classes, among them the module's own.
-        except Exception as error:
+        # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.
+        except (Exception, SystemExit) as error:
             raise ExportError(
                 f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
                 "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",

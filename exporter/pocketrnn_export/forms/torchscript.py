@@ -16,6 +16,8 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.intake.torchscript_file import no_deprecations, read_back, saved
 from pocketrnn_export.proof.comparing import run_of
+from pocketrnn_export.tracing.idioms import followed
+from pocketrnn_export.tracing.recurrence import checked_states
 
 __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]
 
@@ -59,11 +61,12 @@ def traced(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch
     with no_deprecations(), torch.no_grad():
         try:
             # The check would run the module once more on one shape; the proof runs it on all of them.
-            script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+            with checked_states(), followed(module, scripted=True):
+                script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             content = saved(script)
             return content, read_back(content)
-        # Tracing fails with errors of many classes, among them the module's own.
-        except Exception as error:
+        # Tracing fails with errors of many classes, among them the module's own, and sys.exit in it.
+        except (Exception, SystemExit) as error:
             raise ExportError(
                 f"TorchScript cannot trace the module: {first_line(error)}.",
                 "Export without the TorchScript file: torchscript=False, or --no-torchscript.",

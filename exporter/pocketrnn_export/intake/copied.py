@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import dataclasses
+from collections import deque
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -44,6 +47,7 @@ def copied_for_export(module: nn.Module) -> nn.Module:
             made = made.cpu().float()
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
+                _renormalise(layer)
             return made
     except PocketRNNError:
         raise
@@ -137,16 +141,37 @@ def _refuse_old_weights(module: nn.Module) -> None:
 
 
 def _computed(layer: nn.Module) -> Iterator[Tensor]:
-    """The tensors in a layer that autograd computed, which `deepcopy` refuses."""
-    for value in vars(layer).values():
-        for item in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(item, Tensor) and not item.is_leaf:
-                yield item
+    """The tensors in a layer that autograd computed, which `deepcopy` refuses, in whatever holds them: a state that
+    training left on the module is often a tuple or a list of tuples."""
+    waiting, met = [value for name, value in vars(layer).items() if name != "_modules"], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in met or isinstance(value, nn.Module):
+            continue
+        met.add(id(value))
+        if isinstance(value, Tensor):
+            if not value.is_leaf:
+                yield value
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset | deque):
+            waiting += value
+        elif dataclasses.is_dataclass(value) or type(value) is SimpleNamespace:
+            waiting += vars(value).values() if hasattr(value, "__dict__") else ()
 
 
 def _in_eval_mode(module: nn.Module) -> nn.Module:
     # TorchScript that was frozen before it was saved is in eval mode for good, and cannot be told to be.
     return module.eval() if hasattr(module, "training") else module
+
+
+def _renormalise(layer: nn.Module) -> None:
+    """Apply `max_norm` to every row of an embedding at once. PyTorch does it in place to the rows that it looks up, in
+    eval mode too, and a row that has been brought to the norm stays as it is."""
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
+        rows = torch.arange(layer.num_embeddings)
+        torch.embedding_renorm_(layer.weight, rows, float(layer.max_norm), float(layer.norm_type))
+        layer.max_norm = None
 
 
 def _make_weights_plain(layer: nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +17,7 @@ from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.exact import nearness
 from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs
+from pocketrnn_export.proof.surroundings import answer_of
 
 __all__ = [
     "LEAST_TOLERANCE",
@@ -119,9 +119,7 @@ def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
         inputs = [torch.from_numpy(tokens[order])]
         if takes_lengths:
             inputs.append(torch.from_numpy(lengths[order]))
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logits = module(*inputs)
+        logits = answer_of(module, inputs)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         result: Logits = logits.float().numpy()[back]

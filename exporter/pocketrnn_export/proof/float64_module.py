@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
+from pocketrnn_export.proof.surroundings import answer_of
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 
@@ -150,11 +150,9 @@ def run_of_doubled(module: nn.Module, *, takes_lengths: bool) -> Run64:
         if takes_lengths:
             inputs.append(torch.from_numpy(lengths[order]))
         try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                answer = module(*inputs)
-        # Whatever a user's module raises.
-        except Exception as error:
+            answer = answer_of(module, inputs)
+        # Whatever a user's module raises, a call of sys.exit included.
+        except (Exception, SystemExit) as error:
             raise _not_computed(first_line(error)) from error
         if answer.dtype != torch.float64:
             raise _not_computed(f"it gives {answer.dtype}")

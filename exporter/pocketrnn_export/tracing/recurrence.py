@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.arrays import known, unwrapped
 from pocketrnn_export.tracing.sizes import cut_to_longest
 
-__all__ = ["OPERATOR", "add_onnx_weights", "traceable_recurrence"]
+__all__ = ["OPERATOR", "add_onnx_weights", "checked_states", "traceable_recurrence"]
 
 # torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
 # (documented with its LSTM and GRU operators). The numbers are torch's positions, in ONNX's order.
@@ -127,6 +128,47 @@ def traceable_recurrence() -> Iterator[None]:
             layer.forward = forward
 
 
+@contextlib.contextmanager
+def checked_states() -> Iterator[None]:
+    """While the block runs, a recurrent layer of this thread takes no initial state of another batch than its input's.
+
+    PyTorch checks that in Python, which TorchScript's trace does not hold. A state made of the example's sizes then
+    reads memory that is not its own: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT.
+    An `expand` to the batch is in the trace, does nothing, and fails where the sizes differ. `pack_padded_sequence`
+    takes lengths that `pocketrnn_export.tracing.arrays` stands for.
+    """
+    layers: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
+    forwards = [layer.forward for layer in layers]
+    pack = torch_rnn.pack_padded_sequence.__code__
+    _shipped["pack"] = _function_of(torch_rnn.pack_padded_sequence, pack)
+    try:
+        for layer, forward in zip(layers, forwards, strict=True):
+            layer.forward = _forward_with_checked_state(forward)
+        torch_rnn.pack_padded_sequence.__code__ = _pack_padded_sequence.__code__
+        yield
+    finally:
+        torch_rnn.pack_padded_sequence.__code__ = pack
+        for layer, forward in zip(layers, forwards, strict=True):
+            layer.forward = forward
+
+
+def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        if hx is None or not known.active:
+            return shipped(self, input, hx)
+        if isinstance(input, torch_rnn.PackedSequence):
+            batch: Any = input.batch_sizes[0]
+        else:
+            batch = input.shape[0 if self.batch_first else 1]
+
+        def checked(state: Tensor) -> Tensor:
+            return state.expand(state.shape[0], batch, state.shape[2]) if state.dim() == 3 else state
+
+        return shipped(self, input, tuple(map(checked, hx)) if self.mode == "LSTM" else checked(hx))
+
+    return forward
+
+
 # PyTorch's own functions, while their code is exchanged.
 _shipped: dict[str, Callable[..., Any]] = {}
 
@@ -154,6 +196,7 @@ def _pad_packed_sequence(
 
 def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
     """`pack_padded_sequence` while tracing: the time-major padded tensor and its lengths, as a PackedSequence."""
+    lengths = unwrapped(lengths)
     if not _tracing.active:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if not isinstance(lengths, Tensor):

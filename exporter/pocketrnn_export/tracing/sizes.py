@@ -59,6 +59,7 @@ _NOT_USERS: Final = (
     *(str(Folder(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
     "<",
 )
+_OWN: Final = f"{Folder(__file__).parent}{os.sep}"
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
 
@@ -449,8 +450,10 @@ class _Operations(TorchFunctionMode):
                     return result
             return _kept_longest(func, args, kwargs, func(*args, **kwargs))
         except Exception:
-            caller = sys._getframe(1)
-            if _is_users(caller):
+            caller: FrameType | None = sys._getframe(1)
+            while caller is not None and caller.f_code.co_filename.startswith(_OWN):
+                caller = caller.f_back
+            if caller is not None and _is_users(caller):
                 self.seen.raised.append(_place_of(caller))
             raise
         finally:
@@ -638,6 +641,8 @@ def _chunk(operations: _Operations, /, x: Tensor, chunks: Any, dim: int = 0) -> 
     sizes = operations.path.sizes
     many = int(Question(count, True).of(sizes.batch, sizes.tokens))
     frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN):
+        frame = frame.f_back
     operations.seen.note(Question(f"{count} == {many}", True, *_line_of(frame)))
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))

@@ -1,0 +1,174 @@
+"""What a user's forward meets wherever it is run or traced here: a machine without a GPU, and nobody who reads stdout.
+
+Notebooks say `.cuda()`, `device="cuda"` and `print(x.shape)` inside forward. A copy that is exported is on the CPU, so
+that everything it makes has to be there too; and what it prints would stand amid the output of a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["answer_of", "surroundings"]
+
+# `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: where PyTorch has no CUDA, the names stand for the CPU's types.
+_TYPES: Final = tuple(
+    name
+    for name in ("FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor",
+                 "ByteTensor", "BoolTensor")
+    if hasattr(torch.cuda, name)
+)  # fmt: skip
+# How far the answer to one text may be from its answer beside a copy of itself.
+_NEAR: Final = 1e-4
+
+
+@contextlib.contextmanager
+def surroundings() -> Iterator[None]:
+    """While the block runs, what this thread puts on a GPU stays on the CPU, and what it prints is dropped.
+
+    Example:
+        >>> with surroundings():
+        ...     logits = module(tokens.cuda())
+    """
+    with _on_the_cpu(), _silent(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def answer_of(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+    """What a module answers, without gradients, in these surroundings.
+
+    Where `squeeze()` takes the batch axis off a batch of one, so that forward fails or gives [classes], the text is
+    asked about beside a copy of itself. Rows are independent, which is checked elsewhere; numbers that are not those of
+    the text alone are given as they came.
+
+    Args:
+        module: in eval mode.
+        inputs: what it takes; the first axis of each is the batch.
+
+    Example:
+        >>> answer_of(module, [torch.tensor([[3, 4]])]).shape
+        torch.Size([1, 4])
+    """
+    with torch.no_grad(), surroundings():
+        if len(inputs[0]) != 1:
+            return module(*inputs)
+        try:
+            alone = module(*inputs)
+        # Whatever a user's module raises.
+        except Exception:
+            beside = _beside_itself(module, inputs)
+            if beside is None:
+                raise
+            return beside
+        if not isinstance(alone, Tensor) or alone.dim() != 1:
+            return alone
+        beside = _beside_itself(module, inputs)
+        same = beside is not None and beside.numel() == alone.numel() and _near(beside.reshape(-1), alone)
+        return beside if same else alone
+
+
+def _near(first: Tensor, second: Tensor) -> bool:
+    return bool(torch.allclose(first, second, rtol=_NEAR, atol=_NEAR, equal_nan=True))
+
+
+def _beside_itself(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
+    """The answer to a text in a batch of two, [1, ...]; None where there is none."""
+    try:
+        answer = module(*(torch.cat([value, value]) for value in inputs))
+    except Exception:
+        return None
+    both = isinstance(answer, Tensor) and answer.dim() == 2 and len(answer) == 2
+    return answer[:1] if both and _near(answer[0], answer[1]) else None
+
+
+@contextlib.contextmanager
+def _on_the_cpu() -> Iterator[None]:
+    stand_ins = {} if torch.cuda.is_available() else {name: getattr(torch.cuda, name) for name in _TYPES}
+    for name in stand_ins:
+        setattr(torch.cuda, name, getattr(torch, name))
+    try:
+        with _OnTheCPU():
+            yield
+    finally:
+        for name, shipped in stand_ins.items():
+            setattr(torch.cuda, name, shipped)
+
+
+class _OnTheCPU(TorchFunctionMode):
+    """Every function of torch as it is, but that every device is the CPU."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is Tensor.cuda:
+            return args[0]
+        if "device" in kwargs and _is_gpu(kwargs["device"]):
+            kwargs["device"] = "cpu"
+        if func is Tensor.to and len(args) > 1 and _is_gpu(args[1]):
+            # to(device, dtype): what is left is a type, or nothing to do.
+            kinds = [value for value in (*args[2:3], kwargs.get("dtype")) if isinstance(value, torch.dtype)]
+            return args[0].to(kinds[0]) if kinds else args[0]
+        if func is Tensor.type and len(args) > 1 and isinstance(args[1], str):
+            args = (args[0], args[1].replace("torch.cuda.", "torch."), *args[2:])
+        return func(*args, **kwargs)
+
+
+def _is_gpu(device: Any) -> bool:
+    if isinstance(device, bool):
+        return False
+    # A number is that of a GPU; `tensor.get_device()` is -1 on the CPU.
+    if isinstance(device, int):
+        return True
+    if isinstance(device, str):
+        return device.split(":")[0] in {"cuda", "mps", "xpu", "hip"}
+    return isinstance(device, torch.device) and device.type not in {"cpu", "meta"}
+
+
+class _Silent(threading.local):
+    depth = 0
+
+
+_silent_here = _Silent()
+
+
+class _Unheard(io.TextIOBase):
+    """stdout for the threads that run a user's forward; every other thread writes to the one that was there."""
+
+    def __init__(self, shipped: Any) -> None:
+        self.shipped = shipped
+
+    def write(self, text: str) -> int:
+        return len(text) if _silent_here.depth else self.shipped.write(text)
+
+    def flush(self) -> None:
+        if not _silent_here.depth:
+            self.shipped.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["shipped"], name)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    shipped = sys.stdout
+    _silent_here.depth += 1
+    mine = None
+    if not isinstance(shipped, _Unheard):
+        mine = sys.stdout = _Unheard(shipped)
+    try:
+        yield
+    finally:
+        _silent_here.depth -= 1
+        if mine is not None and sys.stdout is mine:
+            sys.stdout = shipped

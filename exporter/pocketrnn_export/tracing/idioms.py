@@ -1,0 +1,338 @@
+"""What Python and old PyTorch do to a trace, done so that a graph can follow: one context for both ways to trace.
+
+While a module is traced, its forward runs with
+
+- the names of `stand_ins`: `len`, `int`, `list`, `torch.FloatTensor`, ... work on sizes and lengths of the trace;
+- every function of torch looked at: `.numpy()`, `.tolist()`, `.item()` stay in the graph (`arrays`), pools over a whole
+  axis are reductions, `squeeze()` keeps an axis whose size is not fixed, `x.new(n, 5)` is zeros of that size, and an
+  assert about values holds;
+- a machine without a GPU, and silence (`pocketrnn_export.proof.surroundings`).
+
+Attributes that forward assigns (`self.hidden = ...`) are given back after. All of this is in force in the tracing
+thread only and ends with the block. What it changes is covered by the proof, whose reference runs without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.overrides import TorchFunctionMode
+
+from pocketrnn_export.proof.surroundings import surroundings
+from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
+
+__all__ = ["followed"]
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
+    """While the block runs, the forward of `module` can be traced through the idioms above.
+
+    Args:
+        module: a copy to be traced; its `forward` is wrapped, and given back after.
+        scripted: whether it is traced for TorchScript.
+
+    Example:
+        >>> with followed(module, scripted=True):
+        ...     script = torch.jit.trace(module, example, check_trace=False)
+    """
+    forward, own = module.forward, "forward" in module.__dict__
+
+    @functools.wraps(forward)
+    def followed_forward(*args: Any, **kwargs: Any) -> Any:
+        inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        known.marks = tuple((value, "given") for value in inputs[1:2] if value.dim() == 1)
+        known.width = None if scripted or not known.marks else inputs[0].shape[1]
+        with _attributes_restored(module), surroundings(), _Followed():
+            return forward(*args, **kwargs)
+
+    module.forward = followed_forward
+    known.active, known.scripted, known.told = True, scripted, frozenset()
+    try:
+        with renamed(module), _fake_lists():
+            yield
+    finally:
+        known.active, known.scripted, known.width, known.marks = False, False, None, ()
+        if own:
+            module.forward = forward
+        else:
+            del module.__dict__["forward"]
+
+
+@contextlib.contextmanager
+def _fake_lists() -> Iterator[None]:
+    """While the block runs, `tolist` of this thread's traced tensors is seen by `_Followed`: theirs passes it by."""
+    shipped = FakeTensor.tolist
+
+    def tolist(self: FakeTensor) -> Any:
+        return _tolist(self) if known.active else shipped(self)
+
+    FakeTensor.tolist = tolist  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FakeTensor.tolist = shipped  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _attributes_restored(module: nn.Module) -> Iterator[None]:
+    """Give back the attributes that a run assigns."""
+    tables = ("_parameters", "_buffers", "_modules")
+    before = [(layer, dict(vars(layer)), {t: dict(vars(layer)[t]) for t in tables}) for layer in module.modules()]
+    try:
+        yield
+    finally:
+        for layer, attributes, registered in before:
+            if isinstance(layer, torch.jit.ScriptModule):
+                continue
+            now = vars(layer)
+            for name in [name for name in now if name not in attributes]:
+                del now[name]
+            for name, value in attributes.items():
+                if now.get(name) is not value:
+                    now[name] = value
+            for table, entries in registered.items():
+                if dict(now[table]) != entries and any(now[table].get(k) is not v for k, v in entries.items()):
+                    now[table].update(entries)
+
+
+class _Followed(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args = tuple(shipped_types(unwrapped(value)) for value in args)
+        kwargs = {name: shipped_types(unwrapped(value)) for name, value in (kwargs or {}).items()}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            # `.data` takes a tensor out of a trace; detached, it stays in it.
+            if getattr(func.__self__, "__name__", "") == "data":
+                return _marked("detach", args, kwargs, args[0].detach())
+            return func(*args, **kwargs)
+        if name == "__bool__":
+            return _truth(func, args[0], sys._getframe(1))
+        if name in _OF_SIZES:
+            args = tuple(_as_sizes(value) for value in args)
+            kwargs = {key: _as_sizes(value) for key, value in kwargs.items()}
+        rewritten = _REWRITTEN.get(name)
+        if rewritten is not None:
+            result = rewritten(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        return _marked(name, args, kwargs, func(*args, **kwargs))
+
+
+# Functions whose arguments are sizes or positions: the longest of the lengths is a number there.
+_OF_SIZES: Final = frozenset(
+    {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",
+     "new_ones", "new_full", "new_empty", "__getitem__", "linspace", "range"}
+)  # fmt: skip
+# What gives the same numbers in the same order.
+_KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
+
+
+def _as_sizes(value: Any) -> Any:
+    if known.scripted:
+        return value
+    if isinstance(value, Tensor):
+        return number_of(value) if known.of(value) == "longest" else value
+    if isinstance(value, slice):
+        return slice(_as_sizes(value.start), _as_sizes(value.stop), _as_sizes(value.step))
+    if type(value) in (list, tuple):
+        return type(value)(_as_sizes(item) for item in value)
+    return value
+
+
+def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
+    """Note what is known of a result that is made of the given lengths; gives the result."""
+    if known.scripted or not known.marks or not args:
+        return result
+    mark = known.of(args[0])
+    if not mark:
+        return result
+    first = result[0] if isinstance(result, tuple) and result else result
+    falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
+    ordered = mark in {"given", "falling", "rising"}
+    if name in _KEEPS:
+        known.mark(first, mark)
+    elif name in {"neg", "__neg__", "negative"} and mark == "given":
+        known.mark(first, "negated")
+    elif name in {"max", "amax"} and ordered and not any(isinstance(value, Tensor) for value in args[1:]):
+        known.mark(first, "longest")
+    elif name == "sort" and ordered:
+        known.mark(first, "falling" if falling else "rising")
+        known.mark(result[1], "falling order" if falling else "")
+    elif name in {"sort", "argsort"} and (falling if ordered else mark == "negated" and not falling):
+        known.mark(result[1] if name == "sort" else result, "falling order")
+    elif name in {"__getitem__", "index_select"} and mark == "given" and known.of(args[-1]) == "falling order":
+        known.mark(first, "falling")
+    elif name == "__getitem__" and (mark, _position(args[1])) in {("falling", 0), ("rising", -1)}:
+        known.mark(first, "longest")
+    elif name == "flip" and mark in {"falling", "rising"}:
+        known.mark(first, {"falling": "rising", "rising": "falling"}[mark])
+    return result
+
+
+def _position(index: Any) -> Any:
+    return index if isinstance(index, int) else None
+
+
+def _truth(func: Any, value: Any, frame: FrameType | None) -> Any:
+    """`bool(tensor)`: True in an assert, which a graph cannot make."""
+    if frame is not None and not known.scripted and _asserts(frame):
+        line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if line not in known.told:
+            _log.warning("An assert of forward is no part of the graph: %s.", line)
+            known.told |= {line}
+        return True
+    return func(value)
+
+
+def _asserts(frame: FrameType) -> bool:
+    """Whether what a frame is at decides between going on and an AssertionError."""
+    instructions = list(dis.get_instructions(frame.f_code))
+    at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
+    current = instructions[at - 1 : at]
+    # The truth is asked for by a jump itself, or, in newer Pythons, by an instruction before it.
+    jump = next(
+        (one for one in (*current, *instructions[at : at + 2]) if "JUMP" in one.opname and "_IF_" in one.opname), None
+    )
+    if jump is None:
+        return False
+    position = instructions.index(jump)
+    following = instructions[position + 1 : position + 2]
+    targets = [one for one in instructions if one.offset == jump.argval]
+    return any(
+        one.opname == "LOAD_ASSERTION_ERROR" or (one.opname == "LOAD_COMMON_CONSTANT" and one.arg == 0)
+        for one in (*following, *targets)
+    )
+
+
+def _numpy(x: Any, *_: Any, **__: Any) -> Any:
+    return TracedArray(x) if not known.scripted or _holds_lengths(x) else NotImplemented
+
+
+def _tolist(x: Any) -> Any:
+    if known.scripted and not _holds_lengths(x):
+        return NotImplemented
+    return TracedArray(x) if x.dim() else number_of(x)
+
+
+def _item(x: Any) -> Any:
+    return number_of(x) if not known.scripted or (x.dim() == 0 and not x.is_floating_point()) else NotImplemented
+
+
+def _holds_lengths(x: Tensor) -> bool:
+    return x.dim() == 1 and not x.is_floating_point()
+
+
+def _tensor(data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
+    """`torch.tensor(lengths)` where the lengths are a tensor still, or of numbers that are tensors."""
+    if isinstance(data, Tensor):
+        return data.to(dtype) if dtype is not None else data.detach()
+    return NotImplemented
+
+
+def _new(x: Any, *args: Any, **kwargs: Any) -> Any:
+    return NotImplemented if kwargs else filled(x.dtype, args)
+
+
+def _squeeze(x: Any, dim: Any = None) -> Any:
+    """`squeeze`, of axes whose size is 1 whatever the input is. A size that is not fixed is larger in a batch of
+    several longer texts."""
+    fixed = [_is_one(x, axis) for axis in range(x.dim())]
+    wanted = (
+        range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]
+    )
+    gone = [axis for axis in wanted if axis < len(fixed) and fixed[axis]]
+    for axis in sorted(gone, reverse=True):
+        x = x.select(axis, 0)
+    return x
+
+
+def _is_one(x: Tensor, axis: int) -> bool:
+    # In TorchScript's trace a size is a tensor, and the example has 3 rows of 7 steps.
+    return int(x.shape[axis]) == 1 if known.scripted else isinstance(x.shape[axis], int) and x.shape[axis] == 1
+
+
+def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
+    """A pool over the whole of some of its axes, and one by one over the others, as a reduction."""
+
+    def pool(x: Any, kernel_size: Any = None, stride: Any = None, padding: Any = 0, *rest: Any, **kwargs: Any) -> Any:
+        if rest or padding not in (0, (0,), (0, 0), [0, 0]) or kernel_size is None:
+            return NotImplemented
+        if any(kwargs.get(name) not in (None, False, 1) for name in ("ceil_mode", "return_indices", "dilation")):
+            return NotImplemented
+        sizes = list(kernel_size) if isinstance(kernel_size, list | tuple) else [kernel_size] * axes
+        sizes = sizes * axes if len(sizes) == 1 else sizes
+        whole = []
+        for axis, size in zip(range(-axes, 0), sizes, strict=True):
+            size = number_of(size) if isinstance(size, Tensor) and not known.scripted else size
+            if _is_whole(size, x, axis):
+                whole.append(axis)
+            elif not (isinstance(size, int) and size == 1):
+                return NotImplemented
+        strides = list(stride) if isinstance(stride, list | tuple) else [stride] * axes
+        steps = [step for axis, step in zip(range(-axes, 0), strides, strict=False) if axis not in whole]
+        if not whole or any(step not in (None, 1) for step in steps):
+            return NotImplemented
+        return reduce(x, whole)
+
+    return pool
+
+
+def _is_whole(size: Any, x: Tensor, axis: int) -> bool:
+    """Whether a kernel is as long as an axis, whatever the size of that; a plain number only happens to be."""
+    if known.scripted:
+        return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
+    return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
+
+
+def _adaptive(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
+    def pool(x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
+        sizes = list(output_size) if isinstance(output_size, list | tuple) else [output_size] * axes
+        if return_indices or any(size not in (1, None) for size in sizes):
+            return NotImplemented
+        whole = [axis for axis, size in zip(range(-axes, 0), sizes * axes, strict=False) if size == 1]
+        return reduce(x, whole) if whole else NotImplemented
+
+    return pool
+
+
+def _largest(x: Any, axes: list[int]) -> Any:
+    return x.amax(axes, keepdim=True)
+
+
+def _mean(x: Any, axes: list[int]) -> Any:
+    return x.mean(axes, keepdim=True)
+
+
+_REWRITTEN: Final[dict[str, Callable[..., Any]]] = {
+    "numpy": _numpy,
+    "__array__": _numpy,
+    "tolist": _tolist,
+    "item": _item,
+    "tensor": _tensor,
+    "as_tensor": _tensor,
+    "new": _new,
+    "squeeze": _squeeze,
+    "max_pool1d": _pool(1, _largest),
+    "max_pool2d": _pool(2, _largest),
+    "avg_pool1d": _pool(1, _mean),
+    "avg_pool2d": _pool(2, _mean),
+    "adaptive_max_pool1d": _adaptive(1, _largest),
+    "adaptive_max_pool2d": _adaptive(2, _largest),
+    "adaptive_avg_pool1d": _adaptive(1, _mean),
+    "adaptive_avg_pool2d": _adaptive(2, _mean),
+}

@@ -1,0 +1,346 @@
+"""Names of Python, numpy and PyTorch that a module's own code finds changed while it is traced.
+
+`len(x)` has to be an int for Python, and so has what `int(...)` and `range(...)` give; `torch.FloatTensor(n, 5)` reads
+numbers out of its arguments. None of them asks a tensor or a size what it wants. So the globals of the user's files,
+and no others, get names of their own for as long as a trace lasts: PyTorch, this package and other threads' modules
+keep what they have.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+
+__all__ = ["filled", "renamed", "shipped_types"]
+
+# torch does not annotate it.
+_sym_int: Callable[..., Any] = torch.sym_int
+_DTYPES: Final = {
+    "FloatTensor": torch.float32,
+    "Tensor": torch.float32,
+    "DoubleTensor": torch.float64,
+    "HalfTensor": torch.float16,
+    "LongTensor": torch.int64,
+    "IntTensor": torch.int32,
+    "ShortTensor": torch.int16,
+    "ByteTensor": torch.uint8,
+    "BoolTensor": torch.bool,
+}
+
+
+@contextlib.contextmanager
+def renamed(module: nn.Module) -> Iterator[None]:
+    """While the block runs, the files that the module's code stands in see the stand-ins; all is restored after.
+
+    Example:
+        >>> with renamed(module):
+        ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
+    """
+    missing: Any = object()
+    changed: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        for names in _globals_of(module):
+            new = {name: value for name, value in _BUILTINS.items() if name not in names}
+            for name, value in names.items():
+                stand_in = _BY_OBJECT.get(id(value))
+                if stand_in is not None and stand_in[0] is value:
+                    new[name] = stand_in[1]
+            for name, value in new.items():
+                changed.append((names, name, names.get(name, missing)))
+                names[name] = value
+        yield
+    finally:
+        for names, name, shipped in reversed(changed):
+            if shipped is missing:
+                names.pop(name, None)
+            else:
+                names[name] = shipped
+
+
+def _globals_of(module: nn.Module) -> list[dict[str, Any]]:
+    """The globals of the code of a module's classes and of what these files take from other files of the user's."""
+    found: dict[int, dict[str, Any]] = {}
+    roots: set[str] = set()
+    waiting: list[dict[str, Any]] = []
+    for layer in module.modules():
+        functions: list[Any] = []
+        for kind in type(layer).__mro__:
+            if _root(kind.__module__) not in _NOT_USERS:
+                roots.add(_root(kind.__module__))
+                functions += vars(kind).values()
+        functions += [value for value in vars(layer).values() if isinstance(value, FunctionType | MethodType)]
+        waiting += [names for names in map(_globals_in, functions) if names is not None]
+    while waiting:
+        names = waiting.pop()
+        if id(names) in found or _root(str(names.get("__name__"))) in _NOT_USERS:
+            continue
+        found[id(names)] = names
+        waiting += _imported(names.values(), roots)
+    return list(found.values())
+
+
+def _globals_in(value: Any) -> dict[str, Any] | None:
+    while isinstance(value, functools.partial | staticmethod | classmethod | MethodType):
+        value = value.func if isinstance(value, functools.partial) else value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    value = getattr(value, "__wrapped__", value)
+    return value.__globals__ if isinstance(value, FunctionType) else None
+
+
+def _imported(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
+    """The globals behind functions, classes and modules that a user's file names."""
+    found = []
+    for value in list(values):
+        if isinstance(value, FunctionType):
+            names: dict[str, Any] | None = value.__globals__
+        elif isinstance(value, ModuleType):
+            names = vars(value)
+        elif isinstance(value, type):
+            names = vars(sys.modules.get(value.__module__, ModuleType("")))
+        else:
+            continue
+        file, root = (names or {}).get("__file__"), _root(str((names or {}).get("__name__")))
+        if names and file and root not in _NOT_USERS and (root in roots or "site-packages" not in Path(file).parts):
+            found.append(names)
+    return found
+
+
+def _root(name: str) -> str:
+    return name.partition(".")[0]
+
+
+_NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
+    "torch", "torchvision", "torchtext", "torchgen", "numpy", "scipy", "pandas", "sklearn", "onnx", "onnxruntime",
+    "onnxscript", "pocketrnn", "pytest", "hypothesis",
+}  # fmt: skip
+
+
+def _len(value: Any) -> Any:
+    value = unwrapped(value)
+    return value.shape[0] if known.active and isinstance(value, Tensor) and value.dim() else len(value)
+
+
+def _int(*args: Any) -> Any:
+    if known.active and len(args) == 1:
+        value = unwrapped(args[0])
+        if isinstance(value, torch.SymInt):
+            return value
+        if isinstance(value, torch.SymFloat):
+            return _sym_int(value)
+        if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
+            return number_of(value)
+    return int(*args)
+
+
+def _list(*args: Any) -> Any:
+    if known.active and len(args) == 1:
+        if isinstance(args[0], TracedArray):
+            return args[0]
+        if _is_array(args[0]):
+            return TracedArray(args[0])
+    return list(*args)
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a tensor holds a number for each row: whole numbers on one axis, of a size that is not fixed."""
+    return (
+        isinstance(value, Tensor)
+        and value.dim() == 1
+        and not value.is_floating_point()
+        and not isinstance(value.shape[0], int)
+    )
+
+
+def _of_one(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
+    """`max(lengths)` and its like, of a tensor or an array by its own method."""
+
+    @functools.wraps(shipped)
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        if known.active and len(args) == 1 and not kwargs:
+            value = args[0].tensor if isinstance(args[0], TracedArray) else args[0]
+            if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
+                return number_of(getattr(value, method)())
+        return shipped(*args, **kwargs)
+
+    return stand_in
+
+
+def _sorted(values: Any, **kwargs: Any) -> Any:
+    array = unwrapped(values)
+    if known.active and _is_array(array) and kwargs.get("key") is None:
+        return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
+    return sorted(values, **kwargs)
+
+
+class _Range(TracedArray):
+    """`range(len(x))` as an index; as a loop it is what it was."""
+
+    def __init__(self, *ends: Any) -> None:
+        super().__init__(torch.arange(*ends))
+        self.ends = ends
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(*self.ends))
+
+
+def _range(*args: Any) -> Any:
+    if known.active and any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args):
+        return _Range(*(number_of(unwrapped(n)) if isinstance(unwrapped(n), Tensor) else n for n in args))
+    return range(*args)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """`print`."""
+
+
+def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
+    """A name that is called as `call` and is otherwise a class, for `isinstance` and `issubclass`."""
+
+    class Meta(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            return call(*args, **kwargs)
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, shipped) or (shipped is list and isinstance(instance, TracedArray))
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return issubclass(other, shipped)
+
+        def __getattr__(cls, name: str) -> Any:
+            return getattr(shipped, name)
+
+        def __eq__(cls, other: object) -> bool:
+            return other is cls or other is shipped
+
+        def __hash__(cls) -> int:
+            return hash(shipped)
+
+        def __getitem__(cls, item: Any) -> Any:
+            return shipped[item]
+
+        def __or__(cls, other: Any) -> Any:
+            return shipped | other
+
+    stand_in = Meta(getattr(shipped, "__name__", str(shipped)), (), {})
+    _SHIPPED[id(stand_in)] = (stand_in, shipped)
+    return stand_in
+
+
+# Stand-ins for types, by their id, with what they stand for.
+_SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
+
+
+def shipped_types(value: Any) -> Any:
+    """An argument with the types that stand-ins stand for in their stead: `dtype=int`, `.type(torch.LongTensor)`."""
+    if isinstance(value, type) and id(value) in _SHIPPED:
+        return _SHIPPED[id(value)][1]
+    if type(value) in (list, tuple):
+        return type(value)(shipped_types(item) for item in value)
+    return value
+
+
+def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
+    """`torch.FloatTensor(...)` and `x.new(...)`: of sizes, of numbers, or of a tensor. Of sizes it is zeros, since what
+    stands in new memory means nothing."""
+    args = unwrapped(args)
+    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not known.scripted):
+        return args[0].to(dtype)
+    if len(args) == 1 and isinstance(args[0], np.ndarray):
+        return torch.from_numpy(args[0]).to(dtype)
+    if len(args) == 1 and isinstance(args[0], list | tuple) and not isinstance(args[0], torch.Size):
+        return torch.tensor(list(args[0]), dtype=dtype)
+    sizes = args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args
+    return torch.zeros([number_of(n) if isinstance(n, Tensor) else n for n in sizes or (0,)], dtype=dtype)
+
+
+def _legacy(name: str, shipped: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return filled(_DTYPES[name], args) if known.active and not kwargs else shipped(*args, **kwargs)
+
+    return _class_like(shipped, call)
+
+
+def _variable(*args: Any, **kwargs: Any) -> Any:
+    if known.active and args:
+        data = unwrapped(args[0])
+        return data.detach() if isinstance(data, Tensor) else data
+    return torch.autograd.Variable(*args, **kwargs)
+
+
+def _from_numpy(array: Any) -> Any:
+    return array.tensor if isinstance(array, TracedArray) else torch.from_numpy(array)
+
+
+def _array_function(name: str) -> Callable[..., Any]:
+    shipped = getattr(np, name)
+
+    @functools.wraps(shipped)
+    def stand_in(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if known.active and isinstance(value, Tensor | TracedArray):
+            array = TracedArray(unwrapped(value))
+            if name in {"array", "asarray", "ascontiguousarray"}:
+                kind = kwargs.get("dtype", args[0] if args else None)
+                return array if kind is None else array.astype(kind)
+            return getattr(array, name)(*args, **kwargs)
+        return shipped(value, *args, **kwargs)
+
+    return stand_in
+
+
+class _Stand(ModuleType):
+    """A module of Python with some of its names changed."""
+
+    def __init__(self, shipped: ModuleType, names: dict[str, Any]) -> None:
+        super().__init__(shipped.__name__)
+        self.__dict__.update(names)
+        self.__dict__["_shipped"] = shipped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_shipped"], name)
+
+
+_LEGACY: Final = {name: _legacy(name, getattr(torch, name)) for name in _DTYPES}
+_CUDA: Final = _Stand(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
+_VARIABLE: Final = _class_like(torch.autograd.Variable, _variable)
+_AUTOGRAD: Final = _Stand(torch.autograd, {"Variable": _VARIABLE})
+_TORCH: Final = _Stand(torch, {**_LEGACY, "cuda": _CUDA, "autograd": _AUTOGRAD, "from_numpy": _from_numpy})
+_ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
+_NUMPY: Final = _Stand(np, {name: _array_function(name) for name in _ARRAYS})
+_BUILTINS: Final[dict[str, Any]] = {
+    "len": _len,
+    "int": _class_like(int, _int),
+    "list": _class_like(list, _list),
+    "range": _range,
+    "max": _of_one(builtins.max, "max"),
+    "min": _of_one(builtins.min, "min"),
+    "sum": _of_one(builtins.sum, "sum"),
+    "all": _of_one(builtins.all, "all"),
+    "any": _of_one(builtins.any, "any"),
+    "sorted": _sorted,
+    "print": _nothing,
+}
+_BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
+    id(shipped): (shipped, stand_in)
+    for shipped, stand_in in (
+        (torch, _TORCH),
+        (torch.cuda, _CUDA),
+        (torch.autograd, _AUTOGRAD),
+        (torch.autograd.Variable, _VARIABLE),
+        (torch.from_numpy, _from_numpy),
+        (np, _NUMPY),
+        *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
+    )
+}
