@@ -481,8 +481,8 @@ std::pair<size_t, size_t> limits_of(const json& graph) {
 
 // A string of the text rules: so many code points, and no half of a surrogate pair, which no UTF-8 holds.
 icu::UnicodeString short_string(const json& value, int32_t least, int32_t most) {
-  const auto text = icu::UnicodeString::fromUTF8(value.get<std::string>());
-  if (text.countChar32() < least || text.countChar32() > most)
+  const auto text = value.is_string() ? icu::UnicodeString::fromUTF8(value.get<std::string>()) : icu::UnicodeString();
+  if (!value.is_string() || text.countChar32() < least || text.countChar32() > most)
     throw std::runtime_error("classifier.json is not valid: a step holds " + value.dump().substr(0, 60) + ".");
   return text;
 }

@@ -95,7 +95,9 @@ class Keep:
         for some in self.ranges:
             _check_string(some, "A range", 1, 2)
             if some[0] > some[-1]:
-                raise InputError(f"The range {some!r} ends before it begins.", f"Write {some[::-1]!r}.")
+                raise InputError(
+                    f"A step keeps the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}."
+                )
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ REFUSED: dict[str, Refused] = {
     "rules-step-of-two-kinds": Refused("by", json=_ruled('"steps": [{"lowercase": true, "by": ""}]')),
     "rules-step-that-replaces-nothing": Refused("step", json=_ruled('"steps": [{"replace": "", "by": "a"}]')),
     "rules-step-too-long": Refused("step", json=_ruled(f'"steps": [{{"replace": "{"a" * 257}", "by": ""}}]')),
-    "rules-step-of-a-number": Refused("string", json=_ruled('"steps": [{"replace": "a", "by": 1}]')),
+    "rules-step-of-a-number": Refused("step", json=_ruled('"steps": [{"replace": "a", "by": 1}]')),
     "rules-steps-that-grow": Refused(
         "grow more than 64 times", json=_ruled('"steps": [' + ", ".join(['{"replace": "a", "by": "aa"}'] * 7) + "]")
     ),
@@ -179,7 +179,7 @@ REFUSED: dict[str, Refused] = {
         json=_ruled('"steps": [{"keep": ["az"], "by": "0101010101"}, {"replace": "01", "by": "abcdefghijklmn"}]'),
     ),
     "rules-range-backwards": Refused("keep", json=_ruled('"steps": [{"keep": ["za"], "by": ""}]')),
-    "rules-range-of-three": Refused("abc", json=_ruled('"steps": [{"keep": ["abc"], "by": ""}]')),
+    "rules-range-of-three": Refused("step", json=_ruled('"steps": [{"keep": ["abc"], "by": ""}]')),
     "rules-stop-words-twice": Refused("stop_words", json=_ruled('"stop_words": ["a", "b", "a"]')),
     "rules-first-id-too-large": Refused("id", json=_ruled('"first_id": 4')),
     "rules-last-id-negative": Refused("last_id", json=_ruled('"last_id": -1')),
