@@ -30,6 +30,9 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
     }
     if mode == "LSTM":
         outputs, hidden, cell = op.LSTM(x, w, r, b, lengths, h0, c0, None, **layer)
+    elif mode == "GRU_RESET_BEFORE":
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=0, **layer)
+        cell = hidden
     elif mode == "GRU":
         # PyTorch applies the reset gate after the recurrent product; without this attribute ONNX does it before.
         outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=1, **layer)
