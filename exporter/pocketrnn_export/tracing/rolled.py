@@ -176,6 +176,8 @@ class _MatchedLoop:
             elif not any(isinstance(leaf, Node) for leaf in leaves):
                 if any(leaf != leaves[0] for leaf in leaves):
                     raise self.refused("computes with the number of the step")
+            elif not all(isinstance(leaf, Node) for leaf in leaves):
+                raise self.refused("does not do the same in each turn")
             elif any(leaf is not leaves[0] for leaf in leaves):
                 found = self._matched(leaves)
                 if found is not None:
@@ -437,27 +439,21 @@ def _sources(
     """What a ring reads beside its states: as the text gives it; or else as it comes to the ring."""
     near = [n for node in hanging for n in node.all_input_nodes if n not in hanging and n not in befores]
     near = list(dict.fromkeys(n for n in near if _is_data(module, loop, n)))
-    if _batch_free(module):
-        far: list[Node] = []
-        todo, seen = near[::-1], set()
-        while todo:
-            node = todo.pop()
-            is_leaf = node not in loop.partners or _moves(loop, node) or node in loop.states
-            is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
-            if node in seen:
-                continue
-            seen.add(node)
-            if is_leaf:
-                far.append(node)
-            else:
-                todo += [n for n in node.all_input_nodes[::-1] if _is_data(module, loop, n)]
-        if all(n.meta["val"].is_floating_point() for n in far) and far != near:
-            yield tuple(far)
+    far: list[Node] = []
+    todo, seen = near[::-1], set()
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        is_leaf = node not in loop.partners or _moves(loop, node) or node in loop.states
+        if is_leaf or any(node is state.after for state in loop.states.values()):
+            far.append(node)
+        else:
+            todo += [n for n in node.all_input_nodes[::-1] if _is_data(module, loop, n)]
+    if all(n.meta["val"].is_floating_point() for n in far) and far != near:
+        yield tuple(far)
     yield tuple(near)
-
-
-def _batch_free(_module: _Rolled) -> bool:
-    return True
 
 
 def _moves(loop: _MatchedLoop, node: Node) -> bool:
@@ -470,7 +466,7 @@ def _moves(loop: _MatchedLoop, node: Node) -> bool:
 
 def _is_data(module: _Rolled, loop: _MatchedLoop, node: Node) -> bool:
     """Whether a value differs from text to text: it hangs on the ids or a state, and on more than their sizes."""
-    if not isinstance(node.meta.get("val"), Tensor):
+    if not isinstance(node.meta.get("val"), (Tensor, tuple, list)):
         return False
     todo, seen = [node], set()
     while todo:
@@ -496,7 +492,7 @@ def _name(module: _Rolled, layer: RecurrentLayer, hanging: Sequence[Node], loop:
         if len(set(parts)) > 1:
             break
         shared.append(parts[0])
-    base = ".".join(shared) or f"loop{loop.number}"
+    base = ".".join(shared) or "recurrence"
     names = {name for name, _ in module.named_buffers()}
     number = next(i for i in range(1, 1000) if f"{_numbered(base, i)}.onnx_w_0" not in names)
     return _numbered(base, number)
@@ -639,6 +635,7 @@ def _in_doubles(value: Any) -> Any:
 def _called(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
     """A node's value from those of its arguments."""
     args, kwargs = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
+    kwargs = dict(kwargs)
     if doubles and kwargs.get("dtype") == torch.float32:
         kwargs["dtype"] = torch.float64
     if node.target is STEP:

@@ -389,7 +389,16 @@ def _all_turns(tensors: Any) -> tuple[int, bool] | None:
     return loops.pop(), turns != forward
 
 
+def _add(x: Any, number: Any, **kwargs: Any) -> Any:
+    """`0 + x`, the first turn of a sum that begins with a plain 0, as the sum of two tensors that later turns are."""
+    if not _turns.running or not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
+        return NotImplemented
+    return torch.zeros(x.shape, dtype=x.dtype) + x
+
+
 _REWRITTEN: Final = {
+    "__radd__": _add,
+    "add": _add,
     "__getitem__": _getitem,
     "__setitem__": _setitem,
     "select": _select,
