@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.cells import NotALayer, RecurrentLayer, Ring, layer_of
 from pocketrnn_export.tracing.recurrence import OPERATOR
-from pocketrnn_export.tracing.turns import PUT, STACKED, STEP, TURN, TURNS, Loop
+from pocketrnn_export.tracing.turns import KEEP, PUT, STACKED, STEP, TURN, TURNS, Loop
 
 __all__ = ["rolled"]
 
@@ -78,12 +78,38 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     return cell
 
 
+def _one_step_layer(
+    x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
+) -> Any:
+    """`pocketrnn::recurrence` over one step, as a module that steps its layer calls it; any other as it is."""
+    one_step = isinstance(x.shape[0], int) and x.shape[0] == 1
+    if not one_step or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
+        return NotImplemented
+    given, kept = (None, None) if b is None else b[0].chunk(2)
+    inputs, h = nn.functional.linear(x[0], w[0], given), h0[0]
+    if mode == "GRU":
+        z, reset, new = inputs.chunk(3, 1)
+        kept_z, kept_reset, kept_new = nn.functional.linear(h, r[0], kept).chunk(3, 1)
+        update = torch.sigmoid(z + kept_z)
+        h = (1 - update) * torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new) + update * h
+        return h[None], h[None], h[None].clone()
+    gates = inputs + nn.functional.linear(h, r[0], kept)
+    if mode != "LSTM":
+        h = torch.tanh(gates) if mode == "RNN_TANH" else torch.relu(gates)
+        return h[None], h[None], h[None].clone()
+    i, o, f, g = gates.chunk(4, 1)
+    cell = torch.sigmoid(f) * c0[0] + torch.sigmoid(i) * torch.tanh(g)
+    h = torch.sigmoid(o) * torch.tanh(cell)
+    return h[None], h[None], cell[None]
+
+
 # What the cells of torch compute (documented with nn.LSTMCell, nn.GRUCell and nn.RNNCell), by their operators.
 _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.aten.lstm_cell.default: _lstm_cell,
     torch.ops.aten.gru_cell.default: _gru_cell,
     torch.ops.aten.rnn_tanh_cell.default: _rnn_cell(torch.tanh),
     torch.ops.aten.rnn_relu_cell.default: _rnn_cell(torch.relu),
+    OPERATOR: _one_step_layer,
 }
 
 
@@ -328,6 +354,9 @@ def _needed(module: _Rolled) -> set[Node]:
                 module.finals[node] = (loop, loop.of_last(node))
             elif loop is not None and turn != 0:
                 raise loop.refused("what some of its turns give is used beside what all give")
+            elif node.target is KEEP:
+                needed.add(node)
+                todo.append(node.args[0])  # type: ignore[arg-type]
             elif node.target is STACKED:
                 needed.add(node)
                 module.loops[node.args[3]].match(tuple(node.args[0]))  # type: ignore[arg-type, index]
@@ -436,24 +465,36 @@ def _hanging(loop: _MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> 
 def _sources(
     module: _Rolled, loop: _MatchedLoop, hanging: Sequence[Node], befores: set[Node]
 ) -> Iterator[tuple[Node, ...]]:
-    """What a ring reads beside its states: as the text gives it; or else as it comes to the ring."""
+    """What a ring reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
     near = [n for node in hanging for n in node.all_input_nodes if n not in hanging and n not in befores]
     near = list(dict.fromkeys(n for n in near if _is_data(module, loop, n)))
-    far: list[Node] = []
-    todo, seen = near[::-1], set()
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        is_leaf = node not in loop.partners or _moves(loop, node) or node in loop.states
-        if is_leaf or any(node is state.after for state in loop.states.values()):
-            far.append(node)
-        else:
-            todo += [n for n in node.all_input_nodes[::-1] if _is_data(module, loop, n)]
-    if all(n.meta["val"].is_floating_point() for n in far) and far != near:
-        yield tuple(far)
-    yield tuple(near)
+    tried = []
+    for through in (None, _AFFINE, frozenset()):
+        found: list[Node] = []
+        todo, seen = near[::-1], set()
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            is_leaf = node not in loop.partners or _moves(loop, node) or node in loop.states
+            is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
+            if is_leaf or (through is not None and node.target not in through):
+                found.append(node)
+            else:
+                todo += [n for n in node.all_input_nodes[::-1] if _is_data(module, loop, n)]
+        if found not in tried and all(isinstance(n.meta["val"], Tensor) for n in found):
+            tried.append(found)
+            yield tuple(found)
+
+
+# What may stand between a layer's input and its gates, beside sums of both.
+_AFFINE: Final = frozenset(
+    {operator.getitem, *(getattr(torch.ops.aten, name).default for name in
+     ("linear", "mm", "matmul", "addmm", "cat", "view", "reshape", "unsqueeze", "permute", "t", "expand", "clone")),
+     torch.ops.aten.add.Tensor, torch.ops.aten.split.Tensor, torch.ops.aten.chunk.default,
+     torch.ops.aten.slice.Tensor, torch.ops.aten.squeeze.dim, torch.ops.aten.transpose.int}
+)  # fmt: skip
 
 
 def _moves(loop: _MatchedLoop, node: Node) -> bool:
@@ -669,6 +710,8 @@ class _Run:
                 found = _buffer(self.module, self.module.state[node])
             elif node in self.module.finals:
                 found = self.final(*self.module.finals[node])
+            elif node.target is KEEP:
+                found = self.value(node.args[0])  # type: ignore[arg-type]
             elif node.target is STACKED:
                 values, _, axis, number, flipped = node.args
                 sequence = self.sequence(self.module.loops[number], values[_TURN])  # type: ignore[index]

@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.tracing.sizes import users_line
 
-__all__ = ["PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "in_turns"]
+__all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "in_turns"]
 
 # The first turn may differ by its initial state, and the last by what nothing uses after it. Between them are two to
 # find what is handed from one to the next.
@@ -77,6 +77,19 @@ def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool)
     return values[0].new_empty(shape)
 
 
+@torch.library.custom_op("pocketrnn::keep", mutates_args=())
+def _keep(x: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """x. What the turns made beside it is not left out of the graph, so that all turns look alike."""
+    raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
+
+
+@_keep.register_fake
+def _(x: Tensor, values: Sequence[Tensor]) -> Tensor:
+    del values
+    return torch.empty_like(x)
+
+
+KEEP: Final = torch.ops.pocketrnn.keep.default
 STEP: Final = torch.ops.pocketrnn.step.default
 PUT: Final = torch.ops.pocketrnn.put.default
 STACKED: Final = torch.ops.pocketrnn.stacked.default
@@ -130,7 +143,7 @@ def in_turns(module: nn.Module) -> Iterator[list[Loop]]:
     @functools.wraps(forward)
     def in_turns_forward(*args: Any, **kwargs: Any) -> Any:
         with _Operations():
-            return forward(*args, **kwargs)
+            return _kept(forward(*args, **kwargs))
 
     loops: list[Loop] = []
     try:
@@ -148,6 +161,15 @@ def in_turns(module: nn.Module) -> Iterator[list[Loop]]:
             module.forward = forward
         else:
             module.__dict__.pop("forward", None)
+
+
+def _kept(answer: Any) -> Any:
+    made = [value for _, _, value in _turns.made_in.values()] if _turns.loops else []
+    if not made:
+        return answer
+    if isinstance(answer, (tuple, list)) and answer and isinstance(answer[0], Tensor):
+        return type(answer)([KEEP(answer[0], made), *answer[1:]])
+    return KEEP(answer, made) if isinstance(answer, Tensor) else answer
 
 
 def _namespaces(module: nn.Module) -> list[dict[str, Any]]:
@@ -294,9 +316,17 @@ def _positions(x: Any, index: Any) -> list[tuple[int, Any]] | None:
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
-    return [
-        (axis, part) for axis, part in enumerate(parts) if not isinstance(part, slice) and _is_size(x.shape[axis])
-    ]
+    numbers = [_one_step(part) if isinstance(part, slice) else part for part in parts]
+    return [(axis, n) for axis, n in enumerate(numbers) if n is not None and _is_size(x.shape[axis])]
+
+
+def _one_step(part: slice) -> Any:
+    """The position that a slice such as `t : t + 1` takes; None for other slices."""
+    if part.step in (None, 1) and part.start is not None and part.stop is not None:
+        length = part.stop - part.start
+        if (length.node.expr if _is_size(length) else length) == 1:
+            return part.start
+    return None
 
 
 def _getitem(x: Any, index: Any) -> Any:
@@ -309,8 +339,12 @@ def _getitem(x: Any, index: Any) -> Any:
         parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
     # From the last on, so that the axes before keep their numbers.
     for axis, number in reversed(found):
+        is_slice = isinstance(parts[axis], slice)
         x = STEP(x, axis, _from_start(x.shape[axis], number))
-        del parts[axis]
+        if is_slice:
+            x, parts[axis] = x.unsqueeze(axis), slice(None)
+        else:
+            del parts[axis]
     return x if all(part == slice(None) for part in parts) else x[tuple(parts)]
 
 
