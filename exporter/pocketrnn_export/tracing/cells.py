@@ -166,7 +166,10 @@ class _Turn:
 
     def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
         """What goes into a gate, if that is affine."""
-        source = gate.node.all_input_nodes[0]
+        return self.affine_at(gate.node.all_input_nodes[0], gate, changes)
+
+    def affine_at(self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
+        """What a node is, at a gate's part of it, if that is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self._part(self.at(probes, [source], changes)[source], gate)
@@ -197,11 +200,13 @@ def _near(a: Tensor, b: Tensor) -> bool:
 
 
 def _rnn(turn: _Turn) -> RecurrentLayer | None:
-    for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU")):
+    for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in turn.gates(kinds):
             if _near(turn.value(gate), turn.after()) and (found := turn.affine(gate)) is not None:
                 return turn.layer(mode, [found])
-    return None
+    after = turn.states[0][1]
+    linear = turn.affine_at(after, _Gate(after, 0))
+    return None if linear is None else turn.layer("RNN_LINEAR", [linear])
 
 
 def _lstm(turn: _Turn) -> RecurrentLayer | None:

@@ -129,6 +129,8 @@ class _MatchedLoop:
         self.number, self.loop = number, loop
         self.partners: dict[Node, tuple[Node | None, ...]] = {}
         self.states: dict[Node, _State] = {}
+        # What computes with a number that the turns count: that of the first turn, and 1 or -1.
+        self.numbered: dict[Node, tuple[int, int]] = {}
         self._turn: dict[Node, int | None] = {}
         self._marked: list[list[Node]] = [[] for _ in range(TURNS)]
         for node in program.graph.nodes:
@@ -201,13 +203,22 @@ class _MatchedLoop:
                 _direction([_number(leaf) for leaf in leaves], self)
             elif not any(isinstance(leaf, Node) for leaf in leaves):
                 if any(leaf != leaves[0] for leaf in leaves):
-                    raise self.refused("computes with the number of the step")
+                    self._count(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
                 raise self.refused("does not do the same in each turn")
             elif any(leaf is not leaves[0] for leaf in leaves):
                 found = self._matched(leaves)
                 if found is not None:
                     yield found
+
+    def _count(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
+        """Take note of an operation with the number of the step, such as `lengths > t`."""
+        ref, of_tensors = nodes[_TURN], _of_tensors(nodes[_TURN])
+        if of_tensors is None or not all(type(leaf) is int for leaf in leaves) or leaves != tuple(
+            n.args[1] for n in nodes
+        ):
+            raise self.refused("computes with the number of the step")
+        self.numbered[ref] = (leaves[0], _direction(leaves, self))
 
     def _matched(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
         turns = [self.turn(leaf) for leaf in leaves]
@@ -249,6 +260,14 @@ def _index_of(node: Node) -> Any:
     return None if position is None else node.args[position]
 
 
+def _of_tensors(node: Node) -> Any:
+    """The operator on two tensors of one on a tensor and a number; None where a node's is no such."""
+    packet = getattr(node.target, "overloadpacket", None)
+    if getattr(node.target, "_overloadname", "") not in ("Scalar", "Tensor") or packet is None:
+        return None
+    return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
+
+
 def _number(value: Any) -> Any:
     """A number, or a size as torch's expression."""
     found = value.meta["val"] if isinstance(value, Node) else value
@@ -268,13 +287,14 @@ class _Plan:
     """How the states of a loop are computed for all turns.
 
     Attributes:
-        layers: the recurrent layers, by what each of their states is after a turn.
+        layers: the recurrent layers, by what each of their states is after a turn, with their names; and the mask
+            where a turn does something for some rows only.
         filled: tensors that are filled step by step, by what they are after a turn: the node that puts.
         summed, greatest: running sums and maxima, by what they are after a turn: what they are before.
         zeros: the states of layers, before a turn, that are zeros at first.
     """
 
-    layers: dict[Node, tuple[RecurrentLayer, str]] = field(default_factory=dict)
+    layers: dict[Node, tuple[RecurrentLayer, str, Node | None]] = field(default_factory=dict)
     filled: dict[Node, Node] = field(default_factory=dict)
     summed: dict[Node, Node] = field(default_factory=dict)
     greatest: dict[Node, Node] = field(default_factory=dict)
@@ -424,27 +444,89 @@ def _plan_ring(module: _Rolled, loop: _MatchedLoop, ring: Sequence[_State], plan
             return
     afters = [state.after for state in ring if state.after is not None]
     hanging = _hanging(loop, befores, afters)
+    near = _near_sources(module, loop, hanging, befores)
     failed: NotALayer | None = None
-    for sources in _sources(module, loop, hanging, befores):
-        ring_of = _ring(module, loop, ring, sources, hanging)
-        if ring_of is None:
-            continue
-        try:
-            if len(ring) == 1 and _add_running(ring_of, plan):
-                return
-            layer = layer_of(ring_of)
-        except NotALayer as error:
-            failed = NotALayer(str(error), loop.number)
-            continue
-        name = _name(module, layer, hanging, loop)
-        for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
-            _add_buffer(module, f"{name}.onnx_{kind}_0", value.to(_dtype(module)))
-        for before, after in layer.states:
-            plan.layers[after] = (layer, name)
-            if _is_zero(module, loop, loop.states[before].first):
-                plan.zeros.add(before)
-        return
+    for mask in (None, *_masks(module, loop, near, hanging)):
+        read = near if mask is None else [n for n in near if not _hangs_on(loop, n, mask)]
+        for sources in _sources(module, loop, read):
+            ring_of = _ring(module, loop, ring, sources, hanging, mask)
+            if ring_of is None or mask is not None and not _holds(module, loop, ring, sources, hanging, mask):
+                continue
+            try:
+                if mask is None and len(ring) == 1 and _add_running(ring_of, plan):
+                    return
+                layer = layer_of(ring_of)
+            except NotALayer as error:
+                failed = failed or NotALayer(str(error), loop.number)
+                continue
+            _add_layer(module, loop, layer, hanging, plan, mask)
+            return
     raise failed or loop.refused("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+
+
+def _add_layer(
+    module: _Rolled,
+    loop: _MatchedLoop,
+    layer: RecurrentLayer,
+    hanging: Sequence[Node],
+    plan: _Plan,
+    mask: Node | None,
+) -> None:
+    name = _name(module, hanging)
+    for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
+        _add_buffer(module, f"{name}.onnx_{kind}_0", value.to(_dtype(module)))
+    for before, after in layer.states:
+        plan.layers[after] = (layer, name, mask)
+        if _is_zero(module, loop, loop.states[before].first):
+            plan.zeros.add(before)
+
+
+def _masks(
+    module: _Rolled, loop: _MatchedLoop, near: Sequence[Node], hanging: Sequence[Node]
+) -> list[Node]:
+    """What may tell the rows for which a turn does something from those whose state it keeps: one number a row."""
+    found: set[Node] = set()
+    todo = list(near)
+    while todo:
+        node = todo.pop()
+        value = node.meta.get("val")
+        if node in found or node not in loop.partners or not isinstance(value, Tensor) or _batch_axis(module, node) is None:
+            continue
+        if torch.Size(_shape(module, node, 1)).numel() == 1:
+            found.add(node)
+            todo += node.all_input_nodes
+    return [node for node in hanging[0].graph.nodes if node in found]
+
+
+def _hangs_on(loop: _MatchedLoop, node: Node, other: Node) -> bool:
+    todo, seen = [node], set()
+    while todo:
+        node = todo.pop()
+        if node is other:
+            return True
+        if node in loop.partners and node not in seen:
+            seen.add(node)
+            todo += node.all_input_nodes
+    return False
+
+
+def _holds(
+    module: _Rolled,
+    loop: _MatchedLoop,
+    ring: Sequence[_State],
+    sources: Sequence[Node],
+    hanging: Sequence[Node],
+    mask: Node,
+) -> bool:
+    """Whether a turn keeps all states where a mask is 0."""
+    off = _ring(module, loop, ring, sources, hanging, mask, on=False)
+    if off is None:
+        return False
+    generator = torch.Generator().manual_seed(3)
+    leaves = [*sources, *(before for before, _ in off.states)]
+    given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
+    after = off.run([after for _, after in off.states], given, {})
+    return all(torch.equal(after[new], given[old]) for old, new in off.states)
 
 
 def _hanging(loop: _MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
@@ -462,13 +544,17 @@ def _hanging(loop: _MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> 
     return found
 
 
-def _sources(
+def _near_sources(
     module: _Rolled, loop: _MatchedLoop, hanging: Sequence[Node], befores: set[Node]
-) -> Iterator[tuple[Node, ...]]:
-    """What a ring reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
+) -> list[Node]:
+    """What a ring reads beside its states, as it comes to it."""
     near = [n for node in hanging for n in node.all_input_nodes if n not in hanging and n not in befores]
-    near = list(dict.fromkeys(n for n in near if _is_data(module, loop, n)))
-    tried = []
+    return list(dict.fromkeys(n for n in near if _is_data(module, loop, n)))
+
+
+def _sources(module: _Rolled, loop: _MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+    """What a ring reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
+    tried: list[list[Node]] = []
     for through in (None, _AFFINE, frozenset()):
         found: list[Node] = []
         todo, seen = near[::-1], set()
@@ -524,9 +610,8 @@ def _dtype(module: nn.Module) -> torch.dtype:
     return next((b.dtype for b in module.buffers() if b.is_floating_point()), torch.float32)
 
 
-def _name(module: _Rolled, layer: RecurrentLayer, hanging: Sequence[Node], loop: _MatchedLoop) -> str:
-    """The path of a module whose weights a ring uses, for the layer's name; that of the loop where there is none."""
-    del layer
+def _name(module: _Rolled, hanging: Sequence[Node]) -> str:
+    """The path of a module whose weights a ring uses, for the layer's name."""
     paths = [module.state[n].split(".")[:-1] for node in hanging for n in node.all_input_nodes if n in module.state]
     shared: list[str] = []
     for parts in zip(*paths, strict=False):
@@ -566,8 +651,16 @@ def _add_running(ring: Ring, plan: _Plan) -> bool:
 
 
 def _ring(
-    module: _Rolled, loop: _MatchedLoop, ring: Sequence[_State], sources: Sequence[Node], hanging: Sequence[Node]
+    module: _Rolled,
+    loop: _MatchedLoop,
+    ring: Sequence[_State],
+    sources: Sequence[Node],
+    hanging: Sequence[Node],
+    mask: Node | None = None,
+    *,
+    on: bool = True,
 ) -> Ring | None:
+    """A ring that can be run on numbers, with its mask on or off; None where it reads other numbers than floats."""
     states = tuple((state.before, state.after) for state in ring if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     if any(not n.meta["val"].is_floating_point() for n in leaves):
@@ -580,9 +673,11 @@ def _ring(
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
         if batched:
-            return _Numbers(module, loop, rows, given, changes).flat(nodes)
+            return _Numbers(module, loop, rows, given, changes, mask, on=on).flat(nodes)
         each = [
-            _Numbers(module, loop, 1, {n: value[i : i + 1] for n, value in given.items()}, changes).flat(nodes)
+            _Numbers(
+                module, loop, 1, {n: value[i : i + 1] for n, value in given.items()}, changes, mask, on=on
+            ).flat(nodes)
             for i in range(rows)
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
@@ -621,9 +716,15 @@ class _Numbers:
         rows: int,
         given: Mapping[Node, Tensor],
         changes: Mapping[Node, Callable[[Tensor], Tensor]],
+        mask: Node | None = None,
+        *,
+        on: bool = True,
     ) -> None:
         self.module, self.loop, self.rows, self.changes = module, loop, rows, changes
         self.values: dict[Node, Any] = {}
+        if mask is not None:
+            value = torch.full(_shape(module, mask, rows), int(on), dtype=mask.meta["val"].dtype)
+            self.values[mask] = _in_doubles(value)
         for node, value in given.items():
             axis = _batch_axis(module, node)
             shape = _shape(module, node, rows)
@@ -737,7 +838,7 @@ class _Run:
             elif node in plan.greatest:
                 terms = self._without(loop, node, plan.greatest[node], float("-inf"))
                 found = torch.maximum(terms.amax(0), self._first(loop, plan.greatest[node]))
-            elif _moves(loop, node):
+            elif _moves(loop, node) or node in loop.numbered:
                 found = self.sequence(loop, node).select(0, -1)
             elif node in loop.partners:
                 found = _called(node, lambda source: self.final(loop, source))
@@ -817,9 +918,9 @@ class _Run:
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
 
     def _run_layer(self, loop: _MatchedLoop, node: Node) -> None:
-        layer, name = self.module.plans[loop.number].layers[node]
-        batch = self.module.inputs[0]
-        rows = self.value(batch).shape[0]
+        layer, name, mask = self.module.plans[loop.number].layers[node]
+        rows = self.value(self.module.inputs[0]).shape[0]
+        acts = None if mask is None else self._features(loop, mask).squeeze(2) != 0
         inputs = [self._features(loop, source) for source in layer.sources]
         initial = []
         for before, _ in layer.states:
@@ -833,8 +934,11 @@ class _Run:
         of = {kind: _buffer(self.module, f"{name}.onnx_{kind}_0") for kind in "wrb"}
         outputs, *finals = OPERATOR(
             torch.cat(inputs, dim=2) if len(inputs) > 1 else inputs[0],
-            of["w"], of["r"], of["b"], None, initial[0], initial[1] if len(initial) > 1 else None, layer.mode,
+            of["w"], of["r"], of["b"], None if acts is None else acts.sum(0), initial[0], initial[1] if len(initial) > 1 else None, layer.mode,
         )  # fmt: skip
+        if acts is not None:
+            # Past its length a row gives zeros in ONNX; here it keeps its state.
+            outputs = torch.where(acts.unsqueeze(2), outputs, finals[0])
         after = layer.states[0][1]
         self.sequences[after] = self._shaped(after, outputs, leading=True)
         for (_, after), final in zip(layer.states, finals, strict=False):
@@ -931,7 +1035,17 @@ class _AllTurns:
         return self._merged(node, value.unsqueeze(0).expand(self.count, *value.shape))
 
     def _own(self, node: Node) -> Any:
-        return _called(node, self.value)
+        if node not in self.loop.numbered:
+            return _called(node, self.value)
+        first, step = self.loop.numbered[node]
+        value = self.value(node.args[0])  # type: ignore[arg-type]
+        axis = _batch_axis(self.run.module, node.args[0])  # type: ignore[arg-type]
+        if axis is None:
+            raise self.loop.refused("computes with the number of the step")
+        numbers = first + step * torch.arange(self.count)
+        numbers = numbers.unsqueeze(1).expand(self.count, self.rows).flatten()
+        shape = [self.count * self.rows if i == axis else 1 for i in range(value.dim())]
+        return _of_tensors(node)(value, numbers.reshape(shape))
 
     def _merged(self, node: Node, sequence: Tensor) -> Tensor:
         axis = _batch_axis(self.run.module, node)
