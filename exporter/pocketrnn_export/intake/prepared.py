@@ -25,13 +25,6 @@ from pocketrnn_export.proof.spread import moved_modules
 
 __all__ = ["PreparedModule", "prepare"]
 
-# Layers that a Python loop steps, one token at a time. torch.export follows such a loop for one length only.
-_CELLS: Final[dict[type[nn.Module], str]] = {
-    nn.RNNCell: "nn.RNN",
-    nn.LSTMCell: "nn.LSTM",
-    nn.GRUCell: "nn.GRU",
-}
-
 _log = logging.getLogger(__name__)
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
@@ -139,7 +132,7 @@ def prepare(
         one_text: whether the module is asked one text at a time, though it may take a batch.
 
     Raises:
-        ExportError: the module cannot be copied or called, steps a cell in a loop, is not reproducible, does not give
+        ExportError: the module cannot be copied or called, is not reproducible, does not give
             logits [batch, classes], or answers a text according to the other texts of its batch.
 
     Example:
@@ -147,7 +140,6 @@ def prepare(
         >>> prepared.takes_lengths
         True
     """
-    _refuse_cells(module)
     _refuse_statistics_of_a_batch(module)
     reference = copied_for_export(module)
     traceable = with_traceable_parts(reference)
@@ -283,18 +275,6 @@ def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
                 "a text differently beside other texts.",
                 "Train it with track_running_stats=True, or with nn.LayerNorm in its stead.",
             )
-
-
-def _refuse_cells(module: nn.Module) -> None:
-    for path, layer in module.named_modules():
-        for cell, whole in _CELLS.items():
-            if isinstance(layer, cell):
-                raise ExportError(
-                    f"The module's {path or 'forward'} is an nn.{cell.__name__}, stepped by a loop that a traced graph "
-                    "would freeze at one length.",
-                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
-                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged.",
-                )
 
 
 def _refuse_nan(module: nn.Module) -> None:

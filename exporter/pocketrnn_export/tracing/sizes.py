@@ -49,6 +49,7 @@ __all__ = [
     "note_guard",
     "note_program",
     "sizes_in",
+    "users_line",
     "watched",
 ]
 
@@ -376,6 +377,13 @@ def _is_users(frame: FrameType) -> bool:
 def _line_of(frame: FrameType) -> tuple[str, int, str]:
     file, line = frame.f_code.co_filename, frame.f_lineno
     return file, line, linecache.getline(file, line, frame.f_globals).strip()
+
+
+def users_line(frame: FrameType | None) -> str:
+    """The line of the module's own code that a frame was called from, as one shows it in an error."""
+    while frame is not None and not _is_users(frame):
+        frame = frame.f_back
+    return "a line that is not known" if frame is None else _place_of(frame)
 
 
 def _place_of(frame: FrameType) -> str:
