@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pocketrnn.errors import DataError, InputError, OutputError, shown
+from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.folder import file_written_whole
 from pocketrnn.text import TextRules
+from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
 
 __all__ = ["TorchtextVocab", "Vocabulary", "VocabularySource", "read_vocabulary", "text_rules", "write_vocabulary"]
@@ -78,7 +79,7 @@ class Vocabulary:
         _check_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
-                f"The vocabulary's default index is {_brief(self.default_index)}, not a whole number.",
+                f"The vocabulary's default index is {brief(self.default_index)}, not a whole number.",
                 "Give the id of the token that stands for unknown words, or None.",
             )
 
@@ -143,7 +144,7 @@ def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> Text
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {_brief(vocabulary.default_index)}; an embedding has no such row.",
+            f"The vocabulary's default index is {brief(vocabulary.default_index)}; an embedding has no such row.",
             "Give the id that the model was trained with for unknown words, or none (null in the file that "
             "`pocketrnn import-vocab -o` writes) to drop them.",
         )
@@ -206,7 +207,7 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
     if set(map(type, tokens)) != {str}:
         index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{what} holds {_brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
+            f"{what} holds {brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
             _GIVE_LIST,
         )
     if len(set(tokens)) != len(tokens):
@@ -214,7 +215,7 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
         for i, token in enumerate(tokens):
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
-                    f"{what} holds {_brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    f"{what} holds {brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
                     "Give every token once; a token's position is its id.",
                 )
 
@@ -230,7 +231,7 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
             beyond.append((token, number))
         elif tokens[number] is not None:
             raise DataError(
-                f"{what} gives the id {number} to {_brief(tokens[number])} and to {_brief(token)}.",
+                f"{what} gives the id {number} to {brief(tokens[number])} and to {brief(token)}.",
                 "Give every token an id of its own.",
             )
         else:
@@ -239,7 +240,7 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         token, number = beyond[0]
         missing = tokens.index(None)
         raise DataError(
-            f"{what} holds {len(ids)} tokens: {_brief(token)} has the id {_brief(number)}, none the id {missing}.",
+            f"{what} holds {len(ids)} tokens: {brief(token)} has the id {brief(number)}, none the id {missing}.",
             f"Number the tokens from 0 to {len(ids) - 1}; where a model keeps an id for padding, add that token "
             f'("{PADDING}": {missing}).',
         )
@@ -254,7 +255,7 @@ def _whole_number(token: Any, value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{what} gives {_brief(token)} the id {_brief(value)}, which is not a whole number.",
+            f"{what} gives {brief(token)} the id {brief(value)}, which is not a whole number.",
             _GIVE_LIST,
         ) from None
 
@@ -339,27 +340,13 @@ def _is_vector(line: str) -> bool:
 
 
 def _of_json(text: str, path: Path) -> Vocabulary:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members = dict(pairs)
-        if len(members) != len(pairs):
-            seen: set[str] = set()
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{path} holds {_brief(twice)} twice.", "Give every token once.")
-        return members
-
-    def refused(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        document = json.loads(text, object_pairs_hook=once, parse_constant=refused)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}.", _GIVE_FILE) from None
+    document = parsed_json(text, str(path), _GIVE_FILE)
     if isinstance(document, list):
         return _by_name(_checked(document, path))
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
         if document.keys() != {"tokens", "default_index"}:
             raise DataError(
-                f"{path} has the members {_brief(sorted(document))}.",
+                f"{path} has the members {brief(sorted(document))}.",
                 'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
             )
         return Vocabulary(_checked(document["tokens"], path), document["default_index"])
@@ -384,14 +371,3 @@ def _checked(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
 def _has_surrogate(token: str) -> bool:
     """Whether the token holds half of a UTF-16 pair, which has no UTF-8 form and is left as its JSON escape."""
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)
-
-
-def _brief(value: Any) -> str:
-    """A value for a message. A container is only named: it may be large, or hold itself."""
-    if isinstance(value, str):
-        value = value[:60]
-    elif isinstance(value, int) and value.bit_length() > 64:
-        return "an enormous number"
-    elif not isinstance(value, int | float | None):
-        return f"a {type(value).__name__}"
-    return shown(value)
