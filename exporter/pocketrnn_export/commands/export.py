@@ -30,7 +30,7 @@ __all__ = ["export"]
 @click.option("--vocabulary", type=click.Path(path_type=Path),
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels",
-              help="The labels of a module file, in the order of its logits: a,b,c or a file, lines or JSON.")  # fmt: skip
+              help="The labels of a module file, in the order of its logits: a,b,c or a file of them.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
               help="Export a module file as it is made, with random weights.")  # fmt: skip
 @click.option("--set", multiple=True, metavar="NAME=VALUE",

@@ -123,11 +123,9 @@ def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, g
         # Which methods are reached hangs on the code that is needed, and the other way round.
         while True:
             known = len(search.attributes)
-            search.taken.clear()
-            search.order.clear()
-            search.unresolved.clear()
+            search.forget()
             for name in wanted:
-                search.require(name, None, name)
+                search.want(name)
             if len(search.attributes) == known:
                 break
         return search.in_order()
@@ -207,6 +205,23 @@ def _changed(node: ast.stmt) -> frozenset[str]:
     return frozenset(roots)
 
 
+class _NotRunError(Exception):
+    """A name whose statement is not run: it, or one that it needs (`root`), does more than to define something."""
+
+    def __init__(self, name: str, statement: Statement, root: Statement, reason: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.statement = statement
+        self.root = root
+        self.reason = reason
+
+    @property
+    def told(self) -> str:
+        because = f"needs `{self.root.title}` of {self.root.cell.name}, which {self.reason}"
+        because = self.reason if self.root is self.statement else because
+        return f"{self.statement.cell.name} makes by `{self.statement.title}`, and that is not run: it {because}"
+
+
 class _Search:
     """What is needed so far.
 
@@ -223,6 +238,7 @@ class _Search:
         self.taken: set[int] = set()
         self.order: list[Statement] = []
         self.unresolved: set[str] = set()
+        self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
         self._all = statements
         self._binding: dict[str, list[Statement]] = {}
@@ -233,7 +249,22 @@ class _Search:
             for name in statement.changes:
                 self._changing.setdefault(name, []).append(statement)
 
-    def require(self, name: str, before: int | None, asked_by: str) -> None:
+    def forget(self) -> None:
+        """Begin anew, with the methods known that are reached."""
+        for found in (self.taken, self.order, self.unresolved):
+            found.clear()
+
+    def want(self, name: str) -> None:
+        """Take all that a name needs that the user has asked for."""
+        try:
+            self._require(name, None, asked_by=None)
+        except _NotRunError as error:
+            raise InputError(
+                f"{self.path}: {name} is what {error.told}.",
+                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
+            ) from None
+
+    def _require(self, name: str, before: int | None, asked_by: Statement | None) -> None:
         """Take the statements that give `name` its value, as it is at the statement `before`, or at the end."""
         if name in self.given:
             return
@@ -248,11 +279,15 @@ class _Search:
             # Its owner ran the cells in another order.
             self._in_order = False
         last = earlier[-1] if earlier else binding[0]
-        # `import a.b` and `import a.c` bind the same name, and both are needed.
-        chosen = [s for s in earlier if _plain_import(s)] if _plain_import(last) else [last]
-        changing = [s for s in self._changing.get(name, ()) if last.index < s.index < end]
-        for statement in [*chosen, *changing]:
-            self._take(statement, name, asked_by)
+        if _plain_import(last):
+            # `import a.b` and `import a.c` bind the same name, and both are needed.
+            chosen = list({ast.unparse(s.node): s for s in reversed(binding) if _plain_import(s)}.values())
+        else:
+            # What is set in an imported package, such as a switch of torch.backends, is none of the file's definitions.
+            changing = [] if _is_import(last) else self._changing.get(name, [])
+            chosen = [last, *(s for s in changing if last.index < s.index < end)]
+        for statement in chosen:
+            self._take(statement, name, wanted=asked_by is None)
 
     def in_order(self) -> list[Statement]:
         """What was taken, as it is to be run."""
@@ -263,27 +298,36 @@ class _Search:
             taken = [*stars, *(s for s in taken if s not in stars)]
         return taken
 
-    def _take(self, statement: Statement, name: str, asked_by: str) -> None:
+    def _take(self, statement: Statement, name: str, *, wanted: bool) -> None:
+        if statement.index in self._not_run:
+            before = self._not_run[statement.index]
+            raise _NotRunError(name, statement, before.root, before.reason)
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
-        if reason := self._why_not(statement.node, set()):
-            made = f"{statement.cell.name} makes by `{statement.title}`"
+        reason = self._why_not(statement.node, set())
+        names = (set(), set()) if reason else self._names(statement)
+        failed = []
+        for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
+            if at is None and statement not in self.order:
+                self.order.append(statement)
+            try:
+                self._require(used, at, statement)
+            except _NotRunError as error:
+                failed.append(error)
+        if statement not in self.order:
+            self.order.append(statement)
+        if failed and (wanted or isinstance(statement.node, ast.ClassDef | _Definition)):
+            whose = name if wanted else min(statement.binds)
+            settings = " ".join(f"--set {error.name}=VALUE" for error in failed)
             raise InputError(
-                f"{self.path}: {made.replace(' makes by', f' makes {name} by')}, and that is not run: {reason}."
-                if name == asked_by
-                else f"{self.path}: {asked_by} needs {name}, which {made}, and that is not run: {reason}.",
-                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module."
-                if name == asked_by
-                else f"Give its value on the command line (--set {name}=8000), or set it to a plain value in the file.",
+                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].told}.",
+                f"Give plain values on the command line, {settings}, or set them in the file.",
             )
-        now, later = self._names(statement)
-        own = min(statement.binds, default=asked_by) if isinstance(statement.node, ast.ClassDef | _Definition) else name
-        for used in sorted(now):
-            self.require(used, statement.index, own)
-        self.order.append(statement)
-        for used in sorted(later):
-            self.require(used, None, own)
+        if reason or failed:
+            root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)
+            self._not_run[statement.index] = _NotRunError(name, statement, root, reason)
+            raise self._not_run[statement.index]
 
     def _names(self, statement: Statement) -> tuple[set[str], set[str]]:
         """The global names that a statement uses when it is run, and those that its functions use when called."""
@@ -320,11 +364,11 @@ class _Search:
         """Why a statement is not run; empty if it may be."""
         for part in _run_at_once(node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
-                return "it is a loop"
+                return "loops"
             if isinstance(part, ast.With | ast.AsyncWith | ast.Await):
-                return "it opens something"
+                return "opens something"
             if isinstance(part, ast.Call) and (name := self._not_pure(part.func, seen)):
-                return f"it calls {name}, which may read, download or train"
+                return f"calls {name}, and that may read, download or train"
         return ""
 
     def _not_pure(self, called: ast.expr, seen: set[str]) -> str:
@@ -377,3 +421,7 @@ def _making(definition: ast.ClassDef) -> list[ast.stmt]:
     """The methods of a class that run when an object is made."""
     names = ("__init__", "__new__", "__post_init__", "__init_subclass__")
     return [part for part in definition.body if isinstance(part, _Definition) and part.name in names]
+
+
+def _is_import(statement: Statement) -> bool:
+    return isinstance(statement.node, ast.Import | ast.ImportFrom)
