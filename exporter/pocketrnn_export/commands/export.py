@@ -37,6 +37,9 @@ __all__ = ["export"]
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters"]),
               help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
+@click.option("--pairs", type=click.Path(path_type=Path),
+              help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
+              '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
@@ -140,7 +143,17 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     from pocketrnn_export.intake import module_file, torchscript_file
 
     named = module_file.module_name(source, options["set"])
-    of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label", "random_weights", "set")
+    of_a_module = (
+        "vocabulary",
+        "labels",
+        "tokenizer",
+        "max_tokens",
+        "weights",
+        "multi_label",
+        "random_weights",
+        "set",
+        "pairs",
+    )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
@@ -164,12 +177,14 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
         )
     from pocketrnn_export.intake.labels import read_labels
-    from pocketrnn_export.intake.vocabulary import read_vocabulary, text_rules
+    from pocketrnn_export.intake.pipeline import named_rules, read_pairs
+    from pocketrnn_export.intake.vocabulary import read_vocabulary
 
     vocabulary = read_vocabulary(options["vocabulary"])
-    rules = text_rules(vocabulary, options["tokenizer"] or "basic_english")
+    rules = named_rules(vocabulary, options["tokenizer"])
     return module, {
         "vocabulary": vocabulary.tokens,
+        "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
         "labels": read_labels(options["labels"]),
         "multi_label": options["multi_label"],
         "rules": replace(rules, max_tokens=options["max_tokens"]),
