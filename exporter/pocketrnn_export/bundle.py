@@ -27,8 +27,9 @@ from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
+from pocketrnn_export.intake.pipeline import Tokenizer, checked_pairs, chosen_rules
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
-from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary, text_rules
+from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import (
     Case,
@@ -64,8 +65,9 @@ def export(
     *,
     labels: Sequence[str],
     vocabulary: VocabularySource,
-    tokenizer: str = "basic_english",
+    tokenizer: str | Tokenizer | None = None,
     rules: TextRules | None = None,
+    example_ids: Iterable[tuple[str, Iterable[int]]] = (),
     lengths: bool | None = None,
     call: str | Call | None = None,
     gives: str | None = None,
@@ -96,9 +98,12 @@ def export(
         labels: the classes, in the order of the logits.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these.
-        tokenizer: `basic_english`, `whitespace` or `characters`; used where `rules` is None.
+        tokenizer: `basic_english`, `whitespace` or `characters`, used where `rules` is None; by default
+            `basic_english`, which is logged. Or your own function, text -> tokens: the rules, or the first of these three tokenizers
+            that agrees, must give the same ids on all example texts.
         rules: all text rules; by default what the vocabulary says: its default index, else its "<unk>", stands for
             unknown words, and its "<pad>" is the padding. With neither of the first two, unknown words are dropped.
+        example_ids: pairs (text, ids) of your own pipeline, unpadded. The rules must give these ids.
         lengths: whether forward is given lengths; by default that is found out.
         call: how the module is called, where that is not found out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
@@ -127,7 +132,8 @@ def export(
         what was written to classifier.json, with the proof.
 
     Raises:
-        InputError: an argument is unusable; among them OutputError, when `path` is taken.
+        InputError: an argument is unusable; among them OutputError, when `path` is taken. The rules give other ids than
+            example_ids or your tokenizer; the message has the first difference.
         ExportError: the module cannot be traced, is not reproducible or does not take a batch.
         ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree. Nothing was written.
 
@@ -138,11 +144,11 @@ def export(
     """
     path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    known = read_vocabulary(vocabulary)
+    known, pairs = read_vocabulary(vocabulary), checked_pairs(example_ids)
     description = Description(
         name=checked_name(name if name is not None else path.absolute().name),
         labels=checked_labels(labels),
-        rules=rules if rules is not None else text_rules(known, tokenizer),
+        rules=chosen_rules(known, rules, tokenizer, pairs, example_texts),
         vocabulary=known.tokens,
         activation="sigmoid" if multi_label else "softmax",
         provenance={**(provenance or {}), "versions": versions()},
@@ -158,7 +164,7 @@ def export(
     for kind in kinds:
         if kind.required:
             kind.check(module, description.rules)
-    texts = texts_for_proof(example_texts, description.vocabulary, description.rules)
+    texts = texts_for_proof(example_texts or [text for text, _ in pairs], description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time:
         prepared = prepare(

@@ -14,7 +14,7 @@ Every equation is checked at random points to 1e-9, and the proof compares the e
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 

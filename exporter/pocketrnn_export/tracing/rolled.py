@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pocketrnn.errors import ExportError, first_line
+from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.cells import NotALayer, RecurrentLayer, Ring, layer_of
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.turns import KEEP, PUT, STACKED, STEP, TURN, TURNS, Loop
@@ -450,7 +450,7 @@ def _plan_ring(module: _Rolled, loop: _MatchedLoop, ring: Sequence[_State], plan
         read = near if mask is None else [n for n in near if not _hangs_on(loop, n, mask)]
         for sources in _sources(module, loop, read):
             ring_of = _ring(module, loop, ring, sources, hanging, mask)
-            if ring_of is None or mask is not None and not _holds(module, loop, ring, sources, hanging, mask):
+            if ring_of is None or (mask is not None and not _holds(module, loop, ring, sources, hanging, mask)):
                 continue
             try:
                 if mask is None and len(ring) == 1 and _add_running(ring_of, plan):
@@ -739,7 +739,7 @@ class _Numbers:
         result = {}
         for node in nodes:
             value = self.value(node)
-            if not isinstance(value, Tensor) or node.target not in _WITH_ROWS and node not in self.loop.partners:
+            if not isinstance(value, Tensor) or (node.target not in _WITH_ROWS and node not in self.loop.partners):
                 continue
             axis = _batch_axis(self.module, node)
             moved = value if axis is None else value.movedim(axis, 0)

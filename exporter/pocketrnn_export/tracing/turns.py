@@ -310,7 +310,7 @@ def _positions(x: Any, index: Any) -> list[tuple[int, Any]] | None:
     """
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
-        part is Ellipsis or isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool)
+        part is Ellipsis or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
         for part in parts
     ):
         return None
