@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,7 @@ from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.exact import graph_proof
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import passes, proven, write_report
+from pocketrnn_export.tracing.restrictions import UntraceableError
 
 __all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "versions", "write_bundle"]
 
@@ -168,7 +169,8 @@ def export(
     texts = texts_for_proof(example_texts or [text for text, _ in pairs], description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time:
-        prepared = prepare(
+        ask = functools.partial(
+            prepare,
             module,
             lengths=lengths,
             ids=ids,
@@ -177,11 +179,10 @@ def export(
             multi_label=multi_label,
             call=call,
             gives=gives,
-            one_text=one_text,
             widths=Widths(description.rules.min_width or 1, description.rules.max_width),
         )
+        prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
         description = replace(description, provenance={**description.provenance, "call": prepared.convention.line})
-        forms = _made(kinds, prepared, description)
         graph, bounds = _graph_of(forms)
         texts = _texts_within(graph.limits, texts, description)
         prepared.check_neighbours(
@@ -217,6 +218,28 @@ def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[Fo
     script = replace(TORCHSCRIPT, required=torchscript is True)
     kinds = {EDGE: edge, ONNX: not edge, script: copied, STEP: streaming}
     return [kind for kind, wanted in kinds.items() if wanted]
+
+
+def _prepared_and_made(
+    ask: Callable[..., PreparedModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
+) -> tuple[PreparedModule, list[Form]]:
+    """The module as it is called, and its forms: for one text at a time, where there are none for batches."""
+    prepared = ask(one_text=one_text)
+    try:
+        return prepared, _made(kinds, prepared, description)
+    except UntraceableError as error:
+        if prepared.one_text or EDGE in kinds:
+            raise
+        try:
+            alone = ask(one_text=True)
+            forms = _made(kinds, alone, description)
+        except (ExportError, InputError):
+            raise error from error.__cause__
+        _log.warning(
+            "Exported for one text at a time, so that many texts take longer: there is no graph for batches. %s",
+            error.problem,
+        )
+        return alone, forms
 
 
 def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Description) -> list[Form]:

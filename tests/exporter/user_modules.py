@@ -496,7 +496,78 @@ class Doubled(nn.Module):
         return self.out(self.gru(self.emb(x))[1][-1])
 
 
+class _Embedded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.rnn = nn.GRU(12, 10, batch_first=True)
+        self.out = nn.Linear(10, CLASSES)
+
+
+class StepsACell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.encoder = nn.Sequential()
+        self.encoder.add_module("step", nn.LSTMCell(12, 10))
+        self.out = nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        e = self.emb(x)
+        h = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h, c = self.encoder.step(e[:, t], (h, c))
+        return self.out(h)
+
+
+class LoopsByHand(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.step = nn.Linear(22, 10)
+        self.out = nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.tanh(self.step(torch.cat([e[:, t], h], dim=1)))
+        return self.out(h)
+
+
+class LengthsAsList(_Embedded):
+    def forward(self, x, lengths):
+        p = pack_padded_sequence(self.emb(x), lengths.tolist(), batch_first=True, enforce_sorted=False)
+        return self.out(self.rnn(p)[1][-1])
+
+
+class BranchesOnValues(_Embedded):
+    def forward(self, x, lengths):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h * 2 if int(lengths.max()) > 5 else h)
+
+
+class OneTextAtATime(_Embedded):
+    def forward(self, x):
+        return torch.stack([self.out(self.rnn(self.emb(row))[1][-1]) for row in x])
+
+
+class OneHot(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(WORDS, 10, batch_first=True)
+        self.out = nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        return self.out(self.rnn(F.one_hot(x, WORDS).float())[1][-1])
+
+
 EXPORTED = (
+    StepsACell,
+    LoopsByHand,
+    LengthsAsList,
+    BranchesOnValues,
+    OneTextAtATime,
+    OneHot,
     Projected,
     ProjectedFromLearnedStates,
     WeightDrop,

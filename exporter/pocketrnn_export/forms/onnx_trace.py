@@ -22,7 +22,7 @@ from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
-from pocketrnn_export.tracing.restrictions import Way
+from pocketrnn_export.tracing.restrictions import UntraceableError, Way
 from pocketrnn_export.tracing.rolled import rolled
 from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
@@ -144,7 +144,7 @@ def _program(
             raise
         # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.
         except (Exception, SystemExit) as error:
-            raise ExportError(
+            raise UntraceableError(
                 f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
                 "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
             ) from error
@@ -235,10 +235,10 @@ def _embedding_rows(graph: ir.Graph) -> int | None:
     """How many ids the embedding takes: the rows of the smallest table that `tokens` index; None for no limit.
 
     Raises:
-        ExportError: `tokens` index no table.
+        ExportError: `tokens` index no table, and are compared with no ids, as one-hot vectors are.
     """
-    direct, computed = _lookups(graph)
-    if not direct and not computed:
+    direct, computed, compared = _lookups(graph)
+    if not direct and not computed and not compared:
         raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
     rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
     return min(rows, default=None)
@@ -249,13 +249,15 @@ def token_lookups(graph: ir.Graph) -> list[ir.Node]:
     return _lookups(graph)[0]
 
 
-def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node]]:
-    """The Gather nodes that look up the ids in `tokens` as they are, and those that look up numbers made of them.
+def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
+    """The Gather nodes that look up the ids in `tokens` as they are, and those that look up numbers made of them; and
+    the Equal nodes that compare them.
 
     The rows of the first limit the ids. Those of the second do not: `(tokens * 31) % 1000` takes any id.
     """
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []
+    compared: list[ir.Node] = []
     reached = [(graph.inputs[0], False)]
     seen = set(reached)
     while reached:
@@ -265,13 +267,15 @@ def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node]]:
             if node.op_type == "Gather" and index == 1 and table is not None and table.is_initializer():
                 (computed if is_computed else direct).append(node)
                 continue
+            if node.op_type == "Equal":
+                compared.append(node)
             # A shape, a count or a comparison of ids is no id.
             if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
                 further = is_computed or node.op_type not in _MOVES
                 ids = [(v, further) for v in node.outputs if v.dtype in _INTEGERS and (v, further) not in seen]
                 seen.update(ids)
                 reached.extend(ids)
-    return direct, [node for node in computed if node not in direct]
+    return direct, [node for node in computed if node not in direct], compared
 
 
 def _first_cause(error: BaseException) -> str:

@@ -32,7 +32,6 @@ from pocketrnn_export.intake.convention import (
     left_as_it_was,
     uses_lengths,
 )
-
 from pocketrnn_export.proof.cases import Widths
 from pocketrnn_export.proof.surroundings import answer_of, surroundings
 
@@ -44,6 +43,7 @@ _WIDTHS: Final = ((5, 7), (29, 31))
 _SAME: Final = 1e-4
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 _BATCH_SIZE: Final = re.compile(r"^_?(batch(_?size)?|bsz?|bs)$", re.IGNORECASE)
+_PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 # So many ways are tried at most: each takes some milliseconds.
 _MOST_LINES: Final = 240
 
@@ -159,7 +159,7 @@ def _given(asked: Asked, line: str, function: Call) -> Convention:
 def _found(asked: Asked) -> Convention:
     """The convention that holds among those that people have."""
     failures: list[_Fails] = []
-    inputs = list(itertools.islice(_calls(asked.module, asked.lengths), _MOST_LINES))
+    inputs = list(itertools.islice(_calls(asked.module, asked.lengths, asked.ids), _MOST_LINES))
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *_setups(asked.module)]
     for one_text in (False, True):
         if asked.one_text and not one_text:
@@ -206,7 +206,7 @@ def _same_answers(one: _Holds, other: _Holds, asked: Asked) -> bool:
 # --- the ways that people write forward
 
 
-def _calls(module: nn.Module, lengths: bool | None) -> Iterator[str]:
+def _calls(module: nn.Module, lengths: bool | None, ids: int) -> Iterator[str]:
     """Lines that may call the module, the likely ones first."""
     parameters = _parameters(module)
     if not parameters:
@@ -214,7 +214,9 @@ def _calls(module: nn.Module, lengths: bool | None) -> Iterator[str]:
     if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         parameters = [inspect.Parameter("tokens", inspect.Parameter.POSITIONAL_ONLY)]
     required = [p for p in parameters if p.default is p.empty]
-    choices = [_choices(module, p, first=i == _tokens_at(required), lengths=lengths) for i, p in enumerate(parameters)]
+    choices = [
+        _choices(module, p, first=i == _tokens_at(required), lengths=lengths, ids=ids) for i, p in enumerate(parameters)
+    ]
     seen = set()
     # By the sum of the choices' ranks: what is likely for every argument comes before what is unlikely for one.
     ranked = sorted(itertools.product(*(range(len(c)) for c in choices)), key=lambda ranks: (sum(ranks), ranks))
@@ -259,11 +261,12 @@ def _tokens_at(required: Sequence[inspect.Parameter]) -> int:
     return 0
 
 
-def _choices(module: nn.Module, parameter: inspect.Parameter, *, first: bool, lengths: bool | None) -> list[str | None]:
+def _choices(
+    module: nn.Module, parameter: inspect.Parameter, *, first: bool, lengths: bool | None, ids: int
+) -> list[str | None]:
     """What an argument may be, the likely first; None to leave it out."""
-    tokens = ["tokens", "tokens.t()"]
     if first:
-        return [*tokens, "tokens[0]"]
+        return ["tokens", "tokens.t()", "tokens[0]", *_one_hot(module, ids)]
     name = parameter.name.lower()
     optional: list[str | None] = [] if parameter.default is parameter.empty else [None]
     of_lengths = [] if lengths is False else ["lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]"]
@@ -280,6 +283,20 @@ def _choices(module: nn.Module, parameter: inspect.Parameter, *, first: bool, le
         # Whatever else has a default keeps it.
         return optional
     return [*of_lengths, *_MASKS, *states]
+
+
+def _one_hot(module: nn.Module, ids: int) -> list[str]:
+    """Tokens as vectors of zeros and a one, for a module of characters that has a recurrent layer for just these."""
+    layers = list(module.modules())
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
+        return []
+    sizes = {layer.input_size for layer in layers if isinstance(layer, nn.RNNBase)}
+    if ids in sizes:
+        return [f"F.one_hot({tokens}, {ids}).float()" for tokens in ("tokens", "tokens.t()")]
+    if ids - 1 in sizes:
+        # The last id, such as that of padding, has no place in it: a vector of zeros.
+        return [f"F.one_hot({tokens}, {ids})[..., :-1].float()" for tokens in ("tokens", "tokens.t()")]
+    return []
 
 
 _MASKS: Final = (
@@ -772,7 +789,8 @@ def _raised(error: BaseException, asked: Asked) -> tuple[str, str]:
     """What a module raised, at which line of its owner's, and what may help."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     line = _line_of(error)
-    advice = 'Say how it is called: --call "module(tokens, ...)", or call=; and check its arguments.'
+    names = ", ".join(parameter.name for parameter in _parameters(asked.module))
+    advice = f'Its forward takes ({names}): say how it is called, --call "module(tokens, ...)", or call=.'
     if isinstance(error, IndexError) and "out of range in self" in str(error):
         advice = (
             f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
@@ -807,8 +825,11 @@ def _refusal(asked: Asked, failures: Sequence[_Fails]) -> ExportError:
             f"The module's forward takes the arguments {names}, none of which can be the tokens.",
             'Say how it is called: --call "module(tokens)", or call=.',
         )
-    best = max(failures, key=lambda failed: failed.rank)
-    first = next(failed for failed in failures if failed.rank == best.rank)
+    # What a strange way of calling says means little: of the weak reasons, that of the first way counts.
+    best = max(failures, key=lambda failed: failed.rank if failed.rank > 2 else 0)
+    first = best if best.rank > 2 else failures[0]
+    if first.rank < 2 and (plain := [f for f in failures if f.rank == 2 and f.line.startswith(_PLAIN)]):
+        first = plain[0]
     error = ExportError(f"{first.problem.rstrip('.')}, called as {first.line}.", first.advice)
     error.__cause__ = first.error
     return error

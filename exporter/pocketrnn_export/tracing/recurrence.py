@@ -317,6 +317,8 @@ def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: An
     """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` while tracing; dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
         x, lengths = given.data, given.batch_sizes
+    elif given.dim() == 2:
+        return _of_one_text(layer, given, hx)
     else:
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
@@ -347,6 +349,18 @@ def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: An
     if layer.mode != "LSTM":
         return output, final
     return output, (final, torch.cat(cell) if len(cell) > 1 else cell[0])
+
+
+def _of_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
+    """A layer on the steps of one text without a batch, [sequence, features]; its states have no batch either."""
+    axis = 0 if layer.batch_first else 1
+    if isinstance(hx, tuple):
+        hx = tuple(state.unsqueeze(1) for state in hx)
+    elif hx is not None:
+        hx = hx.unsqueeze(1)
+    output, final = _forward(layer, steps.unsqueeze(axis), hx)
+    final = tuple(state.squeeze(1) for state in final) if isinstance(final, tuple) else final.squeeze(1)
+    return output.squeeze(axis), final
 
 
 def _weights_in_trace(layer: nn.RNNBase, index: int) -> _Weights:

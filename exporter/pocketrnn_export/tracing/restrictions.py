@@ -26,7 +26,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.manifest import Limits
 from pocketrnn_export.tracing.sizes import Path, Question, Seen, Sizes, sizes_in
 
-__all__ = ["Attempt", "Settled", "Way", "boundary_sizes", "inside", "settled"]
+__all__ = ["Attempt", "Settled", "UntraceableError", "Way", "boundary_sizes", "inside", "settled"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
@@ -45,6 +45,10 @@ _ATTEMPTS: Final = 6
 # only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
 _NEAR: Final = 1e-5
 _ROUNDINGS: Final = 30
+
+
+class UntraceableError(ExportError):
+    """There is no program of a module for batches of any size; there may be one for a single text."""
 
 
 def inside(limits: Limits, sizes: Sizes) -> bool:
@@ -397,7 +401,7 @@ def _refusal(
         for question in known:
             if _is_plain_number(question) and question.line:
                 size = "number of tokens" if "tokens" in question.condition else "number of texts"
-                return ExportError(
+                return UntraceableError(
                     "The module cannot be traced with a dynamic batch and sequence length: it takes the "
                     f"{size} for a plain number, {question.where}.",
                     "Compute with sizes, but loop over none, and give none to int() or range().",
@@ -415,7 +419,7 @@ def _is_plain_number(question: Question) -> bool:
 
 
 def _untraceable(error: Exception) -> ExportError:
-    return ExportError(
+    return UntraceableError(
         f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
         "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
     )
