@@ -93,8 +93,10 @@ def export(
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these.
         tokenizer: `basic_english`, `whitespace` or `characters`; used where `rules` is None.
-        rules: all text rules; by default what the vocabulary says: its default index, else its "<unk>", stands for
-            unknown words, and its "<pad>" is the padding. With neither of the first two, unknown words are dropped.
+        rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
+            "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
+            default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
+            the first two, unknown words are dropped.
         lengths: whether forward is given lengths; by default its signature decides: they are given where it needs two
             arguments, or where its second one is optional and has "len" in its name.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
@@ -281,7 +283,7 @@ def cases_for(
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
-    special = [i for i in (rules.unknown_id, rules.empty_id) if i is not None]
+    special = [i for i in (rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id) if i is not None]
     limits = limits or Limits()
     # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
     width = min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize)

@@ -32,6 +32,7 @@ __all__ = ["export"]
 @click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters"]),
               help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
+@click.option("--rules", help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.")
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
@@ -131,7 +132,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     from pocketrnn_export.intake import module_file
 
     named = module_file.module_name(source)
-    of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label")
+    of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "rules", "weights", "multi_label")
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
@@ -156,15 +157,22 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         raise InputError(
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
         )
+    from pocketrnn_export.intake.rules_file import read_rules
     from pocketrnn_export.intake.vocabulary import read_vocabulary, text_rules
 
     vocabulary = read_vocabulary(options["vocabulary"])
-    rules = text_rules(vocabulary, options["tokenizer"] or "basic_english")
+    if options["rules"] is None:
+        rules = text_rules(vocabulary, options["tokenizer"] or "basic_english")
+        rules = replace(rules, max_tokens=options["max_tokens"])
+    elif options["tokenizer"] or options["max_tokens"]:
+        raise click.UsageError("--rules holds what --tokenizer and --max-tokens would say.")
+    else:
+        rules = read_rules(options["rules"], vocabulary)
     return module, {
         "vocabulary": vocabulary.tokens,
         "labels": _labels(options["labels"]),
         "multi_label": options["multi_label"],
-        "rules": replace(rules, max_tokens=options["max_tokens"]),
+        "rules": rules,
     }
 
 
