@@ -201,10 +201,11 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = nn.Embedding(20, 6)
         self.gru = nn.GRU(6, 5, batch_first=True)
         self.out = nn.Linear(5, 2)
+        for number, weight in enumerate(self.parameters(), 1):
+            weight.data = torch.sin(torch.arange(weight.numel()) * number / 3.0).reshape(weight.shape)
     def forward(self, tokens):
         return self.out(self.gru(self.embedding(tokens))[1][-1])
 """
