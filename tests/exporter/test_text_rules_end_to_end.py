@@ -248,7 +248,6 @@ def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_fil
         ('{"steps": [["", " "]]}', "What a step replaces has 0 characters"),
         ('{"tokenizer": "spacy"}', "tokenizer is 'spacy', not one of"),
         ('{"stop_words": "the"}', "stop_words is 'the', not of type array"),
-        ('{"last_id": 99}', "99"),
     ],
 )
 def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sentence: str) -> None:
@@ -256,6 +255,12 @@ def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sente
     assert sentence in said.replace("\n", " ")
     assert status in (1, 2)
     assert not (tmp_path / "made").exists()
+
+
+def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="embedding"):
+        export(LastState(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=TextRules(last_id=99))
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_the_command_takes_rules_or_a_tokenizer_not_both(tmp_path: Path) -> None:
