@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
-from pocketrnn.manifest import read
+from pocketrnn.manifest import Limits, read
 from pocketrnn.text import TextRules
 from pocketrnn.text_steps import cleaning
 from pocketrnn_export import export
@@ -65,6 +65,19 @@ class Packed(LastState):
         )
         _, (h, _) = self.lstm(packed)
         logits: Tensor = self.out(h[-1])
+        return logits
+
+
+class OfOneWidth(LastState):
+    """Takes rows of 12 ids and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(5 * WIDTH, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states, _ = self.lstm(self.embedding(tokens))
+        logits: Tensor = self.out(states.reshape(-1, 5 * WIDTH))
         return logits
 
 
@@ -153,6 +166,17 @@ def test_a_bundle_answers_as_the_owners_pipeline(
     for text, row in zip(TEXTS, probabilities, strict=True):
         answer = classifier.classify(text)
         assert (answer.label, answer.probability) == (LABELS[row.argmax()], pytest.approx(row.max(), abs=1e-5))
+
+
+@pytest.mark.parametrize("edge", [False, True])
+def test_a_module_of_one_width_is_exported_with_the_rules_that_pad_to_it(tmp_path: Path, *, edge: bool) -> None:
+    ids_of, rules = PIPELINES["keras"]
+    module = OfOneWidth()
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=read_rules(rules, VOCABULARY),
+                      example_texts=TEXTS, edge=edge)  # fmt: skip
+    assert manifest.graph.limits == Limits(min_tokens=WIDTH, max_tokens=WIDTH)
+    logits = Classifier.load(tmp_path / "bundle").logits(TEXTS)
+    np.testing.assert_allclose(logits, expected(module, ids_of, TEXTS), atol=1e-5)
 
 
 def test_texts_that_a_module_takes_no_shorter_are_filled_up_to_a_least_width(tmp_path: Path) -> None:
