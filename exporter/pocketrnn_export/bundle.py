@@ -103,8 +103,10 @@ def export(
         tokenizer: `basic_english`, `whitespace` or `characters`, used where `rules` is None; by default
             `basic_english`, which is logged. Or your own function, text -> tokens: the rules, or the first of these three tokenizers
             that agrees, must give the same ids on all example texts.
-        rules: all text rules; by default what the vocabulary says: its default index, else its "<unk>", stands for
-            unknown words, and its "<pad>" is the padding. With neither of the first two, unknown words are dropped.
+        rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
+            "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
+            default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
+            the first two, unknown words are dropped.
         example_ids: pairs (text, ids) of your own pipeline, unpadded. The rules must give these ids.
         lengths: whether forward is given lengths; by default that is found out.
         call: how the module is called, where that is not found out: a line of Python, such as
@@ -330,7 +332,7 @@ def cases_for(
     """
     padding_id = rules.padding_id
     widths = Widths(rules.min_width or 1, rules.max_width)
-    special = [i for i in (rules.unknown_id, rules.empty_id) if i is not None]
+    special = [i for i in (rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id) if i is not None]
     limits = limits or Limits()
     # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
     width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))

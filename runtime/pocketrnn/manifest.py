@@ -45,6 +45,7 @@ __all__ = [
     "size_of",
     "text_digest",
     "to_bytes",
+    "version_of",
 ]
 
 FORMAT: Final = "pocketrnn-classifier"
@@ -343,11 +344,21 @@ def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str,
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def version_of(text: TextRules) -> int:
+    """The version in which a bundle of these rules is written: the oldest that can say them.
+
+    Example:
+        >>> version_of(TextRules()), version_of(TextRules(min_width=200))
+        (1, 2)
+    """
+    return 1 if text.is_plain else VERSION
+
+
 def to_bytes(manifest: Manifest) -> bytes:
     """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
     document = {
         "format": FORMAT,
-        "version": 1 if manifest.text.is_plain else 2,
+        "version": version_of(manifest.text),
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,83 @@ def test_what_must_be_refused_is(node: Node) -> None:
         if said is None or not said.startswith("BundleError: ") or vector["said"] not in said
     ]
     assert unlike == []
+
+
+HALF, BEYOND = "\ud83d", "\U0001f600"
+STRINGS = ("", "a", "b", "ab", "aa", BEYOND, BEYOND * 2, "a" * 256, "a" * 257, BEYOND * 256, HALF, "\0")
+NUMBERS = (0, 1, 5, 6, 9, 65536, 65537, 2**31 - 1, 2**31, -1, 1.0, 1.5, True, None, "1", [1])
+STEPS = (
+    {"lowercase": True}, {"lowercase": 1}, {"lowercase": False}, {"by": ""}, {}, None, "lowercase", ["a", "b"],
+    {"replace": "a"}, {"replace": "a", "by": "b", "keep": ["a"]}, {"keep": "az", "by": ""}, {"keep": [], "by": ""},
+    {"keep": ["az", "za"], "by": ""}, {"keep": ["abc"], "by": ""}, {"keep": [BEYOND, f"a{BEYOND}"], "by": BEYOND},
+    {"keep": [f"{BEYOND}a"], "by": ""}, {"keep": [f"a{HALF}"], "by": ""}, {"keep": [""], "by": ""},
+    {"keep": ["az"] * 4096, "by": "ab"}, {"keep": ["az"] * 4097, "by": ""}, {"keep": ["az"], "by": None},
+    {"keep": [1], "by": ""},
+)  # fmt: skip
+GROWING = ("ab", "ba", "aaa", "a", "", "abab", BEYOND, f"{BEYOND}b")
+
+
+def drawn_members(draw: random.Random) -> Document:
+    """Members of the text rules: mostly sound ones."""
+
+    def step() -> object:
+        if draw.random() < 0.1:
+            return draw.choice(STEPS)
+        if draw.random() < 0.2:
+            return {"replace": draw.choice(STRINGS), "by": draw.choice(STRINGS)}
+        by = draw.choice(GROWING)
+        kinds: list[object] = [{"replace": draw.choice(GROWING) or "b", "by": by}, {"keep": ["az"], "by": by}]
+        return draw.choice([*kinds, kinds[0], {"lowercase": True}])
+
+    members: Document = {}
+    if draw.random() < 0.7:
+        members["steps"] = [step() for _ in range(draw.choice([0, 1, 2, 3, 4, 5, 7]))]
+    if draw.random() < 0.2:
+        members["stop_words"] = draw.choice([["a"], ["", BEYOND], [], ["a", "a"], [1], "a", None])
+    for name in ("first_id", "last_id", "max_width", "min_width"):
+        if draw.random() < 0.2:
+            members[name] = draw.choice(NUMBERS)
+    for name in ("cut_side", "pad_side"):
+        if draw.random() < 0.1:
+            members[name] = draw.choice(["left", "right", "both", None])
+    if draw.random() < 0.1:
+        members["tokenizer"] = draw.choice(["space", "whitespace", "spaces", None])
+    return members
+
+
+def test_hostile_text_rules_are_refused_where_python_refuses_them(node: Node, good: Path, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    documents = []
+    for _ in range(1500):
+        document = json.loads((good / "classifier.json").read_bytes())
+        document["text"] |= drawn_members(draw)
+        document["version"] = draw.choice([1, 2, 2, 2, 2, 2.0])
+        # Half a surrogate pair has no UTF-8 form, but an escape.
+        documents.append(json.loads(json.dumps(document)))
+    contents = [written_in_ascii(document) for document in documents]
+    refused = []
+    for content in contents:
+        (tmp_path / "classifier.json").write_bytes(content)
+        try:
+            manifests.read(tmp_path)
+            refused.append(False)
+        except BundleError:
+            refused.append(True)
+    answers = loaded(node, good, contents)
+    unlike = [
+        (document["version"], document["text"], answer, python)
+        for document, answer, python in zip(documents, answers, refused, strict=True)
+        if (answer is not None) != python or (answer is not None and not answer.startswith("BundleError: "))
+    ]
+    assert unlike[:3] == []
+    assert 300 < sum(refused) < 1200
+
+
+def written_in_ascii(document: Document) -> bytes:
+    """As `written`, with escapes for all but ASCII."""
+    head = json.dumps({name: value for name, value in document.items() if name != "digest"})[:-1].encode()
+    zeroed = head + b', "digest": "' + b"0" * 64 + b'"}'
+    return zeroed[:-66] + hashlib.sha256(zeroed).hexdigest().encode() + b'"}'
 
 
 def test_the_operators_of_all_readers_are_the_same() -> None:

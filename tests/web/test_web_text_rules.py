@@ -31,7 +31,7 @@ RULES = (
 
 
 def holds_halves(text: str) -> bool:
-    """Whether the text holds halves of surrogate pairs, which a deletion can make a pair of where strings are UTF-16."""
+    """Whether it holds halves of surrogate pairs: where strings are UTF-16, a deletion can make a pair of two."""
     return any("\ud800" <= point <= "\udfff" for point in text)
 
 

@@ -17,7 +17,9 @@ from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
     from pocketrnn.manifest import Manifest, Parity
+    from pocketrnn.text import TextRules
     from pocketrnn_export.intake.module_file import ModuleName
+    from pocketrnn_export.intake.vocabulary import Vocabulary
 
 __all__ = ["export"]
 
@@ -41,6 +43,7 @@ __all__ = ["export"]
               help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
               '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
+@click.option("--rules", help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.")
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--call", metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]".')  # fmt: skip
@@ -153,6 +156,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "labels",
         "tokenizer",
         "max_tokens",
+        "rules",
         "weights",
         "multi_label",
         "random_weights",
@@ -185,11 +189,10 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
         )
     from pocketrnn_export.intake.labels import read_labels
-    from pocketrnn_export.intake.pipeline import named_rules, read_pairs
+    from pocketrnn_export.intake.pipeline import read_pairs
     from pocketrnn_export.intake.vocabulary import read_vocabulary
 
     vocabulary = read_vocabulary(options["vocabulary"])
-    rules = named_rules(vocabulary, options["tokenizer"])
     return module, {
         "vocabulary": vocabulary.tokens,
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
@@ -198,8 +201,20 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "call": options["call"],
         "gives": options["gives"],
         "one_text": options["one_text"],
-        "rules": replace(rules, max_tokens=options["max_tokens"]),
+        "rules": _rules(vocabulary, options),
     }
+
+
+def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
+    """The text rules that --rules holds, or that the vocabulary, --tokenizer and --max-tokens imply."""
+    from pocketrnn_export.intake.pipeline import named_rules
+    from pocketrnn_export.intake.rules_file import read_rules
+
+    if options["rules"] is None:
+        return replace(named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
+    if options["tokenizer"] or options["max_tokens"]:
+        raise click.UsageError("--rules holds what --tokenizer and --max-tokens would say.")
+    return read_rules(options["rules"], vocabulary)
 
 
 def _module_of(named: ModuleName, options: dict[str, Any]) -> Any:

@@ -29,6 +29,7 @@ from pocketrnn_export.forms.onnx_trace import (
 )
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.proof.cases import Widths
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
@@ -102,8 +103,11 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
     )
 
 
-def limits_of(made: OnnxGraph) -> Limits | None:
+def limits_of(made: OnnxGraph, widths: Widths) -> Limits | None:
     """What classifier.json says of the sizes that a graph takes."""
+    # The graph of one width is right for that one.
+    if widths.fixed is not None:
+        return Limits(widths.fixed, widths.fixed, made.limits.max_batch)
     return None if made.limits == Limits() else made.limits
 
 
@@ -128,8 +132,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=prepared.padding,
         embedding_rows=made.embedding_rows or description.ids,
         batch=1 if one_text else None,
-        # The graph of one width is right for that one.
-        limits=Limits(fixed, fixed, made.limits.max_batch) if (fixed := prepared.widths.fixed) else limits_of(made),
+        limits=limits_of(made, prepared.widths),
     )
 
     def retraced() -> bytes:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn.manifest import StepGraph
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextRules, beyond_version_1, rules_document
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
@@ -128,6 +128,11 @@ def _streaming_classifier(module: nn.Module, rules: TextRules) -> RecurrentClass
             "A classifier of n-grams cannot answer while a text arrives: they stand after all single tokens, so that "
             "each new word would come in the middle.",
             "Train one with `pocketrnn train --ngrams 1`, or export this one without streaming.",
+        )
+    if not rules.is_plain:
+        raise ExportError(
+            f"The text rules hold {', '.join(beyond_version_1(rules_document(rules)))}, which a stream cannot follow.",
+            "Export this classifier without streaming.",
         )
     return module
 

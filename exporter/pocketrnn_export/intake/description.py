@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pocketrnn.errors import InputError
-from pocketrnn.manifest import VERSION, Manifest, text_digest
+from pocketrnn.manifest import Manifest, text_digest, version_of
 from pocketrnn.text import TextEncoder, TextRules
 
 __all__ = ["Description", "checked_labels", "checked_name"]
@@ -55,7 +55,7 @@ class Description:
     def metadata(self) -> dict[str, str]:
         """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
         return {
-            "pocketrnn.version": str(VERSION),
+            "pocketrnn.version": str(version_of(self.rules)),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
             "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),

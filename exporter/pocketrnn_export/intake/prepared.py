@@ -267,10 +267,12 @@ class OfWidth(nn.Module):
         self.module = module
         self.width = width
 
-    def forward(self, tokens: Tensor, *lengths: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits [batch, classes] of tokens [batch, width]."""
         # The same tokens, of a size that is known while tracing.
-        logits: Tensor = self.module(tokens.index_select(1, torch.arange(self.width)), *lengths)
+        tokens = tokens.index_select(1, torch.arange(self.width))
+        # Named one by one: torch.export takes the sizes of `*lengths` for those of a tuple.
+        logits: Tensor = self.module(tokens) if lengths is None else self.module(tokens, lengths)
         return logits
 
 

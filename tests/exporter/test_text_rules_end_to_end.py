@@ -1,0 +1,293 @@
+"""A bundle answers as its owner's pipeline did: cleaned, cut and padded as there, and not only as the bare module."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+from pocketrnn import Classifier, verify
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import BundleError, ExportError, InputError
+from pocketrnn.manifest import Limits, read
+from pocketrnn.text import TextRules
+from pocketrnn.text_steps import cleaning
+from pocketrnn_export import export
+from pocketrnn_export.intake.rules_file import read_rules
+from pocketrnn_export.intake.vocabulary import Vocabulary
+from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+
+WORDS = [
+    "<pad>", "<unk>", "<sos>", "<eos>", "good", "bad", "film", "plot", "great", "awful", "the", "a", "was", "is", "it",
+    "and", "not", "cant", "won't", "actor",
+]  # fmt: skip
+LABELS = ["negative", "positive"]
+TEXTS = [
+    "The plot was bad, and it CAN'T be good!",
+    "A great, great film<br />with a good actor",
+    "awful",
+    "...",
+    "",
+    "film " * 30,
+    "it   was \t not:the plot\n",
+]
+WIDTH = 12
+
+
+class LastState(nn.Module):
+    """Reads what it is given, padding included: the padding after a text changes its answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(len(WORDS), 6)
+        self.lstm = nn.LSTM(6, 5, batch_first=True)
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        _, (h, _) = self.lstm(self.embedding(tokens))
+        logits: Tensor = self.out(h[-1])
+        return logits
+
+
+class Packed(LastState):
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        _, (h, _) = self.lstm(packed)
+        logits: Tensor = self.out(h[-1])
+        return logits
+
+
+class OfOneWidth(LastState):
+    """Takes rows of 12 ids and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(5 * WIDTH, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states, _ = self.lstm(self.embedding(tokens))
+        logits: Tensor = self.out(states.reshape(-1, 5 * WIDTH))
+        return logits
+
+
+class OverFiveTokens(LastState):
+    """Takes no text of fewer than 5 ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(6, 6, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        _, (h, _) = self.lstm(self.conv(self.embedding(tokens).transpose(1, 2)).transpose(1, 2))
+        logits: Tensor = self.out(h[-1])
+        return logits
+
+
+def keras_ids(text: str) -> list[int]:
+    """Tokenizer().texts_to_sequences, then pad_sequences(maxlen=12)."""
+    filters = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+    words = text.lower().translate({ord(point): " " for point in filters}).split(" ")
+    ids = [WORDS.index(word) for word in words if word in WORDS][-WIDTH:]
+    return [0] * (WIDTH - len(ids)) + ids
+
+
+def punctuation_removed_ids(text: str) -> list[int]:
+    words = "".join(c for c in text.lower() if c not in string.punctuation).split()
+    ids = [WORDS.index(word) if word in WORDS else 1 for word in words][:WIDTH]
+    return ids + [0] * (WIDTH - len(ids))
+
+
+def sentence_ids(text: str) -> list[int]:
+    words = [word for word in re.sub("[^a-zA-Z']", " ", text).lower().split() if word not in ("the", "a")]
+    return [2, *(WORDS.index(word) if word in WORDS else 1 for word in words[:10]), 3]
+
+
+PIPELINES: dict[str, tuple[Callable[[str], list[int]], str]] = {
+    "keras": (
+        keras_ids,
+        """{"tokenizer": "space", "steps": ["keras_filters"], "stop_words": [""], "unknown_id": null,
+            "min_width": 12, "max_width": 12, "pad_side": "left", "cut_side": "left"}""",
+    ),
+    "punctuation removed": (
+        punctuation_removed_ids,
+        '{"tokenizer": "whitespace", "steps": ["remove_punctuation"], "min_width": 12, "max_width": 12}',
+    ),
+    "sentences": (
+        sentence_ids,
+        """{"tokenizer": "whitespace", "lowercase": false, "stop_words": ["the", "a"], "max_tokens": 10,
+            "steps": [{"keep": ["az", "AZ", "'"], "by": " "}, "lowercase"], "first_id": "<sos>", "last_id": "<eos>"}""",
+    ),
+}
+VOCABULARY = Vocabulary(tuple(WORDS), 1)
+
+
+def expected(module: nn.Module, ids_of: Callable[[str], list[int]], texts: list[str]) -> np.ndarray:
+    module.eval()
+    rows = [torch.tensor([ids_of(text)]) for text in texts]
+    with torch.no_grad():
+        if isinstance(module, Packed):
+            answers = [module(row, torch.tensor([row.shape[1]])) for row in rows]
+        else:
+            answers = [module(row) for row in rows]
+    return torch.cat(answers).numpy()
+
+
+@pytest.mark.parametrize("edge", [False, True])
+@pytest.mark.parametrize("make", [LastState, Packed])
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_bundle_answers_as_the_owners_pipeline(
+    tmp_path: Path, pipeline: str, make: type[LastState], *, edge: bool
+) -> None:
+    ids_of, rules = PIPELINES[pipeline]
+    module = make()
+    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=read_rules(rules, VOCABULARY),
+           example_texts=TEXTS, torchscript=False, edge=edge)  # fmt: skip
+    verify(tmp_path / "bundle")
+    assert json.loads((tmp_path / "bundle" / "classifier.json").read_bytes())["version"] == 2
+    classifier = Classifier.load(tmp_path / "bundle")
+    logits = expected(module, ids_of, TEXTS)
+    probabilities = torch.tensor(logits).softmax(1).numpy()
+    assert [classifier.encode(text) for text in TEXTS] == [ids_of(text) for text in TEXTS]
+    assert [list(example.ids) for example in classifier.manifest.examples[: len(TEXTS)]] == [ids_of(t) for t in TEXTS]
+    np.testing.assert_allclose(classifier.logits(TEXTS), logits, atol=1e-5)
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), probabilities, atol=1e-5)
+    assert classifier.predict(TEXTS) == [LABELS[i] for i in logits.argmax(1)]
+    for text, row in zip(TEXTS, probabilities, strict=True):
+        answer = classifier.classify(text)
+        assert (answer.label, answer.probability) == (LABELS[row.argmax()], pytest.approx(row.max(), abs=1e-5))
+
+
+@pytest.mark.parametrize("edge", [False, True])
+def test_a_module_of_one_width_is_exported_with_the_rules_that_pad_to_it(tmp_path: Path, *, edge: bool) -> None:
+    ids_of, rules = PIPELINES["keras"]
+    module = OfOneWidth()
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=read_rules(rules, VOCABULARY),
+                      example_texts=TEXTS, edge=edge)  # fmt: skip
+    assert manifest.graph.limits == Limits(min_tokens=WIDTH, max_tokens=WIDTH)
+    logits = Classifier.load(tmp_path / "bundle").logits(TEXTS)
+    np.testing.assert_allclose(logits, expected(module, ids_of, TEXTS), atol=1e-5)
+
+
+def test_texts_that_a_module_takes_no_shorter_are_filled_up_to_a_least_width(tmp_path: Path) -> None:
+    module, rules = OverFiveTokens(), TextRules("whitespace", unknown_id=1, min_width=5)
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=rules, example_texts=TEXTS,
+                      torchscript=False)  # fmt: skip
+    assert manifest.graph.limits is not None
+    assert manifest.graph.limits.min_tokens == 5
+
+    def owners_ids(text: str) -> list[int]:
+        ids = [WORDS.index(word) if word in WORDS else 1 for word in text.lower().split()]
+        return ids + [0] * (5 - len(ids))
+
+    logits = Classifier.load(tmp_path / "bundle").logits(TEXTS)
+    np.testing.assert_allclose(logits, expected(module, owners_ids, TEXTS), atol=1e-5)
+
+
+def test_rules_of_version_1_are_written_as_before(tmp_path: Path) -> None:
+    manifest = export(Packed(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, torchscript=False)
+    document = json.loads((tmp_path / "bundle" / "classifier.json").read_bytes())
+    assert document["version"] == 1
+    assert document["text"].keys() == {
+        "tokenizer", "lowercase", "ngrams", "max_tokens", "unknown_id", "empty_id", "padding_id",
+    }  # fmt: skip
+    assert manifest.text.is_plain
+
+
+def test_a_stream_of_rules_that_it_cannot_follow_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    one_way = RecurrentClassifier(Architecture("lstm", len(WORDS), 4, 4, 1, False, 0.0, "last", True, 2, 0))
+    rules = TextRules("whitespace", unknown_id=1, steps=cleaning("letters"), min_width=3)
+    with pytest.raises(ExportError, match="hold steps, min_width, which a stream cannot follow"):
+        export(one_way, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=rules, streaming=True)
+    export(one_way, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=rules, torchscript=False)
+    classifier = Classifier.load(tmp_path / "bundle")
+    with pytest.raises(InputError, match="stream"):
+        classifier.stream()
+    plain = export(one_way, tmp_path / "plain", labels=LABELS, vocabulary=WORDS, streaming=True, torchscript=False)
+    with pytest.raises(BundleError, match="which a stream cannot follow"):
+        type(plain)(**{**vars(plain), "text": rules})
+
+
+MODULE = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 6)
+        self.gru = nn.GRU(6, 5, batch_first=True)
+        self.out = nn.Linear(5, 2)
+        for number, weight in enumerate(self.parameters(), 1):
+            weight.data = torch.sin(torch.arange(weight.numel()) * number / 3.0).reshape(weight.shape)
+    def forward(self, tokens):
+        return self.out(self.gru(self.embedding(tokens))[1][-1])
+"""
+
+
+def run(folder: Path, *options: str) -> tuple[int, str]:
+    (folder / "net.py").write_text(MODULE)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    made = ["export", f"{folder / 'net.py'}:Net", "--vocabulary", str(folder / "vocab.txt"), "--labels", "a,b"]
+    done = CliRunner().invoke(main, [*made, "--no-torchscript", "-o", str(folder / "made"), *options])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_file: bool) -> None:
+    rules = '{"tokenizer": "whitespace", "steps": ["lowercase", ["&", " and "], "remove_punctuation"], "min_width": 9}'
+    if as_file:
+        (tmp_path / "rules.json").write_text(rules)
+    status, said = run(tmp_path, "--rules", str(tmp_path / "rules.json") if as_file else rules)
+    assert status == 0, said
+    text = read(tmp_path / "made").text
+    assert (text.tokenizer, text.min_width, text.unknown_id, text.padding_id) == ("whitespace", 9, 1, 0)
+    assert text.steps == cleaning("lowercase", ("&", " and "), "remove_punctuation")
+    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "made")]).output
+    assert "padded on the right to 9 ids" in shown
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ("absent.json", "absent.json cannot be read: No such file"),
+        ("{", "is not JSON"),
+        ('{"first_id": "<bos>"}', "first_id is '<bos>', which is not in the vocabulary"),
+        ('{"widht": 200}', "'widht' is not a known member"),
+        ('{"min_width": "200"}', "min_width is '200', not of type integer"),
+        ('{"min_width": 100000}', "min_width is 100000, more than 65536"),
+        ('{"steps": "letters"}', "steps is 'letters', not of type array"),
+        ('{"steps": ["stem"]}', "There is no step 'stem'"),
+        ('{"steps": [["a", "aa"], ["a", "aa"], ["a", "a"], ["a", 1]]}', "is 1, which is no string"),
+        ('{"steps": [["", " "]]}', "What a step replaces has 0 characters"),
+        ('{"tokenizer": "spacy"}', "tokenizer is 'spacy', not one of"),
+        ('{"stop_words": "the"}', "stop_words is 'the', not of type array"),
+    ],
+)
+def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sentence: str) -> None:
+    status, said = run(tmp_path, "--rules", rules)
+    assert sentence in said.replace("\n", " ")
+    assert status in (1, 2)
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="embedding"):
+        export(LastState(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=TextRules(last_id=99))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_command_takes_rules_or_a_tokenizer_not_both(tmp_path: Path) -> None:
+    status, said = run(tmp_path, "--rules", "{}", "--tokenizer", "whitespace")
+    assert status == 2
+    assert "--rules holds what --tokenizer and --max-tokens would say" in said
