@@ -93,10 +93,28 @@ def test_what_is_not_run_is_named_with_its_cell_and_what_to_do(name: str, said: 
     assert list(folder.iterdir()) == [path]
 
 
+def test_what_training_does_to_the_module_that_is_asked_for_is_not_needed(folder: Path) -> None:
+    training = "for i in range(3):\n    model.learn(open('x'))\nmodel.fit('x')\nmodel.fc.weight.copy_(3)"
+    notebook(folder / "n.ipynb", ["from torch import nn\nmodel = nn.Linear(1, 1)\nmodel.found = 3", training])
+    assert load_module(named("n.ipynb:model")).found == 3
+
+
+def test_a_script_does_not_begin_to_train(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    script = (
+        "from torch import nn\nsize = 3\nNet = lambda: nn.Linear(size, 1)\nfor i in range(3):\n    open('x', 'w')\n"
+    )
+    (folder / "train.py").write_text(script)
+    assert load_module(named("train.py:Net")).weight.shape == (1, 3)
+    assert not (folder / "x").exists()
+    assert "line 1: from torch import nn; line 2: size = 3; line 3: Net = lambda" in caplog.text
+
+
 def test_a_value_that_is_given_stands_in_for_its_statement(folder: Path) -> None:
     notebook(folder / "notebook.ipynb")
     assert load_module(named("notebook.ipynb:model", "LAYERS=12")).embedding.num_embeddings == 12  # type: ignore[union-attr]
-    for wrong in ("LAYERS", "=3", "LAYERS=open('x')", "1x=3", "LAYERS="):
+    assert load_module(named("notebook.ipynb:model", "LAYERS=torch.ones(3).numel()")).embedding.num_embeddings == 3  # type: ignore[union-attr]
+    for wrong in ("LAYERS", "=3", "LAYERS=[x for x in y]", "1x=3", "LAYERS="):
         with pytest.raises(InputError, match="--set vocab_size=8000"):
             named("notebook.ipynb:model", wrong)
 
@@ -108,7 +126,15 @@ def test_a_value_that_is_given_stands_in_for_its_statement(folder: Path) -> None
         (["size = 3", "def made(n=size):\n    return n, size", "size = 5"], (3, 5)),
         (["size = 3\nsize += 4", "def made():\n    return size"], 7),
         (["class Config:\n    size = 3", "Config.size = 8", "def made():\n    return Config.size"], 8),
-        (["sizes = {}\nsizes['a'] = 2\nsizes.update(b=open('x'))", "def made():\n    return sizes"], {"a": 2}),
+        (["sizes = {}\nsizes['a'] = 2\nsizes.update(b=3)", "def made():\n    return sizes"], {"a": 2, "b": 3}),
+        (["sizes = [4]\nsizes.append(2)\nsizes.sort()", "def made():\n    return sizes"], [2, 4]),
+        (
+            [
+                "def register(f):\n    return f\nclass R:\n    pass\nR.add = staticmethod(lambda n: register)",
+                "@R.add('x')\ndef made():\n    return 3",
+            ],
+            3,
+        ),
         (
             ["try:\n    import not_there\nexcept ImportError:\n    not_there = 4", "def made():\n    return not_there"],
             4,
@@ -159,6 +185,12 @@ def test_names_have_the_values_that_the_notebook_gave_them(sources: list[str], e
         "size = (lambda: 3)()\nsize = __import__('os').system('touch x')",
         "data = {}\ndata['x'] = open('x')\nsize = data",
         "while True:\n    size = 3\n    break",
+        "size = {}\nfor word in open('x'):\n    size[word] = len(size)",
+        "size = []\nwith open('x') as f:\n    size.extend(f)",
+        "size = []\nfor i in range(3):\n    if i:\n        size += [i]",
+        "size = []\nsize.extend(open('x'))",
+        "class V:\n    n = 0\nsize = V()\nsize.build(open('x'))",
+        "class V:\n    n = 0\nsize = V()\nsize.build_vocab('x')",
     ],
 )
 def test_a_statement_that_may_read_or_train_is_refused_and_not_run(source: str, folder: Path) -> None:
