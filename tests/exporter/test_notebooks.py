@@ -79,10 +79,12 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
         ("model", ("model needs LAYERS, which cell 3 makes by `LAYERS = len(train_data)`", "cell 3, which calls pd",
                    "--set LAYERS=VALUE")),
         ("train_data", ("train_data is what cell 3 makes by", "calls pd.read_csv", "Name a class with its arguments")),
-        ("loss", ("cell 7 makes by `for epoch in range(10):`", "it loops")),
-        ("Clasifier", ("defines no Clasifier", "Did you mean Classifier?", "It defines: Classifier, head, build, ")),
+        ("loss", ("cell 8 makes by `for epoch in range(10):`", "it loops")),
+        ("moved", ("moved needs LAYERS, which cell 3 makes by",)),
+        ("clasifier", ("defines no clasifier", "Did you mean Classifier?", "It defines: Classifier, head, build, ")),
         ("DIM", ("DIM raises TypeError",)),
-        ("head", ("head(dim, classes) in notebook.ipynb: missing a required argument: 'dim'",)),
+        ("head", ("head(dim, classes) in notebook.ipynb: missing a required argument: 'dim'",
+                  'Write "notebook.ipynb:head(dim=..., classes=...)", in quotes.')),
     ],
 )  # fmt: skip
 def test_what_is_not_run_is_named_with_its_cell_and_what_to_do(name: str, said: tuple[str, ...], folder: Path) -> None:
@@ -276,6 +278,19 @@ def test_a_python_file_that_cannot_be_imported_is_read_as_a_notebook_is(
     assert "whole.py cannot be imported; it raises ModuleNotFoundError" in caplog.text
     with pytest.raises(ExportError, match="cannot be imported"):
         load_module(named("script.py:Nothing"))
+
+
+def test_a_relative_import_is_refused_with_the_way_around_it(folder: Path) -> None:
+    (folder / "kit").mkdir()
+    (folder / "kit" / "__init__.py").write_text("")
+    (folder / "kit" / "parts.py").write_text("from torch import nn\n")
+    (folder / "kit" / "model.py").write_text("from .parts import nn\ndef build():\n    return nn.Linear(1, 1)\n")
+    with pytest.raises(
+        ExportError, match=r"runs `from \.parts import nn`.*`from kit\.model import build`, and name it there"
+    ):
+        load_module(named("kit/model.py:build"))
+    (folder / "above.py").write_text("from kit.model import build\n")
+    assert load_module(named("above.py:build")).weight.shape == (1, 1)
 
 
 def test_random_weights_are_told_from_trained_ones(folder: Path) -> None:

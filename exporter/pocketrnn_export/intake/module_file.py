@@ -266,13 +266,13 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
     sys.modules[file.__name__] = file
     vars(file).update(values)
     for statement in needed:
-        _run(statement, file, cells)
+        _run(statement, file, cells, named)
         vars(file).update(values)
     return file
 
 
-def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell]) -> None:
-    cell = statement.cell
+def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
+    cell, path, name = statement.cell, named.path, named.name
     # So that a traceback, and a refusal by line, can show the line. Without a time, it is never looked up on a disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
     later = any(
@@ -286,12 +286,15 @@ def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell]) -> None:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
     except ImportError as error:
         raise ExportError(
-            f"{statement.where} of {file.__file__} runs `{statement.title}`, which raises {_said(error)}",
-            "Install that package, or copy the class to a Python file without it.",
+            f"{statement.where} of {path} runs `{statement.title}`, which raises {_said(error)}",
+            f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
+            f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
+            if getattr(statement.node, "level", 0)
+            else "Install that package, or copy the class to a Python file without it.",
         ) from error
     except (Exception, SystemExit) as error:
         raise ExportError(
-            f"{statement.where} of {file.__file__} runs `{statement.title}`, which raises {_said(error)}",
+            f"{statement.where} of {path} runs `{statement.title}`, which raises {_said(error)}",
             "Correct it, or copy the class to a Python file.",
         ) from error
 
@@ -300,7 +303,7 @@ def _empty(path: Path) -> ModuleType:
     # Under its own name, as messages and pickles have it, unless a module of that name is loaded already.
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
     file = ModuleType(name)
-    file.__file__ = str(path)
+    file.__file__, file.__package__ = str(path), ""
     return file
 
 
@@ -337,7 +340,13 @@ def _check_arguments(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        remedy = f'Give them in quotes, as in "{named.path}:{named.name}(8000, dim=64)".'
+        required = [
+            f"{name}=..."
+            for name, parameter in signature.parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        remedy = f'Write "{named.path}:{named.name}({", ".join(required)})", in quotes.'
         if weights is not None:
             said = ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20])
             remedy += f" {weights.path} begins with: {weights.beginning}"

@@ -76,7 +76,7 @@ class Statement:
         node: its syntax tree.
         binds: the names that it gives a value.
         changes: the names whose values it changes, by an attribute or an item.
-        calls_on: the names whose values a method may change that it calls: `words.append("a")`.
+        calls_on: the names whose values a method may change that it calls, as in `words.append(1)`.
     """
 
     index: int
@@ -349,7 +349,8 @@ class _Search:
             if at is None and statement not in self.order:
                 self.order.append(statement)
             try:
-                self._require(used, at, statement)
+                # Of `model = model.to(device)`, the first model is what is asked for too.
+                self._require(used, at, None if wanted and used == name else statement)
             except _NotRunError as error:
                 failed.append(error)
         if statement not in self.order:
