@@ -52,6 +52,7 @@ def test_pairs_that_agree_are_taken() -> None:
         ("Oil rises", [3, 4], "at index 0 your pipeline gives the id 3 ('Oil'), and the rules give the id 2 ('oil')"),
         ("oil rises", [2], "at index 1 your pipeline gives nothing more, and the rules give the id 4 ('rises')"),
         ("oil", [2, 4], "at index 1 your pipeline gives the id 4 ('rises'), and the rules give nothing more"),
+        ("oil", [], "at index 0 your pipeline gives nothing more, and the rules give the id 2 ('oil')"),
         ("oil", [2, 1, 1], "your pipeline pads it to 3 ids at the end, and the rules do not"),
         ("oil", [1, 2], "your pipeline pads it to 2 ids at the beginning, and the rules do not"),
         ("oil", [99], "gives the id 99 (no token), and"),

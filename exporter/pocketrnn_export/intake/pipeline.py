@@ -152,8 +152,8 @@ def _pair(item: Any, where: str, remedy: str) -> Pair:
 def _difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
     """How the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
-    # The owner's module cannot be given an empty text, so nothing is known of it.
-    if not ids or ours == list(ids):
+    # The owner's module cannot be given a text without ids, so nothing is known of its answer.
+    if ours == list(ids) or not (ids or encoder.look_up(encoder.tokens(text))):
         return ""
     more = len(ids) - len(ours)
     if more > 0 and list(ids) == [*ours, *[padding] * more]:
