@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -47,6 +48,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
     Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")
     Path("model.py").write_text(MODEL, encoding="utf-8")
+    cells = [{"cell_type": "code", "source": MODEL}, {"cell_type": "code", "source": "open('not run')"}]
+    Path("notebook.ipynb").write_text(json.dumps({"nbformat": 4, "cells": cells}), encoding="utf-8")
+    words = ["<unk>", "<pad>", "good", "bad", "film"]
+    Path("word2idx.json").write_text(json.dumps({"word2idx": {word: i for i, word in enumerate(words)}}))
+    Path("labels.json").write_text('["no", "yes"]')
+    Path("pairs.jsonl").write_text('{"text": "A good film", "ids": [0, 2, 4]}\n')
     scope: dict[str, type[torch.nn.Module]] = {}
     exec(MODEL, scope)  # noqa: S102 - our own text, above
     torch.save(scope["Classifier"]().state_dict(), "weights.pt")
@@ -68,6 +75,13 @@ def test_the_readmes_command_lines_run_in_their_order(folder: Path) -> None:
     assert len(lines) > 5
     for line in lines:
         run_line(line)
+
+
+def test_the_command_line_of_the_page_on_files_runs(folder: Path) -> None:
+    page = (ROOT / "docs" / "your-files.md").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = re.findall(r"^\$ (pocketrnn .*)$", page, re.MULTILINE)
+    assert len(lines) == 1
+    run_line(lines[0])
 
 
 def test_the_readmes_python_runs(folder: Path) -> None:

@@ -100,9 +100,9 @@ def export(
         labels: the classes, in the order of the logits.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these.
-        tokenizer: `basic_english`, `whitespace` or `characters`, used where `rules` is None; by default
-            `basic_english`, which is logged. Or your own function, text -> tokens: the rules, or the first of these three tokenizers
-            that agrees, must give the same ids on all example texts.
+        tokenizer: `basic_english` (the default, which is logged), `whitespace` or `characters`, where `rules` is None.
+            Or your own function, text -> tokens: the rules, or the first of these three that agrees, must give the same
+            ids on all example texts.
         rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of

@@ -143,7 +143,7 @@ def shown(value: object, length: int = 60) -> str:
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """The known name that is nearest to a wrong one, as a sentence; empty where none is near.
+    """The known name that is nearest to a wrong one, whatever its capitals, as a sentence; empty where none is near.
 
     Example:
         >>> did_you_mean("notebok.py", ["notebook.py", "model.py"])
@@ -151,5 +151,6 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         >>> did_you_mean("notebok.py", ["a.py"])
         ''
     """
-    near = difflib.get_close_matches(given, list(known), n=1)
-    return f"Did you mean {near[0]}?" if near else ""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), names, n=1)
+    return f"Did you mean {names[near[0]]}?" if near else ""

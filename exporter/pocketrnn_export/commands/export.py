@@ -89,6 +89,8 @@ def export(source: str, output: Path, **options: Any) -> None:
       pocketrnn export news-checkpoint -o news
       pocketrnn export "model.py:Classifier(8000, 64, 32, 4)" --weights weights.pt \\
         --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
+      pocketrnn export "notebook.ipynb:Classifier(8000)" --weights last.ckpt \\
+        --vocabulary word2idx.json --labels labels.json --pairs pairs.jsonl -o news
     """
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require(package, "export")
@@ -174,8 +176,10 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     if named is not None:
         module = _module_of(named, options)
-    elif options["weights"] is not None:
-        raise click.UsageError(f"{source} is not of the form file.py:name, so --weights has nothing to go into.")
+    elif given := [
+        f"--{option.replace('_', '-')}" for option in ("weights", "random_weights", "set") if options[option]
+    ]:
+        raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} has nothing to go into.")
     elif torchscript_file.is_torchscript(Path(source)):
         module = torchscript_file.load_torchscript(Path(source))
     elif Path(source).is_file():

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,6 +35,10 @@ _NO_VALUES: Final = (
 )
 
 
+# What a value on the command line may call: `--set vectors=torch.zeros(8000,300)`.
+_FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
+
+
 @dataclass(frozen=True)
 class ModuleName:
     """`file.py:name` or `file.py:name(arguments)`, taken apart.
@@ -43,14 +48,15 @@ class ModuleName:
         name: what it defines.
         args: the arguments by position, not evaluated yet: they may name what the file defines.
         kwargs: the arguments by name.
-        values: names of the file that get these values in place of the statements that make them.
+        values: names of the file that get these values in place of the statements that make them; not evaluated yet:
+            they may call what torch and numpy define.
     """
 
     path: Path
     name: str
     args: tuple[ast.expr, ...] = ()
     kwargs: Mapping[str, ast.expr] | None = None
-    values: Mapping[str, Any] | None = None
+    values: Mapping[str, ast.expr] | None = None
 
     @property
     def is_notebook(self) -> bool:
@@ -65,7 +71,7 @@ def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
 
     Args:
         given: what stands on the command line.
-        values: `name=value` with a Python literal, for names of the file.
+        values: `name=value` for names of the file: a Python literal, or what a call of torch or numpy gives.
 
     Raises:
         InputError: it is of that form, but its arguments or values are something else, or there is no such file.
@@ -97,7 +103,8 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
     """A module that a Python file or a notebook defines, or what a class or a function in it returns.
 
     Of a notebook, only the statements that define the name and what it needs are run, and that is logged. A Python file
-    is run whole; where that fails, such as for a package that only training needs, it is read as a notebook is.
+    is run whole, unless it is a script, with a loop or `with` at its top level, or that fails, such as for a package
+    that only training needs: then it is read as a notebook is.
 
     Args:
         named: the file, the name, the arguments.
@@ -177,12 +184,14 @@ def _check_argument(node: ast.expr) -> None:
             raise ValueError("it unpacks a dictionary")
 
 
-def _name_and_value(given: str) -> tuple[str, Any]:
+def _name_and_value(given: str) -> tuple[str, ast.expr]:
     name, _, value = given.partition("=")
     try:
         if not name.strip().isidentifier():
             raise ValueError("no name")
-        return name.strip(), ast.literal_eval(value.strip())
+        node = ast.parse(value.strip(), mode="eval").body
+        _check_argument(node)
+        return name.strip(), node
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(
             f"{shown(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
@@ -210,6 +219,14 @@ def _namespace_of(named: ModuleName) -> ModuleType:
         return _run_needed(named, cells, unreadable)
     if named.values:
         return _run_needed(named, [python_file(path)], [])
+    try:
+        cell = python_file(path)
+    except InputError:
+        # Whether it is missing or no Python, importing it says so better.
+        cell = None
+    if cell is not None and any(isinstance(node, ast.For | ast.While | ast.With) for node in cell.statements):
+        # A script, which would begin to train.
+        return _run_needed(named, [cell], [])
     file = _empty(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
@@ -220,11 +237,7 @@ def _namespace_of(named: ModuleName) -> ModuleType:
     # Whatever a user's code raises, a call of sys.exit included.
     except (Exception, SystemExit) as error:
         problem = f"{path} cannot be imported; it raises {_said(error)}"
-        try:
-            cell = python_file(path)
-        except InputError:
-            raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
-        if named.name not in defined_names([cell]):
+        if cell is None or named.name not in defined_names([cell]):
             raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
         _log.warning("%s", problem.removesuffix("."))
         return _run_needed(named, [cell], [])
@@ -236,7 +249,8 @@ def _namespace_of(named: ModuleName) -> ModuleType:
 
 def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> ModuleType:
     """The namespace of the statements that define a name and what it needs."""
-    path, values = named.path, named.values or {}
+    path = named.path
+    values = {name: _value(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
     known = defined_names(cells)
     if named.name not in known:
         raise _no_such_name(named, known, unreadable)
@@ -245,20 +259,20 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
     needed = needed_statements(cells, [named.name, *sorted(in_arguments)], str(path), values.keys())
     by_cell: dict[str, list[str]] = {}
     for statement in needed:
-        by_cell.setdefault(statement.cell.name, []).append(statement.title)
+        by_cell.setdefault(statement.where, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Running of %s only what %s needs: %s", path, named.name, told)
     file = _empty(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)
     for statement in needed:
-        _run(statement, file, cells)
+        _run(statement, file, cells, named)
         vars(file).update(values)
     return file
 
 
-def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell]) -> None:
-    cell = statement.cell
+def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
+    cell, path, name = statement.cell, named.path, named.name
     # So that a traceback, and a refusal by line, can show the line. Without a time, it is never looked up on a disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
     later = any(
@@ -272,12 +286,15 @@ def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell]) -> None:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
     except ImportError as error:
         raise ExportError(
-            f"{cell.name} of {file.__file__} runs `{statement.title}`, which raises {_said(error)}",
-            "Install that package, or copy the class to a Python file without it.",
+            f"{statement.where} of {path} runs `{statement.title}`, which raises {_said(error)}",
+            f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
+            f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
+            if getattr(statement.node, "level", 0)
+            else "Install that package, or copy the class to a Python file without it.",
         ) from error
     except (Exception, SystemExit) as error:
         raise ExportError(
-            f"{cell.name} of {file.__file__} runs `{statement.title}`, which raises {_said(error)}",
+            f"{statement.where} of {path} runs `{statement.title}`, which raises {_said(error)}",
             "Correct it, or copy the class to a Python file.",
         ) from error
 
@@ -286,7 +303,7 @@ def _empty(path: Path) -> ModuleType:
     # Under its own name, as messages and pickles have it, unless a module of that name is loaded already.
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
     file = ModuleType(name)
-    file.__file__ = str(path)
+    file.__file__, file.__package__ = str(path), ""
     return file
 
 
@@ -298,8 +315,8 @@ def _made(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> 
             raise InputError(f"{named.name} in {named.path} is a module already.", "Name it without arguments.")
         return found
     where = f"{named.path}:{named.name}"
-    args = [_value(node, named, file) for node in named.args]
-    kwargs = {name: _value(node, named, file) for name, node in (named.kwargs or {}).items()}
+    args = [_value(node, str(named.path), vars(file)) for node in named.args]
+    kwargs = {name: _value(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()}
     if callable(found):
         _check_arguments(found, args, kwargs, named, weights)
     try:
@@ -323,7 +340,13 @@ def _check_arguments(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        remedy = f'Give them in quotes, as in "{named.path}:{named.name}(8000, dim=64)".'
+        required = [
+            f"{name}=..."
+            for name, parameter in signature.parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        remedy = f'Write "{named.path}:{named.name}({", ".join(required)})", in quotes.'
         if weights is not None:
             said = ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20])
             remedy += f" {weights.path} begins with: {weights.beginning}"
@@ -334,14 +357,14 @@ def _check_arguments(
         ) from None
 
 
-def _value(node: ast.expr, named: ModuleName, file: ModuleType) -> Any:
+def _value(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
     """The value of an argument, which may name, read and call what the file defines."""
 
     def of(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
-            if not hasattr(file, part.id):
-                raise InputError(f"The arguments name {part.id}, which {named.path} does not define.", _NO_VALUES)
-            return getattr(file, part.id)
+            if part.id not in names:
+                raise InputError(f"The arguments name {part.id}, which {path} does not define.", _NO_VALUES)
+            return names[part.id]
         if isinstance(part, ast.Attribute):
             return getattr(of(part.value), part.attr)
         if isinstance(part, ast.Call):

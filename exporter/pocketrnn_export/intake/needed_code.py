@@ -51,6 +51,16 @@ _PURE_METHODS: Final = frozenset({
     "replace", "reshape", "rsplit", "rstrip", "size", "split", "splitlines", "squeeze", "startswith", "strip",
     "title", "to", "tolist", "union", "unsqueeze", "upper", "values", "view",
 })  # fmt: skip
+# Methods that change their object as its owner means it; and those of modules and tables that leave a definition alone.
+_CHANGING_METHODS: Final = frozenset({
+    "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "remove", "reverse", "setdefault",
+    "sort", "update",
+})  # fmt: skip
+_HARMLESS_METHODS: Final = frozenset({
+    "apply", "children", "close", "cpu", "cuda", "describe", "double", "eval", "flatten_parameters", "float", "half",
+    "head", "info", "load_state_dict", "modules", "named_parameters", "parameters", "requires_grad_", "share_memory",
+    "show", "state_dict", "to", "train", "zero_grad",
+})  # fmt: skip
 # How the methods begin that something else than the class's own code may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -66,6 +76,7 @@ class Statement:
         node: its syntax tree.
         binds: the names that it gives a value.
         changes: the names whose values it changes, by an attribute or an item.
+        calls_on: the names whose values a method may change that it calls, as in `words.append(1)`.
     """
 
     index: int
@@ -73,6 +84,12 @@ class Statement:
     node: ast.stmt
     binds: frozenset[str]
     changes: frozenset[str]
+    calls_on: frozenset[str]
+
+    @property
+    def where(self) -> str:
+        """The cell; in a Python file, the line."""
+        return self.cell.name or f"line {self.node.lineno}"
 
     @property
     def title(self) -> str:
@@ -138,7 +155,7 @@ def _statements(cells: Iterable[Cell]) -> Iterator[Statement]:
     for cell in cells:
         for node in cell.statements:
             for part in _parts(node):
-                yield Statement(index, cell, part, _bound(part), _changed(part))
+                yield Statement(index, cell, part, _bound(part), _changed(part), _called_on(part))
                 index += 1
 
 
@@ -159,13 +176,12 @@ def _parts(node: ast.stmt) -> Iterator[ast.stmt]:
 
 
 def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """What of a statement runs when it is met: all but the bodies of functions."""
+    """What of a statement runs when it is met: all but the bodies of functions, and decorators, which only register."""
     yield node
     if isinstance(node, _Definition | ast.Lambda):
-        arguments = [*node.args.defaults, *node.args.kw_defaults]
-        children: Iterable[ast.AST | None] = (
-            [*node.decorator_list, *arguments] if isinstance(node, _Definition) else arguments
-        )
+        children: Iterable[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults]
+    elif isinstance(node, ast.ClassDef):
+        children = [*node.bases, *node.keywords, *node.body]
     else:
         children = ast.iter_child_nodes(node)
     for child in children:
@@ -191,18 +207,36 @@ def _table(node: ast.stmt) -> symtable.SymbolTable:
 
 
 def _changed(node: ast.stmt) -> frozenset[str]:
-    """The names whose values get an attribute or an item. Weights are not looked at: they are loaded later."""
+    """The names whose values get an attribute or an item, or are added to."""
     roots = set()
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    for target in targets:
-        inner, attributes = target, []
-        while isinstance(inner, ast.Attribute | ast.Subscript):
-            attributes.append(inner.attr if isinstance(inner, ast.Attribute) else "")
-            inner = inner.value
-        whole = inner is target and not isinstance(node, ast.AugAssign)
-        if isinstance(inner, ast.Name) and not whole and not {"data", "weight", "bias"} & set(attributes):
-            roots.add(inner.id)
+    for part in _run_at_once(node):
+        for target in part.targets if isinstance(part, ast.Assign | ast.Delete) else [getattr(part, "target", None)]:
+            whole = isinstance(target, ast.Name) and not isinstance(part, ast.AugAssign)
+            if target is not None and not whole and (root := _root(target)):
+                roots.add(root)
     return frozenset(roots)
+
+
+def _called_on(node: ast.stmt) -> frozenset[str]:
+    """The names on which methods are called for what these do, and not for what they return."""
+    return frozenset(
+        root
+        for part in _run_at_once(node)
+        if isinstance(part, ast.Expr)
+        and isinstance(part.value, ast.Call)
+        and isinstance(part.value.func, ast.Attribute)
+        and part.value.func.attr not in _HARMLESS_METHODS
+        and (root := _root(part.value.func))
+    )
+
+
+def _root(node: ast.AST) -> str:
+    """The name that a chain of attributes and items begins with; empty for weights, which are loaded later."""
+    attributes = set()
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        attributes.add(node.attr if isinstance(node, ast.Attribute) else "")
+        node = node.value
+    return node.id if isinstance(node, ast.Name) and not {"data", "weight", "bias"} & attributes else ""
 
 
 class _NotRunError(Exception):
@@ -217,9 +251,10 @@ class _NotRunError(Exception):
 
     @property
     def told(self) -> str:
-        because = f"needs `{self.root.title}` of {self.root.cell.name}, which {self.reason}"
+        because = f"needs `{self.root.title}` of {self.root.where}, which {self.reason}"
         because = self.reason if self.root is self.statement else because
-        return f"{self.statement.cell.name} makes by `{self.statement.title}`, and that is not run: it {because}"
+        verb = "makes" if self.name in self.statement.binds else "changes"
+        return f"{self.statement.where} {verb} by `{self.statement.title}`, and that is not run: it {because}"
 
 
 class _Search:
@@ -246,7 +281,7 @@ class _Search:
         for statement in statements:
             for name in statement.binds:
                 self._binding.setdefault(name, []).append(statement)
-            for name in statement.changes:
+            for name in statement.changes | statement.calls_on:
                 self._changing.setdefault(name, []).append(statement)
 
     def forget(self) -> None:
@@ -285,7 +320,9 @@ class _Search:
         else:
             # What is set in an imported package, such as a switch of torch.backends, is none of the file's definitions.
             changing = [] if _is_import(last) else self._changing.get(name, [])
-            chosen = [last, *(s for s in changing if last.index < s.index < end)]
+            later = [s for s in changing if last.index < s.index < end]
+            # The module that is asked for gets its weights later: what a training did to it is not needed.
+            chosen = [last, *(s for s in later if asked_by is not None or name in s.changes)]
         for statement in chosen:
             self._take(statement, name, wanted=asked_by is None)
 
@@ -312,7 +349,8 @@ class _Search:
             if at is None and statement not in self.order:
                 self.order.append(statement)
             try:
-                self._require(used, at, statement)
+                # Of `model = model.to(device)`, the first model is what is asked for too.
+                self._require(used, at, None if wanted and used == name else statement)
             except _NotRunError as error:
                 failed.append(error)
         if statement not in self.order:
@@ -390,7 +428,7 @@ class _Search:
             pure = (module.split(".")[0] in _PURE_PACKAGES and not names & _READING) or name == "os.path.join"
             return "" if pure else name
         if parts:
-            return "" if parts[0] in _PURE_METHODS else name
+            return "" if parts[0] in _PURE_METHODS | _CHANGING_METHODS else name
         definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | _Definition)), None)
         if isinstance(definition, ast.ClassDef | _Definition):
             return "" if self._reads_nothing(definition, seen) else name

@@ -29,7 +29,7 @@ class Cell:
     """The Python code of one cell.
 
     Attributes:
-        name: what it is called in messages: `cell 3` for the third cell of code, or the path of a Python file.
+        name: what it is called in messages: `cell 3` for the third cell of code; empty for a Python file.
         file: what its code calls its file in a traceback.
         source: the code; lines that only Jupyter understands are `pass`.
         statements: its top-level statements.
@@ -80,14 +80,14 @@ def python_file(path: Path) -> Cell:
         InputError: it is no Python.
 
     Example:
-        >>> python_file(Path("model.py")).name
+        >>> python_file(Path("model.py")).file
         'model.py'
     """
     source = _text(path)
     statements = _statements(source)
     if statements is None:
         raise InputError(f"{path} is not Python 3.", "Run it with Python by itself, and correct it.")
-    return Cell(str(path), str(path), source, tuple(statements))
+    return Cell("", str(path), source, tuple(statements))
 
 
 def _text(path: Path) -> str:

@@ -152,8 +152,8 @@ def _pair(item: Any, where: str, remedy: str) -> Pair:
 def _difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
     """How the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
-    # The owner's module cannot be given an empty text, so nothing is known of it.
-    if not ids or ours == list(ids):
+    # The owner's module cannot be given a text without ids, so nothing is known of its answer.
+    if ours == list(ids) or not (ids or encoder.look_up(encoder.tokens(text))):
         return ""
     more = len(ids) - len(ours)
     if more > 0 and list(ids) == [*ours, *[padding] * more]:
@@ -170,6 +170,10 @@ def _token(number: int | None, tokens: Sequence[str]) -> str:
     if number is None:
         return "nothing more"
     return f"the id {brief(number)} ({brief(tokens[number]) if number < len(tokens) else 'no token'})"
+
+
+def _word(token: str | None) -> str:
+    return "nothing more" if token is None else shown(token)
 
 
 def _candidates(rules: TextRules) -> Iterator[TextRules]:
@@ -218,10 +222,14 @@ def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | N
             if encoder.look_up(theirs) == encoder.look_up(ours):
                 agreed += 1
             elif not told:
-                both = enumerate(zip_longest(theirs, ours, fillvalue=""))
-                index, (their, own) = next((i, pair) for i, pair in both if pair[0] != pair[1])
-                told = f"{shown(text)}: your tokenizer gives {shown(their)} at index {index}, and {_called(candidate)} "
-                told += f"gives {shown(own)}"
+                # Two unknown words are the same to the module.
+                index, (their, own) = next(
+                    (i, (their, own))
+                    for i, (their, own) in enumerate(zip_longest(theirs, ours))
+                    if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
+                )
+                told = f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and "
+                told += f"{_called(candidate)} gives {_word(own)}"
         if not told:
             _log.warning("%s cuts all %d texts as your tokenizer does.", _called(candidate), len(texts))
             return candidate

@@ -29,8 +29,9 @@ from pocketrnn.errors import DataError
 __all__ = ["SAVE_PLAIN", "SavedVocab", "read_pickle", "read_zip"]
 
 SAVE_PLAIN: Final = (
-    "Where it was made, save the tokens alone: json.dump({'tokens': vocab.get_itos(), 'default_index': "
-    "vocab.get_default_index()}, open('vocab.json', 'w')), and give vocab.json."
+    "Where it was made, save the tokens alone, and give vocab.json: json.dump(word2idx, open('vocab.json', 'w')) for a "
+    "dict of your own; for a Vocab, json.dump({'tokens': vocab.get_itos(), 'default_index': "
+    "vocab.get_default_index()}, open('vocab.json', 'w'))."
 )
 _SAVE_AGAIN: Final = "Copy the file again from where it was made, or save it there again."
 

@@ -67,8 +67,8 @@ _PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".pth", ".pt"})
 _OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
 # How files and dicts name a map from token to id, and one from id to token or a list: `word_to_idx` is `word2idx` here.
 _TO_ID: Final = frozenset({
-    "word2idx", "word2id", "word2index", "word2ix", "token2idx", "token2id", "token2index", "char2idx", "char2id", "stoi", "vocab",
-    "vocabulary", "wordindex", "wordids",
+    "word2idx", "word2id", "word2index", "word2ix", "token2idx", "token2id", "token2index", "char2idx", "char2id",
+    "stoi", "vocab", "vocabulary", "wordindex", "wordids",
 })  # fmt: skip
 _TO_TOKEN: Final = frozenset({
     "itos", "idx2word", "id2word", "index2word", "indexword", "idx2token", "id2token", "index2token", "idx2char",

@@ -1,0 +1,81 @@
+"""Labels from the command line and from the files that people have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.labels import read_labels
+
+LABELS = ["World", "Sports", "Sci/Tech"]
+
+
+@pytest.mark.parametrize("given", ["World,Sports,Sci/Tech", " World , Sports,Sci/Tech "])
+def test_labels_stand_on_the_command_line(given: str) -> None:
+    assert read_labels(given) == LABELS
+    assert read_labels("a" * 5000) == ["a" * 5000]
+    assert read_labels("a\0b,c") == ["a\0b", "c"]
+
+
+@pytest.mark.parametrize("name", ["labels.json", "labels.txt", "labels"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        LABELS,
+        {"World": 0, "Sci/Tech": 2, "Sports": 1},
+        {"0": "World", "2": "Sci/Tech", "1": "Sports"},
+        {"id2label": {"0": "World", "1": "Sports", "2": "Sci/Tech"}, "label2id": 3},
+        {"classes": LABELS, "epoch": 3},
+    ],
+)
+def test_a_json_file_is_a_list_or_a_map(content: Any, name: str, tmp_path: Path) -> None:
+    for indent in (None, 2):
+        (tmp_path / name).write_text(json.dumps(content, indent=indent), encoding="utf-8-sig")
+        assert read_labels(str(tmp_path / name)) == LABELS
+
+
+def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes(b"World\r\nSports\r\nSci/Tech\r\n")
+    assert read_labels(str(tmp_path / "labels.txt")) == LABELS
+    (tmp_path / "labels.json").write_text("[0, 1]")
+    assert read_labels(str(tmp_path / "labels.json")) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ("{", "not valid JSON"),
+        ("[NaN]", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("3", "neither a list of labels nor a map"),
+        ('["a", null]', "holds None, which is no label"),
+        ('["a", true]', "holds True, which is no label"),
+        ('["a", ["b"]]', "holds a list, which is no label"),
+        ('{"a": 0, "b": 0}', "the index 0 to 'a' and to 'b'"),
+        ('{"a": 1, "b": 2}', "none has the index 0"),
+        ('{"a": -1, "b": 0}', "none has the index 1"),
+        ('{"a": 0, "b": 1e9}', "neither labels to indices"),
+        ('{"0": "a", "00": "b"}', "none has the index 1"),
+        ('{"a": 0, "a": 1}', "'a' twice"),
+        ('{"a": 1' + "0" * 4000 + ', "b": 0}', "none has the index 1"),
+        ('{"' + "9" * 5000 + '": "a"}', "neither labels to indices"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_a_file_that_gives_no_labels_is_refused_in_a_sentence(content: str | bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        read_labels(str(path))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_of_labels_is_not_taken_for_a_label(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no file .*labels\.json of labels"):
+        read_labels(str(tmp_path / "labels.json"))

@@ -1,0 +1,250 @@
+"""The text rules of a bundle, held against the owner's own pipeline; nothing is assumed in silence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import nn
+
+from pocketrnn import manifest
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn_export import export
+from pocketrnn_export.intake.pipeline import checked_pairs, chosen_rules, read_pairs
+from pocketrnn_export.intake.vocabulary import read_vocabulary
+
+KNOWN = read_vocabulary(["<unk>", "<pad>", "oil", "Oil", "rises", ",", ":", "is", "n't"])
+MODEL = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, words=9):
+        super().__init__()
+        self.embedding = nn.Embedding(words, 4)
+        self.gru = nn.GRU(4, 3, batch_first=True)
+        self.fc = nn.Linear(3, 2)
+    def forward(self, tokens):
+        return self.fc(self.gru(self.embedding(tokens))[1][-1])
+"""
+
+
+def chosen(**given: Any) -> TextRules:
+    return chosen_rules(KNOWN, *[given.get(name) or default for name, default in
+                                 (("rules", None), ("tokenizer", None), ("pairs", []), ("texts", []))])  # fmt: skip
+
+
+def test_pairs_that_agree_are_taken() -> None:
+    pairs = [("Oil rises, oil", [2, 4, 5, 2]), ("", []), ("x", [0]), (" ", [0])]
+    assert chosen(pairs=pairs) == TextRules(padding_id=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "said"),
+    [
+        ("Oil rises", [3, 4], "at index 0 your pipeline gives the id 3 ('Oil'), and the rules give the id 2 ('oil')"),
+        ("oil rises", [2], "at index 1 your pipeline gives nothing more, and the rules give the id 4 ('rises')"),
+        ("oil", [2, 4], "at index 1 your pipeline gives the id 4 ('rises'), and the rules give nothing more"),
+        ("oil", [], "at index 0 your pipeline gives nothing more, and the rules give the id 2 ('oil')"),
+        ("oil", [2, 1, 1], "your pipeline pads it to 3 ids at the end, and the rules do not"),
+        ("oil", [1, 2], "your pipeline pads it to 2 ids at the beginning, and the rules do not"),
+        ("oil", [99], "gives the id 99 (no token), and"),
+        ("oil", [10**30], "gives the id an enormous number (no token), and"),
+        ("", [2], "gives the id 2 ('oil'), and the rules give the id 0 ('<unk>')"),
+    ],
+)
+def test_a_mismatch_shows_the_first_difference(text: str, ids: list[int], said: str) -> None:
+    with pytest.raises(InputError, match=r"Text 2 of your pipeline, .*The rules cut it into") as caught:
+        chosen(pairs=[("oil", [2]), (text, ids)])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
+    with pytest.raises(InputError, match="The tokenizer whitespace with lowercase=False agrees on all 2 texts"):
+        chosen(pairs=[("Oil : rises", [3, 6, 4]), ("oil,", [0])])
+    with pytest.raises(InputError, match="The nearest tokenizer, basic_english, agrees on 1 of 2 texts"):
+        chosen(pairs=[("oil, oil", [2, 5, 2]), ("oil", [8])])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [
+        (str.split, ("whitespace", False)),
+        (lambda text: text.lower().split(), ("whitespace", True)),
+        (list, ("characters", False)),
+        (lambda text: re.findall(r"\w+|[,.]", text.lower()), ("basic_english", True)),
+    ],
+)
+def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
+    tokenizer: Callable[[str], Sequence[str]], expected: tuple[str, bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    known = read_vocabulary([*KNOWN.tokens, "O", "o", "i", "l"])
+    rules = chosen_rules(known, None, tokenizer, [], ["Oil rises, oil", "oil is x.y"])
+    assert (rules.tokenizer, rules.lowercase) == expected
+    assert "cuts all 2 texts as your tokenizer does" in caplog.text
+
+
+def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> None:
+    def contractions(text: str) -> list[str]:
+        return re.findall(r"n't|is|\w+|[^\w\s]", text.lower())
+
+    with pytest.raises(InputError, match=r"at index 1 your tokenizer gives \"n't\", and basic_english gives 'n'\."):
+        chosen(tokenizer=contractions, texts=["oil rises, oil", "up n't x"])
+    with pytest.raises(InputError, match=r"at index 1 your tokenizer gives ':', and basic_english gives nothing more"):
+        chosen(tokenizer=contractions, texts=["oil rises, oil", "x:"])
+    with pytest.raises(InputError, match="whitespace agrees on 1 of 2 texts"):
+        chosen(tokenizer=contractions, texts=["oil", "oil:"], rules=TextRules("whitespace"))
+
+
+def test_a_difference_between_unknown_words_is_none() -> None:
+    assert chosen(tokenizer=lambda text: text.upper().split(), texts=["abc de"]).tokenizer == "basic_english"
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [
+        (lambda _: 1 / 0, "tokenizer raises ZeroDivisionError on 'oil'"),
+        (lambda _: None, "tokenizer raises TypeError"),
+        (lambda _: [2, 4], "tokenizer gives 2 on 'oil', which is no string"),
+    ],
+)
+def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        chosen(tokenizer=tokenizer, texts=["oil"])
+    with pytest.raises(InputError, match="no text to compare it on"):
+        chosen(tokenizer=tokenizer)
+
+
+def test_words_that_no_text_can_give_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    chosen()
+    assert (
+        "2 words of the vocabulary can come from no text under the rules (basic_english): 'Oil', ':'" not in caplog.text
+    )
+    assert "3 words of the vocabulary can come from no text under the rules (basic_english): 'Oil', ':', \"n't\"." in (
+        caplog.text
+    )
+    caplog.clear()
+    known = read_vocabulary({"<PAD>": 1, "[UNK]": 2, "new york": 3, "new": 5, "york": 6})
+    chosen_rules(known, TextRules("whitespace", ngrams=2, unknown_id=2, padding_id=1), None, [], [])
+    assert "can come from no text" not in caplog.text
+
+
+def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    chosen()
+    assert "No tokenizer is named, and basic_english is taken" in caplog.text
+    assert "Unknown words become the id 0 ('<unk>'); rows are padded with the id 1 ('<pad>')." in caplog.text
+    caplog.clear()
+    chosen(tokenizer="basic_english")
+    chosen(rules=TextRules())
+    assert "No tokenizer is named" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "ids", [[2, 4], (2, 4), np.array([2, 4]), torch.tensor([2, 4]), [np.int64(2), torch.tensor(4)]]
+)
+def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
+    assert checked_pairs([("oil rises", ids)]) == [("oil rises", [2, 4])]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["oil"], "item 0 is 'oil', not a text and its ids"),
+        ([("oil", [1]), ("oil",)], "item 1 is a tuple"),
+        ([([1], "oil")], "has a list where its text should be"),
+        ([("oil", "12")], "has '12' where its ids should be"),
+        ([("oil", [1.0])], "has 1.0 among its ids"),
+        ([("oil", [True])], "has True among its ids"),
+        ([("oil", [-1])], "has -1 among its ids"),
+        ([("oil", [[1]])], "has a list among its ids"),
+        ([("oil", torch.tensor([[1]]))], "has a list among its ids"),
+        ([("oil", torch.tensor(3))], "has 3 where its ids should be"),
+        (3, "example_ids is of type int"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        checked_pairs(given)
+
+
+def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(
+        '{"text": "oil", "ids": [2], "label": 3}\r\n["rises", [4]]\n', encoding="utf-8-sig"
+    )
+    assert read_pairs(tmp_path / "p.jsonl") == [("oil", [2]), ("rises", [4])]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "line 2 is not valid JSON"),
+        ("{", "line 2 is not valid JSON"),
+        ('{"text": "a", "text": "b", "ids": []}', "line 2 holds 'text' twice"),
+        ('{"text": "a"}', "line 2 has None where its ids should be"),
+        ('{"ids": [1]}', "line 2 has None where its text should be"),
+        ("3", "line 2 is 3, not a text and its ids"),
+        ("[1, 2, 3]", "line 2 is a list, not a text and its ids"),
+        ('["a", [1, null]]', "line 2 has None among its ids"),
+        ('["a", [1e3]]', "line 2 has 1000.0 among its ids"),
+        ('["a", [NaN]]', "line 2 is not valid JSON"),
+        ('["a", [1' + "0" * 5000 + "]]", "line 2 is not valid JSON"),
+        ("[" * 100_000, "line 2 is not valid JSON"),
+    ],
+)
+def test_a_hostile_line_of_pairs_is_refused_by_its_number(line: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(f'["oil", [2]]\n{line}\n')
+    with pytest.raises(InputError) as caught:
+        read_pairs(tmp_path / "p.jsonl")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def run(folder: Path, *more: str) -> Result:
+    arguments = ["export", f"{folder}/net.py:Net", "--vocabulary", f"{folder}/v.json", "--labels", "no,yes"]
+    return CliRunner().invoke(main, [*arguments, "--no-torchscript", "-o", f"{folder}/b", *more])
+
+
+def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(MODEL)
+    (tmp_path / "v.json").write_text(json.dumps(KNOWN.tokens))
+    pairs = tmp_path / "p.jsonl"
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "net.py:Net has random weights" in result.stderr
+    assert "--weights FILE, or ask for random ones with --random-weights" in result.stderr
+    pairs.write_text('["Oil rises", [3, 4]]\n')
+    result = run(tmp_path, "--random-weights", "--pairs", str(pairs))
+    assert result.exit_code == 2
+    assert "at index 0 your pipeline gives the id 3 ('Oil'), and the rules give the id 2 ('oil')" in result.stderr
+    assert "Tracing" not in result.stderr
+    pairs.write_text('["Oil rises", [2, 4]]\n["rises", [4]]')
+    result = run(tmp_path, "--random-weights", "--pairs", str(pairs))
+    assert result.exit_code == 0, result.output
+    assert "Note: No tokenizer is named, and basic_english is taken" in result.stderr
+    assert "Note: 3 words of the vocabulary can come from no text" in result.stderr
+    read = manifest.read(tmp_path / "b")
+    assert "Oil rises" in [example.text for example in read.examples]
+
+
+def test_export_compares_a_tokenizer_and_pairs(tmp_path: Path) -> None:
+    scope: dict[str, Any] = {}
+    exec(MODEL, scope)  # noqa: S102 - our own text, above
+    module: nn.Module = scope["Net"]()
+    texts = ["Oil rises , oil", "is oil"]
+
+    def made(**more: Any) -> TextRules:
+        return export(module, tmp_path / "b", labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, force=True,
+                      **more).text  # fmt: skip
+
+    rules = made(tokenizer=str.split, example_texts=texts)
+    assert TextEncoder(rules, KNOWN.tokens).encode(texts[0]) == [3, 4, 5, 2]
+    with pytest.raises(InputError, match="at index 0"):
+        made(tokenizer="whitespace", example_ids=[(texts[0], [3, 4, 5, 2])])

@@ -1,0 +1,225 @@
+"""Weights as training scripts save them: inside of checkpoints, under prefixes, beside what is not read."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric.utilities.data import AttributeDict
+from torch import nn
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.module_file import load_module, module_name
+from pocketrnn_export.intake.weights_file import load_weights, read_weights
+
+MODEL = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, words, *, dim=2):
+        super().__init__()
+"""
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.fc = nn.Linear(3, 2)
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Net()
+
+
+def state() -> dict[str, torch.Tensor]:
+    return Net().state_dict()
+
+
+def under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def lightning(hyper_parameters: Any) -> dict[str, Any]:
+    """A checkpoint as lightning 2 writes it."""
+    return {
+        "epoch": 3, "global_step": 40, "pytorch-lightning_version": "2.1.0",
+        "state_dict": {**under("model.", state()), "criterion.weight": torch.ones(2), "val_acc.right": torch.zeros(1)},
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": collections.Counter()}},
+        "callbacks": {"ModelCheckpoint{'monitor': 'val_loss'}": {"best": np.float64(0.3), "path": Path("a")}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}],
+        "hparams_name": "kwargs", "hyper_parameters": hyper_parameters,
+    }  # fmt: skip
+
+
+SAVED: dict[str, Any] = {
+    "state_dict": {"state_dict": state(), "epoch": 3},
+    "model_state_dict": {"model_state_dict": state(), "optimizer_state_dict": {"state": {}, "param_groups": []}},
+    "model": {"model": state()},
+    "a name of its own": {"epoch": 3, "my_best": state(), "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+    "nested twice": {"state_dict": {"model": state()}},
+    "module.": under("module.", state()),
+    "_orig_mod.module.": under("_orig_mod.module.", state()),
+    "model.": under("model.", state()),
+    "net.encoder.": under("net.encoder.", state()),
+    "lightning": lightning(AttributeDict(words=5, dim=3, lr=0.1, tags=["a"])),
+    "lightning with a Namespace": lightning(argparse.Namespace(words=5, dim=3)),
+    "numpy numbers": {"state_dict": state(), "best": np.float32(0.5), "args": argparse.Namespace(words=5)},
+    "a defaultdict": {"state_dict": state(), "history": collections.defaultdict(list, loss=[0.5])},
+    "ordered": collections.OrderedDict(state()),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_weights_are_found_in_whatever_a_training_script_saved(name: str, tmp_path: Path) -> None:
+    torch.save(SAVED[name], tmp_path / "w.ckpt")
+    module, original = Net(), dict(_flat(SAVED[name]))
+    load_weights(module, read_weights(tmp_path / "w.ckpt"))
+    for key, tensor in module.state_dict().items():
+        assert any(other.endswith(key) and torch.equal(tensor, value) for other, value in original.items())
+
+
+def _flat(saved: Any) -> list[tuple[str, torch.Tensor]]:
+    found = []
+    for name, value in saved.items():
+        if isinstance(value, torch.Tensor):
+            found.append((str(name), value))
+        elif isinstance(value, dict):
+            found += _flat(value)
+    return found
+
+
+def test_a_prefix_that_is_taken_off_or_put_before_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(SAVED["lightning"], tmp_path / "w.ckpt")
+    load_weights(Net(), read_weights(tmp_path / "w.ckpt"))
+    assert "the prefix model. is taken off the names of its weights, and criterion.weight, val_acc.right" in caplog.text
+    torch.save(state(), tmp_path / "w.pt")
+    load_weights(Outer(), read_weights(tmp_path / "w.pt"))
+    assert "the prefix model. is put before the names" in caplog.text
+
+
+def test_what_else_a_checkpoint_holds_is_named_and_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(SAVED["lightning with a Namespace"], tmp_path / "w.ckpt")
+    weights = read_weights(tmp_path / "w.ckpt")
+    assert weights.arguments == {"words": 5, "dim": 3}
+    assert "holds more than tensors, which is not read: argparse.Namespace" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fc.bias": None, "fc.weight": None}, "holds no fc.weight, fc.bias, which the module has."),
+        ({"extra.a": torch.ones(1), "extra.b": torch.ones(1)}, "holds extra.a, extra.b, which the module has not."),
+        ({"fc.bias": None, "head.bias": torch.ones(2)}, "holds no fc.bias, which the module has; "),
+        ({"fc.bias": torch.ones(4), "fc.weight": torch.ones(4, 3)}, "fc.weight is [4, 3] in"),
+        (
+            {"embedding.weight": torch.ones(9, 3)},
+            "begins with: embedding.weight [9, 3], fc.weight [2, 3], fc.bias [2].",
+        ),
+        ({f"a{i}": torch.ones(1) for i in range(9)}, "holds a0, a1, a2 and 6 more, which the module has not."),
+    ],
+)
+def test_names_and_shapes_that_do_not_fit_are_listed(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in {**state(), **change}.items() if tensor is not None}
+    torch.save(under("model.", tensors), tmp_path / "w.pt")
+    with pytest.raises(InputError) as caught:
+        load_weights(Net(), read_weights(tmp_path / "w.pt"))
+    assert said.replace("begins with: ", "") in str(caught.value).replace("model.", "").replace("begins with: ", "")
+
+
+def test_missing_arguments_are_refused_with_all_that_is_known_of_them(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODEL)
+    torch.save(SAVED["lightning"], tmp_path / "w.ckpt")
+    named = module_name(f"{tmp_path / 'model.py'}:Net")
+    assert named is not None
+    with pytest.raises(InputError) as caught:
+        load_module(named, read_weights(tmp_path / "w.ckpt"))
+    said = str(caught.value)
+    assert "Net(words, *, dim=2)" in said
+    assert "missing a required argument: 'words'" in said
+    assert "begins with: model.embedding.weight [5, 3]" in said
+    assert "it was made with: words=5, dim=3, lr=0.1" in said
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"model": nn.Linear(2, 2)},
+        {"student": state(), "teacher": state()},
+        {"epoch": 3},
+        {"state_dict": {}},
+        {"state_dict": {"w": 3}},
+        [state()],
+        argparse.Namespace(weights=state()),
+        {"state_dict": {3: torch.ones(1)}},
+    ],
+    ids=str,
+)
+def test_what_is_no_single_set_of_weights_is_refused(saved: Any, tmp_path: Path) -> None:
+    torch.save(saved, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"torch\.save\(module\.state_dict\(\)") as caught:
+        read_weights(tmp_path / "w.pt")
+    assert "\n" not in str(caught.value)
+
+
+class Calls:
+    """Calls a function if it is ever unpickled."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.of = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.of
+
+
+@pytest.mark.parametrize("where", ["beside", "as a tensor", "as hyper-parameters", "as a name", "as the whole"])
+def test_nothing_beside_the_weights_is_ever_run(where: str, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    for call in (Calls(Path.touch, mark), Calls(os.mkdir, str(mark)), Calls(exec, f"open({str(mark)!r}, 'w')"),
+                 Calls(getattr, "a", "b"), Calls(io.open, str(mark), "w"), Calls(torch.load, str(mark))):  # fmt: skip
+        torch.save(
+            {
+                "beside": {"state_dict": state(), "callbacks": call},
+                "as a tensor": {"state_dict": {**state(), "x": call}},
+                "as hyper-parameters": {"state_dict": state(), "hyper_parameters": call},
+                "as a name": {"state_dict": state(), "x": {(call,): 1}},
+                "as the whole": call,
+            }[where],
+            tmp_path / "w.pt",
+        )
+        with contextlib.suppress(InputError):
+            assert read_weights(tmp_path / "w.pt").tensors.keys() == state().keys()
+        assert not mark.exists()
+
+
+def test_many_foreign_classes_are_refused_and_not_looked_up_one_by_one(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    torch.save({"a": torch.ones(1)}, content)
+    names = b"".join(b"cforeign\nName%d\n0" % i for i in range(1000))
+    torch.save({"a": torch.ones(1)}, tmp_path / "w.pt")
+    with zipfile.ZipFile(content) as archive, zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_STORED) as made:
+        for entry in archive.namelist():
+            data = archive.read(entry)
+            made.writestr(entry, data[:2] + names + data[2:] if entry.endswith("data.pkl") else data)
+    with pytest.raises(InputError, match="a pickle of more than tensors"):
+        read_weights(tmp_path / "w.pt")
+
+
+def test_the_names_that_torch_reads_are_as_before(tmp_path: Path) -> None:
+    torch.save(SAVED["lightning with a Namespace"], tmp_path / "w.ckpt")
+    before = set(torch.serialization.get_safe_globals())
+    read_weights(tmp_path / "w.ckpt")
+    assert set(torch.serialization.get_safe_globals()) == before
+    with pytest.raises(pickle.UnpicklingError, match="Unsupported global"):
+        torch.load(tmp_path / "w.ckpt", weights_only=True)
