@@ -53,8 +53,8 @@ __all__ = [
 ]
 
 # Frames of these are not the module's own code.
-_NOT_USERS: Final = (f"{Folder(torch.__file__).parent}{os.sep}", f"{Folder(__file__).parent}{os.sep}", "<")
-_OWN: Final = f"{Folder(__file__).parent}{os.sep}"
+_OWN: Final = tuple(f"{Folder(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
+_NOT_USERS: Final = (f"{Folder(torch.__file__).parent}{os.sep}", *_OWN, "<")
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
 
