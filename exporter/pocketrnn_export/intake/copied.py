@@ -17,6 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import read_back, saved
 
@@ -38,6 +39,7 @@ def copied_for_export(module: nn.Module) -> nn.Module:
     """
     module = _unwrapped(module)
     _refuse_missing_values(module)
+    refuse_fixed_states(module)
     try:
         with torch.no_grad():
             made = _in_eval_mode(copied(module))
