@@ -75,6 +75,43 @@ icu::UnicodeString lower(const icu::UnicodeString& text) {
   return done += fragment.toLower(icu::Locale::getRoot());
 }
 
+// Whether a step of the text rules keeps a code point.
+bool is_kept(const json& ranges, UChar32 c) {
+  for (const auto& range : ranges) {
+    const auto ends = icu::UnicodeString::fromUTF8(range.get<std::string>());
+    if (ends.char32At(0) <= c && c <= ends.char32At(ends.length() - 1)) return true;
+  }
+  return false;
+}
+
+void clean(icu::UnicodeString& text, const json& step) {
+  if (step.contains("lowercase")) {
+    text = lower(text);
+    return;
+  }
+  const auto by = icu::UnicodeString::fromUTF8(step["by"].get<std::string>());
+  if (step.contains("replace")) {
+    text.findAndReplace(icu::UnicodeString::fromUTF8(step["replace"].get<std::string>()), by);
+    return;
+  }
+  icu::UnicodeString kept;
+  for (int i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
+    const UChar32 c = text.char32At(i);
+    if (is_kept(step["keep"], c)) kept += c;
+    else kept += by;
+  }
+  text = kept;
+}
+
+// At most so many items, cut off on a side.
+template <typename Item>
+void cut(std::vector<Item>& items, const json& rules, const char* most) {
+  if (!rules.contains(most) || rules[most].is_null() || items.size() <= rules[most].get<size_t>()) return;
+  const auto number = static_cast<std::ptrdiff_t>(rules[most].get<size_t>());
+  if (rules.value("cut_side", "right") == "right") items.erase(items.begin() + number, items.end());
+  else items.erase(items.begin(), items.end() - number);
+}
+
 struct Text {
   json rules;
   std::unordered_map<std::string, int64_t> ids;
@@ -83,6 +120,7 @@ struct Text {
     const std::string tokenizer = rules["tokenizer"];
     auto text = icu::UnicodeString::fromUTF8(given);
     if (rules["lowercase"]) text = lower(text);
+    for (const auto& step : rules.value("steps", json::array())) clean(text, step);
     static const std::pair<const char*, const char*> replacements[] = {
         {"'", " '  "}, {"\"", ""},    {".", " . "}, {"<br />", " "}, {",", " , "}, {"(", " ( "},
         {")", " ) "},  {"!", " ! "}, {"?", " ? "}, {";", " "},      {":", " "}};
@@ -91,12 +129,17 @@ struct Text {
     Strings tokens(1);
     for (int i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
       const UChar32 c = text.char32At(i);
-      const bool splits = tokenizer == "characters" || is_space(c);
-      if (splits && !tokens.back().empty()) tokens.emplace_back();
+      const bool splits = tokenizer == "characters" || (tokenizer == "space" ? c == ' ' : is_space(c));
+      if (splits && (tokenizer == "space" || !tokens.back().empty())) tokens.emplace_back();
       if (tokenizer == "characters" || !splits) icu::UnicodeString(c).toUTF8String(tokens.back());
     }
-    if (tokens.back().empty()) tokens.pop_back();
-    if (!rules["max_tokens"].is_null()) tokens.resize(std::min<size_t>(tokens.size(), rules["max_tokens"]));
+    if (tokenizer != "space" && tokens.back().empty()) tokens.pop_back();
+    if (rules.contains("stop_words")) {
+      const auto words = rules["stop_words"].get<std::set<std::string>>();
+      tokens.erase(std::remove_if(tokens.begin(), tokens.end(), [&](const auto& token) { return words.count(token); }),
+                   tokens.end());
+    }
+    cut(tokens, rules, "max_tokens");
     const size_t single = tokens.size(), most = std::min<size_t>(single, rules["ngrams"]);
     for (size_t n = 2; n <= most; n++)
       for (size_t i = 0; i + n <= single; i++) {
@@ -108,11 +151,18 @@ struct Text {
 
   std::vector<int64_t> encode(const std::string& text) const {
     std::vector<int64_t> encoded;
+    if (rules.contains("first_id")) encoded.push_back(rules["first_id"]);
     for (const auto& token : tokens(text)) {
       const auto known = ids.find(token);
       if (known != ids.end()) encoded.push_back(known->second);
       else if (!rules["unknown_id"].is_null()) encoded.push_back(rules["unknown_id"]);
     }
+    if (rules.contains("last_id")) encoded.push_back(rules["last_id"]);
+    cut(encoded, rules, "max_width");
+    const size_t width = rules.value("min_width", size_t(0));
+    if (encoded.size() < width)
+      encoded.insert(rules.value("pad_side", "right") == "left" ? encoded.begin() : encoded.end(),
+                     width - encoded.size(), rules["padding_id"].get<int64_t>());
     if (encoded.empty()) encoded.push_back(rules["empty_id"]);
     return encoded;
   }
@@ -429,11 +479,91 @@ std::pair<size_t, size_t> limits_of(const json& graph) {
   return {least, largest};
 }
 
+// A string of the text rules: so many code points, and no half of a surrogate pair, which no UTF-8 holds.
+icu::UnicodeString short_string(const json& value, int32_t least, int32_t most) {
+  const auto text = value.is_string() ? icu::UnicodeString::fromUTF8(value.get<std::string>()) : icu::UnicodeString();
+  if (!value.is_string() || text.countChar32() < least || text.countChar32() > most)
+    throw std::runtime_error("classifier.json is not valid: a step holds " + value.dump().substr(0, 60) + ".");
+  return text;
+}
+
+// Refuses steps that are none, and steps that could make a text more than 64 times as long. Counted backwards: how many
+// code points one can become from a step on, as in runtime/pocketrnn/text_steps.py.
+void check_steps(const json& steps) {
+  if (!steps.is_array() || steps.empty() || steps.size() > 4096)
+    throw std::runtime_error("classifier.json is not valid: steps are not 1 to 4096 of them.");
+  std::map<UChar32, double> weights;
+  double rest = 1, largest = 1;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    std::set<std::string> members;
+    if (step->is_object())
+      for (const auto& [name, value] : step->items()) members.insert(name);
+    double grown = 2 * largest;
+    if (members == std::set<std::string>{"lowercase"} && step->at("lowercase") == true) {
+      rest = grown;
+      weights.clear();
+    } else if (members == std::set<std::string>{"by", "replace"} || members == std::set<std::string>{"by", "keep"}) {
+      grown = 0;
+      const auto by = short_string(step->at("by"), 0, 256);
+      for (int i = 0; i < by.length(); i = by.moveIndex32(i, 1))
+        grown += std::max(weights.count(by.char32At(i)) ? weights[by.char32At(i)] : 0, rest);
+      if (step->contains("replace")) {
+        const auto what = short_string(step->at("replace"), 1, 256);
+        grown /= what.countChar32();
+        for (int i = 0; i < what.length(); i = what.moveIndex32(i, 1)) {
+          double& weight = weights[what.char32At(i)];
+          weight = std::max({weight, rest, grown});
+        }
+      } else {
+        const json& ranges = step->at("keep");
+        if (!ranges.is_array() || ranges.empty() || ranges.size() > 4096)
+          throw std::runtime_error("classifier.json is not valid: keep is not a list of 1 to 4096 ranges.");
+        for (const auto& range : ranges) {
+          const auto ends = short_string(range, 1, 2);
+          if (ends.char32At(0) > ends.char32At(ends.length() - 1))
+            throw std::runtime_error("classifier.json is not valid: keep holds a range that ends before it begins.");
+        }
+        rest = std::max(rest, grown);
+      }
+    } else {
+      throw std::runtime_error("classifier.json is not valid: steps hold " + step->dump().substr(0, 60) + ", which is no step.");
+    }
+    largest = std::max(largest, grown);
+    if (largest > 64) throw std::runtime_error("classifier.json is not valid: the steps can make a text grow more than 64 times.");
+  }
+}
+
+// The members of the text rules that version 2 added, each of which may be missing.
+void check_version_2(const json& document, int64_t rows) {
+  const json& text = document.at("text");
+  std::string found = text.at("tokenizer") == "space" ? "the tokenizer space" : "";
+  for (const char* name : {"steps", "stop_words", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side"})
+    if (text.contains(name)) found += (found.empty() ? "" : ", ") + std::string(name);
+  if (found.empty()) return;
+  if (document["version"] == 1) throw std::runtime_error("The text rules hold " + found + ": that is version 2.");
+  if (document.contains("stream")) throw std::runtime_error("The text rules hold " + found + ", which a stream cannot follow.");
+  constexpr int64_t most = (int64_t(1) << 31) - 1;
+  if (text.contains("steps")) check_steps(text["steps"]);
+  if (text.contains("stop_words")) {
+    const auto words = text["stop_words"].get<Strings>();
+    if (words.empty() || words.size() > 1 << 16 || std::set<std::string>(words.begin(), words.end()).size() < words.size())
+      throw std::runtime_error("classifier.json is not valid: stop_words.");
+  }
+  for (const char* name : {"first_id", "last_id"})
+    if (text.contains(name)) whole(text, name, 0, rows - 1);
+  const int64_t largest = text.contains("max_width") ? whole(text, "max_width", 1, most) : most;
+  if (text.contains("min_width") && whole(text, "min_width", 1, 1 << 16) > largest)
+    throw std::runtime_error("classifier.json contradicts itself: min_width is above max_width.");
+  for (const char* name : {"cut_side", "pad_side"})
+    if (text.contains(name) && text[name] != "left" && text[name] != "right")
+      throw std::runtime_error(std::string("classifier.json is not valid: ") + name + " is neither left nor right.");
+}
+
 // classifier.json, parsed, if it is whole and says nothing that this reader does not know.
 json checked(const std::string& content) {
   json document = parsed(content);
-  if (document.at("format") != "pocketrnn-classifier" || document.at("version") != 1)
-    throw std::runtime_error("This is no pocketrnn-classifier of version 1.");
+  if (document.at("format") != "pocketrnn-classifier" || (document.at("version") != 1 && document["version"] != 2))
+    throw std::runtime_error("This is no pocketrnn-classifier of version 1 or 2.");
   // The file's end alone, since std::regex recurses over what it is given.
   const size_t start = content.size() - std::min<size_t>(content.size(), 200);
   const std::string tail = content.substr(start);
@@ -443,11 +573,12 @@ json checked(const std::string& content) {
   std::string zeroed = content;
   zeroed.replace(start + stated.position(1), 64, 64, '0');
   if (sha256(zeroed) != stated[1]) throw std::runtime_error("classifier.json was changed after it was made.");
-  const std::set<std::string> rules = {"tokenizer",  "lowercase", "ngrams",    "max_tokens",
-                                       "unknown_id", "empty_id",  "padding_id"};
+  const std::set<std::string> rules = {"tokenizer", "lowercase",  "ngrams",   "max_tokens", "unknown_id",
+                                       "empty_id",  "padding_id", "steps",    "stop_words", "first_id",
+                                       "last_id",   "max_width",  "min_width", "cut_side",  "pad_side"};
   for (const auto& [name, value] : document.at("text").items())
     if (!rules.count(name)) throw std::runtime_error("The text rule " + name + " is not known.");
-  if (!std::set<json>{"basic_english", "whitespace", "characters"}.count(document["text"].at("tokenizer")))
+  if (!std::set<json>{"basic_english", "whitespace", "characters", "space"}.count(document["text"].at("tokenizer")))
     throw std::runtime_error("The tokenizer is not known.");
   if (!std::set<json>{"softmax", "sigmoid"}.count(document.at("activation")))
     throw std::runtime_error("The activation is not known.");
@@ -458,6 +589,7 @@ json checked(const std::string& content) {
   if (!text.at("max_tokens").is_null()) whole(text, "max_tokens", 1, most);
   if (!text.at("unknown_id").is_null()) whole(text, "unknown_id", 0, rows - 1);
   for (const char* name : {"empty_id", "padding_id"}) whole(text, name, 0, rows - 1);
+  check_version_2(document, rows);
   if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
     throw std::runtime_error("The graph's file is not a plain file name.");
   const auto [least, largest] = limits_of(document["graph"]);

@@ -16,7 +16,7 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, ParityError, first_line
+from pocketrnn.errors import ExportError, InputError, ParityError, first_line, shown
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules
@@ -25,9 +25,11 @@ from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
+from pocketrnn_export.intake.pipeline import Tokenizer, checked_pairs, chosen_rules
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
-from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary, text_rules
+from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import (
     Case,
@@ -63,9 +65,13 @@ def export(
     *,
     labels: Sequence[str],
     vocabulary: VocabularySource,
-    tokenizer: str = "basic_english",
+    tokenizer: str | Tokenizer | None = None,
     rules: TextRules | None = None,
+    example_ids: Iterable[tuple[str, Iterable[int]]] = (),
     lengths: bool | None = None,
+    call: str | Call | None = None,
+    gives: str | None = None,
+    one_text: bool = False,
     multi_label: bool = False,
     example_texts: Sequence[str] = (),
     name: str | None = None,
@@ -81,9 +87,9 @@ def export(
 
     Long because every argument is described here; the work is in `prepare`, in the forms and in `write_bundle`.
 
-    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. Its `forward` takes token
-    ids int64 [batch, sequence], or these and lengths int64 [batch], under any names, and returns logits
-    [batch, classes].
+    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. How its `forward` is
+    called and read is found out by calling it on small batches (docs/modules.md), told at the level INFO, and kept in
+    the bundle's provenance; `call` says it where that does not do.
 
     Args:
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
@@ -92,11 +98,19 @@ def export(
         labels: the classes, in the order of the logits.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these.
-        tokenizer: `basic_english`, `whitespace` or `characters`; used where `rules` is None.
+        tokenizer: `basic_english`, `whitespace` or `characters`, used where `rules` is None; by default
+            `basic_english`, which is logged. Or your own function, text -> tokens: the rules, or the first of these three tokenizers
+            that agrees, must give the same ids on all example texts.
         rules: all text rules; by default what the vocabulary says: its default index, else its "<unk>", stands for
             unknown words, and its "<pad>" is the padding. With neither of the first two, unknown words are dropped.
-        lengths: whether forward is given lengths; by default its signature decides: they are given where it needs two
-            arguments, or where its second one is optional and has "len" in its name.
+        example_ids: pairs (text, ids) of your own pipeline, unpadded. The rules must give these ids.
+        lengths: whether forward is given lengths; by default that is found out.
+        call: how the module is called, where that is not found out: a line of Python, such as
+            `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
+            [batch]), that gives [batch, classes].
+        gives: `logits` or `probabilities`, what the module gives; by default its last sigmoid or softmax decides.
+        one_text: ask the module one text at a time, though it takes a batch: for one that mixes the texts of a batch.
+            Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
         example_texts: real texts for the proof. The first of them become golden examples. Without any, texts are made
@@ -118,7 +132,8 @@ def export(
         what was written to classifier.json, with the proof.
 
     Raises:
-        InputError: an argument is unusable; among them OutputError, when `path` is taken.
+        InputError: an argument is unusable; among them OutputError, when `path` is taken. The rules give other ids than
+            example_ids or your tokenizer; the message has the first difference.
         ExportError: the module cannot be traced, is not reproducible or does not take a batch.
         ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree. Nothing was written.
 
@@ -129,11 +144,11 @@ def export(
     """
     path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    known = read_vocabulary(vocabulary)
+    known, pairs = read_vocabulary(vocabulary), checked_pairs(example_ids)
     description = Description(
         name=checked_name(name if name is not None else path.absolute().name),
         labels=checked_labels(labels),
-        rules=rules if rules is not None else text_rules(known, tokenizer),
+        rules=chosen_rules(known, rules, tokenizer, pairs, example_texts),
         vocabulary=known.tokens,
         activation="sigmoid" if multi_label else "softmax",
         provenance={**(provenance or {}), "versions": versions()},
@@ -143,11 +158,13 @@ def export(
     if report is not None:
         # An empty report shows that the file can be written, before any work is done.
         write_report(report, [], tolerance)
+    if gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
     kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
     for kind in kinds:
         if kind.required:
             kind.check(module, description.rules)
-    texts = texts_for_proof(example_texts, description.vocabulary, description.rules)
+    texts = texts_for_proof(example_texts or [text for text, _ in pairs], description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time:
         prepared = prepare(
@@ -157,7 +174,11 @@ def export(
             padding_id=padding_id,
             classes=len(description.labels),
             multi_label=multi_label,
+            call=call,
+            gives=gives,
+            one_text=one_text,
         )
+        description = replace(description, provenance={**description.provenance, "call": prepared.convention.line})
         forms = _made(kinds, prepared, description)
         graph, bounds = _graph_of(forms)
         texts = _texts_within(graph.limits, texts, description)
@@ -173,7 +194,7 @@ def export(
                 one_row=graph.batch == 1,
             ),
             texts=texts,
-            rows_alone=prepared.padding or not prepared.takes_lengths,
+            rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
             tolerance=tolerance,
             report=report,
         )

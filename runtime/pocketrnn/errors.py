@@ -6,7 +6,9 @@ The command line prints that text without a traceback and exits with `exit_statu
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "ParityError",
     "PocketRNNError",
     "TextError",
+    "did_you_mean",
     "first_line",
     "require",
     "shown",
@@ -137,3 +140,16 @@ def shown(value: object, length: int = 60) -> str:
     """
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to a wrong one, as a sentence; empty where none is near.
+
+    Example:
+        >>> did_you_mean("notebok.py", ["notebook.py", "model.py"])
+        'Did you mean notebook.py?'
+        >>> did_you_mean("notebok.py", ["a.py"])
+        ''
+    """
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f"Did you mean {near[0]}?" if near else ""

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final
 
 from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.schema import first_fault, parsed
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextRules, beyond_version_1, rules_document, rules_of
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -48,7 +48,8 @@ __all__ = [
 ]
 
 FORMAT: Final = "pocketrnn-classifier"
-VERSION: Final = 1
+# The newest version that can be read. What version 1 can say is written in version 1, for older readers.
+VERSION: Final = 2
 CLASSIFIER_JSON: Final = "classifier.json"
 # A graph of ONNX has at most so many bytes, which is protobuf's limit.
 LARGEST_FILE: Final = (1 << 31) - 1
@@ -193,6 +194,12 @@ class Manifest:
                 "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
                 "Export the bundle without streaming.",
             )
+        if self.stream is not None and not self.text.is_plain:
+            raise BundleError(
+                f"The text rules hold {', '.join(beyond_version_1(rules_document(self.text)))}, which a stream cannot "
+                "follow.",
+                "Export the bundle without streaming.",
+            )
         rows = self.graph.embedding_rows
         if len(self.vocabulary) > rows:
             raise BundleError(
@@ -226,7 +233,7 @@ class Manifest:
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json, version 1."""
+    """The JSON Schema of classifier.json, versions 1 and 2."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
@@ -332,7 +339,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str, ...]) -> str:
     """The sha256 of all that turns a text into ids and logits into a label; the graph carries it in its metadata."""
-    content = json.dumps([labels, asdict(text), vocabulary], sort_keys=True, separators=(",", ":"))
+    content = json.dumps([labels, rules_document(text), vocabulary], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -340,11 +347,11 @@ def to_bytes(manifest: Manifest) -> bytes:
     """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
     document = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 1 if manifest.text.is_plain else 2,
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,
-        "text": asdict(manifest.text),
+        "text": rules_document(manifest.text),
         "graph": _stated(asdict(manifest.graph)),
         "torchscript": None if manifest.torchscript is None else asdict(manifest.torchscript),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
@@ -413,10 +420,10 @@ def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
 
 
 def _built(document: dict[str, Any]) -> Manifest:
-    # JSON Schema counts 1.0 as an integer; a range does not.
-    text: dict[str, Any] = {
-        name: int(value) if isinstance(value, float) else value for name, value in document["text"].items()
-    }
+    text = rules_of(document["text"])
+    # By name: a member that says what its absence would say is unknown to readers of version 1 all the same.
+    if document["version"] == 1 and (beyond := beyond_version_1(document["text"])):
+        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)
     torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
     limits = document["graph"].get("limits")
     graph = {
@@ -431,7 +438,7 @@ def _built(document: dict[str, Any]) -> Manifest:
         name=document["name"],
         labels=tuple(document["labels"]),
         activation=document["activation"],
-        text=TextRules(**text),
+        text=text,
         vocabulary=tuple(document["vocabulary"]),
         graph=Graph(**graph),
         torchscript=None if torchscript is None else TorchScript(**torchscript),

@@ -1,26 +1,40 @@
 """How a text becomes token ids. Training, export and runtime all use this file, so that text means the same in each.
 
-A text goes through four steps, in this order:
+A text goes through these steps, in this order; docs/format.md says the same for other languages:
 
-1. the tokenizer cuts it into tokens, of which the first `max_tokens` are kept;
-2. with `ngrams` > 1, the n-grams of those tokens follow them;
-3. every token is looked up in the vocabulary; an unknown one becomes `unknown_id`, or is dropped where that is None;
-4. a text that has no token left becomes the one id `empty_id`, so that no length is ever 0.
+1. it is lower-cased, and then cleaned by the steps of `text_steps.py`;
+2. the tokenizer cuts it into tokens; stop words are dropped;
+3. `max_tokens` of the tokens are kept;
+4. with `ngrams` > 1, the n-grams of those tokens follow them;
+5. every token is looked up in the vocabulary; an unknown one becomes `unknown_id`, or is dropped where that is None;
+6. `first_id` and `last_id` are set around the ids;
+7. the ids are cut to `max_width` and padded to `min_width`;
+8. a text that has no id left becomes the one id `empty_id`, so that no length is ever 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import chain, repeat
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text_steps import Keep, Lowercase, Replace, Step, applied, check_growth, step_documents, steps_of
 
-__all__ = ["TOKENIZERS", "TextEncoder", "TextRules", "basic_english", "ngrams_of"]
+__all__ = [
+    "TOKENIZERS",
+    "TextEncoder",
+    "TextRules",
+    "basic_english",
+    "beyond_version_1",
+    "ngrams_of",
+    "rules_document",
+    "rules_of",
+]
 
 
 def basic_english(text: str) -> list[str]:
@@ -61,9 +75,20 @@ TOKENIZERS: Final[dict[str, Callable[[str], list[str]]]] = {
     "whitespace": str.split,
     "characters": list,
 }
+# The same for a text that is lower-cased where it shall be. `space` is text.split(" "), which many notebooks write: two
+# spaces have an empty token between them.
+_SPLITS: Final[dict[str, Callable[[str], list[str]]]] = {
+    **TOKENIZERS,
+    "basic_english": _lowered_basic_english,
+    "space": lambda text: text.split(" "),
+}
 
 # A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
 _MOST_NGRAMS: Final = 16
+_MOST_STOP_WORDS: Final = 1 << 16
+# Every text becomes at least so many ids: the largest is that of `min_tokens` of a graph's limits.
+_LARGEST_MIN_WIDTH: Final = 1 << 16
+_LARGEST: Final = (1 << 31) - 1
 
 
 def ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
@@ -81,18 +106,29 @@ def ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
     return result
 
 
+Side = Literal["left", "right"]
+
+
 @dataclass(frozen=True)
 class TextRules:
     """Everything but the vocabulary that decides how a text becomes ids.
 
     Attributes:
-        tokenizer: a name in `TOKENIZERS`.
+        tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty.
         lowercase: lower-case the text first; `basic_english` always does.
         ngrams: 1 for tokens alone, n for n-grams up to n beside them.
         max_tokens: how many of the tokenizer's tokens are read (n-grams are made from these), or None for all.
         unknown_id: the id of a token that the vocabulary does not hold, or None to drop such tokens.
-        empty_id: the id that stands for a text with no token left.
-        padding_id: the id that fills the rows of a batch up to one width.
+        empty_id: the id that stands for a text with no id left.
+        padding_id: the id that fills the rows of a batch up to one width, and every text up to `min_width`.
+        steps: what is done to the text before it is split; `text_steps.cleaning` makes them from names and pairs.
+        stop_words: tokens that are dropped, before `max_tokens` counts them.
+        first_id: the id before those of the text, such as that of "<sos>", or None.
+        last_id: the id after them, such as that of "<eos>", or None.
+        max_width: the most ids of a text, `first_id` and `last_id` among them; the rest is cut off. None: all.
+        min_width: the fewest ids of a text; `padding_id` fills it up, and the module sees it like any id. None: 1.
+        cut_side: the side on which `max_tokens` and `max_width` cut.
+        pad_side: the side on which `min_width` fills up.
 
     Raises:
         InputError: a value is out of its range.
@@ -101,6 +137,9 @@ class TextRules:
         >>> rules = TextRules(tokenizer="whitespace", max_tokens=100, unknown_id=None)
         >>> rules.lowercase, rules.ngrams, rules.highest_id
         (True, 1, 0)
+        >>> from pocketrnn.text_steps import cleaning
+        >>> rules = TextRules("space", steps=cleaning("keras_filters"), stop_words=("",), unknown_id=None,
+        ...                   min_width=200, max_width=200, pad_side="left", cut_side="left")    # Keras' defaults
     """
 
     tokenizer: str = "basic_english"
@@ -110,10 +149,18 @@ class TextRules:
     unknown_id: int | None = 0
     empty_id: int = 0
     padding_id: int = 0
+    steps: tuple[Step, ...] = ()
+    stop_words: tuple[str, ...] = ()
+    first_id: int | None = None
+    last_id: int | None = None
+    max_width: int | None = None
+    min_width: int | None = None
+    cut_side: Side = "right"
+    pad_side: Side = "right"
 
     def __post_init__(self) -> None:
-        if self.tokenizer not in TOKENIZERS:
-            raise InputError(f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join(TOKENIZERS)}.")
+        if self.tokenizer not in _SPLITS:
+            raise InputError(f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join(_SPLITS)}.")
         if self.tokenizer == "basic_english" and not self.lowercase:
             raise InputError("basic_english always lower-cases.", "Use the tokenizer whitespace to keep the case.")
         if not 1 <= self.ngrams <= _MOST_NGRAMS:
@@ -124,11 +171,102 @@ class TextRules:
             raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
         if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
             raise InputError("A token id is negative.", "Token ids count from 0.")
+        if not self.is_plain:
+            self._check_words()
+            self._check_width()
+
+    def _check_words(self) -> None:
+        if not isinstance(self.steps, tuple) or not all(isinstance(s, Replace | Keep | Lowercase) for s in self.steps):
+            raise InputError(f"steps is {shown(self.steps)}.", "Make them with pocketrnn.text_steps.cleaning(...).")
+        check_growth(self.steps)
+        words = self.stop_words
+        if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+            raise InputError(f"stop_words is {shown(words)}.", "Give a tuple of strings.")
+        if len(words) > _MOST_STOP_WORDS:
+            raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
+
+    def _check_width(self) -> None:
+        for name, least, most in (
+            ("first_id", 0, _LARGEST),
+            ("last_id", 0, _LARGEST),
+            ("max_width", 1, _LARGEST),
+            ("min_width", 1, _LARGEST_MIN_WIDTH),
+        ):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not least <= value <= most):
+                raise InputError(f"{name} is {shown(value)}.", f"Use a whole number from {least} to {most:,}, or none.")
+        for name in ("cut_side", "pad_side"):
+            if getattr(self, name) not in ("left", "right"):
+                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Use left or right.")
+        if self.min_width is not None and self.max_width is not None and self.min_width > self.max_width:
+            raise InputError(
+                f"min_width is {self.min_width}, but max_width {self.max_width}.", "Use the same for one fixed width."
+            )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing in the rules but what version 1 of the format can say."""
+        return self.tokenizer in TOKENIZERS and all(
+            getattr(self, name) == default for name, default in _SINCE_VERSION_2.items()
+        )
 
     @property
     def highest_id(self) -> int:
         """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""
-        return max(self.unknown_id or 0, self.empty_id, self.padding_id)
+        return max(self.unknown_id or 0, self.empty_id, self.padding_id, self.first_id or 0, self.last_id or 0)
+
+
+# The members of `text` that version 1 of the format does not have, and what their absence means.
+_SINCE_VERSION_2: Final[dict[str, Any]] = {
+    member.name: member.default for member in fields(TextRules)[[f.name for f in fields(TextRules)].index("steps") :]
+}
+
+
+def rules_document(rules: TextRules) -> dict[str, Any]:
+    """The rules as `text` of classifier.json, without the members whose absence means the same.
+
+    Example:
+        >>> rules_document(TextRules(first_id=2))["first_id"], "last_id" in rules_document(TextRules())
+        (2, False)
+    """
+    members = {member.name: getattr(rules, member.name) for member in fields(rules)}
+    members = {name: value for name, value in members.items() if value != _SINCE_VERSION_2.get(name, ...)}
+    if rules.steps:
+        members["steps"] = step_documents(rules.steps)
+    return members
+
+
+def beyond_version_1(document: Mapping[str, Any]) -> list[str]:
+    """What `text` of a classifier.json holds that version 1 of the format does not have.
+
+    Example:
+        >>> beyond_version_1({"tokenizer": "space", "min_width": 9})
+        ['the tokenizer space', 'min_width']
+    """
+    tokenizer = [] if document["tokenizer"] in TOKENIZERS else [f"the tokenizer {document['tokenizer']}"]
+    return [*tokenizer, *(name for name in _SINCE_VERSION_2 if name in document)]
+
+
+def rules_of(document: Mapping[str, Any]) -> TextRules:
+    """The rules that `text` of classifier.json says; a member that is missing is the default.
+
+    Raises:
+        InputError: a value is out of its range, or a step is none.
+
+    Example:
+        >>> rules_of({"tokenizer": "whitespace", "steps": [{"replace": ",", "by": " "}]}).steps
+        (Replace(what=',', by=' '),)
+    """
+    # JSON Schema counts 1.0 as an integer; a range does not.
+    members: dict[str, Any] = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in document.items()
+    }
+    if "steps" in members:
+        members["steps"] = steps_of(members["steps"])
+    if isinstance(members.get("stop_words"), list):
+        members["stop_words"] = tuple(members["stop_words"])
+    return TextRules(**members)
 
 
 class TextEncoder:
@@ -157,21 +295,23 @@ class TextEncoder:
             seen: set[str] = set()
             twice = next(token for token in vocabulary if token in seen or seen.add(token))  # type: ignore[func-returns-value]
             raise InputError(f"The vocabulary holds {twice!r} twice.", "Give every token once.")
-        self._tokenize = TOKENIZERS[rules.tokenizer]
-        self._lower_first = rules.lowercase and rules.tokenizer != "basic_english"
-        self._many = _ManyTexts(rules, self._ids) if rules.lowercase and rules.ngrams == 1 else None
+        self._tokenize = _tokenize_by(rules)
+        self._lower_first = rules.lowercase
+        self._is_plain = rules.is_plain
+        self._many = _ManyTexts(rules, self._ids) if self._is_plain and rules.lowercase and rules.ngrams == 1 else None
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, n-grams included, before the vocabulary is asked."""
         rules = self.rules
         tokens = self._tokenize(text.lower() if self._lower_first else text)
         if rules.max_tokens is not None:
-            del tokens[rules.max_tokens :]
+            _cut(tokens, rules.max_tokens, rules.cut_side)
         return tokens if rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
-        return self.look_up(self.tokens(text)) or [self.rules.empty_id]
+        ids = self.look_up(self.tokens(text))
+        return (ids if self._is_plain else _set_in_width(ids, self.rules)) or [self.rules.empty_id]
 
     def look_up(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens, without those that the rules drop."""
@@ -188,7 +328,7 @@ class TextEncoder:
         """
         unknown = self.rules.unknown_id
         tokens = self.tokens(text)
-        if unknown is None or not tokens:
+        if unknown is None or not tokens or not self._is_plain:
             return np.array((self.encode(text),), np.int64)
         number = len(tokens)
         return np.fromiter(map(self._ids.get, tokens, repeat(unknown)), np.int64, number).reshape(1, number)
@@ -204,6 +344,35 @@ class TextEncoder:
         rows = [self.encode(text) for text in texts]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
+
+
+def _tokenize_by(rules: TextRules) -> Callable[[str], list[str]]:
+    """What cuts a text, lower-cased where the rules say so, into tokens."""
+    split = _SPLITS[rules.tokenizer]
+    if not rules.steps and not rules.stop_words:
+        return split
+    clean, dropped = applied(rules.steps), frozenset(rules.stop_words)
+    return lambda text: [token for token in split(clean(text)) if token not in dropped]
+
+
+def _cut(items: list[Any], most: int, side: Side) -> None:
+    """Leave at most so many items."""
+    if side == "right":
+        del items[most:]
+    else:
+        del items[:-most]
+
+
+def _set_in_width(ids: list[int], rules: TextRules) -> list[int]:
+    """The ids of a text with what stands around them: `first_id`, `last_id`, and the padding up to `min_width`."""
+    if rules.first_id is not None:
+        ids = [rules.first_id, *ids]
+    if rules.last_id is not None:
+        ids = [*ids, rules.last_id]
+    if rules.max_width is not None:
+        _cut(ids, rules.max_width, rules.cut_side)
+    padding = [rules.padding_id] * ((rules.min_width or 0) - len(ids))
+    return [*padding, *ids] if rules.pad_side == "left" else [*ids, *padding]
 
 
 class _ManyTexts:

@@ -11,7 +11,7 @@
  */
 
 const FORMAT = "pocketrnn-classifier";
-const VERSION = 1;
+const VERSION = 2;
 const CLASSIFIER_JSON = "classifier.json";
 // Bytes that a file may have. The graph's limit is protobuf's.
 const LARGEST_JSON = 2 ** 27;
@@ -85,9 +85,10 @@ function withoutCapitalSigma(text) {
 /** The words of a text, cut at the format's white space. */
 export const words = (text) => text.match(WORD) ?? [];
 
+// Of lower-cased text.
 const basicEnglish = (text) =>
   words(
-    lowerCase(text)
+    text
       .replaceAll("'", " '  ")
       .replaceAll('"', "")
       .replaceAll(".", " . ")
@@ -102,24 +103,57 @@ const basicEnglish = (text) =>
   );
 
 // Strings here are UTF-16. Spreading one gives code points, and half a surrogate pair by itself, as Python does.
-const TOKENIZERS = { basic_english: basicEnglish, whitespace: words, characters: (text) => [...text] };
+const TOKENIZERS = {
+  basic_english: basicEnglish,
+  whitespace: words,
+  characters: (text) => [...text],
+  space: (text) => text.split(" "),
+};
+
+/** What a step of the text rules does to a text. */
+function stepFunction({ replace, keep, by }) {
+  // As a function, since replaceAll would read "$&" in a string as what was found.
+  if (replace !== undefined) return (text) => text.replaceAll(replace, () => by);
+  if (keep === undefined) return lowerCase;
+  const ranges = keep.map((range) => [range.codePointAt(0), [...range].at(-1).codePointAt(0)]);
+  const isKept = (code) => ranges.some(([first, last]) => first <= code && code <= last);
+  const ascii = Array.from({ length: 128 }, (_, code) => isKept(code));
+  return (text) => {
+    let kept = "";
+    for (const point of text) {
+      const code = point.codePointAt(0);
+      kept += (ascii[code] ?? isKept(code)) ? point : by;
+    }
+    return kept;
+  };
+}
+
+/** At most so many items, cut off on a side. */
+const cut = (items, most, side) => (side === "left" ? items.slice(-most) : items.slice(0, most));
 
 /** Turns texts into token ids by the text rules (`text` in classifier.json) and one vocabulary. */
 export class TextEncoding {
   #tokenize;
+  #steps;
+  #stopWords;
   #ids;
 
   constructor(rules, vocabulary) {
     this.rules = rules;
     this.#tokenize = TOKENIZERS[rules.tokenizer];
+    this.#steps = (rules.steps ?? []).map(stepFunction);
+    this.#stopWords = new Set(rules.stop_words);
     this.#ids = new Map(vocabulary.map((token, id) => [token, id]));
   }
 
   /** The tokens of `text`, n-grams included, before the vocabulary is asked. */
   tokens(text) {
-    const { tokenizer, lowercase, ngrams, max_tokens } = this.rules;
-    let tokens = this.#tokenize(lowercase && tokenizer !== "basic_english" ? lowerCase(text) : text);
-    if (max_tokens !== null) tokens = tokens.slice(0, max_tokens);
+    const { lowercase, ngrams, max_tokens, cut_side } = this.rules;
+    let cleaned = lowercase ? lowerCase(text) : text;
+    for (const step of this.#steps) cleaned = step(cleaned);
+    let tokens = this.#tokenize(cleaned);
+    if (this.#stopWords.size) tokens = tokens.filter((token) => !this.#stopWords.has(token));
+    if (max_tokens !== null) tokens = cut(tokens, max_tokens, cut_side);
     const single = tokens.length;
     for (let n = 2; n <= Math.min(ngrams, single); n++)
       for (let i = 0; i + n <= single; i++) tokens.push(tokens.slice(i, i + n).join(" "));
@@ -128,11 +162,17 @@ export class TextEncoding {
 
   /** The token ids of `text`; never empty. */
   encode(text) {
-    const { unknown_id, empty_id } = this.rules;
-    const ids = [];
+    const { unknown_id, empty_id, padding_id, first_id, last_id, max_width, min_width = 0, cut_side, pad_side } = this.rules;
+    let ids = first_id === undefined ? [] : [first_id];
     for (const token of this.tokens(text)) {
       const id = this.#ids.get(token) ?? unknown_id;
       if (id !== null) ids.push(id);
+    }
+    if (last_id !== undefined) ids.push(last_id);
+    if (max_width !== undefined) ids = cut(ids, max_width, cut_side);
+    if (ids.length < min_width) {
+      const padding = new Array(min_width - ids.length).fill(padding_id);
+      ids = pad_side === "left" ? padding.concat(ids) : ids.concat(padding);
     }
     return ids.length ? ids : [empty_id];
   }
@@ -282,7 +322,7 @@ const isSetOf = (value, least, test) => isListOf(value, least, test) && new Set(
 
 const MEMBERS = {
   format: isString,
-  version: (value) => value === VERSION,
+  version: (value) => isInteger(value, 1, VERSION),
   name: (value) => isString(value) && value !== "" && [...value].length <= 200,
   labels: (value) => isSetOf(value, 2, (label) => isString(label) && label !== "") && value.length <= 2 ** 20,
   activation: (value) => value === "softmax" || value === "sigmoid",
@@ -316,6 +356,31 @@ const TEXT_MEMBERS = {
   empty_id: (value) => isInteger(value, 0),
   padding_id: (value) => isInteger(value, 0),
 };
+const isWhole = (value) => isString(value) && !/[\ud800-\udfff]/u.test(value);
+const isShort = (value, least) => isWhole(value) && value.length <= 512 && isInteger([...value].length, least, 256);
+const isRange = (value) => {
+  const points = isShort(value, 1) ? [...value].map((point) => point.codePointAt(0)) : [];
+  return (points.length === 1 || points.length === 2) && points[0] <= points.at(-1);
+};
+const isSide = (value) => value === "left" || value === "right";
+// May be missing, and are of version 2.
+const MORE_TEXT_MEMBERS = {
+  steps: (value) => isListOf(value, 1, isObject) && value.length <= 4096,
+  stop_words: (value) => isSetOf(value, 1, isString) && value.length <= 2 ** 16,
+  first_id: (value) => isInteger(value, 0),
+  last_id: (value) => isInteger(value, 0),
+  max_width: (value) => isInteger(value, 1),
+  min_width: (value) => isInteger(value, 1, 2 ** 16),
+  cut_side: isSide,
+  pad_side: isSide,
+};
+const BY = { by: (value) => isShort(value, 0) };
+const STEP_MEMBERS = {
+  replace: { replace: (value) => isShort(value, 1), ...BY },
+  keep: { keep: (value) => isListOf(value, 1, isRange) && value.length <= 4096, ...BY },
+  lowercase: { lowercase: (value) => value === true },
+};
+const MOST_GROWTH = 64;
 const LIMIT_MEMBERS = {
   min_tokens: (value) => isInteger(value, 1, 2 ** 16),
   max_tokens: (value) => isInteger(value, 1),
@@ -339,7 +404,8 @@ const GRAPH_MEMBERS = {
 function faultOf(document) {
   const fault =
     memberFault(document, MEMBERS, "", MORE_MEMBERS) ??
-    memberFault(document.text, TEXT_MEMBERS, "text.") ??
+    memberFault(document.text, TEXT_MEMBERS, "text.", MORE_TEXT_MEMBERS) ??
+    stepsFault(document.text.steps ?? []) ??
     memberFault(document.graph, GRAPH_MEMBERS, "graph.", MORE_GRAPH_MEMBERS) ??
     memberFault(document.graph.limits ?? {}, {}, "graph.limits.", LIMIT_MEMBERS);
   if (fault) return fault;
@@ -347,7 +413,12 @@ function faultOf(document) {
   const rows = document.graph.embedding_rows;
   if (text.tokenizer === "basic_english" && !text.lowercase) return "basic_english always lower-cases";
   if (vocabulary.length > rows) return `the vocabulary holds ${vocabulary.length} tokens, but the embedding has ${rows} rows`;
-  const highest = Math.max(text.unknown_id ?? 0, text.empty_id, text.padding_id);
+  const beyond = Object.keys(MORE_TEXT_MEMBERS).filter((name) => Object.hasOwn(text, name));
+  if (text.tokenizer === "space") beyond.unshift("the tokenizer space");
+  if (beyond.length && document.version === 1) return `the text rules hold ${beyond.join(", ")}: that is version 2`;
+  if (beyond.length && document.stream) return `the text rules hold ${beyond.join(", ")}, which a stream cannot follow`;
+  if (text.min_width > text.max_width) return `min_width is ${text.min_width}, but max_width ${text.max_width}`;
+  const highest = Math.max(text.unknown_id ?? 0, text.empty_id, text.padding_id, text.first_id ?? 0, text.last_id ?? 0);
   if (highest >= rows) return `the text rules use the token id ${highest}, but the embedding has ${rows} rows`;
   if (examples.some(({ ids, logits }) => logits.length !== labels.length || ids.some((id) => id >= rows)))
     return "a golden example does not fit the labels and the embedding";
@@ -357,6 +428,38 @@ function faultOf(document) {
     return `the graph takes no text of fewer than ${min_tokens} tokens, but a stream begins with one`;
   if (examples.some(({ ids }) => ids.length < min_tokens || ids.length > max_tokens))
     return "a golden example is beyond the limits of the graph";
+  return undefined;
+}
+
+/** As `faultOf`, of the steps that a text goes through before it is split. */
+function stepsFault(steps) {
+  for (const [i, step] of steps.entries()) {
+    const kind = Object.keys(STEP_MEMBERS).find((name) => Object.hasOwn(step, name));
+    if (kind === undefined) return `text.steps[${i}] is ${JSON.stringify(step).slice(0, 60)}, which is no step`;
+    const fault = memberFault(step, STEP_MEMBERS[kind], `text.steps[${i}].`);
+    if (fault) return fault;
+  }
+  // Backwards: how many code points one can become from a step on, as in runtime/pocketrnn/text_steps.py.
+  const weights = new Map();
+  let rest = 1;
+  let largest = 1;
+  for (const { replace, keep, by } of [...steps].reverse()) {
+    let grown = 2 * largest;
+    if (by === undefined) {
+      rest = grown;
+      weights.clear();
+    } else {
+      grown = 0;
+      for (const point of by) grown += Math.max(weights.get(point) ?? 0, rest);
+      if (keep) rest = Math.max(rest, grown);
+      else {
+        grown /= [...replace].length;
+        for (const point of replace) weights.set(point, Math.max(weights.get(point) ?? 0, rest, grown));
+      }
+    }
+    largest = Math.max(largest, grown);
+    if (largest > MOST_GROWTH) return `the steps can make a text grow more than ${MOST_GROWTH} times`;
+  }
   return undefined;
 }
 

@@ -20,8 +20,9 @@ from torch import nn
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.archive import LARGEST_PICKLE
-from pocketrnn_export.intake.module_file import is_torchscript, load_torchscript, load_weights, read_weights
+from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.intake.vocabulary import read_vocabulary
+from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 WORDS = ["<unk>", "<pad>", "oil", "é"]
 DAMAGED = 300
@@ -165,7 +166,7 @@ def test_a_small_file_takes_no_memory_to_be_refused(kind: str, tmp_path: Path) -
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from pocketrnn.errors import InputError\n"
-        "from pocketrnn_export.intake.module_file import read_weights\n"
+        "from pocketrnn_export.intake.weights_file import read_weights\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: read_weights(Path('bomb.pt'))\n"
         "except InputError as error: print(error)\n"
@@ -182,7 +183,7 @@ def test_a_small_file_takes_no_memory_to_be_refused(kind: str, tmp_path: Path) -
 def test_a_tensor_that_repeats_a_number_is_named_not_made(tmp_path: Path) -> None:
     archive(tmp_path / "w.pt", _state(_tensor(HUGE, 0)))
     with pytest.raises(InputError, match=r"which the module has"):
-        load_weights(nn.Linear(2, 2), read_weights(tmp_path / "w.pt"), tmp_path / "w.pt")
+        load_weights(nn.Linear(2, 2), read_weights(tmp_path / "w.pt"))
 
 
 @pytest.mark.filterwarnings("ignore")

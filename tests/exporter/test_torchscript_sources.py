@@ -17,7 +17,7 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export import export
-from pocketrnn_export.intake.module_file import load_torchscript
+from pocketrnn_export.intake.torchscript_file import load_torchscript
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]

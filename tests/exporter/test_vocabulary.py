@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pocketrnn.errors import DataError, InputError, OutputError
-from pocketrnn.text import TextEncoder
+from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
 from pocketrnn_export.intake import torchtext_vocab, vocabulary
 from pocketrnn_export.intake.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
 
@@ -198,8 +198,19 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         (["a", 1], "1 at id 1, of type int"),
         (["a", None], "None at id 1"),
         (["a", "b", "a"], "'a' twice, at id 0 and id 2"),
-        ({"a": 0, "b": 2}, "none the id 1"),
-        ({"a": 1, "b": 2}, '("<pad>": 0)'),
+        ({"a": 0, "b": 5}, "'b' has the id 5, none the id 1"),
+        ({"a": 9, "b": 5, "c": 4}, "counts are no ids"),
+        ({"a": 2**70, "b": 1}, "an enormous number"),
+        ([("a", 3), ("b", 9)], "neither the ids 0 to 1 nor falling counts"),
+        ([("a", 3), ("b", 3.5)], "the id 3.5"),
+        ([("a", 2), ("a", 1)], "'a' twice"),
+        ([("a", 2), "b"], "a tuple at id 0"),
+        ({"word2idx": {"a": "0"}}, "id '0'"),
+        ({"stoi": {"stoi": {"stoi": {"stoi": {"a": 0}}}}}, "a dict"),
+        ({"0": "a", "00": "b"}, "the id 0 to 'a' and to 'b'"),
+        ({"0": "a", "1": "a"}, "'a' twice"),
+        ({"class_name": "Tokenizer", "config": {}}, "without a word_index"),
+        ({"class_name": "Tokenizer", "config": {"word_index": "{", "num_words": None}}, "not valid JSON"),
         ({"a": -1, "b": 0}, "'a' has the id -1"),
         ({"a": 0, "b": 0}, "the id 0 to 'a' and to 'b'"),
         ({"a": False, "b": 1}, "id False"),
@@ -216,6 +227,74 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
 )
 def test_what_is_no_vocabulary_is_refused(source: Any, says: str) -> None:
     assert says in refusal(source)
+
+
+KERAS = {"class_name": "Tokenizer", "config": {"num_words": 4, "oov_token": "<OOV>", "lower": True, "filters": "!",
+         "word_index": json.dumps({"<OOV>": 1, "oil": 2, "rises": 3, "today": 4})}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "tokens", "default"),
+    [
+        ({"word2idx": {"<UNK>": 0, "oil": 1}, "idx2word": {"0": "<UNK>", "1": "oil"}}, ("<UNK>", "oil"), 0),
+        ({"stoi": {"oil": 0}}, ("oil",), None),
+        ({"itos": ["[PAD]", "[UNK]", "oil"]}, ("[PAD]", "[UNK]", "oil"), 1),
+        ({"token_to_idx": {"oil": 0}, "max_len": 30}, ("oil",), None),
+        ({"config": {"a": 1}, "vocab": {"stoi": {"oil": 0, "gas": 1}}}, ("oil", "gas"), None),
+        ({"0": "<unk>", "1": "oil"}, ("<unk>", "oil"), 0),
+        ({1: "oil", 0: "gas"}, ("gas", "oil"), None),
+        ([["oil", 9], ["gas", 9], ["<unk>", 3]], ("oil", "gas", "<unk>"), 2),
+        (collections.Counter("aaab").most_common(), ("a", "b"), None),
+        ([["gas", 1], ["oil", 0]], ("oil", "gas"), None),
+        ([[0, "oil"], [1, "gas"]], ("oil", "gas"), None),
+        ({"oil": 1, "<OOV>": 2}, ("<pad>", "oil", "<OOV>"), 2),
+        ({"oil": 1, "<PAD>": 3, "gas": 4}, (" <unused 0>", "oil", " <unused 2>", "<PAD>", "gas"), None),
+        ({"a": 0, "<unk>": 1, "[UNK]": 2}, ("a", "<unk>", "[UNK]"), 1),
+        ({"[UNK]": 0, "<OOV>": 1}, ("[UNK]", "<OOV>"), None),
+        ({"word2idx": 0, "itos": 1}, ("word2idx", "itos"), None),
+        (KERAS, ("<pad>", "<OOV>", "oil", "rises"), 1),
+    ],
+)
+def test_the_forms_that_people_have_are_read_in_python_and_as_json(
+    source: Any, tokens: tuple[str, ...], default: int | None, tmp_path: Path
+) -> None:
+    assert read_vocabulary(source) == Vocabulary(tokens, default)
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps(source), encoding="utf-8")
+    assert read_vocabulary(path) == Vocabulary(tokens, default)
+
+
+def test_a_keras_tokenizer_that_was_dumped_twice_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.dumps(KERAS)), encoding="utf-8")
+    assert read_vocabulary(path).tokens == ("<pad>", "<OOV>", "oil", "rises")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"oil": 1, "gas": 2}, "no token the id 0: it is taken for padding, as <pad>"),
+        ({"oil": 2, "gas": 3, "x": 4}, "no token the ids 1: no text has them"),
+        ([("oil", 9), ("gas", 2)], "a token's id is taken to be its position, from 0"),
+        (KERAS, "its words are read, and not how it cuts a text"),
+    ],
+)
+def test_what_is_taken_for_granted_of_a_vocabulary_is_said(
+    source: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_vocabulary(source)
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize("ngrams", [1, 3])
+def test_no_text_gives_the_token_of_an_unused_id(tokenizer: str, ngrams: int) -> None:
+    vocabulary = read_vocabulary({"a": 0, "b": 1, "c": 2, "d": 4})
+    rules = TextRules(tokenizer=tokenizer, lowercase=True, ngrams=ngrams, unknown_id=None)
+    encoder = TextEncoder(rules, vocabulary.tokens)
+    placeholder = vocabulary.tokens[3]
+    for text in (placeholder, f"a{placeholder}", f" {placeholder} b", " ".join(placeholder), "< unused 3>"):
+        assert 3 not in encoder.encode(text)
 
 
 @pytest.mark.parametrize("default", [None, 0, 3, 100])

@@ -64,6 +64,23 @@ def _limited_stream(text: str) -> bytes:
     )
 
 
+def _ruled(members: str, version: int = 2) -> Callable[[str], bytes]:
+    """Further members of the text rules."""
+
+    def change(text: str) -> bytes:
+        ruled = _swapped('"ngrams": 1', f'"ngrams": 1, {members}')(text).decode("utf-8", "surrogatepass")
+        return _swapped('"version": 1', f'"version": {version}')(ruled)
+
+    return change
+
+
+def _ruled_stream(text: str) -> bytes:
+    step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
+    return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(
+        _ruled('"min_width": 2')(text).decode()
+    )
+
+
 def _with(*nodes: onnx.NodeProto, **constants: object) -> Callable[[onnx.ModelProto], bytes]:
     def change(proto: onnx.ModelProto) -> bytes:
         for name, value in constants.items():
@@ -146,6 +163,31 @@ REFUSED: dict[str, Refused] = {
     "limits-example-too-short": Refused("golden example", json=_limited('"min_tokens": 3')),
     "limits-example-too-long": Refused("golden example", json=_limited('"max_tokens": 1')),
     "limits-stream": Refused("a stream begins with one", json=_limited_stream),
+    "rules-of-version-2-in-version-1": Refused("that is version 2", json=_ruled('"max_width": 9', version=1)),
+    "rules-unknown": Refused("most", json=_ruled('"most": 9')),
+    "rules-steps-none": Refused("steps", json=_ruled('"steps": []')),
+    "rules-step-unknown": Refused("steps", json=_ruled('"steps": [{"match": "a+", "by": "a"}]')),
+    "rules-step-of-two-kinds": Refused("by", json=_ruled('"steps": [{"lowercase": true, "by": ""}]')),
+    "rules-step-that-replaces-nothing": Refused("step", json=_ruled('"steps": [{"replace": "", "by": "a"}]')),
+    "rules-step-too-long": Refused("step", json=_ruled(f'"steps": [{{"replace": "{"a" * 257}", "by": ""}}]')),
+    "rules-step-of-a-number": Refused("step", json=_ruled('"steps": [{"replace": "a", "by": 1}]')),
+    "rules-steps-that-grow": Refused(
+        "grow more than 64 times", json=_ruled('"steps": [' + ", ".join(['{"replace": "a", "by": "aa"}'] * 7) + "]")
+    ),
+    "rules-steps-that-grow-slowly": Refused(
+        "grow more than 64 times",
+        json=_ruled('"steps": [{"keep": ["az"], "by": "0101010101"}, {"replace": "01", "by": "abcdefghijklmn"}]'),
+    ),
+    "rules-range-backwards": Refused("keep", json=_ruled('"steps": [{"keep": ["za"], "by": ""}]')),
+    "rules-range-of-three": Refused("step", json=_ruled('"steps": [{"keep": ["abc"], "by": ""}]')),
+    "rules-stop-words-twice": Refused("stop_words", json=_ruled('"stop_words": ["a", "b", "a"]')),
+    "rules-first-id-too-large": Refused("id", json=_ruled('"first_id": 4')),
+    "rules-last-id-negative": Refused("last_id", json=_ruled('"last_id": -1')),
+    "rules-width-none": Refused("max_width", json=_ruled('"max_width": 0')),
+    "rules-width-too-large": Refused("min_width", json=_ruled('"min_width": 65537')),
+    "rules-width-crossed": Refused("max_width", json=_ruled('"min_width": 9, "max_width": 8')),
+    "rules-side-unknown": Refused("pad_side", json=_ruled('"min_width": 9, "pad_side": "both"')),
+    "rules-stream": Refused("a stream cannot follow", json=_ruled_stream),
     "weights-elsewhere": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _LOCATION + _VALUE)))),
     "weights-elsewhere-value-first": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _VALUE + _LOCATION)))),
     "weights-elsewhere-long-numbers": Refused(

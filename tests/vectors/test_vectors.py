@@ -13,6 +13,7 @@ import pytest
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, LimitError
 from pocketrnn.text import TextEncoder
+from pocketrnn.text_steps import Keep, Lowercase, Replace
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
@@ -73,7 +74,10 @@ def test_every_folder_of_refused_bundles_is_listed() -> None:
 
 def test_the_vectors_hold_every_rule_and_stay_small() -> None:
     manifests = [Classifier.load(bundle).manifest for bundle in BUNDLES]
-    assert {a.text.tokenizer for a in manifests} == {"basic_english", "whitespace", "characters"}
+    assert {a.text.tokenizer for a in manifests} == {"basic_english", "whitespace", "characters", "space"}
+    assert {type(step) for a in manifests for step in a.text.steps} == {Replace, Keep, Lowercase}
+    assert {(a.text.cut_side, a.text.pad_side) for a in manifests} >= {("left", "left"), ("right", "right")}
+    assert {(a.text.first_id is None, a.text.last_id is None) for a in manifests} >= {(False, False), (True, False)}
     assert {a.activation for a in manifests} == {"softmax", "sigmoid"}
     assert {a.graph.inputs for a in manifests} == {("tokens",), ("tokens", "lengths")}
     assert {a.text.unknown_id is None for a in manifests} == {False, True}

@@ -6,14 +6,14 @@ import base64
 import hashlib
 import random
 import unicodedata
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 from web_node import Node
 from web_texts import adversarial, real, vocabulary_of
 
-from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text import TextEncoder, TextRules, rules_document
+from pocketrnn.text_steps import NAMED_STEPS, Keep, cleaning
 
 RULES = (
     TextRules(),
@@ -22,7 +22,17 @@ RULES = (
     TextRules(tokenizer="whitespace", lowercase=False, ngrams=2),
     TextRules(tokenizer="characters"),
     TextRules(tokenizer="characters", lowercase=False, ngrams=2, max_tokens=40),
+    *(TextRules(tokenizer="whitespace", lowercase=name != "clean_str", steps=cleaning(name)) for name in NAMED_STEPS),
+    TextRules("space", lowercase=False, steps=cleaning((",", "$&"), "lowercase", ("s ", "ß"), Keep(("az",), "😀"))),
+    TextRules(stop_words=("the", "a", "."), max_tokens=7, cut_side="left", first_id=1, last_id=0, min_width=9),
+    TextRules(tokenizer="space", stop_words=("",), unknown_id=None, min_width=9, max_width=9, pad_side="left"),
+    TextRules(tokenizer="characters", unknown_id=None, last_id=1, max_width=1, min_width=1, cut_side="left"),
 )
+
+
+def holds_halves(text: str) -> bool:
+    """Whether the text holds halves of surrogate pairs, which a deletion can make a pair of where strings are UTF-16."""
+    return any("\ud800" <= point <= "\udfff" for point in text)
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +64,20 @@ def test_thousands_of_texts_become_the_same_tokens_and_ids(node: Node) -> None:
     cases = []
     for rules in RULES:
         tokens = [TextEncoder(rules, ["<unk>"]).tokens(text) for text in texts]
-        cases.append({"rules": asdict(rules), "vocabulary": vocabulary_of(tokens, 1500), "texts": texts})
+        cases.append({"rules": rules_document(rules), "vocabulary": vocabulary_of(tokens, 1500), "texts": texts})
     for case, rules, answers in zip(cases, RULES, node("encode_in_node.mjs", cases), strict=True):
         encoder = TextEncoder(rules, case["vocabulary"])  # type: ignore[arg-type]
         different = [
             (text, answer)
             for text, answer in zip(texts, answers, strict=True)
             if (answer["tokens"], answer["ids"]) != (encoder.tokens(text), encoder.encode(text))
+            and not (rules.steps and holds_halves(text))
         ]
         assert different[:3] == []
 
 
 def test_an_ngram_limit_beyond_any_text_costs_nothing(node: Node) -> None:
-    rules = asdict(TextRules(tokenizer="whitespace", max_tokens=10**15)) | {"ngrams": 10**12}
+    rules = rules_document(TextRules(tokenizer="whitespace", max_tokens=10**15)) | {"ngrams": 10**12}
     ((answer,),) = node("encode_in_node.mjs", [{"rules": rules, "vocabulary": ["a b"], "texts": ["a b"]}])
     assert answer["tokens"] == ["a", "b", "a b"]
 

@@ -20,7 +20,7 @@ from safetensors import torch as safetensors
 from pocketrnn.errors import CheckpointError, PocketRNNError
 from pocketrnn.folder import written_whole
 from pocketrnn.schema import first_fault, parsed
-from pocketrnn.text import TextRules
+from pocketrnn.text import TextRules, rules_document
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
 __all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write", "write_files"]
@@ -130,7 +130,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "name": checkpoint.name,
         "labels": list(checkpoint.labels),
         "architecture": asdict(checkpoint.architecture),
-        "text": asdict(checkpoint.rules),
+        "text": rules_document(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),

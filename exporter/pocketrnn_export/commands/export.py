@@ -17,6 +17,7 @@ from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
     from pocketrnn.manifest import Manifest, Parity
+    from pocketrnn_export.intake.module_file import ModuleName
 
 __all__ = ["export"]
 
@@ -28,11 +29,24 @@ __all__ = ["export"]
               help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
 @click.option("--vocabulary", type=click.Path(path_type=Path),
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
-@click.option("--labels", help="The labels of a module file, in the order of its logits: a,b,c or a file, one a line.")
+@click.option("--labels",
+              help="The labels of a module file, in the order of its logits: a,b,c or a file of them.")  # fmt: skip
+@click.option("--random-weights", is_flag=True,
+              help="Export a module file as it is made, with random weights.")  # fmt: skip
+@click.option("--set", multiple=True, metavar="NAME=VALUE",
+              help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters"]),
               help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
+@click.option("--pairs", type=click.Path(path_type=Path),
+              help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
+              '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--call", metavar="LINE",
+              help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]".')  # fmt: skip
+@click.option("--gives", type=click.Choice(["logits", "probabilities"]),
+              help="What a module gives.  [default: its last sigmoid or softmax decides]")  # fmt: skip
+@click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1),
@@ -60,7 +74,8 @@ def export(source: str, output: Path, **options: Any) -> None:
 
     SOURCE is a checkpoint, the folder that `pocketrnn train` wrote; or a module in a Python file, as
     path/to/file.py:name, where the name is a module, or a class or function that makes one, with its arguments if it
-    needs any; or a TorchScript file. The last two need --vocabulary and --labels, a Python file usually --weights.
+    needs any; or the same in a notebook, notebook.ipynb:name, of which only the statements are run that define the name
+    and what it needs; or a TorchScript file. The last three need --vocabulary and --labels, the code usually --weights.
 
     Nothing is written unless PyTorch, the ONNX graph and the runtime give the same answers, in double precision to
     1e-10 and in single precision as near as rounding allows, on many batch sizes and lengths, every token id and texts.
@@ -78,15 +93,17 @@ def export(source: str, output: Path, **options: Any) -> None:
 
     from pocketrnn.folder import check_free
     from pocketrnn_export.bundle import export as export_module
+    from pocketrnn_export.intake.labels import lines_of_file
 
     if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss measure a smaller bundle: they need --compress.")
     check_free(output, force=options["force"], made_by="classifier.json")
     # The module runs on small batches, where a second thread costs more than it brings.
     torch.set_num_threads(1)
-    module, description = _described(source, options)
+    with stages_on_stderr():
+        module, description = _described(source, options)
     if options["texts"] is not None:
-        description["example_texts"] = _lines(options["texts"])
+        description["example_texts"] = lines_of_file(options["texts"])
     if options["name"] is not None:
         description["name"] = options["name"]
     profile = options["profile"]
@@ -128,10 +145,23 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The module that SOURCE names, and the other arguments of `export`."""
-    from pocketrnn_export.intake import module_file
+    from pocketrnn_export.intake import module_file, torchscript_file
 
-    named = module_file.module_name(source)
-    of_a_module = ("vocabulary", "labels", "tokenizer", "max_tokens", "weights", "multi_label")
+    named = module_file.module_name(source, options["set"])
+    of_a_module = (
+        "vocabulary",
+        "labels",
+        "tokenizer",
+        "max_tokens",
+        "weights",
+        "multi_label",
+        "random_weights",
+        "set",
+        "pairs",
+        "call",
+        "gives",
+        "one_text",
+    )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
@@ -139,13 +169,11 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     if named is not None:
-        module = module_file.load_module(named)
-        if options["weights"] is not None:
-            module_file.load_weights(module, module_file.read_weights(options["weights"]), options["weights"])
+        module = _module_of(named, options)
     elif options["weights"] is not None:
         raise click.UsageError(f"{source} is not of the form file.py:name, so --weights has nothing to go into.")
-    elif module_file.is_torchscript(Path(source)):
-        module = module_file.load_torchscript(Path(source))
+    elif torchscript_file.is_torchscript(Path(source)):
+        module = torchscript_file.load_torchscript(Path(source))
     elif Path(source).is_file():
         raise InputError(
             f"{source} is a file, but no whole TorchScript file.",
@@ -156,41 +184,36 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         raise InputError(
             f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
         )
-    from pocketrnn_export.intake.vocabulary import read_vocabulary, text_rules
+    from pocketrnn_export.intake.labels import read_labels
+    from pocketrnn_export.intake.pipeline import named_rules, read_pairs
+    from pocketrnn_export.intake.vocabulary import read_vocabulary
 
     vocabulary = read_vocabulary(options["vocabulary"])
-    rules = text_rules(vocabulary, options["tokenizer"] or "basic_english")
+    rules = named_rules(vocabulary, options["tokenizer"])
     return module, {
         "vocabulary": vocabulary.tokens,
-        "labels": _labels(options["labels"]),
+        "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
+        "labels": read_labels(options["labels"]),
         "multi_label": options["multi_label"],
+        "call": options["call"],
+        "gives": options["gives"],
+        "one_text": options["one_text"],
         "rules": replace(rules, max_tokens=options["max_tokens"]),
     }
 
 
-def _labels(given: str) -> list[str]:
-    """`a,b,c`, or the lines of a file."""
-    try:
-        if Path(given).is_file():
-            return _lines(Path(given))
-    except (OSError, ValueError):
-        # Too long for a file's name, or with a NUL in it: a list of labels.
-        pass
-    return [label.strip() for label in given.split(",")]
+def _module_of(named: ModuleName, options: dict[str, Any]) -> Any:
+    """The module that a file defines, with its trained weights, or with random ones where that is asked for."""
+    from pocketrnn_export.intake.module_file import check_not_random, load_module
+    from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Give a text file, one entry a line.") from None
-    if lines[-1] == "":
-        del lines[-1]
-    if not lines:
-        raise InputError(f"{path} is empty.", "Give a text file, one entry a line.")
-    return lines
+    weights = None if options["weights"] is None else read_weights(options["weights"])
+    module = load_module(named, weights)
+    if weights is not None:
+        load_weights(module, weights)
+    elif not options["random_weights"]:
+        check_not_random(named, module)
+    return module
 
 
 def _table(parity: Parity) -> str:

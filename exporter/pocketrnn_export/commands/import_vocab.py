@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pocketrnn_export.commands.stages import stages_on_stderr
+
 __all__ = ["import_vocab"]
 
 _FIRST = 10
@@ -19,8 +21,10 @@ _FIRST = 10
 def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     """Read the vocabulary in SOURCE, say what it holds, and write it as JSON.
 
-    SOURCE is a text file with a token a line; a JSON list of tokens or object from token to id; or a torchtext Vocab,
-    a list or a dict that torch.save or pickle.dump wrote. torchtext is not needed, and nothing in the file is run.
+    SOURCE is a text file with a token a line; a JSON list of tokens or of pairs (token, id or falling count), an object
+    from token to id or from id to token, or one that holds it as word2idx, stoi or itos; a Keras tokenizer as JSON; or
+    a torchtext Vocab, a list or a dict that torch.save or pickle.dump wrote. torchtext is not needed, and nothing in
+    the file is run.
 
     OUTPUT becomes {"default_index": 0, "tokens": ["<unk>", ...]}, where default_index is the id of unknown words, or
     null to drop them. `pocketrnn export --vocabulary` takes SOURCE and OUTPUT alike.
@@ -32,7 +36,8 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     """
     from pocketrnn_export.intake.vocabulary import read_vocabulary, write_vocabulary
 
-    vocabulary = read_vocabulary(source)
+    with stages_on_stderr():
+        vocabulary = read_vocabulary(source)
     tokens, default = vocabulary.tokens, vocabulary.default_index
     click.echo(f"{source}: {len(tokens):,} tokens")
     more = ", ..." if len(tokens) > _FIRST else ""

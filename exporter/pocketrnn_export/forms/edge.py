@@ -12,19 +12,20 @@ from typing import Any, Final
 import onnx
 import onnx_ir as ir
 import onnxruntime
-import torch
 from onnx import version_converter
 from onnx_ir.passes.common import RemoveUnusedNodesPass
-from torch import Tensor, nn
+from torch import nn
 
 from pocketrnn.errors import ExportError, first_line, require
 from pocketrnn.manifest import Graph
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import (
+    ONE_TEXT,
     ONNX_FILE,
     OPSET,
     OnnxGraph,
+    SingleText,
     bounds_of,
     limits_of,
     onnx_form,
@@ -35,31 +36,13 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.tracing.sizes import given_whole
 
 __all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
 
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
-# What a classifier is traced on: real tokens are not needed, one text is.
-_EXAMPLE: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
-
-
-class _SingleText(nn.Module):
-    """A classifier of one text, tokens [1, sequence], all of which are the text's."""
-
-    def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.takes_lengths = takes_lengths
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        whole = torch.full((1,), tokens.shape[1], dtype=torch.int64)
-        lengths = (given_whole(whole),) if self.takes_lengths else ()
-        logits: Tensor = self.classifier(tokens, *lengths)
-        return logits
 
 
 def edge_form(content: bytes, graph: Graph) -> Form:
@@ -91,8 +74,8 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
     )
 
     def retraced() -> bytes:
-        single = _SingleText(doubled(prepared.module), takes_lengths=prepared.takes_lengths)
-        alike = traced_alike(single, _EXAMPLE, description.metadata, made, one_text=True)
+        single = SingleText(doubled(prepared.module), takes_lengths=prepared.takes_lengths)
+        alike = traced_alike(single, ONE_TEXT, description.metadata, made, one_text=True)
         return _for_small_engines(alike, description.metadata)[0].content
 
     return replace(edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
@@ -119,8 +102,8 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
     Example:
         >>> graph, opset = edge_graph(module.eval(), {}, takes_lengths=True)
     """
-    single = _SingleText(module, takes_lengths=takes_lengths)
-    return _for_small_engines(onnx_graph(single, _EXAMPLE, metadata, one_text=True), metadata)
+    single = SingleText(module, takes_lengths=takes_lengths)
+    return _for_small_engines(onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
 
 
 def _for_small_engines(graph: OnnxGraph, metadata: Mapping[str, str]) -> tuple[OnnxGraph, int]:

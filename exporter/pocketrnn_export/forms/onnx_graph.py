@@ -34,10 +34,11 @@ from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
 from pocketrnn_export.proof.surroundings import answer_of, surroundings
 from pocketrnn_export.tracing.restrictions import Attempt, Way, inside, settled
-from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in
+from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in, given_whole
 from pocketrnn_export.tracing.ties import ties_the_other_way
 
 __all__ = [
+    "ONE_TEXT",
     "ONNX",
     "ONNX_FILE",
     "OPSET",
@@ -45,6 +46,7 @@ __all__ = [
     "WHOLE_TEXTS",
     "Names",
     "OnnxGraph",
+    "SingleText",
     "bounds_of",
     "limits_of",
     "onnx_form",
@@ -54,6 +56,23 @@ __all__ = [
 ]
 
 ONNX_FILE: Final = "model.onnx"
+# What a classifier of one text at a time is traced on: real tokens are not needed, one text is.
+ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
+
+
+class SingleText(nn.Module):
+    """A classifier of one text, tokens [1, sequence], all of which are the text's."""
+
+    def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.takes_lengths = takes_lengths
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        whole = torch.full((1,), tokens.shape[1], dtype=torch.int64)
+        lengths = (given_whole(whole),) if self.takes_lengths else ()
+        logits: Tensor = self.classifier(tokens, *lengths)
+        return logits
 
 
 def onnx_form(content: bytes, graph: Graph) -> Form:
@@ -94,21 +113,30 @@ def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
 
 
 def _make(prepared: PreparedModule, description: Description) -> Form:
-    made = onnx_graph(prepared.module, prepared.example, description.metadata)
+    one_text = prepared.one_text
+    example = prepared.example[:1] if one_text else prepared.example
+
+    def to_trace(module: nn.Module) -> nn.Module:
+        return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
+
+    made = onnx_graph(to_trace(prepared.module), example, description.metadata, one_text=one_text)
     graph = Graph(
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
-        inputs=WHOLE_TEXTS.inputs[: 1 + prepared.takes_lengths],
+        inputs=WHOLE_TEXTS.inputs[: len(example)],
         padding=prepared.padding,
         embedding_rows=made.embedding_rows or description.ids,
+        batch=1 if one_text else None,
         limits=limits_of(made),
     )
 
     def retraced() -> bytes:
-        return traced_alike(doubled(prepared.module), prepared.example, description.metadata, made).content
+        module = to_trace(doubled(prepared.module))
+        return traced_alike(module, example, description.metadata, made, one_text=one_text).content
 
-    return replace(onnx_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
+    form = onnx_form(made.content, graph)
+    return replace(form, retraced=retraced, bounds=bounds_of(made), one_row=one_text)
 
 
 ONNX: Final = FormKind("ONNX", _make)

@@ -23,8 +23,10 @@ from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import Way
+from pocketrnn_export.tracing.rolled import rolled
 from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
+from pocketrnn_export.tracing.turns import in_turns
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups", "traced_graph"]
 
@@ -129,13 +131,15 @@ def _program(
     paths, choice = ([], None) if way is None else way.paths
     with _quiet(), torch.no_grad():
         try:
-            with (
-                traceable_recurrence(),
-                followed(traced, scripted=False),
-                watched(traced, seen, paths, choice, cut_counted=cut_counted),
-            ):
-                program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
-                note_program(seen, program)
+            with in_turns(traced) as loops, traceable_recurrence(), followed(traced, scripted=False):
+                with watched(traced, seen, paths, choice, cut_counted=cut_counted):
+                    program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+                    note_program(seen, program)
+                whole = rolled(program, loops) if loops else None
+            if whole is not None:
+                with traceable_recurrence(), watched(whole, seen, cut_counted=cut_counted):
+                    program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
+                    note_program(seen, program)
         except PocketRNNError:
             raise
         # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.

@@ -30,12 +30,17 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
     }
     if mode == "LSTM":
         outputs, hidden, cell = op.LSTM(x, w, r, b, lengths, h0, c0, None, **layer)
+    elif mode == "GRU_RESET_BEFORE":
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=0, **layer)
+        cell = hidden
     elif mode == "GRU":
         # PyTorch applies the reset gate after the recurrent product; without this attribute ONNX does it before.
         outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=1, **layer)
         cell = hidden
     else:
-        activation = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu"}[mode]
+        activation = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu", "RNN_SIGMOID": "Sigmoid", "RNN_LINEAR": "Affine"}[mode]
+        if activation == "Affine":
+            layer |= {"activation_alpha": [1.0] * directions, "activation_beta": [0.0] * directions}
         outputs, hidden = op.RNN(x, w, r, b, lengths, h0, activations=[activation] * directions, **layer)
         cell = hidden
     if directions == 1:

@@ -38,6 +38,7 @@ def _make(prepared: PreparedModule, _description: Description) -> Form:
         member="torchscript",
         content=content,
         runs={"torchscript": run_of(script, takes_lengths=prepared.takes_lengths)},
+        one_row=prepared.one_text,
     )
 
 

@@ -1,261 +1,383 @@
-"""A module from a user's own Python file, and its weights from a file of tensors."""
+"""A module from a user's own Python file or notebook."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import importlib.util
-import pickle
+import inspect
+import linecache
+import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pocketrnn.errors import ExportError, InputError, first_line
-from pocketrnn_export.intake.archive import check_pickles, checked_entries
-from pocketrnn_export.intake.torchscript_file import read_back
+from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
+from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
+from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
+from pocketrnn_export.intake.weights_file import SavedWeights
 
-__all__ = [
-    "ModuleName",
-    "is_torchscript",
-    "load_module",
-    "load_torchscript",
-    "load_weights",
-    "module_name",
-    "read_weights",
-]
+__all__ = ["ModuleName", "check_not_random", "load_module", "module_name"]
 
-# The prefixes that nn.DataParallel and torch.compile add to every name of a state_dict.
-_WRAPPERS: Final = ("module.", "_orig_mod.")
-# The members of a larger checkpoint that training scripts keep the weights in.
-_NESTED: Final = ("state_dict", "model_state_dict", "model", "net", "weights")
+_log = logging.getLogger(__name__)
+
+_NO_VALUES: Final = (
+    "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
+)
 
 
 @dataclass(frozen=True)
 class ModuleName:
-    """`file.py:name` or `file.py:name(arguments)`, taken apart."""
+    """`file.py:name` or `file.py:name(arguments)`, taken apart.
+
+    Attributes:
+        path: the Python file, or the notebook.
+        name: what it defines.
+        args: the arguments by position, not evaluated yet: they may name what the file defines.
+        kwargs: the arguments by name.
+        values: names of the file that get these values in place of the statements that make them.
+    """
 
     path: Path
     name: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    args: tuple[ast.expr, ...] = ()
+    kwargs: Mapping[str, ast.expr] | None = None
+    values: Mapping[str, Any] | None = None
+
+    @property
+    def is_notebook(self) -> bool:
+        return self.path.suffix == ".ipynb"
 
 
-def module_name(given: str) -> ModuleName | None:
+def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
     """Take `model.py:Classifier(8000, hidden=32)` apart; None if `given` is not of that form.
 
-    The arguments are Python literals; nothing is evaluated.
+    The arguments are Python literals, or names, attributes and calls of what the file defines: `Model(Config(3))`.
+    Nothing is evaluated here.
+
+    Args:
+        given: what stands on the command line.
+        values: `name=value` with a Python literal, for names of the file.
 
     Raises:
-        InputError: it is of that form, but its arguments are not literals.
+        InputError: it is of that form, but its arguments or values are something else, or there is no such file.
 
     Example:
-        >>> module_name("model.py:Classifier(8000, hidden=32)").args
-        (8000,)
+        >>> module_name("model.py:Classifier(8000, hidden=32)").name
+        'Classifier'
     """
-    found = re.fullmatch(r"(?s)(.+\.py):([A-Za-z_]\w*)(\(.*\))?", given)
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
     if found is None:
         return None
     path, name, call = found.groups()
+    _check_file(Path(path))
     try:
         parsed = ast.parse(f"f{call or '()'}", mode="eval").body
         if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
             raise ValueError("not one call")
-        args = tuple(ast.literal_eval(argument) for argument in parsed.args)
-        kwargs = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in parsed.keywords}
-        if any(keyword.arg is None for keyword in parsed.keywords):
+        for argument in (*parsed.args, *(keyword.value for keyword in parsed.keywords)):
+            _check_argument(argument)
+        kwargs = {keyword.arg: keyword.value for keyword in parsed.keywords if keyword.arg is not None}
+        if len(kwargs) != len(parsed.keywords):
             raise ValueError("it unpacks a dictionary")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(
-            f"The arguments {call} are not plain values.",
-            "Write numbers, strings, True, False, None and lists of them, as in model.py:Classifier(8000, dim=64).",
-        ) from None
-    return ModuleName(Path(path), name, args, kwargs)
+        raise InputError(f"The arguments {call} are not plain values.", _NO_VALUES) from None
+    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_name_and_value, values)))
 
 
-def load_module(named: ModuleName) -> nn.Module:
-    """Run a Python file and take a module from it: a module it defines, or what a class or function in it returns.
+def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
+    """A module that a Python file or a notebook defines, or what a class or a function in it returns.
+
+    Of a notebook, only the statements that define the name and what it needs are run, and that is logged. A Python file
+    is run whole; where that fails, such as for a package that only training needs, it is read as a notebook is.
+
+    Args:
+        named: the file, the name, the arguments.
+        weights: what is going to be loaded, for messages: a checkpoint can hold the arguments.
 
     Raises:
-        InputError: there is no such file or name, or it is no module.
+        InputError: there is no such name, it is no module, its arguments do not fit, or it needs what is not run.
         ExportError: the file, the class or the function raises an error.
 
     Example:
-        >>> load_module(ModuleName(Path("model.py"), "Classifier", (8000,), {"hidden": 32}))
+        >>> module = load_module(module_name("model.py:Classifier(8000, hidden=32)"))
     """
-    path = named.path
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.", "Give the Python file that defines the module.")
-    # Under its own name, as messages and pickles have it, unless a module of that name is loaded already.
-    as_module = (
-        path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
-    )
-    spec = importlib.util.spec_from_file_location(as_module, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported.", "Give the Python file that defines the module.")
-    file = importlib.util.module_from_spec(spec)
-    sys.modules[as_module] = file
-    sys.path.insert(0, str(path.absolute().parent))
-    try:
-        spec.loader.exec_module(file)
-        found = getattr(file, named.name, None)
-        if found is None:
-            names = [n for n, v in vars(file).items() if isinstance(v, type) and issubclass(v, nn.Module)]
-            raise InputError(
-                f"{path} defines no {named.name}.",
-                f"It defines: {', '.join(names)}." if names else "Give the name of a class or a module in it.",
-            )
-        made = found if isinstance(found, nn.Module) else found(*named.args, **named.kwargs)
-    except InputError:
-        raise
-    # Whatever a user's code raises, a call of sys.exit included.
-    except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {str(error).strip().rstrip('.')}."
-        if not hasattr(file, named.name):
-            raise ExportError(
-                f"{path} cannot be imported; it raises {said}", "Run it with Python by itself, and correct it."
-            ) from error
-        raise ExportError(
-            f"{path}: {named.name} raises {said}",
-            f"Give its arguments, as in {path}:{named.name}(8000, dim=64), or a function that takes none.",
-        ) from error
-    finally:
-        sys.path.remove(str(path.absolute().parent))
+    _check_file(named.path)
+    with _importing_from(named.path):
+        file = _namespace_of(named)
+        made = _made(named, file, weights)
     if not isinstance(made, nn.Module):
         raise InputError(
-            f"{named.name} in {path} gives a {type(made).__name__}, not a torch.nn.Module.",
+            f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
             "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
         )
     return made
 
 
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is one that `torch.jit.save` wrote: an archive that holds code.
+def check_not_random(named: ModuleName, module: nn.Module) -> None:
+    """Refuse a module whose weights are drawn when it is made: made again with another seed, it has others.
+
+    Seeds that the user's own code sets are passed over meanwhile, since they would hide it.
 
     Raises:
-        InputError: it is a damaged archive.
+        InputError: some weight differs.
 
     Example:
-        >>> is_torchscript(Path("model.torchscript.pt"))
-        True
+        >>> check_not_random(named, load_module(named))
     """
-    return path.is_file() and any("/code/" in entry.filename for entry in checked_entries(path))
-
-
-def load_torchscript(path: Path) -> torch.jit.ScriptModule:
-    """A module that `torch.jit.save` wrote, on the CPU.
-
-    Raises:
-        InputError: torch cannot load it, or its entries claim more than the file holds.
-
-    Example:
-        >>> module = load_torchscript(Path("model.torchscript.pt"))
-    """
-    checked_entries(path)
-    try:
-        return read_back(path.read_bytes())
-    # torch.jit.load fails on damaged files with errors of many classes.
-    except Exception as error:
-        raise _damaged(path, error, "a TorchScript file") from None
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state_dict from a `.safetensors` file or from one that `torch.save(module.state_dict(), ...)` wrote.
-
-    Nothing in the file is executed: it is read with `weights_only=True`. A state_dict inside of a training checkpoint
-    is found, and the prefixes of nn.DataParallel and torch.compile are removed from its names.
-
-    Raises:
-        InputError: the file is missing, is of another kind, or holds a whole pickled module.
-
-    Example:
-        >>> load_weights(module, read_weights(Path("weights.pt")), Path("weights.pt"))
-    """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.", "Give a .safetensors file or a saved state_dict.")
-    state = _from_safetensors(path) if path.suffix == ".safetensors" else _from_torch_save(path)
-    for prefix in _WRAPPERS:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return state
-
-
-def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Set all weights of a module.
-
-    Raises:
-        InputError: a name or a shape does not fit; the message names the first.
-    """
-    own = module.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
-    problem = ""
-    if missing:
-        problem = f"{path} holds no {missing[0]}, which the module has."
-    elif unknown:
-        problem = f"{path} holds {unknown[0]}, which the module has not."
-    elif other_shape:
-        name = other_shape[0]
-        problem = f"{name} is {list(state[name].shape)} in {path}, but {list(own[name].shape)} in the module."
-    if problem:
-        begin = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in list(state.items())[:6]) or "nothing"
-        raise InputError(problem, f"Make the module with the sizes it was trained with; the file begins with: {begin}.")
-    for name, tensor in state.items():
-        if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
+    own_seed = torch.manual_seed
+    with torch.random.fork_rng(devices=[]):
+        own_seed(torch.initial_seed() % 2**62 + 1)
+        torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
+        quiet = _log.disabled
+        _log.disabled = True
+        try:
+            again = load_module(named).state_dict()
+        finally:
+            _log.disabled = quiet
+            torch.manual_seed = torch.random.manual_seed = own_seed
+    for name, tensor in module.state_dict().items():
+        if name not in again or tensor.shape != again[name].shape or not torch.equal(tensor.cpu(), again[name].cpu()):
             raise InputError(
-                f"{name} in {path} is of {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
-                "Save the weights as they were trained.",
+                f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
+                "Give its trained weights with --weights FILE, or ask for random ones with --random-weights.",
             )
-    module.load_state_dict(dict(state))
-    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved.
-    module.cpu()
 
 
-def _from_safetensors(path: Path) -> dict[str, Tensor]:
+def _check_file(path: Path) -> None:
+    """Refuse a path that is no file, and name the nearest one that is."""
     try:
-        return safetensors.torch.load_file(path)
-    # Damaged headers raise errors of other classes than safetensors' own.
-    except Exception as error:
-        raise InputError(f"{path} is not a safetensors file: {first_line(error)}.", "Save the weights again.") from None
+        if path.is_file():
+            return
+        beside = [other.name for other in path.absolute().parent.iterdir() if other.suffix in (".py", ".ipynb")]
+    except (OSError, ValueError):
+        beside = []
+    near = did_you_mean(path.name, beside)
+    raise InputError(f"{path} is not a file.", near or "Give the Python file or notebook that defines the module.")
 
 
-def _from_torch_save(path: Path) -> dict[str, Tensor]:
-    if is_torchscript(path):
+def _check_argument(node: ast.expr) -> None:
+    """Raise ValueError for what is neither a literal nor a name, attribute or call of what the file defines."""
+    allowed = (
+        ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
+        ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,
+    )  # fmt: skip
+    for part in ast.walk(node):
+        if not isinstance(part, allowed) or (isinstance(part, ast.keyword) and part.arg is None):
+            raise ValueError("it is no plain value")
+        if isinstance(part, ast.Dict) and None in part.keys:
+            raise ValueError("it unpacks a dictionary")
+
+
+def _name_and_value(given: str) -> tuple[str, Any]:
+    name, _, value = given.partition("=")
+    try:
+        if not name.strip().isidentifier():
+            raise ValueError("no name")
+        return name.strip(), ast.literal_eval(value.strip())
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(
-            f"{path} is a TorchScript file, which is a module and not only weights.",
-            f"Export it as it is: pocketrnn export {path} ...",
-        )
-    check_pickles(path)
+            f"{shown(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
+        ) from None
+
+
+@contextmanager
+def _importing_from(path: Path) -> Iterator[None]:
+    """While the block runs, imports look in the file's folder first, and in the working folder."""
+    folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
+    sys.path[:0] = folders
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported global" in str(error):
-            raise InputError(
-                f"{path} is a pickle of more than tensors, such as a whole module; reading it could run any code.",
-                "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
-            ) from None
-        raise _damaged(path, error) from None
-    # torch.load fails on damaged files with errors of many classes.
-    except Exception as error:
-        raise _damaged(path, error) from None
-    for key in _NESTED:
-        if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
-            saved = saved[key]
-    if not isinstance(saved, Mapping) or not all(map(_is_plain, saved.values())) or not saved:
-        kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
-        raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
-    return {str(name): tensor for name, tensor in saved.items()}
+        yield
+    finally:
+        for folder in folders:
+            if folder in sys.path:
+                sys.path.remove(folder)
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor whose numbers lie in memory one by one: no sparse, no nested one."""
-    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+def _namespace_of(named: ModuleName) -> ModuleType:
+    """The file as a module that has been run, whole or as far as it is needed."""
+    path = named.path
+    if named.is_notebook:
+        cells, unreadable = read_notebook(path)
+        return _run_needed(named, cells, unreadable)
+    if named.values:
+        return _run_needed(named, [python_file(path)], [])
+    file = _empty(path)
+    spec = importlib.util.spec_from_file_location(file.__name__, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} cannot be imported.", "Give the Python file that defines the module.")
+    try:
+        file = sys.modules[file.__name__] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(file)
+    # Whatever a user's code raises, a call of sys.exit included.
+    except (Exception, SystemExit) as error:
+        problem = f"{path} cannot be imported; it raises {_said(error)}"
+        try:
+            cell = python_file(path)
+        except InputError:
+            raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
+        if named.name not in defined_names([cell]):
+            raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
+        _log.warning("%s", problem.removesuffix("."))
+        return _run_needed(named, [cell], [])
+    if not hasattr(file, named.name):
+        found = [name for name, value in vars(file).items() if _can_be_named(value, file)]
+        raise _no_such_name(named, found, [])
+    return file
 
 
-def _damaged(path: Path, error: Exception, what: str = "a file of weights") -> InputError:
-    return InputError(f"{path} is not {what}: {first_line(error)}.", "Save it again.")
+def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> ModuleType:
+    """The namespace of the statements that define a name and what it needs."""
+    path, values = named.path, named.values or {}
+    known = defined_names(cells)
+    if named.name not in known:
+        raise _no_such_name(named, known, unreadable)
+    arguments = (*named.args, *(named.kwargs or {}).values())
+    in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
+    needed = needed_statements(cells, [named.name, *sorted(in_arguments)], str(path), values.keys())
+    by_cell: dict[str, list[str]] = {}
+    for statement in needed:
+        by_cell.setdefault(statement.cell.name, []).append(statement.title)
+    told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
+    _log.info("Running of %s only what %s needs: %s", path, named.name, told)
+    file = _empty(path)
+    sys.modules[file.__name__] = file
+    vars(file).update(values)
+    for statement in needed:
+        _run(statement, file, cells)
+        vars(file).update(values)
+    return file
+
+
+def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell]) -> None:
+    cell = statement.cell
+    # So that a traceback, and a refusal by line, can show the line. Without a time, it is never looked up on a disk.
+    linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
+    later = any(
+        isinstance(node, ast.ImportFrom) and node.module == "__future__" and node.names[0].name == "annotations"
+        for one in cells
+        for node in one.statements
+    )
+    flags = __future__.annotations.compiler_flag if later else 0
+    code = compile(ast.Module([statement.node], []), cell.file, "exec", flags, dont_inherit=True)
+    try:
+        exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
+    except ImportError as error:
+        raise ExportError(
+            f"{cell.name} of {file.__file__} runs `{statement.title}`, which raises {_said(error)}",
+            "Install that package, or copy the class to a Python file without it.",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ExportError(
+            f"{cell.name} of {file.__file__} runs `{statement.title}`, which raises {_said(error)}",
+            "Correct it, or copy the class to a Python file.",
+        ) from error
+
+
+def _empty(path: Path) -> ModuleType:
+    # Under its own name, as messages and pickles have it, unless a module of that name is loaded already.
+    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
+    file = ModuleType(name)
+    file.__file__ = str(path)
+    return file
+
+
+def _made(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
+    """The module: what the name stands for, or what it returns when it is called with the arguments."""
+    found = getattr(file, named.name, None)
+    if isinstance(found, nn.Module):
+        if named.args or named.kwargs:
+            raise InputError(f"{named.name} in {named.path} is a module already.", "Name it without arguments.")
+        return found
+    where = f"{named.path}:{named.name}"
+    args = [_value(node, named, file) for node in named.args]
+    kwargs = {name: _value(node, named, file) for name, node in (named.kwargs or {}).items()}
+    if callable(found):
+        _check_arguments(found, args, kwargs, named, weights)
+    try:
+        return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
+    # Whatever a user's code raises, a call of sys.exit included.
+    except (Exception, SystemExit) as error:
+        raise ExportError(
+            f"{named.path}: {named.name} raises {_said(error)}",
+            f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
+        ) from error
+
+
+def _check_arguments(
+    found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
+) -> None:
+    """Refuse arguments that do not fit, with all that is known of the right ones."""
+    try:
+        signature = inspect.signature(found)
+    except (ValueError, TypeError):
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        remedy = f'Give them in quotes, as in "{named.path}:{named.name}(8000, dim=64)".'
+        if weights is not None:
+            said = ", ".join(f"{name}={value!r}" for name, value in list(weights.arguments.items())[:20])
+            remedy += f" {weights.path} begins with: {weights.beginning}"
+            remedy += f"; and it was made with: {said}." if said else "."
+        raise InputError(
+            f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
+            remedy,
+        ) from None
+
+
+def _value(node: ast.expr, named: ModuleName, file: ModuleType) -> Any:
+    """The value of an argument, which may name, read and call what the file defines."""
+
+    def of(part: ast.expr) -> Any:
+        if isinstance(part, ast.Name):
+            if not hasattr(file, part.id):
+                raise InputError(f"The arguments name {part.id}, which {named.path} does not define.", _NO_VALUES)
+            return getattr(file, part.id)
+        if isinstance(part, ast.Attribute):
+            return getattr(of(part.value), part.attr)
+        if isinstance(part, ast.Call):
+            return of(part.func)(*map(of, part.args), **{str(k.arg): of(k.value) for k in part.keywords})
+        if isinstance(part, ast.List | ast.Tuple | ast.Set):
+            kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(part)]
+            return kind(map(of, part.elts))
+        if isinstance(part, ast.Dict):
+            return {of(key): of(value) for key, value in zip(part.keys, part.values, strict=True) if key is not None}
+        return ast.literal_eval(part)
+
+    try:
+        return of(node)
+    except InputError:
+        raise
+    # Whatever the user's code raises.
+    except (Exception, SystemExit) as error:
+        raise InputError(f"The argument {shown(ast.unparse(node))} raises {_said(error)}", _NO_VALUES) from error
+
+
+def _can_be_named(value: Any, file: ModuleType) -> bool:
+    """Whether a value of a file makes a module or is one, and is the file's own."""
+    if isinstance(value, nn.Module):
+        return True
+    if isinstance(value, type):
+        return issubclass(value, nn.Module)
+    return inspect.isfunction(value) and value.__module__ == file.__name__
+
+
+def _no_such_name(named: ModuleName, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
+    remedy = [did_you_mean(named.name, known)]
+    remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
+    remedy += [f"Not Python 3, and so not read: {', '.join(unreadable[:10])}."] if unreadable else []
+    said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
+    return InputError(f"{named.path} defines no {named.name}.", said)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}."

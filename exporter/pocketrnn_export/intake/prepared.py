@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
-import inspect
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.activation import activated
+from pocketrnn_export.intake.asking import Asked, asked_convention
+from pocketrnn_export.intake.convention import Call, Called, Convention
 from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, neighbour_cases, shape_grid
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
@@ -22,13 +25,7 @@ from pocketrnn_export.proof.spread import moved_modules
 
 __all__ = ["PreparedModule", "prepare"]
 
-# Layers that a Python loop steps, one token at a time. torch.export follows such a loop for one length only.
-_CELLS: Final[dict[type[nn.Module], str]] = {
-    nn.RNNCell: "nn.RNN",
-    nn.LSTMCell: "nn.LSTM",
-    nn.GRUCell: "nn.GRU",
-}
-
+_log = logging.getLogger(__name__)
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
 
@@ -45,7 +42,9 @@ class PreparedModule:
         padding: whether a row may be padded beside longer ones without changing its answer.
         padding_id: the token past a row's length.
         example: what the module is traced on, (tokens,) or (tokens, lengths): three rows by falling length, seven
-            steps; sizes that occur nowhere else.
+            steps; sizes that occur nowhere else. One row where the module answers one text at a time.
+        convention: how the user's module is called in it.
+        multi_label: whether each label has a probability of its own.
     """
 
     module: nn.Module
@@ -54,6 +53,13 @@ class PreparedModule:
     padding: bool
     padding_id: int
     example: tuple[Tensor, ...]
+    convention: Convention
+    multi_label: bool
+
+    @property
+    def one_text(self) -> bool:
+        """Whether the module answers one text at a time only."""
+        return self.convention.one_text
 
     @property
     def to_script(self) -> nn.Module:
@@ -62,9 +68,12 @@ class PreparedModule:
 
     def as_reference(self) -> Reference:
         """The module as what every form is compared with. Its run raises ExportError where the module fails."""
+        run = run_of(self.reference, takes_lengths=self.takes_lengths)
+        if isinstance(self.reference, Called) and self.convention.activation is not None:
+            run = _held_to_probabilities(run, self.reference, multi_label=self.multi_label)
         return Reference(
             "pytorch",
-            _said(run_of(self.reference, takes_lengths=self.takes_lengths), self.padding_id),
+            _said(run, self.padding_id),
             _float64_run(self),
             lambda: moved_modules(self.computed, takes_lengths=self.takes_lengths),
         )
@@ -96,21 +105,34 @@ class PreparedModule:
 
 
 def prepare(
-    module: nn.Module, *, lengths: bool | None, ids: int, padding_id: int, classes: int, multi_label: bool
+    module: nn.Module,
+    *,
+    lengths: bool | None,
+    ids: int,
+    padding_id: int,
+    classes: int,
+    multi_label: bool,
+    call: str | Call | None = None,
+    gives: str | None = None,
+    one_text: bool = False,
 ) -> PreparedModule:
     """Copy a module and find out how to call it.
 
     Args:
         module: the user's module, which is not changed.
-        lengths: whether forward is given lengths; None to decide by its signature.
+        lengths: whether forward is given lengths; None to find out.
         ids: how many token ids there are.
         padding_id: the token past a row's length.
         classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
             label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
         multi_label: whether each label has a probability of its own. Then no logit is added.
+        call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
+            out.
+        gives: `logits` or `probabilities`, which the module gives; None to find out.
+        one_text: whether the module is asked one text at a time, though it may take a batch.
 
     Raises:
-        ExportError: the module cannot be copied or called, steps a cell in a loop, is not reproducible, does not give
+        ExportError: the module cannot be copied or called, is not reproducible, does not give
             logits [batch, classes], or answers a text according to the other texts of its batch.
 
     Example:
@@ -118,33 +140,71 @@ def prepare(
         >>> prepared.takes_lengths
         True
     """
-    _refuse_cells(module)
     _refuse_statistics_of_a_batch(module)
     reference = copied_for_export(module)
-    takes_lengths = _takes_lengths(reference) if lengths is None else lengths
     traceable = with_traceable_parts(reference)
     _refuse_nan(reference)
-    case, answer = _first_answer(reference, ids, takes_lengths=takes_lengths)
-    if classes == 2 and not multi_label and answer.shape in {(2,), (2, 1)}:
-        traceable, reference = _SingleLogit(traceable), _SingleLogit(reference)
-        answer = _answer(reference, case, takes_lengths=takes_lengths)
-    _check_answer(answer, classes)
-    if not torch.equal(answer, _answer(reference, case, takes_lengths=takes_lengths)):
-        raise ExportError(
-            "The module gives other answers when it is run again on the same texts.",
-            "Take randomness such as dropout out of its eval mode.",
-        )
-    example = _example(padding_id, takes_lengths=takes_lengths)
-    prepared = PreparedModule(
-        traceable, reference, takes_lengths, padding=False, padding_id=padding_id, example=example
+    asked = Asked(
+        reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives
     )
+    convention = asked_convention(asked, call)
+    _log.info("%s", _told(convention))
+    if not convention.plain or convention.units != classes:
+        traceable, reference = Called(traceable, convention), Called(reference, convention)
+    prepared = PreparedModule(
+        traceable,
+        reference,
+        convention.takes_lengths,
+        padding=False,
+        padding_id=padding_id,
+        example=_example(padding_id, takes_lengths=convention.takes_lengths, rows=1 if convention.one_text else 3),
+        convention=convention,
+        multi_label=multi_label,
+    )
+    if convention.one_text:
+        return prepared
     if not _rows_stand_alone(prepared, shape_grid(ids, 0, ragged=False)):
         raise ExportError(
             "The module answers a text differently beside other texts of the same length.",
             "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only.",
         )
-    padding = takes_lengths and _rows_stand_alone(prepared, shape_grid(ids, padding_id, ragged=True))
+    padding = prepared.takes_lengths and _rows_stand_alone(prepared, shape_grid(ids, padding_id, ragged=True))
     return replace(prepared, padding=padding)
+
+
+def _told(convention: Convention) -> str:
+    """What the user is told of how his module is called."""
+    said = f"forward is called as {convention.line}"
+    if convention.activation is not None:
+        said += f"; it gives probabilities, of which the logits are exported ({convention.activation.line})"
+    if convention.undone:
+        said += "; it gives probabilities, which are brought to logits by their logarithm"
+    if convention.units == 1:
+        said += "; its one number is the second label's"
+    if convention.one_text:
+        said += "; it answers one text at a time, so that a bundle's batches are answered text by text"
+    return said
+
+
+def _held_to_probabilities(run: Run, called: Called, *, multi_label: bool) -> Run:
+    """A run whose logits are held to the probabilities that the user's module gives, on every case."""
+    module = Called(called.module, called.convention, passing=False)
+    # Its own name for the answer of a single number: the second label's probability.
+    kind, column = ("sigmoid" if multi_label else "softmax"), slice(1 if called.convention.units == 1 else 0, None)
+    own = run_of(module, takes_lengths=called.convention.takes_lengths)
+
+    def held(tokens: Ids, lengths: Ids) -> Logits:
+        logits, probabilities = run(tokens, lengths), own(tokens, lengths)
+        given = activated(kind, torch.from_numpy(logits)).numpy()[:, column]
+        if not np.allclose(given, probabilities, rtol=0, atol=1e-5, equal_nan=True):
+            raise ExportError(
+                "The module's probabilities are not those of the numbers before its last activation, for a batch of "
+                f"{len(tokens)} x {tokens.shape[1]} tokens.",
+                "Return the logits from forward, or say where they are: --call, or call=.",
+            )
+        return logits
+
+    return held
 
 
 def _float64_run(prepared: PreparedModule) -> Run64:
@@ -169,26 +229,14 @@ def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
         return False
 
 
-def _example(padding_id: int, *, takes_lengths: bool) -> tuple[Tensor, ...]:
-    lengths = torch.tensor([7, 5, 3])
+def _example(padding_id: int, *, takes_lengths: bool, rows: int) -> tuple[Tensor, ...]:
+    lengths = torch.tensor([7, 5, 3])[:rows]
     # Real tokens: a module that counts those that are not padding may not take a text of padding only.
-    tokens = torch.full((3, 7), int(padding_id == 0))
+    tokens = torch.full((rows, 7), int(padding_id == 0))
     if not takes_lengths:
         return (tokens,)
     tokens[torch.arange(7) >= lengths[:, None]] = padding_id
     return tokens, lengths
-
-
-class _SingleLogit(nn.Module):
-    """Two classes from a module that gives one logit a text, [batch] or [batch, 1]."""
-
-    def __init__(self, single: nn.Module) -> None:
-        super().__init__()
-        self.single = single
-
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        logit = (self.single(tokens) if lengths is None else self.single(tokens, lengths)).reshape(-1, 1)
-        return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
 def _said(run: Run, padding_id: int) -> Run:
@@ -229,103 +277,9 @@ def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
             )
 
 
-def _refuse_cells(module: nn.Module) -> None:
-    for path, layer in module.named_modules():
-        for cell, whole in _CELLS.items():
-            if isinstance(layer, cell):
-                raise ExportError(
-                    f"The module's {path or 'forward'} is an nn.{cell.__name__}, stepped by a loop that a traced graph "
-                    "would freeze at one length.",
-                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
-                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged.",
-                )
-
-
-def _takes_lengths(module: nn.Module) -> bool:
-    if isinstance(module, torch.jit.ScriptModule):
-        arguments = [argument.name for argument in module.forward.schema.arguments[1:]]  # type: ignore[attr-defined]
-        if len(arguments) not in (1, 2):
-            raise ExportError(
-                f"The TorchScript module takes {len(arguments)} inputs: {', '.join(arguments)}.",
-                "Export a module whose forward takes (tokens) or (tokens, lengths).",
-            )
-        return len(arguments) == 2
-    parameters = [
-        p
-        for p in inspect.signature(module.forward).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    required = [p for p in parameters if p.default is p.empty]
-    if len(required) in (1, 2):
-        optional_lengths = len(required) == 1 and len(parameters) > 1 and "len" in parameters[1].name.lower()
-        return len(required) == 2 or optional_lengths
-    raise ExportError(
-        f"The module's forward needs {len(required)} arguments: {', '.join(p.name for p in required) or 'none'}.",
-        "Wrap it in a module whose forward takes (tokens) or (tokens, lengths).",
-    )
-
-
 def _refuse_nan(module: nn.Module) -> None:
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
             raise ExportError(
                 f"The module's weight {name} holds a number that is not finite.", "Train it again, or correct it."
             )
-
-
-def _first_answer(module: nn.Module, ids: int, *, takes_lengths: bool) -> tuple[Case, Any]:
-    """What a module answers to two rows that hold the lowest and the highest id, of 3 tokens, or else of 7: some
-    modules need a few tokens.
-
-    Raises:
-        ExportError: it answers neither; the message is about 3 tokens.
-    """
-    short, longer = (
-        Case("every id", np.resize([0, ids - 1], (2, steps)).astype(np.int64), np.full(2, steps, np.int64))
-        for steps in (3, 7)
-    )
-    try:
-        return short, _answer(module, short, takes_lengths=takes_lengths)
-    except ExportError as error:
-        try:
-            return longer, _answer(module, longer, takes_lengths=takes_lengths)
-        except ExportError:
-            raise error from error.__cause__
-
-
-def _answer(module: nn.Module, case: Case, *, takes_lengths: bool) -> Any:
-    def checked(*inputs: Tensor) -> Any:
-        answer = module(*inputs)
-        if not isinstance(answer, Tensor):
-            raise ExportError(
-                f"The module's forward gives a {type(answer).__name__}, not a tensor.",
-                "Wrap it in a module that returns the logits [batch, classes] alone.",
-            )
-        if answer.dtype != torch.float32:
-            raise ExportError(
-                f"The module's forward gives a tensor of {answer.dtype}.",
-                "Return logits of torch.float32: scores before softmax, not labels.",
-            )
-        return answer
-
-    try:
-        return torch.from_numpy(run_of(checked, takes_lengths=takes_lengths)(case.tokens, case.lengths))
-    except PocketRNNError:
-        raise
-    # Whatever a user's module raises, a call of sys.exit included.
-    except (Exception, SystemExit) as error:
-        raise ExportError(
-            f"The module fails on a batch of token ids up to {case.tokens.max()}: "
-            f"{type(error).__name__}: {str(error).strip().rstrip('.')}.",
-            "Check that its embedding has a row for every id of the vocabulary, and the arguments of forward.",
-        ) from error
-
-
-def _check_answer(answer: Tensor, classes: int) -> None:
-    if answer.shape != (2, classes):
-        raise ExportError(
-            f"The module gives a tensor of shape {list(answer.shape)} for 2 texts and {classes} labels.",
-            "Return logits [batch, classes] from forward, and give a label for every class.",
-        )
-    if not bool(torch.isfinite(answer).all()):
-        raise ExportError("The module gives logits that are not finite numbers.", "Check its weights.")

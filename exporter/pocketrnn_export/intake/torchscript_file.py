@@ -6,10 +6,14 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
-__all__ = ["no_deprecations", "read_back", "saved"]
+from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.archive import checked_entries
+
+__all__ = ["is_torchscript", "load_torchscript", "no_deprecations", "read_back", "saved"]
 
 
 def saved(script: torch.jit.ScriptModule) -> bytes:
@@ -29,6 +33,36 @@ def read_back(content: bytes) -> torch.jit.ScriptModule:
     with no_deprecations():
         script: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
     return script
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is one that `torch.jit.save` wrote: an archive that holds code.
+
+    Raises:
+        InputError: it is a damaged archive.
+
+    Example:
+        >>> is_torchscript(Path("model.torchscript.pt"))
+        True
+    """
+    return path.is_file() and any("/code/" in entry.filename for entry in checked_entries(path))
+
+
+def load_torchscript(path: Path) -> torch.jit.ScriptModule:
+    """A module that `torch.jit.save` wrote, on the CPU.
+
+    Raises:
+        InputError: torch cannot load it, or its entries claim more than the file holds.
+
+    Example:
+        >>> module = load_torchscript(Path("model.torchscript.pt"))
+    """
+    checked_entries(path)
+    try:
+        return read_back(path.read_bytes())
+    # torch.jit.load fails on damaged files with errors of many classes.
+    except Exception as error:
+        raise InputError(f"{path} is not a TorchScript file: {first_line(error)}.", "Save it again.") from None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import collections
 import json
+import logging
 import operator
 import os
 import re
@@ -16,15 +17,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pocketrnn.errors import DataError, InputError, OutputError, shown
+from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.folder import file_written_whole
 from pocketrnn.text import TextRules
+from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
 
-__all__ = ["TorchtextVocab", "Vocabulary", "VocabularySource", "read_vocabulary", "text_rules", "write_vocabulary"]
+__all__ = [
+    "PLACEHOLDER",
+    "TorchtextVocab",
+    "Vocabulary",
+    "VocabularySource",
+    "read_vocabulary",
+    "text_rules",
+    "write_vocabulary",
+]
+
+_log = logging.getLogger(__name__)
 
 UNKNOWN: Final = "<unk>"
 PADDING: Final = "<pad>"
+# The token of an id that has none. No tokenizer gives a token of several characters that begins with a space, nor does
+# a join of such tokens.
+PLACEHOLDER: Final = " <unused "
+# What notebooks call the two, besides; in small letters or capitals.
+_OTHER_UNKNOWN: Final = frozenset({"<unk>", "[unk]", "<oov>", "[oov]", "<unknown>", "<unk_token>", "_unk_"})
+_OTHER_PADDING: Final = frozenset({"<pad>", "[pad]", "<padding>", "<pad_token>", "_pad_"})
 
 # Two million tokens, the largest vocabulary in common use, are 20 to 50 MB in every form that is read. The costliest
 # file of this size that was found, JSON full of empty lists, takes 8 s and 1.7 GB to be refused.
@@ -47,7 +65,17 @@ _KNOWN_BINARIES: Final = {
 # A pickle of protocol 0 or 1 has no signature; only a file named as one is taken for one.
 _PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".pth", ".pt"})
 _OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
-_JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*(\[\s*\]|\{\s*\})\s*\Z')
+# How files and dicts name a map from token to id, and one from id to token or a list: `word_to_idx` is `word2idx` here.
+_TO_ID: Final = frozenset({
+    "word2idx", "word2id", "word2index", "word2ix", "token2idx", "token2id", "token2index", "char2idx", "char2id", "stoi", "vocab",
+    "vocabulary", "wordindex", "wordids",
+})  # fmt: skip
+_TO_TOKEN: Final = frozenset({
+    "itos", "idx2word", "id2word", "index2word", "indexword", "idx2token", "id2token", "index2token", "idx2char",
+})  # fmt: skip
+# Four special tokens are the most that models keep ids for without naming them (padding, start, unknown, unused).
+_FEW_UNUSED: Final = 4
+_JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})\s*\Z')
 
 
 class TorchtextVocab(Protocol):
@@ -78,7 +106,7 @@ class Vocabulary:
         _check_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
-                f"The vocabulary's default index is {_brief(self.default_index)}, not a whole number.",
+                f"The vocabulary's default index is {brief(self.default_index)}, not a whole number.",
                 "Give the id of the token that stands for unknown words, or None.",
             )
 
@@ -92,18 +120,21 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     A file's kind is told by its content; its extension only decides where the content could be two things.
 
     - a `Vocabulary`: returned as it is
-    - tokens in a list or tuple, in the order of their ids
-    - a dict token -> id, whose ids are 0 to n - 1, each once
+    - tokens in a list or tuple, in the order of their ids; pairs (token, id), or (token, count) by falling count, as
+      `Counter.most_common` gives them: a token's position is its id then
+    - a dict token -> id or id -> token, each id once. A few ids may have no token: id 0 becomes "<pad>" where there is
+      none, and another becomes a token that no text can give. That is logged
+    - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these
     - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
       `itos` (torchtext up to 0.8)
     - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
       breaks are LF or CR LF; empty lines at the end are no tokens, and one elsewhere is an error
-    - the path of a JSON list, of a JSON object token -> id, or of what `write_vocabulary` wrote
+    - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
       `torchtext_vocab`.
 
     A Vocab's default index, or that it has none, is kept. Where the source cannot say (lists, dicts, text files), the
-    default index is the id of "<unk>", or None where there is no such token.
+    default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"), or None.
 
     Raises:
         DataError: there is no vocabulary in it, or not one whose every id stands for one token.
@@ -122,16 +153,17 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     if isinstance(itos := getattr(source, "itos", None), list):
         return Vocabulary(_plain(itos), _old_default(source))
     if isinstance(source, Mapping):
-        return _by_name(_plain(_tokens_of_map(source, "The vocabulary")))
+        return _of_document(source, "The vocabulary")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
-        return _by_name(_plain(source))
+        return _of_document(list(source), "The vocabulary")
     raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
 
 
 def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
     """The text rules that a vocabulary implies.
 
-    An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>", else with id 0.
+    An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
+    with a name like it ("[PAD]"), else with id 0.
     A text without a token becomes the unknown word, else the padding.
 
     Raises:
@@ -143,11 +175,11 @@ def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> Text
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {_brief(vocabulary.default_index)}; an embedding has no such row.",
+            f"The vocabulary's default index is {brief(vocabulary.default_index)}; an embedding has no such row.",
             "Give the id that the model was trained with for unknown words, or none (null in the file that "
             "`pocketrnn import-vocab -o` writes) to drop them.",
         )
-    padding = vocabulary.tokens.index(PADDING) if PADDING in vocabulary.tokens else 0
+    padding = _named(vocabulary.tokens, PADDING, _OTHER_PADDING) or 0
     return TextRules(
         tokenizer=tokenizer,
         unknown_id=vocabulary.default_index,
@@ -188,7 +220,15 @@ def _plain(tokens: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _by_name(tokens: tuple[Any, ...]) -> Vocabulary:
-    return Vocabulary(tokens, tokens.index(UNKNOWN) if UNKNOWN in tokens else None)
+    return Vocabulary(tokens, _named(tokens, UNKNOWN, _OTHER_UNKNOWN))
+
+
+def _named(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int | None:
+    """The id of the token of that name, else of the only one with another name for it."""
+    if name in tokens:
+        return tokens.index(name)
+    found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in others]
+    return found[0] if len(found) == 1 else None
 
 
 def _old_default(vocab: object) -> Any:
@@ -206,7 +246,7 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
     if set(map(type, tokens)) != {str}:
         index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{what} holds {_brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
+            f"{what} holds {brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
             _GIVE_LIST,
         )
     if len(set(tokens)) != len(tokens):
@@ -214,36 +254,49 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
         for i, token in enumerate(tokens):
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
-                    f"{what} holds {_brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    f"{what} holds {brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
                     "Give every token once; a token's position is its id.",
                 )
 
 
 def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
+    """The tokens in the order of their ids, with placeholders for ids that no token has, if these are few."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
-    tokens: list[str | None] = [None] * len(ids)
-    beyond: list[tuple[Any, int]] = []
+    taken: dict[int, str] = {}
     for token, value in ids.items():
         number = _whole_number(token, value, what)
-        if not 0 <= number < len(tokens):
-            beyond.append((token, number))
-        elif tokens[number] is not None:
+        if taken.setdefault(number, token) is not token:
             raise DataError(
-                f"{what} gives the id {number} to {_brief(tokens[number])} and to {_brief(token)}.",
+                f"{what} gives the id {brief(number)} to {brief(taken[number])} and to {brief(token)}.",
                 "Give every token an id of its own.",
             )
-        else:
-            tokens[number] = token
-    if beyond:
-        token, number = beyond[0]
-        missing = tokens.index(None)
+    lowest, highest = min(taken, default=0), max(taken, default=-1)
+    unused = highest + 1 - len(taken)
+    if lowest < 0 or unused >= max(1, len(taken)) or unused > max(_FEW_UNUSED, len(taken) // 10):
+        wrong = lowest if lowest < 0 else highest
+        missing = next(i for i in range(len(taken) + 1) if i not in taken)
         raise DataError(
-            f"{what} holds {len(ids)} tokens: {_brief(token)} has the id {_brief(number)}, none the id {missing}.",
-            f"Number the tokens from 0 to {len(ids) - 1}; where a model keeps an id for padding, add that token "
-            f'("{PADDING}": {missing}).',
+            f"{what} holds {len(taken)} tokens: {brief(taken[wrong])} has the id {brief(wrong)}, none the id "
+            f"{missing}.",
+            f"Number the tokens from 0 to {len(taken) - 1}; counts are no ids.",
         )
-    return tuple(tokens)  # type: ignore[arg-type]  # every id is taken
+    _check_tokens([*taken.values()], what, "id", 0)
+    if unused:
+        _fill(taken, highest, what)
+    return tuple(taken[i] for i in range(highest + 1))
+
+
+def _fill(taken: dict[int, str], highest: int, what: str) -> None:
+    """Give a token to every id that has none."""
+    missing = [i for i in range(highest + 1) if i not in taken]
+    if missing[0] == 0 and _named([*taken.values()], PADDING, _OTHER_PADDING) is None:
+        _log.warning("%s gives no token the id 0: it is taken for padding, as %s.", what, PADDING)
+        taken[missing.pop(0)] = PADDING
+    if missing:
+        more = ", ..." if len(missing) > 5 else ""
+        _log.warning("%s gives no token the ids %s%s: no text has them.", what, ", ".join(map(str, missing[:5])), more)
+    taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
 def _whole_number(token: Any, value: Any, what: str) -> int:
@@ -254,7 +307,7 @@ def _whole_number(token: Any, value: Any, what: str) -> int:
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{what} gives {_brief(token)} the id {_brief(value)}, which is not a whole number.",
+            f"{what} gives {brief(token)} the id {brief(value)}, which is not a whole number.",
             _GIVE_LIST,
         ) from None
 
@@ -339,33 +392,85 @@ def _is_vector(line: str) -> bool:
 
 
 def _of_json(text: str, path: Path) -> Vocabulary:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members = dict(pairs)
-        if len(members) != len(pairs):
-            seen: set[str] = set()
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{path} holds {_brief(twice)} twice.", "Give every token once.")
-        return members
-
-    def refused(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        document = json.loads(text, object_pairs_hook=once, parse_constant=refused)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}.", _GIVE_FILE) from None
-    if isinstance(document, list):
-        return _by_name(_checked(document, path))
+    document = parsed_json(text, str(path), _GIVE_FILE)
+    # Keras' `to_json()` gives a string, which many save by json.dump.
+    if isinstance(document, str) and document.lstrip().startswith("{"):
+        document = parsed_json(document, str(path), _GIVE_FILE)
+    if not isinstance(document, list | dict):
+        raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
         if document.keys() != {"tokens", "default_index"}:
             raise DataError(
-                f"{path} has the members {_brief(sorted(document))}.",
+                f"{path} has the members {brief(sorted(document))}.",
                 'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
             )
         return Vocabulary(_checked(document["tokens"], path), document["default_index"])
-    if isinstance(document, dict):
-        return _by_name(_checked(_tokens_of_map(document, str(path)), path))
-    raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
+    return _of_document(document, str(path))
+
+
+def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
+    """The vocabulary in a list or a dict, of whatever form people have."""
+    if not isinstance(document, Mapping):
+        return _by_name(_checked(_plain(_tokens_of_list(document, what)), what))
+    if not document or all(isinstance(value, int) for value in document.values()):
+        return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+    if all(isinstance(value, str) for value in document.values()) and all(map(_is_id, document)):
+        tokens = list(document.values())
+        _check_tokens(tokens, what, "position", 0)
+        return _by_name(_plain(_tokens_of_map(dict(zip(tokens, map(int, document), strict=True)), what)))
+    config = document.get("config")
+    if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
+        return _of_keras(config, what)
+    for kind in (_TO_ID, _TO_TOKEN):
+        for name, value in document.items():
+            plain = str(name).lower().replace("_to_", "2").replace("_", "")
+            if plain in kind and isinstance(value, Mapping | list) and depth < 3:
+                return _of_document(value, what, depth + 1)
+    return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+
+
+def _is_id(name: Any) -> bool:
+    """Whether a name of a dict is an id: JSON has no numbers as names."""
+    if isinstance(name, str):
+        return name.isascii() and name.isdecimal() and len(name) < 10
+    return type(name) is int
+
+
+def _tokens_of_list(items: Sequence[Any], what: str) -> Sequence[Any]:
+    """The tokens of a list of tokens, of (token, id), (id, token), or (token, count) by falling count."""
+    if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
+        return items
+    pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
+    tokens, numbers = [token for token, _ in pairs], [_whole_number(token, number, what) for token, number in pairs]
+    _check_tokens(tokens, what, "position", 0)
+    if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
+        return _tokens_of_map(dict(zip(tokens, numbers, strict=True)), what)
+    if numbers != sorted(numbers, reverse=True):
+        raise DataError(
+            f"{what} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
+            _GIVE_LIST,
+        )
+    _log.warning("%s holds tokens with counts: a token's id is taken to be its position, from 0.", what)
+    return tokens
+
+
+def _of_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
+    """A `tf.keras.preprocessing.text.Tokenizer`: its ids begin at 1, and only those below `num_words` are used.
+
+    The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
+    """
+    index, most, unknown = config.get("word_index"), config.get("num_words"), config.get("oov_token")
+    ids = parsed_json(index, f"{what}: word_index", _GIVE_FILE) if isinstance(index, str) else index
+    if not isinstance(ids, Mapping) or not (most is None or type(most) is int):
+        raise DataError(f"{what} is a Keras tokenizer without a word_index.", _GIVE_FILE)
+    if most is not None:
+        ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
+    tokens = _checked(_tokens_of_map(ids, what), what)
+    _log.warning(
+        "%s is a Keras tokenizer: its words are read, and not how it cuts a text (lower: %s, filters: %s).",
+        what, brief(config.get("lower")), brief(config.get("filters")),
+    )  # fmt: skip
+    return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
 
 
 def _of_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
@@ -373,7 +478,7 @@ def _of_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> 
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is no whole number.", SAVE_PLAIN)
         return Vocabulary(_checked(saved.tokens, source), saved.default_index)
-    return _by_name(_checked(_tokens_of_map(saved, source) if isinstance(saved, dict) else saved, source))
+    return _of_document(saved, source)
 
 
 def _checked(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
@@ -384,14 +489,3 @@ def _checked(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
 def _has_surrogate(token: str) -> bool:
     """Whether the token holds half of a UTF-16 pair, which has no UTF-8 form and is left as its JSON escape."""
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)
-
-
-def _brief(value: Any) -> str:
-    """A value for a message. A container is only named: it may be large, or hold itself."""
-    if isinstance(value, str):
-        value = value[:60]
-    elif isinstance(value, int) and value.bit_length() > 64:
-        return "an enormous number"
-    elif not isinstance(value, int | float | None):
-        return f"a {type(value).__name__}"
-    return shown(value)

@@ -53,7 +53,17 @@ def _relu(x: Doubles) -> Doubles:
     return np.maximum(x, 0.0)
 
 
-_ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {"Tanh": np.tanh, "Sigmoid": _sigmoid, "Relu": _relu}
+def _affine(x: Doubles) -> Doubles:
+    # Of factor 1 and offset 0: `_refuse` lets no other through.
+    return x
+
+
+_ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
+    "Tanh": np.tanh,
+    "Sigmoid": _sigmoid,
+    "Relu": _relu,
+    "Affine": _affine,
+}
 
 
 class _Recurrent(OpRun):
@@ -118,10 +128,21 @@ class _Recurrent(OpRun):
             raise ValueError(f"direction {direction} with weights of {directions} directions")
         return backward
 
+    @staticmethod
+    def _is_identity(attributes: dict[str, Any]) -> bool:
+        """Whether all activations are Affine, of factor 1 and offset 0, and nothing else is asked for."""
+        return (
+            set(attributes.get("activations") or ()) == {"Affine"}
+            and set(attributes.get("activation_alpha") or ()) == {1.0}
+            and set(attributes.get("activation_beta") or ()) == {0.0}
+            and not attributes.get("clip")
+            and not attributes.get("input_forget")
+        )
+
     def _refuse(self, attributes: dict[str, Any], more: tuple[Any, ...]) -> None:
         # Peepholes come after an LSTM's initial states. Our exporter writes none of these.
         names = ("clip", "input_forget", "activation_alpha", "activation_beta")
-        unknown = [name for name in names if attributes.get(name)]
+        unknown = [name for name in names if attributes.get(name) and not self._is_identity(attributes)]
         if unknown or any(value is not None for value in more[2 + self.states :]):
             raise NotImplementedError(f"{type(self).__name__} with {', '.join(unknown) or 'peepholes'}")
 

@@ -31,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.proof.surroundings import surroundings
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.sizes import given_whole
 from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
 
 __all__ = ["followed"]
@@ -56,7 +57,7 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
     def followed_forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         known.marks = tuple((value, "given") for value in inputs[1:2] if value.dim() == 1)
-        known.width = None if scripted or not known.marks else inputs[0].shape[1]
+        known.width = None if scripted or not inputs or inputs[0].dim() < 2 else inputs[0].shape[1]
         with _attributes_restored(module), surroundings(), _Followed():
             return forward(*args, **kwargs)
 
@@ -139,6 +140,7 @@ _OF_SIZES: Final = frozenset(
      "new_ones", "new_full", "new_empty", "__getitem__", "linspace", "range"}
 )  # fmt: skip
 # What gives the same numbers in the same order.
+_OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
 _KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
 
 
@@ -156,7 +158,10 @@ def _as_sizes(value: Any) -> Any:
 
 def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
     """Note what is known of a result that is made of the given lengths; gives the result."""
-    if known.scripted or not known.marks or not args:
+    if known.scripted or not args:
+        return result
+    if name == "full" and len(args) > 1 and _is_width(args[1]) and result.dim() == 1:
+        known.mark(given_whole(result), "given")
         return result
     mark = known.of(args[0])
     if not mark:
@@ -168,6 +173,9 @@ def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
         known.mark(first, mark)
     elif name in {"neg", "__neg__", "negative"} and mark == "given":
         known.mark(first, "negated")
+    elif ordered and args[0].shape[0] == 1 and isinstance(args[0].shape[0], int) and name in _OF_ONE:
+        # One text a run: its length is the width.
+        known.mark(first, "longest")
     elif name in {"max", "amax"} and ordered and not any(isinstance(value, Tensor) for value in args[1:]):
         known.mark(first, "longest")
     elif name == "sort" and ordered:
@@ -182,6 +190,11 @@ def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
     elif name == "flip" and mark in {"falling", "rising"}:
         known.mark(first, {"falling": "rising", "rising": "falling"}[mark])
     return result
+
+
+def _is_width(value: Any) -> bool:
+    """Whether lengths are made of the width itself, where forward is not given any."""
+    return isinstance(value, torch.SymInt) and known.width is not None and statically_known_true(value == known.width)
 
 
 def _position(index: Any) -> Any:

@@ -49,12 +49,18 @@ __all__ = [
     "note_guard",
     "note_program",
     "sizes_in",
+    "users_line",
     "watched",
 ]
 
 # Frames of these are not the module's own code.
 _OWN: Final = tuple(f"{Folder(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
-_NOT_USERS: Final = (f"{Folder(torch.__file__).parent}{os.sep}", *_OWN, "<")
+_NOT_USERS: Final = (
+    f"{Folder(torch.__file__).parent}{os.sep}",
+    *_OWN,
+    *(str(Folder(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
+    "<",
+)
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
 
@@ -371,6 +377,13 @@ def _is_users(frame: FrameType) -> bool:
 def _line_of(frame: FrameType) -> tuple[str, int, str]:
     file, line = frame.f_code.co_filename, frame.f_lineno
     return file, line, linecache.getline(file, line, frame.f_globals).strip()
+
+
+def users_line(frame: FrameType | None) -> str:
+    """The line of the module's own code that a frame was called from, as one shows it in an error."""
+    while frame is not None and not _is_users(frame):
+        frame = frame.f_back
+    return "a line that is not known" if frame is None else _place_of(frame)
 
 
 def _place_of(frame: FrameType) -> str:

@@ -14,6 +14,7 @@ from pocketrnn.commands.terminal import aligned, one_line
 
 if TYPE_CHECKING:
     from pocketrnn.manifest import Graph, Limits, Manifest
+    from pocketrnn.text import TextRules
 
 __all__ = ["inspect"]
 
@@ -50,9 +51,12 @@ def inspect(bundle: str, as_json: bool) -> None:
 
 
 def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
+    from pocketrnn.text import rules_document
+
     described = asdict(manifest)
     described["vocabulary_size"] = len(described.pop("vocabulary"))
     described["examples"] = len(manifest.examples)
+    described["text"] = rules_document(manifest.text)
     return {**described, "bytes": dict(sizes)}
 
 
@@ -65,9 +69,12 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("probabilities", f"{manifest.activation} of the logits"),
         ("tokenizer", text.tokenizer + ("" if text.lowercase else ", case kept")),
         ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
-        ("tokens read", "all" if text.max_tokens is None else f"the first {text.max_tokens}"),
+        *([("cleaning", f"{len(text.steps)} steps before it")] if text.steps else []),
+        *([("stop words", f"{len(text.stop_words):,}")] if text.stop_words else []),
+        ("tokens read", _tokens_read(text)),
         ("unknown word", unknown),
         ("empty text", f"id {text.empty_id}"),
+        *([("around a text", _around(text))] if _around(text) else []),
         ("vocabulary", f"{len(manifest.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
@@ -97,6 +104,23 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         yield ""
         yield "Provenance"
         yield from _outline(manifest.provenance)
+
+
+def _tokens_read(text: TextRules) -> str:
+    if text.max_tokens is None:
+        return "all"
+    return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"
+
+
+def _around(text: TextRules) -> str:
+    """What stands around the ids of a text, and how many there are."""
+    stated = (
+        ("id {} before it", text.first_id),
+        ("id {} after it", text.last_id),
+        (f"cut on the {text.cut_side} to {{:,}} ids", text.max_width),
+        (f"padded on the {text.pad_side} to {{:,}} ids", text.min_width),
+    )
+    return "; ".join(what.format(number) for what, number in stated if number is not None)
 
 
 def _batches(graph: Graph) -> str:

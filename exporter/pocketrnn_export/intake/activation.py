@@ -1,0 +1,133 @@
+"""The sigmoid or softmax with which a module makes probabilities of its logits, found so that it can be left out.
+
+A bundle's graph gives logits, and its reader makes probabilities of them. So the last sigmoid or softmax of `forward`
+is passed over: while the module runs, the call at that line gives back what it was given. That this is the right call
+is shown, not assumed: the activation of what then comes out must be what the module itself gives.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
+
+# What a module may end in, by the name of torch's function. exp stands behind log_softmax.
+_KINDS: Final = frozenset({"sigmoid", "sigmoid_", "expit", "softmax", "exp", "exp_"})
+# What multiplies by weights. What comes after the last of these is how a module presents its answer.
+_WEIGHING: Final = frozenset({"linear", "matmul", "__matmul__", "mm", "addmm", "bmm", "baddbmm", "einsum", "conv1d"})
+# What can bring any numbers between 0 and 1.
+_SQUASHING: Final = _KINDS | {"tanh", "reciprocal", "__rtruediv__", "div", "__truediv__", "clamp", "hardsigmoid"}
+_TORCH: Final = str(Path(torch.__file__).parent)
+_OURS: Final = str(Path(__file__).parent.parent)
+
+
+@dataclass(frozen=True)
+class ActivationCall:
+    """One call of an activation in a module's code.
+
+    Attributes:
+        function: the name of torch's function: `sigmoid`, `softmax`, `exp`.
+        site: the lines of code that lead to the call.
+        turn: which of the calls from there, from 0.
+        line: where a reader finds it: `model.py:31`.
+    """
+
+    function: str
+    site: tuple[tuple[CodeType, int], ...]
+    turn: int
+    line: str
+
+
+class CallsSeen(TorchFunctionMode):
+    """While it is entered, notes the calls of activations, and what follows the last layer.
+
+    Attributes:
+        calls: each call's name, site, turn and line, in order.
+        squashed: the names of functions after the last layer that may bring numbers between 0 and 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[ActivationCall] = []
+        self.squashed: list[str] = []
+        self._turns: Counter[Any] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        name = _name(func)
+        if name in _WEIGHING:
+            self.squashed.clear()
+        elif name in _SQUASHING:
+            self.squashed.append(name)
+        if name in _KINDS:
+            site, line = _site(sys._getframe(1))
+            self.calls.append(ActivationCall(name, site, self._turns[name, site], line))
+            self._turns[name, site] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Passing(TorchFunctionMode):
+    """While it is entered, one call of an activation gives back what it was given.
+
+    Args:
+        call: which; None for none.
+    """
+
+    def __init__(self, call: ActivationCall | None) -> None:
+        super().__init__()
+        self._call = call
+        self._turn = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        if self._call is not None and _name(func) == self._call.function:
+            site, _ = _site(sys._getframe(1))
+            if site == self._call.site:
+                self._turn += 1
+                if self._turn == self._call.turn + 1:
+                    return args[0] if args else (kwargs or {})["input"]
+        return func(*args, **(kwargs or {}))
+
+
+def activated(kind: str, logits: Tensor) -> Tensor:
+    """The probabilities that a bundle's reader makes of logits [batch, classes].
+
+    Example:
+        >>> activated("softmax", torch.zeros(1, 2))
+        tensor([[0.5000, 0.5000]])
+    """
+    return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=1)
+
+
+def _name(func: Any) -> str:
+    return str(getattr(func, "__name__", "")).split(".")[0]
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames up to the call of the module, but for torch's own."""
+    while frame is not None and frame.f_code.co_name != "called_as":
+        file = frame.f_code.co_filename
+        # TorchScript that is run operator by operator has one line of ours for all of them.
+        if not file.startswith(_TORCH) and (not file.startswith(_OURS) or file.endswith("scripted.py")):
+            yield frame
+        frame = frame.f_back
+
+
+def _site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
+    frames = list(_frames(frame))
+    line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
+    return tuple((each.f_code, each.f_lasti) for each in frames), line

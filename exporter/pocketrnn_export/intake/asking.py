@@ -1,0 +1,803 @@
+"""How a module is called, found out by calling it: on a few small batches, in the ways that people write forward.
+
+A way holds if the module runs, gives finite numbers for each text, gives them again when it is asked again, tells one
+text from another, and answers each text as it does alone. The batches have sizes that occur nowhere else, so that no
+axis can be taken for another. Where two ways hold with other answers, nothing is chosen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import itertools
+import re
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.intake.activation import CallsSeen, Passing, activated
+from pocketrnn_export.intake.convention import (
+    Call,
+    Convention,
+    called_as,
+    compiled,
+    left_as_it_was,
+    uses_lengths,
+)
+
+__all__ = ["Asked", "asked_convention"]
+
+# Sizes of the batches that a module is tried on: two widths each. A convolution needs the longer ones.
+_WIDTHS: Final = ((5, 7), (29, 31))
+# Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
+_SAME: Final = 1e-4
+_MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
+_BATCH_SIZE: Final = re.compile(r"^_?(batch(_?size)?|bsz?|bs)$", re.IGNORECASE)
+# So many ways are tried at most: each takes some milliseconds.
+_MOST_LINES: Final = 240
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is known of a module before it is called.
+
+    Attributes:
+        module: in eval mode, on the CPU; what it holds is the same afterwards.
+        ids: how many token ids there are.
+        padding_id: the token past a row's length.
+        classes: how many labels there are.
+        multi_label: whether each label has a probability of its own.
+        lengths: whether forward is given lengths; None to find out.
+        one_text: whether it is asked one text at a time from the first.
+        gives: `logits` or `probabilities`, if its owner says so.
+    """
+
+    module: nn.Module
+    ids: int
+    padding_id: int
+    classes: int
+    multi_label: bool = False
+    lengths: bool | None = None
+    one_text: bool = False
+    gives: str | None = None
+
+    def batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
+        """Random real tokens [rows, width], each row another, with the highest id among them, and their lengths."""
+        generator = torch.Generator().manual_seed(1000 * rows + width)
+        # Without 0 and 1 where there are others: a module may take these for padding.
+        low = 2 if self.ids > 4 else 0
+        tokens = torch.randint(low, self.ids, (rows, width), generator=generator)
+        tokens[tokens == self.padding_id] = self.ids - 1 if self.padding_id != self.ids - 1 else low
+        if self.padding_id != self.ids - 1:
+            tokens[0, 0] = self.ids - 1
+        return tokens, torch.full((rows,), width)
+
+    @property
+    def rows(self) -> int:
+        """How many texts a batch has: a number that is not that of the labels."""
+        return 4 if self.classes == 3 else 3
+
+
+@dataclass(frozen=True)
+class _Holds:
+    """A way that holds, with its answers to the batches that it was tried on."""
+
+    convention: Convention
+    answers: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class _Fails:
+    """A way that does not hold, why, and what may help. The higher the rank, the more the reason says."""
+
+    line: str
+    rank: int
+    problem: str
+    advice: str
+    error: BaseException | None = None
+
+
+def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention:
+    """Find out how a module is called.
+
+    Args:
+        asked: the module, and what is known of it.
+        call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths).
+
+    Raises:
+        ExportError: no way holds; or two hold with other answers.
+        InputError: the line is no Python.
+
+    Example:
+        >>> asked_convention(Asked(module, ids=8000, padding_id=1, classes=4)).line
+        'module(tokens.t(), lengths)[0]'
+    """
+    if call is None:
+        convention = _found(asked)
+    elif isinstance(call, str):
+        convention = _given(asked, call.strip(), compiled(call))
+    else:
+        convention = _given(asked, getattr(call, "__name__", "call") + "(module, tokens, lengths)", call)
+    return _with_activation(asked, convention)
+
+
+def _given(asked: Asked, line: str, function: Call) -> Convention:
+    """The convention of a call that the owner wrote."""
+    failures = []
+    for one_text, widths in itertools.product((False, True), _WIDTHS):
+        if asked.one_text and not one_text:
+            continue
+        tried = _tried(asked, line, function, widths, one_text=one_text, suffixes=False)
+        for found in tried:
+            if isinstance(found, _Holds):
+                return found.convention
+            failures.append(found)
+    raise _refusal(asked, failures)
+
+
+def _found(asked: Asked) -> Convention:
+    """The convention that holds among those that people have."""
+    failures: list[_Fails] = []
+    inputs = list(itertools.islice(_calls(asked.module, asked.lengths), _MOST_LINES))
+    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *_setups(asked.module)]
+    for one_text in (False, True):
+        if asked.one_text and not one_text:
+            continue
+        for widths in _WIDTHS:
+            for setup in setups:
+                holding: list[_Holds] = []
+                for line in inputs:
+                    for found in _tried(asked, setup + line, compiled(setup + line), widths, one_text=one_text):
+                        if isinstance(found, _Fails):
+                            failures.append(found)
+                        elif not any(_same_answers(found, other, asked) for other in holding):
+                            holding.append(found)
+                    if holding and not setup and _certain(line, inputs):
+                        break
+                if len(holding) > 1:
+                    raise _ambiguous(holding)
+                if holding:
+                    return holding[0].convention
+        if mixing := [failed for failed in failures if failed.rank >= 4]:
+            # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
+            raise _refusal(asked, mixing)
+    raise _refusal(asked, failures)
+
+
+def _certain(line: str, lines: Sequence[str]) -> bool:
+    """Whether a way that holds needs no comparison with others: forward takes the tokens only, or lengths by name."""
+    return line == lines[0] and line in {"module(tokens)", "module(tokens, lengths)"} and "mask" not in "".join(lines)
+
+
+def _same_answers(one: _Holds, other: _Holds, asked: Asked) -> bool:
+    """Whether two ways say the same: equal numbers, or those of which one are the probabilities of the other."""
+
+    def probabilities(holds: _Holds, answer: Tensor) -> list[Tensor]:
+        kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"
+        return [answer, activated(kind, answer)]
+
+    return one.convention.units == other.convention.units and all(
+        any(torch.allclose(x, y, atol=1e-5) for x in probabilities(one, a) for y in probabilities(other, b))
+        for a, b in zip(one.answers, other.answers, strict=True)
+    )
+
+
+# --- the ways that people write forward
+
+
+def _calls(module: nn.Module, lengths: bool | None) -> Iterator[str]:
+    """Lines that may call the module, the likely ones first."""
+    parameters = _parameters(module)
+    if not parameters:
+        return
+    if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        parameters = [inspect.Parameter("tokens", inspect.Parameter.POSITIONAL_ONLY)]
+    required = [p for p in parameters if p.default is p.empty]
+    choices = [_choices(module, p, first=i == _tokens_at(required), lengths=lengths) for i, p in enumerate(parameters)]
+    seen = set()
+    # By the sum of the choices' ranks: what is likely for every argument comes before what is unlikely for one.
+    ranked = sorted(itertools.product(*(range(len(c)) for c in choices)), key=lambda ranks: (sum(ranks), ranks))
+    for ranks in ranked[: 8 * _MOST_LINES]:
+        arguments, positional = [], True
+        for parameter, options, rank in zip(parameters, choices, ranks, strict=True):
+            value = options[rank]
+            if value is None:
+                positional = False
+            elif positional and parameter.kind is not parameter.KEYWORD_ONLY:
+                arguments.append(value)
+            else:
+                arguments.append(f"{parameter.name}={value}")
+        line = f"module({', '.join(arguments)})"
+        if line not in seen and (lengths is not True or "lengths" in line):
+            seen.add(line)
+            yield line
+    if len(required) == 1 and lengths is not False:
+        yield from _single_arguments(module)
+
+
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    if isinstance(module, torch.jit.ScriptModule):
+        arguments = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        return [
+            inspect.Parameter(a.name, kind, default=a.default_value if a.has_default_value() else inspect._empty)
+            for a in arguments
+        ]
+    wanted = [
+        p for p in inspect.signature(module.forward).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    # What stands after *args is given by name only where it must be.
+    return [p for i, p in enumerate(wanted) if p.kind is not inspect.Parameter.VAR_POSITIONAL or i == 0]
+
+
+def _tokens_at(required: Sequence[inspect.Parameter]) -> int:
+    """The argument that is the tokens: the first whose name does not say otherwise."""
+    for i, parameter in enumerate(required):
+        if not re.search(r"len|mask|hidden|state|^h_?0?$|batch_size", parameter.name.lower()):
+            return i
+    return 0
+
+
+def _choices(module: nn.Module, parameter: inspect.Parameter, *, first: bool, lengths: bool | None) -> list[str | None]:
+    """What an argument may be, the likely first; None to leave it out."""
+    tokens = ["tokens", "tokens.t()"]
+    if first:
+        return [*tokens, "tokens[0]"]
+    name = parameter.name.lower()
+    optional: list[str | None] = [] if parameter.default is parameter.empty else [None]
+    of_lengths = [] if lengths is False else ["lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]"]
+    if "len" in name:
+        return [*of_lengths, *optional]
+    if "mask" in name:
+        return [*optional, *_MASKS]
+    if re.search(r"batch_?(size|len)?$|^bs$|^bsz$", name):
+        return ["tokens.size(0)", *optional]
+    states = _states(module)
+    if re.search(r"hid|state|^h_?[0n]?$|^hc$|^hx$|prev|init|memory", name):
+        return [*optional, *states]
+    if optional:
+        # Whatever else has a default keeps it.
+        return optional
+    return [*of_lengths, *_MASKS, *states]
+
+
+_MASKS: Final = (
+    "torch.arange(tokens.size(1)) < lengths[:, None]",
+    "(torch.arange(tokens.size(1)) < lengths[:, None]).float()",
+    "(torch.arange(tokens.size(1)) < lengths[:, None]).long()",
+    "torch.arange(tokens.size(1)) >= lengths[:, None]",
+    "(torch.arange(tokens.size(1)) < lengths[:, None]).t()",
+    "(torch.arange(tokens.size(1)) < lengths[:, None]).float().t()",
+    "(torch.arange(tokens.size(1)) >= lengths[:, None]).float()",
+)
+
+
+def _states(module: nn.Module) -> list[str]:
+    """Initial states: those that a method of the module makes; else None, or zeros."""
+    made = [f"module.{name}({arguments})" for name, arguments in _state_makers(module)]
+    zeros = []
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            state = f"torch.zeros({layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size})"
+            zeros.append(f"({state}, {state})" if isinstance(layer, nn.LSTM) else state)
+            break
+    size = next((v for n in ("hidden_size", "hidden_dim") if isinstance(v := getattr(module, n, None), int)), None)
+    if size is not None and not zeros:
+        zeros.append(f"torch.zeros(tokens.size(0), {size})")
+    # A module that has a method for it may begin in another state than zeros.
+    return made or ["None", *zeros]
+
+
+def _state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """The methods of a module that make its initial state, each with its arguments."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for name in dir(type(module)):
+        if name.startswith("__") or not _MAKES_STATE.search(name):
+            continue
+        method = getattr(module, name, None)
+        if not inspect.ismethod(method) or re.search(r"weight|dict|extra", name):
+            continue
+        arguments = []
+        for parameter in inspect.signature(method).parameters.values():
+            lower = parameter.name.lower()
+            if re.search(r"batch|bsz|^bs$|^b$|^n$|size", lower):
+                arguments.append("tokens.size(0)")
+            elif "device" in lower or "gpu" in lower or "cuda" in lower:
+                if parameter.default is parameter.empty:
+                    arguments.append("tokens.device" if "device" in lower else "False")
+            elif re.search(r"^x$|input|text|token", lower):
+                arguments.append("tokens")
+            elif parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                break
+        else:
+            yield name, ", ".join(arguments)
+
+
+def _single_arguments(module: nn.Module) -> Iterator[str]:
+    """Lines for a forward that takes everything in one argument."""
+    for tokens in ("tokens", "tokens.t()"):
+        for pair in (f"({tokens}, lengths)", f"[{tokens}, lengths]", f"(lengths, {tokens})"):
+            yield f"module({pair})"
+    yield "module((tokens, lengths.tolist()))"
+    if not isinstance(module, torch.jit.ScriptModule):
+        yield from _by_keys(module)
+    yield "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))"
+    yield "module(pack_padded_sequence(tokens.unsqueeze(2), lengths, batch_first=True, enforce_sorted=False))"
+    yield "module(tokens, torch.arange(tokens.size(1)) < lengths[:, None])"
+
+
+class _Keys(dict[str, Any]):
+    """A batch that notes which keys forward takes from it."""
+
+    def __init__(self, tokens: Tensor, lengths: Tensor) -> None:
+        super().__init__()
+        self._tokens, self._lengths = tokens, lengths
+        self.asked: list[str] = []
+
+    def __missing__(self, key: str) -> Any:
+        self.asked.append(str(key))
+        return self._lengths if "len" in str(key).lower() else self._tokens
+
+    def get(self, key: str, _default: Any = None) -> Any:
+        return self[key]
+
+
+def _by_keys(module: nn.Module) -> Iterator[str]:
+    """Lines for a forward that takes a dict, with the keys that it asks for."""
+    batch = _Keys(torch.full((3, 5), 2), torch.full((3,), 5))
+    with contextlib.suppress(Exception, SystemExit), _quiet(), left_as_it_was(module):
+        module(batch)
+    keys = list(dict.fromkeys(batch.asked))
+    if not keys:
+        return
+    for tokens, mask in itertools.product(("tokens", "tokens.t()"), (_MASKS[0], _MASKS[1], _MASKS[2])):
+        values = [
+            f'"{key}": ' + ("lengths" if "len" in key.lower() else mask if "mask" in key.lower() else tokens)
+            for key in keys
+        ]
+        yield f"module({{{', '.join(values)}}})"
+
+
+def _setups(module: nn.Module) -> list[str]:
+    """What is done to a module before it is called: its batch size set, its state made anew."""
+    sizes, states = [], []
+    names = dict(module.named_modules())
+    for path, layer in names.items():
+        target = "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
+        for name, value in vars(layer).items():
+            if type(value) is int and _BATCH_SIZE.search(name):
+                sizes.append(f"{target}.{name} = tokens.size(0)")
+        if isinstance(layer, nn.RNNBase):
+            continue
+        makers = list(_state_makers(layer))
+        kept = _kept_states(layer)
+        for name, arguments in makers:
+            call = f"{target}.{name}({arguments})".replace("tokens.size(0)", "tokens.size(0)")
+            states.append(call)
+            states += [f"{target}.{attribute} = {call}" for attribute in kept]
+        states += [f"{target}.{name} = {made}" for name, made in _kept_zeros(layer)]
+    setup = "; ".join(sizes)
+    found = [f"{setup}; "] if setup else []
+    for state in states:
+        found += [f"{setup}; {state}; "] if setup else [f"{state}; "]
+    zeros = [state for state in states if "torch.zeros" in state]
+    if len(zeros) > 1:
+        found.append("; ".join([*([setup] if setup else []), *zeros]) + "; ")
+    return found[:12]
+
+
+def _kept_states(layer: nn.Module) -> list[str]:
+    """The attributes in which a module keeps its state between two calls."""
+    code = getattr(getattr(type(layer), "forward", None), "__code__", None)
+    named = set(code.co_names if code is not None else ()) | vars(layer).keys()
+    return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]
+
+
+def _kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
+    """Zeros [layers, batch, hidden] that a module made when it was made, for one size of batch."""
+    for name, value in vars(layer).items():
+        states = value if isinstance(value, tuple) else (value,)
+        if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):
+            zeros = [f"torch.zeros({v.shape[0]}, tokens.size(0), {v.shape[2]})" for v in states]
+            yield name, zeros[0] if len(zeros) == 1 and not isinstance(value, tuple) else f"({', '.join(zeros)})"
+
+
+# --- trying one of them
+
+
+def _tried(
+    asked: Asked, line: str, function: Call, widths: Sequence[int], *, one_text: bool, suffixes: bool = True
+) -> Iterable[_Holds | _Fails]:
+    """Try a line; it holds once for each part of its answer that may be the logits."""
+    if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
+        return
+    if one_text and ("tolist" in line or "numpy" in line):
+        return
+    rows = 1 if one_text else asked.rows
+    batches = [asked.batch(rows, width) for width in widths]
+    try:
+        answers = [_answer(asked.module, function, *batch) for batch in batches]
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        yield _Fails(line, 0, *_raised(error, asked), error)
+        return
+    places = _places(asked, answers, rows, suffixes=suffixes)
+    if not places:
+        yield _Fails(line, 2, *_no_place(answers[0], rows, asked))
+    for suffix, units in places:
+        whole = line + suffix
+        reading = _then(function, suffix)
+        convention = Convention(whole, reading, units, takes_lengths=True, one_text=one_text)
+        yield _holds(asked, convention, batches)
+
+
+def _then(function: Call, suffix: str) -> Call:
+    if not suffix:
+        return function
+    read = compiled(f"module{suffix}")
+
+    def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+        # The suffix alone is compiled; what it reads takes the module's name.
+        return read(function(module, tokens, lengths), tokens, lengths)
+
+    return call
+
+
+def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> _Holds | _Fails:
+    """Whether a way is reproducible, tells texts apart, and answers each as it does alone."""
+    line = convention.line
+    try:
+        answers = tuple(_read(asked, convention, *batch) for batch in batches)
+        again = tuple(_read(asked, convention, *batch, twice=True) for batch in batches)
+    # Whatever a user's module raises when it is run again.
+    except (Exception, SystemExit) as error:
+        return _Fails(line, 1, *_raised(error, asked), error)
+    if not all(bool(torch.isfinite(answer).all()) for answer in answers):
+        return _Fails(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
+    if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
+        return _Fails(
+            line,
+            5,
+            "The module gives other answers when it is run again on the same texts.",
+            "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from "
+            "one call to the next, say how that is made: "
+            f'--call "module.hidden = None; {line}", or call=.',
+        )
+    if len(answers[0]) > 1 and all(_near(a[1:], a[:-1], least=1e-7) for a in answers):
+        return _Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
+    convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
+    exact = _gives_rows(asked, convention, batches[0])
+    convention = replace(convention, exact=exact)
+    if convention.one_text:
+        return _Holds(convention, answers)
+    for (tokens, lengths), together in zip(batches, answers, strict=True):
+        for row in range(len(tokens)):
+            try:
+                alone = _read(asked, convention, tokens[row : row + 1], lengths[row : row + 1])
+            # Whatever a user's module raises.
+            except (Exception, SystemExit) as error:
+                problem, advice = _raised(error, asked)
+                return _Fails(line, 3, f"For a single text: {problem}", advice, error)
+            if not _near(alone, together[row : row + 1]):
+                return _Fails(
+                    line,
+                    4,
+                    "The module answers a text differently beside other texts of the same length.",
+                    "Compute nothing across the batch and branch on no values: each row may depend on its own tokens "
+                    "only. If its owner asks it one text at a time, export it so: --one-text, or one_text=True.",
+                )
+    if asked.lengths is None and (refused := _not_lengths(asked, convention, batches[-1])):
+        return refused
+    return _Holds(convention, answers)
+
+
+def _gives_rows(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether the answers are [rows, units] as they are, also that to a single text."""
+    tokens, lengths = batch
+    for rows in {1, len(tokens)}:
+        # A single text that it does not take is refused below.
+        with contextlib.suppress(Exception, SystemExit):
+            answer = _answer(asked.module, convention.function, tokens[:rows], lengths[:rows])
+            if tuple(answer.shape) != (rows, convention.units):
+                return False
+    return True
+
+
+def _near(a: Tensor, b: Tensor, least: float = _SAME) -> bool:
+    return bool((a - b).abs().max() <= least * max(1.0, float(b.abs().max())))
+
+
+def _depends_on_lengths(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """Whether the answer depends on the lengths. What a line does not name it does not depend on; else it is asked with
+    none."""
+    line = convention.line
+    if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
+        return False
+    tokens, _ = batches[-1]
+    try:
+        none = _Untouchable()
+        _answer(asked.module, convention.function, tokens, none)  # type: ignore[arg-type]
+    # Whatever is raised because there are no lengths.
+    except (Exception, SystemExit):
+        return True
+    return False
+
+
+class _Untouchable:
+    """In place of lengths: whatever is done with it raises."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def _not_lengths(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> _Fails | None:
+    """A refusal where an argument that got lengths does not behave as such: what stands past them tells in the answer.
+
+    A name with "len" in it is believed: a mean over all of a row, divided by its length, is right for rows of full
+    length. A mask is not: it may be true at the tokens or at the padding.
+    """
+    if not convention.takes_lengths or isinstance(asked.module, torch.jit.ScriptModule):
+        return None
+    named = [p.name for p in _parameters(asked.module)]
+    if "torch.arange" not in convention.line and (
+        len(named) < 2 or any(re.search("len", name.lower()) for name in named)
+    ):
+        return None
+    tokens, _ = batch
+    width = tokens.shape[1]
+    shorter = torch.tensor([width, *range(width - 1, width - len(tokens), -1)])
+    past = torch.arange(width) >= shorter[:, None]
+    other = torch.where(past, tokens.flip(0).roll(1, 1), tokens)
+    try:
+        one = _read(asked, convention, tokens, shorter)
+        two = _read(asked, convention, other, shorter)
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        return _Fails(convention.line, 3, *_raised(error, asked), error)
+    if _near(one, two):
+        return None
+    second = named[-1]
+    return _Fails(
+        convention.line,
+        4,
+        f"The module's forward takes a second argument, {second}, that is neither lengths nor a mask: tokens past the "
+        "length tell in its answer.",
+        f'Say what it is given: --call "module(tokens, {second}=...)", or call=.',
+    )
+
+
+def _answer(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
+    with torch.no_grad(), _quiet(), left_as_it_was(module):
+        return called_as(function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths)
+
+
+def _read(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False) -> Tensor:
+    """The numbers [batch, units] that a module gives; where `twice`, at the second of two calls."""
+    with torch.no_grad(), _quiet(), left_as_it_was(asked.module):
+        for _ in range(1 + twice):
+            answer = called_as(convention.function, asked.module, tokens.clone(), lengths.clone())
+    numbers: Tensor = answer.float().reshape(len(tokens), convention.units)
+    return numbers
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence PyTorch's warnings and the module's prints."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+# --- the logits in an answer
+
+
+def _places(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool) -> list[tuple[str, int]]:
+    """Where in an answer [rows, units] stands, with the units; several places that say the same count once."""
+    leaves = [dict(_leaves(answer)) for answer in answers]
+    units = [asked.classes]
+    if asked.classes == 2 and not asked.multi_label:
+        units.append(1)
+    for wanted in units:
+        found = []
+        for suffix in leaves[0]:
+            if suffix and not suffixes:
+                continue
+            further = {_reading(leaf.get(suffix), rows, wanted) for leaf in leaves}
+            if len(further) == 1 and (reading := further.pop()) is not None:
+                found.append((suffix + reading, wanted))
+        # Beside the scores some give the labels themselves, as whole numbers.
+        scores = [
+            (suffix, units)
+            for suffix, units in found
+            if not all(torch.equal(leaf[suffix], leaf[suffix].round()) for leaf in leaves)
+        ]
+        if found:
+            return scores or found
+    return []
+
+
+def _leaves(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of floating-point numbers in an answer, by what is written behind the call to reach each."""
+    if isinstance(answer, Tensor):
+        if answer.is_floating_point():
+            yield suffix, answer
+        return
+    if depth == 0:
+        return
+    if isinstance(answer, dict):
+        for key, value in answer.items():
+            yield from _leaves(value, f"{suffix}[{key!r}]", depth - 1)
+    elif dataclasses.is_dataclass(answer):
+        for field in dataclasses.fields(answer):
+            yield from _leaves(getattr(answer, field.name), f"{suffix}.{field.name}", depth - 1)
+    elif isinstance(answer, list | tuple):
+        for i, value in enumerate(answer):
+            yield from _leaves(value, f"{suffix}[{i}]", depth - 1)
+
+
+def _reading(leaf: Tensor | None, rows: int, units: int) -> str | None:
+    """What brings a tensor to [rows, units], or to as many numbers in that order; None where it is something else."""
+    if leaf is None:
+        return None
+    shape = tuple(leaf.shape)
+    if shape in {(rows, units), (1, rows, units), (rows, 1, units), (rows, units, 1), (1, rows, units, 1)}:
+        return ""
+    if (units == 1 and shape == (rows,)) or (rows == 1 and shape in {(units,), (1, units)}):
+        return ""
+    if rows == 1 and units == 1 and shape == ():
+        return ""
+    return None
+
+
+def _no_place(answer: Any, rows: int, asked: Asked) -> tuple[str, str]:
+    """What is wrong with an answer that holds no [rows, classes]."""
+    leaves = dict(_leaves(answer))
+    texts = "1 text" if rows == 1 else f"{rows} texts"
+    if isinstance(answer, Tensor) and not answer.is_floating_point():
+        return (
+            f"The module's forward gives a tensor of {answer.dtype}.",
+            "Return logits: scores before softmax, not labels.",
+        )
+    if not leaves:
+        return (
+            f"The module's forward gives a {type(answer).__name__}, not a tensor.",
+            "Return the logits [batch, classes], or say where they are: --call, or call=.",
+        )
+    shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
+    if isinstance(answer, Tensor):
+        shapes = f"a tensor of shape {list(answer.shape)}"
+    advice = "Return logits [batch, classes] from forward, and give a label for every class."
+    for suffix, leaf in leaves.items():
+        if leaf.dim() == 3 and leaf.shape[-1] == asked.classes:
+            axis = {rows: leaf.shape.index(rows)}.get(rows) if rows in leaf.shape[:2] else None
+            last = "[:, -1]" if axis == 0 else "[-1]"
+            advice = (
+                "It holds one answer a step, or a layer: say which is that of the text, such as the last: "
+                f'--call "module(tokens){suffix}{last}", or call=.'
+            )
+            break
+    return f"The module gives {shapes} for {texts} and {asked.classes} labels.", advice
+
+
+# --- logits or probabilities
+
+
+def _with_activation(asked: Asked, convention: Convention) -> Convention:
+    """The convention with what makes probabilities of its logits.
+
+    Raises:
+        ExportError: it gives probabilities that a bundle cannot, or numbers that may be either.
+    """
+    if asked.gives == "logits":
+        return convention
+    kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
+    rows = 1 if convention.one_text else asked.rows
+    batches = []
+    for width in (*_WIDTHS[0], *_WIDTHS[1]):
+        with contextlib.suppress(Exception, SystemExit):
+            batch = asked.batch(rows, width)
+            batches.append((batch, _read(asked, convention, *batch)))
+    seen = CallsSeen()
+    with torch.no_grad(), _quiet(), left_as_it_was(asked.module), seen:
+        called_as(convention.function, asked.module, *batches[0][0])
+    answers = [answer for _, answer in batches]
+    between = all(bool(((answer >= 0) & (answer <= 1)).all()) for answer in answers)
+    if not between:
+        if asked.gives == "probabilities":
+            raise ExportError("The module gives numbers that are no probabilities.", "Export it with --gives logits.")
+        return convention
+    for call in reversed(seen.calls[-4:]):
+        passing = replace(convention, activation=call)
+        logits = []
+        with contextlib.suppress(Exception, SystemExit):
+            for batch, _ in batches:
+                with torch.no_grad(), _quiet(), left_as_it_was(asked.module), Passing(call):
+                    logits.append(called_as(convention.function, asked.module, *batch).float().reshape(rows, -1))
+        if len(logits) != len(batches):
+            continue
+        if _gives(kind, logits, answers):
+            return passing
+        if convention.units > 1 and _gives("sigmoid", logits, answers):
+            raise ExportError(
+                f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
+                "If a text can have any number of labels, export it with --multi-label (multi_label=True). If softmax "
+                "of these numbers is meant, as nn.CrossEntropyLoss takes them, with --gives logits (gives='logits').",
+            )
+    sums = convention.units > 1 and all(bool(((answer.sum(1) - 1).abs() < 1e-5).all()) for answer in answers)
+    if asked.gives == "probabilities":
+        if kind == "softmax" and not sums:
+            raise ExportError(
+                "The module gives numbers that do not sum to 1.", "Export it with --multi-label, or --gives logits."
+            )
+        return replace(convention, undone="sigmoid" if asked.multi_label else "softmax")
+    if sums or seen.squashed:
+        raise ExportError(
+            "The module gives numbers between 0 and 1, which may be logits or probabilities.",
+            "Say which: --gives logits or --gives probabilities, in Python gives=.",
+        )
+    return convention
+
+
+def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
+    return all(
+        torch.allclose(activated(kind, given), answer, atol=1e-6) for given, answer in zip(logits, answers, strict=True)
+    )
+
+
+# --- refusals
+
+
+def _raised(error: BaseException, asked: Asked) -> tuple[str, str]:
+    """What a module raised, at which line of its owner's, and what may help."""
+    what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+    line = _line_of(error)
+    advice = 'Say how it is called: --call "module(tokens, ...)", or call=; and check its arguments.'
+    if isinstance(error, IndexError) and "out of range in self" in str(error):
+        advice = (
+            f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
+            "forward."
+        )
+    return f"The module fails{line}: {what}.", advice
+
+
+def _line_of(error: BaseException) -> str:
+    """Where in the user's files an error was raised."""
+    torch_files = str(Path(torch.__file__).parent)
+    ours = str(Path(__file__).parent.parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((torch_files, ours, "<")):
+            return f" at {Path(frame.filename).name}:{frame.lineno}"
+    return ""
+
+
+def _ambiguous(holding: Sequence[_Holds]) -> ExportError:
+    lines = " and ".join(f'"{holds.convention.line}"' for holds in holding[:3])
+    return ExportError(
+        f"The module can be called in {len(holding)} ways that give other answers: {lines}.",
+        f'Say which is right: --call "{holding[0].convention.line}", or call=.',
+    )
+
+
+def _refusal(asked: Asked, failures: Sequence[_Fails]) -> ExportError:
+    """The failure that says most, of the likeliest way."""
+    if not failures:
+        names = ", ".join(p.name for p in _parameters(asked.module)) or "none"
+        return ExportError(
+            f"The module's forward takes the arguments {names}, none of which can be the tokens.",
+            'Say how it is called: --call "module(tokens)", or call=.',
+        )
+    best = max(failures, key=lambda failed: failed.rank)
+    first = next(failed for failed in failures if failed.rank == best.rank)
+    error = ExportError(f"{first.problem.rstrip('.')}, called as {first.line}.", first.advice)
+    error.__cause__ = first.error
+    return error

@@ -1,0 +1,180 @@
+"""How a module is called: what its forward is given for a batch of texts, and where in its answer the logits are."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.activation import ActivationCall, Passing
+
+__all__ = ["Call", "Called", "Convention", "called_as", "compiled", "uses_lengths"]
+
+# What calls a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
+Call = Callable[[nn.Module, Tensor, Tensor], Any]
+
+# What a line of a call may name besides module, tokens and lengths.
+_NAMES: Final[dict[str, Any]] = {
+    "torch": torch,
+    "nn": nn,
+    "F": nn.functional,
+    "np": np,
+    "pack_padded_sequence": pack_padded_sequence,
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a module is called and read.
+
+    Attributes:
+        line: Python that calls it, such as `module(tokens.t(), lengths)[0]`; statements before it are divided by `;`.
+            Of a function of the user's, what it is called.
+        function: the same, as a function.
+        units: how many numbers it gives a text: one a label, or a single one for two labels.
+        takes_lengths: whether its answer depends on the lengths that it is given.
+        exact: whether its answer is [batch, units] as it is, also for a single text.
+        one_text: whether it answers one text at a time only.
+        activation: the call that makes probabilities of its logits, which is passed over.
+        undone: `softmax` or `sigmoid`, where its probabilities become logits by their logarithm, since no such call was
+            found; else None.
+    """
+
+    line: str
+    function: Call
+    units: int
+    takes_lengths: bool
+    exact: bool = False
+    one_text: bool = False
+    activation: ActivationCall | None = None
+    undone: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the module is called and answers as a bundle's graph does, but for the logit of a first label."""
+        usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
+        return self.line == usual and self.exact and self.activation is None and self.undone is None
+
+    def __deepcopy__(self, _memory: dict[int, Any]) -> Convention:
+        # The user's function may hold anything; a copy of the module is called by it as the module is.
+        return self
+
+
+class Called(nn.Module):
+    """A module behind its convention: tokens int64 [batch, sequence], and lengths int64 [batch] where it takes them, to
+    logits [batch, classes].
+
+    What forward leaves behind in the module is undone after each call, so that no text depends on those before it. That
+    it does not need what it left is for whoever chose the convention to know.
+
+    Args:
+        module: the user's.
+        convention: how it is called.
+        passing: whether the activation is passed over; else the answer is probabilities where the module gives such.
+    """
+
+    def __init__(self, module: nn.Module, convention: Convention, *, passing: bool = True) -> None:
+        super().__init__()
+        self.module = module
+        self.convention = convention
+        self.passing = passing
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits [batch, classes] of a batch of texts."""
+        convention = self.convention
+        if lengths is None:
+            lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
+        with left_as_it_was(self.module):
+            if convention.activation is not None and self.passing:
+                with Passing(convention.activation):
+                    answer = called_as(convention.function, self.module, tokens, lengths)
+            else:
+                answer = called_as(convention.function, self.module, tokens, lengths)
+        # A squeeze() takes the batch axis off a single text, and the last off a single number.
+        if answer.dim() != 2:
+            answer = answer.reshape(tokens.shape[0], convention.units)
+        if not self.passing:
+            given: Tensor = answer
+            return given
+        if convention.undone is not None:
+            return _undone(answer, convention)
+        logits: Tensor = answer if convention.units > 1 else torch.cat([torch.zeros_like(answer), answer], dim=1)
+        return logits
+
+
+def called_as(call: Call, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+    """What a call gives. The name of this function ends the search for the user's lines in `activation`."""
+    return call(module, tokens, lengths)
+
+
+@contextlib.contextmanager
+def left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Undo what the block assigns to attributes of a module and of its parts."""
+    if isinstance(module, torch.jit.ScriptModule):
+        yield
+        return
+    layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
+    before = [(layer, dict(vars(layer)), dict(layer._buffers)) for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, attributes, buffers in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)
+            layer._buffers.clear()
+            layer._buffers.update(buffers)
+
+
+@functools.cache
+def compiled(line: str) -> Call:
+    """A line of Python as a call.
+
+    Args:
+        line: an expression of module, tokens, lengths, torch, nn, F and np; statements before it are divided by `;`.
+
+    Raises:
+        InputError: it is no Python, or ends in no expression.
+
+    Example:
+        >>> compiled("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape
+        torch.Size([3, 4])
+    """
+    advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
+    try:
+        body = ast.parse(line.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise InputError(f"The call {textwrap.shorten(line, 60)!r} is not Python.", advice) from None
+    if not body or not isinstance(last := body[-1], ast.Expr):
+        raise InputError(f"The call {textwrap.shorten(line, 60)!r} does not end in an expression.", advice)
+    function = ast.parse("def call(module, tokens, lengths): pass").body[0]
+    function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
+    tree = ast.fix_missing_locations(ast.Module([function], []))
+    namespace = dict(_NAMES)
+    exec(compile(tree, "<call>", "exec"), namespace)  # noqa: S102 - the user's own line, as his module's code is
+    call: Call = namespace["call"]
+    return call
+
+
+def uses_lengths(line: str) -> bool:
+    """Whether a line names the lengths."""
+    return any(isinstance(node, ast.Name) and node.id == "lengths" for node in ast.walk(ast.parse(line.strip())))
+
+
+def _undone(probabilities: Tensor, convention: Convention) -> Tensor:
+    """Logits [batch, classes] that give the probabilities [batch, units]; of one unit, that of the second label."""
+    least = float(np.finfo(np.float32).tiny)
+    if convention.units == 1:
+        probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
+    elif convention.undone == "sigmoid":
+        return torch.log(probabilities.clamp(min=least)) - torch.log((1 - probabilities).clamp(min=least))
+    return torch.log(probabilities.clamp(min=least))

@@ -1,0 +1,102 @@
+"""Labels in the order of the logits, from the command line or from a file that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.json_file import brief, parsed_json
+
+__all__ = ["lines_of_file", "read_labels"]
+
+_GIVE: Final = 'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1} or {"0": "a", "1": "b"}.'
+# Where a larger JSON object, such as a model's config.json, holds the labels.
+_NESTED: Final = ("id2label", "label2id", "labels", "classes", "class_names")
+
+
+def read_labels(given: str) -> list[str]:
+    """The labels that `--labels` names: `a,b,c`, or a file with a label a line, or a JSON file.
+
+    A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
+    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels.
+
+    Raises:
+        InputError: the file cannot be read, or does not give one label for each index from 0.
+
+    Example:
+        >>> read_labels("World, Sports")
+        ['World', 'Sports']
+    """
+    try:
+        is_file = Path(given).is_file()
+    except (OSError, ValueError):
+        # Too long for a file's name, or with a NUL in it: a list of labels.
+        is_file = False
+    if not is_file:
+        if "," not in given and Path(given).suffix.lower() in (".json", ".txt"):
+            raise InputError(f"There is no file {given} of labels.", _GIVE)
+        return [label.strip() for label in given.split(",")]
+    path = Path(given)
+    lines = lines_of_file(path)
+    if path.suffix.lower() != ".json" and not lines[0].lstrip().startswith(("[", "{")):
+        return [line.removesuffix("\r") for line in lines]
+    document = parsed_json("\n".join(lines), str(path), _GIVE)
+    if isinstance(document, dict):
+        nested = next((document[name] for name in _NESTED if isinstance(document.get(name), list | dict)), document)
+        document = _of_map(nested, path) if isinstance(nested, dict) else nested
+    if not isinstance(document, list):
+        raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
+    return [_label(item, path) for item in document]
+
+
+def lines_of_file(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, without an empty one at the end.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, or is empty.
+
+    Example:
+        >>> lines_of_file(Path("labels.txt"))
+        ['World', 'Sports']
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Give a text file, one entry a line.") from None
+    if lines[-1] == "":
+        del lines[-1]
+    if not lines:
+        raise InputError(f"{path} is empty.", "Give a text file, one entry a line.")
+    return lines
+
+
+def _of_map(document: Mapping[str, Any], path: Path) -> list[Any]:
+    """The labels by index, from a map of either direction."""
+    if all(type(value) is int for value in document.values()):
+        by_index: dict[int, Any] = {}
+        for label, index in document.items():
+            if by_index.setdefault(index, label) != label:
+                raise InputError(
+                    f"{path} gives the index {brief(index)} to {brief(by_index[index])} and to {brief(label)}.", _GIVE
+                )
+    elif all(name.isascii() and name.isdecimal() and len(name) < 10 for name in document):
+        by_index = {int(name): label for name, label in document.items()}
+    else:
+        raise InputError(f"{path} maps neither labels to indices nor indices to labels.", _GIVE)
+    if sorted(by_index) != list(range(len(document))):
+        missing = next(i for i in range(len(document)) if i not in by_index)
+        raise InputError(
+            f"{path} holds {len(document)} labels, and none has the index {missing}.",
+            "Number the labels from 0, in the order of the logits.",
+        )
+    return [by_index[i] for i in range(len(document))]
+
+
+def _label(item: Any, path: Path) -> str:
+    if type(item) not in (str, int):
+        raise InputError(f"{path} holds {brief(item)}, which is no label.", _GIVE)
+    return str(item)

@@ -1,0 +1,167 @@
+"""The Python code in a Jupyter notebook, cell by cell. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.json_file import parsed_json
+
+__all__ = ["Cell", "python_file", "read_notebook"]
+
+# A notebook holds what its cells printed, pictures included: some have 50 MB.
+_LARGEST_FILE: Final = 256 * 2**20
+_GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
+# Cell magics whose cell is Python that runs in the notebook. A cell under any other (%%bash, %%writefile) is left out.
+_PYTHON_CELLS: Final = frozenset({"time", "timeit", "capture", "prun", "memit", "wandb"})
+# `%matplotlib inline`, `!pip install`, `files = !ls`, `model?`, without the spaces before.
+_MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s*")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The Python code of one cell.
+
+    Attributes:
+        name: what it is called in messages: `cell 3` for the third cell of code, or the path of a Python file.
+        file: what its code calls its file in a traceback.
+        source: the code; lines that only Jupyter understands are `pass`.
+        statements: its top-level statements.
+    """
+
+    name: str
+    file: str
+    source: str
+    statements: tuple[ast.stmt, ...]
+
+
+def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
+    """The cells of a notebook that are Python, and the names of those that are not.
+
+    The notebook's format is 4, 3 or 2. Lines that are commands of Jupyter or of the shell (`%matplotlib inline`,
+    `!pip install ...`, `data = !ls`) are left out, as are whole cells of other languages (`%%bash`).
+
+    Raises:
+        InputError: the file cannot be read, is no notebook, or is one of another language.
+
+    Example:
+        >>> cells, unreadable = read_notebook(Path("notebook.ipynb"))
+        >>> cells[0].name
+        'cell 1'
+    """
+    document = parsed_json(_text(path), str(path), _GIVE, strict=False)
+    sources = list(_code_in(document))
+    if not sources:
+        raise InputError(f"{path} is no notebook: it has no cells of code.", _GIVE)
+    language = _language(document)
+    if "python" not in language.lower():
+        raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
+    cells, unreadable = [], []
+    for number, source in enumerate(sources, 1):
+        name = f"cell {number}"
+        python, statements = _parsed(source)
+        if statements is None:
+            unreadable.append(name)
+        else:
+            cells.append(Cell(name, f"{path}, {name}", python, tuple(statements)))
+    return cells, unreadable
+
+
+def python_file(path: Path) -> Cell:
+    """A Python file as one cell.
+
+    Raises:
+        InputError: it is no Python.
+
+    Example:
+        >>> python_file(Path("model.py")).name
+        'model.py'
+    """
+    source = _text(path)
+    statements = _statements(source)
+    if statements is None:
+        raise InputError(f"{path} is not Python 3.", "Run it with Python by itself, and correct it.")
+    return Cell(str(path), str(path), source, tuple(statements))
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise InputError(
+                f"{path} is larger than {_LARGEST_FILE >> 20} MiB.", "Clear its outputs, and save it again."
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", _GIVE) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
+
+
+def _code_in(document: Any) -> Iterator[str]:
+    """The source of each cell of code. Format 4 has `cells`; 2 and 3 have `worksheets` of them, with `input`."""
+    sheets = [document]
+    if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
+        sheets = document["worksheets"]
+    for sheet in sheets:
+        cells = sheet.get("cells") if isinstance(sheet, dict) else None
+        for cell in cells if isinstance(cells, list) else ():
+            if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+                continue
+            source = cell.get("source", cell.get("input"))
+            lines = source if isinstance(source, list) else [source]
+            yield "".join(line for line in lines if isinstance(line, str))
+
+
+def _language(document: Any) -> str:
+    metadata = document.get("metadata")
+    for member in ("language_info", "kernelspec"):
+        about = metadata.get(member) if isinstance(metadata, dict) else None
+        for key in ("name", "language"):
+            # The kernel's name can be anything, such as that of an environment.
+            if isinstance(about, dict) and isinstance(about.get(key), str) and (member, key) != ("kernelspec", "name"):
+                return str(about[key])
+    return "python"
+
+
+def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
+    """The code as Python, and its statements; none where it is in another language; None where it is no Python 3."""
+    stripped = source.lstrip()
+    if stripped.startswith("%%"):
+        magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
+        if magic not in _PYTHON_CELLS:
+            return "", []
+    statements = _statements(source)
+    if statements is not None:
+        return source, statements
+    # Only then: a line of a long string may begin with % or ! too.
+    python = "\n".join(_without_magics(source.split("\n")))
+    return python, _statements(python)
+
+
+def _statements(source: str) -> list[ast.stmt] | None:
+    try:
+        with warnings.catch_warnings():
+            # Such as an invalid escape in a string, which is the notebook's own affair.
+            warnings.simplefilter("ignore")
+            return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _without_magics(lines: list[str]) -> Iterator[str]:
+    """The lines, with `pass` for those that only Jupyter understands, so that line numbers and blocks stay."""
+    goes_on = False
+    for line in lines:
+        code = line.lstrip()
+        is_magic = goes_on or _MAGIC.fullmatch(code) is not None
+        if goes_on:
+            yield ""
+        else:
+            yield line[: len(line) - len(code)] + "pass" if is_magic else line
+        goes_on = is_magic and line.endswith("\\")

@@ -1,0 +1,274 @@
+"""The weights of a module from a file: saved by torch or safetensors, alone or inside of a training checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import InputError, first_line
+from pocketrnn_export.intake.archive import check_pickles
+from pocketrnn_export.intake.torchscript_file import is_torchscript
+
+__all__ = ["SavedWeights", "load_weights", "read_weights"]
+
+_log = logging.getLogger(__name__)
+
+# The prefixes that nn.DataParallel and torch.compile add to every name of a state_dict.
+_WRAPPERS: Final = ("module.", "_orig_mod.")
+# The members of a larger checkpoint that training scripts keep the weights in.
+_NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "classifier", "weights")
+# Where training scripts keep the arguments that the module was made with. Lightning: `hyper_parameters`.
+_ARGUMENTS: Final = ("hyper_parameters", "hparams", "hyperparameters", "args", "config")
+# Checkpoints of Lightning name some 10 classes besides tensors. torch looks each name up among all, each time.
+_MOST_CLASSES: Final = 50
+_SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
+
+
+@dataclass(frozen=True)
+class SavedWeights:
+    """What a file of weights holds.
+
+    Attributes:
+        path: the file.
+        tensors: the weights by name.
+        arguments: what the checkpoint says that the module was made with; plain values only. Often empty.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    arguments: Mapping[str, Any]
+
+    @property
+    def beginning(self) -> str:
+        """The first names and shapes, for a message."""
+        return _listed([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
+
+
+def read_weights(path: Path) -> SavedWeights:
+    """A state_dict from a `.safetensors` file or from one that `torch.save` wrote, alone or in a training checkpoint.
+
+    Nothing in the file is executed: it is read with `weights_only=True`, and where a checkpoint names other classes
+    (Lightning's hyper-parameters, argparse.Namespace, numpy's numbers), inert objects stand for theirs. The prefixes of
+    nn.DataParallel and torch.compile are removed from the names.
+
+    Raises:
+        InputError: the file is missing, is of another kind, or holds a whole pickled module.
+
+    Example:
+        >>> load_weights(module, read_weights(Path("weights.pt")))
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file.", "Give a .safetensors file or a saved state_dict.")
+    if path.suffix == ".safetensors":
+        state, arguments = _from_safetensors(path), {}
+    else:
+        saved = _from_torch_save(path)
+        state, arguments = _state_dict_in(saved, path), _arguments_in(saved)
+    while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return SavedWeights(path, state, arguments)
+
+
+def load_weights(module: nn.Module, weights: SavedWeights) -> None:
+    """Set all weights of a module.
+
+    Where the file's names are the module's after one prefix (`model.fc.weight` for `fc.weight`, as Lightning writes
+    them), or the other way round, the prefix is taken off or put before them, and that is logged.
+
+    Raises:
+        InputError: names or shapes do not fit; the message names the first ones.
+    """
+    own, path = module.state_dict(), weights.path
+    state = _under_the_modules_names(weights, own)
+    missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
+    other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
+    problems = []
+    if missing:
+        problems.append(f"{path} holds no {_listed(missing, 3)}, which the module has")
+    if unknown:
+        problems.append(f"{path} holds {_listed(unknown, 3)}, which the module has not")
+    if other_shape and not problems:
+        problems = [
+            f"{name} is {list(state[name].shape)} in {path}, but {list(own[name].shape)} in the module"
+            for name in other_shape[:3]
+        ]
+    if problems:
+        raise InputError(
+            f"{'; '.join(problems)}.",
+            f"Make the module with the sizes it was trained with; the file begins with: {weights.beginning}.",
+        )
+    for name, tensor in state.items():
+        if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
+            raise InputError(
+                f"{name} in {path} is of {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
+                "Save the weights as they were trained.",
+            )
+    module.load_state_dict(dict(state))
+    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved.
+    module.cpu()
+
+
+def _under_the_modules_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights by the names that the module has for them, as far as one prefix makes the difference."""
+    state = weights.tensors
+    if own.keys() == state.keys():
+        return state
+    prefix = _prefix_before(own, state)
+    if prefix:
+        inner = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+        outside = [name for name in state if not name.startswith(prefix)]
+        left_out = f", and {_listed(outside, 3)} left out" if outside else ""
+        _log.warning("%s: the prefix %s is taken off the names of its weights%s.", weights.path, prefix, left_out)
+        return inner
+    added = _prefix_before(state, own)
+    if added and own.keys() == {f"{added}{name}" for name in state}:
+        _log.warning("%s: the prefix %s is put before the names of its weights.", weights.path, added)
+        return {f"{added}{name}": tensor for name, tensor in state.items()}
+    return state
+
+
+def _prefix_before(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
+    """The prefix under which most of `names` are found in `longer`; empty if none finds more than no prefix does."""
+    found = {"": len(names.keys() & longer.keys())}
+    for name in longer:
+        parts = name.split(".")
+        # Names of state_dicts are some five parts deep.
+        for i in range(1, min(len(parts), 10)):
+            if ".".join(parts[i:]) in names:
+                prefix = ".".join(parts[:i]) + "."
+                found[prefix] = found.get(prefix, 0) + 1
+    return max(found, key=lambda prefix: found[prefix])
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    # Damaged headers raise errors of other classes than safetensors' own.
+    except Exception as error:
+        raise InputError(f"{path} is not a safetensors file: {first_line(error)}.", "Save the weights again.") from None
+
+
+def _from_torch_save(path: Path) -> Any:
+    """What `torch.save` wrote, with inert objects where it is of classes that are not torch's."""
+    if is_torchscript(path):
+        raise InputError(
+            f"{path} is a TorchScript file, which is a module and not only weights.",
+            f"Export it as it is: pocketrnn export {path} ...",
+        )
+    check_pickles(path)
+    others = _other_classes(path)
+    stand_ins: list[Any] = [(_ReadAsDict if name.lower().endswith("dict") else _Unread, name) for name in others]
+    try:
+        # torch offers this list as a global one only; the names are taken off it again.
+        with torch.serialization.safe_globals(stand_ins):
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if others or "weights_only" in str(error) or "Unsupported global" in str(error):
+            raise _more_than_tensors(path) from None
+        raise _damaged(path, error) from None
+    # torch.load fails on damaged files with errors of many classes.
+    except Exception as error:
+        raise _damaged(path, error) from None
+    if not isinstance(saved, Mapping) and others:
+        raise _more_than_tensors(path)
+    if others:
+        _log.warning("%s holds more than tensors, which is not read: %s.", path, _listed(others, 3))
+    return saved
+
+
+def _other_classes(path: Path) -> list[str]:
+    """The classes and functions that a file names beyond those which torch reads by itself; none is imported."""
+    try:
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    # A file of the older form, or a damaged one: the reading says which.
+    except Exception:
+        return []
+    return names if len(names) <= _MOST_CLASSES and all(name.isprintable() for name in names) else []
+
+
+class _Unread:
+    """What stands for an object of a class that is not read: it takes whatever the file says, and does nothing."""
+
+    def __init__(self, *_: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _ReadAsDict:
+    """What stands for a class of dictionaries, such as Lightning's AttributeDict: it makes a plain one."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return OrderedDict()
+
+
+def _state_dict_in(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
+    """The tensors by name: what was saved, or its member that holds the weights."""
+    if not isinstance(saved, Mapping) or not saved:
+        kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
+        raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
+    if _is_state_dict(saved):
+        return {str(name): tensor for name, tensor in saved.items()}
+    for key in _NESTED:
+        if isinstance(saved.get(key), Mapping) and within.count(".") < len(_NESTED):
+            return _state_dict_in(saved[key], path, f"{within}.{key}")
+        if isinstance(saved.get(key), _Unread):
+            raise _more_than_tensors(path)
+    found = [key for key, value in saved.items() if isinstance(value, Mapping) and _is_state_dict(value)]
+    if len(found) == 1:
+        return _state_dict_in(saved[found[0]], path)
+    if found:
+        raise InputError(
+            f"{path} holds {len(found)} sets of weights: {_listed([str(key)[:60] for key in found], 6)}.",
+            "Save the one to export alone, with torch.save(module.state_dict(), ...).",
+        )
+    raise InputError(f"{path} holds no tensors by name.", "Save the weights with torch.save(module.state_dict(), ...).")
+
+
+def _is_state_dict(value: Mapping[Any, Any]) -> bool:
+    return bool(value) and all(isinstance(name, str) and _is_plain(tensor) for name, tensor in value.items())
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor whose numbers lie in memory one by one: no sparse, no nested one."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+
+
+def _arguments_in(saved: Any) -> dict[str, Any]:
+    """What a checkpoint says that its module was made with, as far as it is plain values."""
+    if not isinstance(saved, Mapping):
+        return {}
+    members = (saved.get(key) for key in _ARGUMENTS)
+    as_dicts = (member.state if isinstance(member, _Unread) else member for member in members)
+    given = next((member for member in as_dicts if isinstance(member, Mapping) and member), {})
+    return {
+        name: value
+        for name, value in given.items()
+        if isinstance(name, str) and name.isidentifier() and type(value) in (int, float, str, bool)
+    }
+
+
+def _more_than_tensors(path: Path) -> InputError:
+    return InputError(
+        f"{path} is a pickle of more than tensors, such as a whole module; reading it could run any code.", _SAVE_ALONE
+    )
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is not a file of weights: {first_line(error)}.", "Save it again.")

@@ -1,0 +1,275 @@
+"""Which recurrent layer one turn of a loop computes, found by its values.
+
+People write an LSTM in many ways: as `nn.LSTMCell`, with four `nn.Linear`, with one product for all gates, with
+`torch.cat([x, h], 1)` or without. What they have in common is what it computes. So a turn is run in double precision,
+with states and inputs of our choice:
+
+- what goes into each sigmoid and tanh is affine in the input and the state: unit vectors give the weights, exactly;
+- which gate is which is found by trying: of the sigmoids and tanhs, those with `c' = f * c + i * g` and
+  `h' = o * tanh(c')` for random states are an LSTM's, and likewise for a GRU.
+
+Every equation is checked at random points to 1e-9, and the proof compares the exported graph with the module itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+__all__ = ["NotALayer", "RecurrentLayer", "Ring", "layer_of"]
+
+_aten: Final = torch.ops.aten
+_SIGMOID: Final = frozenset({_aten.sigmoid.default})
+_TANH: Final = frozenset({_aten.tanh.default})
+_RELU: Final = frozenset({_aten.relu.default})
+_ROWS: Final = 7
+_NEAR: Final = 1e-9
+
+Change = Callable[[Tensor], Tensor]
+
+
+class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
+    """Why a loop is no recurrent layer: the end of a sentence that begins with "the loop"; and the loop's number."""
+
+    def __init__(self, why: str, loop: int | None = None) -> None:
+        super().__init__(why)
+        self.loop = loop
+
+
+@dataclass(frozen=True)
+class Ring:
+    """States that a turn makes of each other.
+
+    Attributes:
+        states: each as the nodes before and after the turn.
+        sources: what else the turn reads that differs from turn to turn, or from row to row.
+        nodes: what hangs on the states, in the order of the graph.
+        run: computes nodes from values of the states and sources, float64 [rows, features] each; a change of a node's
+            value, by the node, takes part in what hangs on it. Gives [rows, features] of each node.
+        sizes: how many features a state or source has.
+    """
+
+    states: tuple[tuple[Node, Node], ...]
+    sources: tuple[Node, ...]
+    nodes: tuple[Node, ...]
+    run: Callable[[Sequence[Node], Mapping[Node, Tensor], Mapping[Node, Change]], Mapping[Node, Tensor]]
+    sizes: Mapping[Node, int]
+
+
+@dataclass(frozen=True)
+class RecurrentLayer:
+    """A layer as `pocketrnn::recurrence` computes it, in one direction.
+
+    Attributes:
+        mode: as of that operator.
+        states: the hidden state, and for an LSTM the cell; each as the nodes before and after the turn.
+        sources: what the input consists of, one after the other.
+        w, r: float64 [1, gates * hidden, features], [1, gates * hidden, hidden], gates in ONNX's order.
+        b: float64 [2, gates * hidden]: the biases of the input and of the recurrence.
+    """
+
+    mode: str
+    states: tuple[tuple[Node, Node], ...]
+    sources: tuple[Node, ...]
+    w: Tensor
+    r: Tensor
+    b: Tensor
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """`features @ weight + bias`: float64 [features, hidden] and [hidden]; features of the sources, then of h."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __neg__(self) -> _Affine:
+        return _Affine(-self.weight, -self.bias)
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """A sigmoid or tanh of as many numbers as a state has: a part of a node; 1 minus it if `flipped`."""
+
+    node: Node
+    part: int
+    flipped: bool = False
+
+
+def layer_of(ring: Ring) -> RecurrentLayer:
+    """The recurrent layer that a ring is.
+
+    Raises:
+        NotALayer: it is none.
+
+    Example:
+        >>> layer_of(ring).mode
+        'LSTM'
+    """
+    found = None
+    if len({ring.sizes[before] for before, _ in ring.states}) == 1:
+        if len(ring.states) == 1:
+            turn = _Turn(ring, ring.states)
+            found = _rnn(turn) or _gru(turn)
+        elif len(ring.states) == 2:
+            found = _lstm(_Turn(ring, ring.states)) or _lstm(_Turn(ring, ring.states[::-1]))
+    if found is None:
+        raise NotALayer("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+    return found
+
+
+class _Turn:
+    """A ring's turn as numbers: at random states and inputs, and at unit vectors."""
+
+    def __init__(self, ring: Ring, states: tuple[tuple[Node, Node], ...]) -> None:
+        self.ring, self.states = ring, states
+        self.hidden = ring.sizes[states[0][0]]
+        self.widths = [ring.sizes[source] for source in ring.sources] + [self.hidden]
+        generator = torch.Generator().manual_seed(11)
+        self.features = torch.randn(_ROWS, sum(self.widths), generator=generator, dtype=torch.float64)
+        self.cell = torch.randn(_ROWS, self.hidden, generator=generator, dtype=torch.float64)
+        self.values = self.at(self.features, [*ring.nodes])
+
+    def at(
+        self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
+    ) -> Mapping[Node, Tensor]:
+        parts = features.split(self.widths, dim=1)
+        given = dict(zip([*self.ring.sources, self.states[0][0]], parts, strict=True))
+        for before, _ in self.states[1:]:
+            # One cell state for every row, as that is no input of any gate: a gate that looks at it is not affine.
+            given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
+        return self.ring.run(nodes, given, changes or {})
+
+    def after(self, state: int = 0) -> Tensor:
+        return self.values[self.states[state][1]]
+
+    def gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
+        found = []
+        for node in self.ring.nodes:
+            if node.target in kinds:
+                parts, rest = divmod(self.values[node].shape[1], self.hidden)
+                found += [_Gate(node, part) for part in range(parts)] if not rest else []
+        return [*found, *(_Gate(gate.node, gate.part, True) for gate in found)] if flipped else found
+
+    def value(self, gate: _Gate) -> Tensor:
+        value = self._part(self.values[gate.node], gate)
+        return 1 - value if gate.flipped else value
+
+    def _part(self, values: Tensor, gate: _Gate) -> Tensor:
+        return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
+
+    def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
+        """What goes into a gate, if that is affine."""
+        return self.affine_at(gate.node.all_input_nodes[0], gate, changes)
+
+    def affine_at(self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
+        """What a node is, at a gate's part of it, if that is affine."""
+        count = sum(self.widths)
+        probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
+        values = self._part(self.at(probes, [source], changes)[source], gate)
+        found = _Affine(values[1:] - values[0], values[0])
+        real = self._part(self.at(self.features, [source], changes)[source], gate)
+        if not _near(real, self.features @ found.weight + found.bias):
+            return None
+        return -found if gate.flipped else found
+
+    def entering(self, gate: _Gate) -> Tensor:
+        return self._part(self.values[gate.node.all_input_nodes[0]], gate)
+
+    def layer(self, mode: str, gates: Sequence[_Affine], recurrent_bias: Tensor | None = None) -> RecurrentLayer:
+        """A layer of gates in ONNX's order. The bias of the recurrence is what float32 loses of the bias."""
+        weight = torch.cat([gate.weight for gate in gates], dim=1).t()
+        bias = torch.cat([gate.bias for gate in gates])
+        rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias
+        given = bias - rest if recurrent_bias is None else bias
+        inputs = weight.shape[1] - self.hidden
+        return RecurrentLayer(
+            mode, self.states, self.ring.sources, weight[None, :, :inputs], weight[None, :, inputs:],
+            torch.stack([given, rest]),
+        )  # fmt: skip
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool(((a - b).abs() <= _NEAR * (1 + b.abs())).all())
+
+
+def _rnn(turn: _Turn) -> RecurrentLayer | None:
+    for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
+        for gate in turn.gates(kinds):
+            if _near(turn.value(gate), turn.after()) and (found := turn.affine(gate)) is not None:
+                return turn.layer(mode, [found])
+    after = turn.states[0][1]
+    linear = turn.affine_at(after, _Gate(after, 0))
+    return None if linear is None else turn.layer("RNN_LINEAR", [linear])
+
+
+def _lstm(turn: _Turn) -> RecurrentLayer | None:
+    new_h, new_c = turn.after(0), turn.after(1)
+    sigmoids, tanhs = turn.gates(_SIGMOID, flipped=True), turn.gates(_TANH)
+    output = next((gate for gate in sigmoids if _near(turn.value(gate) * torch.tanh(new_c), new_h)), None)
+    if output is None:
+        return None
+    for forget in sigmoids:
+        added = new_c - turn.value(forget) * turn.cell
+        for given, proposed in itertools.product(sigmoids, tanhs):
+            if _near(turn.value(given) * turn.value(proposed), added):
+                gates = [turn.affine(gate) for gate in (given, output, forget, proposed)]
+                if all(gate is not None for gate in gates):
+                    return turn.layer("LSTM", [gate for gate in gates if gate is not None])
+    return None
+
+
+def _gru(turn: _Turn) -> RecurrentLayer | None:
+    before = turn.features[:, -turn.hidden :]
+    sigmoids = turn.gates(_SIGMOID, flipped=True)
+    for update, proposed in itertools.product(sigmoids, turn.gates(_TANH)):
+        kept = turn.value(update)
+        if not _near((1 - kept) * turn.value(proposed) + kept * before, turn.after()):
+            continue
+        z = turn.affine(update)
+        for reset in turn.gates(_SIGMOID):
+            r = turn.affine(reset)
+            if z is None or r is None:
+                continue
+            if found := _gru_with(turn, z, r, reset, proposed):
+                return found
+    return None
+
+
+def _gru_with(turn: _Turn, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate) -> RecurrentLayer | None:
+    """A GRU of which everything but the proposed state is known, in its two forms: the reset gate after the product
+    with the state, as PyTorch has it, and before, as in the paper (Cho et al., 2014)."""
+
+    def at(number: float) -> Mapping[Node, Change]:
+        def changed(values: Tensor) -> Tensor:
+            values = values.clone()
+            values[:, reset.part * turn.hidden : (reset.part + 1) * turn.hidden] = number
+            return values
+
+        return {reset.node: changed}
+
+    closed, opened = turn.affine(proposed, at(0.0)), turn.affine(proposed, at(1.0))
+    if closed is None or opened is None:
+        return None
+    kept = _Affine(opened.weight - closed.weight, opened.bias - closed.bias)
+    inputs = len(kept.weight) - turn.hidden
+    state, value = turn.features[:, inputs:], turn.value(reset)
+    if bool(kept.weight[:inputs].abs().max() > _NEAR) or bool(closed.weight[inputs:].abs().max() > _NEAR):
+        return None
+    given = turn.features[:, :inputs] @ closed.weight[:inputs]
+    real = turn.entering(proposed)
+    new = _Affine(torch.cat([closed.weight[:inputs], kept.weight[inputs:]]), closed.bias)
+    biases = torch.cat([z.bias, r.bias])
+    rest = torch.cat([biases - biases.float().double(), kept.bias])
+    if _near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
+        gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
+        return turn.layer("GRU", gates, rest)
+    if _near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
+        return turn.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)])
+    return None

@@ -1,0 +1,218 @@
+"""How a module is called is found out, told, and held to; what cannot be told apart is refused with a way out."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import convention_modules as zoo
+import numpy as np
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import Tensor, nn
+
+from pocketrnn import Classifier
+from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export import export
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+PAIR = ["good", "bad"]
+
+BATCH = {
+    zoo.TimeMajor: "module(tokens.t())",
+    zoo.TimeMajorPacked: "module(tokens.t(), lengths)[0]",
+    zoo.LengthsFirst: "module(lengths, tokens)",
+    zoo.LengthsUnused: "module(tokens.t(), lengths)",
+    zoo.Mask: "module(tokens, torch.arange(tokens.size(1)) < lengths[:, None])",
+    zoo.PaddingMask: "module(tokens, torch.arange(tokens.size(1)) >= lengths[:, None])",
+    zoo.Pair: "module((tokens, lengths))",
+    zoo.Dict: "module({\"input_ids\": tokens})['logits']",
+    zoo.DictWithMask: 'module({"ids": tokens, "mask": torch.arange(tokens.size(1)) < lengths[:, None]})',
+    zoo.Packed: "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))",
+    zoo.TakesState: "module(tokens, module.init_hidden(tokens.size(0)))[0]",
+    zoo.StateOrNone: "module(tokens)[0]",
+    zoo.BatchSizeGiven: "module(tokens, tokens.size(0))",
+    zoo.BatchSizeKept: "module.batch_size = tokens.size(0); module(tokens)",
+    zoo.StateKept: "module.batch_size = tokens.size(0); module.hidden = module.init_hidden(); module(tokens)",
+    zoo.ZerosKept: "module.h0 = torch.zeros(1, tokens.size(0), 6); module(tokens)",
+    zoo.WithAttention: "module(tokens)[1]",
+    zoo.Nested: "module(tokens).scores['logits']",
+    zoo.LayerAxis: "module(tokens)",
+    zoo.LogSoftmax: "module(tokens)",
+    zoo.LogitsAndProbabilities: "module(tokens)[0]",
+    zoo.Softmax: "module(tokens)",
+    zoo.SoftmaxLayer: "module(tokens)",
+    zoo.ExpOfLog: "module(tokens)",
+    zoo.OneSigmoid: "module(tokens)",
+    zoo.EveryStepSigmoid: "module(tokens)[0]",
+    zoo.LogitsAndLabels: "module(tokens)[0]",
+}
+ONE_NUMBER = {zoo.OneSigmoid, zoo.EveryStepSigmoid, zoo.LogitsAndLabels, zoo.OwnSigmoid}
+PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
+REFUSED = {
+    zoo.Speaker: "second argument, speaker_id, that is neither lengths nor a mask",
+    zoo.RandomState: "other answers when it is run again",
+    zoo.Remembers: "other answers when it is run again",
+    zoo.Mixes: "beside other texts of the same length",
+    zoo.TwoScores: r'2 ways that give other answers: "module\(tokens\)\[0\]" and "module\(tokens\)\[1\]"',
+    zoo.EveryStep: r"tensor of shape \[3, 5, 4\]",
+    zoo.Labels: "tensor of torch.int64",
+    zoo.OwnSigmoid: "between 0 and 1, which may be logits or probabilities",
+    zoo.EachSigmoid: "a sigmoid of each label .*, which need not sum to 1",
+    zoo.Fails: r"fails at convention_modules.py:\d+: RuntimeError",
+}
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind().eval()
+
+
+def prepared(kind: type[nn.Module], **options: Any) -> PreparedModule:
+    classes = 2 if kind in ONE_NUMBER else 4
+    known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": classes, "multi_label": False}
+    return prepare(made(kind), **{**known, **options})
+
+
+def exported(kind: type[nn.Module], path: Path, **options: Any) -> Classifier:
+    labels = PAIR if kind in ONE_NUMBER else LABELS
+    export(made(kind), path, labels=labels, vocabulary=VOCABULARY, tokenizer="whitespace", **options)
+    return Classifier.load(path)
+
+
+def text(length: int) -> tuple[str, Tensor]:
+    ids = torch.tensor([2 + (5 * i + length) % (zoo.WORDS - 2) for i in range(length)])
+    return " ".join(VOCABULARY[i] for i in ids), ids[None]
+
+
+@pytest.mark.parametrize("kind", BATCH, ids=lambda kind: kind.__name__)
+def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
+    found = prepared(kind)
+    assert found.convention.line == BATCH[kind]
+    assert (found.convention.activation is not None) == (kind in PROBABILITIES)
+    assert found.convention.units == (1 if kind in ONE_NUMBER else 4)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 4), ids=lambda kind: kind.__name__)
+def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(kind: type[nn.Module], tmp_path: Path) -> None:
+    classifier = exported(kind, tmp_path / "bundle")
+    assert classifier.manifest.provenance["call"] == BATCH[kind]
+    module = made(kind)
+    reading = eval(f"lambda module, tokens, lengths: {BATCH[kind].split('; ')[-1]}", vars(zoo) | {"torch": torch})  # noqa: S307
+    texts, expected = [], []
+    for length in (1, 2, 9, 40):
+        words, tokens = text(length)
+        texts.append(words)
+        if hasattr(module, "batch_size"):
+            module.batch_size = 1
+        if isinstance(module, zoo.StateKept):
+            module.hidden = module.init_hidden()
+        if isinstance(module, zoo.ZerosKept):
+            module.h0 = torch.zeros(1, 1, zoo.HIDDEN)
+        with torch.no_grad():
+            answer = reading(module, tokens, torch.tensor([length])).reshape(1, -1)
+        if kind in PROBABILITIES:
+            given = torch.cat([1 - answer, answer], 1) if kind in ONE_NUMBER else answer
+        else:
+            given = torch.softmax(torch.cat([torch.zeros(1, 1), answer], 1) if kind in ONE_NUMBER else answer, 1)
+        expected.append(given.numpy())
+    np.testing.assert_allclose(classifier.predict_proba(texts), np.concatenate(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
+def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError, match=REFUSED[kind]) as refusal:
+        prepared(kind)
+    assert refusal.value.remedy
+
+
+def test_a_module_for_one_sentence_is_exported_for_one_text_at_a_time(tmp_path: Path) -> None:
+    classifier = exported(zoo.OneSentence, tmp_path / "bundle")
+    assert classifier.manifest.graph.batch == 1
+    module = made(zoo.OneSentence)
+    texts = [text(length) for length in (1, 3, 17)]
+    with torch.no_grad():
+        expected = torch.cat([module(tokens[0]) for _, tokens in texts]).exp()
+    np.testing.assert_allclose(classifier.predict_proba([words for words, _ in texts]), expected.numpy(), atol=1e-5)
+
+
+def test_a_module_that_mixes_its_texts_can_be_asked_one_at_a_time(tmp_path: Path) -> None:
+    classifier = exported(zoo.Mixes, tmp_path / "bundle", one_text=True)
+    words, tokens = text(5)
+    with torch.no_grad():
+        expected = torch.softmax(made(zoo.Mixes)(tokens), 1)
+    np.testing.assert_allclose(classifier.predict_proba([words]), expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (zoo.TwoScores, "module(tokens)[1]"),
+        (zoo.EveryStep, "module(tokens)[:, -1]"),
+        (zoo.Speaker, "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long))"),
+        (zoo.Remembers, "module.memory = None; module(tokens)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_line_says_how_a_module_is_called(kind: type[nn.Module], call: str) -> None:
+    found = prepared(kind, call=call)
+    assert found.convention.line == call
+    assert not found.takes_lengths
+
+
+def test_a_function_says_how_a_module_is_called(tmp_path: Path) -> None:
+    def second(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return module(tokens)[1] * (lengths[:, None] > 0)
+
+    classifier = exported(zoo.TwoScores, tmp_path / "bundle", call=second)
+    words, tokens = text(6)
+    with torch.no_grad():
+        expected = made(zoo.TwoScores)(tokens)[1]
+    np.testing.assert_allclose(classifier.logits([words]), expected.numpy(), atol=1e-5)
+    assert classifier.manifest.provenance["call"] == "second(module, tokens, lengths)"
+
+
+@pytest.mark.parametrize("call", ["module(tokens", "x = module(tokens)", "", "module(nothing)", "module.gone(tokens)"])
+def test_a_call_that_does_not_work_is_refused(call: str) -> None:
+    with pytest.raises((InputError, ExportError)):
+        prepared(zoo.TimeMajor, call=call)
+
+
+def test_what_its_owner_says_of_the_output_is_believed() -> None:
+    assert prepared(zoo.OwnSigmoid, gives="logits").convention.undone is None
+    assert prepared(zoo.OwnSigmoid, gives="probabilities").convention.undone == "softmax"
+    assert prepared(zoo.EachSigmoid, gives="logits").convention.activation is None
+    assert prepared(zoo.EachSigmoid, multi_label=True).convention.activation is not None
+    with pytest.raises(ExportError, match="no probabilities"):
+        prepared(zoo.TimeMajor, gives="probabilities")
+
+
+def test_probabilities_whose_logits_are_not_found_are_brought_to_logits(tmp_path: Path) -> None:
+    classifier = exported(zoo.OwnSigmoid, tmp_path / "bundle", gives="probabilities")
+    words, tokens = text(8)
+    with torch.no_grad():
+        expected = made(zoo.OwnSigmoid)(tokens)[0, 0].item()
+    np.testing.assert_allclose(classifier.predict_proba([words]), [[1 - expected, expected]], atol=1e-5)
+
+
+def test_asking_leaves_a_module_as_it_was() -> None:
+    module = made(zoo.StateKept)
+    before, state = copy.deepcopy(module.state_dict()), module.hidden
+    prepare(module, lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False)
+    assert module.hidden is state
+    assert module.batch_size == 16
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+def test_how_a_module_is_called_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="pocketrnn_export"):
+        prepared(zoo.EveryStepSigmoid)
+    assert "forward is called as module(tokens)[0]; it gives probabilities" in caplog.text
+    assert "convention_modules.py:" in caplog.text
+    assert "its one number is the second label's" in caplog.text
