@@ -34,6 +34,7 @@ from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import (
     Case,
     Logits,
+    Widths,
     bound_cases,
     drawn_cases,
     hazard_cases,
@@ -177,12 +178,15 @@ def export(
             call=call,
             gives=gives,
             one_text=one_text,
+            widths=Widths(description.rules.min_width or 1, description.rules.max_width),
         )
         description = replace(description, provenance={**description.provenance, "call": prepared.convention.line})
         forms = _made(kinds, prepared, description)
         graph, bounds = _graph_of(forms)
         texts = _texts_within(graph.limits, texts, description)
-        prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
+        prepared.check_neighbours(
+            prepared.widths.fitted(bound_cases(bounds, ids, padding_id, ragged=False), padding_id)
+        )
         plan = ProofPlan(
             reference=prepared.as_reference(),
             cases=cases_for(
@@ -302,10 +306,11 @@ def cases_for(
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
+    widths = Widths(rules.min_width or 1, rules.max_width)
     special = [i for i in (rules.unknown_id, rules.empty_id) if i is not None]
     limits = limits or Limits()
     # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
-    width = min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize)
+    width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
     cases = {
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
         "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
@@ -313,7 +318,7 @@ def cases_for(
         "hazards": hazard_cases(ids, special, padding_id, ragged=ragged),
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
     }
-    inside = {inputs: within(some, limits) for inputs, some in cases.items()}
+    inside = {inputs: within(widths.fitted(some, padding_id), limits) for inputs, some in cases.items()}
     return {inputs: some for inputs, some in inside.items() if some}
 
 

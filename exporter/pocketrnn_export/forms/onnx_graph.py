@@ -128,7 +128,8 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=prepared.padding,
         embedding_rows=made.embedding_rows or description.ids,
         batch=1 if one_text else None,
-        limits=limits_of(made),
+        # The graph of one width is right for that one.
+        limits=Limits(fixed, fixed, made.limits.max_batch) if (fixed := prepared.widths.fixed) else limits_of(made),
     )
 
     def retraced() -> bytes:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import io
 import itertools
 import re
 import traceback
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,12 +25,16 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.activation import CallsSeen, Passing, activated
 from pocketrnn_export.intake.convention import (
     Call,
+    Called,
     Convention,
     called_as,
     compiled,
     left_as_it_was,
     uses_lengths,
 )
+
+from pocketrnn_export.proof.cases import Widths
+from pocketrnn_export.proof.surroundings import answer_of, surroundings
 
 __all__ = ["Asked", "asked_convention"]
 
@@ -59,6 +61,7 @@ class Asked:
         lengths: whether forward is given lengths; None to find out.
         one_text: whether it is asked one text at a time from the first.
         gives: `logits` or `probabilities`, if its owner says so.
+        widths: how many tokens a text can have.
     """
 
     module: nn.Module
@@ -69,6 +72,15 @@ class Asked:
     lengths: bool | None = None
     one_text: bool = False
     gives: str | None = None
+    widths: Widths = field(default_factory=Widths)
+
+    @property
+    def tried_widths(self) -> list[tuple[int, ...]]:
+        """The widths of the batches that a module is tried on."""
+        if self.widths == Widths():
+            return list(_WIDTHS)
+        more = self.widths.least - 1
+        return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """Random real tokens [rows, width], each row another, with the highest id among them, and their lengths."""
@@ -133,7 +145,7 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
 def _given(asked: Asked, line: str, function: Call) -> Convention:
     """The convention of a call that the owner wrote."""
     failures = []
-    for one_text, widths in itertools.product((False, True), _WIDTHS):
+    for one_text, widths in itertools.product((False, True), asked.tried_widths):
         if asked.one_text and not one_text:
             continue
         tried = _tried(asked, line, function, widths, one_text=one_text, suffixes=False)
@@ -152,7 +164,7 @@ def _found(asked: Asked) -> Convention:
     for one_text in (False, True):
         if asked.one_text and not one_text:
             continue
-        for widths in _WIDTHS:
+        for widths in asked.tried_widths:
             for setup in setups:
                 holding: list[_Holds] = []
                 for line in inputs:
@@ -355,7 +367,7 @@ class _Keys(dict[str, Any]):
 def _by_keys(module: nn.Module) -> Iterator[str]:
     """Lines for a forward that takes a dict, with the keys that it asks for."""
     batch = _Keys(torch.full((3, 5), 2), torch.full((3,), 5))
-    with contextlib.suppress(Exception, SystemExit), _quiet(), left_as_it_was(module):
+    with contextlib.suppress(Exception, SystemExit), surroundings(), left_as_it_was(module):
         module(batch)
     keys = list(dict.fromkeys(batch.asked))
     if not keys:
@@ -483,7 +495,7 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
     for (tokens, lengths), together in zip(batches, answers, strict=True):
         for row in range(len(tokens)):
             try:
-                alone = _read(asked, convention, tokens[row : row + 1], lengths[row : row + 1])
+                alone = _alone(asked, convention, tokens[row : row + 1], lengths[row : row + 1])
             # Whatever a user's module raises.
             except (Exception, SystemExit) as error:
                 problem, advice = _raised(error, asked)
@@ -577,25 +589,24 @@ def _not_lengths(asked: Asked, convention: Convention, batch: tuple[Tensor, Tens
 
 
 def _answer(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    with torch.no_grad(), _quiet(), left_as_it_was(module):
+    with torch.no_grad(), surroundings(), left_as_it_was(module):
         return called_as(function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths)
+
+
+def _alone(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The numbers [1, units] that a module gives to one text; beside a copy of it, where it takes two at least."""
+    called = Called(asked.module, replace(convention, activation=None), passing=False)
+    answer: Tensor = answer_of(called, (tokens.clone(), lengths.clone())).float().reshape(1, convention.units)
+    return answer
 
 
 def _read(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False) -> Tensor:
     """The numbers [batch, units] that a module gives; where `twice`, at the second of two calls."""
-    with torch.no_grad(), _quiet(), left_as_it_was(asked.module):
+    with torch.no_grad(), surroundings(), left_as_it_was(asked.module):
         for _ in range(1 + twice):
             answer = called_as(convention.function, asked.module, tokens.clone(), lengths.clone())
     numbers: Tensor = answer.float().reshape(len(tokens), convention.units)
     return numbers
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence PyTorch's warnings and the module's prints."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 # --- the logits in an answer
@@ -703,12 +714,12 @@ def _with_activation(asked: Asked, convention: Convention) -> Convention:
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
     batches = []
-    for width in (*_WIDTHS[0], *_WIDTHS[1]):
+    for width in itertools.chain(*asked.tried_widths):
         with contextlib.suppress(Exception, SystemExit):
             batch = asked.batch(rows, width)
             batches.append((batch, _read(asked, convention, *batch)))
     seen = CallsSeen()
-    with torch.no_grad(), _quiet(), left_as_it_was(asked.module), seen:
+    with torch.no_grad(), surroundings(), left_as_it_was(asked.module), seen:
         called_as(convention.function, asked.module, *batches[0][0])
     answers = [answer for _, answer in batches]
     between = all(bool(((answer >= 0) & (answer <= 1)).all()) for answer in answers)
@@ -721,7 +732,7 @@ def _with_activation(asked: Asked, convention: Convention) -> Convention:
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch, _ in batches:
-                with torch.no_grad(), _quiet(), left_as_it_was(asked.module), Passing(call):
+                with torch.no_grad(), surroundings(), left_as_it_was(asked.module), Passing(call):
                     logits.append(called_as(convention.function, asked.module, *batch).float().reshape(rows, -1))
         if len(logits) != len(batches):
             continue

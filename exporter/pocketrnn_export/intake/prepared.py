@@ -17,7 +17,7 @@ from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.asking import Asked, asked_convention
 from pocketrnn_export.intake.convention import Call, Called, Convention
 from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, neighbour_cases, shape_grid
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths, neighbour_cases, shape_grid
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
 from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import float64_run_of
@@ -45,6 +45,7 @@ class PreparedModule:
             steps; sizes that occur nowhere else. One row where the module answers one text at a time.
         convention: how the user's module is called in it.
         multi_label: whether each label has a probability of its own.
+        widths: how many tokens a text can have.
     """
 
     module: nn.Module
@@ -55,6 +56,7 @@ class PreparedModule:
     example: tuple[Tensor, ...]
     convention: Convention
     multi_label: bool
+    widths: Widths
 
     @property
     def one_text(self) -> bool:
@@ -115,6 +117,7 @@ def prepare(
     call: str | Call | None = None,
     gives: str | None = None,
     one_text: bool = False,
+    widths: Widths | None = None,
 ) -> PreparedModule:
     """Copy a module and find out how to call it.
 
@@ -130,6 +133,7 @@ def prepare(
             out.
         gives: `logits` or `probabilities`, which the module gives; None to find out.
         one_text: whether the module is asked one text at a time, though it may take a batch.
+        widths: how many tokens a text can have; by default any number.
 
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
@@ -144,22 +148,36 @@ def prepare(
     reference = copied_for_export(module)
     traceable = with_traceable_parts(reference)
     _refuse_nan(reference)
+    widths = widths or Widths()
     asked = Asked(
-        reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives
+        reference,
+        ids,
+        padding_id,
+        classes,
+        multi_label=multi_label,
+        lengths=lengths,
+        one_text=one_text,
+        gives=gives,
+        widths=widths,
     )
     convention = asked_convention(asked, call)
     _log.info("%s", _told(convention))
     if not convention.plain or convention.units != classes:
         traceable, reference = Called(traceable, convention), Called(reference, convention)
+    if widths.fixed is not None:
+        traceable = OfWidth(traceable, widths.fixed)
     prepared = PreparedModule(
         traceable,
         reference,
         convention.takes_lengths,
         padding=False,
         padding_id=padding_id,
-        example=_example(padding_id, takes_lengths=convention.takes_lengths, rows=1 if convention.one_text else 3),
+        example=_example(
+            padding_id, widths, takes_lengths=convention.takes_lengths, rows=1 if convention.one_text else 3
+        ),
         convention=convention,
         multi_label=multi_label,
+        widths=widths,
     )
     if convention.one_text:
         return prepared
@@ -219,7 +237,8 @@ def _float64_run(prepared: PreparedModule) -> Run64:
 
 def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer does not depend on the other texts of its batch, nor on its padding."""
-    cases, reference = neighbour_cases(grid), prepared.as_reference()
+    cases = prepared.widths.fitted(neighbour_cases(grid), prepared.padding_id)
+    reference = prepared.as_reference()
     if rows_stand_alone(reference.run, cases):
         return True
     # Other sums of a larger batch are rounded otherwise. A module that looks at its neighbours does in float64 too.
@@ -229,14 +248,30 @@ def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
         return False
 
 
-def _example(padding_id: int, *, takes_lengths: bool, rows: int) -> tuple[Tensor, ...]:
-    lengths = torch.tensor([7, 5, 3])[:rows]
+def _example(padding_id: int, widths: Widths, *, takes_lengths: bool, rows: int) -> tuple[Tensor, ...]:
+    width = widths.clip(7)
+    lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts those that are not padding may not take a text of padding only.
-    tokens = torch.full((rows, 7), int(padding_id == 0))
+    tokens = torch.full((rows, width), int(padding_id == 0))
     if not takes_lengths:
         return (tokens,)
-    tokens[torch.arange(7) >= lengths[:, None]] = padding_id
+    tokens[torch.arange(width) >= lengths[:, None]] = padding_id
     return tokens, lengths
+
+
+class OfWidth(nn.Module):
+    """A module whose texts all have one number of tokens, which a trace takes for a constant."""
+
+    def __init__(self, module: nn.Module, width: int) -> None:
+        super().__init__()
+        self.module = module
+        self.width = width
+
+    def forward(self, tokens: Tensor, *lengths: Tensor) -> Tensor:
+        """Logits [batch, classes] of tokens [batch, width]."""
+        # The same tokens, of a size that is known while tracing.
+        logits: Tensor = self.module(tokens.index_select(1, torch.arange(self.width)), *lengths)
+        return logits
 
 
 def _said(run: Run, padding_id: int) -> Run:

@@ -22,6 +22,7 @@ __all__ = [
     "Ids",
     "Logits",
     "Run",
+    "Widths",
     "bound_cases",
     "drawn_cases",
     "each_row",
@@ -57,6 +58,42 @@ class Case:
     name: str
     tokens: Ids
     lengths: Ids
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How many tokens a text can have, as its text rules say: all are padded to `least` and cut to `most`.
+
+    Example:
+        >>> Widths(least=20, most=20).fixed
+        20
+    """
+
+    least: int = 1
+    most: int | None = None
+
+    @property
+    def fixed(self) -> int | None:
+        """The one number of tokens that every text has; None where texts differ."""
+        return self.least if self.least == self.most else None
+
+    def clip(self, tokens: int) -> int:
+        """The nearest number of tokens that a text can have."""
+        return max(self.least, min(tokens, self.most or tokens))
+
+    def fitted(self, cases: Iterable[Case], padding_id: int) -> list[Case]:
+        """The cases with every row repeated or cut to what a text can have; each once."""
+        if self == Widths():
+            return list(cases)
+        made: dict[tuple[tuple[int, int], bytes], Case] = {}
+        for case in cases:
+            lengths = np.array([self.clip(int(length)) for length in case.lengths], np.int64)
+            tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
+            for row, (length, before) in enumerate(zip(lengths, case.lengths, strict=True)):
+                tokens[row, :length] = np.resize(case.tokens[row, :before], length)
+            name = case.name if tokens.shape == case.tokens.shape else f"{case.name}, of {lengths.max()} tokens"
+            made.setdefault((tokens.shape, tokens.tobytes()), Case(name, tokens, lengths))
+        return list(made.values())
 
 
 def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> list[Case]:
