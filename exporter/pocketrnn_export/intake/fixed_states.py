@@ -38,7 +38,7 @@ def refuse_fixed_states(module: nn.Module) -> None:
             continue
         own = next(iter(graph.inputs()), None)
         for kind in _LAYERS:
-            for node in graph.findAllNodes(kind, True):
+            for node in graph.findAllNodes(kind, True):  # type: ignore[attr-defined]
                 states = list(node.inputs())[2 if "batch_sizes" in node.schema() else 1]
                 if not _hangs_on_input(states, own):
                     raise ExportError(

@@ -18,8 +18,10 @@ import contextlib
 import dis
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -33,9 +35,11 @@ from pocketrnn_export.proof.surroundings import surroundings
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
 from pocketrnn_export.tracing.sizes import given_whole
 from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
+from pocketrnn_export.tracing.turns import Positions
 
 __all__ = ["followed"]
 
+_OWN: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _log = logging.getLogger(__name__)
 
 
@@ -149,6 +153,8 @@ def _as_sizes(value: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         return number_of(value) if known.of(value) == "longest" else value
+    if isinstance(value, Positions):
+        return value.as_index()
     if isinstance(value, slice):
         return slice(_as_sizes(value.start), _as_sizes(value.stop), _as_sizes(value.step))
     if type(value) in (list, tuple):
@@ -203,6 +209,9 @@ def _position(index: Any) -> Any:
 
 def _truth(func: Any, value: Any, frame: FrameType | None) -> Any:
     """`bool(tensor)`: True in an assert, which a graph cannot make."""
+    # Other modes of this package stand between forward and this one.
+    while frame is not None and frame.f_code.co_filename.startswith(_OWN):
+        frame = frame.f_back
     if frame is not None and not known.scripted and _asserts(frame):
         line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if line not in known.told:

@@ -128,7 +128,7 @@ def _root(name: str) -> str:
 
 _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
     "torch", "torchvision", "torchtext", "torchgen", "numpy", "scipy", "pandas", "sklearn", "onnx", "onnxruntime",
-    "onnxscript", "pocketrnn", "pytest", "hypothesis",
+    "onnxscript", "pocketrnn", "pocketrnn_export", "pytest", "hypothesis",
 }  # fmt: skip
 
 
