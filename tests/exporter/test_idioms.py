@@ -7,6 +7,7 @@ import copy
 import logging
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import idiom_modules
 import numpy as np
@@ -128,20 +129,25 @@ def test_other_threads_and_other_files_keep_their_python() -> None:
 
 
 class Raises(idiom_modules.LenOfTheBatch):
-    """Fails only where no gradient of autograd is there: always, in an export."""
+    """Fails once it has been asked so often."""
 
     error: BaseException = RecursionError("too deep")
+    most = 0
+    runs: ClassVar[list[int]] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if len(x) > 2:
+        self.runs.append(1)
+        if sum(self.runs) > self.most:
             raise self.error
         return super().forward(x)
 
 
-@pytest.mark.parametrize("error", [RecursionError("too deep"), MemoryError("no more"), SystemExit(3)])
-def test_whatever_a_module_raises_is_a_sentence(error: BaseException, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [0, 60])
+@pytest.mark.parametrize("error", [RecursionError("too deep"), MemoryError("no more"), SystemExit(3)], ids=repr)
+def test_whatever_a_module_raises_is_a_sentence(error: BaseException, most: int, tmp_path: Path) -> None:
     module = made(Raises)
-    module.error = error
+    Raises.runs.clear()
+    module.error, module.most = error, most
     with pytest.raises(PocketRNNError, match=type(error).__name__):
         export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
     assert not (tmp_path / "bundle").exists()
@@ -149,7 +155,8 @@ def test_whatever_a_module_raises_is_a_sentence(error: BaseException, tmp_path: 
 
 def test_a_keyboard_interrupt_stays_one(tmp_path: Path) -> None:
     module = made(Raises)
-    module.error = KeyboardInterrupt()
+    Raises.runs.clear()
+    module.error, module.most = KeyboardInterrupt(), 60
     with pytest.raises(KeyboardInterrupt):
         export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
 
