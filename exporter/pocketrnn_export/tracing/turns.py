@@ -205,12 +205,19 @@ class Positions:
     def __iter__(self) -> Iterator[Any]:
         return _turn_by_turn(self.count, [self.start + self.step * turn for turn in builtins.range(TURNS)])
 
+    def __getitem__(self, index: Any) -> Any:
+        if index == slice(None, None, -1):
+            return Positions(self.start + self.step * (self.count - 1), -self.step, self.count)
+        if isinstance(index, slice):
+            raise TypeError("slices of the positions of a text")
+        return self.start + self.step * (self.count + index if isinstance(index, int) and index < 0 else index)
+
     def as_index(self) -> Tensor:
         """All positions at once, for `x[range(len(x)), lengths - 1]`."""
         return torch.arange(self.start, self.start + self.step * self.count, self.step)
 
     def __reversed__(self) -> Iterator[Any]:
-        return iter(Positions(self.start + self.step * (self.count - 1), -self.step, self.count))
+        return iter(self[::-1])
 
 
 class _Slices:
