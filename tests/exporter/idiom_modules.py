@@ -333,6 +333,20 @@ class LastByOneHot(_Layers):
         return self.fc(out[range(len(x)), idx])
 
 
+class LayersInAPlainList(_Layers):
+    """A list in place of nn.ModuleList, so that the layers are no children of the module."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolutions = [nn.Conv1d(10, 10, size, padding=2) for size in (2, 3)]
+
+    def forward(self, x):
+        out, _ = self.rnn(self.embedding(x))
+        out = out.transpose(1, 2)
+        found = [F.max_pool1d(torch.tanh(conv(out)), conv(out).size(2)).squeeze(2) for conv in self.convolutions]
+        return self.fc(found[0] + found[1])
+
+
 EXPORTED = [
     value
     for value in list(globals().values())

@@ -17,6 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import read_back, saved
 
@@ -38,6 +39,7 @@ def copied_for_export(module: nn.Module) -> nn.Module:
     """
     module = _unwrapped(module)
     _refuse_missing_values(module)
+    refuse_fixed_states(module)
     try:
         with torch.no_grad():
             made = _in_eval_mode(copied(module))
@@ -48,6 +50,9 @@ def copied_for_export(module: nn.Module) -> nn.Module:
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
                 _renormalise(layer)
+                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else _kept(layer):
+                    # Layers in a plain list are no children, and a trace for TorchScript takes no such weight.
+                    tensor.requires_grad_(False)
             return made
     except PocketRNNError:
         raise
@@ -141,17 +146,23 @@ def _refuse_old_weights(module: nn.Module) -> None:
 
 
 def _computed(layer: nn.Module) -> Iterator[Tensor]:
-    """The tensors in a layer that autograd computed, which `deepcopy` refuses, in whatever holds them: a state that
-    training left on the module is often a tuple or a list of tuples."""
+    """The tensors in a layer that autograd computed, which `deepcopy` refuses: a state that training left on the module
+    is often a tuple or a list of tuples."""
+    return (tensor for tensor in _kept(layer) if not tensor.is_leaf)
+
+
+def _kept(layer: nn.Module) -> Iterator[Tensor]:
+    """The tensors on a layer, in whatever holds them, such as a plain list of layers; not those of its children."""
     waiting, met = [value for name, value in vars(layer).items() if name != "_modules"], set[int]()
     while waiting:
         value = waiting.pop()
-        if id(value) in met or isinstance(value, nn.Module):
+        if id(value) in met:
             continue
         met.add(id(value))
         if isinstance(value, Tensor):
-            if not value.is_leaf:
-                yield value
+            yield value
+        elif isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
+            waiting += vars(value).values()
         elif isinstance(value, Mapping):
             waiting += value.values()
         elif isinstance(value, list | tuple | set | frozenset | deque):

@@ -18,8 +18,10 @@ import contextlib
 import dis
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -31,10 +33,13 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.proof.surroundings import surroundings
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.sizes import given_whole
 from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
+from pocketrnn_export.tracing.turns import Positions
 
 __all__ = ["followed"]
 
+_OWN: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +61,7 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
     def followed_forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         known.marks = tuple((value, "given") for value in inputs[1:2] if value.dim() == 1)
-        known.width = None if scripted or not known.marks else inputs[0].shape[1]
+        known.width = None if scripted or not inputs or inputs[0].dim() < 2 else inputs[0].shape[1]
         with _attributes_restored(module), surroundings(), _Followed():
             return forward(*args, **kwargs)
 
@@ -139,6 +144,7 @@ _OF_SIZES: Final = frozenset(
      "new_ones", "new_full", "new_empty", "__getitem__", "linspace", "range"}
 )  # fmt: skip
 # What gives the same numbers in the same order.
+_OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
 _KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
 
 
@@ -147,6 +153,8 @@ def _as_sizes(value: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         return number_of(value) if known.of(value) == "longest" else value
+    if isinstance(value, Positions):
+        return value.as_index()
     if isinstance(value, slice):
         return slice(_as_sizes(value.start), _as_sizes(value.stop), _as_sizes(value.step))
     if type(value) in (list, tuple):
@@ -156,7 +164,10 @@ def _as_sizes(value: Any) -> Any:
 
 def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
     """Note what is known of a result that is made of the given lengths; gives the result."""
-    if known.scripted or not known.marks or not args:
+    if known.scripted or not args:
+        return result
+    if name == "full" and len(args) > 1 and _is_width(args[1]) and result.dim() == 1:
+        known.mark(given_whole(result), "given")
         return result
     mark = known.of(args[0])
     if not mark:
@@ -168,6 +179,9 @@ def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
         known.mark(first, mark)
     elif name in {"neg", "__neg__", "negative"} and mark == "given":
         known.mark(first, "negated")
+    elif ordered and args[0].shape[0] == 1 and isinstance(args[0].shape[0], int) and name in _OF_ONE:
+        # One text a run: its length is the width.
+        known.mark(first, "longest")
     elif name in {"max", "amax"} and ordered and not any(isinstance(value, Tensor) for value in args[1:]):
         known.mark(first, "longest")
     elif name == "sort" and ordered:
@@ -184,12 +198,20 @@ def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
     return result
 
 
+def _is_width(value: Any) -> bool:
+    """Whether lengths are made of the width itself, where forward is not given any."""
+    return isinstance(value, torch.SymInt) and known.width is not None and statically_known_true(value == known.width)
+
+
 def _position(index: Any) -> Any:
     return index if isinstance(index, int) else None
 
 
 def _truth(func: Any, value: Any, frame: FrameType | None) -> Any:
     """`bool(tensor)`: True in an assert, which a graph cannot make."""
+    # Other modes of this package stand between forward and this one.
+    while frame is not None and frame.f_code.co_filename.startswith(_OWN):
+        frame = frame.f_back
     if frame is not None and not known.scripted and _asserts(frame):
         line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if line not in known.told:

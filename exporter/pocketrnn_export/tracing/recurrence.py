@@ -28,7 +28,7 @@ from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.arrays import known, unwrapped
-from pocketrnn_export.tracing.sizes import cut_to_longest
+from pocketrnn_export.tracing.sizes import cut_to_longest, given_whole
 
 __all__ = ["OPERATOR", "add_onnx_weights", "checked_states", "traceable_recurrence"]
 
@@ -199,6 +199,8 @@ def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enfo
     lengths = unwrapped(lengths)
     if not _tracing.active:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
+    if isinstance(lengths, list | tuple):
+        lengths = _of_numbers(lengths)
     if not isinstance(lengths, Tensor):
         raise ExportError(
             "The module packs by lengths that are a Python list, which a traced graph would freeze.",
@@ -208,6 +210,15 @@ def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enfo
     # Nothing is sorted: the order of the rows is the order given.
     order = None if enforce_sorted else torch.arange(data.shape[1], device=data.device)
     return torch_rnn.PackedSequence(data, lengths.to(torch.int64), order, order)
+
+
+def _of_numbers(lengths: Any) -> Any:
+    """A list of lengths that are traced, as where one text a run is listed: a tensor. Any other list is given back."""
+    if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
+        return lengths
+    longest = [isinstance(n, torch.SymInt) or known.of(n) == "longest" for n in lengths]
+    tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
+    return given_whole(tensor) if any(longest) else tensor
 
 
 def _unpacked(

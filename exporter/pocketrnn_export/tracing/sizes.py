@@ -54,13 +54,13 @@ __all__ = [
 ]
 
 # Frames of these are not the module's own code.
+_OWN: Final = tuple(f"{Folder(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
 _NOT_USERS: Final = (
     f"{Folder(torch.__file__).parent}{os.sep}",
-    f"{Folder(__file__).parent}{os.sep}",
+    *_OWN,
     *(str(Folder(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
     "<",
 )
-_OWN: Final = f"{Folder(__file__).parent}{os.sep}"
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -80,7 +81,10 @@ def _globals_of(module: nn.Module) -> list[dict[str, Any]]:
             if _root(kind.__module__) not in _NOT_USERS:
                 roots.add(_root(kind.__module__))
                 functions += vars(kind).values()
-        functions += [value for value in vars(layer).values() if isinstance(value, FunctionType | MethodType)]
+        kept = list(vars(layer).values())
+        # A function that calls the module stands in a dataclass of its wrapper's.
+        kept += [part for value in kept if dataclasses.is_dataclass(value) for part in vars(value).values()]
+        functions += [value for value in kept if isinstance(value, FunctionType | MethodType | functools.partial)]
         waiting += [names for names in map(_globals_in, functions) if names is not None]
     while waiting:
         names = waiting.pop()
@@ -124,7 +128,7 @@ def _root(name: str) -> str:
 
 _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
     "torch", "torchvision", "torchtext", "torchgen", "numpy", "scipy", "pandas", "sklearn", "onnx", "onnxruntime",
-    "onnxscript", "pocketrnn", "pytest", "hypothesis",
+    "onnxscript", "pocketrnn", "pocketrnn_export", "pytest", "hypothesis",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.tracing.sizes import users_line
 
-__all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "in_turns"]
+__all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "Positions", "in_turns"]
 
 # The first turn may differ by its initial state, and the last by what nothing uses after it. Between them are two to
 # find what is handed from one to the next.
@@ -190,13 +190,13 @@ def _range(*args: Any) -> Any:
         return builtins.range(*args)
     start, stop, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
     if step == 1:
-        return _Positions(start, 1, stop - start)
+        return Positions(start, 1, stop - start)
     if step == -1:
-        return _Positions(start, -1, start - stop)
+        return Positions(start, -1, start - stop)
     return builtins.range(*args)
 
 
-class _Positions:
+class Positions:
     """A range whose length is a size of the input: its first turns."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
@@ -205,8 +205,19 @@ class _Positions:
     def __iter__(self) -> Iterator[Any]:
         return _turn_by_turn(self.count, [self.start + self.step * turn for turn in builtins.range(TURNS)])
 
+    def __getitem__(self, index: Any) -> Any:
+        if index == slice(None, None, -1):
+            return Positions(self.start + self.step * (self.count - 1), -self.step, self.count)
+        if isinstance(index, slice):
+            raise TypeError("slices of the positions of a text")
+        return self.start + self.step * (self.count + index if isinstance(index, int) and index < 0 else index)
+
+    def as_index(self) -> Tensor:
+        """All positions at once, for `x[range(len(x)), lengths - 1]`."""
+        return torch.arange(self.start, self.start + self.step * self.count, self.step)
+
     def __reversed__(self) -> Iterator[Any]:
-        return iter(_Positions(self.start + self.step * (self.count - 1), -self.step, self.count))
+        return iter(self[::-1])
 
 
 class _Slices:
@@ -229,7 +240,7 @@ class _Slices:
         return step.unsqueeze(self.axis) if self.keeps_axis else step
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield from (self[turn] for turn in iter(_Positions(0, 1, self.x.shape[self.axis])))
+        yield from (self[turn] for turn in iter(Positions(0, 1, self.x.shape[self.axis])))
 
     def __reversed__(self) -> Iterator[Tensor]:
         return iter(self[::-1])

@@ -1,0 +1,186 @@
+"""Python's and old PyTorch's idioms in forward: traced right, in the tracing thread only, and left as they were."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import logging
+import threading
+from pathlib import Path
+from typing import ClassVar
+
+import idiom_modules
+import numpy as np
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import nn
+
+from pocketrnn import Classifier
+from pocketrnn.errors import PocketRNNError
+from pocketrnn_export import export
+from pocketrnn_export.forms.torchscript import traced
+from pocketrnn_export.proof.surroundings import answer_of, surroundings
+from pocketrnn_export.tracing.idioms import followed
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind()
+
+
+@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 3))
+def test_an_idiom_of_notebooks_is_exported_in_all_forms(
+    kind: type[nn.Module], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = made(kind)
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert manifest.torchscript is not None
+    assert manifest.graph.limits is None
+    assert capfd.readouterr().out == ""
+    assert idiom_modules.__dict__.get("len") is None, "the stand-ins are gone"
+    assert idiom_modules.torch is torch
+    assert idiom_modules.np is np
+
+    classifier = Classifier.load(tmp_path / "bundle")
+    alone = copy.deepcopy(module).eval()
+    generator = np.random.default_rng(5)
+    for length in (1, 4, 31):
+        ids = generator.integers(2, len(VOCABULARY), length)
+        inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(manifest.graph.inputs)]
+        with torch.no_grad(), surroundings():
+            expected = alone(*inputs).numpy().reshape(1, -1)
+        given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])
+        np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [idiom_modules.NewFromAWeight, idiom_modules.SqueezesAll, idiom_modules.PackedByNumpy])
+def test_a_torchscript_copy_keeps_no_size_of_its_example(kind: type[nn.Module]) -> None:
+    module = made(kind).eval()
+    lengths = (torch.tensor([7, 5, 3]),) if kind is idiom_modules.PackedByNumpy else ()
+    _, script = traced(module, (torch.full((3, 7), 2), *lengths))
+    for rows, steps in ((1, 1), (1, 9), (2, 7), (40, 3)):
+        tokens = torch.randint(2, idiom_modules.WORDS, (rows, steps))
+        inputs = (tokens, torch.arange(steps, steps - rows, -1).clamp(min=1))[: 1 + len(lengths)]
+        with torch.no_grad():
+            expected = answer_of(module, inputs).reshape(rows, -1)
+            assert torch.allclose(script(*inputs), expected, atol=1e-6)
+
+
+class KeepsABatch(nn.Module):
+    """An initial state by numpy, whose sizes no trace can see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(60, 12)
+        self.rnn = nn.LSTM(12, 10, batch_first=True)
+        self.fc = nn.Linear(10, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.from_numpy(np.zeros((1, x.size(0), 10), np.float32))
+        return self.fc(self.rnn(self.embedding(x), (h, h))[0][:, -1])
+
+
+def test_a_baked_state_is_an_error_of_the_copy_and_not_the_end_of_the_process() -> None:
+    _, script = traced(KeepsABatch().eval(), (torch.full((3, 7), 2),))
+    for rows in (1, 2, 64):
+        with pytest.raises(RuntimeError, match="expand"):
+            script(torch.full((rows, 7), 2))
+
+
+def test_what_training_left_on_a_module_is_copied(tmp_path: Path) -> None:
+    class Nested(idiom_modules.KeepsItsAttention):
+        pass
+
+    module = made(Nested)
+    module(torch.full((5, 3), 4))
+    module.history = [[module.hidden], {"first": (module.attention, None)}]
+    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert module.hidden[0].grad_fn is not None
+
+
+def test_an_assert_is_told_and_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        export(made(idiom_modules.AssertsAndPrints), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert "An assert of forward is no part of the graph" in caplog.text
+
+
+def test_other_threads_and_other_files_keep_their_python() -> None:
+    module = made(idiom_modules.LenOfTheBatch).eval()
+    found: list[object] = []
+
+    def look() -> None:
+        found.extend([idiom_modules.len([1, 2]), idiom_modules.torch.FloatTensor(2, 3).shape])  # type: ignore[attr-defined]
+        found.append(idiom_modules.int("3"))  # type: ignore[attr-defined]
+
+    with followed(module, scripted=False):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        assert builtins.len is len
+        assert len(torch.zeros(3, 2)) == 3
+    assert found == [2, torch.Size([2, 3]), 3]
+    assert "len" not in vars(idiom_modules)
+    assert "forward" not in vars(module)
+
+
+class Raises(idiom_modules.LenOfTheBatch):
+    """Fails once it has been asked so often."""
+
+    error: BaseException = RecursionError("too deep")
+    most = 0
+    runs: ClassVar[list[int]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.runs.append(1)
+        if sum(self.runs) > self.most:
+            raise self.error
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("most", [0, 60])
+@pytest.mark.parametrize("error", [RecursionError("too deep"), MemoryError("no more"), SystemExit(3)], ids=repr)
+def test_whatever_a_module_raises_is_a_sentence(error: BaseException, most: int, tmp_path: Path) -> None:
+    module = made(Raises)
+    Raises.runs.clear()
+    module.error, module.most = error, most
+    with pytest.raises(PocketRNNError, match=type(error).__name__):
+        export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_keyboard_interrupt_stays_one(tmp_path: Path) -> None:
+    module = made(Raises)
+    Raises.runs.clear()
+    module.error, module.most = KeyboardInterrupt(), 60
+    with pytest.raises(KeyboardInterrupt):
+        export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+
+
+def test_a_batch_of_one_that_loses_its_axis_is_asked_beside_itself() -> None:
+    module = made(idiom_modules.SqueezesAll).eval()
+    tokens = torch.tensor([[4, 5, 6]])
+    assert module(tokens).shape == (4,)
+    assert torch.allclose(answer_of(module, [tokens])[0], module(tokens))
+
+
+def test_prints_of_other_threads_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    with surroundings():
+        print("mine")
+        thread = threading.Thread(target=lambda: print("another's"))
+        thread.start()
+        thread.join()
+    print("after")
+    assert capsys.readouterr().out == "another's\nafter\n"
+
+
+@pytest.mark.parametrize("kind", [idiom_modules.NewGru, idiom_modules.NewFromAWeight])
+def test_torchscript_with_a_state_of_one_batch_is_refused_before_it_runs(kind: type[nn.Module], tmp_path: Path) -> None:
+    with torch.no_grad():
+        script = torch.jit.trace(made(kind).eval(), (torch.full((3, 7), 2),), check_trace=False)
+    with pytest.raises(PocketRNNError, match="a state of a fixed number of texts"):
+        export(script, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
