@@ -148,6 +148,8 @@ def onnx_graph(
         run = _run_of_module(module)
         if seen.counted_lengths:
             _check_counted(run, run_of_graph(plain), example, _ids_of(module, plain))
+        if plain.loops and not seen.questions:
+            _check_loops(run, run_of_graph(plain), example, plain, _ids_of(module, plain))
         if plain.orders:
             _check_ties(run, example, plain, _ids_of(module, plain))
         if not seen.questions:
@@ -267,6 +269,27 @@ def _check_counted(
                 "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
                 "these are shorter than the rows.",
                 "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+            )
+
+
+def _check_loops(
+    reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], made: OnnxGraph, ids: int
+) -> None:
+    """Hold a graph whose loops were traced by their first turns to the module, at other lengths.
+
+    Raises:
+        ExportError: it answers otherwise.
+    """
+    for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
+        inputs = _inputs_of(example, Sizes(1 if len(example[0]) == 1 else rows, width), ids)
+        if (expected := _answer_if_any(reference, inputs)) is None:
+            continue
+        if not abs(graph(inputs) - expected).max() <= 1e-4:
+            raise ExportError(
+                f"The module's loop over the steps of a text, {made.loops[0]}, does not do in each step what it does "
+                f"in the first ones: at {width} tokens the graph of these answers otherwise.",
+                "Do the same in every step, without break and without a look at the number of the step; or use "
+                "nn.RNN, nn.LSTM or nn.GRU.",
             )
 
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.cells import NotALayer, RecurrentLayer, Ring, layer_of
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.turns import KEEP, PUT, STACKED, STEP, TURN, TURNS, Loop
@@ -39,22 +38,10 @@ def rolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.M
         loops: those that ran.
 
     Raises:
-        ExportError: a loop is no recurrent layer, or is not understood; names its line.
+        NotALayer: a loop is no recurrent layer, or is not understood.
     """
     functional = program.run_decompositions(dict(_CELLS))
-    try:
-        return _Rolled(functional, [_MatchedLoop(functional, number, loop) for number, loop in enumerate(loops)])
-    except NotALayer as reason:
-        raise refusal(loops, reason) from reason
-
-
-def refusal(loops: Sequence[Loop], reason: NotALayer) -> ExportError:
-    """The error for a loop that cannot be exported."""
-    where = loops[reason.loop].where if reason.loop is not None and reason.loop < len(loops) else loops[0].where
-    return ExportError(
-        f"The module loops over the steps of a text, {where}, and {reason}.",
-        "Write the loop as an nn.RNN, nn.LSTM or nn.GRU; or, without a state, for all steps at once.",
-    )
+    return _Rolled(functional, [_MatchedLoop(functional, number, loop) for number, loop in enumerate(loops)])
 
 
 def _lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
@@ -78,9 +65,7 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     return cell
 
 
-def _one_step_layer(
-    x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
-) -> Any:
+def _one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
     """`pocketrnn::recurrence` over one step, as a module that steps its layer calls it; any other as it is."""
     one_step = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not one_step or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
@@ -214,8 +199,10 @@ class _MatchedLoop:
     def _count(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
         """Take note of an operation with the number of the step, such as `lengths > t`."""
         ref, of_tensors = nodes[_TURN], _of_tensors(nodes[_TURN])
-        if of_tensors is None or not all(type(leaf) is int for leaf in leaves) or leaves != tuple(
-            n.args[1] for n in nodes
+        if (
+            of_tensors is None
+            or not all(type(leaf) is int for leaf in leaves)
+            or leaves != tuple(n.args[1] for n in nodes)
         ):
             raise self.refused("computes with the number of the step")
         self.numbered[ref] = (leaves[0], _direction(leaves, self))
@@ -481,16 +468,19 @@ def _add_layer(
             plan.zeros.add(before)
 
 
-def _masks(
-    module: _Rolled, loop: _MatchedLoop, near: Sequence[Node], hanging: Sequence[Node]
-) -> list[Node]:
+def _masks(module: _Rolled, loop: _MatchedLoop, near: Sequence[Node], hanging: Sequence[Node]) -> list[Node]:
     """What may tell the rows for which a turn does something from those whose state it keeps: one number a row."""
     found: set[Node] = set()
     todo = list(near)
     while todo:
         node = todo.pop()
         value = node.meta.get("val")
-        if node in found or node not in loop.partners or not isinstance(value, Tensor) or _batch_axis(module, node) is None:
+        if (
+            node in found
+            or node not in loop.partners
+            or not isinstance(value, Tensor)
+            or _batch_axis(module, node) is None
+        ):
             continue
         if torch.Size(_shape(module, node, 1)).numel() == 1:
             found.add(node)
@@ -544,9 +534,7 @@ def _hanging(loop: _MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> 
     return found
 
 
-def _near_sources(
-    module: _Rolled, loop: _MatchedLoop, hanging: Sequence[Node], befores: set[Node]
-) -> list[Node]:
+def _near_sources(module: _Rolled, loop: _MatchedLoop, hanging: Sequence[Node], befores: set[Node]) -> list[Node]:
     """What a ring reads beside its states, as it comes to it."""
     near = [n for node in hanging for n in node.all_input_nodes if n not in hanging and n not in befores]
     return list(dict.fromkeys(n for n in near if _is_data(module, loop, n)))
@@ -675,9 +663,9 @@ def _ring(
         if batched:
             return _Numbers(module, loop, rows, given, changes, mask, on=on).flat(nodes)
         each = [
-            _Numbers(
-                module, loop, 1, {n: value[i : i + 1] for n, value in given.items()}, changes, mask, on=on
-            ).flat(nodes)
+            _Numbers(module, loop, 1, {n: value[i : i + 1] for n, value in given.items()}, changes, mask, on=on).flat(
+                nodes
+            )
             for i in range(rows)
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}

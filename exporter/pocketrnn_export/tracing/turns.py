@@ -124,17 +124,15 @@ _turns = _Turns()
 
 
 @contextlib.contextmanager
-def in_turns(module: nn.Module) -> Iterator[list[Loop]]:
+def in_turns(module: nn.Module, loops: list[Loop]) -> Iterator[None]:
     """While the block runs in this thread, loops in the forward of `module` over a size of the input run few turns.
 
     Args:
         module: a copy to be traced; its `forward` is wrapped, and given back after.
-
-    Yields:
-        the loops that ran, by their number; empty at first.
+        loops: takes note of the loops that ran, by their number; empty at first.
 
     Example:
-        >>> with in_turns(module) as loops:
+        >>> with in_turns(module, loops):
         ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
     forward, own = module.forward, "forward" in module.__dict__
@@ -145,14 +143,13 @@ def in_turns(module: nn.Module) -> Iterator[list[Loop]]:
         with _Operations():
             return _kept(forward(*args, **kwargs))
 
-    loops: list[Loop] = []
     try:
         for namespace in names:
             namespace["range"] = _range
         module.forward = in_turns_forward
         _turns.active, _turns.loops, _turns.running, _turns.made_in = True, loops, [], {}
         with preserve_node_meta():
-            yield loops
+            yield
     finally:
         _turns.active, _turns.loops, _turns.running, _turns.made_in = False, [], [], {}
         for namespace in names:
@@ -310,7 +307,8 @@ def _positions(x: Any, index: Any) -> list[tuple[int, Any]] | None:
     """
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
-        part is Ellipsis or isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool) for part in parts
+        part is Ellipsis or isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool)
+        for part in parts
     ):
         return None
     if Ellipsis in parts:
@@ -370,7 +368,9 @@ def _setitem(x: Any, index: Any, value: Any) -> Any:
 
 def _select(x: Tensor, dim: int, index: Any) -> Any:
     dim %= x.dim()
-    return STEP(x, dim, _from_start(x.shape[dim], index)) if _turns.running and _is_size(x.shape[dim]) else NotImplemented
+    return (
+        STEP(x, dim, _from_start(x.shape[dim], index)) if _turns.running and _is_size(x.shape[dim]) else NotImplemented
+    )
 
 
 def _unbind(x: Tensor, dim: int = 0) -> Any:
