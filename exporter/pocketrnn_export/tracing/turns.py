@@ -18,7 +18,7 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final
@@ -65,7 +65,7 @@ def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stacked(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """`torch.stack` of what all turns of a loop gave, of which the first `TURNS` are given; the last first if flipped."""
+    """`torch.stack` of what all turns of a loop gave, of which the first ones are given; the last first if flipped."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -307,7 +307,7 @@ def _positions(x: Any, index: Any) -> list[tuple[int, Any]] | None:
     """
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
-        part is Ellipsis or isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool)
+        part is Ellipsis or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
         for part in parts
     ):
         return None
@@ -386,7 +386,8 @@ def _split(x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> An
 
 def _chunk(x: Tensor, chunks: Any, dim: int = 0) -> Any:
     dim %= x.dim()
-    if not _is_size(chunks) or not _is_size(x.shape[dim]) or chunks.node.expr != x.shape[dim].node.expr:
+    size: Any = x.shape[dim]
+    if not _is_size(chunks) or not _is_size(size) or chunks.node.expr != size.node.expr:
         return NotImplemented
     return _Slices(x, dim, keeps_axis=True)
 
@@ -430,7 +431,8 @@ def _add(x: Any, number: Any, **kwargs: Any) -> Any:
     return torch.zeros(x.shape, dtype=x.dtype) + x
 
 
-_REWRITTEN: Final = {
+# By the name of the torch function; each gives NotImplemented where it has nothing to change.
+_REWRITTEN: Final[dict[str, Callable[..., Any]]] = {
     "__radd__": _add,
     "add": _add,
     "__getitem__": _getitem,
