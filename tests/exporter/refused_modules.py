@@ -19,36 +19,6 @@ class _Embedded(nn.Module):
         self.out = nn.Linear(10, CLASSES)
 
 
-class StepsACell(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.emb = nn.Embedding(WORDS, 12)
-        self.encoder = nn.Sequential()
-        self.encoder.add_module("step", nn.LSTMCell(12, 10))
-        self.out = nn.Linear(10, CLASSES)
-
-    def forward(self, x):
-        e = self.emb(x)
-        h = c = torch.zeros(x.size(0), 10)
-        for t in range(x.size(1)):
-            h, c = self.encoder.step(e[:, t], (h, c))
-        return self.out(h)
-
-
-class LoopsByHand(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.emb = nn.Embedding(WORDS, 12)
-        self.step = nn.Linear(22, 10)
-        self.out = nn.Linear(10, CLASSES)
-
-    def forward(self, x):
-        e, h = self.emb(x), torch.zeros(x.size(0), 10)
-        for t in range(x.size(1)):
-            h = torch.tanh(self.step(torch.cat([e[:, t], h], dim=1)))
-        return self.out(h)
-
-
 class DropsInEvalMode(_Embedded):
     def forward(self, x):
         return self.out(F.dropout(self.rnn(self.emb(x))[1][-1], 0.5))
@@ -138,8 +108,6 @@ class OneTextAtATime(_Embedded):
 
 
 REFUSED = (
-    (StepsACell, ExportError, r"encoder\.step is an nn\.LSTMCell.*Use nn\.LSTM"),
-    (LoopsByHand, ExportError, r"dynamic batch and sequence length"),
     (DropsInEvalMode, ExportError, r"other answers when it is run again"),
     (LengthsAsList, ExportError, r"lengths"),
     (BranchesOnValues, ExportError, r"dynamic batch and sequence length"),
