@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -143,6 +144,7 @@ def onnx_graph(
     run_of_graph = functools.lru_cache(_run_of_graph)
     seen = Seen()
     plain = _plain_trace(module, example, wanted, seen)
+    _refuse_counting(seen)
     if isinstance(plain, OnnxGraph):
         _check_caught(module, seen, example)
         run = _run_of_module(module)
@@ -215,6 +217,27 @@ def _plain_trace(module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted,
         if not seen.questions:
             raise
         return error
+
+
+def _refuse_counting(seen: Seen) -> None:
+    """Refuse a forward that asks about a size in every turn of a loop: `while t < x.size(1)`.
+
+    Each way to trace it would be unrolled, for thousands of steps where a text has so many.
+
+    Raises:
+        ExportError: it does.
+    """
+    lines: dict[str, set[int]] = {}
+    for question in seen.questions:
+        if question.branch:
+            lines.setdefault(question.where, set()).update(map(int, re.findall(r"\b\d+\b", question.condition)))
+    for where, numbers in lines.items():
+        # The example has 7 tokens. Kernels of all these sizes are not tried in one line.
+        if numbers >= set(range(2, 7)):
+            raise ExportError(
+                f"The module asks about a size in every turn of a loop, {where}, which a trace freezes at one length.",
+                "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
+            )
 
 
 def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) -> None:
