@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -175,11 +176,14 @@ def onnx_graph(
     run_of_graph = functools.lru_cache(_run_of_graph)
     seen = Seen()
     plain = _plain_trace(module, example, wanted, seen)
+    _refuse_counting(seen)
     if isinstance(plain, OnnxGraph):
         _check_caught(module, seen, example)
         run = _run_of_module(module)
         if seen.counted_lengths:
             _check_counted(run, run_of_graph(plain), example, _ids_of(module, plain))
+        if plain.loops and not seen.questions:
+            _check_loops(run, run_of_graph(plain), example, plain, _ids_of(module, plain))
         if plain.orders:
             _check_ties(run, example, plain, _ids_of(module, plain))
         if not seen.questions:
@@ -247,6 +251,27 @@ def _plain_trace(module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted,
         return error
 
 
+def _refuse_counting(seen: Seen) -> None:
+    """Refuse a forward that asks about a size in every turn of a loop: `while t < x.size(1)`.
+
+    Each way to trace it would be unrolled, for thousands of steps where a text has so many.
+
+    Raises:
+        ExportError: it does.
+    """
+    lines: dict[str, set[int]] = {}
+    for question in seen.questions:
+        if question.branch:
+            lines.setdefault(question.where, set()).update(map(int, re.findall(r"\b\d+\b", question.condition)))
+    for where, numbers in lines.items():
+        # The example has 7 tokens. Kernels of all these sizes are not tried in one line.
+        if numbers >= set(range(2, 7)):
+            raise ExportError(
+                f"The module asks about a size in every turn of a loop, {where}, which a trace freezes at one length.",
+                "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
+            )
+
+
 def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) -> None:
     """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs.
 
@@ -300,6 +325,27 @@ def _check_counted(
                 "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
                 "these are shorter than the rows.",
                 "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+            )
+
+
+def _check_loops(
+    reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], made: OnnxGraph, ids: int
+) -> None:
+    """Hold a graph whose loops were traced by their first turns to the module, at other lengths.
+
+    Raises:
+        ExportError: it answers otherwise.
+    """
+    for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
+        inputs = _inputs_of(example, Sizes(1 if len(example[0]) == 1 else rows, width), ids)
+        if (expected := _answer_if_any(reference, inputs)) is None:
+            continue
+        if not abs(graph(inputs) - expected).max() <= 1e-4:
+            raise ExportError(
+                f"The module's loop over the steps of a text, {made.loops[0]}, does not do in each step what it does "
+                f"in the first ones: at {width} tokens the graph of these answers otherwise.",
+                "Do the same in every step, without break and without a look at the number of the step; or use "
+                "nn.RNN, nn.LSTM or nn.GRU.",
             )
 
 

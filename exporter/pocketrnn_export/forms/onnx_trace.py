@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
+from pocketrnn_export.tracing.cells import NotALayer
 from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import UntraceableError, Way
 from pocketrnn_export.tracing.rolled import rolled
 from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
-from pocketrnn_export.tracing.turns import in_turns
+from pocketrnn_export.tracing.turns import Loop, in_turns
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups", "traced_graph"]
 
@@ -55,6 +56,7 @@ class OnnxGraph:
         orders: the operators in it whose order of equal values PyTorch leaves undefined.
         way: the branches that were taken where forward asks about sizes; None for those of the example.
         cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
+        loops: the lines of the loops over the steps of a text, of which a few turns were traced.
     """
 
     content: bytes
@@ -65,6 +67,7 @@ class OnnxGraph:
     orders: tuple[str, ...] = ()
     way: Way | None = None
     cut_counted: bool = True
+    loops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,15 @@ def traced_graph(
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
     """
-    program = _program(module, example, way, seen, one_text=wanted.one_text, cut_counted=cut_counted)
+    program, loops = _program(module, example, way, seen, one_text=wanted.one_text, cut_counted=cut_counted)
     graph = _converted(program, wanted.metadata, wanted.names)
-    return replace(graph, orders=tuple(orders_in(program)), way=way, cut_counted=cut_counted)
+    return replace(
+        graph,
+        orders=tuple(orders_in(program)),
+        way=way,
+        cut_counted=cut_counted,
+        loops=tuple(dict.fromkeys(loop.where for loop in loops)),
+    )
 
 
 def _program(
@@ -123,15 +132,16 @@ def _program(
     *,
     one_text: bool,
     cut_counted: bool,
-) -> torch.export.ExportedProgram:
+) -> tuple[torch.export.ExportedProgram, list[Loop]]:
     traced = copy.deepcopy(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
     paths, choice = ([], None) if way is None else way.paths
+    loops: list[Loop] = []
     with _quiet(), torch.no_grad():
         try:
-            with in_turns(traced) as loops, traceable_recurrence(), followed(traced, scripted=False):
+            with in_turns(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
                 with watched(traced, seen, paths, choice, cut_counted=cut_counted):
                     program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                     note_program(seen, program)
@@ -142,13 +152,45 @@ def _program(
                     note_program(seen, program)
         except PocketRNNError:
             raise
+        except NotALayer as reason:
+            raise _refused_loop(loops, reason, module) from reason
         # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.
         except (Exception, SystemExit) as error:
+            if cell := _stepped_cell(module):
+                raise ExportError(
+                    f"The module's {cell[0]}, stepped by a loop that cannot be followed: {_first_cause(error)}.",
+                    cell[1],
+                ) from error
             raise UntraceableError(
                 f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
                 "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
             ) from error
-    return program
+    return program, loops
+
+
+# Layers that a Python loop steps, one token at a time, and the layer that does it by itself.
+_CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
+
+
+def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
+    """Of the first cell in a module, what it is and what to use in its stead; None where there is none."""
+    for path, layer in module.named_modules():
+        for cell, whole in _CELLS.items():
+            if isinstance(layer, cell):
+                return f"{path or 'forward'} is an nn.{cell.__name__}", (
+                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
+                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged."
+                )
+    return None
+
+
+def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+    cell = _stepped_cell(module)
+    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, where it hands nothing on, for all steps at once."
+    return ExportError(
+        f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
+        advice if cell is None else cell[1],
+    )
 
 
 def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:

@@ -139,7 +139,7 @@ class _Turn:
     def at(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
-        parts = features.split(self.widths, dim=1)
+        parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.ring.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
             # One cell state for every row, as that is no input of any gate: a gate that looks at it is not affine.

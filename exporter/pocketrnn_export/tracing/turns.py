@@ -18,7 +18,7 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final
@@ -65,7 +65,7 @@ def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stacked(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """`torch.stack` of what all turns of a loop gave, of which the first `TURNS` are given; the last first if flipped."""
+    """`torch.stack` of what all turns of a loop gave, of which the first ones are given; the last first if flipped."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -124,17 +124,15 @@ _turns = _Turns()
 
 
 @contextlib.contextmanager
-def in_turns(module: nn.Module) -> Iterator[list[Loop]]:
+def in_turns(module: nn.Module, loops: list[Loop]) -> Iterator[None]:
     """While the block runs in this thread, loops in the forward of `module` over a size of the input run few turns.
 
     Args:
         module: a copy to be traced; its `forward` is wrapped, and given back after.
-
-    Yields:
-        the loops that ran, by their number; empty at first.
+        loops: takes note of the loops that ran, by their number; empty at first.
 
     Example:
-        >>> with in_turns(module) as loops:
+        >>> with in_turns(module, loops):
         ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
     forward, own = module.forward, "forward" in module.__dict__
@@ -145,14 +143,13 @@ def in_turns(module: nn.Module) -> Iterator[list[Loop]]:
         with _Operations():
             return _kept(forward(*args, **kwargs))
 
-    loops: list[Loop] = []
     try:
         for namespace in names:
             namespace["range"] = _range
         module.forward = in_turns_forward
         _turns.active, _turns.loops, _turns.running, _turns.made_in = True, loops, [], {}
         with preserve_node_meta():
-            yield loops
+            yield
     finally:
         _turns.active, _turns.loops, _turns.running, _turns.made_in = False, [], [], {}
         for namespace in names:
@@ -400,7 +397,8 @@ def _split(x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> An
 
 def _chunk(x: Tensor, chunks: Any, dim: int = 0) -> Any:
     dim %= x.dim()
-    if not _is_size(chunks) or not _is_size(x.shape[dim]) or chunks.node.expr != x.shape[dim].node.expr:
+    size: Any = x.shape[dim]
+    if not _is_size(chunks) or not _is_size(size) or chunks.node.expr != size.node.expr:
         return NotImplemented
     return _Slices(x, dim, keeps_axis=True)
 
@@ -444,7 +442,8 @@ def _add(x: Any, number: Any, **kwargs: Any) -> Any:
     return torch.zeros(x.shape, dtype=x.dtype) + x
 
 
-_REWRITTEN: Final = {
+# By the name of the torch function; each gives NotImplemented where it has nothing to change.
+_REWRITTEN: Final[dict[str, Callable[..., Any]]] = {
     "__radd__": _add,
     "add": _add,
     "__getitem__": _getitem,

@@ -1,0 +1,595 @@
+"""Recurrent classifiers that step their cells, or gates of their own, in a Python loop; as people write them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+from torch import nn
+from user_modules import CLASSES, WORDS
+
+
+class _Embedded(nn.Module):
+    def __init__(self, features: int = 10):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.out = nn.Linear(features, CLASSES)
+
+
+class StepsAnLstmCell(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(12, 10)
+
+    def forward(self, x):
+        e = self.emb(x)
+        h = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h, c = self.cell(e[:, t], (h, c))
+        return self.out(h)
+
+
+class IteratesOverATensor(_Embedded):
+    """Time first, and the mean of all states."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        h, outs = torch.zeros(x.size(0), 10), []
+        for step in self.emb(x).transpose(0, 1):
+            h = self.cell(step, h)
+            outs.append(h)
+        return self.out(torch.stack(outs, 1).mean(1))
+
+
+class UnbindsWithoutAState(_Embedded):
+    """The first call of the cell is given no state; another activation; outputs put together by cat."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.RNNCell(12, 10, nonlinearity="relu")
+
+    def forward(self, x):
+        h, outs = None, []
+        for _, step in enumerate(self.emb(x).unbind(1)):
+            h = self.cell(step, h)
+            outs.append(h.unsqueeze(1))
+        return self.out(torch.cat(outs, dim=1).max(1)[0])
+
+
+class SplitsAndAttends(_Embedded):
+    """Two outputs a step, and attention over them after the loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+        self.score = nn.Linear(10, 1)
+
+    def forward(self, x):
+        e = self.emb(x)
+        h, hs, scores = e.new_zeros(x.size(0), 10), [], []
+        for step in torch.split(e, 1, dim=1):
+            h = self.cell(step.squeeze(1), h)
+            hs.append(h)
+            scores.append(self.score(torch.tanh(h)))
+        weights = torch.softmax(torch.cat(scores, 1), 1)
+        return self.out((torch.stack(hs, 1) * weights.unsqueeze(2)).sum(1))
+
+
+class TwoCellsInOneLoop(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.LSTMCell(12, 9), nn.LSTMCell(9, 10)
+        self.drop = nn.Dropout(0.3)
+
+    def init_hidden(self, batch, size):
+        return torch.zeros(batch, size), torch.zeros(batch, size)
+
+    def forward(self, x):
+        e = self.emb(x)
+        h1, c1 = self.init_hidden(x.size(0), 9)
+        h2, c2 = self.init_hidden(x.size(0), 10)
+        for t in range(x.size(1)):
+            h1, c1 = self.first(e[:, t, :], (h1, c1))
+            h2, c2 = self.second(self.drop(h1), (h2, c2))
+        return self.out(h2)
+
+
+class CellsOfAList(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([nn.GRUCell(12, 10), nn.GRUCell(10, 10)])
+
+    def forward(self, x):
+        e = self.emb(x).permute(1, 0, 2)
+        h = [torch.zeros(x.size(0), 10) for _ in range(2)]
+        for t in range(e.size(0)):
+            step = e[t]
+            for layer in range(2):
+                h[layer] = self.cells[layer](step, h[layer])
+                step = h[layer]
+        return self.out(h[-1])
+
+
+class ALoopForEachLayer(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([nn.LSTMCell(12, 10), nn.LSTMCell(10, 10)])
+
+    def forward(self, x):
+        steps = self.emb(x).transpose(0, 1)
+        for cell in self.cells:
+            h = c = torch.zeros(x.size(0), 10)
+            outs = []
+            for t in range(steps.size(0)):
+                h, c = cell(steps[t], (h, c))
+                outs.append(h)
+            steps = torch.stack(outs, dim=0)
+        return self.out(steps[-1])
+
+
+class ALoopForEachDirection(_Embedded):
+    def __init__(self):
+        super().__init__(20)
+        self.forth, self.back = nn.LSTMCell(12, 10), nn.LSTMCell(12, 10)
+
+    def forward(self, x):
+        e, rows, steps = self.emb(x), x.size(0), x.size(1)
+        h, c = torch.zeros(rows, 10), torch.zeros(rows, 10)
+        forth, back = [], []
+        for t in range(steps):
+            h, c = self.forth(e[:, t], (h, c))
+            forth.append(h)
+        h, c = torch.zeros(rows, 10), torch.zeros(rows, 10)
+        for t in reversed(range(steps)):
+            h, c = self.back(e[:, t], (h, c))
+            back.insert(0, h)
+        return self.out(torch.cat([torch.stack(forth), torch.stack(back)], 2).mean(0))
+
+
+class BothDirectionsInOneLoop(_Embedded):
+    def __init__(self):
+        super().__init__(20)
+        self.forth, self.back = nn.GRUCell(12, 10), nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        e, n = self.emb(x), x.size(1)
+        h, g = torch.zeros(x.size(0), 10), torch.zeros(x.size(0), 10)
+        forth, back = [], []
+        for t in range(n):
+            h = self.forth(e[:, t], h)
+            g = self.back(e[:, n - t - 1], g)
+            forth.append(h)
+            back.append(g)
+        both = torch.cat([torch.stack(forth, 1), torch.stack(back[::-1], 1)], -1)
+        return self.out(both.max(1)[0])
+
+
+class CountsDown(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1) - 1, -1, -1):
+            h = self.cell(e[:, t], h)
+        return self.out(h)
+
+
+class ZipsTwoReadings(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(24, 10)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for a, b in zip(e.unbind(1), e.flip(1).unbind(1)):  # noqa: B905 - as people write it
+            h = self.cell(torch.cat([a, b], 1), h)
+        return self.out(h)
+
+
+class FillsATensor(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        outs = torch.zeros(x.size(0), x.size(1), 10)
+        for t in range(x.size(1)):
+            h = self.cell(e[:, t, :], h)
+            outs[:, t, :] = h
+        return self.out(outs.max(1)[0])
+
+
+class SumsUp(_Embedded):
+    """A sum that begins with a plain 0, and a running maximum."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        e, h, total = self.emb(x), torch.zeros(x.size(0), 10), 0
+        greatest = torch.full((x.size(0), 10), -1e9)
+        for t in range(x.size(1)):
+            h = self.cell(e[:, t, :], h)
+            total = total + torch.relu(h)
+            greatest = torch.max(greatest, h)
+        return self.out(total / x.size(1) + greatest)
+
+
+class KeepsItsStateInItself(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        self.hidden = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).permute(1, 0, 2):
+            self.hidden = self.cell(step, self.hidden)
+        return self.out(self.hidden)
+
+
+class LearnsItsFirstState(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(12, 10)
+        self.h0, self.c0 = nn.Parameter(torch.randn(1, 10)), nn.Parameter(torch.randn(1, 10))
+
+    def forward(self, x):
+        e = self.emb(x)
+        h, c = self.h0.expand(x.size(0), -1), self.c0.repeat(x.size(0), 1)
+        for t in range(x.size(1)):
+            h, c = self.cell(e[:, t], (h, c))
+        return self.out(h + c)
+
+
+class EmbedsInTheLoop(_Embedded):
+    """What comes before the cell, and an answer a step, of which the mean is taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+        self.lin = nn.Linear(12, 12)
+
+    def forward(self, x):
+        h, answers = torch.zeros(x.size(0), 10), []
+        for t in range(x.size(1)):
+            h = self.cell(torch.relu(self.lin(self.emb(x[:, t]))), h)
+            answers.append(self.out(h))
+        return torch.stack(answers).mean(0)
+
+
+class FirstStepByItself(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(12, 10)
+
+    def forward(self, x):
+        e, outs = self.emb(x).permute(1, 0, 2), []
+        for i in range(e.shape[0]):
+            if i == 0:
+                h, c = self.cell(e[i])
+            else:
+                h, c = self.cell(e[i], (h, c))
+            outs += [h]
+        return self.out(torch.stack(outs).max(0).values)
+
+
+class StateAtTheEndOfEachRow(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(12, 10)
+
+    def forward(self, x, lengths):
+        e, outs = self.emb(x), []
+        h = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h, c = self.cell(e[:, t], (h, c))
+            outs.append(h)
+        return self.out(torch.stack(outs, 1)[torch.arange(x.size(0)), lengths - 1])
+
+
+class MasksByTheNumberOfTheStep(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(12, 10)
+
+    def forward(self, x, lengths):
+        e = self.emb(x)
+        h = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            new_h, new_c = self.cell(e[:, t], (h, c))
+            mask = (t < lengths).float().unsqueeze(1)
+            h = mask * new_h + (1 - mask) * h
+            c = mask * new_c + (1 - mask) * c
+        return self.out(h)
+
+
+class MasksByATensor(_Embedded):
+    """Past its end a row keeps its state, which the maximum then sees again."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x, lengths):
+        e, h, outs = self.emb(x), torch.zeros(x.size(0), 10), []
+        mask = torch.arange(x.size(1))[None, :] < lengths[:, None]
+        for t in range(x.size(1)):
+            h = torch.where(mask[:, t].unsqueeze(1), self.cell(e[:, t], h), h)
+            outs.append(h)
+        return self.out(h + torch.stack(outs, 1).max(1)[0])
+
+
+class TanhOfOneLinear(_Embedded):
+    """The classic of tutorials: the input and the state side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.i2h = nn.Linear(22, 10)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.tanh(self.i2h(torch.cat([e[:, t], h], 1)))
+        return self.out(h)
+
+
+class StateWithoutActivation(nn.Module):
+    """As PyTorch's first tutorial had it: i2o reads the state before the step, and i2h is all of the cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(WORDS, 12)
+        self.i2h, self.i2o = nn.Linear(18, 6), nn.Linear(18, CLASSES)
+        self.softmax = nn.LogSoftmax(dim=1)
+        with torch.no_grad():
+            self.i2h.weight.mul_(0.5)
+
+    def step(self, word, hidden):
+        combined = torch.cat((word, hidden), 1)
+        hidden = self.i2h(combined)
+        return self.softmax(self.i2o(combined)), hidden
+
+    def forward(self, x):
+        hidden, e = torch.zeros(x.size(0), 6), self.emb(x)
+        for i in range(e.size(1)):
+            output, hidden = self.step(e[:, i, :], hidden)
+        return output
+
+
+class SigmoidState(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.i, self.h = nn.Linear(12, 10), nn.Linear(10, 10, bias=False)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(1, x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.sigmoid(self.i(e[:, t].unsqueeze(0)) + self.h(h))
+        return self.out(h.squeeze(0))
+
+
+class FourLinears(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.f, self.i, self.o, self.g = (nn.Linear(22, 10) for _ in range(4))
+
+    def forward(self, x):
+        e, h, c = self.emb(x), torch.zeros(x.size(0), 10), torch.zeros(x.size(0), 10)
+        for t in range(x.shape[1]):
+            both = torch.cat((h, e[:, t, :]), dim=1)
+            f, i = torch.sigmoid(self.f(both)), torch.sigmoid(self.i(both))
+            o, g = torch.sigmoid(self.o(both)), torch.tanh(self.g(both))
+            c = f * c + i * g
+            h = o * torch.tanh(c)
+        return self.out(h)
+
+
+class _OwnLstmCell(nn.Module):
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.hidden = hidden
+        self.W = nn.Parameter(torch.randn(inputs, 4 * hidden) * 0.2)
+        self.U = nn.Parameter(torch.randn(hidden, 4 * hidden) * 0.2)
+        self.bias = nn.Parameter(torch.randn(4 * hidden) * 0.2)
+
+    def forward(self, x, state):
+        h, c = state
+        gates, n = x @ self.W + h @ self.U + self.bias, self.hidden
+        i, f = torch.sigmoid(gates[:, :n]), torch.sigmoid(gates[:, n : 2 * n])
+        g, o = torch.tanh(gates[:, 2 * n : 3 * n]), torch.sigmoid(gates[:, 3 * n :])
+        c = f * c + i * g
+        return o * torch.tanh(c), c
+
+
+class OwnCellOfParameters(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell = _OwnLstmCell(12, 10)
+
+    def forward(self, x):
+        e, outs = self.emb(x), []
+        rows, steps, _ = e.size()
+        state = (torch.zeros(rows, 10).to(x.device), torch.zeros(rows, 10).to(x.device))
+        for t in range(steps):
+            state = self.cell(e[:, t, :], state)
+            outs.append(state[0].unsqueeze(0))
+        return self.out(torch.cat(outs, dim=0).transpose(0, 1).contiguous()[:, -1])
+
+
+class GruOfThePaper(_Embedded):
+    """Reset before the product, which PyTorch's GRU does after; and the update gate the other way round."""
+
+    def __init__(self):
+        super().__init__()
+        for gate in "zrn":
+            setattr(self, f"W{gate}", nn.Parameter(torch.randn(12, 10) * 0.3))
+            setattr(self, f"U{gate}", nn.Parameter(torch.randn(10, 10) * 0.3))
+            setattr(self, f"b{gate}", nn.Parameter(torch.randn(10) * 0.3))
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.shape[1]):
+            step = e[:, t]
+            z = torch.sigmoid(step @ self.Wz + h @ self.Uz + self.bz)
+            r = torch.sigmoid(step @ self.Wr + h @ self.Ur + self.br)
+            new = torch.tanh(step @ self.Wn + (r * h) @ self.Un + self.bn)
+            h = (1 - z) * h + z * new
+        return self.out(h)
+
+
+class GruOfEinsums(_Embedded):
+    """The products of all inputs before the loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.u = nn.Parameter(torch.randn(12, 30) * 0.3), nn.Parameter(torch.randn(10, 30) * 0.3)
+        self.b, self.b2 = nn.Parameter(torch.randn(30) * 0.3), nn.Parameter(torch.randn(30) * 0.3)
+
+    def forward(self, x):
+        given, h = torch.einsum("bti,ij->btj", self.emb(x), self.w) + self.b, torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            gx, gh = given[:, t], torch.einsum("bi,ij->bj", h, self.u) + self.b2
+            r, z = torch.sigmoid(gx[:, :10] + gh[:, :10]), torch.sigmoid(gx[:, 10:20] + gh[:, 10:20])
+            new = torch.tanh(gx[:, 20:] + r * gh[:, 20:])
+            h = new + z * (h - new)
+        return self.out(h)
+
+
+class StepsALayer(_Embedded):
+    """A whole nn.LSTM, given one step at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(12, 10, batch_first=True)
+
+    def forward(self, x):
+        e, state = self.emb(x), (torch.zeros(1, x.size(0), 10), torch.zeros(1, x.size(0), 10))
+        for t in range(x.size(1)):
+            _, state = self.lstm(e[:, t : t + 1], state)
+        return self.out(state[0][0])
+
+
+EXPORTED = (
+    (StepsAnLstmCell, {"LSTM": 1}),
+    (IteratesOverATensor, {"GRU": 1}),
+    (UnbindsWithoutAState, {"RNN": 1}),
+    (SplitsAndAttends, {"GRU": 1}),
+    (TwoCellsInOneLoop, {"LSTM": 2}),
+    (CellsOfAList, {"GRU": 2}),
+    (ALoopForEachLayer, {"LSTM": 2}),
+    (ALoopForEachDirection, {"LSTM": 2}),
+    (BothDirectionsInOneLoop, {"GRU": 2}),
+    (CountsDown, {"GRU": 1}),
+    (ZipsTwoReadings, {"GRU": 1}),
+    (FillsATensor, {"GRU": 1}),
+    (SumsUp, {"GRU": 1}),
+    (KeepsItsStateInItself, {"GRU": 1}),
+    (LearnsItsFirstState, {"LSTM": 1}),
+    (EmbedsInTheLoop, {"GRU": 1}),
+    (FirstStepByItself, {"LSTM": 1}),
+    (StateAtTheEndOfEachRow, {"LSTM": 1}),
+    (MasksByTheNumberOfTheStep, {"LSTM": 1}),
+    (MasksByATensor, {"GRU": 1}),
+    (TanhOfOneLinear, {"RNN": 1}),
+    (StateWithoutActivation, {"RNN": 1}),
+    (SigmoidState, {"RNN": 1}),
+    (FourLinears, {"LSTM": 1}),
+    (OwnCellOfParameters, {"LSTM": 1}),
+    (GruOfThePaper, {"GRU": 1}),
+    (GruOfEinsums, {"GRU": 1}),
+    (StepsALayer, {"LSTM": 1}),
+)
+
+
+class NormalizesItsState(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.i2h, self.norm = nn.Linear(22, 10), nn.LayerNorm(10)
+
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.tanh(self.norm(self.i2h(torch.cat([e[:, t], h], 1))))
+        return self.out(h)
+
+
+class _OneGruCell(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.other = nn.GRUCell(12, 10), nn.GRUCell(12, 10)
+
+
+class Breaks(_OneGruCell):
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            if t >= 5:
+                break
+            h = self.cell(e[:, t], h)
+        return self.out(h)
+
+
+class AnotherCellLater(_OneGruCell):
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = (self.cell if t < 20 else self.other)(e[:, t], h)
+        return self.out(h)
+
+
+class CellsInTurn(_OneGruCell):
+    def forward(self, x):
+        e, h = self.emb(x), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = (self.cell if t % 2 else self.other)(e[:, t], h)
+        return self.out(h)
+
+
+class WhileSteps(_OneGruCell):
+    def forward(self, x):
+        e, h, t = self.emb(x), torch.zeros(x.size(0), 10), 0
+        while t < x.size(1):
+            h = self.cell(e[:, t], h)
+            t += 1
+        return self.out(h)
+
+
+class RandomFirstState(_OneGruCell):
+    def forward(self, x):
+        e, h = self.emb(x), torch.randn(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = self.cell(e[:, t], h)
+        return self.out(h)
+
+
+class EveryCellState(_Embedded):
+    """ONNX's LSTM gives the cell state of the last step only."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(12, 10)
+
+    def forward(self, x):
+        e, cells = self.emb(x), []
+        h = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h, c = self.cell(e[:, t], (h, c))
+            cells.append(F.relu(c))
+        return self.out(torch.stack(cells, 1).mean(1))
+
+
+REFUSED = (
+    (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .* and what it hands on"),
+    (Breaks, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 9 tokens"),
+    (AnotherCellLater, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 40 tokens"),
+    (CellsInTurn, r"does not do the same in each turn|its turns differ"),
+    (WhileSteps, r"asks about a size in every turn of a loop, .*loop_modules\.py:\d+: `while t < x\.size"),
+    (RandomFirstState, r"other answers when it is run again"),
+    (EveryCellState, r"the cell state of an LSTM of every step"),
+)

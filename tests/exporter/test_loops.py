@@ -1,0 +1,72 @@
+"""Cells and gates stepped by a Python loop: one recurrent layer, for every length, or refused with the loop's line."""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import copy
+from pathlib import Path
+
+import loop_modules
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from user_modules import WORDS
+
+from pocketrnn import Classifier
+from pocketrnn.errors import ExportError
+from pocketrnn_export import export
+
+VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind()
+
+
+@pytest.mark.parametrize(("kind", "layers"), loop_modules.EXPORTED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_loop_becomes_recurrent_layers(kind: type[nn.Module], layers: dict[str, int], tmp_path: Path) -> None:
+    module = made(kind)
+    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
+
+    graph = onnx.load(tmp_path / "bundle" / "model.onnx").graph
+    operators = collections.Counter(node.op_type for node in graph.node)
+    assert {name: operators[name] for name in ("RNN", "LSTM", "GRU") if operators[name]} == layers
+    assert all(c.labels_differing == 0 for c in manifest.parity.comparisons)
+    classifier = Classifier.load(tmp_path / "bundle")
+    generator = np.random.default_rng(5)
+    alone = copy.deepcopy(module).eval()
+    for length in (1, 2, 3, 4, 5, 31):
+        ids = generator.integers(2, len(VOCABULARY), length)
+        inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(manifest.graph.inputs)]
+        with torch.no_grad():
+            expected = alone(*inputs).numpy()
+        given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])
+        np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "says"), loop_modules.REFUSED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_loop_that_is_no_layer_is_refused_with_its_line(kind: type[nn.Module], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=says):
+        export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_python_is_as_it_was_after_an_export(tmp_path: Path) -> None:
+    export(made(loop_modules.TanhOfOneLinear), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    with pytest.raises(ExportError):
+        export(made(loop_modules.CellsInTurn), tmp_path / "refused", labels=LABELS, vocabulary=VOCABULARY)
+    assert "range" not in vars(loop_modules)
+    assert range is builtins.range
+    assert [*torch.eye(2).unbind(0)][1].tolist() == [0.0, 1.0]
+
+
+def test_a_copy_in_torchscript_that_holds_one_length_only_is_left_out(tmp_path: Path) -> None:
+    manifest = export(made(loop_modules.StepsAnLstmCell), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    assert manifest.torchscript is None
+    assert not list((tmp_path / "b").glob("*.pt"))
