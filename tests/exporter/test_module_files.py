@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,39 @@ def test_a_notebooks_weights_and_torchtext_vocabulary_move_in_one_command(model:
     assert len(rows) == 60
     logits = Classifier.load(tmp_path / "b").logits([row["text"] for row in rows])
     np.testing.assert_allclose(logits, [row["logits"] for row in rows], atol=1e-5)
+
+
+CALLS = """
+
+def first_of(module, tokens, lengths):
+    return module(tokens, lengths)[:, :2] * SCALE
+
+SCALE = 1
+"""
+
+
+@pytest.mark.parametrize("ends_as_a_script", [False, True])
+def test_a_function_of_the_file_says_how_the_module_is_called(
+    model: Path, tmp_path: Path, ends_as_a_script: bool
+) -> None:
+    model.write_text(MODEL + CALLS + "\nfor epoch in range(3):\n    raise SystemExit\n" * ends_as_a_script)
+    result = run(
+        "export", f"{model}:small", "--vocabulary", tmp_path / "vocab.txt", "--labels", "World,Sports",
+        "--call", "first_of", "-o", tmp_path / "b", "--random-weights",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert manifest.read(tmp_path / "b").provenance["call"] == "first_of(module, tokens, lengths)"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [("first_off", "defines no first_off. Did you mean first_of?"), ("SCALE", "SCALE in .* is no function")],
+)
+def test_a_function_that_the_file_has_not_is_refused(model: Path, tmp_path: Path, call: str, message: str) -> None:
+    model.write_text(MODEL + CALLS)
+    result = run(
+        "export", f"{model}:small", "--vocabulary", tmp_path / "vocab.txt", "--labels", "World,Sports",
+        "--call", call, "-o", tmp_path / "b", "--random-weights",
+    )  # fmt: skip
+    assert result.exit_code == 2, result.output
+    assert re.search(message, " ".join(result.output.split()))

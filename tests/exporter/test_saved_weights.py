@@ -164,7 +164,7 @@ def test_missing_arguments_are_refused_with_all_that_is_known_of_them(tmp_path: 
         argparse.Namespace(weights=state()),
         {"state_dict": {3: torch.ones(1)}},
     ],
-    ids=str,
+    ids=["a module", "two models", "no tensor", "empty", "a number", "a list", "an object", "a name that is no string"],
 )
 def test_what_is_no_single_set_of_weights_is_refused(saved: Any, tmp_path: Path) -> None:
     torch.save(saved, tmp_path / "w.pt")

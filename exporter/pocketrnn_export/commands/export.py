@@ -46,7 +46,8 @@ __all__ = ["export"]
 @click.option("--rules", help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.")
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--call", metavar="LINE",
-              help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]".')  # fmt: skip
+              help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
+              "a function (module, tokens, lengths) in the module file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
               help="What a module gives.  [default: its last sigmoid or softmax decides]")  # fmt: skip
 @click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
@@ -174,8 +175,10 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         return from_checkpoint(Path(source))
     if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
+    call = options["call"]
     if named is not None:
-        module = _module_of(named, options)
+        module, function = _module_of(named, options)
+        call = call if function is None else function
     elif given := [
         f"--{option.replace('_', '-')}" for option in ("weights", "random_weights", "set") if options[option]
     ]:
@@ -202,7 +205,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
         "labels": read_labels(options["labels"]),
         "multi_label": options["multi_label"],
-        "call": options["call"],
+        "call": call,
         "gives": options["gives"],
         "one_text": options["one_text"],
         "rules": _rules(vocabulary, options),
@@ -221,18 +224,21 @@ def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     return read_rules(options["rules"], vocabulary)
 
 
-def _module_of(named: ModuleName, options: dict[str, Any]) -> Any:
-    """The module that a file defines, with its trained weights, or with random ones where that is asked for."""
-    from pocketrnn_export.intake.module_file import check_not_random, load_module
+def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The module that a file defines, with its trained weights, or with random ones where that is asked for; and the
+    function in it that --call names."""
+    from pocketrnn_export.intake.module_file import check_not_random, load_module_and_function
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
-    module = load_module(named, weights)
+    if options["call"] is not None and options["call"].isidentifier():
+        named = replace(named, function=options["call"])
+    module, function = load_module_and_function(named, weights)
     if weights is not None:
         load_weights(module, weights)
     elif not options["random_weights"]:
         check_not_random(named, module)
-    return module
+    return module, function
 
 
 def _table(parity: Parity) -> str:

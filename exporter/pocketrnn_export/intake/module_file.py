@@ -26,7 +26,7 @@ from pocketrnn_export.intake.needed_code import Statement, defined_names, needed
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.weights_file import SavedWeights
 
-__all__ = ["ModuleName", "check_not_random", "load_module", "module_name"]
+__all__ = ["ModuleName", "check_not_random", "load_module", "load_module_and_function", "module_name"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class ModuleName:
         kwargs: the arguments by name.
         values: names of the file that get these values in place of the statements that make them; not evaluated yet:
             they may call what torch and numpy define.
+        function: a function of the file that says how the module is called.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class ModuleName:
     args: tuple[ast.expr, ...] = ()
     kwargs: Mapping[str, ast.expr] | None = None
     values: Mapping[str, ast.expr] | None = None
+    function: str | None = None
 
     @property
     def is_notebook(self) -> bool:
@@ -117,6 +119,18 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
     Example:
         >>> module = load_module(module_name("model.py:Classifier(8000, hidden=32)"))
     """
+    return load_module_and_function(named, weights)[0]
+
+
+def load_module_and_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
+    """The same, and the function of the file that says how the module is called; None where none is named.
+
+    Raises:
+        InputError, ExportError: as `load_module` does; or there is no such function.
+
+    Example:
+        >>> module, call = load_module_and_function(replace(named, function="logits_of"))
+    """
     _check_file(named.path)
     with _importing_from(named.path):
         file = _namespace_of(named)
@@ -126,7 +140,15 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
             f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
             "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
         )
-    return made
+    if named.function is None:
+        return made, None
+    function = getattr(file, named.function, None)
+    if not callable(function):
+        raise InputError(
+            f"{named.function} in {named.path} is no function.",
+            "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
+        )
+    return made, function
 
 
 def check_not_random(named: ModuleName, module: nn.Module) -> None:
@@ -241,10 +263,16 @@ def _namespace_of(named: ModuleName) -> ModuleType:
             raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
         _log.warning("%s", problem.removesuffix("."))
         return _run_needed(named, [cell], [])
-    if not hasattr(file, named.name):
-        found = [name for name, value in vars(file).items() if _can_be_named(value, file)]
-        raise _no_such_name(named, found, [])
+    for name in _wanted(named):
+        if not hasattr(file, name):
+            found = [known for known, value in vars(file).items() if _can_be_named(value, file)]
+            raise _no_such_name(path, name, found, [])
     return file
+
+
+def _wanted(named: ModuleName) -> list[str]:
+    """What a file must define."""
+    return [named.name, *([named.function] if named.function else [])]
 
 
 def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> ModuleType:
@@ -252,11 +280,12 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
     path = named.path
     values = {name: _value(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
     known = defined_names(cells)
-    if named.name not in known:
-        raise _no_such_name(named, known, unreadable)
+    for name in _wanted(named):
+        if name not in known:
+            raise _no_such_name(path, name, known, unreadable)
     arguments = (*named.args, *(named.kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
-    needed = needed_statements(cells, [named.name, *sorted(in_arguments)], str(path), values.keys())
+    needed = needed_statements(cells, [*_wanted(named), *sorted(in_arguments)], str(path), values.keys())
     by_cell: dict[str, list[str]] = {}
     for statement in needed:
         by_cell.setdefault(statement.where, []).append(statement.title)
@@ -394,12 +423,12 @@ def _can_be_named(value: Any, file: ModuleType) -> bool:
     return inspect.isfunction(value) and value.__module__ == file.__name__
 
 
-def _no_such_name(named: ModuleName, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
-    remedy = [did_you_mean(named.name, known)]
+def _no_such_name(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
+    remedy = [did_you_mean(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
     remedy += [f"Not Python 3, and so not read: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."
-    return InputError(f"{named.path} defines no {named.name}.", said)
+    return InputError(f"{path} defines no {name}.", said)
 
 
 def _said(error: BaseException) -> str:
