@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from pocketrnn import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text_steps import cleaning
 from pocketrnn_export import export
 from pocketrnn_export.intake.pipeline import checked_pairs, chosen_rules, read_pairs
+from pocketrnn_export.intake.rules_file import read_rules
 from pocketrnn_export.intake.vocabulary import read_vocabulary
 
 KNOWN = read_vocabulary(["<unk>", "<pad>", "oil", "Oil", "rises", ",", ":", "is", "n't"])
@@ -68,10 +72,60 @@ def test_a_mismatch_shows_the_first_difference(text: str, ids: list[int], said: 
 
 
 def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
-    with pytest.raises(InputError, match="The tokenizer whitespace with lowercase=False agrees on all 2 texts"):
+    rules = """--rules '{"tokenizer": "whitespace", "lowercase": false}'"""
+    with pytest.raises(InputError, match=f"whitespace with lowercase=False agrees on all 2 texts: give {rules}"):
         chosen(pairs=[("Oil : rises", [3, 6, 4]), ("oil,", [0])])
-    with pytest.raises(InputError, match="The nearest tokenizer, basic_english, agrees on 1 of 2 texts"):
+    with pytest.raises(InputError, match="The nearest rules, basic_english, agree on 1 of 2 texts"):
         chosen(pairs=[("oil, oil", [2, 5, 2]), ("oil", [8])])
+    with pytest.raises(InputError, match="No rules that were tried agree on any text"):
+        chosen(pairs=[("oil", [8])])
+
+
+OWN = TextRules(
+    "space", unknown_id=None, steps=cleaning("letters"), stop_words=(), padding_id=1, first_id=3, last_id=8,
+    min_width=9, max_width=9, pad_side="left", cut_side="left",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        OWN,
+        TextRules("whitespace", padding_id=1, steps=cleaning("remove_punctuation"), first_id=7),
+        TextRules("whitespace", padding_id=1, max_width=3, cut_side="left", lowercase=False),
+        TextRules("characters", padding_id=1, min_width=7, max_width=7),
+    ],
+    ids=["keras", "first", "cut", "padded"],
+)
+def test_a_mismatch_names_the_rules_that_agree_and_they_are_taken(own: TextRules) -> None:
+    own = replace(own, unknown_id=0)
+    encoder = TextEncoder(own, KNOWN.tokens)
+    texts = [
+        "Oil rises, oil",
+        "oil  is:rises",
+        "is",
+        "rises rises is, Oil n't; oil oil",
+        "oil Oil: is is is is",
+        "is,is",
+    ]
+    pairs = [(text, encoder.encode(text)) for text in texts]
+    with pytest.raises(InputError, match="agrees on all 6 texts: give --rules ") as caught:
+        chosen(pairs=pairs)
+    given = shlex.split(str(caught.value).partition("--rules ")[2].strip().removesuffix("."))[0]
+    found = read_rules(given, KNOWN)
+    assert chosen(rules=found, pairs=pairs) == found
+    assert replace(found, steps=()) == replace(own, steps=())
+
+
+def test_a_tokenizer_that_cleans_needs_texts_enough_to_tell() -> None:
+    def letters(text: str) -> list[str]:
+        return re.sub("[^a-zA-Z]", " ", text).lower().split()
+
+    texts = ["oil,rises", "oil-is"]
+    with pytest.raises(InputError, match="these are few to tell by"):
+        chosen(tokenizer=letters, texts=texts)
+    rules = chosen(tokenizer=letters, texts=[f"oil {a}is{b}rises" for a in "-9,:;" for b in ".'-4~"])
+    assert rules.steps == cleaning("letters")
 
 
 @pytest.mark.parametrize(
@@ -96,10 +150,10 @@ def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> No
     def contractions(text: str) -> list[str]:
         return re.findall(r"n't|is|\w+|[^\w\s]", text.lower())
 
-    with pytest.raises(InputError, match=r"at index 1 your tokenizer gives \"n't\", and basic_english gives 'n'\."):
-        chosen(tokenizer=contractions, texts=["oil rises, oil", "up n't x"])
+    with pytest.raises(InputError, match="at index 1 your tokenizer gives 'rises', and whitespace gives 'rises,'"):
+        chosen(tokenizer=contractions, texts=["oil rises, oil", "x"], rules=TextRules("whitespace"))
     with pytest.raises(InputError, match=r"at index 1 your tokenizer gives ':', and basic_english gives nothing more"):
-        chosen(tokenizer=contractions, texts=["oil rises, oil", "x:"])
+        chosen(tokenizer=contractions, texts=["oil rises, oil", "x:"], rules=TextRules())
     with pytest.raises(InputError, match="whitespace agrees on 1 of 2 texts"):
         chosen(tokenizer=contractions, texts=["oil", "oil:"], rules=TextRules("whitespace"))
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, shown
-from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
+from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.labels import lines_of_file
+from pocketrnn_export.intake.nearest_rules import candidates, framed, most_agreeing, named, written
 from pocketrnn_export.intake.vocabulary import PLACEHOLDER, Vocabulary, text_rules
 
 __all__ = ["Pair", "Tokenizer", "checked_pairs", "chosen_rules", "named_rules", "read_pairs"]
@@ -30,6 +32,7 @@ Tokenizer = Callable[[str], Sequence[str]]
 
 _LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
 _NAMED_WORDS: Final = 5
+_TEXTS_FOR_STEPS: Final = 20
 
 
 def named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
@@ -176,27 +179,20 @@ def _word(token: str | None) -> str:
     return "nothing more" if token is None else shown(token)
 
 
-def _candidates(rules: TextRules) -> Iterator[TextRules]:
-    """The same rules by every tokenizer that the format has."""
-    for tokenizer in TOKENIZERS:
-        for lowercase in (True, False) if tokenizer != "basic_english" else (True,):
-            yield replace(rules, tokenizer=tokenizer, lowercase=lowercase)
-
-
-def _called(rules: TextRules) -> str:
-    return rules.tokenizer + ("" if rules.lowercase else " with lowercase=False")
-
-
 def _advice(vocabulary: Vocabulary, rules: TextRules, pairs: Sequence[Pair]) -> str:
-    """Which other rules agree with the pairs."""
-    right = {}
-    for other in _candidates(rules):
-        encoder = TextEncoder(other, vocabulary.tokens)
-        right[_called(other)] = sum(not _difference(encoder, text, ids, vocabulary.tokens) for text, ids in pairs)
-    best = max(right, key=lambda name: right[name])
-    if right[best] == len(pairs):
-        return f"The tokenizer {best} agrees on all {len(pairs)} texts."
-    return f"The nearest tokenizer, {best}, agrees on {right[best]} of {len(pairs)} texts."
+    """Which other rules agree with the pairs, and how they are written."""
+
+    def agrees(tried: TextRules, pair: Pair) -> bool:
+        return not _difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
+
+    frames = framed(rules, [ids for _, ids in pairs])
+    best, agreed = most_agreeing((tried for frame in frames for tried in candidates(frame)), pairs, agrees)
+    if agreed == len(pairs):
+        implied = text_rules(vocabulary)
+        return f"{named(best)} agrees on all {agreed} texts: give --rules {shlex.quote(written(best, implied))}."
+    if not agreed:
+        return "No rules that were tried agree on any text; docs/text-rules.md says what rules can do."
+    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts."
 
 
 def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | None, texts: Sequence[str]) -> TextRules:
@@ -211,34 +207,36 @@ def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | N
         raise InputError(
             "tokenizer is a function, and there is no text to compare it on.", "Give example_texts of your own."
         )
-    owners = [_tokens_by(tokenizer, text) for text in texts]
-    candidates = [rules] if rules is not None else list(_candidates(text_rules(vocabulary)))
-    nearest: tuple[int, TextRules, str] | None = None
-    for candidate in candidates:
-        encoder = TextEncoder(replace(candidate, max_tokens=None), vocabulary.tokens)
-        told, agreed = "", 0
-        for text, theirs in zip(texts, owners, strict=True):
-            ours = encoder.tokens(text)
-            if encoder.look_up(theirs) == encoder.look_up(ours):
-                agreed += 1
-            elif not told:
-                # Two unknown words are the same to the module.
-                index, (their, own) = next(
-                    (i, (their, own))
-                    for i, (their, own) in enumerate(zip_longest(theirs, ours))
-                    if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
-                )
-                told = f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and "
-                told += f"{_called(candidate)} gives {_word(own)}"
-        if not told:
-            _log.warning("%s cuts all %d texts as your tokenizer does.", _called(candidate), len(texts))
-            return candidate
-        if nearest is None or agreed > nearest[0]:
-            nearest = agreed, candidate, told
-    agreed, candidate, told = nearest or (0, text_rules(vocabulary), "")
+    owners = [(text, _tokens_by(tokenizer, text)) for text in texts]
+
+    def agrees(tried: TextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
+        encoder = TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
+        text, theirs = text_and_tokens
+        return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
+
+    tried = [rules] if rules is not None else list(candidates(text_rules(vocabulary)))
+    best, agreed = most_agreeing(tried, owners, agrees)
+    # Of 60 rules some agree on a few texts by chance.
+    if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
+        _log.warning("%s cuts all %d texts as your tokenizer does.", named(best), len(texts))
+        return best
+    if agreed == len(texts):
+        raise InputError(
+            f"{named(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
+            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules.",
+        )
+    encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
+    text, theirs = next(pair for pair in owners if not agrees(best, pair))
+    # Two unknown words are the same to the module.
+    index, (their, own) = next(
+        (i, (their, own))
+        for i, (their, own) in enumerate(zip_longest(theirs, encoder.tokens(text)))
+        if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
+    )
     raise InputError(
-        f"{told}. {_called(candidate)} agrees on {agreed} of {len(texts)} texts.",
-        "Give rules that cut texts as your tokenizer does.",
+        f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and {named(best)} gives {_word(own)}. "
+        f"{named(best)} agrees on {agreed} of {len(texts)} texts.",
+        "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do.",
     )
 
 
@@ -272,5 +270,5 @@ def _tell_of_words_that_no_text_gives(encoder: TextEncoder, tokens: Sequence[str
         one = len(never) == 1
         _log.warning(
             "%d %s of the vocabulary can come from no text under the rules (%s): %s.",
-            len(never), "word" if one else "words", _called(encoder.rules), words,
+            len(never), "word" if one else "words", named(encoder.rules), words,
         )  # fmt: skip
