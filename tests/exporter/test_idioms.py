@@ -6,6 +6,7 @@ import builtins
 import copy
 import logging
 import threading
+import warnings
 from pathlib import Path
 from typing import ClassVar
 
@@ -180,7 +181,8 @@ def test_prints_of_other_threads_are_heard(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("kind", [idiom_modules.NewGru, idiom_modules.NewFromAWeight])
 def test_torchscript_with_a_state_of_one_batch_is_refused_before_it_runs(kind: type[nn.Module], tmp_path: Path) -> None:
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch.jit.trace says of sizes
         script = torch.jit.trace(made(kind).eval(), (torch.full((3, 7), 2),), check_trace=False)
     with pytest.raises(PocketRNNError, match="a state of a fixed number of texts"):
         export(script, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)

@@ -22,6 +22,12 @@ from pocketrnn_export.intake.torchscript_file import load_torchscript
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 TEXTS = ["w1 w2 w3", "w9", "w3 w3 w30 w31 w8 w2"]
+# torch.jit.trace unrolls a loop for the example's length, and takes the branch of its values.
+COPIED = [
+    kind
+    for kind in user_modules.EXPORTED
+    if kind.__name__ not in ("StepsACell", "LoopsByHand", "BranchesOnValues", "OneTextAtATime", "LengthsAsList")
+]
 
 
 def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
@@ -37,7 +43,7 @@ def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(COPIED, 8), ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_a_torchscript_copy_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
     module = torchscript_copy(kind, tmp_path / "copy.pt")

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import refused_modules
+import size_modules
 import torch
 import user_modules
 from hypothesis import HealthCheck, given, settings
@@ -102,7 +103,7 @@ def test_torch_is_as_it_was_after_success_and_after_failure(tmp_path: Path) -> N
     codes = (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__)
     export(made(user_modules.PackedLastState), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
     with pytest.raises(ExportError):
-        export(made(refused_modules.BranchesOnValues), tmp_path / "none", labels=LABELS, vocabulary=VOCABULARY)
+        export(made(size_modules.LoopOverWindows), tmp_path / "none", labels=LABELS, vocabulary=VOCABULARY)
     assert (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward) == functions
     assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__) == codes
 

@@ -187,7 +187,7 @@ def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
 def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
     cell = _stepped_cell(module)
     advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, where it hands nothing on, for all steps at once."
-    return ExportError(
+    return UntraceableError(
         f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
         advice if cell is None else cell[1],
     )

@@ -296,10 +296,14 @@ def _said(run: Run, padding_id: int) -> Run:
                     "empty_id=...).",
                 ) from error
             shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
-            raise ExportError(
-                f"The module fails on {shape}, ids {', '.join(map(str, tokens[0, :8]))}...: {what}.",
-                "A classifier is asked for any number of texts of any length: correct forward for this one.",
-            ) from error
+            advice = "A classifier is asked for any number of texts of any length: correct forward for this one."
+            if isinstance(error, IndexError) and "out of range in self" in str(error):
+                advice = (
+                    f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
+                    "has a row for each."
+                )
+            ids = ", ".join(map(str, tokens[0, :8]))
+            raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
 
     return said
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.tracing.restrictions import UntraceableError
 from pocketrnn_export.tracing.sizes import users_line
 
 __all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "Positions", "in_turns"]
@@ -190,7 +191,11 @@ def _range(*args: Any) -> Any:
         return Positions(start, 1, stop - start)
     if step == -1:
         return Positions(start, -1, start - stop)
-    return builtins.range(*args)
+    raise UntraceableError(
+        f"The module loops over a size in other steps than 1, {users_line(sys._getframe(1))}, which a trace freezes at "
+        "one length.",
+        "Loop over every position, or compute all parts at once, such as by unfold.",
+    )
 
 
 class Positions:
