@@ -99,7 +99,7 @@ def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     assert found.convention.units == (1 if kind in ONE_NUMBER else 4)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 6), ids=lambda kind: kind.__name__)
 def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(kind: type[nn.Module], tmp_path: Path) -> None:
     classifier = exported(kind, tmp_path / "bundle")
     assert classifier.manifest.provenance["call"] == BATCH[kind]

@@ -6,12 +6,14 @@ import builtins
 import collections
 import copy
 from pathlib import Path
+from typing import Any
 
 import loop_modules
 import numpy as np
 import onnx
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import nn
 from user_modules import WORDS
 
@@ -29,8 +31,13 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize(("kind", "layers"), loop_modules.EXPORTED, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_loop_becomes_recurrent_layers(kind: type[nn.Module], layers: dict[str, int], tmp_path: Path) -> None:
+def name_of(case: tuple[type[nn.Module], Any]) -> str:
+    return case[0].__name__
+
+
+@pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 5), ids=name_of)
+def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:
+    kind, layers = case
     module = made(kind)
     manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
 
@@ -50,8 +57,9 @@ def test_a_loop_becomes_recurrent_layers(kind: type[nn.Module], layers: dict[str
         np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "says"), loop_modules.REFUSED, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_loop_that_is_no_layer_is_refused_with_its_line(kind: type[nn.Module], says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", mostly_slow(loop_modules.REFUSED, 4), ids=name_of)
+def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Module], str], tmp_path: Path) -> None:
+    kind, says = case
     with pytest.raises(ExportError, match=says):
         export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
     assert not (tmp_path / "bundle").exists()

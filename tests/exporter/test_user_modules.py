@@ -15,6 +15,7 @@ import torch
 import user_modules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sampling import mostly_slow
 from torch import nn
 from torch.nn.utils import rnn
 
@@ -32,7 +33,7 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize("kind", user_modules.EXPORTED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 3), ids=lambda kind: kind.__name__)
 def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind).train()
     before = copy.deepcopy(module.state_dict())

@@ -126,7 +126,9 @@ class _Followed(TorchFunctionMode):
                 return _marked("detach", args, kwargs, args[0].detach())
             return func(*args, **kwargs)
         if name == "__bool__":
-            return _truth(func, args[0], sys._getframe(1))
+            return _truth(func, args, kwargs, sys._getframe(1))
+        if name in _TRUTHS:
+            return _truth(func, args, kwargs, sys._getframe(1))
         if name in _OF_SIZES:
             args = tuple(_as_sizes(value) for value in args)
             kwargs = {key: _as_sizes(value) for key, value in kwargs.items()}
@@ -138,6 +140,8 @@ class _Followed(TorchFunctionMode):
         return _marked(name, args, kwargs, func(*args, **kwargs))
 
 
+# Functions that give a bool of Python.
+_TRUTHS: Final = frozenset({"equal", "allclose", "is_nonzero"})
 # Functions whose arguments are sizes or positions: the longest of the lengths is a number there.
 _OF_SIZES: Final = frozenset(
     {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",
@@ -207,8 +211,8 @@ def _position(index: Any) -> Any:
     return index if isinstance(index, int) else None
 
 
-def _truth(func: Any, value: Any, frame: FrameType | None) -> Any:
-    """`bool(tensor)`: True in an assert, which a graph cannot make."""
+def _truth(func: Any, args: Any, kwargs: Any, frame: FrameType | None) -> Any:
+    """`bool(tensor)`, `torch.equal(x, y)`: True in an assert, which a graph cannot make."""
     # Other modes of this package stand between forward and this one.
     while frame is not None and frame.f_code.co_filename.startswith(_OWN):
         frame = frame.f_back
@@ -218,7 +222,7 @@ def _truth(func: Any, value: Any, frame: FrameType | None) -> Any:
             _log.warning("An assert of forward is no part of the graph: %s.", line)
             known.told |= {line}
         return True
-    return func(value)
+    return func(*args, **kwargs)
 
 
 def _asserts(frame: FrameType) -> bool:
