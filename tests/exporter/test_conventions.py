@@ -37,6 +37,7 @@ BATCH = {
     zoo.TakesState: "module(tokens, module.init_hidden(tokens.size(0)))[0]",
     zoo.StateOrNone: "module(tokens)[0]",
     zoo.BatchSizeGiven: "module(tokens, tokens.size(0))",
+    zoo.BatchSizeOfTheFile: 'module.forward.__globals__["batch_size"] = tokens.size(0); module(tokens)',
     zoo.BatchSizeKept: "module.batch_size = tokens.size(0); module(tokens)",
     zoo.StateKept: "module.batch_size = tokens.size(0); module.hidden = module.init_hidden(); module(tokens)",
     zoo.ZerosKept: "module.h0 = torch.zeros(1, tokens.size(0), 6); module(tokens)",
@@ -100,11 +101,14 @@ def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 6), ids=lambda kind: kind.__name__)
-def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(kind: type[nn.Module], tmp_path: Path) -> None:
+def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
+    kind: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     classifier = exported(kind, tmp_path / "bundle")
     assert classifier.manifest.provenance["call"] == BATCH[kind]
     module = made(kind)
     reading = eval(f"lambda module, tokens, lengths: {BATCH[kind].split('; ')[-1]}", vars(zoo) | {"torch": torch})  # noqa: S307
+    monkeypatch.setattr(zoo, "batch_size", 1)
     texts, expected = [], []
     for length in (1, 2, 9, 40):
         words, tokens = text(length)
@@ -207,6 +211,8 @@ def test_asking_leaves_a_module_as_it_was() -> None:
     prepare(module, lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False)
     assert module.hidden is state
     assert module.batch_size == 16
+    prepare(made(zoo.BatchSizeOfTheFile), lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False)
+    assert zoo.batch_size == 32
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.activation import CallsSeen, Passing, activated
 from pocketrnn_export.intake.convention import (
+    BATCH_SIZE,
     Call,
     Called,
     Convention,
+    batch_size_of_file,
     called_as,
     compiled,
     left_as_it_was,
@@ -44,7 +46,6 @@ _SAME: Final = 1e-4
 # Rows of one product of matrices are rounded otherwise on some processors: 16 times float32's precision is no answer.
 _ROUNDING: Final = 2e-6
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
-_BATCH_SIZE: Final = re.compile(r"^_?(batch(_?size)?|bsz?|bs)$", re.IGNORECASE)
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 # So many ways are tried at most: each takes some milliseconds.
 _MOST_LINES: Final = 240
@@ -406,8 +407,9 @@ def _setups(module: nn.Module) -> list[str]:
     for path, layer in names.items():
         target = "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
         for name, value in vars(layer).items():
-            if type(value) is int and _BATCH_SIZE.search(name):
+            if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
+        sizes += [f'{target}.forward.__globals__["{name}"] = tokens.size(0)' for name, _ in batch_size_of_file(layer)]
         if isinstance(layer, nn.RNNBase):
             continue
         makers = list(_state_makers(layer))

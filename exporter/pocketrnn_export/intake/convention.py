@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dis
 import functools
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final
 
 import numpy as np
@@ -18,10 +21,22 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.activation import ActivationCall, Passing
 
-__all__ = ["Call", "Called", "Convention", "called_as", "compiled", "uses_lengths"]
+__all__ = [
+    "BATCH_SIZE",
+    "Call",
+    "Called",
+    "Convention",
+    "batch_size_of_file",
+    "called_as",
+    "compiled",
+    "uses_lengths",
+]
 
 # What calls a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
 Call = Callable[[nn.Module, Tensor, Tensor], Any]
+
+# The names of a batch size.
+BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 # What a line of a call may name besides module, tokens and lengths.
 _NAMES: Final[dict[str, Any]] = {
@@ -119,12 +134,13 @@ def called_as(call: Call, module: nn.Module, tokens: Tensor, lengths: Tensor) ->
 
 @contextlib.contextmanager
 def left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Undo what the block assigns to attributes of a module and of its parts."""
+    """Undo what the block assigns to attributes of a module and of its parts, and to a batch size of its file."""
     if isinstance(module, torch.jit.ScriptModule):
         yield
         return
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     before = [(layer, dict(vars(layer)), dict(layer._buffers)) for layer in layers]
+    sizes = [(names, name, names[name]) for layer in layers for name, names in batch_size_of_file(layer)]
     try:
         yield
     finally:
@@ -133,6 +149,23 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
             vars(layer).update(attributes)
             layer._buffers.clear()
             layer._buffers.update(buffers)
+        for names, name, size in sizes:
+            names[name] = size
+
+
+def batch_size_of_file(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
+    """The names of its file, with all of these, by which a layer's forward reads a fixed batch size.
+
+    Example:
+        >>> batch_size_of_file(module)[0][0]
+        'batch_size'
+    """
+    forward = getattr(layer.forward, "__func__", None)
+    if not isinstance(forward, FunctionType):
+        return []
+    names = forward.__globals__
+    read = {one.argval for one in dis.get_instructions(forward.__code__) if one.opname == "LOAD_GLOBAL"}
+    return [(name, names) for name in sorted(read) if BATCH_SIZE.search(name) and type(names.get(name)) is int]
 
 
 @functools.cache
