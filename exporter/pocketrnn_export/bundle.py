@@ -16,7 +16,7 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, ParityError, first_line, shown
+from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, first_line, shown
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules
@@ -250,7 +250,16 @@ def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Desc
     for kind in kinds:
         _log.info("Tracing the module for %s", kind.name)
         if kind.required:
-            forms.append(kind.make(prepared, description))
+            try:
+                forms.append(kind.make(prepared, description))
+            except PocketRNNError:
+                raise
+            # Whatever an engine or the module's own code raises on the way.
+            except (Exception, SystemExit) as error:
+                raise UntraceableError(
+                    f"The module has no {kind.name} form: {type(error).__name__}: {first_line(error).rstrip('.')}.",
+                    "Simplify what the message names.",
+                ) from error
             continue
         try:
             kind.check(prepared.module, description.rules)

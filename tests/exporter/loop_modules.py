@@ -475,7 +475,17 @@ class StepsALayer(_Embedded):
         return self.out(state[0][0])
 
 
+class StepsALayerAndReadsItsOutput(StepsALayer):
+    def forward(self, x):
+        e = self.emb(x)
+        self.hidden = (torch.zeros(1, x.size(0), 10), torch.zeros(1, x.size(0), 10))
+        for t in range(x.size()[1]):
+            out, self.hidden = self.lstm(e[:, t].unsqueeze(1), self.hidden)
+        return self.out(out.squeeze(1))
+
+
 EXPORTED = (
+    (StepsALayerAndReadsItsOutput, {"LSTM": 1}),
     (StepsAnLstmCell, {"LSTM": 1}),
     (IteratesOverATensor, {"GRU": 1}),
     (UnbindsWithoutAState, {"RNN": 1}),

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
@@ -200,7 +201,7 @@ def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enfo
     if not _tracing.active:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
-        lengths = _of_numbers(lengths)
+        lengths = _of_numbers(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
             "The module packs by lengths that are a Python list, which a traced graph would freeze.",
@@ -212,10 +213,15 @@ def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enfo
     return torch_rnn.PackedSequence(data, lengths.to(torch.int64), order, order)
 
 
-def _of_numbers(lengths: Any) -> Any:
+def _of_numbers(lengths: Any, rows: Any) -> Any:
     """A list of lengths that are traced, as where one text a run is listed: a tensor. Any other list is given back."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
+    if isinstance(rows, torch.SymInt) and all(
+        isinstance(n, torch.SymInt) and statically_known_true(n == lengths[0]) for n in lengths
+    ):
+        # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran a few turns.
+        return given_whole(torch.full((rows,), lengths[0], dtype=torch.int64))
     longest = [isinstance(n, torch.SymInt) or known.of(n) == "longest" for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
     return given_whole(tensor) if any(longest) else tensor

@@ -110,6 +110,7 @@ class Traced:
             **signature.inputs_to_buffers,
             **signature.inputs_to_lifted_tensor_constants,
         }
+        _join_equal_views(graph)
         self.nodes: list[Node] = list(graph.nodes)
         given = [node for node in self.nodes if node.op == "placeholder"]
         self.state = {node: named[node.name] for node in given if node.name in named}
@@ -139,6 +140,24 @@ class Traced:
         expression = size.node.expr
         chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
         return int(expression.xreplace(chosen))
+
+
+# What only looks at a tensor another way.
+_VIEWS: Final = frozenset(
+    {torch.ops.aten.unsqueeze.default, torch.ops.aten.squeeze.dim, torch.ops.aten.select.int,
+     torch.ops.aten.transpose.int, torch.ops.aten.permute.default, torch.ops.aten.view.default}
+)  # fmt: skip
+
+
+def _join_equal_views(graph: torch.fx.Graph) -> None:
+    """Take one node for those that look at one tensor the same way: of a layer that is given one step, its output and
+    the state that it hands on are two, and only the second goes round."""
+    known: dict[tuple[Any, str], Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in _VIEWS and not node.kwargs:
+            first = known.setdefault((node.target, repr(node.args)), node)
+            if first is not node:
+                node.replace_all_uses_with(first)
 
 
 @dataclass(eq=False)
