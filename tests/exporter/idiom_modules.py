@@ -349,14 +349,6 @@ class LayersInAPlainList(_Layers):
         return self.fc(found[0] + found[1])
 
 
-class ListsTheWidthOfEachRow(_Layers):
-    def forward(self, x):
-        lengths = [x.shape[1] for _ in range(x.shape[0])]
-        packed = pack_padded_sequence(self.embedding(x), lengths, batch_first=True, enforce_sorted=False)
-        out, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
-        return self.fc(out[:, -1])
-
-
 EXPORTED = [
     value
     for value in list(globals().values())

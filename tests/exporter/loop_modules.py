@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from user_modules import CLASSES, WORDS
 
 
@@ -484,7 +485,20 @@ class StepsALayerAndReadsItsOutput(StepsALayer):
         return self.out(out.squeeze(1))
 
 
+class ListsTheWidthOfEachRow(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(12, 10, batch_first=True)
+
+    def forward(self, x):
+        lengths = [x.shape[1] for _ in range(x.shape[0])]
+        packed = pack_padded_sequence(self.emb(x), lengths, batch_first=True, enforce_sorted=False)
+        out, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return self.out(out[:, -1])
+
+
 EXPORTED = (
+    (ListsTheWidthOfEachRow, {"LSTM": 1}),
     (StepsALayerAndReadsItsOutput, {"LSTM": 1}),
     (StepsAnLstmCell, {"LSTM": 1}),
     (IteratesOverATensor, {"GRU": 1}),
