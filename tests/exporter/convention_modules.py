@@ -85,6 +85,43 @@ class DictWithMask(Base):
         return self.fc(outputs.sum(1))
 
 
+class Fields(Base):
+    """torchtext's batch, whose field holds the lengths too."""
+
+    def forward(self, batch: Any) -> Tensor:
+        x, lengths = batch.text
+        packed = pack_padded_sequence(self.embedding(x), lengths, enforce_sorted=False)
+        return self.fc(nn.LSTM.__call__(self.time_major, packed)[1][0][-1])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time_major = nn.LSTM(self.embedding.embedding_dim, HIDDEN)
+
+
+class InputIds(Base):
+    def forward(self, inputs: Any) -> Tensor:
+        return self.fc(self.last(inputs.input_ids))
+
+
+class DeviceAndLabels(Base):
+    def forward(self, x: Tensor, labels: Tensor, device: Any, train: bool) -> tuple[Tensor, Tensor]:
+        logits = self.fc(self.last(x.to(device)))
+        if train:
+            raise RuntimeError("not in training")
+        return nn.functional.cross_entropy(logits, labels), logits
+
+
+class DependsOnLabels(Base):
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.fc(self.last(x)) * (1 + labels[:, None])
+
+
+class AxisOfOne(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        embedded = self.embedding(x)
+        return self.fc(self.rnn(embedded.view(embedded.shape[0], embedded.shape[2], embedded.shape[3]))[0][:, -1])
+
+
 class Packed(Base):
     def forward(self, packed: PackedSequence) -> Tensor:
         x, lengths = pad_packed_sequence(packed, batch_first=True)

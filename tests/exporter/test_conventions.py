@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import convention_modules as zoo
@@ -33,6 +34,10 @@ BATCH = {
     zoo.Pair: "module((tokens, lengths))",
     zoo.Dict: "module({\"input_ids\": tokens})['logits']",
     zoo.DictWithMask: 'module({"ids": tokens, "mask": torch.arange(tokens.size(1)) < lengths[:, None]})',
+    zoo.Fields: "module(SimpleNamespace(text=(tokens.t(), lengths)))",
+    zoo.InputIds: "module(SimpleNamespace(input_ids=tokens))",
+    zoo.DeviceAndLabels: "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long), tokens.device, False)[1]",
+    zoo.AxisOfOne: "module(tokens.unsqueeze(1))",
     zoo.Packed: "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))",
     zoo.TakesState: "module(tokens, module.init_hidden(tokens.size(0)))[0]",
     zoo.StateOrNone: "module(tokens)[0]",
@@ -53,9 +58,11 @@ BATCH = {
     zoo.EveryStepSigmoid: "module(tokens)[0]",
     zoo.LogitsAndLabels: "module(tokens)[0]",
 }
+NAMES = {"torch": torch, "SimpleNamespace": SimpleNamespace}
 ONE_NUMBER = {zoo.OneSigmoid, zoo.EveryStepSigmoid, zoo.LogitsAndLabels, zoo.OwnSigmoid}
 PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
 REFUSED = {
+    zoo.DependsOnLabels: "2 ways that give other answers",
     zoo.Speaker: "second argument, speaker_id, that is neither lengths nor a mask",
     zoo.RandomState: "other answers when it is run again",
     zoo.Remembers: "other answers when it is run again",
@@ -107,7 +114,7 @@ def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     classifier = exported(kind, tmp_path / "bundle")
     assert classifier.manifest.provenance["call"] == BATCH[kind]
     module = made(kind)
-    reading = eval(f"lambda module, tokens, lengths: {BATCH[kind].split('; ')[-1]}", vars(zoo) | {"torch": torch})  # noqa: S307
+    reading = eval(f"lambda module, tokens, lengths: {BATCH[kind].split('; ')[-1]}", vars(zoo) | NAMES)  # noqa: S307
     monkeypatch.setattr(zoo, "batch_size", 1)
     texts, expected = [], []
     for length in (1, 2, 9, 40):

@@ -13,7 +13,7 @@ import inspect
 import itertools
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -269,9 +269,23 @@ def _choices(
 ) -> list[str | None]:
     """What an argument may be, the likely first; None to leave it out."""
     if first:
-        return ["tokens", "tokens.t()", "tokens[0]", *_one_hot(module, ids)]
+        return [
+            "tokens",
+            "tokens.t()",
+            "tokens[0]",
+            *_one_hot(module, ids),
+            "tokens.unsqueeze(1)",
+            "tokens.unsqueeze(2)",
+        ]
     name = parameter.name.lower()
     optional: list[str | None] = [] if parameter.default is parameter.empty else [None]
+    if "device" in name:
+        return [*optional, "tokens.device"]
+    if re.search(r"^(is_?)?(train|training|teacher_forcing)$", name):
+        return [*optional, "False"]
+    if not optional and re.search(r"label|target|^ys?$", name):
+        # Two values: if they tell in the answer, the ways differ, and neither is taken.
+        return ["None", *(f"torch.{made}(tokens.size(0), dtype=torch.long)" for made in ("zeros", "ones"))]
     of_lengths = [] if lengths is False else ["lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]"]
     if "len" in name:
         return [*of_lengths, *optional]
@@ -371,33 +385,60 @@ def _single_arguments(module: nn.Module) -> Iterator[str]:
 class _Keys(dict[str, Any]):
     """A batch that notes which keys forward takes from it."""
 
-    def __init__(self, tokens: Tensor, lengths: Tensor) -> None:
+    def __init__(self, give: Callable[[str], Any]) -> None:
         super().__init__()
-        self._tokens, self._lengths = tokens, lengths
+        self._give = give
         self.asked: list[str] = []
 
     def __missing__(self, key: str) -> Any:
         self.asked.append(str(key))
-        return self._lengths if "len" in str(key).lower() else self._tokens
+        return self._give(str(key))
 
     def get(self, key: str, _default: Any = None) -> Any:
         return self[key]
 
 
+class _Fields:
+    """A batch that notes which attributes forward takes from it: `batch.text`, as torchtext's."""
+
+    def __init__(self, give: Callable[[str], Any]) -> None:
+        self._give = give
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        self.asked.append(name)
+        return self._give(name)
+
+
 def _by_keys(module: nn.Module) -> Iterator[str]:
-    """Lines for a forward that takes a dict, with the keys that it asks for."""
-    batch = _Keys(torch.full((3, 5), 2), torch.full((3,), 5))
-    with contextlib.suppress(Exception, SystemExit), surroundings(), left_as_it_was(module):
-        module(batch)
-    keys = list(dict.fromkeys(batch.asked))
-    if not keys:
-        return
-    for tokens, mask in itertools.product(("tokens", "tokens.t()"), (_MASKS[0], _MASKS[1], _MASKS[2])):
-        values = [
-            f'"{key}": ' + ("lengths" if "len" in key.lower() else mask if "mask" in key.lower() else tokens)
-            for key in keys
-        ]
-        yield f"module({{{', '.join(values)}}})"
+    """Lines for a forward that takes a dict, or an object with fields, with the names that it asks for."""
+    one, two = torch.full((3, 5), 2), torch.full((3,), 5)
+
+    def give(name: str) -> Any:
+        return two if "len" in name.lower() else one
+
+    def pairs(name: str) -> Any:
+        return two if "len" in name.lower() else (one, two)
+
+    for kind, given in ((_Keys, give), (_Fields, give), (_Fields, pairs)):
+        batch = kind(given)
+        with contextlib.suppress(Exception, SystemExit), surroundings(), left_as_it_was(module):
+            module(batch)
+        names = list(dict.fromkeys(batch.asked))
+        if not names:
+            continue
+        for tokens, mask in itertools.product(("tokens", "tokens.t()"), (_MASKS[0], _MASKS[1], _MASKS[2])):
+            whole = f"({tokens}, lengths)" if given is pairs else tokens
+            values = [
+                (name, "lengths" if "len" in name.lower() else mask if "mask" in name.lower() else whole)
+                for name in names
+            ]
+            if kind is _Keys:
+                yield "module({" + ", ".join(f'"{name}": {value}' for name, value in values) + "})"
+            elif all(name.isidentifier() for name in names):
+                yield f"module(SimpleNamespace({', '.join(f'{name}={value}' for name, value in values)}))"
 
 
 def _setups(module: nn.Module) -> list[str]:

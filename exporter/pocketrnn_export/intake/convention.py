@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -44,6 +44,7 @@ _NAMES: Final[dict[str, Any]] = {
     "nn": nn,
     "F": nn.functional,
     "np": np,
+    "SimpleNamespace": SimpleNamespace,
     "pack_padded_sequence": pack_padded_sequence,
 }
 
@@ -173,7 +174,8 @@ def compiled(line: str) -> Call:
     """A line of Python as a call.
 
     Args:
-        line: an expression of module, tokens, lengths, torch, nn, F and np; statements before it are divided by `;`.
+        line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace and pack_padded_sequence;
+            statements before it are divided by `;`.
 
     Raises:
         InputError: it is no Python, or ends in no expression.
