@@ -181,7 +181,7 @@ def export(
             multi_label=multi_label,
             call=call,
             gives=gives,
-            widths=Widths(description.rules.min_width or 1, description.rules.max_width),
+            widths=widths_of(description.rules),
         )
         prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
         description = replace(description, provenance={**description.provenance, "call": prepared.convention.line})
@@ -340,7 +340,7 @@ def cases_for(
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
-    widths = Widths(rules.min_width or 1, rules.max_width)
+    widths = widths_of(rules)
     special = [i for i in (rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id) if i is not None]
     limits = limits or Limits()
     # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
@@ -354,6 +354,11 @@ def cases_for(
     }
     inside = {inputs: within(widths.fitted(some, padding_id), limits) for inputs, some in cases.items()}
     return {inputs: some for inputs, some in inside.items() if some}
+
+
+def widths_of(rules: TextRules) -> Widths:
+    """How many tokens a text can have by the rules."""
+    return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")
 
 
 def write_bundle(

@@ -67,6 +67,26 @@ class PaddingMask(Base):
         return self.fc(outputs.masked_fill(mask.unsqueeze(-1), -1e4).max(1).values)
 
 
+class BothWaysMasked(nn.Module):
+    """Attention under a mask over a layer that reads the padding backwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, FEATURES)
+        self.rnn = nn.LSTM(FEATURES, HIDDEN, batch_first=True, bidirectional=True)
+        self.score, self.fc = nn.Linear(2 * HIDDEN, 1), nn.Linear(2 * HIDDEN, CLASSES)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        outputs = self.rnn(self.embedding(x))[0]
+        scores = self.score(outputs).squeeze(2).masked_fill(~mask, float("-inf"))
+        return self.fc((torch.softmax(scores, 1).unsqueeze(2) * outputs).sum(1))
+
+
+class OptionalMask(BothWaysMasked):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x, torch.ones_like(x) > 0 if mask is None else mask)
+
+
 class Pair(Base):
     def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, lengths = batch

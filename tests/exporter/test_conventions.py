@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, InputError
+from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.proof.cases import Widths
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
@@ -229,3 +232,47 @@ def test_how_a_module_is_called_is_told(caplog: pytest.LogCaptureFixture) -> Non
     assert "forward is called as module(tokens)[0]; it gives probabilities" in caplog.text
     assert "convention_modules.py:" in caplog.text
     assert "its one number is the second label's" in caplog.text
+
+
+def padded_rules(side: str) -> TextRules:
+    return TextRules(
+        "whitespace", unknown_id=0, padding_id=1, min_width=12, max_width=12, pad_side=side, cut_side="right"
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (zoo.TimeMajorPacked, "module(tokens.t(), lengths)[0]"),
+        (zoo.TimeMajor, "module(tokens.t())"),
+    ],
+)
+def test_where_the_rules_pad_every_text_lengths_and_masks_are_of_its_real_tokens(
+    kind: type[nn.Module], line: str, side: str, tmp_path: Path
+) -> None:
+    export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, rules=padded_rules(side))
+    classifier = Classifier.load(tmp_path / "bundle")
+    assert classifier.manifest.provenance["call"] == line
+    for length in (1, 5, 11, 12, 40):
+        words, tokens = text(length)
+        real = tokens[0, :12].tolist()
+        padding = [1] * (12 - len(real))
+        row = torch.tensor([padding + real if side == "left" else real + padding])
+        with torch.no_grad():
+            expected = compiled(line)(made(kind), row, torch.tensor([len(real)]))
+        np.testing.assert_allclose(classifier.logits([words]), expected.numpy().reshape(1, -1), atol=1e-5)
+
+
+def test_where_the_rules_pad_every_text_an_optional_mask_is_asked_for() -> None:
+    widths = Widths(12, 12)
+    with pytest.raises(ExportError, match=r'2 ways .*"module\(tokens\)" and "module\(tokens, tokens != 1\)"'):
+        prepared(zoo.OptionalMask, widths=widths)
+    assert prepared(zoo.OptionalMask, widths=widths, call="module(tokens)").convention.line == "module(tokens)"
+    assert prepared(zoo.OptionalMask).convention.line == "module(tokens)"
+
+
+def test_a_layer_that_reads_backwards_is_run_on_rows_of_one_length(tmp_path: Path) -> None:
+    classifier = exported(zoo.BothWaysMasked, tmp_path / "bundle")
+    assert "torch.arange(tokens.size(1)) < lengths" in classifier.manifest.provenance["call"]
+    assert not classifier.manifest.graph.padding

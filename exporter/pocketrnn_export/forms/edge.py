@@ -61,6 +61,11 @@ def _check(_module: nn.Module, _rules: TextRules) -> None:
 
 
 def _make(prepared: PreparedModule, description: Description) -> Form:
+    if prepared.convention.counts is not None:
+        raise ExportError(
+            "The rules pad every text, and the module is given its real length, which the profile edge cannot give.",
+            "Leave min_width out of the rules: a module that is given lengths does not need it.",
+        )
     made, opset = edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
     graph = Graph(
         file=ONNX_FILE,

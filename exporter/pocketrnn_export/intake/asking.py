@@ -80,7 +80,7 @@ class Asked:
     @property
     def tried_widths(self) -> list[tuple[int, ...]]:
         """The widths of the batches that a module is tried on."""
-        if self.widths == Widths():
+        if self.widths.least == 1 and self.widths.most is None:
             return list(_WIDTHS)
         more = self.widths.least - 1
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
@@ -96,6 +96,21 @@ class Asked:
             tokens[0, 0] = self.ids - 1
         return tokens, torch.full((rows,), width)
 
+    def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Batches of these widths; and where the rules pad, one whose rows are padded, with their real lengths."""
+        full = [self.batch(rows, width) for width in widths]
+        if self.widths.least == 1:
+            return full
+        tokens, lengths = self.batch(rows, self.widths.least)
+        for row in range(rows):
+            lengths[row] = max(1, self.widths.least * (rows - row) // (rows + 1))
+            gone = self.widths.least - int(lengths[row])
+            if self.widths.pad_left:
+                tokens[row] = torch.cat([tokens[row, :gone] * 0 + self.padding_id, tokens[row, gone:]])
+            else:
+                tokens[row, -gone:] = self.padding_id
+        return [*full, (tokens, lengths)]
+
     @property
     def rows(self) -> int:
         """How many texts a batch has: a number that is not that of the labels."""
@@ -104,10 +119,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Holds:
-    """A way that holds, with its answers to the batches that it was tried on."""
+    """A way that holds, with its answers to the batches that it was tried on; and whether what stands past the end of a
+    masked row tells in them, as where a layer reads it backwards."""
 
     convention: Convention
     answers: tuple[Tensor, ...]
+    leaks: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,7 +179,7 @@ def _given(asked: Asked, line: str, function: Call) -> Convention:
 def _found(asked: Asked) -> Convention:
     """The convention that holds among those that people have."""
     failures: list[_Fails] = []
-    inputs = list(itertools.islice(_calls(asked.module, asked.lengths, asked.ids), _MOST_LINES))
+    inputs = list(itertools.islice(_calls(asked), _MOST_LINES))
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *_setups(asked.module)]
     for one_text in (False, True):
         if asked.one_text and not one_text:
@@ -176,8 +193,10 @@ def _found(asked: Asked) -> Convention:
                             failures.append(found)
                         elif not any(_same_answers(found, other, asked) for other in holding):
                             holding.append(found)
-                    if holding and not setup and _certain(line, inputs):
+                    if holding and not setup and _certain(asked, line, inputs):
                         break
+                # Of two masks, that under which what is past the length tells less is right.
+                holding = [holds for holds in holding if not holds.leaks] or holding
                 if len(holding) > 1:
                     raise _ambiguous(holding)
                 if holding:
@@ -188,9 +207,12 @@ def _found(asked: Asked) -> Convention:
     raise _refusal(asked, failures)
 
 
-def _certain(line: str, lines: Sequence[str]) -> bool:
+def _certain(asked: Asked, line: str, lines: Sequence[str]) -> bool:
     """Whether a way that holds needs no comparison with others: forward takes the tokens only, or lengths by name."""
-    return line == lines[0] and line in {"module(tokens)", "module(tokens, lengths)"} and "mask" not in "".join(lines)
+    # Where the rules pad every text, a module may be given the real lengths of its texts, or may not.
+    others = "mask|len" if asked.widths.least > 1 and line == "module(tokens)" else "mask"
+    asks = any(re.search(others, parameter.name.lower()) for parameter in _parameters(asked.module))
+    return line == lines[0] and line in {"module(tokens)", "module(tokens, lengths)"} and not asks
 
 
 def _same_answers(one: _Holds, other: _Holds, asked: Asked) -> bool:
@@ -209,17 +231,16 @@ def _same_answers(one: _Holds, other: _Holds, asked: Asked) -> bool:
 # --- the ways that people write forward
 
 
-def _calls(module: nn.Module, lengths: bool | None, ids: int) -> Iterator[str]:
+def _calls(asked: Asked) -> Iterator[str]:
     """Lines that may call the module, the likely ones first."""
+    module, lengths, masks = asked.module, asked.lengths, _masks(asked)
     parameters = _parameters(module)
     if not parameters:
         return
     if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         parameters = [inspect.Parameter("tokens", inspect.Parameter.POSITIONAL_ONLY)]
     required = [p for p in parameters if p.default is p.empty]
-    choices = [
-        _choices(module, p, first=i == _tokens_at(required), lengths=lengths, ids=ids) for i, p in enumerate(parameters)
-    ]
+    choices = [_choices(asked, p, masks, first=i == _tokens_at(required)) for i, p in enumerate(parameters)]
     seen = set()
     # By the sum of the choices' ranks: what is likely for every argument comes before what is unlikely for one.
     ranked = sorted(itertools.product(*(range(len(c)) for c in choices)), key=lambda ranks: (sum(ranks), ranks))
@@ -238,7 +259,7 @@ def _calls(module: nn.Module, lengths: bool | None, ids: int) -> Iterator[str]:
             seen.add(line)
             yield line
     if len(required) == 1 and lengths is not False:
-        yield from _single_arguments(module)
+        yield from _single_arguments(module, masks)
 
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
@@ -264,10 +285,9 @@ def _tokens_at(required: Sequence[inspect.Parameter]) -> int:
     return 0
 
 
-def _choices(
-    module: nn.Module, parameter: inspect.Parameter, *, first: bool, lengths: bool | None, ids: int
-) -> list[str | None]:
+def _choices(asked: Asked, parameter: inspect.Parameter, masks: Sequence[str], *, first: bool) -> list[str | None]:
     """What an argument may be, the likely first; None to leave it out."""
+    module, lengths, ids = asked.module, asked.lengths, asked.ids
     if first:
         return [
             "tokens",
@@ -285,12 +305,13 @@ def _choices(
         return [*optional, "False"]
     if not optional and re.search(r"label|target|^ys?$", name):
         # Two values: if they tell in the answer, the ways differ, and neither is taken.
-        return ["None", *(f"torch.{made}(tokens.size(0), dtype=torch.long)" for made in ("zeros", "ones"))]
+        shapes = [f"tokens.size(0), {asked.classes}"] if asked.multi_label else ["tokens.size(0), dtype=torch.long"]
+        return ["None", *(f"torch.{made}({shape})" for shape in shapes for made in ("zeros", "ones"))]
     of_lengths = [] if lengths is False else ["lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]"]
     if "len" in name:
         return [*of_lengths, *optional]
     if "mask" in name:
-        return [*optional, *_MASKS]
+        return [*optional, *masks]
     if re.search(r"batch_?(size|len)?$|^bs$|^bsz$", name):
         return ["tokens.size(0)", *optional]
     states = _states(module)
@@ -299,7 +320,7 @@ def _choices(
     if optional:
         # Whatever else has a default keeps it.
         return optional
-    return [*of_lengths, *_MASKS, *states]
+    return [*of_lengths, *masks, *states]
 
 
 def _one_hot(module: nn.Module, ids: int) -> list[str]:
@@ -316,15 +337,17 @@ def _one_hot(module: nn.Module, ids: int) -> list[str]:
     return []
 
 
-_MASKS: Final = (
-    "torch.arange(tokens.size(1)) < lengths[:, None]",
-    "(torch.arange(tokens.size(1)) < lengths[:, None]).float()",
-    "(torch.arange(tokens.size(1)) < lengths[:, None]).long()",
-    "torch.arange(tokens.size(1)) >= lengths[:, None]",
-    "(torch.arange(tokens.size(1)) < lengths[:, None]).t()",
-    "(torch.arange(tokens.size(1)) < lengths[:, None]).float().t()",
-    "(torch.arange(tokens.size(1)) >= lengths[:, None]).float()",
-)
+def _masks(asked: Asked) -> list[str]:
+    """Masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids tell which these
+    are."""
+    real = "torch.arange(tokens.size(1)) < lengths[:, None]"
+    padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
+    if asked.widths.least > 1:
+        real, padding = f"tokens != {asked.padding_id}", f"tokens == {asked.padding_id}"
+    return [
+        real, f"({real}).float()", f"({real}).long()", padding, f"({real}).t()", f"({real}).float().t()",
+        f"({padding}).float()",
+    ]  # fmt: skip
 
 
 def _states(module: nn.Module) -> list[str]:
@@ -369,17 +392,17 @@ def _state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
             yield name, ", ".join(arguments)
 
 
-def _single_arguments(module: nn.Module) -> Iterator[str]:
+def _single_arguments(module: nn.Module, masks: Sequence[str]) -> Iterator[str]:
     """Lines for a forward that takes everything in one argument."""
     for tokens in ("tokens", "tokens.t()"):
         for pair in (f"({tokens}, lengths)", f"[{tokens}, lengths]", f"(lengths, {tokens})"):
             yield f"module({pair})"
     yield "module((tokens, lengths.tolist()))"
     if not isinstance(module, torch.jit.ScriptModule):
-        yield from _by_keys(module)
+        yield from _by_keys(module, masks)
     yield "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))"
     yield "module(pack_padded_sequence(tokens.unsqueeze(2), lengths, batch_first=True, enforce_sorted=False))"
-    yield "module(tokens, torch.arange(tokens.size(1)) < lengths[:, None])"
+    yield f"module(tokens, {masks[0]})"
 
 
 class _Keys(dict[str, Any]):
@@ -412,7 +435,7 @@ class _Fields:
         return self._give(name)
 
 
-def _by_keys(module: nn.Module) -> Iterator[str]:
+def _by_keys(module: nn.Module, masks: Sequence[str]) -> Iterator[str]:
     """Lines for a forward that takes a dict, or an object with fields, with the names that it asks for."""
     one, two = torch.full((3, 5), 2), torch.full((3,), 5)
 
@@ -429,7 +452,7 @@ def _by_keys(module: nn.Module) -> Iterator[str]:
         names = list(dict.fromkeys(batch.asked))
         if not names:
             continue
-        for tokens, mask in itertools.product(("tokens", "tokens.t()"), (_MASKS[0], _MASKS[1], _MASKS[2])):
+        for tokens, mask in itertools.product(("tokens", "tokens.t()"), masks[:3]):
             whole = f"({tokens}, lengths)" if given is pairs else tokens
             values = [
                 (name, "lengths" if "len" in name.lower() else mask if "mask" in name.lower() else whole)
@@ -498,7 +521,7 @@ def _tried(
     if one_text and ("tolist" in line or "numpy" in line):
         return
     rows = 1 if one_text else asked.rows
-    batches = [asked.batch(rows, width) for width in widths]
+    batches = asked.batches(rows, widths)
     try:
         answers = [_answer(asked.module, function, *batch) for batch in batches]
     # Whatever a user's module raises.
@@ -570,9 +593,18 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
                     "Compute nothing across the batch and branch on no values: each row may depend on its own tokens "
                     "only. If its owner asks it one text at a time, export it so: --one-text, or one_text=True.",
                 )
-    if asked.lengths is None and (refused := _not_lengths(asked, convention, batches[-1])):
+    refused = None
+    if asked.lengths is None:
+        refused = _not_lengths(asked, convention, batches[-1])
+    if refused is not None and not _masked(asked, convention):
         return refused
-    return _Holds(convention, answers)
+    return _Holds(convention, answers, leaks=refused is not None)
+
+
+def _masked(asked: Asked, convention: Convention) -> bool:
+    """Whether a line gives masks to arguments of that name."""
+    names = [p.name.lower() for p in _parameters(asked.module)] if "torch.arange" in convention.line else []
+    return any("mask" in name for name in names)
 
 
 def _gives_rows(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:

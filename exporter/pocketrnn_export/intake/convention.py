@@ -62,6 +62,8 @@ class Convention:
         exact: whether its answer is [batch, units] as it is, also for a single text.
         one_text: whether it answers one text at a time only.
         activation: the call that makes probabilities of its logits, which is passed over.
+        counts: the padding id, where the rules pad every text: the lengths that the module is given count the other
+            ids, and none are given to the graph.
         undone: `softmax` or `sigmoid`, where its probabilities become logits by their logarithm, since no such call was
             found; else None.
     """
@@ -74,12 +76,19 @@ class Convention:
     one_text: bool = False
     activation: ActivationCall | None = None
     undone: str | None = None
+    counts: int | None = None
 
     @property
     def plain(self) -> bool:
         """Whether the module is called and answers as a bundle's graph does, but for the logit of a first label."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
-        return self.line == usual and self.exact and self.activation is None and self.undone is None
+        return (
+            self.line == usual
+            and self.exact
+            and self.activation is None
+            and self.undone is None
+            and self.counts is None
+        )
 
     def __deepcopy__(self, _memory: dict[int, Any]) -> Convention:
         # The user's function may hold anything; a copy of the module is called by it as the module is.
@@ -107,8 +116,14 @@ class Called(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits [batch, classes] of a batch of texts."""
-        convention = self.convention
-        if lengths is None:
+        convention, back = self.convention, None
+        if convention.counts is not None:
+            lengths = (tokens != convention.counts).sum(1).clamp(min=1)
+            # Packing may want rows by falling length. A traced graph packs in any order.
+            if not torch.compiler.is_exporting():
+                order = torch.argsort(lengths, descending=True, stable=True)
+                tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
+        elif lengths is None:
             lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
         with left_as_it_was(self.module):
             if convention.activation is not None and self.passing:
@@ -119,6 +134,8 @@ class Called(nn.Module):
         # A squeeze() takes the batch axis off a single text, and the last off a single number.
         if answer.dim() != 2:
             answer = answer.reshape(tokens.shape[0], convention.units)
+        if back is not None:
+            answer = answer[back]
         if not self.passing:
             given: Tensor = answer
             return given

@@ -161,6 +161,8 @@ def prepare(
         widths=widths,
     )
     convention = asked_convention(asked, call)
+    if convention.takes_lengths and widths.least > 1:
+        convention = replace(convention, takes_lengths=False, counts=padding_id)
     _log.info("%s", _told(convention))
     if not convention.plain or convention.units != classes:
         traceable, reference = Called(traceable, convention), Called(reference, convention)
@@ -199,6 +201,8 @@ def _told(convention: Convention) -> str:
         said += "; it gives probabilities, which are brought to logits by their logarithm"
     if convention.units == 1:
         said += "; its one number is the second label's"
+    if convention.counts is not None:
+        said += "; the rules pad every text, and its lengths count the ids that are not the padding"
     if convention.one_text:
         said += "; it answers one text at a time, so that a bundle's batches are answered text by text"
     return said

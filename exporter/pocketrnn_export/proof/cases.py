@@ -62,7 +62,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many tokens a text can have, as its text rules say: all are padded to `least` and cut to `most`.
+    """How many tokens a text can have, as its text rules say: all are padded to `least`, on the left where `pad_left`,
+    and cut to `most`.
 
     Example:
         >>> Widths(least=20, most=20).fixed
@@ -71,6 +72,7 @@ class Widths:
 
     least: int = 1
     most: int | None = None
+    pad_left: bool = False
 
     @property
     def fixed(self) -> int | None:
@@ -82,15 +84,20 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fitted(self, cases: Iterable[Case], padding_id: int) -> list[Case]:
-        """The cases with every row repeated or cut to what a text can have; each once."""
-        if self == Widths():
+        """The cases with every row cut to what a text can have, and padded or repeated to it by turns; each once."""
+        if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
         for case in cases:
             lengths = np.array([self.clip(int(length)) for length in case.lengths], np.int64)
             tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
             for row, (length, before) in enumerate(zip(lengths, case.lengths, strict=True)):
-                tokens[row, :length] = np.resize(case.tokens[row, :before], length)
+                real = case.tokens[row, :before]
+                if before < length and row % 2 == 0:
+                    start = length - before if self.pad_left else 0
+                    tokens[row, start : start + before] = real
+                else:
+                    tokens[row, :length] = np.resize(real, length)
             name = case.name if tokens.shape == case.tokens.shape else f"{case.name}, of {lengths.max()} tokens"
             made.setdefault((tokens.shape, tokens.tobytes()), Case(name, tokens, lengths))
         return list(made.values())
