@@ -328,6 +328,14 @@ class Speaker(Base):
         return self.fc(self.rnn(self.embedding(x) + self.speakers(speaker_id)[:, None])[0][:, -1])
 
 
+class RandomInitHidden(Base):
+    def init_hidden(self, batch_size: int) -> tuple[Tensor, Tensor]:
+        return torch.randn(1, batch_size, HIDDEN), torch.randn(1, batch_size, HIDDEN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.last(x, self.init_hidden(len(x))))
+
+
 class RandomState(Base):
     def forward(self, x: Tensor) -> Tensor:
         state = torch.randn(1, x.size(0), HIDDEN)

@@ -67,6 +67,7 @@ PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zo
 REFUSED = {
     zoo.DependsOnLabels: "2 ways that give other answers",
     zoo.Speaker: "second argument, speaker_id, that is neither lengths nor a mask",
+    zoo.RandomInitHidden: "Its init_hidden draws a random state .*lambda",
     zoo.RandomState: "other answers when it is run again",
     zoo.Remembers: "other answers when it is run again",
     zoo.Mixes: "beside other texts of the same length",
@@ -170,6 +171,11 @@ def test_a_module_that_mixes_its_texts_can_be_asked_one_at_a_time(tmp_path: Path
         (zoo.TwoScores, "module(tokens)[1]"),
         (zoo.EveryStep, "module(tokens)[:, -1]"),
         (zoo.Speaker, "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long))"),
+        (
+            zoo.RandomInitHidden,
+            "module.init_hidden = lambda *_: (torch.zeros(1, tokens.size(0), 6), torch.zeros(1, tokens.size(0), 6)); "
+            "module(tokens)",
+        ),
         (zoo.Remembers, "module.memory = None; module(tokens)"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -563,12 +563,7 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
         return _Fails(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         return _Fails(
-            line,
-            5,
-            "The module gives other answers when it is run again on the same texts.",
-            "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from "
-            "one call to the next, say how that is made: "
-            f'--call "module.hidden = None; {line}", or call=.',
+            line, 5, "The module gives other answers when it is run again on the same texts.", _of_random(asked, line)
         )
     if len(answers[0]) > 1 and all(torch.allclose(a[1:], a[:-1], rtol=_ROUNDING, atol=1e-7) for a in answers):
         return _Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
@@ -605,6 +600,30 @@ def _masked(asked: Asked, convention: Convention) -> bool:
     """Whether a line gives masks to arguments of that name."""
     names = [p.name.lower() for p in _parameters(asked.module)] if "torch.arange" in convention.line else []
     return any("mask" in name for name in names)
+
+
+def _of_random(asked: Asked, line: str) -> str:
+    """What to do about a module that gives other answers when it is run again."""
+    batch = asked.batch(asked.rows, asked.widths.clip(7))
+    for name, arguments in _state_makers(asked.module):
+        states = []
+        with contextlib.suppress(Exception, SystemExit):
+            states = [_answer(asked.module, compiled(f"module.{name}({arguments})"), *batch) for _ in range(2)]
+        found = [[leaf for _, leaf in _leaves(state)] for state in states]
+        if found and found[0] and not all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
+            zeros = [
+                f"torch.zeros({', '.join('tokens.size(0)' if n == asked.rows else str(n) for n in leaf.shape)})"
+                for leaf in found[0]
+            ]
+            made = zeros[0] if isinstance(states[0], Tensor) else f"({', '.join(zeros)})"
+            return (
+                f"Its {name} draws a random state for each call. With zeros in place of it: --call "
+                f'"module.{name} = lambda *_: {made}; {line}", or call=.'
+            )
+    return (
+        "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
+        f'call to the next, say how that is made: --call "module.hidden = None; {line}", or call=.'
+    )
 
 
 def _gives_rows(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
