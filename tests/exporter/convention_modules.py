@@ -395,3 +395,10 @@ class OwnSigmoid(Base):
 class Fails(Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.last(x)).reshape(7, 11, 13)
+
+
+class LosesTheBatchAxis(Base):
+    """Of one text, a squeeze() leaves no axis that the softmax could go over."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log_softmax(self.fc(self.last(x)).squeeze(), dim=1)

@@ -238,6 +238,10 @@ def test_how_a_module_is_called_is_told(caplog: pytest.LogCaptureFixture) -> Non
     assert "forward is called as module(tokens)[0]; it gives probabilities" in caplog.text
     assert "convention_modules.py:" in caplog.text
     assert "its one number is the second label's" in caplog.text
+    assert "beside a copy" not in caplog.text
+    with caplog.at_level(logging.INFO, logger="pocketrnn_export"):
+        prepared(zoo.LosesTheBatchAxis)
+    assert "it fails on a single text, which is asked beside a copy of itself" in caplog.text
 
 
 def padded_rules(side: str) -> TextRules:

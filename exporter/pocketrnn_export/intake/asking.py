@@ -569,7 +569,7 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
         return _Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
     exact = _gives_rows(asked, convention, batches[0])
-    convention = replace(convention, exact=exact)
+    convention = replace(convention, exact=exact, beside_a_copy=_fails_alone(asked, convention, batches[0]))
     if convention.one_text:
         return _Holds(convention, answers)
     for (tokens, lengths), together in zip(batches, answers, strict=True):
@@ -600,6 +600,17 @@ def _masked(asked: Asked, convention: Convention) -> bool:
     """Whether a line gives masks to arguments of that name."""
     names = [p.name.lower() for p in _parameters(asked.module)] if "torch.arange" in convention.line else []
     return any("mask" in name for name in names)
+
+
+def _fails_alone(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether a module fails on a single text."""
+    tokens, lengths = batch
+    try:
+        _answer(asked.module, convention.function, tokens[:1], lengths[:1])
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return True
+    return False
 
 
 def _of_random(asked: Asked, line: str) -> str:

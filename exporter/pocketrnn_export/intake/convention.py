@@ -61,6 +61,7 @@ class Convention:
         takes_lengths: whether its answer depends on the lengths that it is given.
         exact: whether its answer is [batch, units] as it is, also for a single text.
         one_text: whether it answers one text at a time only.
+        beside_a_copy: whether it fails on a single text, which is then asked beside a copy of itself.
         activation: the call that makes probabilities of its logits, which is passed over.
         counts: the padding id, where the rules pad every text: the lengths that the module is given count the other
             ids, and none are given to the graph.
@@ -74,6 +75,7 @@ class Convention:
     takes_lengths: bool
     exact: bool = False
     one_text: bool = False
+    beside_a_copy: bool = False
     activation: ActivationCall | None = None
     undone: str | None = None
     counts: int | None = None

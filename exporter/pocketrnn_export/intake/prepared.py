@@ -201,6 +201,8 @@ def _told(convention: Convention) -> str:
         said += "; it gives probabilities, which are brought to logits by their logarithm"
     if convention.units == 1:
         said += "; its one number is the second label's"
+    if convention.beside_a_copy:
+        said += "; it fails on a single text, which is asked beside a copy of itself"
     if convention.counts is not None:
         said += "; the rules pad every text, and its lengths count the ids that are not the padding"
     if convention.one_text:
