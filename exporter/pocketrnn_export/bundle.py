@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -170,7 +171,7 @@ def export(
             kind.check(module, description.rules)
     texts = texts_for_proof(example_texts or [text for text, _ in pairs], description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
-    with _one_export_at_a_time:
+    with _one_export_at_a_time, _in_a_sentence(module):
         ask = functools.partial(
             prepare,
             module,
@@ -207,6 +208,20 @@ def export(
         )
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         return write_bundle(path, description, forms, plan, force=force)
+
+
+@contextlib.contextmanager
+def _in_a_sentence(module: nn.Module) -> Iterator[None]:
+    """Whatever else is raised on the way from a module to its bundle, as an error that says so."""
+    try:
+        yield
+    except (PocketRNNError, OSError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise ExportError(
+            f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
+            "If that is nothing that its forward does, it is a fault of pocketrnn: report it with the module.",
+        ) from error
 
 
 def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[FormKind]:

@@ -228,3 +228,17 @@ def test_weights_that_are_loaded_into_a_weight_norm_are_those_that_the_layer_run
         expected = module.eval()(TOKENS).numpy()
     given = Classifier.load(tmp_path / "bundle").logits([" ".join(VOCABULARY[i] for i in TOKENS[0])])
     np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
+
+
+class CannotBeListed(Plain):
+    """Its parts cannot be listed any more once it has been copied."""
+
+    def named_modules(self, *_args, **_kwargs):
+        raise ZeroDivisionError("no parts")
+
+
+def test_what_is_raised_elsewhere_is_one_sentence_too(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="CannotBeListed cannot be exported: ZeroDivisionError: no parts") as caught:
+        export(CannotBeListed(), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert list(tmp_path.iterdir()) == []
