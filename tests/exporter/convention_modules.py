@@ -142,6 +142,13 @@ class AxisOfOne(Base):
         return self.fc(self.rnn(embedded.view(embedded.shape[0], embedded.shape[2], embedded.shape[3]))[0][:, -1])
 
 
+class LengthInTheFirstColumn(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        lengths, tokens = x[:, 0], x[:, 1:]
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        return self.fc(self.rnn(packed)[1][0][-1])
+
+
 class Packed(Base):
     def forward(self, packed: PackedSequence) -> Tensor:
         x, lengths = pad_packed_sequence(packed, batch_first=True)

@@ -41,6 +41,7 @@ BATCH = {
     zoo.InputIds: "module(SimpleNamespace(input_ids=tokens))",
     zoo.DeviceAndLabels: "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long), tokens.device, False)[1]",
     zoo.AxisOfOne: "module(tokens.unsqueeze(1))",
+    zoo.LengthInTheFirstColumn: "module(torch.cat([lengths[:, None], tokens], dim=1))",
     zoo.Packed: "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))",
     zoo.TakesState: "module(tokens, module.init_hidden(tokens.size(0)))[0]",
     zoo.StateOrNone: "module(tokens)[0]",

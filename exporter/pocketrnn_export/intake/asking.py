@@ -47,6 +47,8 @@ _SAME: Final = 1e-4
 _ROUNDING: Final = 2e-6
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
+# A row that begins with its length. Any module takes such numbers for tokens, so that it is tried last.
+_LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
 # So many ways are tried at most: each takes some milliseconds.
 _MOST_LINES: Final = 240
 
@@ -188,6 +190,8 @@ def _found(asked: Asked) -> Convention:
             for setup in setups:
                 holding: list[_Holds] = []
                 for line in inputs:
+                    if holding and line == _LENGTH_FIRST:
+                        continue
                     for found in _tried(asked, setup + line, compiled(setup + line), widths, one_text=one_text):
                         if isinstance(found, _Fails):
                             failures.append(found)
@@ -403,6 +407,7 @@ def _single_arguments(module: nn.Module, masks: Sequence[str]) -> Iterator[str]:
     yield "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))"
     yield "module(pack_padded_sequence(tokens.unsqueeze(2), lengths, batch_first=True, enforce_sorted=False))"
     yield f"module(tokens, {masks[0]})"
+    yield _LENGTH_FIRST
 
 
 class _Keys(dict[str, Any]):
