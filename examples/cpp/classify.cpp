@@ -460,13 +460,26 @@ int64_t whole(const json& members, const char* name, int64_t least, int64_t most
   return static_cast<int64_t>(number);
 }
 
-// How many token ids a text may have: at least, at most.
-std::pair<size_t, size_t> limits_of(const json& graph) {
-  if (!graph.contains("limits")) return {1, SIZE_MAX};
+// Which texts the graph takes: how many token ids they may have, and whether one must be another than the padding's.
+struct Limits {
+  size_t least = 1, largest = SIZE_MAX;
+  bool real_token = false;
+
+  template <typename Ids>
+  bool take(const Ids& ids, int64_t padding) const {
+    if (ids.size() < least || ids.size() > largest) return false;
+    return !real_token || std::any_of(ids.begin(), ids.end(), [padding](const auto& id) { return id != padding; });
+  }
+};
+
+Limits limits_of(const json& graph) {
+  if (!graph.contains("limits")) return {};
   const json& limits = graph["limits"];
   if (!limits.is_object() || limits.empty()) throw std::runtime_error("classifier.json is not valid: limits.");
   constexpr int64_t most = (int64_t(1) << 31) - 1;
   for (const auto& [name, value] : limits.items()) {
+    if (name == "real_token" && value == true) continue;
+    if (name == "real_token") throw std::runtime_error("classifier.json is not valid: real_token is not true.");
     if (!std::set<std::string>{"min_tokens", "max_tokens", "max_batch"}.count(name))
       throw std::runtime_error("The limit " + name + " is not known.");
     whole(limits, name.c_str(), 1, name == "min_tokens" ? 1 << 16 : most);
@@ -476,7 +489,7 @@ std::pair<size_t, size_t> limits_of(const json& graph) {
   if (least > largest)
     throw std::runtime_error("classifier.json contradicts itself: no text has at least " + std::to_string(least) +
                              " and at most " + std::to_string(largest) + " tokens.");
-  return {least, largest};
+  return {least, largest, limits.contains("real_token")};
 }
 
 // A string of the text rules: so many code points, and no half of a surrogate pair, which no UTF-8 holds.
@@ -592,12 +605,18 @@ json checked(const std::string& content) {
   check_version_2(document, rows);
   if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
     throw std::runtime_error("The graph's file is not a plain file name.");
-  const auto [least, largest] = limits_of(document["graph"]);
-  if (document.contains("stream") && least > 1)
+  const Limits limits = limits_of(document["graph"]);
+  if (limits.real_token && document["version"] == 1)
+    throw std::runtime_error("The limits of the graph hold real_token: that is version 2.");
+  if (document.contains("stream") && limits.least > 1)
     throw std::runtime_error("classifier.json contradicts itself: the graph takes no text of fewer than " +
-                             std::to_string(least) + " tokens, but a stream begins with one.");
+                             std::to_string(limits.least) + " tokens, but a stream begins with one.");
+  if (document.contains("stream") && limits.real_token)
+    throw std::runtime_error("classifier.json contradicts itself: the graph takes no text without a known word, but a "
+                             "stream may begin with one.");
+  const int64_t padding = whole(text, "padding_id", 0, rows - 1);
   for (const json& example : document.at("examples"))
-    if (example.at("ids").size() < least || example["ids"].size() > largest)
+    if (!limits.take(example.at("ids"), padding))
       throw std::runtime_error("classifier.json contradicts itself: a golden example is beyond the limits of the graph.");
   return document;
 }
@@ -609,6 +628,7 @@ class Classifier {
     if (sha256(content) != document["graph"]["sha256"]) throw std::runtime_error("The graph was changed after it was made.");
     graph::Walk{content};
     limits = limits_of(document["graph"]);
+    padding = whole(document["text"], "padding_id", 0, (int64_t(1) << 31) - 1);
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
     session = Ort::Session(environment, content.data(), content.size(), options);
@@ -618,11 +638,13 @@ class Classifier {
 
   // One text at a time, so that no row is ever padded.
   std::vector<float> logits(const std::vector<int64_t>& ids) {
-    if (ids.size() < limits.first || ids.size() > limits.second)
+    if (ids.size() < limits.least || ids.size() > limits.largest)
       throw std::runtime_error("The text becomes " + std::to_string(ids.size()) +
                                (ids.size() == 1 ? " token id" : " token ids") + ", but the classifier takes " +
-                               (ids.size() < limits.first ? "at least " + std::to_string(limits.first)
-                                                          : "at most " + std::to_string(limits.second)) + ".");
+                               (ids.size() < limits.least ? "at least " + std::to_string(limits.least)
+                                                          : "at most " + std::to_string(limits.largest)) + ".");
+    if (!limits.take(ids, padding))
+      throw std::runtime_error("The text holds no known word, and the classifier takes none such.");
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const int64_t size = static_cast<int64_t>(ids.size()), shape[] = {1, size}, one[] = {1};
     std::vector<int64_t> tokens = ids, lengths = {size};
@@ -655,7 +677,8 @@ class Classifier {
   Text text;
 
  private:
-  std::pair<size_t, size_t> limits;
+  Limits limits;
+  int64_t padding = 0;
   Ort::Env environment{ORT_LOGGING_LEVEL_ERROR};
   Ort::Session session{nullptr};
 };

@@ -52,7 +52,7 @@ from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.restrictions import UntraceableError
 
-__all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "versions", "write_bundle"]
+__all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "texts_within", "versions", "write_bundle"]
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
@@ -185,12 +185,14 @@ def export(
             widths=widths_of(description.rules),
         )
         prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
-        description = replace(description, provenance={**description.provenance, "call": prepared.convention.line})
-        graph, bounds = _graph_of(forms)
-        texts = _texts_within(graph.limits, texts, description)
-        prepared.check_neighbours(
-            prepared.widths.fitted(bound_cases(bounds, ids, padding_id, ragged=False), padding_id)
+        description = replace(
+            description,
+            provenance={**description.provenance, "call": prepared.convention.line},
+            real_token=prepared.real_token,
         )
+        graph, bounds = _graph_of(forms)
+        texts = _texts_for(graph.limits, texts, description)
+        prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),
             cases=cases_for(
@@ -242,6 +244,15 @@ def _prepared_and_made(
 ) -> tuple[PreparedModule, list[Form]]:
     """The module as it is called, and its forms: for one text at a time, where there are none for batches."""
     prepared = ask(one_text=one_text)
+    description = replace(description, real_token=prepared.real_token)
+    if prepared.real_token:
+        _log.warning(
+            "The bundle takes no text that holds the padding only (the id %d), as a text without a known word may: the "
+            "module fails there %s. To have such texts answered, count at least one token in forward, as in "
+            "lengths.clamp(min=1), and mask with a large negative number in place of minus infinity",
+            prepared.padding_id,
+            prepared.padding_fault,
+        )
     try:
         return prepared, _made(kinds, prepared, description)
     except UntraceableError as error:
@@ -249,7 +260,7 @@ def _prepared_and_made(
             raise
         try:
             alone = ask(one_text=True)
-            forms = _made(kinds, alone, description)
+            forms = _made(kinds, alone, replace(description, real_token=alone.real_token))
         except (ExportError, InputError):
             raise error from error.__cause__
         _log.warning(
@@ -284,20 +295,31 @@ def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Desc
     return forms
 
 
-def _texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
+def _texts_for(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
     """The texts that the module takes, for the proof.
 
     Raises:
         ExportError: there is none.
     """
-    encoder = description.encoder()
-    inside = [text for text in texts if limits is None or limits.allow(len(encoder.encode(text)))]
+    inside = texts_within(limits, texts, description)
     if not inside:
         raise ExportError(
-            "The module takes none of the texts for the proof: each has too few tokens for it, or too many.",
-            "Give example_texts (on the command line, --texts) of lengths that it takes.",
+            "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "
+            "word.",
+            "Give example_texts (on the command line, --texts) that it takes.",
         )
     return inside
+
+
+def texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
+    """Those of the texts that a graph of such limits takes.
+
+    Example:
+        >>> texts_within(Limits(max_tokens=1), ["oil prices", "oil"], description)
+        ['oil']
+    """
+    encoder, padding_id = description.encoder(), description.rules.padding_id
+    return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
 
 
 def _graph_of(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
@@ -367,7 +389,7 @@ def cases_for(
         "hazards": hazard_cases(ids, special, padding_id, ragged=ragged),
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
     }
-    inside = {inputs: within(widths.fitted(some, padding_id), limits) for inputs, some in cases.items()}
+    inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
     return {inputs: some for inputs, some in inside.items() if some}
 
 

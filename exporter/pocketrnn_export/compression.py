@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from pocketrnn import manifest as manifests
 from pocketrnn.benchmark import interleaved, one_by_one
 from pocketrnn.classifier import Classifier
@@ -20,7 +22,7 @@ from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Manifest, to_bytes
 from pocketrnn.shipped import bundle_folder
-from pocketrnn_export.bundle import ProofPlan, cases_for, versions, write_bundle
+from pocketrnn_export.bundle import ProofPlan, cases_for, texts_within, versions, write_bundle
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.onnx_graph import onnx_form
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
@@ -199,6 +201,14 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     if (stream := manifest.stream) is not None:
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(step_form(steps.content, stream))
+    texts = texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text)
+    texts = texts_within(graph.limits, texts, description)
+    if not texts:
+        raise CompressionError(
+            f"With {len(description.vocabulary)} words, the graph takes none of the golden examples: they have too few "
+            "known words, or none.",
+            "Keep more words.",
+        )
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
         reference=graph_reference(REFERENCE, small.rounded),
@@ -206,15 +216,24 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
             manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
         ),
         rows_alone=graph.batch != 1,
-        texts=texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text),
+        texts=texts,
     )
     write_bundle(path, description, forms, plan)
 
 
 def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Step, ...]:
     texts = [e.text for e in stages[0].classifier.manifest.examples] if data is None else list(data.texts)
-    classes = [stage.classifier.logits(texts).argmax(1) for stage in stages]
-    timed = (texts * (_TIMED_TEXTS // len(texts) + 1))[:_TIMED_TEXTS]
+    answers = [stage.classifier.logits(texts, on_error="skip") for stage in stages]
+    # What the original does not take is not measured; what a smaller one no longer takes has no right label there.
+    without = np.array([np.isnan(logits[:, 0]) for logits in answers])
+    measured = ~without[0]
+    if not measured.any():
+        raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
+    classes = [np.where(none, -1, logits.argmax(1))[measured] for none, logits in zip(without, answers, strict=True)]
+    # All stages take the golden examples of the last.
+    taken = [text for text, none in zip(texts, without.max(axis=0), strict=True) if not none]
+    taken = taken or [e.text for e in stages[-1].classifier.manifest.examples]
+    timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = interleaved(
         {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
     )
@@ -222,7 +241,7 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Ste
         Step(
             name=stage.name,
             size=_size(stage.folder),
-            accuracy=None if data is None else float((given == data.targets).mean()),
+            accuracy=None if data is None else float((given == data.targets[measured]).mean()),
             agreement=float((given == classes[0]).mean()),
             p50=speed.p50 or 0.0,
         )

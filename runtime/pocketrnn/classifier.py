@@ -24,7 +24,7 @@ from pocketrnn.manifest import Manifest
 from pocketrnn.parallel import mapped_in_order
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
-from pocketrnn.text_limits import SKIP_THEM, limit_error, outside
+from pocketrnn.text_limits import SKIP_THEM, kinds_outside, limit_error, outside
 
 if TYPE_CHECKING:
     from pocketrnn.stream import Stream
@@ -159,7 +159,8 @@ class Classifier:
 
         Raises:
             TextError: `text` is not a string.
-            LimitError: `text` has fewer or more tokens than the graph takes (`manifest.graph.limits`).
+            LimitError: `text` has fewer or more tokens than the graph takes, or no known word where the graph needs one
+                (`manifest.graph.limits`).
             InputError: `top` is out of its range.
 
         Example:
@@ -174,7 +175,7 @@ class Classifier:
         if top != 1:
             self._answers.check_top(top)
         tokens = self._encoder.encode_row(text)
-        if self._limits is not None and not self._limits.allow(tokens.shape[1]):
+        if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.padding_id):
             raise limit_error(self.name, self._limits, tokens.shape[1])
         return self._answers.prediction(self._engine.logits_of_one(tokens), top)
 
@@ -187,13 +188,13 @@ class Classifier:
 
         Args:
             texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by chunk.
-            on_error: what becomes of an item that is not a string (None, bytes, a number), or is a text of fewer or
-                more tokens than the graph takes (`manifest.graph.limits`): `raise` refuses it, `skip` gives None as
-                its label.
+            on_error: what becomes of an item that is not a string (None, bytes, a number), or is a text that the graph
+                does not take (`manifest.graph.limits`): of fewer or more tokens, or without a known word. `raise`
+                refuses it, `skip` gives None as its label.
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
-            LimitError: an item of it has fewer or more tokens than the graph takes.
+            LimitError: an item of it is beyond the graph's limits.
 
         Example:
             >>> Classifier.load("ag_news").predict(["Oil prices rise again", "Striker scores twice in cup final"])
@@ -223,7 +224,7 @@ class Classifier:
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
-            LimitError: an item of it has fewer or more tokens than the graph takes.
+            LimitError: an item of it is beyond the graph's limits.
             InputError: `top` is out of its range.
 
         Example:
@@ -250,7 +251,7 @@ class Classifier:
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
-            LimitError: an item of it has fewer or more tokens than the graph takes.
+            LimitError: an item of it is beyond the graph's limits.
 
         Example:
             >>> Classifier.load("ag_news").predict_proba(["Oil prices rise again"]).shape
@@ -273,7 +274,7 @@ class Classifier:
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
-            LimitError: an item of it has fewer or more tokens than the graph takes.
+            LimitError: an item of it is beyond the graph's limits.
 
         Example:
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
@@ -294,7 +295,7 @@ class Classifier:
 
         Raises:
             TextError: `texts` is one string, or an item of it is not a string.
-            LimitError: an item of it has fewer or more tokens than the graph takes.
+            LimitError: an item of it is beyond the graph's limits.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are no probabilities (NaN or infinite).
 
@@ -318,14 +319,14 @@ class Classifier:
             total += len(skipped)
             yield logits, skipped
         if total:
-            kinds = "no texts" if self._limits is None else "no texts, or too short or too long"
-            _log.warning("%s passed over %d items that are %s", self.name, total, kinds)
+            kinds = ["that are no texts", *([] if self._limits is None else kinds_outside(self._limits))]
+            _log.warning("%s passed over %d items %s", self.name, total, ", or ".join(kinds))
 
     def _logits_of(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""
         ids, lengths = self._encoder.encode_all(chunk.texts)
         if self._limits is not None:
-            beyond = outside(self._limits, lengths)
+            beyond = outside(self._limits, ids, lengths, self.manifest.text.padding_id)
             if beyond.any():
                 return self._logits_within(chunk, ids, lengths, beyond, on_error)
         logits = self._engine.logits(ids, lengths)
@@ -345,7 +346,7 @@ class Classifier:
         logits = np.full((len(lengths), len(self.labels)), np.nan, np.float32)
         logits[within] = self._engine.logits(ids[np.repeat(within, lengths)], lengths[within])
         self._answers.check_finite(logits[within])
-        # An item that is no text stands there as an empty one, which may be too short.
+        # An item that is no text stands there as an empty one, which may be beyond the limits.
         return logits, sorted({*chunk.skipped, *np.flatnonzero(beyond).tolist()})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -366,14 +367,14 @@ def logits_of_batches(
     Args:
         classifier: who answers.
         batches: lists of strings, which may be empty.
-        on_error: `raise` refuses a text of fewer or more tokens than the graph takes, `skip` gives a row of NaN for it.
+        on_error: `raise` refuses a text beyond the graph's limits, `skip` gives a row of NaN for it.
 
     Yields:
         float32 [texts of the batch, labels], the columns in the order of `classifier.labels`.
 
     Raises:
         TextError: an item of a batch is not a string; it is named by its position in all batches.
-        LimitError: a text has fewer or more tokens than the graph takes; likewise.
+        LimitError: a text is beyond the graph's limits; likewise.
         PocketRNNError: as `Classifier.logits`.
 
     Example:

@@ -61,7 +61,7 @@ class TextError(InputError, TypeError):
 
 
 class LimitError(InputError):
-    """A text has fewer or more tokens than the graph takes; see `Limits`."""
+    """A text has fewer or more tokens than the graph takes, or no known word where it needs one; see `Limits`."""
 
 
 class BundleError(InputError):

@@ -15,10 +15,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.schema import first_fault, parsed
@@ -67,13 +67,14 @@ _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it
 
 @dataclass(frozen=True)
 class Limits:
-    """What the graph cannot take, since the PyTorch module cannot: a table of 300 positions ends at 300 tokens, and a
-    convolution over 5 tokens needs 5. None is no limit.
+    """What the graph cannot take, since the PyTorch module cannot: a table of 300 positions ends at 300 tokens, a
+    convolution over 5 tokens needs 5, and a count of the tokens that are no padding must not be 0. None is no limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, from 1 to 65,536.
         max_tokens: the most token ids of a text.
         max_batch: the most texts in a run.
+        real_token: True if a text must hold an id other than the padding's. Version 2 of the format has it.
 
     Raises:
         BundleError: no text is within the limits.
@@ -86,6 +87,7 @@ class Limits:
     min_tokens: int | None = None
     max_tokens: int | None = None
     max_batch: int | None = None
+    real_token: Literal[True] | None = None
 
     def __post_init__(self) -> None:
         if (self.min_tokens or 1) > (self.max_tokens or sys.maxsize):
@@ -101,6 +103,15 @@ class Limits:
             False
         """
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
+
+    def take(self, ids: Sequence[int], padding_id: int) -> bool:
+        """Whether the graph takes a text of these ids.
+
+        Example:
+            >>> Limits(real_token=True).take([1, 1, 1], padding_id=1)
+            False
+        """
+        return self.allow(len(ids)) and not (self.real_token and all(i == padding_id for i in ids))
 
 
 @dataclass(frozen=True)
@@ -218,11 +229,21 @@ class Manifest:
                 f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one.",
                 "Export the bundle without streaming.",
             )
+        if self.stream is not None and limits.real_token:
+            raise BundleError(
+                "The graph takes no text without a known word, but a stream may begin with one.",
+                "Export the bundle without streaming.",
+            )
         for example in self.examples:
             if not limits.allow(len(example.ids)):
                 raise BundleError(
                     f"The golden example {example.text[:40]!r} has {len(example.ids)} token ids, beyond the limits of "
                     "the graph.",
+                    _MAKE_AGAIN,
+                )
+            if not limits.take(example.ids, self.text.padding_id):
+                raise BundleError(
+                    f"The golden example {example.text[:40]!r} holds no known word, beyond the limits of the graph.",
                     _MAKE_AGAIN,
                 )
             if len(example.logits) != len(self.labels) or max(example.ids) >= rows:
@@ -344,21 +365,25 @@ def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str,
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def version_of(text: TextRules) -> int:
-    """The version in which a bundle of these rules is written: the oldest that can say them.
+def version_of(text: TextRules, *, real_token: bool) -> int:
+    """The version in which a bundle is written: the oldest that can say its text rules and limits.
+
+    Args:
+        text: the text rules.
+        real_token: whether the graph takes no text of padding only.
 
     Example:
-        >>> version_of(TextRules()), version_of(TextRules(min_width=200))
+        >>> version_of(TextRules(), real_token=False), version_of(TextRules(min_width=200), real_token=False)
         (1, 2)
     """
-    return 1 if text.is_plain else VERSION
+    return 1 if text.is_plain and not real_token else VERSION
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
     document = {
         "format": FORMAT,
-        "version": version_of(manifest.text),
+        "version": version_of(manifest.text, real_token=_needs_a_real_token(manifest.graph)),
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,
@@ -437,13 +462,15 @@ def _built(document: dict[str, Any]) -> Manifest:
         raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)
     torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
     limits = document["graph"].get("limits")
+    if document["version"] == 1 and "real_token" in (limits or {}):
+        raise BundleError("The limits of the graph hold real_token: that is version 2.", _MAKE_AGAIN)
     graph = {
         **document["graph"],
         "inputs": tuple(document["graph"]["inputs"]),
         "opset": int(document["graph"]["opset"]),
         "embedding_rows": int(document["graph"]["embedding_rows"]),
         "batch": 1 if "batch" in document["graph"] else None,
-        "limits": None if limits is None else Limits(**{name: int(value) for name, value in limits.items()}),
+        "limits": None if limits is None else _limits_of(limits),
     }
     return Manifest(
         name=document["name"],
@@ -464,6 +491,15 @@ def _built(document: dict[str, Any]) -> Manifest:
         ),
         provenance=document["provenance"],
     )
+
+
+def _limits_of(members: Mapping[str, Any]) -> Limits:
+    sizes = {name: int(value) for name, value in members.items() if name != "real_token"}
+    return Limits(**sizes, real_token=True if "real_token" in members else None)
+
+
+def _needs_a_real_token(graph: Graph) -> bool:
+    return graph.limits is not None and graph.limits.real_token is True
 
 
 def _stated(members: Mapping[str, Any]) -> dict[str, Any]:

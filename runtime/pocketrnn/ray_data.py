@@ -56,8 +56,8 @@ def classify_dataset(
         text_column: the column that holds the texts.
         label_column: the column to write labels to, a string.
         probability_column: the column to write probabilities to, float32.
-        on_error: `raise` lets the job fail at a row whose text is null, not a string, or of fewer or more tokens than
-            the graph takes; `skip` makes both new columns null in that row.
+        on_error: `raise` lets the job fail at a row whose text is null, not a string, or beyond the graph's limits;
+            `skip` makes both new columns null in that row.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -142,7 +142,7 @@ def with_answers(
     Raises:
         InputError: the column of texts is missing, or the table has one of the new columns already.
         TextError: a row's text is not a string.
-        LimitError: a row's text has fewer or more tokens than the graph takes.
+        LimitError: a row's text is beyond the graph's limits.
     """
     import pyarrow
 

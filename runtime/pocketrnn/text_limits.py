@@ -1,4 +1,4 @@
-"""Texts that a graph cannot take: those of fewer or more token ids than the bundle's limits say."""
+"""Texts that a graph cannot take: of fewer or more token ids than the bundle's limits say, or of padding only."""
 
 from __future__ import annotations
 
@@ -10,29 +10,47 @@ from numpy.typing import NDArray
 from pocketrnn.errors import LimitError
 from pocketrnn.manifest import Limits
 
-__all__ = ["SKIP_THEM", "limit_error", "outside"]
+__all__ = ["SKIP_THEM", "kinds_outside", "limit_error", "outside"]
 
 SKIP_THEM: Final = "pass over such texts with on_error='skip'"
 
 
-def outside(limits: Limits, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+def outside(limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int) -> NDArray[np.bool_]:
     """Which texts the graph cannot take.
 
     Args:
         limits: the bundle's.
-        lengths: int64 [texts], how many ids each text has.
+        ids: int64 [tokens of all texts], one text after the other.
+        lengths: int64 [texts], how many ids each text has, at least 1.
+        padding_id: that of the text rules.
 
     Returns:
         bool [texts].
 
     Example:
-        >>> outside(Limits(min_tokens=2, max_tokens=9), np.array([1, 2, 9, 10])).tolist()
-        [True, False, False, True]
+        >>> outside(Limits(min_tokens=2, real_token=True), np.array([5, 5, 1, 1, 1]), np.array([1, 2, 2]), 1).tolist()
+        [True, False, True]
     """
     found: NDArray[np.bool_] = lengths < (limits.min_tokens or 1)
     if limits.max_tokens is not None:
         found |= lengths > limits.max_tokens
+    if limits.real_token and len(lengths):
+        found |= ~np.logical_or.reduceat(ids != padding_id, np.cumsum(lengths) - lengths)
     return found
+
+
+def kinds_outside(limits: Limits) -> list[str]:
+    """What is wrong with the texts that `outside` finds, as ends of a sentence.
+
+    Example:
+        >>> kinds_outside(Limits(max_tokens=300, real_token=True))
+        ['with too few or too many tokens', 'without a known word']
+    """
+    sized = limits.min_tokens is not None or limits.max_tokens is not None
+    return [
+        *(["with too few or too many tokens"] if sized else []),
+        *(["without a known word"] if limits.real_token else []),
+    ]
 
 
 def limit_error(name: str, limits: Limits, tokens: int, *, text: str = "The text", otherwise: str = "") -> LimitError:
@@ -41,19 +59,24 @@ def limit_error(name: str, limits: Limits, tokens: int, *, text: str = "The text
     Args:
         name: what the classifier is called.
         limits: the bundle's.
-        tokens: how many ids the text has.
+        tokens: how many ids the text has. If these are neither too few nor too many, all are the padding's.
         text: which text it is, as the begin of a sentence.
         otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
         >>> limit_error("news", Limits(max_tokens=300), 412).problem
         'The text becomes 412 token ids, but news takes at most 300.'
+        >>> limit_error("news", Limits(real_token=True), 1).problem
+        'The text holds no known word, and news takes none such.'
     """
     few = tokens < (limits.min_tokens or 1)
     bound = f"at least {limits.min_tokens}" if few else f"at most {limits.max_tokens}"
     ids = "1 token id" if tokens == 1 else f"{tokens} token ids"
-    remedies = ["give a longer one" if few else "shorten it"]
+    problem, remedies = f"{text} becomes {ids}, but {name} takes {bound}.", ["give a longer one"]
     if not few:
-        remedies.append("export the classifier with max_tokens in its text rules")
+        remedies = ["shorten it", "export the classifier with max_tokens in its text rules"]
+    if limits.allow(tokens):
+        problem = f"{text} holds no known word, and {name} takes none such."
+        remedies = ["give one with a word of its vocabulary"]
     remedy = ", or ".join([*remedies, *([otherwise] if otherwise else [])])
-    return LimitError(f"{text} becomes {ids}, but {name} takes {bound}.", f"{remedy[0].upper()}{remedy[1:]}.")
+    return LimitError(problem, f"{remedy[0].upper()}{remedy[1:]}.")

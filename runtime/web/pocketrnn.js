@@ -29,7 +29,8 @@ export class PocketRNNError extends Error {
 }
 /** Something handed in cannot be used. */
 export class InputError extends PocketRNNError {}
-/** A text has fewer or more tokens than the graph takes (`limits` of `graph` in classifier.json). */
+/** A text has fewer or more tokens than the graph takes, or no known word where it needs one (`limits` of `graph` in
+ * classifier.json). */
 export class LimitError extends InputError {}
 /** A bundle is missing, damaged, of another format or inconsistent with itself. */
 export class BundleError extends InputError {}
@@ -385,6 +386,7 @@ const LIMIT_MEMBERS = {
   min_tokens: (value) => isInteger(value, 1, 2 ** 16),
   max_tokens: (value) => isInteger(value, 1),
   max_batch: (value) => isInteger(value, 1),
+  real_token: (value) => value === true,
 };
 // May be missing. With batch, a run takes one text only; with limits, the graph does not take every text.
 const MORE_GRAPH_MEMBERS = {
@@ -422,13 +424,30 @@ function faultOf(document) {
   if (highest >= rows) return `the text rules use the token id ${highest}, but the embedding has ${rows} rows`;
   if (examples.some(({ ids, logits }) => logits.length !== labels.length || ids.some((id) => id >= rows)))
     return "a golden example does not fit the labels and the embedding";
-  const { min_tokens = 1, max_tokens = Infinity } = document.graph.limits ?? {};
+  const limits = document.graph.limits ?? {};
+  const { min_tokens = 1, max_tokens = Infinity, real_token } = limits;
+  if (real_token && document.version === 1) return "the limits of the graph hold real_token: that is version 2";
   if (min_tokens > max_tokens) return `no text has at least ${min_tokens} and at most ${max_tokens} tokens`;
   if (document.stream && min_tokens > 1)
     return `the graph takes no text of fewer than ${min_tokens} tokens, but a stream begins with one`;
-  if (examples.some(({ ids }) => ids.length < min_tokens || ids.length > max_tokens))
+  if (document.stream && real_token)
+    return "the graph takes no text without a known word, but a stream may begin with one";
+  if (examples.some(({ ids }) => !isWithin(ids, limits, text.padding_id)))
     return "a golden example is beyond the limits of the graph";
   return undefined;
+}
+
+/** Whether a text of these ids is within the limits of a graph. */
+function isWithin(ids, { min_tokens = 1, max_tokens = Infinity, real_token }, padding) {
+  return ids.length >= min_tokens && ids.length <= max_tokens && !(real_token && ids.every((id) => id === padding));
+}
+
+/** The ids of as short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's. */
+function shortestText({ embedding_rows, limits = {} }, padding) {
+  const ids = new Array(limits.min_tokens ?? 1).fill(embedding_rows - 1);
+  if (!limits.real_token || padding !== embedding_rows - 1) return ids;
+  if (ids.length < (limits.max_tokens ?? Infinity)) ids.push(ids[0]);
+  return [embedding_rows - 2, ...ids.slice(1)];
 }
 
 /** As `faultOf`, of the steps that a text goes through before it is split. */
@@ -824,9 +843,9 @@ export class Classifier {
     return this.#encoding.encode(checkedText(text));
   }
 
-  /** Whether the graph takes this text: one of fewer or more tokens than its limits is refused with a LimitError. */
+  /** Whether the graph takes this text: one beyond its limits is refused with a LimitError. */
   takes(text) {
-    return this.#allows(this.encode(text).length);
+    return this.#allows(this.encode(text));
   }
 
   /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
@@ -857,7 +876,7 @@ export class Classifier {
   /**
    * The graph's own answers: for every text a Float32Array in the order of `labels`.
    *
-   * @throws LimitError a text has fewer or more tokens than the graph takes.
+   * @throws LimitError a text is beyond the graph's limits.
    */
   async logits(texts) {
     if (isString(texts) || typeof texts?.[Symbol.iterator] !== "function")
@@ -917,19 +936,25 @@ export class Classifier {
     return this.#session.release();
   }
 
-  #allows(size) {
-    const { min_tokens = 1, max_tokens = Infinity } = this.#document.graph.limits ?? {};
-    return size >= min_tokens && size <= max_tokens;
+  #allows(ids) {
+    const { graph, text } = this.#document;
+    return isWithin(ids, graph.limits ?? {}, text.padding_id);
   }
 
   #checkLimits(rows) {
     const { min_tokens, max_tokens } = this.#document.graph.limits;
-    const place = rows.findIndex((row) => !this.#allows(row.length));
+    const place = rows.findIndex((row) => !this.#allows(row));
     if (place < 0) return;
     const size = rows[place].length;
     const few = size < min_tokens;
+    const which = `The text${rows.length > 1 ? ` at position ${place} (counted from 0)` : ""}`;
+    if (!few && !(size > max_tokens))
+      throw new LimitError(
+        `${which} holds no known word, and ${this.name} takes none such.`,
+        "Give one with a word of its vocabulary.",
+      );
     throw new LimitError(
-      `The text${rows.length > 1 ? ` at position ${place} (counted from 0)` : ""} becomes ${size} token id${size > 1 ? "s" : ""}, ` +
+      `${which} becomes ${size} token id${size > 1 ? "s" : ""}, ` +
         `but ${this.name} takes ${few ? `at least ${min_tokens}` : `at most ${max_tokens}`}.`,
       few ? "Give a longer one." : "Shorten it, or export the classifier with max_tokens in its text rules.",
     );
@@ -970,7 +995,7 @@ export class Classifier {
 
   /** Does the graph take and give what classifier.json says, for the highest token id as well? */
   async #checkGraph() {
-    const { graph, labels } = this.#document;
+    const { graph, labels, text } = this.#document;
     const { inputNames, outputNames } = this.#session;
     if ([...inputNames].sort().join() !== [...graph.inputs].sort().join() || outputNames.join() !== "logits")
       throw new BundleError(
@@ -979,8 +1004,7 @@ export class Classifier {
       );
     let answer;
     try {
-      // As short a text as the graph takes.
-      answer = await this.#run([new Array(graph.limits?.min_tokens ?? 1).fill(graph.embedding_rows - 1)]);
+      answer = await this.#run([shortestText(graph, text.padding_id)]);
     } catch (error) {
       throw new BundleError(
         `The graph of ${this.name} cannot be run with the highest token id, ${graph.embedding_rows - 1}: ${error.cause?.message}.`,

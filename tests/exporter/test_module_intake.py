@@ -13,7 +13,6 @@ import torch
 import user_modules
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
@@ -119,12 +118,6 @@ def test_an_unusual_module_is_exported_and_left_as_it_was(made: str, tmp_path: P
     np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
 
 
-class CountsTokens(Plain):
-    def forward(self, x: Tensor) -> Tensor:
-        packed = pack_padded_sequence(self.emb(x), (x != 1).sum(1), batch_first=True, enforce_sorted=False)
-        return self.out(self.rnn(packed)[1][-1])
-
-
 class FailsOnLongTexts(Plain):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_exporting() and x.shape[1] > 64:
@@ -201,7 +194,6 @@ def with_scripted_layer() -> nn.Module:
         (with_old_weights, r"layer rnn still runs with the weight_hh_l0.*module\.cpu\(\)"),
         (with_scripted_layer, r"cannot be frozen.*Export the nn\.Module"),
         (StatisticsOfABatch, r"out\.0 is a BatchNorm1d without running statistics.*LayerNorm"),
-        (CountsTokens, r"holds the padding only \(the id 1\).*Length of all samples.*clamp\(min=1\).*empty_id"),
         (FailsOnLongTexts, r"fails on batch 1 x sequence \d+, ids .*RuntimeError: no such position\. "),
         (Exits, r"fails on batch 7 x sequence 17.*SystemExit: 3\. "),
         (ExitsAtOnce, r"fails at test_module_intake\.py:\d+: SystemExit: 4, called as module\(tokens\)\. .* say how"),

@@ -273,6 +273,35 @@ def bounded(proto: onnx.ModelProto, *, fewest: int, most: int) -> None:
     onnx.checker.check_model(proto)
 
 
+def needing_a_real_token(proto: onnx.ModelProto, *, padding_id: int) -> None:
+    """Make the graph of `graph` fail on a text of padding only, as a module does that counts the tokens that are none.
+
+    What is read for the count, and is not there for a count of 0, is multiplied by 0: the logits stay.
+    """
+    constants = {
+        "padding": np.array(padding_id, np.int64),
+        "no_tokens": np.array(0, np.int64),
+        "of_a_row": np.array([1], np.int64),
+        "counted_on": np.zeros(1, np.float32),
+    }
+    proto.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    nodes = [
+        helper.make_node("Equal", ["tokens", "padding"], ["are_padding"]),
+        helper.make_node("Not", ["are_padding"], ["are_real"]),
+        helper.make_node("Cast", ["are_real"], ["ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["ones", "of_a_row"], ["count"], keepdims=1),
+        helper.make_node("Equal", ["count", "no_tokens"], ["is_none"]),
+        helper.make_node("Cast", ["is_none"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["counted_on", "place"], ["none"]),
+    ]
+    for node in reversed(nodes):
+        proto.graph.node.insert(0, node)
+    last = next(node for node in proto.graph.node if "logits" in node.output)
+    last.output[0] = "free_logits"
+    proto.graph.node.append(helper.make_node("Add", ["free_logits", "none"], ["logits"]))
+    onnx.checker.check_model(proto)
+
+
 def with_graph(manifest: Manifest, **changes: object) -> Manifest:
     """`manifest` with some of its graph's members changed."""
     return replace(manifest, graph=replace(manifest.graph, **changes))  # type: ignore[arg-type]

@@ -57,11 +57,25 @@ def _limited(members: str) -> Callable[[str], bytes]:
     return _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "limits": {{{members}}}')
 
 
-def _limited_stream(text: str) -> bytes:
+def _real_token(value: str = "true", version: int = 2) -> Callable[[str], bytes]:
+    def change(text: str) -> bytes:
+        limited = _limited(f'"real_token": {value}')(text).decode()
+        return _swapped('"version": 1', f'"version": {version}')(limited)
+
+    return change
+
+
+def _example_of_padding(text: str) -> bytes:
+    return _swapped('"ids": [2, 3]', '"ids": [0, 0]')(_real_token()(text).decode())
+
+
+def _limited_stream(limited: Callable[[str], bytes]) -> Callable[[str], bytes]:
     step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
-    return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(
-        _limited('"min_tokens": 2')(text).decode()
-    )
+
+    def change(text: str) -> bytes:
+        return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(limited(text).decode())
+
+    return change
 
 
 def _ruled(members: str, version: int = 2) -> Callable[[str], bytes]:
@@ -162,7 +176,13 @@ REFUSED: dict[str, Refused] = {
     "limits-crossed": Refused("at least 3 and at most 2", json=_limited('"min_tokens": 3, "max_tokens": 2')),
     "limits-example-too-short": Refused("golden example", json=_limited('"min_tokens": 3')),
     "limits-example-too-long": Refused("golden example", json=_limited('"max_tokens": 1')),
-    "limits-stream": Refused("a stream begins with one", json=_limited_stream),
+    "limits-stream": Refused("a stream begins with one", json=_limited_stream(_limited('"min_tokens": 2'))),
+    "limits-real-token-false": Refused("real_token", json=_real_token("false")),
+    "limits-real-token-one": Refused("real_token", json=_real_token("1")),
+    "limits-real-token-null": Refused("real_token", json=_real_token("null")),
+    "limits-real-token-in-version-1": Refused("that is version 2", json=_real_token(version=1)),
+    "limits-real-token-stream": Refused("a stream may begin with one", json=_limited_stream(_real_token())),
+    "limits-real-token-example": Refused("golden example", json=_example_of_padding),
     "rules-of-version-2-in-version-1": Refused("that is version 2", json=_ruled('"max_width": 9', version=1)),
     "rules-unknown": Refused("most", json=_ruled('"most": 9')),
     "rules-steps-none": Refused("steps", json=_ruled('"steps": []')),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_what_lies_beyond_them_can_be_skipped(limited: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         assert classifier.predict(texts, on_error="skip") == expected  # type: ignore[arg-type]
     assert [record.message for record in caplog.records] == [
-        "small passed over 3 items that are no texts, or too short or too long"
+        "small passed over 3 items that are no texts, or with too few or too many tokens"
     ]
     answers = classifier.classify_all(texts, on_error="skip")  # type: ignore[arg-type]
     assert [answer and answer.label for answer in answers] == expected
@@ -251,3 +252,144 @@ def test_rows_of_files_are_refused_or_passed_over(
     written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [row["label"] for row in written] == [labels[0], None, None, None, labels[1]]
     assert [row["probability"] is None for row in written] == [False, True, True, True, False]
+
+
+# A graph that needs a token beside the padding's. Unknown words are dropped, and an empty text is padding.
+WORDS = ("<unk>", "<pad>", "the", "oil", "cup")
+PADDED = TextRules(tokenizer="whitespace", unknown_id=None, empty_id=1, padding_id=1)
+NO_WORD = "holds no known word, and small takes none such."
+
+
+def make_counting(folder: Path, **options: object) -> Path:
+    given: dict[str, object] = {"limits": Limits(real_token=True), "texts": ("the oil", "cup"), "rules": PADDED}
+    given = {**given, "vocabulary": WORDS, **options}
+    change = partial(bundle_maker.needing_a_real_token, padding_id=given["rules"].padding_id)  # type: ignore[attr-defined]
+    return bundle_maker.make(folder, change_graph=change, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose graph fails on a text of padding only."""
+    return make_counting(tmp_path_factory.mktemp("counting") / "bundle")
+
+
+def test_a_need_of_a_real_token_is_written_in_version_2(counting: Path) -> None:
+    document = json.loads((counting / "classifier.json").read_bytes())
+    assert (document["version"], document["graph"]["limits"]) == (2, {"real_token": True})
+    assert manifest.read(counting).graph.limits == Limits(real_token=True)
+    assert verify(counting).name == "small"
+
+
+def test_a_need_of_a_real_token_in_version_1_is_refused(counting: Path, tmp_path: Path) -> None:
+    document = json.loads((counting / "classifier.json").read_bytes())
+    (tmp_path / "classifier.json").write_bytes(redigested({**document, "version": 1}))
+    with pytest.raises(BundleError, match="real_token: that is version 2"):
+        manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "<pad>", "<PAD> <pad>", "unheard of", "unheard <pad>"])
+def test_a_text_of_padding_only_is_refused(counting: Path, text: str) -> None:
+    classifier = Classifier.load(counting)
+    with pytest.raises(LimitError) as caught:
+        classifier.classify(text)
+    assert caught.value.problem == f"The text {NO_WORD}"
+    assert caught.value.remedy == "Give one with a word of its vocabulary."
+    for ask in (classifier.predict, classifier.logits, classifier.predict_proba, classifier.predict_labels):
+        with pytest.raises(LimitError) as caught:
+            ask(["the cup", text])  # type: ignore[operator]
+        assert caught.value.problem == f"The text at position 1 (counted from 0) {NO_WORD}"
+        assert "on_error='skip'" in caught.value.remedy
+    with pytest.raises(LimitError, match="no known word"):
+        list(classifier.classify_all(["the cup", text]))
+
+
+def test_padding_beside_a_real_token_is_no_text_of_padding_only(counting: Path, tmp_path: Path) -> None:
+    texts = ["<pad> oil", "oil <pad> <pad>", "the", "unheard cup"]
+    logits = Classifier.load(counting).logits(texts)
+    model = bundle_maker.weights(len(WORDS))
+    expected = [bundle_maker.reference_logits(model, ids) for ids in ([1, 3], [3, 1, 1], [2], [4])]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    wide = replace(PADDED, min_width=9, max_width=9, pad_side="left")
+    classifier = Classifier.load(make_counting(tmp_path / "wide", rules=wide))
+    assert len(classifier.predict(texts)) == 4
+    assert classifier.classify("oil")
+    with pytest.raises(LimitError, match=r"position 0 .* no known word"):
+        classifier.predict(["unheard of"])
+    with pytest.raises(LimitError, match="The text holds no known word"):
+        classifier.classify("")
+
+
+def test_a_text_of_padding_only_can_be_skipped(counting: Path, caplog: pytest.LogCaptureFixture) -> None:
+    classifier = Classifier.load(counting)
+    texts = ["", "the oil", None, "<pad>", "cup"]
+    labels = classifier.predict(["the oil", "cup"])
+    expected = [None, labels[0], None, None, labels[1]]
+    with caplog.at_level(logging.WARNING):
+        assert classifier.predict(texts, on_error="skip") == expected  # type: ignore[arg-type]
+    assert [record.message for record in caplog.records] == [
+        "small passed over 3 items that are no texts, or without a known word"
+    ]
+    answers = classifier.classify_all(texts, on_error="skip")  # type: ignore[arg-type]
+    assert [answer and answer.label for answer in answers] == expected
+    assert np.isnan(classifier.logits(["", "<pad>"], on_error="skip")).all()
+    assert classifier.predict([]) == []
+
+
+def test_loading_asks_for_a_text_that_the_graph_takes(tmp_path: Path) -> None:
+    last = replace(PADDED, empty_id=4, padding_id=4)
+    assert Classifier.load(make_counting(tmp_path / "last", rules=last, texts=["oil"])).classify("oil")
+    both = Limits(max_tokens=1, real_token=True)
+    assert Classifier.load(make_counting(tmp_path / "one", rules=last, limits=both, texts=["oil"])).classify("oil")
+    # With too few rows in the embedding, loading fails: the highest id is asked for here too.
+    with pytest.raises(BundleError, match="cannot be run with the highest token id, 5"):
+        Classifier.load(
+            make_counting(
+                tmp_path / "rows",
+                change=lambda made: replace(
+                    bundle_maker.with_graph(made, embedding_rows=6), text=replace(PADDED, padding_id=5)
+                ),
+            )
+        )
+
+
+def test_a_stream_beside_a_need_of_a_real_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="but a stream may begin with one"):
+        make_counting(tmp_path / "bundle", stream=True)
+
+
+@pytest.mark.parametrize("value", [False, 1, 1.0, None, "true", []])
+def test_a_need_of_a_real_token_is_true_or_missing(counting: Path, tmp_path: Path, value: object) -> None:
+    changed = json.loads((counting / "classifier.json").read_bytes())
+    changed["graph"]["limits"] = {"real_token": value}
+    (tmp_path / "classifier.json").write_bytes(redigested(changed))
+    with pytest.raises(BundleError, match="real_token"):
+        manifest.read(tmp_path)
+
+
+def test_a_golden_example_of_padding_only_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="golden example 'unheard' holds no known word"):
+        make_counting(tmp_path / "bundle", texts=("the oil", "unheard"))
+
+
+def test_the_command_line_says_which_text_holds_no_known_word(
+    counting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "a text with a known word" in run("inspect", counting).stdout
+    result = run("classify", "-b", counting, "the oil", "unheard")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (2, 1)
+    assert result.stderr.startswith(f"Error: Text 2 {NO_WORD}")
+    result = run("classify", "-b", counting, stdin="the oil\n\ncup\n")
+    assert result.stderr.startswith(f"Error: Line 2 {NO_WORD}")
+    rows = ["the oil", "<pad>", None, "unheard", "cup"]
+    Path("in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
+    Path("full.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows if text))
+    result = run("classify", "-b", counting, "--input", "full.jsonl", "-o", "out.jsonl")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: Row 2 of full.jsonl holds no known word, and small takes none such.")
+    assert not Path("out.jsonl").exists()
+    result = run("classify", "-b", counting, "--input", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
+    assert result.exit_code == 0
+    assert "3 of 5 rows passed over: 1 without a text, 0 left out, 2 without a known word." in result.stderr
+    written = [json.loads(line)["label"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert [label is None for label in written] == [False, True, True, True, False]

@@ -57,12 +57,13 @@ def test_the_cpp_reader_answers_the_vectors_as_they_say(classify: Path, bundle: 
     assert done.returncode == 0
 
 
-def test_the_cpp_reader_refuses_texts_beyond_a_bundles_limits(classify: Path) -> None:
-    for line in (HERE / "limits" / "beyond.jsonl").read_text(encoding="ascii").splitlines():
+@pytest.mark.parametrize("bundle", ["limits", "real-token"])
+def test_the_cpp_reader_refuses_texts_beyond_a_bundles_limits(classify: Path, bundle: str) -> None:
+    for line in (HERE / bundle / "beyond.jsonl").read_text(encoding="ascii").splitlines():
         vector = json.loads(line)
         if "\n" in vector["text"]:
             continue  # it reads lines
-        done = run(classify, HERE / "limits", given=f"{vector['text']}\n")
+        done = run(classify, HERE / bundle, given=f"{vector['text']}\n")
         assert (done.returncode, done.stdout) == (2, ""), vector
         assert vector["said"] in done.stderr
 

@@ -58,7 +58,8 @@ def test_what_must_be_refused_is(vector: dict[str, str]) -> None:
 @pytest.mark.parametrize("bundle", [bundle for bundle in BUNDLES if (bundle / "beyond.jsonl").exists()], ids=str)
 def test_the_texts_beyond_a_bundles_limits_are_refused(bundle: Path) -> None:
     classifier, vectors = Classifier.load(bundle), vectors_in(bundle / "beyond.jsonl")
-    assert {vector["said"] for vector in vectors} == {"at least 2", "at most 9"}
+    expected = {"limits": {"at least 2", "at most 9"}, "real-token": {"holds no known word"}}
+    assert {vector["said"] for vector in vectors} == expected[bundle.name]
     for vector in vectors:
         assert classifier.encode(vector["text"]) == vector["ids"]
         with pytest.raises(LimitError, match=vector["said"]):
@@ -83,4 +84,4 @@ def test_the_vectors_hold_every_rule_and_stay_small() -> None:
     assert {a.text.unknown_id is None for a in manifests} == {False, True}
     assert {a.text.lowercase for a in manifests} == {False, True}
     assert len({a.text.ngrams for a in manifests}) == 3
-    assert sum(path.stat().st_size for bundle in BUNDLES for path in bundle.iterdir()) < 200_000
+    assert sum(path.stat().st_size for bundle in BUNDLES for path in bundle.iterdir()) < 220_000

@@ -1,5 +1,6 @@
 // Loads a bundle given as { name: base64 } with a stand-in for onnxruntime-web. Prints the shapes of its runs, first the one
-// that loading makes, then those for `within` together; and what is said of each text of `beyond`, alone and as the second.
+// that loading makes, then those for `within` together; what is said of each text of `beyond`, alone and as the second;
+// and the ids of the first run.
 import { readFileSync } from "node:fs";
 import { contributionsOf } from "../../runtime/web/contributions.js";
 import { Classifier } from "../../runtime/web/pocketrnn.js";
@@ -12,11 +13,13 @@ class Tensor {
 
 const { files, inputs, classes, within, beyond } = JSON.parse(readFileSync(0));
 const shapes = [];
+let first;
 const session = {
   inputNames: inputs,
   outputNames: ["logits"],
   run: async ({ tokens }) => {
     shapes.push(tokens.dims);
+    first ??= Array.from(tokens.data, String);
     const [rows] = tokens.dims;
     return { logits: new Tensor("float32", new Float32Array(rows * classes), [rows, classes]) };
   },
@@ -33,4 +36,4 @@ for (const text of beyond) {
 }
 const refusedRuns = shapes.length - answered.length;
 const contributions = await contributionsOf(classifier, "the cup", classifier.labels[0]);
-process.stdout.write(JSON.stringify({ shapes: answered, said, refusedRuns, contributions: contributions.length }));
+process.stdout.write(JSON.stringify({ shapes: answered, said, refusedRuns, contributions: contributions.length, tokens: first }));

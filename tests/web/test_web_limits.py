@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from hashlib import sha256
 from pathlib import Path
 
 from web_node import Node
 
-BUNDLE = Path(__file__).parents[1] / "vectors" / "limits"
+VECTORS = Path(__file__).parents[1] / "vectors"
+BUNDLE = VECTORS / "limits"
 
 
 def test_texts_beyond_the_limits_are_refused_and_runs_keep_to_them(node: Node) -> None:
@@ -36,3 +38,46 @@ def test_texts_beyond_the_limits_are_refused_and_runs_keep_to_them(node: Node) -
         assert second.startswith(f"LimitError: The text at position 1 (counted from 0) {what}")
     # Each of two words is needed: without it, the text would be too short.
     assert answer["contributions"] == 0
+
+
+def test_a_text_of_padding_only_is_refused_where_the_graph_needs_a_real_token(node: Node) -> None:
+    bundle = VECTORS / "real-token"
+    beyond = [json.loads(line) for line in (bundle / "beyond.jsonl").read_text(encoding="ascii").splitlines()]
+    files = {
+        name: base64.b64encode((bundle / name).read_bytes()).decode() for name in ("classifier.json", "model.onnx")
+    }
+    answer = node(
+        "limits_in_node.mjs",
+        {
+            "files": files,
+            "inputs": ["tokens"],
+            "classes": 4,
+            "within": ["the cup"] * 2,
+            "beyond": [vector["text"] for vector in beyond],
+        },
+    )
+    assert answer["shapes"] == [[1, 1], [2, 3]]
+    assert answer["refusedRuns"] == 0
+    for taken, alone, second in answer["said"]:
+        assert not taken
+        what = "holds no known word, and real-token takes none such."
+        assert alone.startswith(f"LimitError: The text {what}")
+        assert second.startswith(f"LimitError: The text at position 1 (counted from 0) {what}")
+    # Each of two words can be left out: the other stays.
+    assert answer["contributions"] == 2
+
+
+def test_the_text_that_loading_asks_for_is_within_the_limits(node: Node) -> None:
+    text = (VECTORS / "real-token" / "classifier.json").read_text(encoding="utf-8")
+    document = json.loads(text)
+    rows = document["graph"]["embedding_rows"]
+    # The padding's id is the highest one here.
+    changed = text.replace('"padding_id": 1', f'"padding_id": {rows - 1}').replace(document["digest"], "0" * 64)
+    changed = changed.replace("0" * 64, sha256(changed.encode()).hexdigest())
+    model = (VECTORS / "real-token" / "model.onnx").read_bytes()
+    files = {
+        "classifier.json": base64.b64encode(changed.encode()).decode(),
+        "model.onnx": base64.b64encode(model).decode(),
+    }
+    given = {"files": files, "inputs": ["tokens"], "classes": 4, "within": ["the cup"], "beyond": []}
+    assert node("limits_in_node.mjs", given)["tokens"] == [str(rows - 2), str(rows - 1)]

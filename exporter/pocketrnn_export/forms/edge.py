@@ -75,7 +75,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=False,
         embedding_rows=made.embedding_rows or description.ids,
         batch=1,
-        limits=limits_of(made, prepared.widths),
+        limits=limits_of(made, prepared),
     )
 
     def retraced() -> bytes:

@@ -30,7 +30,6 @@ from pocketrnn_export.forms.onnx_trace import (
 )
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule
-from pocketrnn_export.proof.cases import Widths
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
@@ -104,12 +103,15 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
     )
 
 
-def limits_of(made: OnnxGraph, widths: Widths) -> Limits | None:
-    """What classifier.json says of the sizes that a graph takes."""
+def limits_of(made: OnnxGraph, prepared: PreparedModule) -> Limits | None:
+    """What classifier.json says of the texts that a graph takes."""
+    limits, width = made.limits, prepared.widths.fixed
     # The graph of one width is right for that one.
-    if widths.fixed is not None:
-        return Limits(widths.fixed, widths.fixed, made.limits.max_batch)
-    return None if made.limits == Limits() else made.limits
+    if width is not None:
+        limits = Limits(width, width, limits.max_batch)
+    if prepared.real_token:
+        limits = replace(limits, real_token=True)
+    return None if limits == Limits() else limits
 
 
 def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
@@ -133,7 +135,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         padding=prepared.padding,
         embedding_rows=made.embedding_rows or description.ids,
         batch=1 if one_text else None,
-        limits=limits_of(made, prepared.widths),
+        limits=limits_of(made, prepared),
     )
 
     def retraced() -> bytes:

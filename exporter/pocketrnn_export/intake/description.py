@@ -25,6 +25,7 @@ class Description:
         vocabulary: the tokens in the order of their ids.
         activation: what makes probabilities of logits: `softmax` or `sigmoid`.
         provenance: the origin: data, metrics, licence, versions.
+        real_token: whether the graph takes no text of padding only, which needs version 2 of the format.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Description:
     vocabulary: tuple[str, ...] = field(repr=False)
     activation: str
     provenance: Mapping[str, Any]
+    real_token: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
@@ -44,6 +46,7 @@ class Description:
             manifest.vocabulary,
             manifest.activation,
             manifest.provenance,
+            manifest.graph.limits is not None and manifest.graph.limits.real_token is True,
         )
 
     @property
@@ -55,7 +58,7 @@ class Description:
     def metadata(self) -> dict[str, str]:
         """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
         return {
-            "pocketrnn.version": str(version_of(self.rules)),
+            "pocketrnn.version": str(version_of(self.rules, real_token=self.real_token)),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
             "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),

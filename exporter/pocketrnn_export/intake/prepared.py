@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,17 @@ from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.asking import Asked, asked_convention
 from pocketrnn_export.intake.convention import Call, Called, Convention
 from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths, neighbour_cases, shape_grid
+from pocketrnn_export.proof.cases import (
+    Case,
+    Ids,
+    Logits,
+    Run,
+    Widths,
+    neighbour_cases,
+    real_id,
+    shape_grid,
+    with_real_tokens,
+)
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
 from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import float64_run_of
@@ -28,6 +39,8 @@ __all__ = ["PreparedModule", "prepare"]
 _log = logging.getLogger(__name__)
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
+# How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
+_PADDING_WIDTHS: Final = (1, 2, 7, 31)
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class PreparedModule:
         convention: how the user's module is called in it.
         multi_label: whether each label has a probability of its own.
         widths: how many tokens a text can have.
+        padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
     """
 
     module: nn.Module
@@ -57,6 +71,12 @@ class PreparedModule:
     convention: Convention
     multi_label: bool
     widths: Widths
+    padding_fault: str | None = None
+
+    @property
+    def real_token(self) -> bool:
+        """Whether the module takes no text of padding only."""
+        return self.padding_fault is not None
 
     @property
     def one_text(self) -> bool:
@@ -80,6 +100,12 @@ class PreparedModule:
             lambda: moved_modules(self.computed, takes_lengths=self.takes_lengths),
         )
 
+    def asked(self, cases: Iterable[Case]) -> list[Case]:
+        """The cases as the module may be asked them: of widths that a text can have, and with a real token in each row
+        where it needs one."""
+        fitted = self.widths.fitted(cases, self.padding_id)
+        return with_real_tokens(fitted, self.padding_id) if self.real_token else fitted
+
     def check_neighbours(self, cases: Iterable[Case]) -> None:
         """Refuse a module that answers a text differently in a batch of some sizes than alone.
 
@@ -91,7 +117,7 @@ class PreparedModule:
             ExportError: it does.
         """
         run = self.as_reference().run
-        for case in cases:
+        for case in self.asked(cases):
             rows, steps = case.tokens.shape
             if rows > 1 and not rows_stand_alone(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
@@ -181,6 +207,7 @@ def prepare(
         multi_label=multi_label,
         widths=widths,
     )
+    prepared = replace(prepared, padding_fault=_padding_fault(prepared))
     if convention.one_text:
         return prepared
     if not _rows_stand_alone(prepared, shape_grid(ids, 0, ragged=False)):
@@ -241,9 +268,32 @@ def _float64_run(prepared: PreparedModule) -> Run64:
     return lambda tokens, lengths: made()(tokens, lengths)
 
 
+def _padding_fault(prepared: PreparedModule) -> str | None:
+    """How the module fails on a text of padding only, of a length at which it answers another text; else None.
+
+    Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
+    count, or mask all steps with minus infinity, and give NaN.
+    """
+    run, padding_id = prepared.as_reference().run, prepared.padding_id
+    for width in dict.fromkeys(map(prepared.widths.clip, _PADDING_WIDTHS)):
+        real, padding = (np.full((1, width), i, np.int64) for i in (real_id(padding_id), padding_id))
+        lengths = np.array([width], np.int64)
+        with contextlib.suppress(ExportError):
+            if not np.isfinite(run(real, lengths).max()):
+                continue
+            try:
+                if not np.isfinite(run(padding, lengths).max()):
+                    return "with NaN or infinity as its answer"
+            except ExportError as error:
+                # Without a cause it is nothing that the module raised.
+                if (cause := error.__cause__) is not None:
+                    return f"with {type(cause).__name__}: {first_line(cause).rstrip('.')}"
+    return None
+
+
 def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer does not depend on the other texts of its batch, nor on its padding."""
-    cases = prepared.widths.fitted(neighbour_cases(grid), prepared.padding_id)
+    cases = prepared.asked(neighbour_cases(grid))
     reference = prepared.as_reference()
     if rows_stand_alone(reference.run, cases):
         return True
@@ -258,7 +308,7 @@ def _example(padding_id: int, widths: Widths, *, takes_lengths: bool, rows: int)
     width = widths.clip(7)
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts those that are not padding may not take a text of padding only.
-    tokens = torch.full((rows, width), int(padding_id == 0))
+    tokens = torch.full((rows, width), real_id(padding_id))
     if not takes_lengths:
         return (tokens,)
     tokens[torch.arange(width) >= lengths[:, None]] = padding_id

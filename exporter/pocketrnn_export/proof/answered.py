@@ -18,7 +18,7 @@ from pocketrnn_export.proof.spread import Exact
 __all__ = ["Answered"]
 
 _log = logging.getLogger(__name__)
-# A module may refuse what its owner never gives it, such as a text of padding only.
+# A module may refuse what its owner never gives it, such as a text that begins with padding.
 _MAY_FAIL: Final = "hazards"
 
 
@@ -65,8 +65,8 @@ class Answered:
     def _finite(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
         """The case with its answer, without the rows that the reference has no answer to; none if no row is left.
 
-        A mask of minus infinity over all of a text, such as one of padding only, gives NaN. The runtime says so of such
-        a text, and gives no answer either.
+        A mask of minus infinity over all of a text gives NaN. The runtime says so of such a text, and gives no answer
+        either. Texts of padding only are not among the cases where the module gives NaN for them.
         """
         logits = self.reference.run(case.tokens, case.lengths)
         answered = np.isfinite(logits.max(axis=1))

@@ -28,9 +28,11 @@ __all__ = [
     "each_row",
     "hazard_cases",
     "neighbour_cases",
+    "real_id",
     "shape_grid",
     "text_cases",
     "texts_for_proof",
+    "with_real_tokens",
     "within",
 ]
 
@@ -212,15 +214,19 @@ def bound_cases(
     return [_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
 
 
-def within(cases: Iterable[Case], limits: Limits | None) -> list[Case]:
+def within(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
     """The cases that a graph takes: those of sizes inside its limits, texts shorter than the least left out.
 
+    Where it takes no text of padding only, such a row begins with another id.
+
     Example:
-        >>> within([Case("long", np.ones((1, 600), int), np.array([600]))], Limits(max_tokens=512))
+        >>> within([Case("long", np.ones((1, 600), int), np.array([600]))], Limits(max_tokens=512), 0)
         []
     """
     if limits is None:
         return list(cases)
+    if limits.real_token:
+        cases = with_real_tokens(cases, padding_id)
     least, most = limits.min_tokens or 1, limits.max_tokens or sys.maxsize
     return [
         case
@@ -229,6 +235,30 @@ def within(cases: Iterable[Case], limits: Limits | None) -> list[Case]:
         and case.lengths.max() <= most
         and (limits.max_batch is None or len(case.lengths) <= limits.max_batch)
     ]
+
+
+def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
+    """The cases, with another id at the begin of each row that holds the padding only.
+
+    Example:
+        >>> with_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
+        [[1, 0], [0, 7]]
+    """
+    made = []
+    for case in cases:
+        # Past a row's length stands the padding too.
+        empty = (case.tokens == padding_id).all(1)
+        if empty.any():
+            tokens = case.tokens.copy()
+            tokens[empty, 0] = real_id(padding_id)
+            case = Case(case.name, tokens, case.lengths)
+        made.append(case)
+    return made
+
+
+def real_id(padding_id: int) -> int:
+    """An id that is not the padding's."""
+    return int(padding_id == 0)
 
 
 def _case(

@@ -154,9 +154,10 @@ def _until_refused(
     from pocketrnn.text_limits import limit_error
 
     limits = classifier.manifest.graph.limits or Limits()
-    sizes = (len(classifier.encode(text)) for text in texts)
-    index, tokens = next((index, tokens) for index, tokens in enumerate(sizes) if not limits.allow(tokens))
-    return texts[:index], limit_error(classifier.name, limits, tokens, text=f"{kind} {before + index + 1}")
+    padding_id = classifier.manifest.text.padding_id
+    rows = (classifier.encode(text) for text in texts)
+    index, ids = next((index, ids) for index, ids in enumerate(rows) if not limits.take(ids, padding_id))
+    return texts[:index], limit_error(classifier.name, limits, len(ids), text=f"{kind} {before + index + 1}")
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
@@ -179,7 +180,7 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
     """Answer texts, each a `kind` of which `before` came before these.
 
     Raises:
-        LimitError: a text has fewer or more tokens than the graph takes. Those before it are answered first.
+        LimitError: a text is beyond the graph's limits. Those before it are answered first.
     """
     from pocketrnn.answers import Answers
 

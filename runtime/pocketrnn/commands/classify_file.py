@@ -28,7 +28,7 @@ from pocketrnn.manifest import Limits
 from pocketrnn.table_reader import read
 from pocketrnn.table_writer import write
 from pocketrnn.tables import Batch, Column, Kind, RowSource, kind_of
-from pocketrnn.text_limits import limit_error
+from pocketrnn.text_limits import kinds_outside, limit_error
 
 __all__ = ["classify_file"]
 
@@ -73,12 +73,13 @@ def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             answered = _answered(classifier, batches, names, source, progress)
             write(sink, written, answered, files.text_column, flush=to_stdout)
-    _tell_passed_over(source)
+    _tell_passed_over(source, classifier.manifest.graph.limits or Limits())
 
 
-def _tell_passed_over(source: RowSource) -> None:
+def _tell_passed_over(source: RowSource, limits: Limits) -> None:
     if passed_over := source.left_out + source.without_text + source.without_answer:
-        beyond = f", {source.without_answer:,} with too few or too many tokens" if source.without_answer else ""
+        kinds = " or ".join(kinds_outside(limits))
+        beyond = f", {source.without_answer:,} {kinds}" if source.without_answer else ""
         click.echo(
             f"{passed_over:,} of {source.rows:,} rows passed over: {source.without_text:,} without a text, "
             f"{source.left_out:,} left out{beyond}. {source.first_fault}",

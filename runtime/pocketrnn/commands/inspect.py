@@ -135,7 +135,8 @@ def _limits(limits: Limits) -> str:
         ("a text of at most", limits.max_tokens, "tokens"),
         ("a run of at most", limits.max_batch, "texts"),
     )
-    return "; ".join(f"{what} {number:,} {unit}" for what, number, unit in stated if number is not None)
+    sizes = [f"{what} {number:,} {unit}" for what, number, unit in stated if number is not None]
+    return "; ".join([*sizes, *(["a text with a known word"] if limits.real_token else [])])
 
 
 def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:

@@ -19,7 +19,7 @@ from pocketrnn.batching import MAX_TOKENS, rectangle, runs
 from pocketrnn.engines.engine import Floats, Ids
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.manifest import Manifest, StepGraph
+from pocketrnn.manifest import Limits, Manifest, StepGraph
 
 __all__ = ["CPU", "OnnxRuntimeEngine", "Options", "checked_options"]
 
@@ -188,14 +188,21 @@ class OnnxRuntimeEngine:
             "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
         )
 
+    def _shortest(self, limits: Limits) -> Ids:
+        """As short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's."""
+        rows, padding_id = self._manifest.graph.embedding_rows, self._manifest.text.padding_id
+        tokens = np.full((1, limits.min_tokens or 1), rows - 1, np.int64)
+        if limits.real_token and padding_id == rows - 1:
+            tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allow(tokens.size + 1) else tokens
+            tokens[0, 0] = rows - 2
+        return tokens
+
     def _check_answer(self) -> None:
         """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
         name, rows, limits = self._manifest.name, self._manifest.graph.embedding_rows, self._manifest.graph.limits
-        # As short a text as the graph takes.
-        length = 1 if limits is None else limits.min_tokens or 1
         try:
-            tokens = np.full((1, length), rows - 1, np.int64)
-            feed = {"tokens": tokens, **({"lengths": np.array([length])} if self._takes_lengths else {})}
+            tokens = np.full((1, 1), rows - 1, np.int64) if limits is None else self._shortest(limits)
+            feed = {"tokens": tokens, **({"lengths": np.array([tokens.shape[1]])} if self._takes_lengths else {})}
             (logits,) = self._run_session(self._whole_texts(), ["logits"], feed)
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(

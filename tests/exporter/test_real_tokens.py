@@ -1,0 +1,240 @@
+"""A module that fails on a text of padding only is exported with that limit; every other text is answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from pocketrnn import Classifier, verify
+from pocketrnn.classifier import graph_metadata
+from pocketrnn.errors import CompressionError, ExportError, LimitError
+from pocketrnn.manifest import Limits
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
+from pocketrnn_export.bundle import cases_for
+from pocketrnn_export.compression import compress
+from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.mobile import mobile
+from pocketrnn_export.proof.cases import Case, with_real_tokens, within
+from pocketrnn_training.data import LabelledTexts
+
+WORDS = [f"w{i}" for i in range(38)]
+PAD_LAST, PAD_FIRST = ["<unk>", "<pad>", *WORDS], ["<pad>", "<unk>", *WORDS]
+LABELS = list("abc")
+REAL = Limits(real_token=True)
+
+
+class Counts(nn.Module):
+    """Counts its lengths, and packs by them."""
+
+    def __init__(self, padding_id: int = 1) -> None:
+        super().__init__()
+        self.padding_id = padding_id
+        self.emb = nn.Embedding(40, 8, padding_idx=padding_id)
+        self.rnn = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(12, 3)
+
+    def counted(self, x: Tensor) -> Tensor:
+        return (x != self.padding_id).sum(1)
+
+    def forward(self, x: Tensor) -> Any:
+        packed = pack_padded_sequence(self.emb(x), self.counted(x).cpu(), batch_first=True, enforce_sorted=False)
+        _, (h, _) = self.rnn(packed)
+        return self.out(torch.cat([h[-2], h[-1]], 1))
+
+
+class Sorts(Counts):
+    """Sorts its rows by hand before it packs them."""
+
+    def forward(self, x: Tensor) -> Any:
+        lengths, order = self.counted(x).sort(0, descending=True)
+        _, back = order.sort(0)
+        packed = pack_padded_sequence(self.emb(x[order]), lengths, batch_first=True)
+        _, (h, _) = self.rnn(packed)
+        return self.out(torch.cat([h[-2], h[-1]], 1)[back])
+
+
+class Pools(Counts):
+    """Divides the sum of its outputs by the count: NaN, not an error, once none is left to pack."""
+
+    def forward(self, x: Tensor) -> Any:
+        packed = pack_padded_sequence(self.emb(x), self.counted(x), batch_first=True, enforce_sorted=False)
+        outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.size(1))
+        return self.out(outputs.sum(1) / self.counted(x)[:, None])
+
+
+class Masks(Counts):
+    """Attends with a mask of minus infinity: NaN where all is masked."""
+
+    def forward(self, x: Tensor) -> Any:
+        outputs, _ = self.rnn(self.emb(x))
+        weights = outputs.sum(2).masked_fill(x == self.padding_id, float("-inf")).softmax(1)
+        return self.out((outputs * weights[:, :, None]).sum(1))
+
+
+class TakesTheLast(Counts):
+    """Reads the output at the last real token by its index: -1 is an error."""
+
+    def forward(self, x: Tensor) -> Any:
+        outputs, _ = self.rnn(self.emb(x))
+        last = (self.counted(x) - 1)[:, None, None].expand(-1, 1, 12)
+        return self.out(outputs.gather(1, last).squeeze(1))
+
+
+class AnswersAll(Counts):
+    def counted(self, x: Tensor) -> Tensor:
+        return super().counted(x).clamp(min=1)
+
+
+class FailsBesideOthers(Counts):
+    def counted(self, x: Tensor) -> Tensor:
+        return super().counted(x).clamp(min=int(x.size(0) == 1))
+
+
+def rules_of(vocabulary: list[str], **more: Any) -> TextRules:
+    padding_id = vocabulary.index("<pad>")
+    return TextRules("whitespace", **{"unknown_id": None, "empty_id": padding_id, "padding_id": padding_id, **more})
+
+
+def exported(
+    kind: type[Counts], path: Path, *, vocabulary: list[str] = PAD_LAST, rules: TextRules | None = None, **more: Any
+) -> tuple[nn.Module, Classifier]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind(vocabulary.index("<pad>")).eval()
+    export(module, path, labels=LABELS, vocabulary=vocabulary, rules=rules or rules_of(vocabulary), **more)
+    verify(path)
+    return module, Classifier.load(path)
+
+
+def check_answers(module: nn.Module, classifier: Classifier) -> None:
+    """The bundle answers as the module does, one text after the other and all together."""
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(WORDS, size)) for size in (1, 2, 3, 9, 9, 40, 300)]
+    texts += ["w3 <pad>", "<pad> w3 w4", "<pad> <pad> unheard w5"]
+    with torch.no_grad():
+        expected = np.concatenate([module(torch.tensor([classifier.encode(text)])).numpy() for text in texts])
+    np.testing.assert_allclose(classifier.logits(texts), expected, atol=1e-5)
+    for text, row in zip(texts, expected, strict=True):
+        assert classifier.classify(text).label == LABELS[row.argmax()]
+
+
+def check_refusals(classifier: Classifier) -> None:
+    for text in ("", "<pad>", "<pad> <pad>", "unheard of"):
+        with pytest.raises(LimitError, match=r"The text holds no known word, and .* takes none such\."):
+            classifier.classify(text)
+    assert classifier.predict(["", "<pad>", "unheard"], on_error="skip") == [None] * 3
+
+
+@pytest.mark.parametrize("vocabulary", [PAD_LAST, PAD_FIRST], ids=["padding 1", "padding 0"])
+@pytest.mark.parametrize("kind", [Counts, Sorts])
+def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
+    kind: type[Counts], vocabulary: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        module, classifier = exported(kind, tmp_path / "b", vocabulary=vocabulary)
+    assert classifier.manifest.graph.limits == REAL
+    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 2
+    assert graph_metadata(classifier)["pocketrnn.version"] == "2"
+    assert classifier.manifest.torchscript is not None
+    (told,) = [record.message for record in caplog.records if "padding only" in record.message]
+    assert "RuntimeError: Length of all samples has to be greater than 0" in told
+    assert "lengths.clamp(min=1)" in told
+    check_answers(module, classifier)
+    check_refusals(classifier)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("least", "most"), [(12, None), (12, 12)])
+def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most: int | None, tmp_path: Path) -> None:
+    rules = rules_of(PAD_LAST, min_width=least, max_width=most, pad_side=side)
+    module, classifier = exported(Counts, tmp_path / "b", rules=rules)
+    assert classifier.manifest.graph.limits == Limits(most and least, most, real_token=True)
+    check_answers(module, classifier)
+    check_refusals(classifier)
+
+
+@pytest.mark.parametrize("kind", [Pools, Masks, TakesTheLast])
+def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tmp_path: Path) -> None:
+    module, classifier = exported(kind, tmp_path / "b", torchscript=False)
+    assert classifier.manifest.graph.limits == REAL
+    check_answers(module, classifier)
+    check_refusals(classifier)
+
+
+def test_a_module_that_answers_texts_of_padding_has_no_such_limit(tmp_path: Path) -> None:
+    module, classifier = exported(AnswersAll, tmp_path / "b", torchscript=False)
+    assert classifier.manifest.graph.limits is None
+    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 1
+    check_answers(module, classifier)
+    assert len(classifier.predict(["", "<pad>", "unheard"])) == 3
+
+
+def test_one_text_a_run_and_small_engines_have_the_limit_too(tmp_path: Path) -> None:
+    module, classifier = exported(Counts, tmp_path / "one", one_text=True, torchscript=False)
+    assert (classifier.manifest.graph.batch, classifier.manifest.graph.limits) == (1, REAL)
+    check_answers(module, classifier)
+    pytest.importorskip("tract")
+    module, classifier = exported(Masks, tmp_path / "edge", vocabulary=PAD_FIRST, edge=True)
+    assert (classifier.manifest.graph.batch, classifier.manifest.graph.limits) == (1, REAL)
+    check_answers(module, classifier)
+    check_refusals(classifier)
+
+
+def test_smaller_bundles_take_the_limit_over(tmp_path: Path) -> None:
+    exported(Counts, tmp_path / "b", torchscript=False, example_texts=["w1 w2", "w20", "w3 <pad>"])
+    compress(tmp_path / "b", tmp_path / "small")
+    few = Storage(embedding="float32", weights="float32", rows=12)
+    texts = ("w1 w2", "", "w30", "w3")
+    data = LabelledTexts(texts, np.array([0, 1, 2, 0]), tuple(LABELS), "made up", None)
+    made = compress(tmp_path / "b", tmp_path / "few", storage=few, data=data)
+    # Of the three texts that the original takes, "w30" holds no known word among the first 12.
+    assert made.steps[-1].agreement == pytest.approx(2 / 3)
+    mobile(tmp_path / "b", tmp_path / "mobile")
+    for name in ("small", "few", "mobile"):
+        classifier = Classifier.load(tmp_path / name)
+        assert classifier.manifest.graph.limits == REAL
+        check_refusals(classifier)
+        verify(tmp_path / name)
+    with pytest.raises(CompressionError, match=r"With 2 words, the graph takes none of the golden examples.*Keep more"):
+        compress(tmp_path / "b", tmp_path / "none", storage=Storage("float32", "float32", rows=2))
+
+
+def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = FailsBesideOthers().eval()
+    prepared = prepare(module, lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
+    assert not prepared.real_token
+    with pytest.raises(ExportError, match=r"fails on a text that holds the padding only.*clamp\(min=1\)"):
+        prepared.as_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
+
+
+def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
+    for padding_id, rules in ((0, rules_of(PAD_FIRST)), (1, rules_of(PAD_LAST, min_width=3))):
+        plain = cases_for(rules, ids=5, ragged=True)
+        cases = cases_for(rules, ids=5, ragged=True, limits=REAL)
+        rows = {kind: sum(len(case.lengths) for case in some) for kind, some in cases.items()}
+        assert rows == {kind: sum(len(case.lengths) for case in some) for kind, some in plain.items()}
+        for case in (case for some in cases.values() for case in some):
+            assert (case.tokens != padding_id).any(1).all()
+            assert case.tokens.max() < 5
+
+
+def test_a_row_of_padding_gets_another_id_and_the_case_stays_as_it_was() -> None:
+    tokens = np.array([[1, 1], [1, 7]])
+    case = Case("two", tokens, np.array([1, 2]))
+    (made,) = with_real_tokens([case], 1)
+    assert made.tokens.tolist() == [[0, 1], [1, 7]]
+    assert tokens.tolist() == [[1, 1], [1, 7]]
+    assert within([case], None, 1) == [case]
+    assert within([case], Limits(max_tokens=1, real_token=True), 1) == []
