@@ -256,6 +256,8 @@ def padded_rules(side: str) -> TextRules:
     ("kind", "line"),
     [
         (zoo.TimeMajorPacked, "module(tokens.t(), lengths)[0]"),
+        (zoo.Mask, "module(tokens, tokens != 1)"),
+        (zoo.BothWaysMasked, "module(tokens, tokens != 1)"),
         (zoo.TimeMajor, "module(tokens.t())"),
     ],
 )

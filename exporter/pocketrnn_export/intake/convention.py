@@ -180,7 +180,7 @@ def batch_size_of_file(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
         >>> batch_size_of_file(module)[0][0]
         'batch_size'
     """
-    forward = getattr(layer.forward, "__func__", None)
+    forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if not isinstance(forward, FunctionType):
         return []
     names = forward.__globals__
