@@ -87,6 +87,14 @@ class OptionalMask(BothWaysMasked):
         return super().forward(x, torch.ones_like(x) > 0 if mask is None else mask)
 
 
+class OptionalLengths(Base):
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if lengths is None:
+            return self.fc(self.last(x))
+        packed = pack_padded_sequence(self.embedding(x), lengths, batch_first=True, enforce_sorted=False)
+        return self.fc(self.rnn(packed)[1][0][-1])
+
+
 class Pair(Base):
     def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, lengths = batch

@@ -285,6 +285,12 @@ def test_where_the_rules_pad_every_text_an_optional_mask_is_asked_for() -> None:
     assert prepared(zoo.OptionalMask).convention.line == "module(tokens)"
 
 
+def test_where_the_rules_pad_every_text_optional_lengths_are_asked_for() -> None:
+    with pytest.raises(ExportError, match=r'2 ways .*"module\(tokens, lengths\)" and "module\(tokens\)"'):
+        prepared(zoo.OptionalLengths, widths=Widths(12, 12))
+    assert prepared(zoo.OptionalLengths).convention.line == "module(tokens, lengths)"
+
+
 def test_a_layer_that_reads_backwards_is_run_on_rows_of_one_length(tmp_path: Path) -> None:
     classifier = exported(zoo.BothWaysMasked, tmp_path / "bundle")
     assert "torch.arange(tokens.size(1)) < lengths" in classifier.manifest.provenance["call"]

@@ -213,10 +213,13 @@ def _found(asked: Asked) -> Convention:
 
 def _certain(asked: Asked, line: str, lines: Sequence[str]) -> bool:
     """Whether a way that holds needs no comparison with others: forward takes the tokens only, or lengths by name."""
-    # Where the rules pad every text, a module may be given the real lengths of its texts, or may not.
-    others = "mask|len" if asked.widths.least > 1 and line == "module(tokens)" else "mask"
-    asks = any(re.search(others, parameter.name.lower()) for parameter in _parameters(asked.module))
-    return line == lines[0] and line in {"module(tokens)", "module(tokens, lengths)"} and not asks
+    if line != lines[0] or line not in {"module(tokens)", "module(tokens, lengths)"}:
+        return False
+    parameters = _parameters(asked.module)
+    if asked.widths.least > 1 and any("len" in p.name.lower() and p.default is not p.empty for p in parameters):
+        # Where the rules pad every text, a module may be given the real lengths of its texts, or may not.
+        return False
+    return not any("mask" in p.name.lower() for p in parameters)
 
 
 def _same_answers(one: _Holds, other: _Holds, asked: Asked) -> bool:
