@@ -17,6 +17,7 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
+from pocketrnn.commands.termination import Terminated
 from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, first_line, shown
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
@@ -191,6 +192,7 @@ def export(
             real_token=prepared.real_token,
         )
         graph, bounds = _graph_of(forms)
+        _tell_what_is_assumed(prepared, graph, description, compared=bool(pairs))
         texts = _texts_for(graph.limits, texts, description)
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
@@ -217,9 +219,10 @@ def _in_a_sentence(module: nn.Module) -> Iterator[None]:
     """Whatever else is raised on the way from a module to its bundle, as an error that says so."""
     try:
         yield
-    except (PocketRNNError, OSError):
+    except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise
-    except (Exception, SystemExit) as error:
+    # A user's code may raise what is no Exception.
+    except BaseException as error:
         raise ExportError(
             f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
             "If that is nothing that its forward does, it is a fault of pocketrnn: report it with the module.",
@@ -268,6 +271,23 @@ def _prepared_and_made(
             error.problem,
         )
         return alone, forms
+
+
+def _tell_what_is_assumed(prepared: PreparedModule, graph: Graph, description: Description, *, compared: bool) -> None:
+    """Log what a wrong bundle may come of, and nothing here can show to be wrong."""
+    words, rows = len(description.vocabulary), graph.embedding_rows
+    if rows > words and not compared:
+        _log.warning(
+            "The embedding has %d rows, and the vocabulary %d words: the first word has the id 0. If your ids begin "
+            "elsewhere, every word is taken for another; give a map from word to id, or texts with their ids (--pairs, "
+            "example_ids=) to compare with.",
+            rows, words,
+        )  # fmt: skip
+    if not prepared.takes_lengths and prepared.convention.counts is None and prepared.widths.least == 1:
+        _log.warning(
+            "Every text is given to the module unpadded. If your pipeline pads texts to one width, and the module "
+            "reads the padding, say so in the rules: min_width, max_width and pad_side (docs/text-rules.md)."
+        )
 
 
 def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Description) -> list[Form]:

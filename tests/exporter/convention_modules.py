@@ -417,3 +417,46 @@ class LosesTheBatchAxis(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.log_softmax(self.fc(self.last(x)).squeeze(), dim=1)
+
+
+class LogOfASigmoid(Base):
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.logsigmoid(self.fc(self.last(x)))
+
+
+class NegativeLogProbabilities(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return -torch.log_softmax(self.fc(self.last(x)), 1)
+
+
+class OneNumberBesideTwo(Base):
+    """The first is the answer; the second only looks like one."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.two = nn.Linear(HIDDEN, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        last = self.last(x)
+        return torch.sigmoid(self.fc(last)), self.two(last)
+
+
+class AlwaysTheSame(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.last(x)) * 0
+
+
+class MixesStates(nn.Module):
+    """A state [directions, batch, hidden] that is reshaped as if it were [batch, ...]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, FEATURES)
+        self.rnn = nn.GRU(FEATURES, HIDDEN, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(2 * HIDDEN, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(x))[1].reshape(-1, 2 * HIDDEN))

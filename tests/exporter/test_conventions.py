@@ -63,9 +63,21 @@ BATCH = {
     zoo.LogitsAndLabels: "module(tokens)[0]",
 }
 NAMES = {"torch": torch, "SimpleNamespace": SimpleNamespace}
-ONE_NUMBER = {zoo.OneSigmoid, zoo.EveryStepSigmoid, zoo.LogitsAndLabels, zoo.OwnSigmoid}
+ONE_NUMBER = {
+    zoo.LogOfASigmoid,
+    zoo.OneNumberBesideTwo,
+    zoo.OneSigmoid,
+    zoo.EveryStepSigmoid,
+    zoo.LogitsAndLabels,
+    zoo.OwnSigmoid,
+}
 PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
 REFUSED = {
+    zoo.LogOfASigmoid: "gives a logarithm of numbers that may be probabilities",
+    zoo.NegativeLogProbabilities: 'negative log-probabilities.*--call "-module',
+    zoo.OneNumberBesideTwo: "2 ways that give other answers",
+    zoo.AlwaysTheSame: "the same answer for every text",
+    zoo.MixesStates: "beside other texts of the same length.*--one-text",
     zoo.DependsOnLabels: "2 ways that give other answers",
     zoo.Speaker: "second argument, speaker_id, that is neither lengths nor a mask",
     zoo.RandomInitHidden: "Its init_hidden draws a random state .*lambda",
@@ -203,6 +215,22 @@ def test_a_function_says_how_a_module_is_called(tmp_path: Path) -> None:
 def test_a_call_that_does_not_work_is_refused(call: str) -> None:
     with pytest.raises((InputError, ExportError)):
         prepared(zoo.TimeMajor, call=call)
+
+
+@pytest.mark.parametrize("call", ["module(tokens)", "module(tokens) * tokens.size(0)"])
+def test_a_call_that_mixes_texts_is_refused_as_a_way_that_is_found(call: str) -> None:
+    with pytest.raises(ExportError, match=r"beside other texts of the same length.*--one-text"):
+        prepared(zoo.MixesStates, call=call)
+    assert prepared(zoo.MixesStates, call="module(tokens)", one_text=True).one_text
+
+
+@pytest.mark.parametrize(
+    "call", ["await module(tokens)", "break; module(tokens)", "*module(tokens)", "global module; module(tokens)",
+             "from __future__ import nothing; module(tokens)", "nonlocal q; module(tokens)", "yield module(tokens)"],
+)  # fmt: skip
+def test_a_call_that_does_not_compile_is_refused_as_input(call: str) -> None:
+    with pytest.raises(InputError, match="The call "):
+        compiled(call)
 
 
 def test_what_its_owner_says_of_the_output_is_believed() -> None:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightning_fabric.utilities.data import AttributeDict
 from torch import nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.module_file import load_module, module_name
+from pocketrnn_export.intake.module_file import check_not_random, load_module, module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 MODEL = """
@@ -223,3 +224,60 @@ def test_the_names_that_torch_reads_are_as_before(tmp_path: Path) -> None:
     assert set(torch.serialization.get_safe_globals()) == before
     with pytest.raises(pickle.UnpicklingError, match="Unsupported global"):
         torch.load(tmp_path / "w.ckpt", weights_only=True)
+
+
+HOLDS_MORE = """
+import numpy as np
+import torch
+from torch import nn
+
+class Holds(nn.Module):
+    def __init__(self, kind="nothing"):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4)
+        self.gru = nn.GRU(4, 3, batch_first=True)
+        self.fc = nn.Linear(3, 2)
+        if kind == "list":
+            self.extra = [nn.Linear(3, 3)]
+        if kind == "attribute":
+            self.h0 = torch.randn(1, 1, 3)
+        if kind == "buffer":
+            self.register_buffer("h0", torch.randn(1, 1, 3), persistent=False)
+
+    def forward(self, x):
+        return self.fc(self.gru(self.embedding(x))[1][-1])
+
+def seeded():
+    np.random.seed(42)
+    made = Holds()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.from_numpy(np.random.randn(*p.shape)))
+    return made
+"""
+
+
+@pytest.mark.parametrize(("kind", "named"), [("list", "extra[0].weight"), ("attribute", "h0"), ("buffer", "h0")])
+def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(HOLDS_MORE)
+    module = load_module(module_name(f"{tmp_path}/model.py:Holds"))
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    weights = read_weights(tmp_path / "weights.pt")
+    for given in ("nothing", kind):
+        name = module_name(f'{tmp_path}/model.py:Holds("{given}")')
+        assert name is not None
+        module = load_module(name)
+        load_weights(module, weights)
+        if given == "nothing":
+            check_not_random(name, module, weights)
+        else:
+            with pytest.raises(InputError, match=f"two values of {re.escape(named)}.*does not hold it"):
+                check_not_random(name, module, weights)
+
+
+def test_a_seed_of_numpys_in_the_file_hides_no_random_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(HOLDS_MORE)
+    name = module_name(f"{tmp_path}/model.py:seeded")
+    assert name is not None
+    with pytest.raises(InputError, match="has random weights"):
+        check_not_random(name, load_module(name))

@@ -236,8 +236,8 @@ def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     module, function = load_module_and_function(named, weights)
     if weights is not None:
         load_weights(module, weights)
-    elif not options["random_weights"]:
-        check_not_random(named, module)
+    if not options["random_weights"]:
+        check_not_random(named, module, weights)
     return module, function
 
 

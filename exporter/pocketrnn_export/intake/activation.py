@@ -54,12 +54,14 @@ class CallsSeen(TorchFunctionMode):
     Attributes:
         calls: each call's name, site, turn and line, in order.
         squashed: the names of functions after the last layer that may bring numbers between 0 and 1.
+        logged: whether a logarithm follows the last layer.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[ActivationCall] = []
         self.squashed: list[str] = []
+        self.logged = False
         self._turns: Counter[Any] = Counter()
 
     def __torch_function__(
@@ -69,8 +71,10 @@ class CallsSeen(TorchFunctionMode):
         name = _name(func)
         if name in _WEIGHING:
             self.squashed.clear()
+            self.logged = False
         elif name in _SQUASHING:
             self.squashed.append(name)
+        self.logged = self.logged or name in {"logsigmoid", "log_sigmoid", "log", "log_"}
         if name in _KINDS:
             site, line = _site(sys._getframe(1))
             self.calls.append(ActivationCall(name, site, self._turns[name, site], line))

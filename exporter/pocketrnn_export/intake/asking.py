@@ -166,10 +166,13 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
 
 def _given(asked: Asked, line: str, function: Call) -> Convention:
     """The convention of a call that the owner wrote."""
-    failures = []
+    failures: list[_Fails] = []
     for one_text, widths in itertools.product((False, True), asked.tried_widths):
         if asked.one_text and not one_text:
             continue
+        if one_text and not asked.one_text and any(failed.rank >= 4 for failed in failures):
+            # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
+            break
         tried = _tried(asked, line, function, widths, one_text=one_text, suffixes=False)
         for found in tried:
             if isinstance(found, _Holds):
@@ -573,7 +576,8 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
         return _Fails(
             line, 5, "The module gives other answers when it is run again on the same texts.", _of_random(asked, line)
         )
-    if len(answers[0]) > 1 and all(torch.allclose(a[1:], a[:-1], rtol=_ROUNDING, atol=1e-7) for a in answers):
+    texts = torch.cat(answers)
+    if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return _Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
     exact = _gives_rows(asked, convention, batches[0])
@@ -750,6 +754,7 @@ def _places(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool) 
     units = [asked.classes]
     if asked.classes == 2 and not asked.multi_label:
         units.append(1)
+    places = []
     for wanted in units:
         found = []
         for suffix in leaves[0]:
@@ -764,9 +769,9 @@ def _places(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool) 
             for suffix, units in found
             if not all(torch.equal(leaf[suffix], leaf[suffix].round()) for leaf in leaves)
         ]
-        if found:
-            return scores or found
-    return []
+        # Where there are two labels, one number and two may both be the answer.
+        places += scores or found
+    return places
 
 
 def _leaves(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
@@ -856,6 +861,7 @@ def _with_activation(asked: Asked, convention: Convention) -> Convention:
     answers = [answer for _, answer in batches]
     between = all(bool(((answer >= 0) & (answer <= 1)).all()) for answer in answers)
     if not between:
+        _refuse_logarithms(asked, convention, answers, logged=seen.logged)
         if asked.gives == "probabilities":
             raise ExportError("The module gives numbers that are no probabilities.", "Export it with --gives logits.")
         return convention
@@ -889,6 +895,28 @@ def _with_activation(asked: Asked, convention: Convention) -> Convention:
             "Say which: --gives logits or --gives probabilities, in Python gives=.",
         )
     return convention
+
+
+def _refuse_logarithms(asked: Asked, convention: Convention, answers: Sequence[Tensor], *, logged: bool) -> None:
+    """Refuse numbers that may be logarithms of a sigmoid, or negative ones of a softmax: taken for logits, they give
+    other probabilities.
+
+    Raises:
+        ExportError: they may be.
+    """
+    line = convention.line
+    if convention.units > 1 and not asked.multi_label:
+        sums = [torch.exp(-answer).sum(1) for answer in answers]
+        if all(bool(((total - 1).abs() < 1e-4).all()) for total in sums):
+            raise ExportError(
+                "The module gives negative log-probabilities: the least is the likeliest.",
+                f'Say so: --call "-{line}", or call=.',
+            )
+    elif logged and all(bool((answer < 0).all()) for answer in answers):
+        raise ExportError(
+            "The module gives a logarithm of numbers that may be probabilities, and a bundle would take it for logits.",
+            f'Say which: --gives logits (gives="logits"), or --call "torch.logit(torch.exp({line}))".',
+        )
 
 
 def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:

@@ -7,7 +7,6 @@ import contextlib
 import dis
 import functools
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FunctionType, SimpleNamespace
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn_export.intake.activation import ActivationCall, Passing
 
 __all__ = [
@@ -207,14 +206,20 @@ def compiled(line: str) -> Call:
     try:
         body = ast.parse(line.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The call {textwrap.shorten(line, 60)!r} is not Python.", advice) from None
+        raise InputError(f"The call {shown(line)} is not Python.", advice) from None
     if not body or not isinstance(last := body[-1], ast.Expr):
-        raise InputError(f"The call {textwrap.shorten(line, 60)!r} does not end in an expression.", advice)
+        raise InputError(f"The call {shown(line)} does not end in an expression.", advice)
     function = ast.parse("def call(module, tokens, lengths): pass").body[0]
     function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
-    exec(compile(tree, "<call>", "exec"), namespace)  # noqa: S102 - the user's own line, as his module's code is
+    if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
+        raise InputError(f"The call {shown(line)} gives no tensor, but a generator or a coroutine.", advice)
+    try:
+        code = compile(tree, "<call>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"The call {shown(line)} is not Python: {first_line(error)}.", advice) from None
+    exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
     call: Call = namespace["call"]
     return call
 

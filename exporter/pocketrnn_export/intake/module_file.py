@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import linecache
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +20,19 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
 from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
-from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 
 __all__ = ["ModuleName", "check_not_random", "load_module", "load_module_and_function", "module_name"]
 
 _log = logging.getLogger(__name__)
 
+# Lists of lists of tensors are looked into so far.
+_DEEPEST: Final = 3
 _NO_VALUES: Final = (
     "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
 )
@@ -151,13 +154,18 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     return made, function
 
 
-def check_not_random(named: ModuleName, module: nn.Module) -> None:
-    """Refuse a module whose weights are drawn when it is made: made again with another seed, it has others.
+def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
+    """Refuse a module that holds numbers which are drawn when it is made: made again with another seed, it has others.
 
     Seeds that the user's own code sets are passed over meanwhile, since they would hide it.
 
+    Args:
+        named: how it was made.
+        module: the module, with its weights.
+        weights: what was loaded into it. What they do not hold, such as layers in a plain list, is looked at still.
+
     Raises:
-        InputError: some weight differs.
+        InputError: some tensor differs.
 
     Example:
         >>> check_not_random(named, load_module(named))
@@ -166,19 +174,55 @@ def check_not_random(named: ModuleName, module: nn.Module) -> None:
     with torch.random.fork_rng(devices=[]):
         own_seed(torch.initial_seed() % 2**62 + 1)
         torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
-        quiet = _log.disabled
+        shipped, np.random.seed = np.random.seed, lambda *_: None
+        drawn, quiet = np.random.get_state(), _log.disabled
+        np.random.set_state(np.random.RandomState(int(torch.initial_seed() % 2**31) + 1).get_state())
         _log.disabled = True
+        logging.disable(logging.WARNING)
         try:
-            again = load_module(named).state_dict()
+            made = load_module(named)
+            if weights is not None:
+                load_weights(made, weights)
+            again = _tensors_held(made)
         finally:
             _log.disabled = quiet
+            logging.disable(logging.NOTSET)
             torch.manual_seed = torch.random.manual_seed = own_seed
-    for name, tensor in module.state_dict().items():
-        if name not in again or tensor.shape != again[name].shape or not torch.equal(tensor.cpu(), again[name].cpu()):
+            np.random.seed = shipped
+            np.random.set_state(drawn)
+    for name, tensor in _tensors_held(module).items():
+        other = again.get(name)
+        if other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu()):
             raise InputError(
                 f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
-                "Give its trained weights with --weights FILE, or ask for random ones with --random-weights.",
+                "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
+                if weights is None
+                else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
+                "again; or ask for random ones with --random-weights.",
             )
+
+
+def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
+    """Every tensor that a module holds: parameters, buffers, and those in its attributes, in plain lists too."""
+    found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def look(name: str, value: Any, depth: int) -> None:
+        if isinstance(value, Tensor):
+            found.setdefault(name, value)
+        elif isinstance(value, nn.Module):
+            found.update((f"{name}.{inner}", tensor) for inner, tensor in _tensors_held(value).items())
+        elif isinstance(value, list | tuple) and depth < _DEEPEST:
+            for i, item in enumerate(value):
+                look(f"{name}[{i}]", item, depth + 1)
+        elif isinstance(value, dict) and depth < _DEEPEST:
+            for key, item in value.items():
+                look(f"{name}[{key!r}]", item, depth + 1)
+
+    for path, layer in module.named_modules():
+        for name, value in vars(layer).items():
+            if not name.startswith("_"):
+                look(f"{path}.{name}" if path else name, value, 0)
+    return found
 
 
 def _check_file(path: Path) -> None:
@@ -225,9 +269,12 @@ def _importing_from(path: Path) -> Iterator[None]:
     """While the block runs, imports look in the file's folder first, and in the working folder."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
+    here = Path.cwd()
     try:
         yield
     finally:
+        # The user's code may go elsewhere, and the paths of the command line are meant from here.
+        os.chdir(here)
         for folder in folders:
             if folder in sys.path:
                 sys.path.remove(folder)

@@ -228,6 +228,8 @@ def _told(convention: Convention) -> str:
         said += "; it gives probabilities, which are brought to logits by their logarithm"
     if convention.units == 1:
         said += "; its one number is the second label's"
+        if convention.activation is None and convention.undone is None:
+            said += " logit: its sigmoid is that label's probability, and 0 divides the two"
     if convention.beside_a_copy:
         said += "; it fails on a single text, which is asked beside a copy of itself"
     if convention.counts is not None:

@@ -227,6 +227,10 @@ def _state_dict_in(saved: Any, path: Path, within: str = "") -> dict[str, Tensor
         return {str(name): tensor for name, tensor in saved.items()}
     for key in _NESTED:
         if isinstance(saved.get(key), Mapping) and within.count(".") < len(_NESTED):
+            others = [k for k, v in saved.items() if k != key and isinstance(v, Mapping) and _is_state_dict(v)]
+            if others:
+                names = _listed([str(other)[:60] for other in others], 3)
+                _log.warning("%s: the weights in %s are taken; it holds others, which are not: %s.", path, key, names)
             return _state_dict_in(saved[key], path, f"{within}.{key}")
         if isinstance(saved.get(key), _Unread):
             raise _more_than_tensors(path)

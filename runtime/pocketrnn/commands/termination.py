@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-__all__ = ["TERMINATED", "ended_by_sigterm"]
+__all__ = ["TERMINATED", "Terminated", "ended_by_sigterm"]
 
 # What a shell reports of a command that SIGTERM (15) ended: 128 + the signal.
 TERMINATED: Final = 143
 
 
+class Terminated(BaseException):
+    """SIGTERM has come. It is no SystemExit, which is caught where a user's code is run: that may call sys.exit."""
+
+
 @contextlib.contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """While the block runs, SIGTERM raises SystemExit(143) in it, so that every `finally` is run.
+    """While the block runs, SIGTERM raises `Terminated` in it, so that every `finally` is run; then SystemExit(143).
 
     A second SIGTERM does not stop the `finally`s. Signals belong to the process, so this is for the command line only;
     it changes nothing in another thread than the main one, or where SIGTERM is ignored or handled already.
@@ -34,10 +38,12 @@ def ended_by_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, _end)
     try:
         yield
+    except Terminated:
+        raise SystemExit(TERMINATED) from None
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(TERMINATED)
+    raise Terminated
