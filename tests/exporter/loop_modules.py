@@ -485,6 +485,21 @@ class StepsALayerAndReadsItsOutput(StepsALayer):
         return self.out(out.squeeze(1))
 
 
+class MasksByTheIds(_Embedded):
+    """A row keeps its state at each id 0, wherever that stands."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            mask = (x[:, t] != 0).float().unsqueeze(1)
+            h = mask * self.cell(self.emb(x[:, t]), h) + (1 - mask) * h
+        return self.out(h)
+
+
 class ListsTheWidthOfEachRow(_Embedded):
     def __init__(self):
         super().__init__()
@@ -498,6 +513,7 @@ class ListsTheWidthOfEachRow(_Embedded):
 
 
 EXPORTED = (
+    (MasksByTheIds, {"GRU": 1}),
     (ListsTheWidthOfEachRow, {"LSTM": 1}),
     (StepsALayerAndReadsItsOutput, {"LSTM": 1}),
     (StepsAnLstmCell, {"LSTM": 1}),

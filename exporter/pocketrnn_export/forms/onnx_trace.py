@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import logging
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import onnx_ir as ir
 import torch
@@ -25,7 +27,7 @@ from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import UntraceableError, Way
 from pocketrnn_export.tracing.rolled import rolled
-from pocketrnn_export.tracing.sizes import Seen, Sizes, note_program, watched
+from pocketrnn_export.tracing.sizes import Seen, Sizes, is_users, note_program, place_of, watched
 from pocketrnn_export.tracing.ties import orders_in
 from pocketrnn_export.tracing.turns import Loop, in_turns
 
@@ -161,11 +163,29 @@ def _program(
                     f"The module's {cell[0]}, stepped by a loop that cannot be followed: {_first_cause(error)}.",
                     cell[1],
                 ) from error
+            line = _line_of(error)
+            advice = "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps."
+            if "data-dependent" in str(error) or "data dependent" in str(error):
+                advice = "Ask about no values of tensors in forward; torch.where takes one of two values for each text."
             raise UntraceableError(
-                f"The module cannot be traced with a dynamic batch and sequence length: {_first_cause(error)}.",
-                "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+                f"The module cannot be traced with a dynamic batch and sequence length{line}: {_first_cause(error)}.",
+                advice,
             ) from error
     return program, loops
+
+
+def _line_of(error: BaseException) -> str:
+    """The last line of the user's own code on the way to an error or to one of its causes."""
+    found = ""
+    current: BaseException | None = error
+    while current is not None:
+        frame = current.__traceback__
+        while frame is not None:
+            if is_users(frame.tb_frame):
+                found = f", at {place_of(frame.tb_frame, frame.tb_lineno)}"
+            frame = frame.tb_next
+        current = current.__cause__
+    return found
 
 
 # Layers that a Python loop steps, one token at a time, and the layer that does it by itself.
@@ -327,15 +347,35 @@ def _first_cause(error: BaseException) -> str:
     return first_line(error)
 
 
+class _WithoutGraphs(io.TextIOBase):
+    """Standard error, without the graph so far, which torch.export prints there where it fails."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if "def forward(self, arg" in text else int(self.stream.write(text) or 0)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter._registration", "onnxscript")]
+    loggers = [
+        logging.getLogger(name)
+        for name in (
+            "torch.onnx._internal.exporter._registration", "onnxscript", "torch.fx.experimental.symbolic_shapes",
+            "torch.export._trace", "torch._export.non_strict_utils", "torch._functorch._aot_autograd.graph_capture",
+        )
+    ]  # fmt: skip
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stderr(_WithoutGraphs(sys.stderr)):
         warnings.simplefilter("ignore")
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)
         try:
             yield
         finally:

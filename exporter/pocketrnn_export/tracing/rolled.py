@@ -271,11 +271,11 @@ class _Run:
             initial = [like.new_zeros(1, rows, hidden) if state is None else state for state in initial]
         of = {kind: _buffer(self.module, f"{name}.onnx_{kind}_0") for kind in "wrb"}
         x = torch.cat(inputs, dim=2) if len(inputs) > 1 else inputs[0]
-        lengths, h0, c0 = None if acts is None else acts.sum(0), initial[0], initial[1] if len(initial) > 1 else None
-        outputs, *finals = OPERATOR(x, of["w"], of["r"], of["b"], lengths, h0, c0, layer.mode)
-        if acts is not None:
-            # Past its length a row gives zeros in ONNX; here it keeps its state.
-            outputs = torch.where(acts.unsqueeze(2), outputs, finals[0])
+        h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
+        if acts is None:
+            outputs, *finals = OPERATOR(x, of["w"], of["r"], of["b"], None, h0, c0, layer.mode)
+        else:
+            outputs, finals = _only_where(acts, x, (of["w"], of["r"], of["b"]), h0, c0, layer.mode)
         after = layer.states[0][1]
         self.sequences[after] = self._shaped(after, outputs, leading=True)
         for (_, after), final in zip(layer.states, finals, strict=False):
@@ -313,6 +313,29 @@ class _Run:
         rest = [size for i, size in enumerate(shape) if i != axis]
         value = value if len(rest) == 1 else value.reshape(*before, value.shape[-2], *rest)
         return value.movedim(int(leading), int(leading) + axis)
+
+
+def _only_where(
+    acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
+) -> tuple[Tensor, list[Tensor]]:
+    """A layer in which a row keeps its state in every step where it does not act, bool [turns, batch]: also in the
+    middle of a text, as where a mask is made of the ids.
+
+    The steps in which a row acts are moved together, so that they are a row with a length.
+    """
+    turns, rows, features = x.shape
+    counts = acts.to(torch.int64).cumsum(0)
+    place = torch.where(acts, counts - 1, turns).unsqueeze(2)
+    moved = x.new_zeros(turns + 1, rows, features).scatter(0, place.expand(turns, rows, features), x)[:turns]
+    total = counts.select(0, -1)
+    outputs, *finals = OPERATOR(moved, *weights, total.clamp(min=1), h0, c0, mode)
+    hidden = outputs.shape[2]
+    first = x.new_zeros(1, rows, hidden) if h0 is None else h0
+    states = torch.cat([first, outputs]).gather(0, counts.unsqueeze(2).expand(turns, rows, hidden))
+    # A row that never acts keeps what it began with.
+    began = [first, x.new_zeros(1, rows, hidden) if c0 is None else c0]
+    acted = (total > 0).reshape(1, -1, 1)
+    return states, [torch.where(acted, final, before) for final, before in zip(finals, began, strict=True)]
 
 
 def _shape_with(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:

@@ -46,8 +46,10 @@ __all__ = [
     "cut_to_longest",
     "errors_in",
     "given_whole",
+    "is_users",
     "note_guard",
     "note_program",
+    "place_of",
     "sizes_in",
     "users_line",
     "watched",
@@ -341,7 +343,7 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename == torch.__file__:
         frame = frame.f_back
-    if seen is None or names is None or frame is None or not _is_users(frame):
+    if seen is None or names is None or frame is None or not is_users(frame):
         return shipped(asked)
     expression = asked.node.expr
     condition = _condition(expression, names)
@@ -349,7 +351,7 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
         try:
             return shipped(asked)
         except Exception:
-            seen.raised.append(_place_of(frame))
+            seen.raised.append(place_of(frame))
             raise
     question = Question(condition, True, *_line_of(frame))
     if not _varies(question):
@@ -370,24 +372,36 @@ def _varies(question: Question) -> bool:
     return len({question.holds(sizes) for sizes in sizes_in([question])}) > 1
 
 
-def _is_users(frame: FrameType) -> bool:
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame runs code of the user's, and not torch's, Python's or ours.
+
+    Example:
+        >>> is_users(sys._getframe())
+        True
+    """
     return not frame.f_code.co_filename.startswith(_NOT_USERS)
 
 
-def _line_of(frame: FrameType) -> tuple[str, int, str]:
-    file, line = frame.f_code.co_filename, frame.f_lineno
+def _line_of(frame: FrameType, number: int | None = None) -> tuple[str, int, str]:
+    file, line = frame.f_code.co_filename, frame.f_lineno if number is None else number
     return file, line, linecache.getline(file, line, frame.f_globals).strip()
 
 
 def users_line(frame: FrameType | None) -> str:
     """The line of the module's own code that a frame was called from, as one shows it in an error."""
-    while frame is not None and not _is_users(frame):
+    while frame is not None and not is_users(frame):
         frame = frame.f_back
-    return "a line that is not known" if frame is None else _place_of(frame)
+    return "a line that is not known" if frame is None else place_of(frame)
 
 
-def _place_of(frame: FrameType) -> str:
-    file, line, source = _line_of(frame)
+def place_of(frame: FrameType, number: int | None = None) -> str:
+    """The line that a frame is at, or another one of its file, as one shows it in an error.
+
+    Example:
+        >>> place_of(sys._getframe())
+        'model.py:12: `x = x.view(32, -1)`'
+    """
+    file, line, source = _line_of(frame, number)
     return f"{file}:{line}: `{source}`"
 
 
@@ -461,8 +475,8 @@ class _Operations(TorchFunctionMode):
             caller: FrameType | None = sys._getframe(1)
             while caller is not None and caller.f_code.co_filename.startswith(_OWN):
                 caller = caller.f_back
-            if caller is not None and _is_users(caller):
-                self.seen.raised.append(_place_of(caller))
+            if caller is not None and is_users(caller):
+                self.seen.raised.append(place_of(caller))
             raise
         finally:
             if environment is not None and len(environment.guards) > before:
@@ -470,7 +484,7 @@ class _Operations(TorchFunctionMode):
 
     def _note(self, guards: list[Any]) -> None:
         frame: FrameType | None = sys._getframe(2)
-        while frame is not None and not _is_users(frame):
+        while frame is not None and not is_users(frame):
             frame = frame.f_back
         for guard in guards:
             note_guard(self.seen, guard, _line_of(frame) if frame is not None else None)
