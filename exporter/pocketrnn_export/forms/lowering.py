@@ -21,8 +21,25 @@ _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
 _TYPES: Final = {"f": FLOAT, "i": INT, "b": BOOL}
 _MOVES: Final = frozenset(
-    "Slice Transpose Gather GatherND GatherElements Expand Reshape Squeeze Unsqueeze Identity Flatten Split Tile "
-    "ReverseSequence Dropout Compress DepthToSpace".split()
+    [
+        "Slice",
+        "Transpose",
+        "Gather",
+        "GatherND",
+        "GatherElements",
+        "Expand",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Identity",
+        "Flatten",
+        "Split",
+        "Tile",
+        "ReverseSequence",
+        "Dropout",
+        "Compress",
+        "DepthToSpace",
+    ]
 )
 
 
@@ -242,11 +259,50 @@ class Lowering:
 Handler = Callable[[Lowering, onnx.NodeProto], None]
 HANDLERS: Final[dict[str, Handler]] = {}
 # In the order of their numbers in the file.
-UNARY: Final = (
-    "Neg Abs Exp Log Sqrt Tanh Sigmoid Relu Erf Reciprocal Floor Ceil Round Sign LeakyRelu Elu Clip Softplus Gelu "
-    "GeluTanh Sin Cos HardSigmoid Not Cast".split()
-)
-BINARY: Final = "Add Sub Mul Div Pow Min Max Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor".split()
+UNARY: Final = [
+    "Neg",
+    "Abs",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Tanh",
+    "Sigmoid",
+    "Relu",
+    "Erf",
+    "Reciprocal",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "LeakyRelu",
+    "Elu",
+    "Clip",
+    "Softplus",
+    "Gelu",
+    "GeluTanh",
+    "Sin",
+    "Cos",
+    "HardSigmoid",
+    "Not",
+    "Cast",
+]
+BINARY: Final = [
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Min",
+    "Max",
+    "Equal",
+    "Less",
+    "LessOrEqual",
+    "Greater",
+    "GreaterOrEqual",
+    "And",
+    "Or",
+    "Xor",
+]
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:
@@ -272,10 +328,8 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
 def _place(node: onnx.NodeProto) -> str:
     """Where a node stands in the module, as its exporter wrote it down, or its name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
-    for key, value in notes.items():
-        if key.endswith("name_scopes"):
-            return value
-    return node.name or node.output[0]
+    scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
+    return str(scopes[0] if scopes else node.name or node.output[0])
 
 
 def _strides(sizes: Sequence[Size]) -> list[Size]:

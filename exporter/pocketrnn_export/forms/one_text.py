@@ -157,9 +157,7 @@ def _runs(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Ar
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         taken = {node.name for node in session.get_inputs()}
         return [session.run(names, {k: v for k, v in feed.items() if k in taken}) for feed in feeds]
     # onnxruntime's errors share no base of their own.

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.one_text import Size, times
+from pocketrnn.packed_file import PackedProgram
+from pocketrnn_export.forms.one_text import Size
 
 __all__ = ["BOOL", "FLOAT", "INT", "NONE", "Op", "Program", "float_bits"]
 
@@ -142,8 +143,8 @@ class Program:
             flat += word if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
-    def finished(self) -> tuple[bytes, bytes, bytes, int]:
-        """The sections of values, operations and weights, and how many regions there are."""
+    def finished(self) -> PackedProgram:
+        """The program as the packed file holds it."""
         self._drop_unused()
         regions = self._place()
         weights = bytearray()
@@ -153,7 +154,8 @@ class Program:
             code = _LAYOUT[op.name][0]
             words = [code, 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
             ops += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
-        return values, bytes(ops), bytes(weights), regions
+        numbers = (self.output, len(self.values), len(self.ops), regions)
+        return PackedProgram(values, bytes(ops), bytes(weights), numbers)
 
     def _drop_unused(self) -> None:
         wanted, kept = {self.output}, []
@@ -256,15 +258,3 @@ def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None
     if (half.astype(np.float32) == numbers).all():
         return _HALF, half, None
     return _AS_IS, numbers, None
-
-
-def product_of(sizes: Iterable[Size]) -> Size:
-    """The product of sizes.
-
-    Raises:
-        ExportError: two of them hang on the number of tokens.
-    """
-    product = times(list(sizes))
-    if product is None:
-        raise ExportError("Two axes of the text's length are taken for one.", "Use the bundle with onnxruntime.")
-    return product
