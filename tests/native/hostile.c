@@ -21,7 +21,7 @@ static void *exactly(size_t bytes)
 
 static void answer(const prnn *classifier)
 {
-    float *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
         size_t bytes = strlen(TEXTS[i]), size = 1 << 12;
         char *text = exactly(bytes);

@@ -98,7 +98,7 @@ def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[st
 
 
 def _weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> list[int]:
-    """The values of one direction: weights of the inputs, of the states, biases, and a GRU's bias of its new state."""
+    """The values of one direction: weights of the inputs and of the states, and the biases of both."""
     order = _GATES[node.op_type]
     gates = len(order)
     matrices = []
@@ -109,12 +109,8 @@ def _weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: i
     biases = np.zeros((2, gates, hidden), np.float32)
     if bias_name is not None:
         biases[:] = lowering.constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
-    alone = NONE
-    if node.op_type == "GRU":
-        alone = lowering.program.constant(padded_columns(biases[1, 2:]).reshape(-1))
-        biases[1, 2] = 0
-    together = padded_columns((biases[0] + biases[1]).reshape(1, -1), gates).reshape(-1)
-    return [*(lowering.program.constant(np.ascontiguousarray(m)) for m in (*matrices, together)), alone]
+    rows = [padded_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
+    return [lowering.program.constant(np.ascontiguousarray(some)) for some in (*matrices, *rows)]
 
 
 def _linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
@@ -247,14 +243,17 @@ def _norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 @handles("BatchNormalization")
 def _batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """With what was found in training: one factor and one summand for each channel."""
-    scale, bias, mean, variance = (lowering.constant(name).astype(np.float64) for name in node.input[1:5])
-    factor = scale / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5))
+    program, kinds = lowering.program, {"add": 0, "sub": 1, "mul": 2, "div": 3}
+    scale, bias, mean, variance = (program.constant(lowering.constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.view(node.input[0], 1, 1)
-    program, value = lowering.program, lowering.read(node.input[0])
-    for kind, numbers in ((2, factor), (0, bias - mean * factor)):
+    epsilon = program.constant(np.array([attributes_of(node).get("epsilon", 1e-5)], np.float32))
+    spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
+    program.add("binary", [variance, epsilon, spread], kinds["add"], *[(0, 1)] * 3, channels, 8, 0)
+    lowering.unary("Sqrt", spread, root)
+    value = lowering.read(node.input[0])
+    for kind, operand in (("sub", mean), ("div", root), ("mul", scale), ("add", bias)):
         made = program.value(FLOAT, lowering.sizes(node.output[0]))
-        operand = program.constant(numbers.astype(np.float32))
-        program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
+        program.add("binary", [value, operand, made], kinds[kind], (0, 1), outer, channels, inner, 14, 4)
         value = made
     lowering.alias(node.output[0], value)
 

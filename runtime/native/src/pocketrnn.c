@@ -7,11 +7,7 @@
 
 #include "unicode14.h"
 
-#ifdef PRNN_DOUBLE /* for tests: the same engine in double precision */
-typedef double real;
-#else
-typedef float real;
-#endif
+typedef prnn_number real;
 
 struct kernels {
     void (*product)(const real *x, size_t x_row, size_t m, size_t k, const real *w, size_t n, const real *init,
@@ -338,7 +334,7 @@ static int is_weight(const prnn *p, uint32_t value, uint64_t numbers)
            constant_numbers(p, value) >= numbers;
 }
 
-/* What stands behind the operands of a recurrent layer: two outputs, and for each direction its three weights. */
+/* What stands behind the operands of a recurrent layer: two outputs, and for each direction its four weights. */
 static int check_recurrent(prnn *p, const uint32_t *f)
 {
     uint64_t input = f[R_INPUT], hidden = f[R_HIDDEN];
@@ -354,10 +350,10 @@ static int check_recurrent(prnn *p, const uint32_t *f)
         if (d == 1 && f[R_DIRECTIONS] != 3)
             continue;
         if (!is_weight(p, weights[0], input * width) || !is_weight(p, weights[1], hidden * width) ||
-            !is_weight(p, weights[2], width) || (f[R_KIND] == GRU && !is_weight(p, weights[3], padded((size_t)hidden))))
+            !is_weight(p, weights[2], width) || !is_weight(p, weights[3], width))
             return 0;
     }
-    size_t scratch = 6 * (size_t)width + 2 * padded((size_t)hidden);
+    size_t scratch = 7 * (size_t)width + 2 * padded((size_t)hidden);
     p->scratch = scratch > p->scratch ? scratch : p->scratch;
     return 1;
 }
@@ -606,10 +602,10 @@ const char *prnn_document(const prnn *p, size_t *bytes)
     return (const char *)p->file + p->header[H_SECTIONS + 2 * NAME_DOCUMENT];
 }
 
-int prnn_probabilities(const prnn *p, const float *logits, float *probabilities)
+int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
 {
     uint32_t classes = prnn_classes(p);
-    float largest = logits[0];
+    real largest = logits[0];
     for (uint32_t i = 0; i < classes; i++) {
         if (isnan(logits[i]))
             return PRNN_NOT_FINITE;
@@ -617,10 +613,10 @@ int prnn_probabilities(const prnn *p, const float *logits, float *probabilities)
     }
     if (!isfinite(largest))
         return PRNN_NOT_FINITE;
-    float total = 0;
+    real total = 0;
     for (uint32_t i = 0; i < classes; i++) {
-        float x = logits[i];
-        probabilities[i] = prnn_is_multi_label(p) ? 0.5f * (tanhf(0.5f * x) + 1.0f) : expf(x - largest);
+        double x = (double)logits[i];
+        probabilities[i] = (real)(prnn_is_multi_label(p) ? 0.5 * (tanh(0.5 * x) + 1) : exp(x - (double)largest));
         total += probabilities[i];
     }
     for (uint32_t i = 0; !prnn_is_multi_label(p) && i < classes; i++)

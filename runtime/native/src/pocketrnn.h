@@ -30,6 +30,11 @@ extern "C" {
 #endif
 
 typedef struct prnn prnn;
+#ifdef PRNN_DOUBLE /* for tests: the same engine in double precision */
+typedef double prnn_number;
+#else
+typedef float prnn_number;
+#endif
 
 enum {
     PRNN_OK = 0,
@@ -71,11 +76,13 @@ const char *prnn_token(const prnn *classifier, uint32_t id, size_t *bytes);
 int prnn_encode(const prnn *classifier, const char *text, size_t bytes, const int32_t **ids, size_t *count,
                 void *memory, size_t *size);
 /* The logits of ids, which must not lie in `memory`. */
-int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, float *logits, void *memory, size_t *size);
+int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *logits, void *memory,
+                size_t *size);
 /* Both: the logits of a text. */
-int prnn_classify(const prnn *classifier, const char *text, size_t bytes, float *logits, void *memory, size_t *size);
+int prnn_classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits, void *memory,
+                  size_t *size);
 /* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. */
-int prnn_probabilities(const prnn *classifier, const float *logits, float *probabilities);
+int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
 
 /* The golden examples: what the classifier answered where it was made. */
 uint32_t prnn_examples(const prnn *classifier);

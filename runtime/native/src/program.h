@@ -201,11 +201,17 @@ static int run_recurrent(const struct run *r, const uint32_t *f)
     for (size_t i = 0; i < directions; i++) {
         const uint32_t *weights = f + R_WEIGHTS + 4 * i;
         struct direction d = {.x = floats(r, f[R_X]), .in = floats(r, weights[0]), .back = floats(r, weights[1]),
-                              .bias = floats(r, weights[2]), .input = f[R_INPUT], .hidden = hidden,
+                              .input = f[R_INPUT], .hidden = hidden,
                               .width = padded(hidden), .steps = steps, .y_row = directions * hidden, .kind = f[R_KIND],
                               .reverse = f[R_DIRECTIONS] == 2 || i == 1};
-        d.new_bias = d.kind == GRU ? floats(r, weights[3]) : NULL;
         d.gate_width = gates_of(d.kind) * d.width;
+        /* The two biases are one, but where a GRU's reset gate multiplies the second. */
+        real *bias = r->scratch + 6 * d.gate_width + 2 * d.width;
+        const real *first = floats(r, weights[2]), *second = floats(r, weights[3]);
+        d.bias = bias;
+        d.new_bias = second + 2 * d.width;
+        for (size_t j = 0; j < d.gate_width; j++)
+            bias[j] = first[j] + (d.kind == GRU && j >= 2 * d.width ? 0 : second[j]);
         d.y = f[R_Y] == NONE ? NULL : floats(r, f[R_Y]) + i * hidden;
         d.sums = r->scratch;
         d.gates = d.sums + 4 * d.gate_width;
@@ -457,7 +463,7 @@ static int run_where(const struct run *r, const uint32_t *f)
                     for (int q = 0; q < 3; q++)
                         from[q] = i * w.strides[q][0] + j * w.strides[q][1] + k * w.strides[q][2] + n * w.strides[q][3];
                     int chosen = condition[from[0]] != 0;
-                    memcpy((uint8_t *)r->at[f[3]] + at * each, sides[chosen] + from[chosen ? 1 : 2] * each, each);
+                    memmove((uint8_t *)r->at[f[3]] + at * each, sides[chosen] + from[chosen ? 1 : 2] * each, each);
                 }
     return PRNN_OK;
 }
@@ -616,7 +622,7 @@ static int run_gather(const struct run *r, const uint32_t *f)
             int64_t index = indices[i] < 0 ? (int64_t)indices[i] + (int64_t)s[1] : indices[i];
             if (index < 0 || (uint64_t)index >= s[1])
                 return PRNN_ID;
-            memcpy((uint8_t *)r->at[f[2]] + (o * count + i) * s[2] * each,
+            memmove((uint8_t *)r->at[f[2]] + (o * count + i) * s[2] * each,
                    (const uint8_t *)r->at[f[0]] + (o * s[1] + (size_t)index) * s[2] * each, s[2] * each);
         }
     return PRNN_OK;
@@ -702,7 +708,7 @@ static int placed(struct run *r, const int32_t *ids, struct arena *a)
     return PRNN_OK;
 }
 
-static int logits_of(const prnn *p, const int32_t *ids, size_t count, float *logits, struct arena *a)
+static int logits_of(const prnn *p, const int32_t *ids, size_t count, real *logits, struct arena *a)
 {
     if (count < p->header[H_LEAST] || count > p->header[H_MOST])
         return count < p->header[H_LEAST] ? PRNN_TOO_SHORT : PRNN_TOO_LONG;
@@ -721,11 +727,11 @@ static int logits_of(const prnn *p, const int32_t *ids, size_t count, float *log
     if (r.numbers[p->output] != classes)
         return PRNN_CONTENT;
     for (uint32_t i = 0; i < classes; i++)
-        logits[i] = (float)floats(&r, p->output)[i];
+        logits[i] = floats(&r, p->output)[i];
     return PRNN_OK;
 }
 
-int prnn_logits(const prnn *p, const int32_t *ids, size_t count, float *logits, void *memory, size_t *size)
+int prnn_logits(const prnn *p, const int32_t *ids, size_t count, real *logits, void *memory, size_t *size)
 {
     struct arena a = arena_of(memory, *size);
     int status = logits_of(p, ids, count, logits, &a);
@@ -734,7 +740,7 @@ int prnn_logits(const prnn *p, const int32_t *ids, size_t count, float *logits, 
     return status;
 }
 
-int prnn_classify(const prnn *p, const char *text, size_t bytes, float *logits, void *memory, size_t *size)
+int prnn_classify(const prnn *p, const char *text, size_t bytes, real *logits, void *memory, size_t *size)
 {
     struct arena a = arena_of(memory, *size);
     const int32_t *ids;
