@@ -63,6 +63,7 @@ static int opens(const unsigned char *content, size_t bytes)
     const prnn *classifier;
     size_t size = 0;
     int status = prnn_open(&classifier, file, bytes, NULL, &size);
+    size += bytes % 8 ? 0 : 1 << 13; /* products of words too */
     if (status == PRNN_MEMORY && size < 1 << 26) {
         void *memory = exactly(size);
         status = prnn_open(&classifier, file, bytes, memory, &size);

@@ -163,7 +163,7 @@ class Program:
             if wanted & set(op.written):
                 wanted |= set(op.read)
                 kept.append(op)
-        kept.reverse()
+        kept = [_without_unread(op, wanted) for op in reversed(kept)]
         wanted |= {0, *(v for op in kept for v in op.written)}
         number = {old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE}
         self.values = [self.values[old] for old in sorted(wanted)]
@@ -214,6 +214,15 @@ class Program:
         factors += [0, 1] * (_FACTORS - len(factors) // 2)
         words = [value.type | value.is_table << 8, value.region, storage, offset, scale_offset, *factors]
         return struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
+
+
+def _without_unread(op: Op, wanted: set[int]) -> Op:
+    """A layer without those of its outputs that nobody reads."""
+    if op.name != "recurrent":
+        return op
+    written = _LAYOUT[op.name][2]
+    operands = tuple(NONE if i in written and v not in wanted else v for i, v in enumerate(op.operands))
+    return Op(op.name, operands, op.words, op.weights)
 
 
 def _renumbered(op: Op, number: dict[int, int]) -> tuple[int, ...]:

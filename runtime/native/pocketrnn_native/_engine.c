@@ -401,11 +401,16 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
 {
     PyObject *file;
     if (keywords && PyDict_Size(keywords)) {
-        PyErr_SetString(PyExc_TypeError, "Packed takes one argument: what holds the file's bytes.");
+        PyErr_SetString(PyExc_TypeError, "Packed takes what holds the file's bytes, and how much memory it may fill with products of words.");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "O", &file))
+    Py_ssize_t extra = 0;
+    if (!PyArg_ParseTuple(arguments, "O|n", &file, &extra))
         return NULL;
+    if (extra < 0 || extra > 1 << 30) {
+        PyErr_SetString(PyExc_ValueError, "The memory for products of words is out of range.");
+        return NULL;
+    }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Packed *self = (Packed *)allocate(type, 0);
     if (!self)
@@ -418,6 +423,7 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     size_t size = 0;
     int status = prnn_open(&self->classifier, self->file.buf, (size_t)self->file.len, NULL, &size);
     if (status == PRNN_MEMORY) {
+        size += (size_t)extra;
         self->opened_in = size > PTRDIFF_MAX ? NULL : malloc(size);
         if (!self->opened_in) {
             Py_DECREF(self);
@@ -453,7 +459,8 @@ static PyType_Slot packed_slots[] = {
     {Py_tp_new, packed_new},
     {Py_tp_dealloc, packed_free},
     {Py_tp_methods, packed_methods},
-    {Py_tp_doc, "Packed(file): a packed classifier, opened in an object that holds the file's bytes."},
+    {Py_tp_doc, "Packed(file, extra=0): a packed classifier, opened in an object that holds the file's bytes. What `extra` bytes of "
+     "memory hold of products of words saves time."},
     {0, NULL}};
 
 static PyType_Spec packed_spec = {"pocketrnn_native._engine.Packed", sizeof(Packed), 0, Py_TPFLAGS_DEFAULT, packed_slots};

@@ -16,6 +16,8 @@
 
 #include "pocketrnn.h"
 
+/* For products of frequent words. */
+enum { WORDS_SIZE = 1 << 18 };
 static void *memory, *work;
 static size_t work_size = 1 << 15;
 
@@ -129,6 +131,7 @@ int main(int count, char **arguments)
     const prnn *classifier;
     size_t size = 0;
     int opened = prnn_open(&classifier, file, (size_t)status.st_size, NULL, &size);
+    size += WORDS_SIZE;
     if (opened == PRNN_MEMORY && (memory = malloc(size)) != NULL)
         opened = prnn_open(&classifier, file, (size_t)status.st_size, memory, &size);
     if (opened != PRNN_OK)

@@ -71,6 +71,15 @@ enum { BASIC_ENGLISH, WHITESPACE, CHARACTERS, SPACE };
 enum { REPLACE, KEEP, LOWERCASE };
 enum { RULE_WORDS = 14 };
 
+/* Products of the first words' embeddings and a layer's input weights, made when the file is opened, where there is
+ * memory for them: the layer's operation, how many words, and the products by direction, with the biases added. */
+struct known {
+    const uint32_t *operands;
+    const real *products[2];
+    uint32_t words;
+};
+enum { MOST_KNOWN = 4, BLOCK = 16 };
+
 struct prnn {
     const uint8_t *file;
     const uint32_t *header;
@@ -82,6 +91,7 @@ struct prnn {
     size_t scratch; /* numbers */
     const struct kernels *kernels;
     const void **constants; /* by value */
+    struct known known[MOST_KNOWN];
 };
 
 
@@ -249,7 +259,7 @@ static int check_constant(const uint32_t *value, size_t weights)
     if (value[2] > BYTES_BY_COLUMN || (value[2] && (value[0] & 0xFF) != FLOAT))
         return 0;
     if (!size_at(value + 5, 0, &rows) || !size_at(value + 7, 0, &columns) ||
-        !numbers_at(value + 5, FACTORS, 0, &total) || (value[2] && total != rows * columns))
+        !numbers_at(value + 5, FACTORS, 0, &total) || total != (uint64_t)rows * columns)
         return 0;
     for (int i = 0; i < FACTORS; i++)
         if (value[5 + 2 * i])
@@ -353,7 +363,7 @@ static int check_recurrent(prnn *p, const uint32_t *f)
             !is_weight(p, weights[2], width) || !is_weight(p, weights[3], width))
             return 0;
     }
-    size_t scratch = 7 * (size_t)width + 2 * padded((size_t)hidden);
+    size_t scratch = (BLOCK + 3) * (size_t)width + 2 * padded((size_t)hidden) + BLOCK * (size_t)input;
     p->scratch = scratch > p->scratch ? scratch : p->scratch;
     return 1;
 }
@@ -511,6 +521,8 @@ static int check_content(prnn *p)
     return check_ops(p) && check_examples(p);
 }
 
+static void make_known(prnn *p, uint8_t *memory, size_t size);
+
 int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
 {
     const uint32_t *header = file;
@@ -546,6 +558,7 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     uint8_t *at = aligned_pointer(memory);
     p.constants = (const void **)(void *)(at + aligned(sizeof(prnn)));
     make_constants(&p, at + before);
+    make_known(&p, at + (size_t)needed - ALIGN, *size - (size_t)needed);
     memcpy(at, &p, sizeof p);
     *opened = (const prnn *)(void *)at;
     return PRNN_OK;

@@ -56,7 +56,9 @@ const char *prnn_error(int status);
 
 /* Check a file and make it ready.
  * file: the packed file's bytes, which must stay where they are; aligned to 4.
- * memory, size: where the engine keeps what it makes of the file; with too little, PRNN_MEMORY and the size needed. */
+ * memory, size: where the engine keeps what it makes of the file; with too little, PRNN_MEMORY and the size needed. What
+ * is given beyond that is filled with products of the first words of the vocabulary, which saves time for each of them:
+ * half a MiB is a good deal. */
 int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size);
 
 /* The number of labels, which is that of the logits. */

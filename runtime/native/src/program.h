@@ -144,9 +144,10 @@ static int run_count(const struct run *r, const uint32_t *f)
 
 /* One direction of a recurrent layer. */
 struct direction {
-    const real *x, *in, *back, *bias, *new_bias;
-    real *y, *h, *c, *sums, *gates;
-    size_t input, hidden, width, gate_width, steps, y_row;
+    const real *x, *in, *back, *bias, *new_bias, *known;
+    const int32_t *ids;
+    real *y, *h, *c, *sums, *rows, *gates;
+    size_t input, hidden, width, gate_width, steps, y_row, words;
     uint32_t kind;
     int reverse;
 };
@@ -169,16 +170,40 @@ static void step(const struct kernels *k, const struct direction *d, const real 
         k->rnn(d->gates, d->width, d->kind == RNN_RELU, d->h);
 }
 
-static void run_direction(const struct kernels *k, const struct direction *d)
+/* The sums of the inputs of `block` steps from `first` on, one pointer a step: those of known words are there already,
+ * the others' are made together. */
+static void input_sums(const struct kernels *k, const struct direction *d, size_t first, size_t block, const real **at)
 {
-    for (size_t done = 0; done < d->steps;) {
-        size_t block = d->steps - done < 4 ? d->steps - done : 4;
-        size_t first = d->reverse ? d->steps - done - block : done;
+    if (!d->words) {
         k->product(d->x + first * d->input, d->input, block, d->input, d->in, d->gate_width, d->bias, 0, d->sums,
                    d->gate_width);
+        for (size_t i = 0; i < block; i++)
+            at[i] = d->sums + i * d->gate_width;
+        return;
+    }
+    size_t unknown = 0;
+    for (size_t i = 0; i < block; i++) {
+        size_t id = (size_t)d->ids[first + i];
+        if (id < d->words) {
+            at[i] = d->known + id * d->gate_width;
+            continue;
+        }
+        memcpy(d->rows + unknown * d->input, d->x + (first + i) * d->input, d->input * sizeof(real));
+        at[i] = d->sums + unknown++ * d->gate_width;
+    }
+    k->product(d->rows, d->input, unknown, d->input, d->in, d->gate_width, d->bias, 0, d->sums, d->gate_width);
+}
+
+static void run_direction(const struct kernels *k, const struct direction *d)
+{
+    const real *at[BLOCK];
+    for (size_t done = 0; done < d->steps;) {
+        size_t block = d->steps - done < BLOCK ? d->steps - done : BLOCK;
+        size_t first = d->reverse ? d->steps - done - block : done;
+        input_sums(k, d, first, block, at);
         for (size_t i = 0; i < block; i++) {
             size_t row = d->reverse ? block - 1 - i : i;
-            step(k, d, d->sums + row * d->gate_width);
+            step(k, d, at[row]);
             if (d->y)
                 memcpy(d->y + (first + row) * d->y_row, d->h, d->hidden * sizeof(real));
         }
@@ -186,49 +211,77 @@ static void run_direction(const struct kernels *k, const struct direction *d)
     }
 }
 
-static int run_recurrent(const struct run *r, const uint32_t *f)
+/* The two biases as one, but where a GRU's reset gate multiplies the second. */
+static void add_biases(const real *first, const real *second, uint32_t kind, size_t width, real *bias)
 {
-    const prnn *p = r->p;
-    size_t steps, directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN];
-    if (!size_at(f + R_STEPS, r->steps, &steps) || !has(r, f[R_X], (uint64_t)steps * f[R_INPUT]) ||
-        !has(r, f[R_Y], (uint64_t)steps * directions * hidden))
+    for (size_t j = 0; j < gates_of(kind) * width; j++)
+        bias[j] = first[j] + (kind == GRU && j >= 2 * width ? 0 : second[j]);
+}
+
+/* One direction of a layer, with its states as they begin; `scratch` is for it alone. */
+static struct direction direction_of(const struct run *r, const uint32_t *f, size_t i, size_t steps, real *scratch)
+{
+    const uint32_t *weights = f + R_WEIGHTS + 4 * i;
+    size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN], width = padded(hidden);
+    struct direction d = {.x = floats(r, f[R_X]), .in = floats(r, weights[0]), .back = floats(r, weights[1]),
+                          .input = f[R_INPUT], .hidden = hidden, .width = width, .steps = steps,
+                          .gate_width = gates_of(f[R_KIND]) * width, .y_row = directions * hidden, .kind = f[R_KIND],
+                          .ids = r->at[0], .reverse = f[R_DIRECTIONS] == 2 || i == 1};
+    for (int k = 0; k < MOST_KNOWN; k++)
+        if (r->p->known[k].operands == f && steps == r->steps) {
+            d.known = r->p->known[k].products[i];
+            d.words = r->p->known[k].words;
+        }
+    d.y = f[R_Y] == NONE ? NULL : floats(r, f[R_Y]) + i * hidden;
+    d.sums = scratch;
+    d.gates = d.sums + BLOCK * d.gate_width;
+    real *bias = d.gates + 2 * d.gate_width;
+    d.h = bias + d.gate_width;
+    d.c = d.h + width;
+    d.rows = d.c + width;
+    const real *second = floats(r, weights[3]);
+    add_biases(floats(r, weights[2]), second, d.kind, width, bias);
+    d.bias = bias;
+    d.new_bias = second + 2 * width;
+    memset(d.h, 0, 2 * width * sizeof(real));
+    if (f[R_H0] != NONE)
+        memcpy(d.h, floats(r, f[R_H0]) + i * hidden, hidden * sizeof(real));
+    if (f[R_C0] != NONE)
+        memcpy(d.c, floats(r, f[R_C0]) + i * hidden, hidden * sizeof(real));
+    return d;
+}
+
+static int check_layer(const struct run *r, const uint32_t *f, size_t *steps)
+{
+    static const uint8_t STATES[] = {R_H0, R_C0, R_LAST_H, R_LAST_C};
+    size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN];
+    if (!size_at(f + R_STEPS, r->steps, steps) || !has(r, f[R_X], (uint64_t)*steps * f[R_INPUT]) ||
+        !has(r, f[R_Y], (uint64_t)*steps * directions * hidden))
         return PRNN_CONTENT;
-    for (int i = 0; i < 4; i++) {
-        static const uint8_t STATES[] = {R_H0, R_C0, R_LAST_H, R_LAST_C};
+    for (int i = 0; i < 4; i++)
         if (!has(r, f[STATES[i]], directions * hidden))
             return PRNN_CONTENT;
-    }
-    for (size_t i = 0; i < directions; i++) {
-        const uint32_t *weights = f + R_WEIGHTS + 4 * i;
-        struct direction d = {.x = floats(r, f[R_X]), .in = floats(r, weights[0]), .back = floats(r, weights[1]),
-                              .input = f[R_INPUT], .hidden = hidden,
-                              .width = padded(hidden), .steps = steps, .y_row = directions * hidden, .kind = f[R_KIND],
-                              .reverse = f[R_DIRECTIONS] == 2 || i == 1};
-        d.gate_width = gates_of(d.kind) * d.width;
-        /* The two biases are one, but where a GRU's reset gate multiplies the second. */
-        real *bias = r->scratch + 6 * d.gate_width + 2 * d.width;
-        const real *first = floats(r, weights[2]), *second = floats(r, weights[3]);
-        d.bias = bias;
-        d.new_bias = second + 2 * d.width;
-        for (size_t j = 0; j < d.gate_width; j++)
-            bias[j] = first[j] + (d.kind == GRU && j >= 2 * d.width ? 0 : second[j]);
-        d.y = f[R_Y] == NONE ? NULL : floats(r, f[R_Y]) + i * hidden;
-        d.sums = r->scratch;
-        d.gates = d.sums + 4 * d.gate_width;
-        d.h = d.gates + 2 * d.gate_width;
-        d.c = d.h + d.width;
-        memset(d.h, 0, 2 * d.width * sizeof(real));
-        if (f[R_H0] != NONE)
-            memcpy(d.h, floats(r, f[R_H0]) + i * hidden, hidden * sizeof(real));
-        if (f[R_C0] != NONE)
-            memcpy(d.c, floats(r, f[R_C0]) + i * hidden, hidden * sizeof(real));
-        run_direction(p->kernels, &d);
-        if (f[R_LAST_H] != NONE)
-            memcpy(floats(r, f[R_LAST_H]) + i * hidden, d.h, hidden * sizeof(real));
-        if (f[R_LAST_C] != NONE)
-            memcpy(floats(r, f[R_LAST_C]) + i * hidden, d.c, hidden * sizeof(real));
-    }
     return PRNN_OK;
+}
+
+static void keep_states(const struct run *r, const uint32_t *f, size_t i, const struct direction *d)
+{
+    if (f[R_LAST_H] != NONE)
+        memcpy(floats(r, f[R_LAST_H]) + i * d->hidden, d->h, d->hidden * sizeof(real));
+    if (f[R_LAST_C] != NONE)
+        memcpy(floats(r, f[R_LAST_C]) + i * d->hidden, d->c, d->hidden * sizeof(real));
+}
+
+static int run_recurrent(const struct run *r, const uint32_t *f)
+{
+    size_t steps, directions = f[R_DIRECTIONS] == 3 ? 2 : 1;
+    int status = check_layer(r, f, &steps);
+    for (size_t i = 0; !status && i < directions; i++) {
+        struct direction d = direction_of(r, f, i, steps, r->scratch);
+        run_direction(r->p->kernels, &d);
+        keep_states(r, f, i, &d);
+    }
+    return status;
 }
 
 static int run_linear(const struct run *r, const uint32_t *f)
@@ -699,7 +752,6 @@ static int placed(struct run *r, const int32_t *ids, struct arena *a)
     uint8_t *start = taken(a, total, 0);
     if (!start)
         return PRNN_MEMORY;
-    memset(start, 0, (size_t)total);
     for (uint32_t i = 0; i < p->value_count; i++)
         r->at[i] = is_constant(p, i) ? (void *)(uintptr_t)p->constants[i] : start + regions[value_of(p, i)[1]];
     if (r->numbers[0] != r->steps)
@@ -751,4 +803,57 @@ int prnn_classify(const prnn *p, const char *text, size_t bytes, real *logits, v
     if (status == PRNN_MEMORY)
         *size = a.wanted;
     return status;
+}
+
+/* Whether a layer reads the embeddings of the ids themselves: the table, or NULL. */
+static const uint32_t *table_of_ids(const prnn *p, uint32_t value)
+{
+    const uint32_t *op = p->ops;
+    for (uint32_t i = 0; i < p->op_count; i++, op += op[1])
+        if (op[0] == OP_LOOKUP && op[3] == 0 && op[4] == value)
+            return value_of(p, op[2]);
+    return NULL;
+}
+
+/* Fill what memory is given with products of the first words, which are the most frequent of most vocabularies. */
+static void make_known(prnn *p, uint8_t *memory, size_t size)
+{
+    const uint32_t *op = p->ops;
+    int found = 0;
+    size_t each = 0;
+    for (uint32_t i = 0; i < p->op_count && found < MOST_KNOWN; i++, op += op[1]) {
+        const uint32_t *f = op + 2, *table = op[0] == OP_RECURRENT ? table_of_ids(p, f[R_X]) : NULL;
+        if (!table || table[8] != f[R_INPUT])
+            continue;
+        p->known[found++].operands = f;
+        each += (f[R_DIRECTIONS] == 3 ? 2 : 1) * gates_of(f[R_KIND]) * padded(f[R_HIDDEN]) * sizeof(real);
+    }
+    size &= ~(size_t)(ALIGN - 1);
+    for (int k = 0; k < found; k++) {
+        const uint32_t *f = p->known[k].operands, *table = table_of_ids(p, f[R_X]);
+        size_t width = padded(f[R_HIDDEN]), gate_width = gates_of(f[R_KIND]) * width, input = f[R_INPUT];
+        /* A row and the biases stand behind the products while they are made. */
+        size_t aside = aligned((4 * input + gate_width) * sizeof(real)), words = size > aside ? (size - aside) / each : 0;
+        words = (words < table[6] ? words : table[6]) & ~(size_t)3;
+        words = words < p->header[H_IDS] ? words : p->header[H_IDS] & ~3u;
+        p->known[k].words = (uint32_t)words;
+        if (!words)
+            continue;
+        real *rows = (real *)(void *)(memory + size - aside), *bias = rows + 4 * input;
+        for (size_t i = 0; i < (f[R_DIRECTIONS] == 3 ? 2 : 1); i++) {
+            const uint32_t *weights = f + R_WEIGHTS + 4 * i;
+            real *products = (real *)(void *)memory;
+            add_biases(p->constants[weights[2]], p->constants[weights[3]], f[R_KIND], width, bias);
+            for (size_t word = 0; word < words; word += 4) {
+                for (size_t n = 0; n < 4; n++)
+                    row_of(p, table, word + n, input, rows + n * input);
+                p->kernels->product(rows, input, 4, input, p->constants[weights[0]], gate_width, bias, 0,
+                                    products + word * gate_width, gate_width);
+            }
+            p->known[k].products[i] = products;
+            memory += words * gate_width * sizeof(real);
+            size -= words * gate_width * sizeof(real);
+        }
+        each -= (f[R_DIRECTIONS] == 3 ? 2 : 1) * gate_width * sizeof(real);
+    }
 }

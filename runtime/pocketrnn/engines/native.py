@@ -46,14 +46,20 @@ class NativeEngine:
 
     def __init__(self, path: Path) -> None:
         self._module = native_module()
+        import pocketrnn_native
+
         content = mapped(path)
         try:
-            self._packed = self._module.Packed(content)
+            # Held, so that the next Classifier of this file finds it open.
+            self._file = pocketrnn_native.shared(path)
+            self._packed = self._file.packed
         except self._module.EngineError as error:
             raise BundleError(
                 f"{path} cannot be opened: {error.args[1]}",
                 "Copy the file again from where it was made, or make it again with: pocketrnn pack",
             ) from None
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
         self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
         self._classes = len(self.manifest.labels)
         self._beyond = {self._module.TOO_SHORT, self._module.TOO_LONG}
