@@ -39,6 +39,9 @@ _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
+# In the small form of strings, offsets of 16 bits count from that of every 64th string.
+_BLOCK: Final = 64
+_SMALL_BITS: Final = 15
 _LARGEST: Final = (1 << 31) - 1
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
 _DOCUMENT, _LABELS, _RULES, _STOPS, _VOCABULARY, _VALUES, _OPS, _WEIGHTS, _EXAMPLES = range(9)
@@ -219,8 +222,16 @@ def _strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
             at = (at + 1) % len(slots)
         if slots:
             slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
-    ends = np.cumsum([0, *map(len, encoded)]).tolist()
-    return _words([len(encoded), len(slots), bits, ends[-1], *ends, *slots]) + _whole(b"".join(encoded))
+    ends = np.cumsum([0, *map(len, encoded)])
+    anchors = ends[::_BLOCK]
+    offsets = ends - np.repeat(anchors, _BLOCK)[: len(ends)]
+    small = bits <= _SMALL_BITS and int(offsets.max()) < 1 << 16
+    head = _words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
+    if small:
+        tables = [anchors.astype("<u4"), offsets.astype("<u2"), (np.array(slots, np.int64) & 0xFFFF).astype("<u2")]
+    else:
+        tables = [ends.astype("<u4"), np.array(slots, "<u4")]
+    return head + b"".join(_whole(table.tobytes()) for table in tables) + _whole(b"".join(encoded))
 
 
 def _rules(rules: TextRules) -> bytes:

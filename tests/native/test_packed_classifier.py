@@ -151,6 +151,25 @@ def test_without_the_native_engine_a_packed_file_says_what_is_missing(
         native.native_module()
 
 
+def test_a_module_is_exported_as_a_packed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(
+        "from torch import nn\nclass Model(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.embedding, self.fc = nn.Embedding(5, 8), nn.Linear(6, 2)\n"
+        "        self.gru = nn.GRU(8, 6, batch_first=True)\n"
+        "    def forward(self, tokens):\n        return self.fc(self.gru(self.embedding(tokens))[1][-1])\n"
+    )
+    Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n")
+    line = ["export", "model.py:Model", "--random-weights", "--vocabulary", "vocab.txt", "--labels", "no,yes",
+            "--profile", "packed", "-o", "mood.prnn"]  # fmt: skip
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    assert "Wrote mood.prnn: mood, 2 labels" in done.output
+    assert Classifier.load("mood.prnn").classify("a good film").label in ("no", "yes")
+    assert CliRunner().invoke(main, line).exit_code == OutputError.exit_status
+    assert "--streaming" in CliRunner().invoke(main, [*line, "--streaming"]).output
+
+
 def test_the_commands_take_a_packed_file(news: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     packed = tmp_path / "words.prnn"

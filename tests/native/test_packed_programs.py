@@ -50,6 +50,12 @@ def rows_of(graph: Graph) -> list[np.ndarray]:
 def check_packed(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> None:
     engine = Packed(packed_graph(content, graph, vocabulary, LABELS))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    texts = [" ".join(vocabulary[i] for i in ids if i > 1) for ids in rows_of(graph)]
+    together, statuses = np.empty((len(texts), len(LABELS)), np.float32), np.empty(len(texts), np.uint8)
+    engine.logits_of_texts(texts, together, statuses)
+    # Where several texts are read at a time, sums may be rounded in another place.
+    np.testing.assert_allclose(together, [engine.logits(text) for text in texts], atol=1e-6, rtol=1e-6)
+    assert not statuses.any()
     for ids in rows_of(graph):
         feed = {"tokens": ids[None], "lengths": np.array([len(ids)])}
         expected = session.run(["logits"], {name: feed[name] for name in graph.inputs})[0][0]

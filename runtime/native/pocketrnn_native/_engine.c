@@ -202,52 +202,68 @@ static PyObject *packed_encode(PyObject *object, PyObject *text)
     return list;
 }
 
+static int by_length(const void *left, const void *right)
+{
+    size_t a = ((const struct prnn_text *)left)->bytes, b = ((const struct prnn_text *)right)->bytes;
+    return (a > b) - (a < b);
+}
+
+/* Fill in `texts` from a list of strings; whether all of them are. `held` keeps their UTF-8 alive. */
+static int texts_of(PyObject *list, struct prnn_text *texts, PyObject **held, Py_ssize_t count, float *logits,
+                    size_t classes)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *text = PyList_GetItem(list, i);
+        Py_ssize_t bytes;
+        texts[i].text = text ? utf8_of(text, &bytes, &held[i]) : NULL;
+        if (!texts[i].text)
+            return 0;
+        texts[i].bytes = (size_t)bytes;
+        texts[i].logits = logits + (size_t)i * classes;
+    }
+    return 1;
+}
+
 /* Many texts into a buffer of floats [texts, classes]; the status of each into a buffer of bytes. */
 static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    PyObject *texts, *result = NULL, **held = NULL;
+    PyObject *list, *result = NULL;
     Py_buffer out, statuses;
-    if (!PyArg_ParseTuple(arguments, "O!w*w*", &PyList_Type, &texts, &out, &statuses))
+    if (!PyArg_ParseTuple(arguments, "O!w*w*", &PyList_Type, &list, &out, &statuses))
         return NULL;
-    Py_ssize_t count = PyList_Size(texts), done = 0;
+    Py_ssize_t count = PyList_Size(list);
     size_t classes = prnn_classes(self->classifier);
-    const char **utf8 = calloc((size_t)count + 1, sizeof *utf8);
-    Py_ssize_t *bytes = calloc((size_t)count + 1, sizeof *bytes);
-    held = calloc((size_t)count + 1, sizeof *held);
+    float *logits = out.buf;
+    struct prnn_text *texts = calloc((size_t)count + 1, sizeof *texts);
+    PyObject **held = calloc((size_t)count + 1, sizeof *held);
     struct memory *memory = NULL;
-    if (!utf8 || !bytes || !held)
+    if (!texts || !held)
         PyErr_NoMemory();
     else if ((size_t)out.len != (size_t)count * classes * sizeof(float) || statuses.len != count)
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
-    else
+    else if (texts_of(list, texts, held, count, logits, classes))
         memory = memory_taken(self);
-    for (; memory && done < count; done++) {
-        PyObject *text = PyList_GetItem(texts, done);
-        utf8[done] = text ? utf8_of(text, &bytes[done], &held[done]) : NULL;
-        if (!utf8[done])
-            break;
-    }
-    if (memory && done == count) {
-        int status = PRNN_OK;
+    if (memory) {
+        int status;
+        size_t done = 0;
         Py_BEGIN_ALLOW_THREADS
-        for (Py_ssize_t i = 0; i < count && status != PRNN_MEMORY; i++) {
-            status = classified(self->classifier, utf8[i], (size_t)bytes[i], (float *)out.buf + (size_t)i * classes,
-                                memory);
-            ((uint8_t *)statuses.buf)[i] = (uint8_t)status;
+        qsort(texts, (size_t)count, sizeof *texts, by_length);
+        for (;;) {
+            size_t size = memory->size;
+            status = prnn_classify_many(self->classifier, texts, (size_t)count, &done, memory->bytes, &size);
+            if (status != PRNN_MEMORY || !grown(memory, size))
+                break;
         }
+        for (Py_ssize_t i = 0; i < count; i++)
+            ((uint8_t *)statuses.buf)[(size_t)(texts[i].logits - logits) / classes] = (uint8_t)texts[i].status;
         Py_END_ALLOW_THREADS
-        if (status == PRNN_MEMORY)
-            PyErr_NoMemory();
-        else
-            result = Py_NewRef(Py_None);
-    }
-    if (memory)
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : PyErr_NoMemory();
         memory_given_back(self, memory);
+    }
     for (Py_ssize_t i = 0; held && i < count; i++)
         Py_XDECREF(held[i]);
-    free(utf8);
-    free(bytes);
+    free(texts);
     free(held);
     PyBuffer_Release(&out);
     PyBuffer_Release(&statuses);

@@ -55,10 +55,13 @@ enum { H_MAGIC, H_VERSION, H_SIZE, H_ZERO, H_SUMS, H_SHA = 8, H_CLASSES = 16, H_
        H_OUTPUT, H_VALUES, H_OPS, H_REGIONS, H_EXAMPLES, H_SECTIONS = 32 };
 #define MAGIC 0x4E4E5250u /* "PRNN" */
 
+/* Strings by number. In the small form, offsets count from that of every 64th string. */
 struct strings {
     const uint8_t *bytes;
-    const uint32_t *offsets, *slots;
-    uint32_t count, slot_count, id_bits;
+    const uint32_t *starts; /* of every string, or of every 64th */
+    const uint16_t *small_offsets, *small_slots;
+    const uint32_t *slots;
+    uint32_t count, slot_count, id_bits, is_small;
 };
 
 struct rules {
@@ -118,30 +121,42 @@ static int section_of(const uint32_t *header, int name, const uint32_t **words, 
     return 1;
 }
 
+static uint32_t start_of(const struct strings *table, uint32_t index)
+{
+    return table->is_small ? table->starts[index / 64] + table->small_offsets[index] : table->starts[index];
+}
+
+static uint32_t slot_of(const struct strings *table, uint32_t at)
+{
+    return table->is_small ? table->small_slots[at] : table->slots[at];
+}
+
 static int read_strings(const uint32_t *header, int name, struct strings *out)
 {
     const uint32_t *words;
     size_t size;
-    if (!section_of(header, name, &words, &size) || size < 16)
+    if (!section_of(header, name, &words, &size) || size < 20)
         return 0;
-    uint32_t count = words[0], slots = words[1], bits = words[2], bytes = words[3];
-    uint64_t needed = 16 + 4 * ((uint64_t)count + 1) + 4 * (uint64_t)slots + bytes;
-    if (needed > size || bits > 31 || (slots && (count >= slots || count >= (1u << bits))))
+    uint32_t count = words[0], slots = words[1], bits = words[2], bytes = words[3], small = words[4];
+    uint64_t starts = small ? (uint64_t)count / 64 + 1 : (uint64_t)count + 1;
+    uint64_t offset_words = small ? ((uint64_t)count + 2) / 2 : 0, slot_words = small ? ((uint64_t)slots + 1) / 2 : slots;
+    if (small > 1 || 20 + 4 * (starts + offset_words + slot_words) + bytes > size || bits > (small ? 15u : 31u) ||
+        (slots && (count >= slots || count >= (1u << bits))))
         return 0;
-    out->count = count;
-    out->slot_count = slots;
-    out->id_bits = bits;
-    out->offsets = words + 4;
-    out->slots = out->offsets + count + 1;
-    out->bytes = (const uint8_t *)(out->slots + slots);
-    if (out->offsets[0] != 0 || out->offsets[count] != bytes)
+    *out = (struct strings){.count = count, .slot_count = slots, .id_bits = bits, .is_small = small};
+    out->starts = words + 5;
+    out->small_offsets = (const uint16_t *)(const void *)(out->starts + starts);
+    out->slots = out->starts + starts + offset_words;
+    out->small_slots = (const uint16_t *)(const void *)out->slots;
+    out->bytes = (const uint8_t *)(out->slots + slot_words);
+    if (start_of(out, 0) != 0 || start_of(out, count) != bytes)
         return 0;
     for (uint32_t i = 0; i < count; i++)
-        if (out->offsets[i] > out->offsets[i + 1])
+        if (start_of(out, i) > start_of(out, i + 1))
             return 0;
     uint32_t mask = (1u << bits) - 1;
     for (uint32_t i = 0; i < slots; i++)
-        if ((out->slots[i] & mask) > count)
+        if ((slot_of(out, i) & mask) > count)
             return 0;
     return 1;
 }
@@ -160,14 +175,15 @@ static int32_t find(const struct strings *table, const uint8_t *string, size_t b
     hash *= 0x2C1B3C6Du;
     hash ^= hash >> 12;
     uint32_t mask = (1u << table->id_bits) - 1, tag = hash << table->id_bits;
+    tag &= table->is_small ? 0xFFFF : NONE;
     uint32_t at = (uint32_t)(((uint64_t)hash * table->slot_count) >> 32);
     for (uint32_t tried = 0; tried < table->slot_count; tried++) {
-        uint32_t slot = table->slots[at];
+        uint32_t slot = slot_of(table, at);
         if (!(slot & mask))
             return -1;
         if ((slot & ~mask) == tag) {
-            uint32_t id = (slot & mask) - 1, start = table->offsets[id];
-            if (table->offsets[id + 1] - start == bytes && !memcmp(table->bytes + start, string, bytes))
+            uint32_t id = (slot & mask) - 1, start = start_of(table, id);
+            if (start_of(table, id + 1) - start == bytes && !memcmp(table->bytes + start, string, bytes))
                 return (int32_t)id;
         }
         at = at + 1 == table->slot_count ? 0 : at + 1;
@@ -595,8 +611,8 @@ static const char *string_of(const struct strings *table, uint32_t index, size_t
 {
     if (index >= table->count)
         return NULL;
-    *bytes = table->offsets[index + 1] - table->offsets[index];
-    return (const char *)table->bytes + table->offsets[index];
+    *bytes = start_of(table, index + 1) - start_of(table, index);
+    return (const char *)table->bytes + start_of(table, index);
 }
 
 const char *prnn_label(const prnn *p, uint32_t index, size_t *bytes) { return string_of(&p->labels, index, bytes); }

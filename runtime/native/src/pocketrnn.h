@@ -83,6 +83,17 @@ int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_n
 /* Both: the logits of a text. */
 int prnn_classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits, void *memory,
                   size_t *size);
+/* Many texts, several at a time, so that weights are read once for them: the same logits in less time, most of all where
+ * neighbours are about as long. */
+struct prnn_text {
+    const char *text;
+    size_t bytes;
+    prnn_number *logits; /* where they go */
+    int status;          /* how it went */
+};
+/* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
+int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
+                       size_t *size);
 /* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
 

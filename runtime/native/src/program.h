@@ -284,6 +284,96 @@ static int run_recurrent(const struct run *r, const uint32_t *f)
     return status;
 }
 
+enum { TOGETHER = 4 };
+
+/* The states of several texts, one under the other, and their gates; the texts stand by falling length. */
+struct together {
+    real *h, *c, *start, *gates;
+};
+
+static void step_together(const struct kernels *k, const struct direction *d, size_t count, const real *const *sums,
+                          const struct together *s)
+{
+    size_t width = d->width, gate_width = d->gate_width;
+    for (size_t i = 0; i < count; i++) {
+        real *start = s->start + i * gate_width;
+        memcpy(start, sums[i], (d->kind == GRU ? 2 * width : gate_width) * sizeof(real));
+        if (d->kind == GRU)
+            memcpy(start + 2 * width, d->new_bias, width * sizeof(real));
+    }
+    k->product(s->h, width, count, d->hidden, d->back, gate_width, s->start, gate_width, s->gates, gate_width);
+    for (size_t i = 0; i < count; i++) {
+        real *h = s->h + i * width, *gates = s->gates + i * gate_width;
+        if (d->kind == LSTM)
+            k->lstm(gates, width, h, s->c + i * width);
+        else if (d->kind == GRU)
+            k->gru(gates, sums[i] + 2 * width, width, h);
+        else
+            k->rnn(gates, width, d->kind == RNN_RELU, h);
+    }
+}
+
+static void run_direction_together(const struct kernels *k, const struct direction *d, size_t count,
+                                   const struct together *s)
+{
+    const real *at[TOGETHER][BLOCK], *sums[TOGETHER];
+    size_t width = d[0].width;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(s->h + i * width, d[i].h, width * sizeof(real));
+        memcpy(s->c + i * width, d[i].c, width * sizeof(real));
+    }
+    for (size_t done = 0; count && done < d[0].steps; done++) {
+        while (d[count - 1].steps <= done)
+            count--;
+        for (size_t i = 0; i < count; i++) {
+            /* A block begins at its first step, which for the reverse direction is its last. */
+            size_t start = done / BLOCK * BLOCK, left = d[i].steps - start, block = left < BLOCK ? left : BLOCK;
+            size_t first = d[i].reverse ? left - block : start;
+            if (done == start)
+                input_sums(k, &d[i], first, block, at[i]);
+            sums[i] = at[i][d[i].reverse ? block - 1 - (done - start) : done - start];
+        }
+        step_together(k, d, count, sums, s);
+        for (size_t i = 0; i < count; i++) {
+            size_t place = d[i].reverse ? d[i].steps - 1 - done : done;
+            if (d[i].y)
+                memcpy(d[i].y + place * d[i].y_row, s->h + i * width, d[i].hidden * sizeof(real));
+            if (done + 1 == d[i].steps) {
+                memcpy(d[i].h, s->h + i * width, width * sizeof(real));
+                memcpy(d[i].c, s->c + i * width, width * sizeof(real));
+            }
+        }
+    }
+}
+
+static int run_recurrent_together(const struct run *runs, size_t count, const uint32_t *f, real *scratch)
+{
+    struct direction d[TOGETHER];
+    size_t steps[TOGETHER], directions = f[R_DIRECTIONS] == 3 ? 2 : 1;
+    for (size_t k = 0; k < count; k++) {
+        int status = check_layer(&runs[k], f, &steps[k]);
+        if (status)
+            return status;
+        if (k && steps[k] > steps[k - 1]) { /* a layer that reads fewer steps of longer texts */
+            for (size_t n = 0; n < count; n++)
+                if ((status = run_recurrent(&runs[n], f)) != PRNN_OK)
+                    return status;
+            return PRNN_OK;
+        }
+    }
+    for (size_t i = 0; i < directions; i++) {
+        for (size_t k = 0; k < count; k++)
+            d[k] = direction_of(&runs[k], f, i, steps[k], runs[k].scratch);
+        struct together s = {.h = scratch, .c = scratch + TOGETHER * d[0].width};
+        s.start = s.c + TOGETHER * d[0].width;
+        s.gates = s.start + TOGETHER * d[0].gate_width;
+        run_direction_together(runs[0].p->kernels, d, count, &s);
+        for (size_t k = 0; k < count; k++)
+            keep_states(&runs[k], f, i, &d[k]);
+    }
+    return PRNN_OK;
+}
+
 static int run_linear(const struct run *r, const uint32_t *f)
 {
     size_t rows, k = f[6], n = f[7], width = padded(n);
@@ -780,6 +870,97 @@ static int logits_of(const prnn *p, const int32_t *ids, size_t count, real *logi
         return PRNN_CONTENT;
     for (uint32_t i = 0; i < classes; i++)
         logits[i] = floats(&r, p->output)[i];
+    return PRNN_OK;
+}
+
+/* Several texts, by falling number of ids, operation by operation. */
+static int run_all(struct run *runs, size_t count, real *scratch)
+{
+    const prnn *p = runs[0].p;
+    const uint32_t *op = p->ops;
+    for (uint32_t i = 0; i < p->op_count; i++, op += op[1]) {
+        int status = PRNN_OK;
+        if (op[0] == OP_RECURRENT && count > 1)
+            status = run_recurrent_together(runs, count, op + 2, scratch);
+        else
+            for (size_t k = 0; k < count && !status; k++)
+                status = RUN[op[0]](&runs[k], op + 2);
+        if (status)
+            return status;
+    }
+    return PRNN_OK;
+}
+
+/* Up to TOGETHER texts: PRNN_MEMORY, or else every text has its status. */
+static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, struct arena *a)
+{
+    struct run runs[TOGETHER];
+    struct prnn_text *of[TOGETHER];
+    const int32_t *ids[TOGETHER];
+    size_t right = 0, classes = p->header[H_CLASSES];
+    for (size_t k = 0; k < count; k++) {
+        const int32_t *own;
+        size_t steps = 0, at = right;
+        int status = encode(p, texts[k].text, texts[k].bytes, &own, &steps, a);
+        if (status == PRNN_MEMORY)
+            return status;
+        if (!status && (steps < p->header[H_LEAST] || steps > p->header[H_MOST]))
+            status = steps < p->header[H_LEAST] ? PRNN_TOO_SHORT : PRNN_TOO_LONG;
+        texts[k].status = status;
+        if (status)
+            continue;
+        for (; at && runs[at - 1].steps < steps; at--) {
+            runs[at] = runs[at - 1];
+            of[at] = of[at - 1];
+            ids[at] = ids[at - 1];
+        }
+        runs[at] = (struct run){.p = p, .steps = steps};
+        of[at] = &texts[k];
+        ids[at] = own;
+        right++;
+    }
+    if (!right)
+        return PRNN_OK;
+    int status = PRNN_OK;
+    for (size_t k = 0; k < right && !status; k++)
+        status = placed(&runs[k], ids[k], a);
+    real *scratch = status ? NULL : taken(a, (uint64_t)TOGETHER * p->scratch * sizeof *scratch, 0);
+    if (!status && !scratch)
+        status = PRNN_MEMORY;
+    if (status == PRNN_MEMORY)
+        return status;
+    if (!status)
+        status = run_all(runs, right, scratch);
+    for (size_t k = 0; k < right; k++) {
+        if (!status && runs[k].numbers[p->output] != classes)
+            status = PRNN_CONTENT;
+        of[k]->status = status;
+        if (!status)
+            memcpy(of[k]->logits, floats(&runs[k], p->output), classes * sizeof(real));
+    }
+    if (status) /* one alone may be right all the same */
+        for (size_t k = 0; k < right; k++) {
+            struct arena again = *a;
+            size_t count_of_ids = runs[k].steps;
+            if ((of[k]->status = logits_of(p, ids[k], count_of_ids, of[k]->logits, &again)) == PRNN_MEMORY) {
+                a->wanted = again.wanted;
+                return PRNN_MEMORY;
+            }
+        }
+    return PRNN_OK;
+}
+
+int prnn_classify_many(const prnn *p, struct prnn_text *texts, size_t count, size_t *done, void *memory, size_t *size)
+{
+    while (*done < count) {
+        struct arena a = arena_of(memory, *size);
+        size_t some = count - *done < TOGETHER ? count - *done : TOGETHER;
+        if (classify_some(p, texts + *done, some, &a) == PRNN_MEMORY) {
+            *size = a.wanted;
+            return PRNN_MEMORY;
+        }
+        *done += some;
+    }
     return PRNN_OK;
 }
 
