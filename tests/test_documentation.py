@@ -124,6 +124,7 @@ def test_every_command_and_option_has_help() -> None:
         "export",
         "import-vocab",
         "inspect",
+        "pack",
         "train",
         "verify",
     }

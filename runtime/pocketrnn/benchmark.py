@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
+from pocketrnn.packed_file import is_packed
 from pocketrnn.shipped import bundle_folder
 
 __all__ = [
@@ -167,7 +168,7 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int =
     """Measure a bundle: one text at a time and many at once, beside the bare graph.
 
     Args:
-        bundle: a bundle's folder, or a shipped classifier's name.
+        bundle: a bundle's folder, a shipped classifier's name, or a packed file, which has no graph beside it.
         texts: what to classify: some hundred texts, as long as those that will be classified.
         rounds: how often each contestant takes its turn.
         threads: how many cores `predict` may use in its second measurement; 1 omits that measurement.
@@ -180,10 +181,12 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int =
         raise InputError("There is nothing to measure.", "Give at least one text and one round.")
     folder = bundle_folder(bundle)
     classifier = Classifier.load(folder)
-    feeds = ready_ids(classifier, texts)
-    session = bare_session(folder / classifier.manifest.graph.file)
-    contestants = {
-        BARE: one_by_one(lambda feed: session.run(["logits"], feed), feeds),
+    contestants: dict[str, Run] = {}
+    if not is_packed(folder):
+        feeds = ready_ids(classifier, texts)
+        session = bare_session(folder / classifier.manifest.graph.file)
+        contestants[BARE] = one_by_one(lambda feed: session.run(["logits"], feed), feeds)
+    contestants |= {
         "pocketrnn, `classify` from text": one_by_one(classifier.classify, texts),
         "pocketrnn, `predict`, 1 thread": all_at_once(classifier.predict, texts),
     }

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pocketrnn import manifest as manifests
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.batching import MAX_TOKENS
-from pocketrnn.engines.engine import Engine, Ids
-from pocketrnn.engines.onnxruntime import CPU, OnnxRuntimeEngine, Options, checked_options
+from pocketrnn.engines.engine import CPU, Engine, Ids, Options, ReadsTexts
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.incoming import Chunk, OnError, checked_batches, chunks
 from pocketrnn.manifest import Manifest
+from pocketrnn.packed_file import is_packed
 from pocketrnn.parallel import mapped_in_order
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
@@ -61,6 +61,8 @@ class Classifier:
         self._encoder = TextEncoder(manifest.text, manifest.vocabulary)
         self._answers = Answers.of(manifest)
         self._limits = manifest.graph.limits
+        # An engine that reads texts itself, where the class is not asked for ids.
+        self._reader = engine if isinstance(engine, ReadsTexts) else None
 
     @classmethod
     def load(
@@ -72,10 +74,11 @@ class Classifier:
         providers: Sequence[str] = (CPU,),
         trust: bool = False,
     ) -> Classifier:
-        """Read and check a bundle.
+        """Read and check a bundle, or a packed file.
 
         Args:
-            path_or_name: a bundle's folder, or the name of a classifier that ships with pocketrnn.
+            path_or_name: a bundle's folder, the name of a classifier that ships with pocketrnn, or a file that
+                `pocketrnn pack` wrote, which the native engine answers (pip install pocketrnn-native).
             threads: how many processor cores one call for several texts may use. One text is answered on one core.
             max_batch_tokens: how many tokens one run of the graph may hold, padding included. It bounds the memory of a
                 run, whatever the texts; only a text that is longer by itself is run, alone, at its own length.
@@ -86,6 +89,7 @@ class Classifier:
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, or onnxruntime has no such provider.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
+            MissingExtraError: it is a packed file, and the native engine is not installed.
 
         Example:
             >>> Classifier.load("ag_news", threads=2)
@@ -93,8 +97,17 @@ class Classifier:
         """
         if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
             raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
-        options = checked_options(max_batch_tokens, providers, trust=trust)
         folder = bundle_folder(path_or_name)
+        if is_packed(folder):
+            from pocketrnn.engines.native import NativeEngine
+
+            options = Options(max_batch_tokens, tuple(providers), trust)
+            native = NativeEngine(folder)
+            return cls(folder.absolute(), native.manifest, native, threads, options)
+        # A packed classifier does without onnxruntime, which takes most of the time of a start.
+        from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
+
+        options = checked_options(max_batch_tokens, providers, trust=trust)
         manifest = manifests.read(folder)
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options)
@@ -174,6 +187,8 @@ class Classifier:
             )
         if top != 1:
             self._answers.check_top(top)
+        if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
+            return self._answers.prediction(logits, top)
         tokens = self._encoder.encode_row(text)
         if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.padding_id):
             raise limit_error(self.name, self._limits, tokens.shape[1])
@@ -324,6 +339,9 @@ class Classifier:
 
     def _logits_of(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""
+        if self._reader is not None and (read := self._reader.logits_of_texts(chunk.texts)) is not None:
+            self._answers.check_finite(read)
+            return read, chunk.skipped
         ids, lengths = self._encoder.encode_all(chunk.texts)
         if self._limits is not None:
             beyond = outside(self._limits, ids, lengths, self.manifest.text.padding_id)

@@ -20,7 +20,7 @@ from typing import IO
 
 from pocketrnn.errors import OutputError
 
-__all__ = ["check_free", "file_written_whole", "put_back", "written_whole"]
+__all__ = ["check_file_free", "check_free", "file_written_whole", "put_back", "written_whole"]
 
 _LEFT_BEHIND_SECONDS = 3600
 
@@ -196,6 +196,21 @@ def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         raise _cannot_write(path, error) from error
     finally:
         work.unlink(missing_ok=True)
+
+
+def check_file_free(path: Path, *, force: bool) -> None:
+    """Refuse an output file that is there already, before any work is done for it.
+
+    Raises:
+        OutputError: it is, unless `force` is given and it is a file.
+
+    Example:
+        >>> check_file_free(Path("news.prnn"), force=False)
+    """
+    try:
+        _check_file(path, force=force)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 def _check_file(path: Path, *, force: bool) -> None:

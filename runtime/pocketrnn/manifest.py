@@ -38,8 +38,10 @@ __all__ = [
     "StepGraph",
     "TorchScript",
     "checked_bytes",
+    "document_of",
     "file_content",
     "json_schema",
+    "of_document",
     "read",
     "sha256_of",
     "size_of",
@@ -381,7 +383,19 @@ def version_of(text: TextRules, *, real_token: bool) -> int:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
-    document = {
+    document = document_of(manifest)
+    lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]
+    # Nobody reads 13,000 words for pleasure: without the spaces they take 13 kB less of 146.
+    lines.append(f'"vocabulary": {_compact(manifest.vocabulary, between=",")}')
+    # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
+    head = ("{\n " + ",\n ".join(lines)).encode("utf-8")
+    content = head + b',\n "digest": "' + _ZEROS + b'"\n}\n'
+    return content.replace(_ZEROS + b'"\n}\n', _digest_of(content).encode() + b'"\n}\n')
+
+
+def document_of(manifest: Manifest) -> dict[str, Any]:
+    """What classifier.json says, without the vocabulary and the digest."""
+    return {
         "format": FORMAT,
         "version": version_of(manifest.text, real_token=_needs_a_real_token(manifest.graph)),
         "name": manifest.name,
@@ -401,13 +415,6 @@ def to_bytes(manifest: Manifest) -> bytes:
         },
         "provenance": dict(manifest.provenance),
     }
-    lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]
-    # Nobody reads 13,000 words for pleasure: without the spaces they take 13 kB less of 146.
-    lines.append(f'"vocabulary": {_compact(manifest.vocabulary, between=",")}')
-    # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
-    head = ("{\n " + ",\n ".join(lines)).encode("utf-8")
-    content = head + b',\n "digest": "' + _ZEROS + b'"\n}\n'
-    return content.replace(_ZEROS + b'"\n}\n', _digest_of(content).encode() + b'"\n}\n')
 
 
 def read(folder: Path) -> Manifest:
@@ -438,21 +445,43 @@ def read(folder: Path) -> Manifest:
     return _checked(document, content, path)
 
 
-def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
+def of_document(document: dict[str, Any], path: Path) -> Manifest:
+    """What a document says that holds all members of classifier.json; its digest is not looked at.
+
+    Args:
+        document: as `document_of` gives it, with the vocabulary and any digest.
+        path: for messages.
+
+    Raises:
+        BundleError: it is not valid, or its parts do not fit each other.
+    """
+    _check_members(document, path)
+    return _fitting(document, path)
+
+
+def _fitting(document: dict[str, Any], path: Path) -> Manifest:
+    try:
+        return _built(document)
+    except PocketRNNError as error:
+        raise BundleError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
+
+
+def _check_members(document: dict[str, Any], path: Path) -> None:
     if fault := first_fault(document, json_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
     if _is_deeper(document["provenance"], _DEEPEST):
         raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", _MAKE_AGAIN)
+
+
+def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
+    _check_members(document, path)
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", _MAKE_AGAIN)
     zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
     if _digest_of(zeroed) != document["digest"]:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-    try:
-        return _built(document)
-    except PocketRNNError as error:
-        raise BundleError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
+    return _fitting(document, path)
 
 
 def _built(document: dict[str, Any]) -> Manifest:

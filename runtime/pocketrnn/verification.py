@@ -15,6 +15,7 @@ from pocketrnn import manifest as manifests
 from pocketrnn.classifier import Classifier, graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.manifest import Manifest
+from pocketrnn.packed_file import check_digest, is_packed
 from pocketrnn.shipped import bundle_folder
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
@@ -75,7 +76,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     gave when the bundle was made, alone, in a batch with all the others, and, where the bundle can, as a stream.
 
     Args:
-        bundle: a bundle's folder, or a shipped classifier's name.
+        bundle: a bundle's folder, a shipped classifier's name, or a packed file.
 
     Raises:
         BundleError: the bundle is missing or damaged, or its parts do not belong together.
@@ -86,8 +87,12 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         'ag_news'
     """
     folder = bundle_folder(bundle)
+    if is_packed(folder):
+        check_digest(folder)
     classifier = Classifier.load(folder)
     manifest = classifier.manifest
+    if is_packed(folder):
+        return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance)
     files = [manifests.CLASSIFIER_JSON, manifest.graph.file]
     if manifest.torchscript is not None:
         path = folder / manifest.torchscript.file

@@ -119,8 +119,10 @@ def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}
-    assert {"pocketrnn", "numpy", "onnxruntime"} <= imported
+    assert {"pocketrnn", "numpy"} <= imported
     assert not imported & {
+        # A bundle that is loaded brings it; a packed file does without.
+        "onnxruntime",
         "click",
         "torch",
         "onnx",

@@ -66,9 +66,10 @@ __all__ = ["export"]
 )
 @click.option(
     "--profile",
-    type=click.Choice(["edge", "mobile"]),
+    type=click.Choice(["edge", "mobile", "packed"]),
     help="edge: for small engines such as tract, one text a run, no lengths, old operators. mobile: onnxruntime's own "
-    "format and the list of its operators. Both without TorchScript.",
+    "format and the list of its operators. packed: one file for the native engine, as `pocketrnn pack` makes it of a "
+    "bundle. All without TorchScript.",
 )
 @click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
 @data_options
@@ -97,13 +98,20 @@ def export(source: str, output: Path, **options: Any) -> None:
         require(package, "export")
     import torch
 
-    from pocketrnn.folder import check_free
+    from pocketrnn.engines.native import native_module
+    from pocketrnn.folder import check_file_free, check_free
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.intake.labels import lines_of_file
 
     if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss measure a smaller bundle: they need --compress.")
-    check_free(output, force=options["force"], made_by="classifier.json")
+    if options["profile"] == "packed":
+        if options["streaming"]:
+            raise click.UsageError("A packed file cannot answer while a text arrives: leave --streaming out.")
+        native_module()
+        check_file_free(output, force=options["force"])
+    else:
+        check_free(output, force=options["force"], made_by="classifier.json")
     # The module runs on small batches, where a second thread costs more than it brings.
     torch.set_num_threads(1)
     with stages_on_stderr():
@@ -116,7 +124,7 @@ def export(source: str, output: Path, **options: Any) -> None:
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     copied = options["torchscript"] if profile is None else False
     description |= {"torchscript": copied, "edge": profile == "edge"}
-    if options["compress"] or profile == "mobile":
+    if options["compress"] or profile in ("mobile", "packed"):
         manifest = _exported_in_stages(module, output, description, options)
     else:
         with stages_on_stderr():
@@ -129,16 +137,18 @@ def export(source: str, output: Path, **options: Any) -> None:
 
 
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
-    """Export to a temporary folder, and write the bundle that is made from it: compressed, for mobile, or both."""
+    """Export to a temporary folder, and write what is made from it: compressed, for mobile or packed, or both."""
     from pocketrnn import manifest
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_export.mobile import mobile
+    from pocketrnn_export.packing import pack
 
-    description.setdefault("name", output.absolute().name)
+    profile = options["profile"]
+    description.setdefault("name", output.absolute().stem if profile == "packed" else output.absolute().name)
     description["torchscript"] = False
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
-        made, last = Path(folder) / "bundle", options["profile"] != "mobile"
+        made, last = Path(folder) / "bundle", profile not in ("mobile", "packed")
         with stages_on_stderr():
             export_module(module, made, **description)
         if options["compress"]:
@@ -146,7 +156,10 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
             smaller = output if last else Path(folder) / "small"
             write_compressed(made, smaller, Storage(), name=None, force=options["force"], **data)
             made = smaller
-        return manifest.read(made) if last else mobile(made, output, force=options["force"])
+        if last:
+            return manifest.read(made)
+        with stages_on_stderr():
+            return (pack if profile == "packed" else mobile)(made, output, force=options["force"])
 
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

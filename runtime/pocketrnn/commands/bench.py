@@ -38,10 +38,14 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     from pocketrnn import manifest as manifests
     from pocketrnn.benchmark import bench as measured
     from pocketrnn.benchmark import markdown
+    from pocketrnn.classifier import Classifier
+    from pocketrnn.packed_file import is_packed
     from pocketrnn.shipped import bundle_folder
 
     if texts is None:
-        examples = [example.text for example in manifests.read(bundle_folder(bundle)).examples]
+        folder = bundle_folder(bundle)
+        manifest = Classifier.load(folder).manifest if is_packed(folder) else manifests.read(folder)
+        examples = [example.text for example in manifest.examples]
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for lines in arriving_lines(texts) for text in lines]

@@ -37,6 +37,7 @@ _BROUGHT: Final = {
     "export": ("pocketrnn_export.commands.export", "export"),
     "compress": ("pocketrnn_export.commands.compress", "export"),
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
+    "pack": ("pocketrnn_export.commands.pack", "export"),
 }
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130

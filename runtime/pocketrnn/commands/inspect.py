@@ -25,8 +25,8 @@ __all__ = ["inspect"]
 def inspect(bundle: str, as_json: bool) -> None:
     """Show what a bundle is: labels, text rules, graph, sizes, proof and provenance.
 
-    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. Only classifier.json is
-    read; `pocketrnn verify` checks the other files.
+    PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Of a
+    bundle, only classifier.json is read; `pocketrnn verify` checks the other files.
 
     \b
     Examples:
@@ -34,20 +34,26 @@ def inspect(bundle: str, as_json: bool) -> None:
       pocketrnn inspect --json ag_news
     """
     from pocketrnn import manifest as manifests
+    from pocketrnn.packed_file import is_packed
     from pocketrnn.shipped import bundle_folder
 
     folder = bundle_folder(bundle)
+    if is_packed(folder):
+        from pocketrnn.engines.native import NativeEngine
+
+        _say(NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}, as_json=as_json)
+        return
     manifest = manifests.read(folder)
     names = [manifests.CLASSIFIER_JSON, manifest.graph.file]
     if manifest.torchscript is not None:
         names.append(manifest.torchscript.file)
     if manifest.stream is not None:
         names.append(manifest.stream.file)
-    sizes = {name: manifests.size_of(folder / name) for name in names}
-    if as_json:
-        say(json_line(_described(manifest, sizes)))
-        return
-    say("\n".join(_shown(manifest, sizes)))
+    _say(manifest, {name: manifests.size_of(folder / name) for name in names}, as_json=as_json)
+
+
+def _say(manifest: Manifest, sizes: Mapping[str, int], *, as_json: bool) -> None:
+    say(json_line(_described(manifest, sizes)) if as_json else "\n".join(_shown(manifest, sizes)))
 
 
 def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:

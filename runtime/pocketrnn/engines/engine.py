@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "Floats", "Ids"]
+from pocketrnn.batching import MAX_TOKENS
 
+__all__ = ["CPU", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
+
+CPU: Final = "CPUExecutionProvider"
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How onnxruntime is asked to work; see `Classifier.load`. The native engine has no use for them."""
+
+    max_batch_tokens: int = MAX_TOKENS
+    providers: tuple[str, ...] = (CPU,)
+    trust: bool = False
 
 
 class Engine(Protocol):
@@ -72,5 +85,26 @@ class Engine(Protocol):
 
         Raises:
             PocketRNNError: the graph fails.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """An engine that makes token ids itself, by the same rules, in less time."""
+
+    def logits_of_text(self, text: str) -> list[float] | None:
+        """One text's logits; None where it has too few or too many ids.
+
+        Raises:
+            PocketRNNError: the logits cannot be computed.
+        """
+        ...
+
+    def logits_of_texts(self, texts: Sequence[str]) -> Floats | None:
+        """The logits of many texts, float32 [texts, labels]; None where one has too few or too many ids.
+
+        Raises:
+            PocketRNNError: the logits cannot be computed.
         """
         ...

@@ -7,7 +7,6 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,29 +14,19 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pocketrnn.batching import MAX_TOKENS, rectangle, runs
-from pocketrnn.engines.engine import Floats, Ids
+from pocketrnn.batching import rectangle, runs
+from pocketrnn.engines.engine import CPU, Floats, Ids, Options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.manifest import Limits, Manifest, StepGraph
 
-__all__ = ["CPU", "OnnxRuntimeEngine", "Options", "checked_options"]
+__all__ = ["OnnxRuntimeEngine", "checked_options"]
 
-CPU: Final = "CPUExecutionProvider"
 _EXPORT_AGAIN: Final = "Export the bundle again."
 # onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
 # times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
 # arena is emptied after a run of more tokens than this, and then 80 MiB are left.
 _LARGEST_KEPT: Final = 1 << 14
-
-
-@dataclass(frozen=True)
-class Options:
-    """How onnxruntime is asked to work; see `Classifier.load`."""
-
-    max_batch_tokens: int = MAX_TOKENS
-    providers: tuple[str, ...] = (CPU,)
-    trust: bool = False
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:

@@ -1,0 +1,38 @@
+"""The command `pocketrnn pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pocketrnn.errors import require
+from pocketrnn_export.commands.stages import stages_on_stderr
+
+__all__ = ["pack"]
+
+
+@click.command(short_help="Pack a bundle into one file for the native engine.")
+@click.argument("bundle", metavar="PATH_OR_NAME")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write: news.prnn.")
+@click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
+def pack(bundle: str, output: Path, force: bool) -> None:
+    """Pack a bundle into one file, which the native engine opens where it lies and answers without onnxruntime.
+
+    PATH_OR_NAME is a bundle's folder, or the name of a classifier that ships with pocketrnn. The file holds labels,
+    text rules, vocabulary, weights and a program for one text. It is proven equal to the bundle's graph, and its golden
+    examples are inside. Exit status 3 if it is not equal; nothing is written then. An operation that the engine does
+    not have is refused by its name and place.
+
+    \b
+    Examples:
+      pocketrnn pack ag_news -o news.prnn
+    """
+    for package in ("torch", "onnx", "onnxscript"):
+        require(package, "export")
+    from pocketrnn_export.packing import pack as packed
+
+    with stages_on_stderr():
+        packed(bundle, output, force=force)
+    click.echo(f"Wrote {output}: {output.stat().st_size:,} bytes.")
+    click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')

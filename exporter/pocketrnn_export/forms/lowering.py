@@ -1,0 +1,582 @@
+"""From an ONNX graph to the program of a packed classifier: the frame, moves of numbers, and numbers one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from pocketrnn.errors import ExportError, PocketRNNError
+from pocketrnn_export.forms.one_text import Observed, Size, evaluated, fitted, times
+from pocketrnn_export.forms.packed_program import BOOL, FLOAT, INT, Program, float_bits
+
+__all__ = ["HANDLERS", "Handler", "Lowering", "attributes_of", "handles"]
+
+Array = npt.NDArray[Any]
+_ONE: Final = (0, 1)
+_MOST_AXES: Final = 4
+_MOST_MOVED_AXES: Final = 5
+_TYPES: Final = {"f": FLOAT, "i": INT, "b": BOOL}
+_MOVES: Final = frozenset(
+    [
+        "Slice",
+        "Transpose",
+        "Gather",
+        "GatherND",
+        "GatherElements",
+        "Expand",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Identity",
+        "Flatten",
+        "Split",
+        "Tile",
+        "ReverseSequence",
+        "Dropout",
+        "Compress",
+        "DepthToSpace",
+    ]
+)
+
+
+class Lowering:
+    """Makes a program of a graph, operator by operator, in their order.
+
+    Attributes:
+        graph: what was observed of the graph.
+        program: what is made.
+        known: the values of the program by the names of the graph's.
+    """
+
+    def __init__(self, graph: Observed) -> None:
+        self.graph = graph
+        self.program = Program()
+        self.known: dict[str, int] = {"tokens": 0}
+
+    def run(self) -> Program:
+        """The program.
+
+        Raises:
+            ExportError: the engine has no operation for an operator; the message names it and where it stands.
+        """
+        for node in self.graph.model.graph.node:
+            if not any(name in self.graph.of_tokens for name in node.output if name):
+                continue
+            handler = HANDLERS.get(node.op_type)
+            try:
+                if handler is None:
+                    raise ExportError("The native engine has no such operation.", "")
+                handler(self, node)
+            except PocketRNNError as error:
+                raise ExportError(
+                    f"The operator {node.op_type} cannot be packed, at {_place(node)}: {error.problem}",
+                    "Use the bundle with onnxruntime, or write that part of forward by other operations.",
+                ) from error
+        self.program.output = self.read("logits")
+        if self.program.values[self.program.output].constant is not None or self.program.output == 0:
+            raise ExportError("The logits do not depend on the text.", "Check the module.")
+        return self.program
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether a value does not depend on the tokens themselves."""
+        return name not in self.graph.of_tokens
+
+    def constant(self, name: str) -> Array:
+        """A value that is the same for every text.
+
+        Raises:
+            ExportError: it is not.
+        """
+        values = self.graph.values[name]
+        if not self.is_fixed(name) or any(
+            v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]
+        ):
+            raise ExportError(f"{name} is not the same for every text.", "")
+        return values[0]
+
+    def optional(self, node: onnx.NodeProto, index: int) -> str | None:
+        """The name of an input that may be left out."""
+        return node.input[index] if index < len(node.input) and node.input[index] else None
+
+    def sizes(self, name: str) -> list[Size]:
+        """The sizes of a value's axes."""
+        return self.graph.sizes(name)
+
+    def type(self, name: str) -> int:
+        """The type of a value of the program that stands for one of the graph."""
+        return _TYPES[self.graph.values[name][0].dtype.kind]
+
+    def new(self, name: str) -> int:
+        """A new value of the program for one of the graph."""
+        self.known[name] = self.program.value(self.type(name), self.sizes(name))
+        return self.known[name]
+
+    def scalar(self, name: str) -> int | None:
+        """The value of the program with the one number that a value holds everywhere; None where it does not."""
+        if not self.is_fixed(name):
+            return None
+        numbers = [value.ravel() for value in self.graph.values[name]]
+        if any(n.size == 0 or not (n == n[0]).all() for n in numbers):
+            return None
+        firsts = [n[0] for n in numbers]
+        kind = self.type(name)
+        if len(set(firsts)) == 1:
+            return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
+        size = None if kind == BOOL else fitted(self.graph.lengths, firsts)
+        if size is None:
+            return None
+        made = self.program.value(kind, [])
+        self.program.add("count", [made], _ONE, _ONE, _ONE, size, 0)
+        return made
+
+    def read(self, name: str) -> int:
+        """The value of the program that holds a value of the graph, in full.
+
+        Raises:
+            ExportError: it depends on the number of tokens in a way that is none of a few.
+        """
+        if name in self.known:
+            return self.known[name]
+        values = self.graph.values[name]
+        if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
+            array = values[0]
+            self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
+            return self.known[name]
+        scalar = self.scalar(name)
+        made = self.program.value(self.type(name), self.sizes(name))
+        if scalar is not None:
+            sizes = self._collapsed(name)
+            strides = _strides(sizes)
+            self._copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
+        else:
+            self._count(name, made)
+        self.known[name] = made
+        return made
+
+    def _collapsed(self, name: str) -> list[Size]:
+        sizes = [size for size in self.sizes(name) if size != _ONE]
+        if len(sizes) > _MOST_MOVED_AXES:
+            raise ExportError(f"{name} has more than {_MOST_MOVED_AXES} axes.", "")
+        return sizes
+
+    def _count(self, name: str, made: int) -> None:
+        """A range along one axis, the same along all others."""
+        values, sizes = self.graph.values[name], self.sizes(name)
+        longest = values[-1]
+        for axis in range(longest.ndim):
+            first = [v[tuple(slice(None) if i == axis else 0 for i in range(v.ndim))] for v in values]
+            if len(first[-1]) < 2:
+                continue
+            step = int(first[-1][1]) - int(first[-1][0])
+            start = fitted(self.graph.lengths, [f[0] for f in first])
+            if start is None:
+                continue
+            if all(
+                (v == np.expand_dims(f[0] + step * np.arange(len(f)), tuple(range(1, v.ndim - axis)))).all()
+                for v, f in zip(values, first, strict=True)
+            ):
+                outer, inner = times(sizes[:axis]), times(sizes[axis + 1 :])
+                if outer is not None and inner is not None:
+                    self.program.add("count", [made], outer, sizes[axis], inner, start, step)
+                    return
+        raise ExportError(f"{name} depends on the number of tokens in no way that the engine knows.", "")
+
+    def _copy(
+        self,
+        source: int,
+        target: int,
+        sizes: Sequence[Size],
+        source_offset: Size,
+        source_strides: Sequence[Size],
+        target_offset: Size,
+        target_strides: Sequence[Size],
+    ) -> None:
+        missing = _MOST_MOVED_AXES - len(sizes)
+        if missing < 0:
+            raise ExportError(f"More than {_MOST_MOVED_AXES} axes are moved.", "")
+        words: list[int | Size] = [*[_ONE] * missing, *sizes, source_offset, *[(0, 0)] * missing, *source_strides]
+        words += [target_offset, *[(0, 0)] * missing, *target_strides]
+        self.program.add("copy", [source, target], *words)
+
+    def alias(self, name: str, value: int) -> None:
+        """One value of the program for a further value of the graph: the numbers are the same in the same order."""
+        self.known[name] = value
+
+    def binary(self, kind: str, left: str, right: str, out: str) -> None:
+        """out = left and right, number by number."""
+        made = self.new(out)
+        operands, words = self._walk([left, right], out)
+        self.program.add("binary", [*operands, made], BINARY.index(kind), *words)
+
+    def _walk(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
+        """The operands of an operation number by number; four sizes, and which axes each operand has, as bits."""
+        sizes = self.sizes(out)
+        operands, there = [], []
+        for name in names:
+            scalar = self.scalar(name)
+            own = self.sizes(name)
+            own = [_ONE] * (len(sizes) - len(own)) + own
+            operands.append(self.read(name) if scalar is None else scalar)
+            there.append([scalar is None and size != _ONE for size in own])
+        axes: list[tuple[Size, tuple[bool, ...]]] = []
+        for size, pattern in zip(sizes, zip(*there, strict=True), strict=True):
+            if size == _ONE:
+                continue
+            merged = times([axes[-1][0], size]) if axes and axes[-1][1] == pattern else None
+            if merged is not None:
+                axes[-1] = (merged, pattern)
+            else:
+                axes.append((size, pattern))
+        if len(axes) > _MOST_AXES:
+            raise ExportError(f"More than {_MOST_AXES} axes are walked.", "")
+        axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
+        masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
+        return operands, [*(size for size, _ in axes), *masks]
+
+    def view(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
+        """A value's axes as [outer, those from first to last, inner].
+
+        Raises:
+            ExportError: two axes of the text's length become one.
+        """
+        sizes = self.sizes(name)
+        parts = [times(sizes[:first]), times(sizes[first : last + 1]), times(sizes[last + 1 :])]
+        if any(part is None for part in parts):
+            raise ExportError("Two axes of the text's length are taken for one.", "")
+        outer, middle, inner = parts
+        assert outer is not None and middle is not None and inner is not None  # noqa: S101, PT018 - seen above
+        return outer, middle, inner
+
+    def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
+        """target = a function of source, number by number."""
+        self.program.add("unary", [source, target], UNARY.index(kind), float_bits(alpha), float_bits(beta))
+
+
+Handler = Callable[[Lowering, onnx.NodeProto], None]
+HANDLERS: Final[dict[str, Handler]] = {}
+# In the order of their numbers in the file.
+UNARY: Final = [
+    "Neg",
+    "Abs",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Tanh",
+    "Sigmoid",
+    "Relu",
+    "Erf",
+    "Reciprocal",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "LeakyRelu",
+    "Elu",
+    "Clip",
+    "Softplus",
+    "Gelu",
+    "GeluTanh",
+    "Sin",
+    "Cos",
+    "HardSigmoid",
+    "Not",
+    "Cast",
+]
+BINARY: Final = [
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Min",
+    "Max",
+    "Equal",
+    "Less",
+    "LessOrEqual",
+    "Greater",
+    "GreaterOrEqual",
+    "And",
+    "Or",
+    "Xor",
+]
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    """Marks the function that makes operations of some operators."""
+
+    def marked(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(names, handler))
+        return handler
+
+    return marked
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of an operator by name.
+
+    Example:
+        >>> attributes_of(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
+        {'axis': 1}
+    """
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _place(node: onnx.NodeProto) -> str:
+    """Where a node stands in the module, as its exporter wrote it down, or its name."""
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
+    return str(scopes[0] if scopes else node.name or node.output[0])
+
+
+def _strides(sizes: Sequence[Size]) -> list[Size]:
+    """How far apart the numbers along each axis of an array stand."""
+    made = []
+    for axis in range(len(sizes)):
+        stride = times(sizes[axis + 1 :])
+        if stride is None:
+            raise ExportError("Two axes of the text's length stand behind another.", "")
+        made.append(stride)
+    return made
+
+
+def _moved(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
+    """For every output and observed length: which number of the first input stands at each place."""
+    graph, maps = lowering.graph, []
+    integral = onnx.NodeProto()
+    integral.CopyFrom(node)
+    for run in range(len(graph.lengths)):
+        feed = {name: graph.values[name][run] for name in node.input if name}
+        source = feed[node.input[0]]
+        feed[node.input[0]] = np.arange(source.size, dtype=np.int64).reshape(source.shape)
+        maps.append(evaluated(integral, graph.opset, feed))
+    return [list(some) for some in zip(*maps, strict=True)]
+
+
+def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
+    """Offset and strides of a move, if it is one: place = offset + sum of strides * indices, at every length."""
+    offset = fitted(lengths, [m.ravel()[0] for m in maps])
+    if offset is None:
+        return None
+    strides: list[Size] = []
+    for axis in range(maps[0].ndim):
+        seen = [
+            (length, int(np.take(m, 1, axis).ravel()[0]) - int(m.ravel()[0]))
+            for length, m in zip(lengths, maps, strict=True)
+            if m.shape[axis] > 1
+        ]
+        stride = fitted([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
+        if stride is None:
+            return None
+        strides.append(stride)
+    for length, m in zip(lengths, maps, strict=True):
+        expected = np.full(m.shape, offset[0] * length + offset[1])
+        for axis, (a, b) in enumerate(strides):
+            along = (a * length + b) * np.arange(m.shape[axis])
+            expected = expected + along.reshape([-1 if i == axis else 1 for i in range(m.ndim)])
+        if not (expected == m).all():
+            return None
+    return offset, strides
+
+
+@handles(*_MOVES)
+def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Numbers that are put elsewhere and stay what they are."""
+    if any(not lowering.is_fixed(name) for name in node.input[1:] if name):
+        if node.op_type == "Gather" or (node.op_type == "GatherND" and not lowering.is_fixed(node.input[1])):
+            _gather(lowering, node)
+            return
+        raise ExportError("What is picked depends on the tokens.", "")
+    source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
+    for name, maps in zip([n for n in node.output if n], _moved(lowering, node), strict=True):
+        if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
+            lowering.alias(name, lowering.read(source))
+            continue
+        found = _fit_move(lowering.graph.lengths, maps)
+        if found is None:
+            if node.op_type == "Gather":
+                _gather(lowering, node)
+                return
+            raise ExportError("Numbers are moved by no fixed steps.", "")
+        offset, strides = found
+        sizes = lowering.sizes(name)
+        made = lowering.new(name)
+        own = _strides(sizes)
+        kept = [i for i, size in enumerate(sizes) if size != _ONE]
+        lowering._copy(
+            lowering.read(source), made,
+            [sizes[i] for i in kept], offset, [strides[i] for i in kept], (0, 0), [own[i] for i in kept],
+        )  # fmt: skip
+
+
+def _gather(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Rows of a table, or what stands at indices along an axis."""
+    if node.op_type != "Gather":
+        raise ExportError("What is picked depends on the tokens.", "")
+    source, indices, out = node.input[0], node.input[1], node.output[0]
+    axis = attributes_of(node).get("axis", 0) % lowering.graph.values[source][0].ndim
+    if lowering.is_fixed(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32:
+        table = lowering.constant(source)
+        table = np.ascontiguousarray(table.reshape(len(table), -1))
+        number = lowering.program.constant(table, is_table=True)
+        read = lowering.read(indices)
+        lowering.program.add("lookup", [number, read, lowering.new(out)])
+        return
+    outer, middle, inner = lowering.view(source, axis, axis)
+    operands = [lowering.read(source), lowering.read(indices)]
+    lowering.program.add("gather", [*operands, lowering.new(out)], outer, middle, inner)
+
+
+@handles("Concat")
+def _concat(lowering: Lowering, node: onnx.NodeProto) -> None:
+    out = node.output[0]
+    sizes = lowering.sizes(out)
+    axis = attributes_of(node)["axis"] % len(sizes)
+    made, strides, before = lowering.new(out), _strides(sizes), (0, 0)
+    for name in node.input:
+        own = lowering.sizes(name)
+        if (0, 0) in own:
+            continue
+        offset = times([before, strides[axis]])
+        if offset is None:
+            raise ExportError("The text's length is multiplied by itself.", "")
+        scalar = lowering.scalar(name)
+        kept = [i for i, size in enumerate(own) if size != _ONE]
+        steps = _strides(own) if scalar is None else [(0, 0)] * len(own)
+        lowering._copy(
+            lowering.read(name) if scalar is None else scalar, made,
+            [own[i] for i in kept], (0, 0), [steps[i] for i in kept], offset, [strides[i] for i in kept],
+        )  # fmt: skip
+        before = (before[0] + own[axis][0], before[1] + own[axis][1])
+
+
+@handles("Pad")
+def _pad(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Numbers in front and behind along the axes, or, where less than none, taken off."""
+    attributes = attributes_of(node)
+    if attributes.get("mode", b"constant") != b"constant":
+        raise ExportError("It pads by other numbers than one.", "")
+    out, source = node.output[0], node.input[0]
+    rank = lowering.graph.values[source][0].ndim
+    axes_name, value_name = lowering.optional(node, 3), lowering.optional(node, 2)
+    axes = list(range(rank)) if axes_name is None else [int(a) % rank for a in lowering.constant(axes_name)]
+    pads = lowering.graph.values[node.input[1]]
+    value = 0.0 if value_name is None else float(lowering.constant(value_name).ravel()[0])
+    made, kind = lowering.new(out), lowering.type(out)
+    lowering.program.add("fill", [made], float_bits(value) if kind == FLOAT else int(value))
+    before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.sizes(source)
+    lengths = lowering.graph.lengths
+    for i, axis in enumerate(axes):
+        begins, ends = [int(p[i]) for p in pads], [int(p[i + len(axes)]) for p in pads]
+        shapes = [v.shape[axis] for v in lowering.graph.values[source]]
+        found = [
+            fitted(lengths, [max(b, 0) for b in begins]),
+            fitted(lengths, [-min(b, 0) for b in begins]),
+            fitted(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
+        ]
+        if any(one is None for one in found):
+            raise ExportError("What is padded is no multiple of the number of tokens with something added.", "")
+        before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
+    strides, own = _strides(lowering.sizes(out)), _strides(lowering.sizes(source))
+    offsets = []
+    for amounts, steps in ((shift, own), (before, strides)):
+        parts = [times(pair) for pair in zip(amounts, steps, strict=True)]
+        if any(part is None for part in parts):
+            raise ExportError("The text's length is multiplied by itself.", "")
+        offsets.append((sum(p[0] for p in parts if p), sum(p[1] for p in parts if p)))
+    kept = [i for i, size in enumerate(sizes) if size != _ONE]
+    lowering._copy(
+        lowering.read(source), made,
+        [sizes[i] for i in kept], offsets[0], [own[i] for i in kept], offsets[1], [strides[i] for i in kept],
+    )  # fmt: skip
+
+
+@handles(*BINARY)
+def _binary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Two operands, or for Min and Max any number of them."""
+    left, out = node.input[0], node.output[0]
+    if len(node.input) == 1:
+        lowering.alias(out, lowering.read(left))
+        return
+    neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}.get(node.op_type)
+    for one, other in ((left, node.input[1]), (node.input[1], left))[: 2 if node.op_type in ("Add", "Mul") else 1]:
+        if neutral is not None and len(node.input) == 2 and lowering.is_fixed(other):
+            same = all((v == neutral).all() for v in lowering.graph.values[other])
+            if same and lowering.sizes(one) == lowering.sizes(out):
+                lowering.alias(out, lowering.read(one))
+                return
+    if len(node.input) > 2:
+        raise ExportError("It has more than two operands.", "")
+    lowering.binary(node.op_type, left, node.input[1], out)
+
+
+@handles("Where")
+def _where(lowering: Lowering, node: onnx.NodeProto) -> None:
+    condition, out = node.input[0], node.output[0]
+    if lowering.is_fixed(condition):
+        values = lowering.graph.values[condition]
+        for chosen, all_are in ((node.input[1], all(v.all() for v in values)),
+                                (node.input[2], not any(v.any() for v in values))):  # fmt: skip
+            if all_are and lowering.sizes(chosen) == lowering.sizes(out) and not lowering.is_fixed(chosen):
+                lowering.alias(out, lowering.read(chosen))
+                return
+    made = lowering.new(out)
+    operands, words = lowering._walk(list(node.input), out)
+    lowering.program.add("where", [*operands, made], *words)
+
+
+@handles("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
+         "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
+def _unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    kind = node.op_type
+    alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
+    if kind == "Gelu" and attributes.get("approximate", b"none") == b"tanh":
+        kind = "GeluTanh"
+    if lowering.type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
+        raise ExportError("It is asked for of whole numbers.", "")
+    source = lowering.read(node.input[0])
+    lowering.unary(
+        kind, source, lowering.new(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
+    )
+
+
+@handles("Clip")
+def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
+    least, most = (lowering.optional(node, i) for i in (1, 2))
+    bounds = [
+        default if name is None else float(lowering.constant(name).ravel()[0])
+        for name, default in ((least, -np.inf), (most, np.inf))
+    ]
+    if lowering.type(node.output[0]) != FLOAT:
+        raise ExportError("It cuts whole numbers.", "")
+    source = lowering.read(node.input[0])
+    lowering.unary("Clip", source, lowering.new(node.output[0]), *bounds)
+
+
+@handles("Cast", "CastLike")
+def _cast(lowering: Lowering, node: onnx.NodeProto) -> None:
+    source, out = node.input[0], node.output[0]
+    if lowering.type(source) == lowering.type(out):
+        lowering.alias(out, lowering.read(source))
+        return
+    read = lowering.read(source)
+    lowering.unary("Cast", read, lowering.new(out))
+
+
+@handles("OneHot")
+def _one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """A row of zeros with a one at each index: the rows of a table."""
+    depth = int(lowering.constant(node.input[1]).ravel()[0])
+    off, on = (float(number) for number in lowering.constant(node.input[2]))
+    axis = attributes_of(node).get("axis", -1)
+    if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim) or depth > 1 << 12:
+        raise ExportError("It has another axis than the last, or is too wide.", "")
+    table = np.full((depth, depth), off, np.float32)
+    np.fill_diagonal(table, on)
+    number = lowering.program.constant(table, is_table=True)
+    read = lowering.read(node.input[0])
+    lowering.program.add("lookup", [number, read, lowering.new(node.output[0])])

@@ -1,0 +1,346 @@
+"""From an ONNX graph to the program of a packed classifier: recurrent layers, products, sums, convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.lowering import Lowering, attributes_of, handles
+from pocketrnn_export.forms.one_text import Size, times
+from pocketrnn_export.forms.packed_program import FLOAT, NONE, float_bits
+
+__all__ = ["padded_columns"]
+
+Array = npt.NDArray[Any]
+# The engine's vectors have 8 numbers.
+_VECTOR: Final = 8
+_KINDS: Final = {"LSTM": 2, "GRU": 3}
+# Which of ONNX's gates stands where: an LSTM's are i, o, f, c, and become i, f, o, c.
+_GATES: Final = {"RNN": (0,), "LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}
+_DEFAULTS: Final = {"RNN": ("tanh",), "LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
+_REDUCED: Final = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4}
+
+
+def padded_columns(matrix: Array, gates: int = 1) -> Array:
+    """A matrix [rows, gates * columns] with the columns of every gate filled up by zeros to a multiple of 8.
+
+    Example:
+        >>> padded_columns(np.ones((2, 6), np.float32), gates=2).shape
+        (2, 16)
+    """
+    rows, columns = matrix.shape
+    each = columns // gates
+    width = -(-each // _VECTOR) * _VECTOR
+    made = np.zeros((rows, gates, width), np.float32)
+    made[:, :, :each] = matrix.reshape(rows, gates, each)
+    return made.reshape(rows, gates * width)
+
+
+@handles("RNN", "LSTM", "GRU")
+def _recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    kind, directions = _checked_layer(lowering, node, attributes)
+    sizes = lowering.sizes(node.input[0])
+    hidden, steps = int(attributes["hidden_size"]), sizes[0]
+    states = []
+    for index in (5, 6):
+        name = lowering.optional(node, index) if index == 5 or node.op_type == "LSTM" else None
+        zero = name is not None and lowering.is_fixed(name) and not any(v.any() for v in lowering.graph.values[name])
+        states.append(NONE if name is None or zero else lowering.read(name))
+    x = lowering.read(node.input[0])
+    made = [lowering.new(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
+    weights: list[int] = []
+    for direction in range(2):
+        weights += (
+            _weights(lowering, node, direction, hidden) if direction < (2 if directions == 3 else 1) else [NONE] * 4
+        )
+    lowering.program.add(
+        "recurrent", [x, *states, *made], kind, directions, sizes[2][1], hidden, steps, weights=weights
+    )
+
+
+def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
+    """The number of a layer's kind, and of its directions.
+
+    Raises:
+        ExportError: it is of a kind that the engine does not know.
+    """
+    directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}[attributes.get("direction", b"forward")]
+    each = 2 if directions == 3 else 1
+    activations = [a.decode().lower() for a in attributes.get("activations", [])] or [*_DEFAULTS[node.op_type]] * each
+    kind = _KINDS.get(node.op_type, 0)
+    if node.op_type == "RNN" and set(activations) == {"relu"}:
+        kind = 1
+    elif activations != [*_DEFAULTS[node.op_type]] * each:
+        raise ExportError(f"The layer has the activations {', '.join(activations)}.", "")
+    if attributes.get("clip") or attributes.get("input_forget") or attributes.get("layout"):
+        raise ExportError("The layer clips its states, couples its gates, or takes batches first.", "")
+    if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
+        raise ExportError("The reset gate stands in front of the product.", "")
+    if (peepholes := lowering.optional(node, 7)) and lowering.constant(peepholes).any():
+        raise ExportError("The layer has peepholes.", "")
+    sizes = lowering.sizes(node.input[0])
+    if sizes[1] != (0, 1) or sizes[2][0]:
+        raise ExportError("The layer reads several sequences.", "")
+    if lengths := lowering.optional(node, 4):
+        whole = all(
+            (given == x.shape[0]).all()
+            for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
+        )
+        if not lowering.is_fixed(lengths) or not whole:
+            raise ExportError("The layer does not read the whole sequence.", "")
+    return kind, directions
+
+
+def _weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> list[int]:
+    """The values of one direction: weights of the inputs and of the states, and the biases of both."""
+    order = _GATES[node.op_type]
+    gates = len(order)
+    matrices = []
+    for name in node.input[1:3]:
+        matrix = lowering.constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
+        matrices.append(padded_columns(matrix.reshape(gates * hidden, -1).T, gates))
+    bias_name = lowering.optional(node, 3)
+    biases = np.zeros((2, gates, hidden), np.float32)
+    if bias_name is not None:
+        biases[:] = lowering.constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
+    rows = [padded_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
+    return [lowering.program.constant(np.ascontiguousarray(some)) for some in (*matrices, *rows)]
+
+
+def _linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
+    """out = x . matrix + bias, where matrix [in, out] is the same for every text."""
+    inner, outer = matrix.shape
+    rows = times(lowering.sizes(x)[:-1])
+    if rows is None:
+        raise ExportError("Two axes of the text's length are taken for one.", "")
+    weight = lowering.program.constant(np.ascontiguousarray(padded_columns(matrix)))
+    added = NONE
+    if bias is not None and bias.any():
+        added = lowering.program.constant(padded_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
+    read = lowering.read(x)
+    lowering.program.add("linear", [read, weight, added, lowering.new(out)], rows, inner, outer)
+
+
+@handles("Gemm")
+def _gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.optional(node, 2)
+    if not lowering.is_fixed(weight) or attributes.get("transA"):
+        raise ExportError("It multiplies by something that is not the same for every text.", "")
+    matrix = lowering.constant(weight) * np.float32(attributes.get("alpha", 1.0))
+    if attributes.get("transB"):
+        matrix = matrix.T
+    bias = None
+    if bias_name is not None:
+        bias = lowering.constant(bias_name) * np.float32(attributes.get("beta", 1.0))
+        if bias.size not in (1, matrix.shape[1]):
+            raise ExportError("It adds another number in every row.", "")
+    _linear(lowering, x, matrix, bias, out)
+
+
+@handles("MatMul")
+def _matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
+    left, right, out = node.input[0], node.input[1], node.output[0]
+    a, b = lowering.sizes(left), lowering.sizes(right)
+    if lowering.is_fixed(right) and len(b) <= 2 and not any(size[0] for size in b):
+        matrix = lowering.constant(right)
+        _linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
+        return
+    a = [(0, 1), *a] if len(a) == 1 else a
+    b = [*b, (0, 1)] if len(b) == 1 else b
+    batch_a, batch_b = times(a[:-2]), times(b[:-2])
+    if batch_a is None or batch_b is None or (batch_a != batch_b and (0, 1) not in (batch_a, batch_b)):
+        raise ExportError("Its matrices do not pair one by one.", "")
+    batch = batch_b if batch_a == (0, 1) else batch_a
+    operands = [lowering.read(left), lowering.read(right)]
+    lowering.program.add(
+        "matmul", [*operands, lowering.new(out)], batch, a[-2], a[-1], b[-1],
+        int(batch_a != (0, 1)), int(batch_b != (0, 1)),
+    )  # fmt: skip
+
+
+def _axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
+    """The axes that an operator reduces, of more than one number."""
+    rank = lowering.graph.values[node.input[0]][0].ndim
+    attributes = attributes_of(node)
+    given: Sequence[int] | None = attributes.get("axes")
+    if name := lowering.optional(node, 1):
+        given = lowering.constant(name).ravel().tolist()
+    if not given:
+        given = [] if attributes.get("noop_with_empty_axes") else range(rank)
+    sizes = lowering.sizes(node.input[0])
+    return sorted({axis % rank for axis in given if sizes[axis % rank] != (0, 1)})
+
+
+@handles(*_REDUCED, "ReduceL2", "ReduceSumSquare")
+def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
+    source, out = node.input[0], node.output[0]
+    axes = _axes(lowering, node)
+    program, sizes = lowering.program, lowering.sizes(source)
+    value = lowering.read(source)
+    squared = node.op_type not in _REDUCED
+    if squared:
+        whole = times(sizes)
+        if whole is None:
+            raise ExportError("Two axes of the text's length are taken for one.", "")
+        product = program.value(FLOAT, sizes)
+        program.add("binary", [value, value, product], 2, *[(0, 1)] * 3, whole, 8, 8)
+        value = product
+    # From the last axis on, so that those in front keep their numbers.
+    while axes:
+        last = axes.pop()
+        first = last
+        while axes and axes[-1] == first - 1:
+            first = axes.pop()
+        parts = [times(sizes[:first]), times(sizes[first : last + 1]), times(sizes[last + 1 :])]
+        if any(part is None for part in parts):
+            raise ExportError("Two axes of the text's length are taken for one.", "")
+        sizes[first : last + 1] = []
+        made = program.value(lowering.type(out), sizes)
+        program.add("reduce", [value, made], _REDUCED.get(node.op_type, 0), *(part for part in parts if part))
+        value = made
+    if node.op_type == "ReduceL2":
+        made = program.value(FLOAT, sizes)
+        lowering.unary("Sqrt", value, made)
+        value = made
+    lowering.alias(out, value)
+
+
+@handles("Softmax", "LogSoftmax")
+def _softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    source, out = node.input[0], node.output[0]
+    rank = lowering.graph.values[source][0].ndim
+    axis = attributes_of(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
+    # Before opset 13, all axes from this one on are one.
+    view = lowering.view(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
+    read = lowering.read(source)
+    lowering.program.add("softmax", [read, lowering.new(out)], int(node.op_type == "LogSoftmax"), *view)
+
+
+@handles("LayerNormalization")
+def _norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    source, out = node.input[0], node.output[0]
+    rank = lowering.graph.values[source][0].ndim
+    outer, numbers, inner = lowering.view(source, attributes.get("axis", -1) % rank, rank - 1)
+    weights = []
+    for index in (1, 2):
+        name = lowering.optional(node, index)
+        weights.append(NONE if name is None else lowering.program.constant(lowering.constant(name).reshape(-1)))
+    if inner != (0, 1):
+        raise ExportError("It is not of the last axes.", "")
+    read = lowering.read(source)
+    epsilon = float_bits(attributes.get("epsilon", 1e-5))
+    lowering.program.add("norm", [read, *weights, lowering.new(out)], outer, numbers, epsilon)
+
+
+@handles("BatchNormalization")
+def _batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """With what was found in training: one factor and one summand for each channel."""
+    program, kinds = lowering.program, {"add": 0, "sub": 1, "mul": 2, "div": 3}
+    scale, bias, mean, variance = (program.constant(lowering.constant(name)) for name in node.input[1:5])
+    outer, channels, inner = lowering.view(node.input[0], 1, 1)
+    epsilon = program.constant(np.array([attributes_of(node).get("epsilon", 1e-5)], np.float32))
+    spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
+    program.add("binary", [variance, epsilon, spread], kinds["add"], *[(0, 1)] * 3, channels, 8, 0)
+    lowering.unary("Sqrt", spread, root)
+    value = lowering.read(node.input[0])
+    for kind, operand in (("sub", mean), ("div", root), ("mul", scale), ("add", bias)):
+        made = program.value(FLOAT, lowering.sizes(node.output[0]))
+        program.add("binary", [value, operand, made], kinds[kind], (0, 1), outer, channels, inner, 14, 4)
+        value = made
+    lowering.alias(node.output[0], value)
+
+
+def _as_plane(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
+    """Channels, height and width of [1, channels, width] or [1, channels, height, width].
+
+    Raises:
+        ExportError: it is neither.
+    """
+    if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
+        raise ExportError("It does not read one plane of channels.", "")
+    return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
+
+
+def _pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
+    given = [default, default] if values is None else list(values)
+    return (default, given[0]) if len(given) == 1 else (given[0], given[1])
+
+
+def _pads(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
+    """What stands in front; what stands behind shows in the size of the result."""
+    if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        raise ExportError("How much is padded is left to the engine.", "")
+    return _pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
+
+
+@handles("Conv")
+def _conv(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    source, out, bias_name = node.input[0], node.output[0], lowering.optional(node, 2)
+    channels, height, width = _as_plane(lowering.sizes(source))
+    outs, out_height, out_width = _as_plane(lowering.sizes(out))
+    kernel = lowering.constant(node.input[1])
+    rank = kernel.ndim - 2
+    weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
+    bias = NONE if bias_name is None else lowering.program.constant(lowering.constant(bias_name).reshape(-1))
+    read = lowering.read(source)
+    lowering.program.add(
+        "conv", [read, weight, bias, lowering.new(out)], channels, height, width, outs, attributes.get("group", 1),
+        *_pair(list(kernel.shape[2:]), 1), *_pair(attributes.get("strides"), 1), *_pads(attributes, rank),
+        *_pair(attributes.get("dilations"), 1), out_height, out_width,
+    )  # fmt: skip
+
+
+@handles("MaxPool", "AveragePool")
+def _pool(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    source, out = node.input[0], node.output[0]
+    channels, height, width = _as_plane(lowering.sizes(source))
+    _, out_height, out_width = _as_plane(lowering.sizes(out))
+    if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
+        raise ExportError("It leaves steps out, or counts a part as a whole.", "")
+    kind = 0 if node.op_type == "MaxPool" else 2 if attributes.get("count_include_pad") else 1
+    kernel = list(attributes["kernel_shape"])
+    read = lowering.read(source)
+    lowering.program.add(
+        "pool", [read, lowering.new(out)], kind, channels, height, width, *_pair(kernel, 1),
+        *_pair(attributes.get("strides"), 1), *_pads(attributes, len(kernel)), out_height, out_width,
+    )  # fmt: skip
+
+
+@handles("GlobalMaxPool", "GlobalAveragePool")
+def _global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
+    last = lowering.graph.values[node.input[0]][0].ndim - 1
+    view = lowering.view(node.input[0], 2, last)
+    read = lowering.read(node.input[0])
+    kind = _REDUCED["ReduceMax" if node.op_type == "GlobalMaxPool" else "ReduceMean"]
+    lowering.program.add("reduce", [read, lowering.new(node.output[0])], kind, *view)
+
+
+@handles("ArgMax", "ArgMin")
+def _argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    if attributes.get("select_last_index"):
+        raise ExportError("It takes the last of equal numbers.", "")
+    axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
+    view = lowering.view(node.input[0], axis, axis)
+    read = lowering.read(node.input[0])
+    lowering.program.add("argmax", [read, lowering.new(node.output[0])], int(node.op_type == "ArgMin"), *view)
+
+
+@handles("CumSum")
+def _cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = attributes_of(node)
+    axis = int(lowering.constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
+    flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
+    view = lowering.view(node.input[0], axis, axis)
+    read = lowering.read(node.input[0])
+    lowering.program.add("cumsum", [read, lowering.new(node.output[0])], flags, *view)

@@ -1,0 +1,197 @@
+"""What a graph computes for one text, seen by running it: what depends on the tokens, and what on their number alone.
+
+A graph for batches is full of sizes, masks and indices that hang on nothing but how many tokens the one text has. They
+are observed at some lengths and fitted: a size is a * tokens + b or the graph is refused. Whether that holds at other
+lengths is for the proof to say, which runs what was made on lengths that were never observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn.manifest import Graph
+
+__all__ = ["Observed", "Size", "evaluated", "fitted", "observed", "times"]
+
+# a * tokens + b
+Size = tuple[int, int]
+Array = npt.NDArray[Any]
+
+# One and two tokens are where sizes part; the others are no multiples of one another.
+_LENGTHS: Final = (1, 2, 3, 7, 13, 22)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A graph of one text.
+
+    Attributes:
+        model: the graph, of which only what leads to the logits is left.
+        lengths: how many tokens the texts had that it was run on.
+        values: by name, what a value was in each run.
+        of_tokens: the names of the values that hang on the tokens themselves.
+        opset: of the graph.
+    """
+
+    model: onnx.ModelProto
+    lengths: tuple[int, ...]
+    values: dict[str, list[Array]]
+    of_tokens: frozenset[str]
+    opset: int
+
+    def sizes(self, name: str) -> list[Size]:
+        """The sizes of a value's axes.
+
+        Raises:
+            ExportError: they are not a * tokens + b.
+        """
+        shapes = [value.shape for value in self.values[name]]
+        if len({len(shape) for shape in shapes}) != 1:
+            raise _not_affine(name)
+        sizes = [fitted(self.lengths, axis) for axis in zip(*shapes, strict=True)]
+        if any(size is None for size in sizes):
+            raise _not_affine(name)
+        return [size for size in sizes if size is not None]
+
+
+def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
+    """a and b with a * length + b equal to all the numbers, or None.
+
+    Example:
+        >>> fitted((1, 2, 5), (4, 5, 8))
+        (1, 3)
+    """
+    if any(number != int(number) for number in numbers):
+        return None
+    whole = [int(number) for number in numbers]
+    a = 0
+    if len(lengths) > 1:
+        a, rest = divmod(whole[-1] - whole[0], lengths[-1] - lengths[0])
+        if rest:
+            return None
+    b = whole[0] - a * lengths[0]
+    agree = all(a * length + b == number for length, number in zip(lengths, whole, strict=True))
+    return (a, b) if agree and max(abs(a), abs(b)) < 1 << 31 else None
+
+
+def times(sizes: Iterable[Size]) -> Size | None:
+    """The product of sizes, where at most one of them hangs on the tokens; else None.
+
+    Example:
+        >>> times([(1, 0), (0, 2), (0, 8)])
+        (16, 0)
+    """
+    a, b = 0, 1
+    for more_a, more_b in sizes:
+        if a and more_a:
+            return None
+        a, b = a * more_b + b * more_a, b * more_b
+    return a, b
+
+
+def observed(content: bytes, graph: Graph) -> Observed:
+    """Run a graph on one text of each of some lengths, and keep every value.
+
+    Args:
+        content: the ONNX file.
+        graph: what classifier.json says of it.
+
+    Raises:
+        ExportError: onnxruntime does not run it so.
+    """
+    model = _live(onnx.load_from_string(content))
+    limits = graph.limits
+    least = 1 if limits is None else limits.min_tokens or 1
+    most = None if limits is None else limits.max_tokens
+    lengths = tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
+    generator = np.random.default_rng(0)
+    feeds = []
+    for length in lengths:
+        feed: dict[str, Array] = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
+        if "lengths" in graph.inputs:
+            feed["lengths"] = np.array([length], np.int64)
+        feeds.append(feed)
+    names = [name for node in model.graph.node for name in node.output if name]
+    every = onnx.ModelProto()
+    every.CopyFrom(model)
+    del every.graph.output[:]
+    every.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    runs = _runs(every, names, feeds)
+    values = {name: [run[i] for run in runs] for i, name in enumerate(names)}
+    for name in feeds[0]:
+        values[name] = [feed[name] for feed in feeds]
+    for tensor in model.graph.initializer:
+        values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(lengths)
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Observed(model, lengths, values, _of_tokens(model), opset)
+
+
+def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
+    """What one operator makes of its inputs.
+
+    Raises:
+        ExportError: onnxruntime does not run it.
+    """
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feed.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "one", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+    (made,) = _runs(model, [output.name for output in outputs], [feed])
+    return made
+
+
+def _runs(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        taken = {node.name for node in session.get_inputs()}
+        return [session.run(names, {k: v for k, v in feed.items() if k in taken}) for feed in feeds]
+    # onnxruntime's errors share no base of their own.
+    except Exception as error:
+        raise ExportError(
+            f"The graph cannot be run on one text: {first_line(error)}.", "Use the bundle with onnxruntime."
+        ) from error
+
+
+def _live(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without what does not lead to the logits."""
+    wanted, kept = {"logits"}, []
+    for node in reversed(model.graph.node):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    return model
+
+
+def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
+    found = {"tokens"}
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and found & set(node.input):
+            found |= set(node.output)
+    return frozenset(found)
+
+
+def _not_affine(name: str) -> ExportError:
+    return ExportError(
+        f"The size of {name} is no multiple of the number of tokens with something added.",
+        "Use the bundle with onnxruntime.",
+    )

@@ -1,0 +1,73 @@
+"""The program of a packed classifier, made of a bundle's graph. docs/packed-format.md says what a packed file is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from pocketrnn.manifest import Graph
+from pocketrnn_export.forms import lowering_layers
+from pocketrnn_export.forms.lowering import Lowering
+from pocketrnn_export.forms.one_text import observed
+from pocketrnn_export.forms.packed_program import Program
+
+__all__ = ["program_of"]
+
+# The files of this wing that bring operators register them when they are imported.
+_OPERATORS: Final = (lowering_layers,)
+
+
+def program_of(content: bytes, graph: Graph) -> Program:
+    """The program of an ONNX graph, for one text.
+
+    Args:
+        content: the ONNX file.
+        graph: what classifier.json says of it.
+
+    Raises:
+        ExportError: the engine has no operation for an operator; the message names it and where it stands.
+    """
+    model = onnx.load_from_string(content)
+    return Lowering(observed(_with_plain_tables(model), graph)).run()
+
+
+def _with_plain_tables(model: onnx.ModelProto) -> bytes:
+    """A graph whose tables of rows are float32, where they were stored in fewer bytes and brought back after they were
+    looked up. The program stores them in as few bytes again."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    made = {name: node for node in model.graph.node for name in node.output}
+
+    def looked_up(name: str) -> tuple[str, str] | None:
+        node = made.get(name)
+        if node is None or node.op_type != "Gather" or node.input[0] not in tensors:
+            return None
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        return (node.input[0], node.input[1]) if axis == 0 else None
+
+    def array(name: str) -> Any:
+        return onnx.numpy_helper.to_array(tensors[name])
+
+    for node in model.graph.node:
+        if node.op_type == "Mul":
+            cast, scaled = made.get(node.input[0]), looked_up(node.input[1])
+            stored = None if cast is None or cast.op_type != "Cast" else looked_up(cast.input[0])
+            if stored is None or scaled is None or stored[1] != scaled[1] or array(stored[0]).dtype != np.int8:
+                continue
+            table = array(stored[0]).astype(np.float32) * array(scaled[0])
+        elif node.op_type == "Cast":
+            stored = looked_up(node.input[0])
+            if stored is None or array(stored[0]).dtype != np.float16:
+                continue
+            table = array(stored[0]).astype(np.float32)
+        else:
+            continue
+        name = f"{stored[0]}.as float32"
+        if name not in tensors:
+            tensors[name] = onnx.numpy_helper.from_array(table, name)
+            model.graph.initializer.append(tensors[name])
+        plain = onnx.helper.make_node("Gather", [name, stored[1]], list(node.output), name=node.name, axis=0)
+        node.CopyFrom(plain)
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,0 +1,269 @@
+"""The program of a packed classifier: values and operations between the ids and the logits of one text."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import ExportError
+from pocketrnn.packed_file import PackedProgram
+from pocketrnn_export.forms.one_text import Size
+
+__all__ = ["BOOL", "FLOAT", "INT", "NONE", "Op", "Program", "float_bits"]
+
+FLOAT: Final = 0
+INT: Final = 1
+BOOL: Final = 2
+# No value, where an operand may be left out; no region, for a constant.
+NONE: Final = 0xFFFFFFFF
+
+_FACTORS: Final = 4
+_ALIGN: Final = 64
+# How a constant is stored.
+_AS_IS, _HALF, _BY_ROW, _BY_COLUMN = range(4)
+# Fewer numbers than this are left as they are.
+_SMALLEST: Final = 256
+Array = npt.NDArray[Any]
+
+# An operation's code; how many operands come first; which of these are written.
+_LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
+    "lookup": (0, 3, (2,)),
+    "copy": (1, 2, (1,)),
+    "fill": (2, 1, (0,)),
+    "count": (3, 1, (0,)),
+    "recurrent": (4, 6, (3, 4, 5)),
+    "linear": (5, 4, (3,)),
+    "matmul": (6, 3, (2,)),
+    "unary": (7, 2, (1,)),
+    "binary": (8, 3, (2,)),
+    "where": (9, 4, (3,)),
+    "reduce": (10, 2, (1,)),
+    "softmax": (11, 2, (1,)),
+    "norm": (12, 4, (3,)),
+    "conv": (13, 4, (3,)),
+    "pool": (14, 2, (1,)),
+    "gather": (15, 3, (2,)),
+    "argmax": (16, 2, (1,)),
+    "cumsum": (17, 2, (1,)),
+}
+
+
+def float_bits(number: float) -> int:
+    """A float32 as the word that holds it.
+
+    Example:
+        >>> hex(float_bits(1.0))
+        '0x3f800000'
+    """
+    return int(struct.unpack("<I", struct.pack("<f", number))[0])
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation: its name, its operands (values, or `NONE`), and the words behind them."""
+
+    name: str
+    operands: tuple[int, ...]
+    words: tuple[int, ...]
+    # Constants among the words, which are values too.
+    weights: tuple[int, ...] = ()
+
+    @property
+    def written(self) -> list[int]:
+        """The values that it writes."""
+        return [self.operands[i] for i in _LAYOUT[self.name][2] if self.operands[i] != NONE]
+
+    @property
+    def read(self) -> list[int]:
+        """The values that it reads."""
+        written = _LAYOUT[self.name][2]
+        return [v for i, v in enumerate(self.operands) if i not in written and v != NONE] + list(self.weights)
+
+
+@dataclass
+class _Value:
+    type: int
+    factors: tuple[Size, ...]
+    constant: Array | None = None
+    is_table: bool = False
+    region: int = NONE
+
+
+@dataclass
+class Program:
+    """Values and operations, as they are made; `finished` makes the sections of the file.
+
+    Value 0 is the ids, int [tokens].
+    """
+
+    values: list[_Value] = field(default_factory=lambda: [_Value(INT, ((1, 0),))])
+    ops: list[Op] = field(default_factory=list)
+    output: int = 0
+
+    def value(self, kind: int, sizes: Iterable[Size]) -> int:
+        """A new value of a type, and of as many numbers as the product of the sizes.
+
+        Raises:
+            ExportError: more than four sizes hang on the number of tokens.
+        """
+        varying = [size for size in sizes if size[0]]
+        fixed = 1
+        for a, b in sizes:
+            fixed *= 1 if a else b
+        if len(varying) >= _FACTORS:
+            raise ExportError("A value has too many axes of the text's length.", "Use the bundle with onnxruntime.")
+        self.values.append(_Value(kind, (*varying, (0, fixed))))
+        return len(self.values) - 1
+
+    def constant(self, numbers: Array, *, is_table: bool = False) -> int:
+        """A constant: float32, int32 or bool."""
+        kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
+        numbers = numbers.astype(["<f4", "<i4", "?"][kind])
+        for index, known in enumerate(self.values):
+            if (
+                known.constant is not None
+                and known.is_table == is_table
+                and known.constant.dtype == numbers.dtype
+                and known.constant.shape == numbers.shape
+                and known.constant.tobytes() == numbers.tobytes()
+            ):
+                return index
+        self.values.append(_Value(kind, ((0, numbers.size),), numbers, is_table))
+        return len(self.values) - 1
+
+    def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
+        """An operation; a size stands as its two numbers, and the weights behind all else."""
+        flat: list[int] = []
+        for word in words:
+            flat += word if isinstance(word, tuple) else [word]
+        self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
+
+    def finished(self) -> PackedProgram:
+        """The program as the packed file holds it."""
+        self._drop_unused()
+        regions = self._place()
+        weights = bytearray()
+        values = b"".join(self._record(value, weights) for value in self.values)
+        ops = bytearray()
+        for op in self.ops:
+            code = _LAYOUT[op.name][0]
+            words = [code, 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
+            ops += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
+        numbers = (self.output, len(self.values), len(self.ops), regions)
+        return PackedProgram(values, bytes(ops), bytes(weights), numbers)
+
+    def _drop_unused(self) -> None:
+        wanted, kept = {self.output}, []
+        for op in reversed(self.ops):
+            if wanted & set(op.written):
+                wanted |= set(op.read)
+                kept.append(op)
+        kept = [_without_unread(op, wanted) for op in reversed(kept)]
+        wanted |= {0, *(v for op in kept for v in op.written)}
+        number = {old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE}
+        self.values = [self.values[old] for old in sorted(wanted)]
+        self.output = number[self.output]
+        self.ops = [
+            Op(
+                op.name,
+                tuple(number[v] for v in op.operands),
+                _renumbered(op, number),
+                tuple(number[w] for w in op.weights),
+            )
+            for op in kept
+        ]
+
+    def _place(self) -> int:
+        """Give each value a region: one that no value holds which is still wanted."""
+        last = {value: i for i, op in enumerate(self.ops) for value in (*op.read, *op.written)}
+        last[self.output] = len(self.ops)
+        free: dict[tuple[Any, ...], list[int]] = {}
+        regions = 1
+        self.values[0].region = 0
+        for i, op in enumerate(self.ops):
+            for index in op.written:
+                value = self.values[index]
+                if value.region == NONE:
+                    kind = (value.type, value.factors)
+                    if free.get(kind):
+                        value.region = free[kind].pop()
+                    else:
+                        value.region = regions
+                        regions += 1
+            for index in {*op.read, *op.written}:
+                value = self.values[index]
+                if last[index] == i and value.constant is None and index:
+                    free.setdefault((value.type, value.factors), []).append(value.region)
+        return regions
+
+    def _record(self, value: _Value, weights: bytearray) -> bytes:
+        factors = [word for size in value.factors for word in size]
+        storage = offset = scale_offset = 0
+        if value.constant is not None:
+            numbers = value.constant
+            storage, stored, scales = _stored(numbers, is_table=value.is_table)
+            shape = numbers.shape if numbers.ndim == 2 else (1, numbers.size)
+            factors = [0, shape[0], 0, shape[1]]
+            offset = _appended(weights, stored)
+            scale_offset = 0 if scales is None else _appended(weights, scales)
+        factors += [0, 1] * (_FACTORS - len(factors) // 2)
+        words = [value.type | value.is_table << 8, value.region, storage, offset, scale_offset, *factors]
+        return struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
+
+
+def _without_unread(op: Op, wanted: set[int]) -> Op:
+    """A layer without those of its outputs that nobody reads."""
+    if op.name != "recurrent":
+        return op
+    written = _LAYOUT[op.name][2]
+    operands = tuple(NONE if i in written and v not in wanted else v for i, v in enumerate(op.operands))
+    return Op(op.name, operands, op.words, op.weights)
+
+
+def _renumbered(op: Op, number: dict[int, int]) -> tuple[int, ...]:
+    if not op.weights:
+        return op.words
+    behind = 8 if op.name == "recurrent" else len(op.weights)
+    return (*op.words[:-behind], *(number[w] for w in op.words[-behind:]))
+
+
+def _appended(weights: bytearray, array: Array) -> int:
+    weights += bytes(-len(weights) % _ALIGN)
+    offset = len(weights)
+    weights += array.tobytes()
+    return offset
+
+
+def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
+    """A constant in as few bytes as hold it exactly: what was rounded before is found again."""
+    if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
+        return _AS_IS, numbers, None
+    by = _BY_ROW if is_table else _BY_COLUMN
+    axis = 1 if is_table else 0
+    largest = np.abs(numbers).max(axis)
+    scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    # The scale that made the numbers gives 127 times itself, rounded: it may be a step beside what comes back.
+    for step in (0, 1, -1, 2, -2):
+        tried = scales
+        for _ in range(abs(step)):
+            tried = np.nextafter(tried, np.float32(np.sign(step) * np.inf), dtype=np.float32)
+        spread = np.expand_dims(tried, axis)
+        whole = np.clip(np.rint(numbers / spread), -127, 127)
+        right = (whole.astype(np.float32) * spread == numbers).all(axis)
+        if step == 0:
+            found, chosen = right.copy(), scales.copy()
+        chosen = np.where(right & ~found, tried, chosen)
+        found |= right
+    if found.all():
+        whole = np.clip(np.rint(numbers / np.expand_dims(chosen, axis)), -127, 127).astype(np.int8)
+        return by, whole, chosen.astype("<f4")
+    with np.errstate(over="ignore"):
+        half = numbers.astype("<f2")
+    if (half.astype(np.float32) == numbers).all():
+        return _HALF, half, None
+    return _AS_IS, numbers, None

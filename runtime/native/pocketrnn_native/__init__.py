@@ -1,0 +1,187 @@
+"""Packed classifiers, answered by an engine in C. Nothing is needed besides Python.
+
+`pocketrnn pack` makes a packed file of a bundle; `pocketrnn.Classifier.load("news.prnn")` opens one with all that
+pocketrnn has. This package does without numpy and onnxruntime, and starts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import weakref
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pocketrnn_native import _engine
+from pocketrnn_native._engine import EngineError, Packed
+
+__all__ = ["Classifier", "EngineError", "Opened", "Packed", "Prediction", "opened", "shared"]
+
+__version__ = "0.1.0"
+
+# So many texts are answered in one call of the engine.
+_AT_ONCE = 1024
+# Products of frequent words and input weights: a fifth less time for a text.
+_EXTRA = 1 << 20
+
+
+class Prediction(NamedTuple):
+    """One text's answer: the likeliest label, its probability, and as many likeliest pairs as were asked for."""
+
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+
+
+def opened(path: str | os.PathLike[str]) -> Packed:
+    """A packed file, mapped: its pages are read when they are needed, and shared with every process that opens it.
+
+    Raises:
+        EngineError: it is no packed file, or damaged.
+        OSError: it cannot be read.
+
+    Example:
+        >>> opened("news.prnn").labels()
+        ['World', 'Sports', 'Business', 'Sci/Tech']
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - importing pathlib takes as long as all else
+        if os.fstat(file.fileno()).st_size == 0:
+            raise EngineError(_engine.NO_FILE, "This is no packed classifier.")
+        return Packed(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), _EXTRA)
+
+
+class Opened:
+    """A packed file that is open; see `shared`."""
+
+    __slots__ = ("__weakref__", "packed")
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+
+
+_open: weakref.WeakValueDictionary[tuple[str, int, int, int], Opened] = weakref.WeakValueDictionary()
+
+
+def shared(path: str | os.PathLike[str]) -> Opened:
+    """A packed file, opened once for all who hold it, as long as it is the same file.
+
+    Raises:
+        EngineError: it is no packed file, or damaged.
+        OSError: it cannot be read.
+
+    Example:
+        >>> shared("news.prnn") is shared("news.prnn")
+        True
+    """
+    status = os.stat(path)  # noqa: PTH116 - as above
+    key = (os.path.realpath(path), status.st_ino, status.st_mtime_ns, status.st_size)
+    found = _open.get(key)
+    if found is None:
+        found = _open[key] = Opened(opened(path))
+    return found
+
+
+class Classifier:
+    """A packed classifier, ready to answer. Make one with `Classifier.load`. Several threads may use one.
+
+    Attributes:
+        labels: the classes, in the order of the columns of `predict_proba`.
+
+    Example:
+        >>> Classifier.load("news.prnn").classify("Oil prices rise again").label
+        'Business'
+    """
+
+    def __init__(self, file: Opened) -> None:
+        self._file = file
+        self._packed = file.packed
+        self.labels = tuple(file.packed.labels())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Classifier:
+        """Open a packed file.
+
+        Raises:
+            EngineError: it is no packed file, or damaged.
+            OSError: it cannot be read.
+
+        Example:
+            >>> Classifier.load("news.prnn").labels
+            ('World', 'Sports', 'Business', 'Sci/Tech')
+        """
+        return cls(shared(path))
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of one text; never empty.
+
+        Example:
+            >>> len(Classifier.load("news.prnn").encode("Oil prices rise again"))
+            4
+        """
+        return self._packed.encode(text)
+
+    def classify(self, text: str, top: int = 1) -> Prediction:
+        """Classify one text.
+
+        Args:
+            text: any string.
+            top: how many labels to give, from 1 to the number of labels.
+
+        Raises:
+            EngineError: the text has fewer or more tokens than the classifier takes, or the logits are not finite.
+            ValueError: `top` is out of its range.
+
+        Example:
+            >>> Classifier.load("news.prnn").classify("Striker scores twice in cup final").label
+            'Sports'
+        """
+        if not 1 <= top <= len(self.labels):
+            raise ValueError(f"top is {top}, but there are {len(self.labels)} labels.")
+        logits = self._packed.logits(text)
+        probabilities = self._packed.probabilities(logits)
+        order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
+        likeliest = tuple((self.labels[i], probabilities[i]) for i in order)
+        return Prediction(*likeliest[0], likeliest)
+
+    def predict(self, texts: Iterable[str]) -> list[str]:
+        """The likeliest label of every text.
+
+        Raises:
+            EngineError: as `classify`.
+
+        Example:
+            >>> Classifier.load("news.prnn").predict(["Oil prices rise again", "Striker scores twice in cup final"])
+            ['Business', 'Sports']
+        """
+        return [self.labels[row.index(max(row))] for row in self.predict_proba(texts)]
+
+    def predict_proba(self, texts: Iterable[str]) -> list[list[float]]:
+        """The probabilities of every label for every text.
+
+        Raises:
+            EngineError: as `classify`.
+            TypeError: `texts` is one string, or an item of it is not a string.
+
+        Example:
+            >>> len(Classifier.load("news.prnn").predict_proba(["Oil prices rise again"])[0])
+            4
+        """
+        if isinstance(texts, str):
+            raise TypeError("Give a list of texts, or use classify for one.")
+        given, classes = list(texts), len(self.labels)
+        rows: list[list[float]] = []
+        for start in range(0, len(given), _AT_ONCE):
+            some = given[start : start + _AT_ONCE]
+            logits = array.array("f", bytes(4 * classes * len(some)))
+            statuses = bytearray(len(some))
+            self._packed.logits_of_texts(some, logits, statuses)
+            for i, status in enumerate(statuses):
+                if status:
+                    # Asked for alone, it says what is wrong.
+                    self._packed.logits(some[i])
+                rows.append(self._packed.probabilities(list(logits[i * classes : (i + 1) * classes])))
+        return rows
+
+    def __repr__(self) -> str:
+        return f"<Classifier: {len(self.labels)} labels>"

@@ -1,0 +1,524 @@
+/* The engine as Python's module _engine, in the stable ABI of Python 3.11. The engine itself is src/pocketrnn.c. */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pocketrnn.h"
+
+/* Working memory; those of calls that are over wait in a list for the next one. */
+struct memory {
+    struct memory *next;
+    size_t size;
+    void *bytes;
+};
+
+enum { FIRST_SIZE = 1 << 16, LARGEST_KEPT = 1 << 22 };
+
+typedef struct {
+    PyObject_HEAD
+    Py_buffer file;
+    int has_file;
+    void *opened_in;
+    const prnn *classifier;
+    struct memory *idle;
+} Packed;
+
+typedef struct {
+    PyObject *error;
+} State;
+
+static struct PyModuleDef module_definition;
+
+static PyObject *failed(PyObject *self, int status)
+{
+    PyObject *module = PyType_GetModule(Py_TYPE(self));
+    State *state = module ? PyModule_GetState(module) : NULL;
+    if (!state)
+        return NULL;
+    PyObject *arguments = Py_BuildValue("(is)", status, prnn_error(status));
+    if (arguments) {
+        PyErr_SetObject(state->error, arguments);
+        Py_DECREF(arguments);
+    }
+    return NULL;
+}
+
+/* Taken and given back while the interpreter lock is held. */
+static struct memory *memory_taken(Packed *self)
+{
+    struct memory *memory = self->idle;
+    if (memory) {
+        self->idle = memory->next;
+        return memory;
+    }
+    memory = calloc(1, sizeof *memory);
+    if (memory && !(memory->bytes = malloc(memory->size = FIRST_SIZE))) {
+        free(memory);
+        memory = NULL;
+    }
+    if (!memory)
+        PyErr_NoMemory();
+    return memory;
+}
+
+static void memory_given_back(Packed *self, struct memory *memory)
+{
+    if (memory->size > LARGEST_KEPT) {
+        free(memory->bytes);
+        free(memory);
+        return;
+    }
+    memory->next = self->idle;
+    self->idle = memory;
+}
+
+/* Make room for `size`; what was there is lost. Without the interpreter lock. */
+static int grown(struct memory *memory, size_t size)
+{
+    free(memory->bytes);
+    memory->bytes = size > PTRDIFF_MAX ? NULL : malloc(size);
+    memory->size = memory->bytes ? size : 0;
+    return memory->bytes != NULL;
+}
+
+static int classified(const prnn *classifier, const char *text, size_t bytes, float *logits, struct memory *memory)
+{
+    for (;;) {
+        size_t size = memory->size;
+        int status = prnn_classify(classifier, text, bytes, logits, memory->bytes, &size);
+        if (status != PRNN_MEMORY || !grown(memory, size))
+            return status;
+    }
+}
+
+static int answered(const prnn *classifier, const int32_t *ids, size_t count, float *logits, struct memory *memory)
+{
+    for (;;) {
+        size_t size = memory->size;
+        int status = prnn_logits(classifier, ids, count, logits, memory->bytes, &size);
+        if (status != PRNN_MEMORY || !grown(memory, size))
+            return status;
+    }
+}
+
+/* A string's UTF-8; halves of surrogate pairs are written as if they were characters. *held keeps it alive. */
+static const char *utf8_of(PyObject *text, Py_ssize_t *bytes, PyObject **held)
+{
+    if (!PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError, "A text must be a string.");
+        return NULL;
+    }
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, bytes);
+    if (utf8) {
+        Py_INCREF(text);
+        *held = text;
+        return utf8;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+        return NULL;
+    PyErr_Clear();
+    char *encoded;
+    *held = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
+    if (!*held || PyBytes_AsStringAndSize(*held, &encoded, bytes) < 0) {
+        Py_CLEAR(*held);
+        return NULL;
+    }
+    return encoded;
+}
+
+static PyObject *floats_of(const float *numbers, uint32_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (uint32_t i = 0; list && i < count; i++) {
+        PyObject *number = PyFloat_FromDouble((double)numbers[i]);
+        if (!number || PyList_SetItem(list, i, number) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *string_of(const char *utf8, size_t bytes)
+{
+    return PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)bytes, "surrogatepass");
+}
+
+static PyObject *packed_logits(PyObject *object, PyObject *text)
+{
+    Packed *self = (Packed *)object;
+    PyObject *held = NULL, *result = NULL;
+    Py_ssize_t bytes;
+    const char *utf8 = utf8_of(text, &bytes, &held);
+    if (!utf8)
+        return NULL;
+    uint32_t classes = prnn_classes(self->classifier);
+    float few[64], *logits = classes <= 64 ? few : malloc(classes * sizeof *logits);
+    struct memory *memory = logits ? memory_taken(self) : NULL;
+    if (memory) {
+        int status;
+        Py_BEGIN_ALLOW_THREADS
+        status = classified(self->classifier, utf8, (size_t)bytes, logits, memory);
+        Py_END_ALLOW_THREADS
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? floats_of(logits, classes)
+                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+    } else if (!logits)
+        PyErr_NoMemory();
+    if (logits != few)
+        free(logits);
+    Py_DECREF(held);
+    return result;
+}
+
+static PyObject *packed_encode(PyObject *object, PyObject *text)
+{
+    Packed *self = (Packed *)object;
+    PyObject *held = NULL, *list = NULL;
+    Py_ssize_t bytes;
+    const char *utf8 = utf8_of(text, &bytes, &held);
+    struct memory *memory = utf8 ? memory_taken(self) : NULL;
+    if (memory) {
+        const int32_t *ids;
+        size_t count = 0, size;
+        int status;
+        do {
+            size = memory->size;
+            status = prnn_encode(self->classifier, utf8, (size_t)bytes, &ids, &count, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        if (status == PRNN_OK)
+            list = PyList_New((Py_ssize_t)count);
+        else
+            status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+        for (size_t i = 0; list && i < count; i++) {
+            PyObject *id = PyLong_FromLong(ids[i]);
+            if (!id || PyList_SetItem(list, (Py_ssize_t)i, id) < 0)
+                Py_CLEAR(list);
+        }
+        memory_given_back(self, memory);
+    }
+    Py_XDECREF(held);
+    return list;
+}
+
+static int by_length(const void *left, const void *right)
+{
+    size_t a = ((const struct prnn_text *)left)->bytes, b = ((const struct prnn_text *)right)->bytes;
+    return (a > b) - (a < b);
+}
+
+/* Fill in `texts` from a list of strings; whether all of them are. `held` keeps their UTF-8 alive. */
+static int texts_of(PyObject *list, struct prnn_text *texts, PyObject **held, Py_ssize_t count, float *logits,
+                    size_t classes)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *text = PyList_GetItem(list, i);
+        Py_ssize_t bytes;
+        texts[i].text = text ? utf8_of(text, &bytes, &held[i]) : NULL;
+        if (!texts[i].text)
+            return 0;
+        texts[i].bytes = (size_t)bytes;
+        texts[i].logits = logits + (size_t)i * classes;
+    }
+    return 1;
+}
+
+/* Many texts into a buffer of floats [texts, classes]; the status of each into a buffer of bytes. */
+static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *list, *result = NULL;
+    Py_buffer out, statuses;
+    if (!PyArg_ParseTuple(arguments, "O!w*w*", &PyList_Type, &list, &out, &statuses))
+        return NULL;
+    Py_ssize_t count = PyList_Size(list);
+    size_t classes = prnn_classes(self->classifier);
+    float *logits = out.buf;
+    struct prnn_text *texts = calloc((size_t)count + 1, sizeof *texts);
+    PyObject **held = calloc((size_t)count + 1, sizeof *held);
+    struct memory *memory = NULL;
+    if (!texts || !held)
+        PyErr_NoMemory();
+    else if ((size_t)out.len != (size_t)count * classes * sizeof(float) || statuses.len != count)
+        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
+    else if (texts_of(list, texts, held, count, logits, classes))
+        memory = memory_taken(self);
+    if (memory) {
+        int status;
+        size_t done = 0;
+        Py_BEGIN_ALLOW_THREADS
+        qsort(texts, (size_t)count, sizeof *texts, by_length);
+        for (;;) {
+            size_t size = memory->size;
+            status = prnn_classify_many(self->classifier, texts, (size_t)count, &done, memory->bytes, &size);
+            if (status != PRNN_MEMORY || !grown(memory, size))
+                break;
+        }
+        for (Py_ssize_t i = 0; i < count; i++)
+            ((uint8_t *)statuses.buf)[(size_t)(texts[i].logits - logits) / classes] = (uint8_t)texts[i].status;
+        Py_END_ALLOW_THREADS
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : PyErr_NoMemory();
+        memory_given_back(self, memory);
+    }
+    for (Py_ssize_t i = 0; held && i < count; i++)
+        Py_XDECREF(held[i]);
+    free(texts);
+    free(held);
+    PyBuffer_Release(&out);
+    PyBuffer_Release(&statuses);
+    return result;
+}
+
+/* The logits of texts that are ids: int32 of all texts one after the other, int64 how many each has. */
+static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *result = NULL;
+    Py_buffer ids, lengths, out;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*", &ids, &lengths, &out))
+        return NULL;
+    size_t classes = prnn_classes(self->classifier), count = (size_t)lengths.len / sizeof(int64_t);
+    size_t left = (size_t)ids.len / sizeof(int32_t);
+    const int64_t *each = lengths.buf;
+    struct memory *memory = NULL;
+    if ((size_t)out.len != count * classes * sizeof(float))
+        PyErr_SetString(PyExc_ValueError, "The buffer is not as long as the texts are many.");
+    else
+        memory = memory_taken(self);
+    if (memory) {
+        int status = PRNN_OK;
+        const int32_t *at = ids.buf;
+        Py_BEGIN_ALLOW_THREADS
+        for (size_t i = 0; i < count && status == PRNN_OK; i++) {
+            if (each[i] < 0 || (uint64_t)each[i] > left)
+                status = PRNN_ARGUMENT;
+            else
+                status = answered(self->classifier, at, (size_t)each[i], (float *)out.buf + i * classes, memory);
+            at += status == PRNN_OK ? each[i] : 0;
+            left -= status == PRNN_OK ? (size_t)each[i] : 0;
+        }
+        Py_END_ALLOW_THREADS
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None)
+                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+    }
+    PyBuffer_Release(&ids);
+    PyBuffer_Release(&lengths);
+    PyBuffer_Release(&out);
+    return result;
+}
+
+static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint32_t, size_t *))
+{
+    PyObject *list = PyList_New(0);
+    size_t bytes;
+    const char *utf8;
+    for (uint32_t i = 0; list && (utf8 = get(self->classifier, i, &bytes)) != NULL; i++) {
+        PyObject *string = string_of(utf8, bytes);
+        if (!string || PyList_Append(list, string) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(string);
+    }
+    return list;
+}
+
+static PyObject *packed_labels(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_label); }
+static PyObject *packed_tokens(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_token); }
+
+static PyObject *packed_document(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    size_t bytes;
+    const char *document = prnn_document(((Packed *)self)->classifier, &bytes);
+    return PyBytes_FromStringAndSize(document, (Py_ssize_t)bytes);
+}
+
+static PyObject *packed_limits(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    uint32_t least, most, ids;
+    prnn_limits(((Packed *)self)->classifier, &least, &most, &ids);
+    return Py_BuildValue("(III)", least, most, ids);
+}
+
+static PyObject *packed_is_multi_label(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(prnn_is_multi_label(((Packed *)self)->classifier));
+}
+
+static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    const prnn *classifier = ((Packed *)object)->classifier;
+    PyObject *list = PyList_New(0);
+    for (uint32_t i = 0; list && i < prnn_examples(classifier); i++) {
+        const char *text;
+        const int32_t *ids;
+        const float *logits;
+        size_t bytes, count;
+        prnn_example(classifier, i, &text, &bytes, &ids, &count, &logits);
+        PyObject *given = string_of(text, bytes), *numbers = PyList_New((Py_ssize_t)count);
+        for (size_t k = 0; numbers && k < count; k++) {
+            PyObject *id = PyLong_FromLong(ids[k]);
+            if (!id || PyList_SetItem(numbers, (Py_ssize_t)k, id) < 0)
+                Py_CLEAR(numbers);
+        }
+        PyObject *answer = floats_of(logits, prnn_classes(classifier));
+        PyObject *example = given && numbers && answer ? PyTuple_Pack(3, given, numbers, answer) : NULL;
+        if (!example || PyList_Append(list, example) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(example);
+        Py_XDECREF(given);
+        Py_XDECREF(numbers);
+        Py_XDECREF(answer);
+    }
+    return list;
+}
+
+static PyObject *packed_probabilities(PyObject *object, PyObject *logits)
+{
+    Packed *self = (Packed *)object;
+    uint32_t classes = prnn_classes(self->classifier);
+    PyObject *result = NULL;
+    if (!PyList_Check(logits) || PyList_Size(logits) != (Py_ssize_t)classes) {
+        PyErr_SetString(PyExc_ValueError, "There must be as many logits as labels, in a list.");
+        return NULL;
+    }
+    float *numbers = malloc(classes * sizeof *numbers);
+    if (!numbers)
+        return PyErr_NoMemory();
+    for (uint32_t i = 0; i < classes; i++)
+        numbers[i] = (float)PyFloat_AsDouble(PyList_GetItem(logits, i));
+    if (!PyErr_Occurred()) {
+        int status = prnn_probabilities(self->classifier, numbers, numbers);
+        result = status ? failed(object, status) : floats_of(numbers, classes);
+    }
+    free(numbers);
+    return result;
+}
+
+static void packed_free(PyObject *object)
+{
+    Packed *self = (Packed *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    while (self->idle) {
+        struct memory *memory = self->idle;
+        self->idle = memory->next;
+        free(memory->bytes);
+        free(memory);
+    }
+    free(self->opened_in);
+    if (self->has_file)
+        PyBuffer_Release(&self->file);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *file;
+    if (keywords && PyDict_Size(keywords)) {
+        PyErr_SetString(PyExc_TypeError, "Packed takes what holds the file's bytes, and how much memory it may fill with products of words.");
+        return NULL;
+    }
+    Py_ssize_t extra = 0;
+    if (!PyArg_ParseTuple(arguments, "O|n", &file, &extra))
+        return NULL;
+    if (extra < 0 || extra > 1 << 30) {
+        PyErr_SetString(PyExc_ValueError, "The memory for products of words is out of range.");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Packed *self = (Packed *)allocate(type, 0);
+    if (!self)
+        return NULL;
+    if (PyObject_GetBuffer(file, &self->file, PyBUF_SIMPLE) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->has_file = 1;
+    size_t size = 0;
+    int status = prnn_open(&self->classifier, self->file.buf, (size_t)self->file.len, NULL, &size);
+    if (status == PRNN_MEMORY) {
+        size += (size_t)extra;
+        self->opened_in = size > PTRDIFF_MAX ? NULL : malloc(size);
+        if (!self->opened_in) {
+            Py_DECREF(self);
+            return PyErr_NoMemory();
+        }
+        status = prnn_open(&self->classifier, self->file.buf, (size_t)self->file.len, self->opened_in, &size);
+    }
+    if (status != PRNN_OK) {
+        failed((PyObject *)self, status);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static PyMethodDef packed_methods[] = {
+    {"logits", packed_logits, METH_O, "The logits of a text, a list."},
+    {"encode", packed_encode, METH_O, "The token ids of a text, a list."},
+    {"logits_of_texts", packed_logits_of_texts, METH_VARARGS,
+     "(texts, logits, statuses): the logits of a list of texts into a buffer of float32, and a status for each."},
+    {"logits_of_ids", packed_logits_of_ids, METH_VARARGS,
+     "(ids, lengths, logits): the logits of ids, int32 with int64 lengths, into a buffer of float32."},
+    {"probabilities", packed_probabilities, METH_O, "The probabilities of a list of logits, a list."},
+    {"labels", packed_labels, METH_NOARGS, "The labels, a list."},
+    {"tokens", packed_tokens, METH_NOARGS, "The vocabulary, a list."},
+    {"document", packed_document, METH_NOARGS, "The file's document, bytes of JSON."},
+    {"limits", packed_limits, METH_NOARGS, "The fewest and the most ids of a text, and how many ids there are."},
+    {"is_multi_label", packed_is_multi_label, METH_NOARGS, "Whether each label is right or wrong by itself."},
+    {"examples", packed_examples, METH_NOARGS, "The golden examples: (text, ids, logits) in a list."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot packed_slots[] = {
+    {Py_tp_new, packed_new},
+    {Py_tp_dealloc, packed_free},
+    {Py_tp_methods, packed_methods},
+    {Py_tp_doc, "Packed(file, extra=0): a packed classifier, opened in an object that holds the file's bytes. What `extra` bytes of "
+     "memory hold of products of words saves time."},
+    {0, NULL}};
+
+static PyType_Spec packed_spec = {"pocketrnn_native._engine.Packed", sizeof(Packed), 0, Py_TPFLAGS_DEFAULT, packed_slots};
+
+static int module_ready(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    state->error = PyErr_NewException("pocketrnn_native._engine.EngineError", NULL, NULL);
+    if (!state->error || PyModule_AddObjectRef(module, "EngineError", state->error) < 0)
+        return -1;
+    PyObject *type = PyType_FromModuleAndSpec(module, &packed_spec, NULL);
+    int added = type ? PyModule_AddObjectRef(module, "Packed", type) : -1;
+    Py_XDECREF(type);
+    const struct {
+        const char *name;
+        int value;
+    } statuses[] = {{"OK", PRNN_OK}, {"NO_FILE", PRNN_NO_FILE}, {"VERSION", PRNN_VERSION}, {"DAMAGED", PRNN_DAMAGED},
+                    {"CONTENT", PRNN_CONTENT}, {"TOO_SHORT", PRNN_TOO_SHORT}, {"TOO_LONG", PRNN_TOO_LONG},
+                    {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}};
+    for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)
+        added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);
+    return added;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->error);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    Py_CLEAR(state->error);
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_ready}, {0, NULL}};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT, "_engine", "The engine of packed classifiers.", sizeof(State), NULL, module_slots,
+    module_traverse, module_clear, NULL};
+
+PyMODINIT_FUNC PyInit__engine(void) { return PyModuleDef_Init(&module_definition); }

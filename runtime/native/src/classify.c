@@ -1,0 +1,144 @@
+/* pocketrnn-classify: a packed classifier on lines of standard input, for machines without Python.
+ *
+ *   pocketrnn-classify FILE.prnn < texts          label, probability and text of every line, with tabs between them
+ *   pocketrnn-classify --verify FILE.prnn         replays the golden examples in the file
+ *
+ * cc -std=gnu11 -O3 -ffp-contract=fast -o pocketrnn-classify classify.c pocketrnn.c -lm */
+#define _POSIX_C_SOURCE 200809L
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pocketrnn.h"
+
+/* For products of frequent words. */
+enum { WORDS_SIZE = 1 << 18 };
+static void *memory, *work;
+static size_t work_size = 1 << 15;
+
+static int failed(const char *what, const char *why)
+{
+    fflush(stdout);
+    fprintf(stderr, "Error: %s: %s\n", what, why);
+    return 2;
+}
+
+static int answered(const prnn *classifier, const char *text, size_t bytes, float *logits)
+{
+    for (;;) {
+        size_t size = work_size;
+        int status = prnn_classify(classifier, text, bytes, logits, work, &size);
+        if (status != PRNN_MEMORY)
+            return status;
+        free(work);
+        work = malloc(size);
+        work_size = work ? size : 0;
+        if (!work)
+            return status;
+    }
+}
+
+static void put_line(const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+            printf("\\x%02x", (unsigned)text[i]);
+        else
+            putchar(text[i]);
+    putchar('\n');
+}
+
+static uint32_t likeliest(const float *logits, uint32_t count)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < count; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+static int verify(const prnn *classifier, float *logits)
+{
+    double largest = 0;
+    int status = 0;
+    for (uint32_t i = 0; i < prnn_examples(classifier); i++) {
+        const char *text;
+        size_t bytes, count;
+        const int32_t *ids;
+        const float *golden;
+        prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden);
+        int answer = answered(classifier, text, bytes, logits);
+        if (answer != PRNN_OK)
+            return failed("a golden example", prnn_error(answer));
+        if (likeliest(logits, prnn_classes(classifier)) != likeliest(golden, prnn_classes(classifier)))
+            status = 3;
+        double apart = 0, scale = 1;
+        for (uint32_t k = 0; k < prnn_classes(classifier); k++) {
+            apart = fmax(apart, fabs((double)logits[k] - (double)golden[k]));
+            scale = fmax(scale, fabs((double)golden[k]) / 10);
+        }
+        largest = fmax(largest, apart / scale);
+    }
+    status = largest <= 1e-4 ? status : 3;
+    printf("%s: %u golden examples, largest logit difference %.1e\n", status ? "Not as it was made" : "OK",
+           (unsigned)prnn_examples(classifier), largest);
+    return status;
+}
+
+static int lines(const prnn *classifier, float *logits)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t read;
+    while ((read = getline(&line, &room, stdin)) >= 0) {
+        size_t bytes = (size_t)read;
+        while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
+            bytes--;
+        int status = answered(classifier, line, bytes, logits);
+        if (status == PRNN_OK)
+            status = prnn_probabilities(classifier, logits, logits);
+        if (status != PRNN_OK)
+            return failed("a line of standard input", prnn_error(status));
+        uint32_t best = likeliest(logits, prnn_classes(classifier));
+        size_t length;
+        const char *label = prnn_label(classifier, best, &length);
+        printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
+        put_line(line, bytes);
+    }
+    free(line);
+    return fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
+}
+
+int main(int count, char **arguments)
+{
+    int verifies = count == 3 && !strcmp(arguments[1], "--verify");
+    if (count != 2 && !verifies) {
+        fprintf(stderr, "Usage: pocketrnn-classify [--verify] FILE.prnn < texts\n");
+        return 2;
+    }
+    const char *path = arguments[count - 1];
+    int descriptor = open(path, O_RDONLY);
+    struct stat status;
+    if (descriptor < 0 || fstat(descriptor, &status) || !S_ISREG(status.st_mode) || status.st_size < 4)
+        return failed(path, "cannot be read");
+    const void *file = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
+    if (file == MAP_FAILED)
+        return failed(path, "cannot be mapped");
+    const prnn *classifier;
+    size_t size = 0;
+    int opened = prnn_open(&classifier, file, (size_t)status.st_size, NULL, &size);
+    size += WORDS_SIZE;
+    if (opened == PRNN_MEMORY && (memory = malloc(size)) != NULL)
+        opened = prnn_open(&classifier, file, (size_t)status.st_size, memory, &size);
+    if (opened != PRNN_OK)
+        return failed(path, prnn_error(opened));
+    float *logits = malloc(prnn_classes(classifier) * sizeof *logits);
+    work = malloc(work_size);
+    if (!logits || !work)
+        return failed(path, "there is no memory");
+    return verifies ? verify(classifier, logits) : lines(classifier, logits);
+}

@@ -1,0 +1,108 @@
+/* pocketrnn: recurrent text classifiers from one packed file, in C11 without dependencies.
+ *
+ * A packed file is what `pocketrnn pack` wrote. It is opened where it lies: in a mapped file, in a constant array, in
+ * flash. It is checked once, when it is opened; whatever it holds, the engine reads and writes nothing but the file and
+ * the memory that it is given. It calls no allocator and keeps no global state. What `prnn_open` makes is never
+ * written again: any number of threads may use it, each with working memory of its own.
+ *
+ * Every function that needs memory is given some, and told how much there is. Where that is not enough it gives
+ * PRNN_MEMORY and sets `*size` to what to try next; nothing else has happened.
+ *
+ *     size_t size = 0, work_size = 1 << 16;
+ *     const prnn *news;
+ *     prnn_open(&news, file, file_size, NULL, &size);
+ *     void *memory = malloc(size), *work = malloc(work_size);
+ *     if (prnn_open(&news, file, file_size, memory, &size) != PRNN_OK) ...
+ *     float logits[MOST_CLASSES];
+ *     int status;
+ *     while ((status = prnn_classify(news, text, strlen(text), logits, work, &work_size)) == PRNN_MEMORY)
+ *         work = realloc(work, work_size);
+ *     if (status != PRNN_OK) puts(prnn_error(status));
+ */
+#ifndef POCKETRNN_H
+#define POCKETRNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct prnn prnn;
+#ifdef PRNN_DOUBLE /* for tests: the same engine in double precision */
+typedef double prnn_number;
+#else
+typedef float prnn_number;
+#endif
+
+enum {
+    PRNN_OK = 0,
+    PRNN_MEMORY,     /* more memory is needed: *size says how much to try */
+    PRNN_NO_FILE,    /* not a packed classifier */
+    PRNN_VERSION,    /* a packed classifier of a version, or for a machine, that this engine does not know */
+    PRNN_DAMAGED,    /* a byte of the file was changed, or it is cut short */
+    PRNN_CONTENT,    /* the file's parts do not fit each other */
+    PRNN_TEXT,       /* a text is not UTF-8 */
+    PRNN_TOO_SHORT,  /* a text has fewer ids than the classifier takes */
+    PRNN_TOO_LONG,   /* a text has more ids than the classifier takes */
+    PRNN_ID,         /* a token id is out of range */
+    PRNN_NOT_FINITE, /* the logits are NaN or infinite */
+    PRNN_ARGUMENT    /* the caller gave a number that is out of range */
+};
+
+/* What a status means, as a sentence. */
+const char *prnn_error(int status);
+
+/* Check a file and make it ready.
+ * file: the packed file's bytes, which must stay where they are; aligned to 4.
+ * memory, size: where the engine keeps what it makes of the file; with too little, PRNN_MEMORY and the size needed. What
+ * is given beyond that is filled with products of the first words of the vocabulary, which saves time for each of them:
+ * half a MiB is a good deal. */
+int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size);
+
+/* The number of labels, which is that of the logits. */
+uint32_t prnn_classes(const prnn *classifier);
+/* Label number `index`: UTF-8, not terminated; *bytes is its length. NULL if there is no such label. */
+const char *prnn_label(const prnn *classifier, uint32_t index, size_t *bytes);
+/* Whether each label is right or wrong by itself (sigmoid); else one of them is right (softmax). */
+int prnn_is_multi_label(const prnn *classifier);
+/* The fewest and most ids of a text, and how many ids there are. */
+void prnn_limits(const prnn *classifier, uint32_t *least, uint32_t *most, uint32_t *ids);
+/* The document of the file (JSON, UTF-8): what classifier.json says but the vocabulary. */
+const char *prnn_document(const prnn *classifier, size_t *bytes);
+/* Token number `id` of the vocabulary, as `prnn_label`. */
+const char *prnn_token(const prnn *classifier, uint32_t id, size_t *bytes);
+
+/* The token ids of a text, UTF-8; never none. They stand in `memory`: *ids points to them. */
+int prnn_encode(const prnn *classifier, const char *text, size_t bytes, const int32_t **ids, size_t *count,
+                void *memory, size_t *size);
+/* The logits of ids, which must not lie in `memory`. */
+int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *logits, void *memory,
+                size_t *size);
+/* Both: the logits of a text. */
+int prnn_classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits, void *memory,
+                  size_t *size);
+/* Many texts, several at a time, so that weights are read once for them: the same logits in less time, most of all where
+ * neighbours are about as long. */
+struct prnn_text {
+    const char *text;
+    size_t bytes;
+    prnn_number *logits; /* where they go */
+    int status;          /* how it went */
+};
+/* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
+int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
+                       size_t *size);
+/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. */
+int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
+
+/* The golden examples: what the classifier answered where it was made. */
+uint32_t prnn_examples(const prnn *classifier);
+int prnn_example(const prnn *classifier, uint32_t index, const char **text, size_t *bytes, const int32_t **ids,
+                 size_t *count, const float **logits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

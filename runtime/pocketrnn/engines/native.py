@@ -1,0 +1,133 @@
+"""The native engine: packed files, by the distribution pocketrnn-native. All that knows of it here is in this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from pocketrnn.engines.engine import Floats, Ids
+from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
+from pocketrnn.manifest import Manifest, text_digest
+from pocketrnn.packed_file import manifest_of, mapped
+
+__all__ = ["NativeEngine", "native_module"]
+
+
+def native_module() -> ModuleType:
+    """The engine's extension.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        from pocketrnn_native import _engine
+    except ImportError:
+        raise MissingExtraError(
+            "A packed classifier needs the native engine, which is not installed.",
+            "Install it with: pip install pocketrnn-native (from a clone: pip install ./runtime/native, with a C "
+            "compiler), or use a bundle.",
+        ) from None
+    return _engine
+
+
+class NativeEngine:
+    """A packed file in the native engine; see `Engine` and `ReadsTexts`.
+
+    Args:
+        path: the file.
+
+    Raises:
+        MissingExtraError: the native engine is not installed.
+        BundleError: the file cannot be read, is no packed classifier, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._module = native_module()
+        import pocketrnn_native
+
+        content = mapped(path)
+        try:
+            # Held, so that the next Classifier of this file finds it open.
+            self._file = pocketrnn_native.shared(path)
+            self._packed = self._file.packed
+        except self._module.EngineError as error:
+            raise BundleError(
+                f"{path} cannot be opened: {error.args[1]}",
+                "Copy the file again from where it was made, or make it again with: pocketrnn pack",
+            ) from None
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
+        self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
+        self._classes = len(self.manifest.labels)
+        self._beyond = {self._module.TOO_SHORT, self._module.TOO_LONG}
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says of itself. Its text rules are those of its document, or it does not open."""
+        manifest = self.manifest
+        return {"pocketrnn.text_digest": text_digest(manifest.labels, manifest.text, manifest.vocabulary)}
+
+    def logits_of_text(self, text: str) -> list[float] | None:
+        """One text's logits; see `ReadsTexts`."""
+        try:
+            logits: list[float] = self._packed.logits(text)
+        except self._module.EngineError as error:
+            if error.args[0] in self._beyond:
+                return None
+            raise self._failed(error) from None
+        return logits
+
+    def logits_of_texts(self, texts: Sequence[str]) -> Floats | None:
+        """The logits of many texts; see `ReadsTexts`."""
+        logits = np.empty((len(texts), self._classes), np.float32)
+        statuses = np.zeros(len(texts), np.uint8)
+        self._packed.logits_of_texts(list(texts), logits, statuses)
+        if not statuses.any():
+            return logits
+        wrong = int(statuses.argmax())
+        if self._beyond & set(statuses.tolist()):
+            return None
+        # Asked for alone, it says what is wrong.
+        self.logits_of_text(texts[wrong])
+        return None
+
+    def logits_of_one(self, tokens: Ids) -> list[float]:
+        """One text's logits; see `Engine.logits_of_one`."""
+        return self.logits(tokens[0], np.array([tokens.shape[1]], np.int64))[0].tolist()  # type: ignore[no-any-return]
+
+    def logits(self, ids: Ids, lengths: Ids) -> Floats:
+        """The logits of many texts; see `Engine.logits`."""
+        logits = np.empty((len(lengths), self._classes), np.float32)
+        try:
+            self._packed.logits_of_ids(ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64), logits)
+        except self._module.EngineError as error:
+            raise self._failed(error) from None
+        return logits
+
+    def open_step(self) -> None:
+        """See `Engine.open_step`: a packed file holds no step graph.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"The packed file of {self.manifest.name} cannot answer while a text arrives.",
+            "Use a bundle that was exported with --streaming.",
+        )
+
+    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+        """See `Engine.step`.
+
+        Raises:
+            InputError: always.
+        """
+        self.open_step()
+        raise AssertionError(ids, state)
+
+    def _failed(self, error: Exception) -> PocketRNNError:
+        return PocketRNNError(
+            f"The engine of {self.manifest.name} failed: {error.args[1]}", "Check the file with: pocketrnn verify"
+        )

@@ -1,0 +1,311 @@
+"""The packed file: a classifier in one file that an engine opens where it lies; docs/packed-format.md defines it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pocketrnn import manifest as manifests
+from pocketrnn.errors import BundleError
+from pocketrnn.manifest import Example, Graph, Manifest, document_of
+from pocketrnn.text import TextRules
+from pocketrnn.text_steps import Keep, Lowercase, Replace
+
+__all__ = [
+    "PACKED_SUFFIX",
+    "PackedProgram",
+    "check_digest",
+    "graph_entry",
+    "is_packed",
+    "manifest_of",
+    "mapped",
+    "to_packed",
+]
+
+# By convention. A packed file is known by its first four bytes.
+PACKED_SUFFIX: Final = ".prnn"
+_MAGIC: Final = b"PRNN"
+_VERSION: Final = 1
+_HEADER: Final = 256
+_ALIGN: Final = 64
+_NUMBERS_AT: Final = 64
+_SECTIONS_AT: Final = 128
+_NONE: Final = -1
+# In the small form of strings, offsets of 16 bits count from that of every 64th string.
+_BLOCK: Final = 64
+_SMALL_BITS: Final = 15
+_LARGEST: Final = (1 << 31) - 1
+_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
+_DOCUMENT, _LABELS, _RULES, _STOPS, _VOCABULARY, _VALUES, _OPS, _WEIGHTS, _EXAMPLES = range(9)
+_PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
+
+
+@dataclass(frozen=True)
+class PackedProgram:
+    """The sections of values, operations and weights, and the numbers of the header that say how many there are: which
+    value is the logits, the values, the operations, and the regions of memory."""
+
+    values: bytes = field(repr=False)
+    ops: bytes = field(repr=False)
+    weights: bytes = field(repr=False)
+    numbers: tuple[int, int, int, int]
+
+
+def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
+    """What a packed file says of its program, where classifier.json speaks of a graph.
+
+    Args:
+        graph: what it was made from.
+        program: what was made.
+    """
+    digest = hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
+    limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
+    if limits == manifests.Limits():
+        limits = None
+    return replace(graph, file="program", sha256=digest, inputs=("tokens",), padding=False, batch=1, limits=limits)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a path leads to a file that begins as a packed classifier does.
+
+    Example:
+        >>> is_packed(Path("news.prnn"))
+        True
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(4) == _MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """The bytes of a packed file, read when they are needed and shared among processes.
+
+    Raises:
+        BundleError: it cannot be read, or is no regular file.
+    """
+    size = manifests.size_of(path)
+    try:
+        if not path.is_file() or not _HEADER <= size <= _LARGEST:
+            raise BundleError(f"{path} is no packed classifier.", "Give a file that `pocketrnn pack` wrote.")
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+
+
+def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manifest:
+    """What a packed file says, after the engine has opened it: nothing points out of the file.
+
+    Args:
+        content: the file's bytes.
+        tokens: its vocabulary.
+        path: for messages.
+
+    Raises:
+        BundleError: the document is not valid, or says other than the sections that the engine reads.
+    """
+    vocabulary = list(tokens)
+    try:
+        document = json.loads(_section(content, _DOCUMENT))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or {"vocabulary", "digest"} & document.keys():
+        raise BundleError(f"{path} holds no valid document.", _PACK_AGAIN)
+    manifest = manifests.of_document({**document, "vocabulary": vocabulary, "digest": "0" * 64}, path)
+    stated = [_section(content, name) for name in (_LABELS, _RULES, _STOPS, _EXAMPLES)]
+    numbers = struct.unpack_from("<5I", content, _NUMBERS_AT)
+    if [*_stated_sections(manifest), _examples(manifest)] != stated or list(numbers) != _stated_numbers(manifest):
+        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", _PACK_AGAIN)
+    return manifest
+
+
+def check_digest(path: Path) -> None:
+    """Hold a packed file against the sha256 in it.
+
+    Raises:
+        BundleError: a byte was changed.
+    """
+    content = bytearray(manifests.file_content(path, _LARGEST))
+    stated = bytes(content[32:64])
+    content[16:64] = bytes(48)
+    if hashlib.sha256(content).digest() != stated:
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _PACK_AGAIN)
+
+
+def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
+    """The bytes of a packed file.
+
+    Args:
+        manifest: what it says; its graph is described by `graph_entry`.
+        program: from ids to logits.
+
+    Raises:
+        BundleError: it would be larger than 2 GiB.
+    """
+    sections = [
+        json.dumps(document_of(manifest), ensure_ascii=True, separators=(",", ":")).encode(),
+        *_stated_sections(manifest),
+        _strings(manifest.vocabulary, looked_up=True),
+        program.values,
+        program.ops,
+        program.weights,
+        _examples(manifest),
+    ]
+    header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples)]
+    body, table = bytearray(), []
+    for section in sections:
+        table += [_HEADER + len(body), len(section)]
+        body += section + bytes(-len(section) % _ALIGN)
+    size = _HEADER + len(body)
+    if size > _LARGEST:
+        raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
+    head = bytearray(_HEADER)
+    struct.pack_into("<4s3I", head, 0, b"PRNN", _VERSION, size, 0)
+    struct.pack_into(f"<{len(header)}I", head, 64, *header)
+    struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
+    content = head + body
+    content[32:64] = hashlib.sha256(content).digest()
+    struct.pack_into("<2Q", content, 16, *_sums(content))
+    return bytes(content)
+
+
+def _sums(content: bytes | bytearray) -> tuple[int, int]:
+    """The sum of the file's words, and that of every word times its position from 1; both modulo 2^64."""
+    words = np.frombuffer(content, "<u4").astype(np.uint64)
+    positions = np.arange(1, len(words) + 1, dtype=np.uint64)
+    return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
+
+
+def _utf8(text: str) -> bytes:
+    # Half of a surrogate pair is written as if it were a character, which the engine reads so too.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _words(numbers: Iterable[int]) -> bytes:
+    return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
+
+
+def _whole(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 4)
+
+
+def _hash(string: bytes) -> int:
+    made = 2166136261
+    for byte in string:
+        made = ((made ^ byte) * 16777619) & 0xFFFFFFFF
+    made ^= made >> 15
+    made = (made * 0x2C1B3C6D) & 0xFFFFFFFF
+    return made ^ made >> 12
+
+
+def _strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
+    """Strings by their numbers and, where they are looked up, a table of slots: the hash's rest, and the number + 1."""
+    encoded = [_utf8(string) for string in strings]
+    bits = (len(encoded) + 1).bit_length()
+    slots = [0] * (len(encoded) * 4 // 3 + 1 if looked_up and encoded else 0)
+    for number, string in enumerate(encoded):
+        made = _hash(string)
+        at = made * len(slots) >> 32 if slots else 0
+        while slots and slots[at]:
+            at = (at + 1) % len(slots)
+        if slots:
+            slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
+    ends = np.cumsum([0, *map(len, encoded)])
+    anchors = ends[::_BLOCK]
+    offsets = ends - np.repeat(anchors, _BLOCK)[: len(ends)]
+    small = bits <= _SMALL_BITS and int(offsets.max()) < 1 << 16
+    head = _words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
+    if small:
+        tables = [anchors.astype("<u4"), offsets.astype("<u2"), (np.array(slots, np.int64) & 0xFFFF).astype("<u2")]
+    else:
+        tables = [ends.astype("<u4"), np.array(slots, "<u4")]
+    return head + b"".join(_whole(table.tobytes()) for table in tables) + _whole(b"".join(encoded))
+
+
+def _rules(rules: TextRules) -> bytes:
+    def given(number: int | None) -> int:
+        return _NONE if number is None else number
+
+    head = [
+        _TOKENIZERS.index(rules.tokenizer),
+        int(rules.lowercase),
+        rules.ngrams,
+        rules.max_tokens or 0,
+        given(rules.unknown_id),
+        rules.empty_id,
+        rules.padding_id,
+        given(rules.first_id),
+        given(rules.last_id),
+        rules.max_width or 0,
+        rules.min_width or 0,
+        int(rules.cut_side == "left"),
+        int(rules.pad_side == "left"),
+        len(rules.steps),
+    ]
+    return _words(head) + b"".join(map(_step, rules.steps))
+
+
+def _step(step: Replace | Keep | Lowercase) -> bytes:
+    kind, first, content, by = 2, 0, b"", b""
+    if isinstance(step, Replace):
+        what = _utf8(step.what)
+        kind, first, content, by = 0, len(what), _whole(what), _utf8(step.by)
+    elif isinstance(step, Keep):
+        ranges = _merged((ord(some[0]), ord(some[-1])) for some in step.ranges)
+        kind, first, content, by = 1, len(ranges), _words(end for some in ranges for end in some), _utf8(step.by)
+    content += _whole(by)
+    return _words([kind, 4 + len(content) // 4, first, len(by)]) + content
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    made: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if made and start <= made[-1][1] + 1:
+            made[-1] = (made[-1][0], max(made[-1][1], end))
+        else:
+            made.append((start, end))
+    return made
+
+
+def _example(example: Example) -> bytes:
+    text = _utf8(example.text)
+    logits = np.array(example.logits, "<f4").tobytes()
+    return _words([len(text), len(example.ids)]) + _whole(text) + _words(example.ids) + logits
+
+
+def _stated_sections(manifest: Manifest) -> list[bytes]:
+    """What a manifest says that the engine reads: labels, rules, stop words."""
+    stops = _strings(manifest.text.stop_words, looked_up=True)
+    return [_strings(manifest.labels), _rules(manifest.text), stops]
+
+
+def _stated_numbers(manifest: Manifest) -> list[int]:
+    limits = manifest.graph.limits
+    return [
+        len(manifest.labels),
+        ("softmax", "sigmoid").index(manifest.activation),
+        manifest.graph.embedding_rows,
+        1 if limits is None else limits.min_tokens or 1,
+        _LARGEST if limits is None else limits.max_tokens or _LARGEST,
+    ]
+
+
+def _section(content: mmap.mmap, name: int) -> bytes:
+    offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
+    return content[offset : offset + size]
+
+
+def _examples(manifest: Manifest) -> bytes:
+    return b"".join(map(_example, manifest.examples))

@@ -1,0 +1,42 @@
+"""The native engine: built where it lies, if there is a C compiler; else these tests are left out, and that is said."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pocketrnn_export.packing import pack
+
+ROOT = Path(__file__).parents[2]
+NATIVE = ROOT / "runtime" / "native"
+
+subprocess.run([str(ROOT / "scripts" / "build_native"), sys.executable], check=True, timeout=300)
+for folder in (NATIVE, ROOT / "tests" / "exporter", ROOT / "tests" / "runtime"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+if importlib.util.find_spec("pocketrnn_native._engine") is None:
+    collect_ignore_glob = ["test_*.py"]
+    sys.stderr.write("The native engine is not built here: its tests are left out.\n")
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """A C compiler that knows the sanitizers."""
+    found = shutil.which("gcc") or shutil.which("clang")
+    if found is None:
+        pytest.skip("there is neither gcc nor clang")
+    return found
+
+
+@pytest.fixture(scope="session")
+def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ag_news-small, whose weights are int8, packed."""
+    path = tmp_path_factory.mktemp("packed") / "news.prnn"
+    pack("ag_news-small", path)
+    return path

@@ -1,0 +1,172 @@
+/* Opens a packed file with every byte changed and at every length, and answers texts wherever it opens.
+ *   hostile FILE [TIMES]    without TIMES: everything must be refused.
+ *                           with it: the sums are made to fit what was changed, TIMES draws of up to 3 changes each;
+ *                           then a file may open, and must answer or refuse without a fault.
+ * Built with sanitizers. The file, the memory and the texts are allocated in their exact sizes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pocketrnn.h"
+
+static const char *TEXTS[] = {"", "oil", "w1 w2 w3 w4 w5, \"w6\" <br /> w7. \xCE\xA3 \xC4\xB0 it's", "a b c d e f g h i j k"};
+
+static void *exactly(size_t bytes)
+{
+    void *memory = malloc(bytes ? bytes : 1);
+    if (!memory)
+        exit(9);
+    return memory;
+}
+
+static void answer(const prnn *classifier)
+{
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
+        size_t bytes = strlen(TEXTS[i]), size = 1 << 12;
+        char *text = exactly(bytes);
+        memcpy(text, TEXTS[i], bytes);
+        for (int tries = 0; tries < 12 && size < 1 << 26; tries++) {
+            void *memory = exactly(size);
+            int status = prnn_classify(classifier, text, bytes, logits, memory, &size);
+            if (status == PRNN_OK)
+                prnn_probabilities(classifier, logits, logits);
+            free(memory);
+            if (status != PRNN_MEMORY)
+                break;
+        }
+        free(text);
+    }
+    struct prnn_text many[6];
+    for (size_t i = 0; i < 6; i++)
+        many[i] = (struct prnn_text){TEXTS[i % 4], strlen(TEXTS[i % 4]), exactly(prnn_classes(classifier) * sizeof *logits), 0};
+    size_t done = 0, room = 1 << 12;
+    for (int tries = 0; tries < 12 && room < 1 << 26; tries++) {
+        void *memory = exactly(room);
+        int status = prnn_classify_many(classifier, many, 6, &done, memory, &room);
+        free(memory);
+        if (status != PRNN_MEMORY)
+            break;
+    }
+    for (size_t i = 0; i < 6; i++)
+        free(many[i].logits);
+    size_t bytes, count;
+    const char *text;
+    const int32_t *ids;
+    const float *golden;
+    volatile unsigned read = 0;
+    for (uint32_t i = 0; i < prnn_examples(classifier); i++)
+        if (prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden) == PRNN_OK) {
+            for (size_t k = 0; k < bytes; k++)
+                read += (unsigned char)text[k];
+            for (size_t k = 0; k < count; k++)
+                read += (unsigned)ids[k];
+        }
+    for (uint32_t i = 0; i < prnn_classes(classifier); i++)
+        if ((text = prnn_label(classifier, i, &bytes)) != NULL)
+            for (size_t k = 0; k < bytes; k++)
+                read += (unsigned char)text[k];
+    free(logits);
+}
+
+static int opens(const unsigned char *content, size_t bytes)
+{
+    unsigned char *file = exactly(bytes);
+    memcpy(file, content, bytes);
+    const prnn *classifier;
+    size_t size = 0;
+    int status = prnn_open(&classifier, file, bytes, NULL, &size);
+    size += bytes % 8 ? 0 : 1 << 13; /* products of words too */
+    if (status == PRNN_MEMORY && size < 1 << 26) {
+        void *memory = exactly(size);
+        status = prnn_open(&classifier, file, bytes, memory, &size);
+        if (status == PRNN_OK)
+            answer(classifier);
+        free(memory);
+    }
+    free(file);
+    return status == PRNN_OK;
+}
+
+static void make_sums_fit(unsigned char *file, size_t bytes)
+{
+    unsigned long long first = 0, second = 0;
+    memset(file + 16, 0, 16);
+    for (size_t i = 0; i + 4 <= bytes; i += 4) {
+        unsigned long long word = file[i] | file[i + 1] << 8 | file[i + 2] << 16 | (unsigned long long)file[i + 3] << 24;
+        first += word;
+        second += (i / 4 + 1) * word;
+    }
+    for (int i = 0; i < 8; i++) {
+        file[16 + i] = (unsigned char)(first >> 8 * i);
+        file[24 + i] = (unsigned char)(second >> 8 * i);
+    }
+}
+
+static unsigned long long state = 88172645463325252ull;
+static unsigned drawn(size_t below)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (unsigned)(state % below);
+}
+
+/* What tends to break readers, in place of a word; else any byte. */
+static void change(unsigned char *file, size_t bytes, size_t weights_at, size_t weights)
+{
+    static const unsigned WORDS[] = {0, 1, 2, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFF, 64, 7, 0x10000000};
+    size_t at = 8 + drawn(bytes - 8);
+    if (at >= weights_at && at < weights_at + weights) /* numbers of weights break nothing */
+        at = 64 + drawn(192);
+    if (drawn(2)) {
+        unsigned word = drawn(4) ? WORDS[drawn(sizeof WORDS / sizeof *WORDS)] : drawn(256);
+        memcpy(file + at / 4 * 4, &word, 4);
+    } else
+        file[at] = (unsigned char)drawn(256);
+}
+
+int main(int count, char **arguments)
+{
+    FILE *stream = count > 1 ? fopen(arguments[1], "rb") : NULL;
+    if (!stream)
+        return 9;
+    fseek(stream, 0, SEEK_END);
+    size_t bytes = (size_t)ftell(stream);
+    rewind(stream);
+    unsigned char *file = exactly(bytes), *changed = exactly(bytes);
+    if (fread(file, 1, bytes, stream) != bytes)
+        return 9;
+    fclose(stream);
+    if (!opens(file, bytes)) {
+        puts("the file itself does not open");
+        return 1;
+    }
+    unsigned opened = 0;
+    if (count > 2) {
+        unsigned weights[2];
+        memcpy(weights, file + 128 + 7 * 8, 8);
+        for (long i = atol(arguments[2]); i > 0; i--) {
+            memcpy(changed, file, bytes);
+            for (unsigned k = 1 + drawn(3); k; k--)
+                change(changed, bytes, weights[0], weights[1]);
+            make_sums_fit(changed, bytes);
+            opened += (unsigned)opens(changed, bytes);
+        }
+        printf("%u opened\n", opened);
+    } else {
+        for (size_t i = 0; i < bytes; i++)
+            for (int k = 0; k < 3; k++) {
+                static const unsigned char BY[] = {1, 0x80, 0xFF};
+                memcpy(changed, file, bytes);
+                changed[i] ^= BY[k];
+                opened += (unsigned)opens(changed, bytes);
+            }
+        for (size_t i = 0; i < bytes; i++)
+            opened += (unsigned)opens(file, i);
+        printf("%u opened\n", opened);
+    }
+    free(file);
+    free(changed);
+    return 0;
+}

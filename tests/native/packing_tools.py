@@ -1,0 +1,85 @@
+"""Packed files of bundles and modules, without the proof that `pack` makes: the tests hold the engine to their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from pocketrnn import manifest as manifests
+from pocketrnn.errors import PocketRNNError
+from pocketrnn.manifest import Example, Graph, Manifest, Parity
+from pocketrnn.packed_file import graph_entry, to_packed
+from pocketrnn.text import TextRules
+from pocketrnn_export.forms.onnx_graph import ONNX
+from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.proof.cases import Widths
+from pocketrnn_native import Packed
+
+__all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph"]
+
+
+def packed_bundle(folder: Path) -> bytes:
+    """A bundle's folder as the bytes of a packed file."""
+    manifest = manifests.read(folder)
+    program = program_of((folder / manifest.graph.file).read_bytes(), manifest.graph).finished()
+    return to_packed(_packed_manifest(manifest, graph_entry(manifest.graph, program)), program)
+
+
+def packed_graph(content: bytes, graph: Graph, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> bytes:
+    """An ONNX graph as the bytes of a packed file of plain text rules."""
+    program = program_of(content, graph).finished()
+    manifest = Manifest(
+        name="graph",
+        labels=labels,
+        text=TextRules(padding_id=1),
+        vocabulary=vocabulary,
+        graph=graph_entry(graph, program),
+        torchscript=None,
+        examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
+        parity=Parity(1e-5, ()),
+    )
+    return to_packed(manifest, program)
+
+
+def _packed_manifest(manifest: Manifest, graph: Graph) -> Manifest:
+    return Manifest(
+        name=manifest.name,
+        labels=manifest.labels,
+        text=manifest.text,
+        vocabulary=manifest.vocabulary,
+        graph=graph,
+        torchscript=None,
+        examples=manifest.examples,
+        parity=manifest.parity,
+        activation=manifest.activation,
+    )
+
+
+def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> tuple[bytes, Graph]:
+    """The ONNX graph of a module as `export` traces it, for one text at a time where there is none for batches."""
+    description = Description("graph", labels, TextRules(padding_id=1), vocabulary, "softmax", {})
+    for one_text in (False, True):
+        try:
+            prepared = prepare(
+                module.eval(), lengths=None, ids=description.ids, padding_id=1, classes=len(labels), multi_label=False,
+                call=None, gives=None, widths=Widths(), one_text=one_text,
+            )  # fmt: skip
+            form = ONNX.make(prepared, description)
+        except PocketRNNError:
+            if one_text:
+                raise
+            continue
+        assert isinstance(form.entry, Graph)
+        return form.content, form.entry
+    raise AssertionError
+
+
+def logits_of(engine: Packed, ids: np.ndarray) -> np.ndarray:
+    """The logits of one row of ids, float32 [labels]."""
+    logits = np.empty(len(engine.labels()), np.float32)
+    engine.logits_of_ids(ids.astype(np.int32), np.array([len(ids)], np.int64), logits)
+    return logits

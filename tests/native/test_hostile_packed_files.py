@@ -1,0 +1,88 @@
+"""A packed file from a stranger: the engine, built with sanitizers, refuses it or answers, and reads nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import user_modules
+from packing_tools import graph_of, packed_bundle, packed_graph
+from sampling import mostly_slow
+from test_packed_programs import LABELS, _Numbers, made, vocabulary_of
+
+from pocketrnn import manifest as manifests
+from pocketrnn_native import EngineError, Packed
+
+HERE = Path(__file__).parent
+VECTORS = HERE.parent / "vectors"
+SOURCE = HERE.parents[1] / "runtime" / "native" / "src"
+BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
+
+
+@pytest.fixture(scope="session")
+def hostile(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that changes files, with the engine, both built with sanitizers."""
+    program = tmp_path_factory.mktemp("hostile") / "hostile"
+    built = subprocess.run(
+        [compiler, "-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall",
+         "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers", f"-I{SOURCE}",
+         str(SOURCE / "pocketrnn.c"), str(HERE / "hostile.c"), "-o", str(program), "-lm"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if "cannot find" in built.stderr:
+        pytest.skip("the compiler has no sanitizers here")
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def run(program: Path, content: bytes, folder: Path, times: int | None = None) -> str:
+    """What the program says of a file, after it has gone through all changes without a fault."""
+    path = folder / "file.prnn"
+    path.write_bytes(content)
+    given = [] if times is None else [str(times)]
+    done = subprocess.run([str(program), str(path), *given], capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("bundle", mostly_slow(BUNDLES, 4), ids=lambda bundle: bundle.name)
+def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
+    bundle: Path, hostile: Path, tmp_path: Path
+) -> None:
+    assert run(hostile, packed_bundle(bundle), tmp_path) == "0 opened\n"
+
+
+@pytest.mark.parametrize("bundle", mostly_slow(BUNDLES, 4), ids=lambda bundle: bundle.name)
+def test_a_file_made_to_mislead_is_refused_or_answers_without_a_fault(
+    bundle: Path, hostile: Path, tmp_path: Path
+) -> None:
+    run(hostile, packed_bundle(bundle), tmp_path, 3000)
+
+
+KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
+
+
+@pytest.mark.parametrize("kind", mostly_slow([*KINDS, user_modules.Frozen, user_modules.Projected], 2),
+                         ids=lambda kind: kind.__name__)  # fmt: skip
+def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
+    kind: type, hostile: Path, tmp_path: Path
+) -> None:
+    vocabulary = vocabulary_of(50 if kind is _Numbers else user_modules.WORDS)
+    content, graph = graph_of(made(kind), vocabulary, LABELS)
+    run(hostile, packed_graph(content, graph, vocabulary, LABELS), tmp_path, 3000)
+
+
+def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:
+    content = packed_bundle(VECTORS / "words")
+    for wrong, reason in (
+        (b"", "no packed classifier"),
+        (b"PRNN", "no packed classifier"),
+        (b"PK" + content[2:], "no packed classifier"),
+        (content[:4] + b"\x02" + content[5:], "of a version"),
+        (content[:-4], "changed after it was made, or is cut short"),
+        (content + bytes(4), "changed after it was made, or is cut short"),
+    ):
+        with pytest.raises(EngineError, match=reason):
+            Packed(wrong)
+    assert Packed(content).labels() == list(manifests.read(VECTORS / "words").labels)

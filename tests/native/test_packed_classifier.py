@@ -1,0 +1,188 @@
+"""`Classifier.load("news.prnn")` has the methods and errors that it has for a bundle; commands take the file too."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from pathlib import Path
+
+import bundle_maker
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pocketrnn import Classifier, verify
+from pocketrnn.commands.cli import main
+from pocketrnn.engines import native
+from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, TextError
+from pocketrnn.shipped import bundle_folder
+from pocketrnn_export.packing import pack
+
+TEXTS = [
+    "Oil prices rise again",
+    "",
+    "Striker scores twice in cup final",
+    "NASA probe nears Saturn " * 40,
+    "Σ ẞ \ud800",
+]
+
+
+@pytest.fixture(scope="module")
+def both(news: Path) -> tuple[Classifier, Classifier]:
+    """The bundle, and the same packed."""
+    return Classifier.load("ag_news-small"), Classifier.load(news)
+
+
+def test_every_method_answers_as_that_of_the_bundle(both: tuple[Classifier, Classifier]) -> None:
+    bundle, packed = both
+    assert (packed.name, packed.labels) == (bundle.name, bundle.labels)
+    assert repr(packed) == repr(bundle)
+    assert [packed.encode(text) for text in TEXTS] == [bundle.encode(text) for text in TEXTS]
+    np.testing.assert_allclose(packed.logits(TEXTS), bundle.logits(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(packed.predict_proba(iter(TEXTS)), bundle.predict_proba(TEXTS), atol=1e-5)
+    assert packed.predict(TEXTS) == bundle.predict(TEXTS)
+    assert packed.predict_labels(TEXTS, 0.3) == bundle.predict_labels(TEXTS, 0.3)
+    for text in TEXTS:
+        given, expected = packed.classify(text, top=3), bundle.classify(text, top=3)
+        assert [label for label, _ in given.top] == [label for label, _ in expected.top]
+        assert given.probability == pytest.approx(expected.probability, abs=1e-5)
+    assert [answer and answer.label for answer in packed.classify_all(TEXTS)] == bundle.predict(TEXTS)
+    assert packed.logits([]).shape == (0, 4)
+
+
+def test_what_is_no_text_is_refused_or_skipped_as_with_a_bundle(both: tuple[Classifier, Classifier]) -> None:
+    _, packed = both
+    with pytest.raises(TextError, match="position 1"):
+        packed.predict(["oil", None])  # type: ignore[list-item]
+    with pytest.raises(TextError, match="must be a string"):
+        packed.classify(None)  # type: ignore[arg-type]
+    assert packed.predict(["Oil prices rise again", None], on_error="skip") == ["Business", None]  # type: ignore[list-item]
+    with pytest.raises(InputError, match="top is 9"):
+        packed.classify("oil", top=9)
+    with pytest.raises(InputError, match="cannot answer while a text arrives"):
+        packed.stream()
+
+
+def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_path: Path) -> None:
+    limits = Path(__file__).parents[1] / "vectors" / "limits"
+    pack(limits, tmp_path / "limits.prnn")
+    bundle, packed = Classifier.load(limits), Classifier.load(tmp_path / "limits.prnn")
+    for line in (limits / "beyond.jsonl").read_text(encoding="ascii").splitlines():
+        beyond = json.loads(line)
+        with pytest.raises(LimitError, match=beyond["said"]):
+            packed.classify(beyond["text"])
+        within = json.loads((limits / "vectors.jsonl").read_text(encoding="ascii").splitlines()[0])["text"]
+        texts = [within, beyond["text"]]
+        with pytest.raises(LimitError, match="position 1"):
+            packed.predict(texts)
+        assert packed.predict(texts, on_error="skip") == bundle.predict(texts, on_error="skip")
+
+
+def test_a_packed_file_is_pickled_by_its_path_and_threads_share_one(both: tuple[Classifier, Classifier]) -> None:
+    _, packed = both
+    again = pickle.loads(pickle.dumps(packed))  # noqa: S301 - our own
+    assert again.predict(TEXTS) == packed.predict(TEXTS)
+    expected, different = packed.logits(TEXTS), []
+
+    def ask() -> None:
+        for _ in range(40):
+            if not np.array_equal(packed.logits(TEXTS), expected):
+                different.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not different
+    assert Classifier.load(packed._folder, threads=2).predict(TEXTS * 500) == packed.predict(TEXTS) * 500
+
+
+def test_an_int8_bundle_stays_as_small_and_verify_replays_its_examples(news: Path) -> None:
+    files = bundle_folder("ag_news-small").iterdir()
+    assert news.stat().st_size < 1.1 * sum(file.stat().st_size for file in files)
+    found = verify(news)
+    assert found.files == ("news.prnn",)
+    assert [replay.how for replay in found.replays] == ["each alone", "all in one batch"]
+    assert max(replay.largest_difference for replay in found.replays) <= 1e-5
+
+
+def test_the_proof_of_a_packed_file_stands_beside_that_of_its_bundle(both: tuple[Classifier, Classifier]) -> None:
+    bundle, packed = both
+    before, lines = bundle.manifest.parity.comparisons, packed.manifest.parity.comparisons
+    assert lines[: len(before)] == before
+    kinds = {line.inputs for line in lines[len(before) :] if line.candidate == "packed"}
+    assert kinds == {"shapes", "drawn shapes", "hazards", "every id", "texts"}
+    assert packed.manifest.provenance["packed"]["from_graph"] == bundle.manifest.graph.sha256
+
+
+def test_a_changed_file_is_refused_and_where_the_sums_fit_verify_refuses_it(news: Path, tmp_path: Path) -> None:
+    content, path = bytearray(news.read_bytes()), tmp_path / "changed.prnn"
+    content[-5000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="was changed after it was made"):
+        Classifier.load(path)
+    with pytest.raises(BundleError, match="digest does not match"):
+        verify(path)
+
+
+def test_a_file_whose_document_says_other_than_its_sections_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_maker.make(tmp_path / "bundle")
+    pack(bundle, tmp_path / "one.prnn")
+    content = bytearray((tmp_path / "one.prnn").read_bytes())
+    at = content.index(b'"padding_id":') + len(b'"padding_id":')
+    content[at] ^= 1
+    words = np.frombuffer(bytes(content[:16]) + bytes(16) + bytes(content[32:]), "<u4").astype(np.uint64)
+    positions = np.arange(1, len(words) + 1, dtype=np.uint64)
+    content[16:32] = np.array([words.sum(), (words * positions).sum()], "<u8").tobytes()
+    (tmp_path / "other.prnn").write_bytes(content)
+    with pytest.raises(BundleError, match="contradicts itself"):
+        Classifier.load(tmp_path / "other.prnn")
+
+
+def test_without_the_native_engine_a_packed_file_says_what_is_missing(
+    news: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pocketrnn_native", None)
+    with pytest.raises(MissingExtraError, match="pip install pocketrnn-native"):
+        Classifier.load(news)
+    with pytest.raises(MissingExtraError, match="native engine"):
+        native.native_module()
+
+
+def test_a_module_is_exported_as_a_packed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(
+        "from torch import nn\nclass Model(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.embedding, self.fc = nn.Embedding(5, 8), nn.Linear(6, 2)\n"
+        "        self.gru = nn.GRU(8, 6, batch_first=True)\n"
+        "    def forward(self, tokens):\n        return self.fc(self.gru(self.embedding(tokens))[1][-1])\n"
+    )
+    Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n")
+    line = ["export", "model.py:Model", "--random-weights", "--vocabulary", "vocab.txt", "--labels", "no,yes",
+            "--profile", "packed", "-o", "mood.prnn"]  # fmt: skip
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    assert "Wrote mood.prnn: mood, 2 labels" in done.output
+    assert Classifier.load("mood.prnn").classify("a good film").label in ("no", "yes")
+    assert CliRunner().invoke(main, line).exit_code == OutputError.exit_status
+    assert "--streaming" in CliRunner().invoke(main, [*line, "--streaming"]).output
+
+
+def test_the_commands_take_a_packed_file(news: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    packed = tmp_path / "words.prnn"
+    bundle = str(Path(__file__).parents[1] / "vectors" / "words")
+    done = runner.invoke(main, ["pack", bundle, "-o", str(packed)])
+    assert done.exit_code == 0, done.output
+    assert f"Wrote {packed}" in done.output
+    assert runner.invoke(main, ["pack", bundle, "-o", str(packed)]).exit_code == OutputError.exit_status
+    assert runner.invoke(main, ["pack", bundle, "-o", str(packed), "--force"]).exit_code == 0
+    assert "packed already" in runner.invoke(main, ["pack", str(packed), "-o", str(tmp_path / "b.prnn")]).output
+    assert runner.invoke(main, ["verify", str(packed)]).exit_code == 0
+    assert "words.prnn" in runner.invoke(main, ["inspect", str(packed)]).output
+    assert json.loads(runner.invoke(main, ["inspect", "--json", str(packed)]).output)["graph"]["file"] == "program"
+    shown = runner.invoke(main, ["classify", "-b", str(news), "--top", "2", "Oil prices rise again"]).output
+    assert shown.startswith("Business\t0.")
+    assert runner.invoke(main, ["bench", str(packed), "--rounds", "1"]).exit_code == 0
