@@ -68,6 +68,12 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manife
         manifest = manifests.read(folder)
         if not manifest.graph.file.endswith(".onnx"):
             raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+        if manifest.graph.limits is not None and manifest.graph.limits.real_token:
+            raise InputError(
+                f"{manifest.name} takes no text of padding only, a limit that a packed file cannot hold.",
+                "Count at least one token in forward, as in lengths.clamp(min=1), and export it again; or use the "
+                "bundle.",
+            )
         content = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
         made, written = _packed_and_proven(manifest, content)
         work.write(written)

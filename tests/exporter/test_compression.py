@@ -96,6 +96,7 @@ def test_what_is_stored_is_int8_and_only_standard_operators_bring_it_back(bundle
     assert {node.domain for node in model.graph.node} == {""}
 
 
+@pytest.mark.slow
 def test_a_lone_smaller_graph_says_what_it_belongs_to(bundle: Path, tmp_path: Path) -> None:
     made = compress(bundle, tmp_path / "small", storage=Storage(rows=30), name="tiny").manifest
     metadata = {p.key: p.value for p in onnx.load(tmp_path / "small" / "model.onnx").metadata_props}
@@ -149,6 +150,7 @@ def cut(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Classif
     return Classifier.load(bundle), Classifier.load(path)
 
 
+@pytest.mark.slow
 def test_the_steps_are_measured_and_the_last_is_what_was_written(
     bundle: Path, data: LabelledTexts, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ def name_of(case: tuple[type[nn.Module], Any]) -> str:
     return case[0].__name__
 
 
-@pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 5), ids=name_of)
+@pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 9), ids=name_of)
 def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:
     kind, layers = case
     module = made(kind)

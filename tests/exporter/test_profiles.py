@@ -82,6 +82,7 @@ def test_edge_graphs_take_one_text_and_no_lengths_and_hold_no_control_flow(tmp_p
     )
 
 
+@pytest.mark.slow
 def test_an_edge_bundle_can_be_compressed_and_is_proven_on_tract_again(tmp_path: Path) -> None:
     pytest.importorskip("tract")
     exported(user_modules.MaskedAttention(), tmp_path / "edge", edge=True, rules=None)

@@ -179,6 +179,7 @@ def test_a_module_that_answers_texts_of_padding_has_no_such_limit(tmp_path: Path
     assert len(classifier.predict(["", "<pad>", "unheard"])) == 3
 
 
+@pytest.mark.slow
 def test_one_text_a_run_and_small_engines_have_the_limit_too(tmp_path: Path) -> None:
     module, classifier = exported(Counts, tmp_path / "one", one_text=True, torchscript=False)
     assert (classifier.manifest.graph.batch, classifier.manifest.graph.limits) == (1, REAL)
