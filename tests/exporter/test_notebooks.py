@@ -335,3 +335,31 @@ def test_arguments_may_name_and_call_what_the_file_defines(folder: Path) -> None
                   "build(Config(**big))", "build({**big})", "build(x := 3)", "build(f'{big}')"):  # fmt: skip
         with pytest.raises(InputError, match="are not plain values"):
             named(f"n.ipynb:{wrong}")
+
+
+def test_calls_that_may_change_what_is_run_and_are_not_run_are_named(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "changed.py").write_text(
+        """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+    def forward(self, x):
+        return self.fc(x)
+
+model = Net()
+model.fc.register_forward_hook(lambda *_: None)
+setattr(Net, "scale", 2)
+print(model)
+model.to("cpu")
+for epoch in range(3):
+    raise SystemExit
+"""
+    )
+    load_module(named("changed.py:model"))
+    assert "line 11: model.fc.register_forward_hook" in caplog.text
+    assert "line 12: setattr(Net, 'scale', 2)" in caplog.text
+    assert "print" not in caplog.text

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
-from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
+from pocketrnn_export.intake.needed_code import Statement, calls_passed_over, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 
@@ -338,6 +338,9 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
         by_cell.setdefault(statement.where, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Running of %s only what %s needs: %s", path, named.name, told)
+    if over := calls_passed_over(cells, needed):
+        some = "; ".join(f"{s.where}: {s.title}" for s in over[:5]) + ("; ..." if len(over) > 5 else "")
+        _log.warning("Not run, though it names what is run, and may change it: %s", some)
     file = _empty(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)

@@ -19,7 +19,7 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.notebook import Cell
 
-__all__ = ["Statement", "defined_names", "needed_statements"]
+__all__ = ["Statement", "calls_passed_over", "defined_names", "needed_statements"]
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 # Builtins that a top-level assignment may call: they make values of values.
@@ -61,6 +61,8 @@ _HARMLESS_METHODS: Final = frozenset({
     "head", "info", "load_state_dict", "modules", "named_parameters", "parameters", "requires_grad_", "share_memory",
     "show", "state_dict", "to", "train", "zero_grad",
 })  # fmt: skip
+# Functions that change nothing that they are given.
+_HARMLESS_FUNCTIONS: Final = frozenset({"display", "len", "print", "summary", "type"})
 # How the methods begin that something else than the class's own code may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -148,6 +150,36 @@ def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, g
         return search.in_order()
     except RecursionError:
         raise InputError(f"{path} holds code that is nested too deep.", "Copy the class to a Python file.") from None
+
+
+def calls_passed_over(cells: Iterable[Cell], needed: Iterable[Statement]) -> list[Statement]:
+    """Calls that are not run, though they name something that is: they may change it.
+
+    Example:
+        >>> [statement.title for statement in calls_passed_over(cells, needed)]
+        ["setattr(config, 'pool', 'max')"]
+    """
+    run = list(needed)
+    indices = {statement.index for statement in run}
+    known = {
+        name
+        for statement in run
+        if not isinstance(statement.node, ast.Import | ast.ImportFrom)
+        for name in statement.binds
+    }
+    found = []
+    for statement in _statements(cells):
+        call = statement.node.value if isinstance(statement.node, ast.Expr) else None
+        if statement.index in indices or not isinstance(call, ast.Call):
+            continue
+        function = call.func
+        if isinstance(function, ast.Name) and function.id in _HARMLESS_FUNCTIONS:
+            continue
+        if isinstance(function, ast.Attribute) and function.attr in _HARMLESS_METHODS:
+            continue
+        if known & {part.id for part in ast.walk(call) if isinstance(part, ast.Name)}:
+            found.append(statement)
+    return found
 
 
 def _statements(cells: Iterable[Cell]) -> Iterator[Statement]:
