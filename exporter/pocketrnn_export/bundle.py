@@ -17,8 +17,7 @@ from torch import nn
 
 import pocketrnn
 from pocketrnn.classifier import Classifier
-from pocketrnn.commands.termination import Terminated
-from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, first_line, shown
+from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, Terminated, first_line, shown
 from pocketrnn.folder import check_free, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules

@@ -23,6 +23,7 @@ __all__ = [
     "OutputError",
     "ParityError",
     "PocketRNNError",
+    "Terminated",
     "TextError",
     "did_you_mean",
     "first_line",
@@ -96,6 +97,10 @@ class ParityError(PocketRNNError):
 
 class MissingExtraError(PocketRNNError):
     """A layer above the runtime is used without the packages it needs."""
+
+
+class Terminated(BaseException):
+    """SIGTERM has come. It is no SystemExit, which is caught where a user's code is run: that may call sys.exit."""
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -279,7 +279,7 @@ def padded_rules(side: str) -> TextRules:
     )  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("side", ["right", pytest.param("left", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "line"),
     [

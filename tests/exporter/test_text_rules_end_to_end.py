@@ -144,7 +144,7 @@ def expected(module: nn.Module, ids_of: Callable[[str], list[int]], texts: list[
     return torch.cat(answers).numpy()
 
 
-@pytest.mark.parametrize("edge", [False, True])
+@pytest.mark.parametrize("edge", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", [LastState, Packed])
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_bundle_answers_as_the_owners_pipeline(

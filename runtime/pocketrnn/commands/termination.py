@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
-__all__ = ["TERMINATED", "Terminated", "ended_by_sigterm"]
+from pocketrnn.errors import Terminated
+
+__all__ = ["TERMINATED", "ended_by_sigterm"]
 
 # What a shell reports of a command that SIGTERM (15) ended: 128 + the signal.
 TERMINATED: Final = 143
-
-
-class Terminated(BaseException):
-    """SIGTERM has come. It is no SystemExit, which is caught where a user's code is run: that may call sys.exit."""
 
 
 @contextlib.contextmanager
