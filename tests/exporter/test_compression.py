@@ -65,6 +65,7 @@ def data(bundle: Path) -> LabelledTexts:
     return LabelledTexts(texts, targets, LABELS, "made up")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "stored"),
     [
@@ -206,6 +207,7 @@ class Tied(torch.nn.Module):
         return self.fc(words)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear", [False, True])
 def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_path: Path) -> None:
     with torch.random.fork_rng():

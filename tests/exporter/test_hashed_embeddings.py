@@ -84,6 +84,7 @@ def test_a_table_that_takes_the_ids_as_they_are_says_how_many_there_may_be(tmp_p
     answers_are_the_modules(module, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_the_profile_edge_takes_hashed_ids_too(tmp_path: Path) -> None:
     pytest.importorskip("tract")
     module = Hashed(ROW_OF["clamp"])

@@ -121,6 +121,7 @@ def test_edge_and_what_it_does_without_exclude_each_other(tmp_path: Path) -> Non
             exported(module, tmp_path / "edge", edge=True, lengths=True, **more)
 
 
+@pytest.mark.slow
 def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_path: Path) -> None:
     source = written(tmp_path / "checkpoint", classifier_of("lstm", "mean", both=False))
     line = ["export", str(source), "-o", str(tmp_path / "mobile"), "--profile", "mobile", "--compress", "--streaming"]

@@ -191,6 +191,7 @@ def test_one_text_a_run_and_small_engines_have_the_limit_too(tmp_path: Path) -> 
     check_refusals(classifier)
 
 
+@pytest.mark.slow
 def test_smaller_bundles_take_the_limit_over(tmp_path: Path) -> None:
     exported(Counts, tmp_path / "b", torchscript=False, example_texts=["w1 w2", "w20", "w3 <pad>"])
     compress(tmp_path / "b", tmp_path / "small")

@@ -89,6 +89,7 @@ def largest_difference(module: nn.Module, classifier: Classifier, lengths: list[
     return float(np.abs(classifier.logits(texts) - expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Truncates, PadsShortTexts])
 def test_cuts_and_pads_hold_for_every_length(kind: type[nn.Module], tmp_path: Path) -> None:
     module, classifier = exported(kind, tmp_path / "b")

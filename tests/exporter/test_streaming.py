@@ -112,6 +112,7 @@ def test_who_cannot_stream_is_told_why(module: Any, rules: TextRules, reason: st
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_exports_checkpoints_for_streaming(tmp_path: Path) -> None:
     for both in (False, True):
         module = classifier_of("gru", 1, "max", both=both).eval()

@@ -210,6 +210,7 @@ def test_rules_of_version_1_are_written_as_before(tmp_path: Path) -> None:
     assert manifest.text.is_plain
 
 
+@pytest.mark.slow
 def test_a_stream_of_rules_that_it_cannot_follow_is_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     one_way = RecurrentClassifier(Architecture("lstm", len(WORDS), 4, 4, 1, False, 0.0, "last", True, 2, 0))

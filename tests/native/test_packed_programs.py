@@ -66,14 +66,14 @@ def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:
     assert len(PACKED) >= len(user_modules.EXPORTED) * 26 / 29
 
 
-@pytest.mark.parametrize("kind", mostly_slow(PACKED, 3), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(PACKED, 6), ids=lambda kind: kind.__name__)
 def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> None:
     vocabulary = vocabulary_of(user_modules.WORDS)
     content, graph = graph_of(made(kind), vocabulary, LABELS)
     check_packed(content, graph, vocabulary)
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 6), ids=family.named)
+@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 12), ids=family.named)
 def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool, str]) -> None:
     content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
     check_packed(content, graph, tuple(family.VOCABULARY))
