@@ -20,7 +20,7 @@ from pocketrnn.folder import file_written_whole
 from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import graph_entry, is_packed, to_packed
 from pocketrnn.shipped import bundle_folder
-from pocketrnn_export.bundle import cases_for, versions
+from pocketrnn_export.bundle import cases_for, texts_within, versions
 from pocketrnn_export.forms.packed import program_of
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.proof.answered import Answered
@@ -107,15 +107,15 @@ def _packed_and_proven(manifest: Manifest, content: bytes) -> tuple[Manifest, by
 def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
     """The graph's answers to the cases of the proof, and the texts among them."""
     graph = manifest.graph
-    encoder = Description.of(manifest).encoder()
+    description = Description.of(manifest)
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
-    texts = [text for text in given if graph.limits is None or graph.limits.allow(len(encoder.encode(text)))]
+    texts = texts_within(graph.limits, given, description)
     cases = cases_for(
         manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
     )
     answers = Answered(
         graph_reference(REFERENCE, content),
-        {**cases, "texts": text_cases(texts, encoder)},
+        {**cases, "texts": text_cases(texts, description.encoder())},
         rows_alone=graph.batch != 1,
     )
     return answers, texts

@@ -57,7 +57,7 @@ def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
 def test_a_file_made_to_mislead_is_refused_or_answers_without_a_fault(
     bundle: Path, hostile: Path, tmp_path: Path
 ) -> None:
-    run(hostile, packed_bundle(bundle), tmp_path, 3000)
+    assert run(hostile, packed_bundle(bundle), tmp_path, 3000).endswith(" opened\n")
 
 
 KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
@@ -70,7 +70,7 @@ def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
 ) -> None:
     vocabulary = vocabulary_of(50 if kind is _Numbers else user_modules.WORDS)
     content, graph = graph_of(made(kind), vocabulary, LABELS)
-    run(hostile, packed_graph(content, graph, vocabulary, LABELS), tmp_path, 3000)
+    assert run(hostile, packed_graph(content, graph, vocabulary, LABELS), tmp_path, 3000).endswith(" opened\n")
 
 
 def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:

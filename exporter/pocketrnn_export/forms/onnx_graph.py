@@ -301,6 +301,12 @@ def _answer_if_any(reference: Callable[..., Any], inputs: tuple[Tensor, ...]) ->
         return None
 
 
+def _answers_so(graph: Callable[..., Any], inputs: tuple[Tensor, ...], expected: Any) -> bool:
+    """Whether a graph runs and gives the module's answer."""
+    given = _answer_if_any(graph, inputs)
+    return given is not None and given.shape == expected.shape and bool(abs(given - expected).max() <= 1e-4)
+
+
 def _check_counted(
     reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], ids: int
 ) -> None:
@@ -321,8 +327,7 @@ def _check_counted(
         inputs = (tokens, *second)
         if (expected := _answer_if_any(reference, inputs)) is None:
             continue
-        given = _answer_if_any(graph, inputs)
-        if given is None or given.shape != expected.shape or not abs(given - expected).max() <= 1e-4:
+        if not _answers_so(graph, inputs, expected):
             raise ExportError(
                 "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
                 "these are shorter than the rows.",
@@ -342,8 +347,7 @@ def _check_loops(
         inputs = _inputs_of(example, Sizes(1 if len(example[0]) == 1 else rows, width), ids)
         if (expected := _answer_if_any(reference, inputs)) is None:
             continue
-        given = _answer_if_any(graph, inputs)
-        if given is None or given.shape != expected.shape or not abs(given - expected).max() <= 1e-4:
+        if not _answers_so(graph, inputs, expected):
             raise UntraceableError(
                 f"The module's loop over the steps of a text, {made.loops[0]}, does not do in each step what it does "
                 f"in the first ones: at {width} tokens the graph of these answers otherwise.",

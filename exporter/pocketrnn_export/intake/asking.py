@@ -580,8 +580,8 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return _Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
-    exact = _gives_rows(asked, convention, batches[0])
-    convention = replace(convention, exact=exact, beside_a_copy=_fails_alone(asked, convention, batches[0]))
+    exact, fails_alone = _shapes_of_answers(asked, convention, batches[0])
+    convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
     if convention.one_text:
         return _Holds(convention, answers)
     for (tokens, lengths), together in zip(batches, answers, strict=True):
@@ -614,17 +614,6 @@ def _masked(asked: Asked, convention: Convention) -> bool:
     return any("mask" in name for name in names)
 
 
-def _fails_alone(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Whether a module fails on a single text."""
-    tokens, lengths = batch
-    try:
-        _answer(asked.module, convention.function, tokens[:1], lengths[:1])
-    # Whatever a user's module raises.
-    except (Exception, SystemExit):
-        return True
-    return False
-
-
 def _of_random(asked: Asked, line: str) -> str:
     """What to do about a module that gives other answers when it is run again."""
     batch = asked.batch(asked.rows, asked.widths.clip(7))
@@ -649,16 +638,19 @@ def _of_random(asked: Asked, line: str) -> str:
     )
 
 
-def _gives_rows(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Whether the answers are [rows, units] as they are, also that to a single text."""
+def _shapes_of_answers(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
+    """Whether the answers are [rows, units] as they are, also that to a single text; and whether it fails on one."""
     tokens, lengths = batch
-    for rows in {1, len(tokens)}:
-        # A single text that it does not take is refused below.
-        with contextlib.suppress(Exception, SystemExit):
+    exact, fails_alone = True, False
+    for rows in dict.fromkeys((len(tokens), 1)):
+        try:
             answer = _answer(asked.module, convention.function, tokens[:rows], lengths[:rows])
-            if tuple(answer.shape) != (rows, convention.units):
-                return False
-    return True
+        # Whatever a user's module raises.
+        except (Exception, SystemExit):
+            fails_alone = fails_alone or rows == 1
+            continue
+        exact = exact and tuple(answer.shape) == (rows, convention.units)
+    return exact, fails_alone
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

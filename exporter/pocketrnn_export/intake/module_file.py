@@ -175,18 +175,16 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         own_seed(torch.initial_seed() % 2**62 + 1)
         torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
         shipped, np.random.seed = np.random.seed, lambda *_: None
-        drawn, quiet = np.random.get_state(), _log.disabled
+        drawn, disabled = np.random.get_state(), logging.root.manager.disable
         np.random.set_state(np.random.RandomState(int(torch.initial_seed() % 2**31) + 1).get_state())
-        _log.disabled = True
-        logging.disable(logging.WARNING)
+        logging.disable(max(disabled, logging.WARNING))
         try:
             made = load_module(named)
             if weights is not None:
                 load_weights(made, weights)
             again = _tensors_held(made)
         finally:
-            _log.disabled = quiet
-            logging.disable(logging.NOTSET)
+            logging.disable(disabled)
             torch.manual_seed = torch.random.manual_seed = own_seed
             np.random.seed = shipped
             np.random.set_state(drawn)
