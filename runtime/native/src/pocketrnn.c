@@ -18,6 +18,10 @@ struct kernels {
     void (*tanh_all)(const real *x, size_t n, real *y);
 };
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #define KERNEL(name) base_##name
 #include "kernels.h"
 #undef KERNEL
@@ -30,8 +34,10 @@ struct kernels {
 #pragma GCC target("avx2,fma")
 #endif
 #define KERNEL(name) avx2_##name
+#define KERNEL_AVX2
 #include "kernels.h"
 #undef KERNEL
+#undef KERNEL_AVX2
 #ifdef __clang__
 #pragma clang attribute pop
 #else
@@ -74,10 +80,12 @@ enum { BASIC_ENGLISH, WHITESPACE, CHARACTERS, SPACE };
 enum { REPLACE, KEEP, LOWERCASE };
 enum { RULE_WORDS = 14 };
 
-/* Products of the first words' embeddings and a layer's input weights, made when the file is opened, where there is
- * memory for them: the layer's operation, how many words, and the products by direction, with the biases added. */
+/* A layer that reads the embeddings of the text's ids: its operation and the table. Where there is memory for them,
+ * products of the first words' embeddings and its input weights are made when the file is opened: how many words, and
+ * the products by direction, with the biases added. `lookup` is the operation that is left out, if nothing but such
+ * layers reads what it would write: they read the table themselves, and for few words. */
 struct known {
-    const uint32_t *operands;
+    const uint32_t *operands, *table, *lookup;
     const real *products[2];
     uint32_t words;
 };

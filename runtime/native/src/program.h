@@ -24,6 +24,9 @@ static float float_of(uint32_t bits)
 
 static int run_lookup(const struct run *r, const uint32_t *f)
 {
+    for (int k = 0; k < MOST_KNOWN; k++)
+        if (r->p->known[k].lookup == f)
+            return PRNN_OK;
     const uint32_t *table = value_of(r->p, f[0]);
     size_t rows = table[6], columns = table[8], count = r->numbers[f[1]];
     const int32_t *ids = r->at[f[1]];
@@ -144,7 +147,9 @@ static int run_count(const struct run *r, const uint32_t *f)
 
 /* One direction of a recurrent layer. */
 struct direction {
+    const prnn *p;
     const real *x, *in, *back, *bias, *new_bias, *known;
+    const uint32_t *table; /* where the layer reads it itself */
     const int32_t *ids;
     real *y, *h, *c, *sums, *rows, *gates;
     size_t input, hidden, width, gate_width, steps, y_row, words;
@@ -174,7 +179,7 @@ static void step(const struct kernels *k, const struct direction *d, const real 
  * the others' are made together. */
 static void input_sums(const struct kernels *k, const struct direction *d, size_t first, size_t block, const real **at)
 {
-    if (!d->words) {
+    if (!d->words && !d->table) {
         k->product(d->x + first * d->input, d->input, block, d->input, d->in, d->gate_width, d->bias, 0, d->sums,
                    d->gate_width);
         for (size_t i = 0; i < block; i++)
@@ -188,7 +193,11 @@ static void input_sums(const struct kernels *k, const struct direction *d, size_
             at[i] = d->known + id * d->gate_width;
             continue;
         }
-        memcpy(d->rows + unknown * d->input, d->x + (first + i) * d->input, d->input * sizeof(real));
+        real *row = d->rows + unknown * d->input;
+        if (d->table)
+            row_of(d->p, d->table, id, d->input, row);
+        else
+            memcpy(row, d->x + (first + i) * d->input, d->input * sizeof(real));
         at[i] = d->sums + unknown++ * d->gate_width;
     }
     k->product(d->rows, d->input, unknown, d->input, d->in, d->gate_width, d->bias, 0, d->sums, d->gate_width);
@@ -223,14 +232,15 @@ static struct direction direction_of(const struct run *r, const uint32_t *f, siz
 {
     const uint32_t *weights = f + R_WEIGHTS + 4 * i;
     size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN], width = padded(hidden);
-    struct direction d = {.x = floats(r, f[R_X]), .in = floats(r, weights[0]), .back = floats(r, weights[1]),
+    struct direction d = {.p = r->p, .x = floats(r, f[R_X]), .in = floats(r, weights[0]), .back = floats(r, weights[1]),
                           .input = f[R_INPUT], .hidden = hidden, .width = width, .steps = steps,
                           .gate_width = gates_of(f[R_KIND]) * width, .y_row = directions * hidden, .kind = f[R_KIND],
                           .ids = r->at[0], .reverse = f[R_DIRECTIONS] == 2 || i == 1};
     for (int k = 0; k < MOST_KNOWN; k++)
-        if (r->p->known[k].operands == f && steps == r->steps) {
+        if (r->p->known[k].operands == f) {
             d.known = r->p->known[k].products[i];
             d.words = r->p->known[k].words;
+            d.table = r->p->known[k].lookup ? r->p->known[k].table : NULL;
         }
     d.y = f[R_Y] == NONE ? NULL : floats(r, f[R_Y]) + i * hidden;
     d.sums = scratch;
@@ -986,32 +996,67 @@ int prnn_classify(const prnn *p, const char *text, size_t bytes, real *logits, v
     return status;
 }
 
-/* Whether a layer reads the embeddings of the ids themselves: the table, or NULL. */
-static const uint32_t *table_of_ids(const prnn *p, uint32_t value)
+/* The operation that looks up the embeddings of the ids themselves which this layer reads, step by step; or NULL. */
+static const uint32_t *lookup_of_ids(const prnn *p, const uint32_t *layer)
 {
     const uint32_t *op = p->ops;
-    for (uint32_t i = 0; i < p->op_count; i++, op += op[1])
-        if (op[0] == OP_LOOKUP && op[3] == 0 && op[4] == value)
-            return value_of(p, op[2]);
+    if (layer[R_STEPS] != 1 || layer[R_STEPS + 1] != 0)
+        return NULL;
+    for (uint32_t i = 0; i < p->op_count; i++, op += op[1]) {
+        const uint32_t *f = op + 2;
+        if (op[0] == OP_LOOKUP && f[1] == 0 && f[2] == layer[R_X] && value_of(p, f[0])[8] == layer[R_INPUT] &&
+            value_of(p, f[0])[6] >= p->header[H_IDS])
+            return f;
+    }
     return NULL;
+}
+
+/* Whether `value` is read by these layers alone, as what they read step by step, and written by `lookup` alone. */
+static int is_only_read_by(const prnn *p, uint32_t value, const uint32_t *lookup)
+{
+    const uint32_t *op = p->ops;
+    for (uint32_t i = 0; i < p->op_count; i++, op += op[1]) {
+        const uint32_t *f = op + 2;
+        int is_layer = 0;
+        for (int k = 0; k < MOST_KNOWN; k++)
+            is_layer |= p->known[k].operands == f;
+        for (int n = is_layer ? R_X + 1 : 0; n <= OP_READS[op[0]] && f != lookup; n++)
+            if (f[n] == value)
+                return 0;
+        if (op[0] == OP_RECURRENT && (f[R_LAST_H] == value || f[R_LAST_C] == value))
+            return 0;
+    }
+    return value != p->output;
+}
+
+/* The layers that read the embeddings of the ids: how many. */
+static int find_known(prnn *p)
+{
+    const uint32_t *op = p->ops;
+    int found = 0;
+    for (uint32_t i = 0; i < p->op_count && found < MOST_KNOWN; i++, op += op[1]) {
+        const uint32_t *lookup = op[0] == OP_RECURRENT ? lookup_of_ids(p, op + 2) : NULL;
+        if (lookup)
+            p->known[found++] = (struct known){.operands = op + 2, .table = value_of(p, lookup[0]), .lookup = lookup};
+    }
+    for (int k = 0; k < found; k++)
+        if (!is_only_read_by(p, p->known[k].operands[R_X], p->known[k].lookup))
+            p->known[k].lookup = NULL;
+    return found;
 }
 
 /* Fill what memory is given with products of the first words, which are the most frequent of most vocabularies. */
 static void make_known(prnn *p, uint8_t *memory, size_t size)
 {
-    const uint32_t *op = p->ops;
-    int found = 0;
+    int found = find_known(p);
     size_t each = 0;
-    for (uint32_t i = 0; i < p->op_count && found < MOST_KNOWN; i++, op += op[1]) {
-        const uint32_t *f = op + 2, *table = op[0] == OP_RECURRENT ? table_of_ids(p, f[R_X]) : NULL;
-        if (!table || table[8] != f[R_INPUT])
-            continue;
-        p->known[found++].operands = f;
+    for (int k = 0; k < found; k++) {
+        const uint32_t *f = p->known[k].operands;
         each += (f[R_DIRECTIONS] == 3 ? 2 : 1) * gates_of(f[R_KIND]) * padded(f[R_HIDDEN]) * sizeof(real);
     }
     size &= ~(size_t)(ALIGN - 1);
     for (int k = 0; k < found; k++) {
-        const uint32_t *f = p->known[k].operands, *table = table_of_ids(p, f[R_X]);
+        const uint32_t *f = p->known[k].operands, *table = p->known[k].table;
         size_t width = padded(f[R_HIDDEN]), gate_width = gates_of(f[R_KIND]) * width, input = f[R_INPUT];
         /* A row and the biases stand behind the products while they are made. */
         size_t aside = aligned((4 * input + gate_width) * sizeof(real)), words = size > aside ? (size - aside) / each : 0;
