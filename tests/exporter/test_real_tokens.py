@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -136,7 +137,7 @@ def check_refusals(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [PAD_LAST, PAD_FIRST], ids=["padding 1", "padding 0"])
-@pytest.mark.parametrize("kind", [Counts, Sorts])
+@pytest.mark.parametrize("kind", [Counts, pytest.param(Sorts, marks=pytest.mark.slow)])
 def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     kind: type[Counts], vocabulary: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,7 +154,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     check_refusals(classifier)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("side", ["left", pytest.param("right", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("least", "most"), [(12, None), (12, 12)])
 def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most: int | None, tmp_path: Path) -> None:
     rules = rules_of(PAD_LAST, min_width=least, max_width=most, pad_side=side)
@@ -163,7 +164,7 @@ def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most:
     check_refusals(classifier)
 
 
-@pytest.mark.parametrize("kind", [Pools, Masks, TakesTheLast])
+@pytest.mark.parametrize("kind", mostly_slow([Pools, Masks, TakesTheLast], 3))
 def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tmp_path: Path) -> None:
     module, classifier = exported(kind, tmp_path / "b", torchscript=False)
     assert classifier.manifest.graph.limits == REAL

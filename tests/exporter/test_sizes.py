@@ -70,7 +70,7 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
     assert largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
 
 
-@pytest.mark.parametrize("case", size_modules.LIMITED, ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(size_modules.LIMITED, 3), ids=lambda case: case[0].__name__)
 def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, limits = case
     module = made(kind)
@@ -83,14 +83,14 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
     assert largest_difference(module, graph, sizes) < 1e-5
 
 
-@pytest.mark.parametrize("case", size_modules.REFUSED, ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 3), ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
     with pytest.raises(ExportError, match=reason):
         graph_of(made(kind))
 
 
-@pytest.mark.parametrize("kind", size_modules.COUNTED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(size_modules.COUNTED, 3), ids=lambda kind: kind.__name__)
 def test_lengths_that_a_module_counts_or_clamps_itself_come_out_right(kind: type[nn.Module]) -> None:
     module = made(kind)
     graph = graph_of(module)
@@ -106,7 +106,7 @@ def test_lengths_that_a_module_counts_or_clamps_itself_come_out_right(kind: type
         np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", size_modules.CAUGHT, ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(size_modules.CAUGHT, 3), ids=lambda case: case[0].__name__)
 def test_what_only_tracing_does_or_pytorch_leaves_open_is_refused(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
     with pytest.raises(ExportError, match=reason):

@@ -115,6 +115,7 @@ def test_texts_that_are_too_short_for_pytorch_are_beyond_a_limit(tmp_path: Path)
         classifier.classify("w1 w2")
 
 
+@pytest.mark.slow
 def test_a_branch_on_the_size_of_the_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"differently in a batch of \d+ x \d+ tokens than alone"):
         exported(LooksAtTheBatch, tmp_path / "b")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, verify
@@ -146,7 +147,7 @@ def expected(module: nn.Module, ids_of: Callable[[str], list[int]], texts: list[
 
 @pytest.mark.parametrize("edge", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", [LastState, Packed])
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", mostly_slow(list(PIPELINES), 4))
 def test_a_bundle_answers_as_the_owners_pipeline(
     tmp_path: Path, pipeline: str, make: type[LastState], *, edge: bool
 ) -> None:
@@ -174,7 +175,7 @@ def test_a_bundle_answers_as_the_owners_pipeline(
         assert (answer.label, answer.probability) == (LABELS[row.argmax()], pytest.approx(row.max(), abs=1e-5))
 
 
-@pytest.mark.parametrize("edge", [False, True])
+@pytest.mark.parametrize("edge", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_module_of_one_width_is_exported_with_the_rules_that_pad_to_it(tmp_path: Path, *, edge: bool) -> None:
     ids_of, rules = PIPELINES["keras"]
     module = OfOneWidth()
@@ -250,7 +251,7 @@ def run(folder: Path, *options: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize("as_file", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_file: bool) -> None:
     rules = '{"tokenizer": "whitespace", "steps": ["lowercase", ["&", " and "], "remove_punctuation"], "min_width": 9}'
     if as_file:
