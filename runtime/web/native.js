@@ -107,7 +107,7 @@ async function read(address, remedy) {
   } catch (error) {
     throw failed(error.message, error);
   }
-  throw failed(`status ${response.status}`);
+  throw failed(`status ${response.status}`, { url: url.href, status: response.status });
 }
 
 /** An address as a URL: on a page, beside it; in Node, in the current folder. */
@@ -373,7 +373,10 @@ export class Classifier {
       throw new InputError("A packed file was not given.", "Give the address of a file that `pocketrnn pack` wrote, or its bytes.");
     const what = isBytes(source) ? "The packed file" : String(source);
     const reading = isBytes(source) ? bytesOf(source) : read(source, "Check the address.");
-    const [module, content] = await Promise.all([engine(wasm), reading]);
+    const compiling = Promise.resolve(engine(wasm));
+    compiling.catch(() => undefined); // of two files that are missing, the packed one is told
+    const content = await reading;
+    const module = await compiling;
     if (content.length > LARGEST_FILE)
       throw new BundleError(`${what} has ${content.length} bytes; the most that it may have is ${LARGEST_FILE}.`, MAKE_AGAIN);
     try {
