@@ -27,6 +27,7 @@ from pocketrnn.text import TextEncoder
 from pocketrnn.text_limits import SKIP_THEM, kinds_outside, limit_error, outside
 
 if TYPE_CHECKING:
+    from pocketrnn.explanation import Explanation
     from pocketrnn.stream import Stream
 
 __all__ = ["Classifier", "Prediction", "graph_metadata", "logits_of_batches"]
@@ -193,6 +194,34 @@ class Classifier:
         if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.padding_id):
             raise limit_error(self.name, self._limits, tokens.shape[1])
         return self._answers.prediction(self._engine.logits_of_one(tokens), top)
+
+    def explain(self, text: str, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
+        """Which words decided: each is left out once, and what the label loses by it is told.
+
+        All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
+
+        Args:
+            text: any string.
+            label: the label to explain; None for the likeliest.
+            most_fragments: a text of more words than this is explained in fragments of several words. Very long texts
+                are cut into fewer fragments, and not at all where even two would take too long.
+
+        Raises:
+            TextError: `text` is not a string.
+            LimitError: `text` is beyond the graph's limits.
+            InputError: there is no such label, or `most_fragments` is out of its range.
+
+        Example:
+            >>> explanation = Classifier.load("ag_news").explain("Oil prices rise again")
+            >>> max(explanation.fragments, key=lambda fragment: fragment.log_odds).text
+            'Oil'
+        """
+        # Imported only when needed, as the stream is.
+        from pocketrnn.explanation import Explainer
+
+        if not isinstance(text, str):
+            raise TextError(f"A text must be a string, not {type(text).__name__}.", "Explain one text at a time.")
+        return Explainer(self.manifest, self.encode, self.logits).explained(text, label, most_fragments)
 
     @overload
     def predict(self, texts: Iterable[str], *, on_error: Literal["raise"] = "raise") -> list[str]: ...

@@ -1,9 +1,12 @@
 /** The page: classifies as one types, and colours the words by what they contributed. */
 
-// Placed beside this page by whoever serves it; README.md says how. Nothing is fetched from anywhere else.
-import * as ort from "./ort/ort.wasm.bundle.min.mjs";
 import { contributionsOf } from "./contributions.js";
-import { Classifier, LimitError } from "./pocketrnn.js";
+import { Classifier } from "./native.js";
+
+// Placed beside this page by whoever serves it; README.md says how. Nothing is fetched from anywhere else.
+const PACKED = "classifier.prnn";
+const BUNDLE = "bundle/";
+const ORT = "./ort/ort.wasm.bundle.min.mjs";
 
 // A contribution of this many units of log-odds, or the largest of the text if that is larger, is coloured in full.
 const FULL_COLOUR = 1;
@@ -12,12 +15,9 @@ const SHOWN_EXAMPLES = 4;
 
 const at = (id) => document.getElementById(id);
 
-// One thread needs no SharedArrayBuffer, and with it no special headers from the server.
-ort.env.wasm.numThreads = 1;
-
 function showError(error) {
   // A text that is too short yet is no failure.
-  at("status").className = error instanceof LimitError ? "" : "error";
+  at("status").className = error.name === "LimitError" ? "" : "error";
   at("status").textContent = error.message;
 }
 
@@ -38,29 +38,51 @@ function showLabels(top) {
 }
 
 function showWords(text, fragments) {
-  const full = fragments.reduce((most, { contribution }) => Math.max(most, Math.abs(contribution)), FULL_COLOUR);
+  const full = fragments.reduce((most, { logOdds }) => Math.max(most, Math.abs(logOdds)), FULL_COLOUR);
   const shown = [];
   let end = 0;
   for (const fragment of fragments) {
     shown.push(text.slice(end, fragment.start));
     end = fragment.end;
     const word = document.createElement("span");
-    const side = fragment.contribution >= 0 ? "for" : "against";
+    const side = fragment.logOdds >= 0 ? "for" : "against";
     word.className = side;
     word.textContent = text.slice(fragment.start, fragment.end);
-    word.title = `${fragment.contribution >= 0 ? "+" : ""}${fragment.contribution.toFixed(3)}`;
-    word.dataset.contribution = fragment.contribution;
+    word.title = `${fragment.logOdds >= 0 ? "+" : ""}${fragment.logOdds.toFixed(3)}`;
+    word.dataset.contribution = fragment.logOdds;
     // Set from script, which style-src 'self' allows.
-    word.style.backgroundColor = `rgb(var(--${side}) / ${(0.6 * Math.abs(fragment.contribution)) / full})`;
+    word.style.backgroundColor = `rgb(var(--${side}) / ${(0.6 * Math.abs(fragment.logOdds)) / full})`;
     shown.push(word);
   }
   shown.push(text.slice(end));
   at("words").replaceChildren(...shown);
 }
 
+/** A bundle, with the reader and the 14 MB of onnxruntime-web, which a packed file does without. */
+async function loadBundle(address) {
+  const [ort, { Classifier }] = await Promise.all([import(ORT), import("./pocketrnn.js")]);
+  // One thread needs no SharedArrayBuffer, and with it no special headers from the server.
+  ort.env.wasm.numThreads = 1;
+  return Classifier.load(address, { ort });
+}
+
+/** What the page's address names: a packed file, which ends in .prnn, or a bundle's folder. If it names nothing: the packed
+ * file, and where there is none, the bundle. */
+async function load() {
+  const named = new URLSearchParams(location.search).get("bundle");
+  const address = new URL(named ?? PACKED, document.baseURI);
+  if (!address.pathname.endsWith(".prnn")) return loadBundle(address);
+  try {
+    return await Classifier.load(address);
+  } catch (error) {
+    const { url, status } = error.cause ?? {};
+    if (named === null && url === address.href && status === 404) return loadBundle(new URL(BUNDLE, document.baseURI));
+    throw error;
+  }
+}
+
 async function start() {
-  const bundle = new URL(new URLSearchParams(location.search).get("bundle") ?? "bundle/", document.baseURI);
-  const classifier = await Classifier.load(bundle, { ort });
+  const classifier = await load();
   await classifier.verify();
   document.title = at("name").textContent = classifier.name;
   const ready = `Ready: ${classifier.labels.length} labels; its golden examples are answered here as where it was made.`;
@@ -93,7 +115,7 @@ async function start() {
     }
   };
   at("text").addEventListener("input", answer);
-  const examples = classifier.manifest.examples.map(({ text }) => text).filter((text) => classifier.tokens(text).length > 1);
+  const examples = classifier.manifest.examples.map(({ text }) => text).filter((text) => classifier.encode(text).length > 1);
   at("examples").replaceChildren(
     ...examples.slice(0, SHOWN_EXAMPLES).map((text) => {
       const button = document.createElement("button");

@@ -843,6 +843,18 @@ export class Classifier {
     return this.#encoding.encode(checkedText(text));
   }
 
+  /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. Of a classifier of
+   * characters, its code points. */
+  words(text) {
+    const parts = this.#document.text.tokenizer === "characters" ? [...checkedText(text)] : words(checkedText(text));
+    let end = 0;
+    return parts.map((part) => {
+      const start = text.indexOf(part, end);
+      end = start + part.length;
+      return [start, end];
+    });
+  }
+
   /** Whether the graph takes this text: one beyond its limits is refused with a LimitError. */
   takes(text) {
     return this.#allows(this.encode(text));

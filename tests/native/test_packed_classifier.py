@@ -186,3 +186,16 @@ def test_the_commands_take_a_packed_file(news: Path, tmp_path: Path) -> None:
     shown = runner.invoke(main, ["classify", "-b", str(news), "--top", "2", "Oil prices rise again"]).output
     assert shown.startswith("Business\t0.")
     assert runner.invoke(main, ["bench", str(packed), "--rounds", "1"]).exit_code == 0
+
+
+def test_a_packed_classifier_explains_as_its_bundle(both: tuple[Classifier, Classifier]) -> None:
+    bundle, packed = both
+    for text in TEXTS:
+        expected, given = bundle.explain(text), packed.explain(text)
+        assert given.label == expected.label
+        assert [(f.text, f.start, f.end) for f in given.fragments] == [
+            (f.text, f.start, f.end) for f in expected.fragments
+        ]
+        for member in ("log_odds", "probability"):
+            numbers = [[getattr(f, member) for f in one.fragments] for one in (given, expected)]
+            np.testing.assert_allclose(*numbers, atol=3e-5)

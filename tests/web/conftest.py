@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent / "runtime")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "runtime"), str(HERE.parent / "native"), str(ROOT / "runtime" / "native")]
 
 from web_node import Node  # noqa: E402  (the line above is what lets it be found)
 
@@ -19,6 +21,19 @@ from web_node import Node  # noqa: E402  (the line above is what lets it be foun
 @pytest.fixture(scope="session")
 def node() -> Node:
     return Node()
+
+
+@pytest.fixture(scope="session")
+def wasm() -> Path:
+    """The folder with pocketrnn.wasm and pocketrnn-plain.wasm, built where they are out of date."""
+    build = str(ROOT / "scripts" / "build_web")
+    checked = subprocess.run([build, "--check"], capture_output=True, text=True, timeout=60, check=False)
+    if checked.returncode:
+        pytest.skip(checked.stderr.strip())
+    subprocess.run([build], check=True, timeout=300)
+    if importlib.util.find_spec("pocketrnn_native._engine") is None:
+        pytest.skip("the native engine is not built, which the packed files are made with; run: scripts/build_native")
+    return ROOT / "runtime" / "web"
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import shutil
-import threading
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from urllib.parse import urlsplit
 import bundle_maker
 import numpy as np
 import pytest
-from web_node import Node
+from web_node import Node, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
@@ -36,11 +33,6 @@ BUNDLES = {
     "cased": (TextRules(tokenizer="whitespace", lowercase=False), False, "sigmoid"),
     "characters": (TextRules(tokenizer="characters", max_tokens=300), False, "softmax"),
 }
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +77,14 @@ def vectors_of(bundle: Path) -> list[dict[str, Any]]:
 def seen(
     site: Path, node: Node, chromium: str, web_modules: Path, texts: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    handler = functools.partial(QuietHandler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(site) as address:
         answer = node(
             "drive_browser.mjs",
             {
                 "modules": str(web_modules),
                 "chromium": chromium,
                 "profile": str(tmp_path_factory.mktemp("profile")),
-                "url": f"http://localhost:{server.server_address[1]}/index.html",
+                "url": f"{address}/index.html",
                 "questions": [
                     *({"bundle": f"{name}/", "texts": texts} for name in BUNDLES),
                     *(
@@ -107,7 +97,6 @@ def seen(
             },
             timeout=300,
         )
-        server.shutdown()
     assert isinstance(answer, dict)
     names = [*BUNDLES, *(f"vectors/{bundle.name}" for bundle in vector_bundles())]
     answer["answers"] = dict(zip(names, answer["answers"], strict=True))
@@ -170,6 +159,8 @@ def test_the_page_shows_the_label_and_what_each_word_contributed(seen: dict[str,
     without = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
     differences = [log_odds(TYPED) - log_odds(text) for text in without]
     np.testing.assert_allclose([c for _, c, _ in shown["contributions"]], differences, atol=3e-5)
+    explained = classifier.explain(TYPED).fragments
+    np.testing.assert_allclose([c for _, c, _ in shown["contributions"]], [f.log_odds for f in explained], atol=3e-5)
     assert len({colour for _, _, colour in shown["contributions"]}) > 1
 
 

@@ -1,16 +1,21 @@
-"""Scripts of this folder, run with node."""
+"""Scripts of this folder, run with node, and folders served to a browser."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import json
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["Node"]
+__all__ = ["Node", "served"]
 
 
 class Node:
@@ -32,3 +37,18 @@ class Node:
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return json.loads(done.stdout)
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, as long as it is served."""
+    handler = functools.partial(_QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_address[1]}"
+        server.shutdown()

@@ -6,7 +6,11 @@ typedef real KERNEL(v8) __attribute__((vector_size(8 * sizeof(real)), aligned(si
 #define v8 KERNEL(v8)
 #define AT(pointer) (*(v8 *)(pointer))
 #define AT_CONST(pointer) (*(const v8 *)(pointer))
+#ifdef PRNN_SMALL /* defined where there are few registers, or is little room for code */
+#define INLINE static inline
+#else
 #define INLINE static inline __attribute__((always_inline))
+#endif
 INLINE v8 KERNEL(all)(real x) { return (v8){x, x, x, x, x, x, x, x}; }
 #else
 typedef struct { real of[8]; } v8;
@@ -99,11 +103,13 @@ INLINE v8 KERNEL(sigmoid)(v8 x) { return KERNEL(tanh)(x * (real)0.5) * (real)0.5
             for (int j = 0; j < VECTORS; j++)                                                                          \
                 AT(y + (size_t)i * y_row + 8 * j) = sum[i][j];                                                         \
     }
-TILE(tile_4_2, 4, 2)
 TILE(tile_4_1, 4, 1)
+TILE(tile_1_1, 1, 1)
+#ifndef PRNN_SMALL
+TILE(tile_4_2, 4, 2)
 TILE(tile_1_8, 1, 8)
 TILE(tile_1_4, 1, 4)
-TILE(tile_1_1, 1, 1)
+#endif
 #undef TILE
 
 /* y[i] = init[i] + x[i] . w for m rows; n is a multiple of 8; init may be NULL, for zeros. */
@@ -113,17 +119,21 @@ static void KERNEL(product)(const real *x, size_t x_row, size_t m, size_t k, con
 #define CALL(name) KERNEL(name)(x, x_row, k, w + j, n, init ? init + j : NULL, init_row, y + j, y_row)
     for (; m >= 4; m -= 4, x += 4 * x_row, y += 4 * y_row, init = init ? init + 4 * init_row : NULL) {
         size_t j = 0;
+#ifndef PRNN_SMALL
         for (; j + 16 <= n; j += 16)
             CALL(tile_4_2);
+#endif
         for (; j < n; j += 8)
             CALL(tile_4_1);
     }
     for (; m; m--, x += x_row, y += y_row, init = init ? init + init_row : NULL) {
         size_t j = 0;
+#ifndef PRNN_SMALL
         for (; j + 64 <= n; j += 64)
             CALL(tile_1_8);
         for (; j + 32 <= n; j += 32)
             CALL(tile_1_4);
+#endif
         for (; j < n; j += 8)
             CALL(tile_1_1);
     }

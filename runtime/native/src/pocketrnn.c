@@ -44,6 +44,9 @@ struct kernels {
 #pragma GCC pop_options
 #endif
 #endif
+#ifdef PRNN_AFTER_KERNELS /* by whom the rest is compiled with other options than the inner loops */
+PRNN_AFTER_KERNELS
+#endif
 
 /* ---- The file ------------------------------------------------------------------------------------------------- */
 

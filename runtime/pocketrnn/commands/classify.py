@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -48,6 +49,12 @@ __all__ = ["classify"]
     metavar="N",
     help="Use up to N processor cores.",
 )
+@click.option(
+    "--explain",
+    "explains",
+    is_flag=True,
+    help="Show which words decided: coloured on a terminal, else as JSON.",
+)
 @click.option("--stream", "as_stream", is_flag=True, help="Treat all as one text that arrives in fragments.")
 @file_options
 def classify(
@@ -57,6 +64,7 @@ def classify(
     threshold: float | None,
     as_json: bool,
     threads: int,
+    explains: bool,
     as_stream: bool,
     files: FileOptions,
 ) -> None:
@@ -73,6 +81,10 @@ def classify(
     the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
     --streaming.
 
+    With --explain, each word is left out once, and what the label loses by it is shown. On a terminal, words that speak
+    for the label are green, those that speak against it red and underlined. Otherwise, or with --json, each text is
+    answered with a JSON object; log_odds and probability of a fragment say how far those of the label fall without it.
+
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
     probability_2 and so on. Rows are counted from 1, without the header. The output file is written as a whole or not
@@ -83,16 +95,19 @@ def classify(
       pocketrnn classify "Wall St. Bears Claw Back Into the Black"
       pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
+      pocketrnn classify --explain "Oil prices rise again"
       pocketrnn classify --input headlines.csv --output labelled.csv
       pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
 
-    if files.are_given and (texts or as_json or as_stream or threshold is not None):
+    if files.are_given and (texts or as_json or as_stream or explains or threshold is not None):
         raise click.UsageError(
-            "TEXTS, --json, --stream and --threshold are not for files; see --output-format and --top."
+            "TEXTS, --json, --stream, --explain and --threshold are not for files; see --output-format and --top."
         )
+    if explains and (as_stream or threshold is not None or top != 1):
+        raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     classifier = Classifier.load(bundle, threads=threads)
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
@@ -102,7 +117,7 @@ def classify(
     if threshold is not None:
         top = _top_for_threshold(classifier, threshold, top)
     Answers.of(classifier.manifest).check_top(top)
-    wanted = _Wanted(top, threshold, as_json)
+    wanted = _Wanted(top, threshold, as_json, explains)
     if as_stream:
         _answer_fragments(classifier, texts, wanted)
     elif texts:
@@ -119,11 +134,13 @@ class _Wanted:
         top: how many labels.
         threshold: which probability a label must reach; None for any.
         as_json: whether an answer is a JSON object.
+        explains: whether the words are shown that decided.
     """
 
     top: int
     threshold: float | None
     as_json: bool
+    explains: bool
 
     def line(self, text: str, prediction: Prediction) -> str:
         """The answer for one text as a line, without the line end."""
@@ -184,6 +201,9 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
     """
     from pocketrnn.answers import Answers
 
+    if wanted.explains:
+        _explain(classifier, texts, wanted, kind, before)
+        return
     try:
         rows = classifier.logits(texts).tolist()
     except LimitError:
@@ -195,3 +215,17 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
     # One write: click flushes after each.
     if answers:
         say("\n".join(answers))
+
+
+def _explain(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int) -> None:
+    """As `_answer`, one text after the other, with the words that decided."""
+    from pocketrnn.commands.explained import coloured_line, explanation_as_json
+
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    shown = coloured_line if on_terminal and not wanted.as_json else explanation_as_json
+    for index, text in enumerate(texts):
+        try:
+            explanation = classifier.explain(text)
+        except LimitError:
+            raise _until_refused(classifier, [text], kind, before + index)[1] from None
+        say(shown(text, explanation))

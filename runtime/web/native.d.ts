@@ -1,0 +1,82 @@
+/** Types of native.js, where everything is described. */
+
+/** One label with its probability. */
+export interface Answer {
+  label: string;
+  probability: number;
+}
+
+/** One text's answer: the likeliest label, and as many likeliest ones as were asked for. */
+export interface Prediction extends Answer {
+  top: Answer[];
+}
+
+/** A golden example: what the classifier answered where it was made. */
+export interface Example {
+  text: string;
+  ids: number[];
+  logits: number[];
+}
+
+/** What classifier.json of the bundle says, but the vocabulary; docs/format.md describes it. */
+export interface Manifest {
+  name: string;
+  labels: string[];
+  activation: "softmax" | "sigmoid";
+  text: { tokenizer: string; [member: string]: unknown };
+  graph: { [member: string]: unknown };
+  parity: { tolerance: number; [member: string]: unknown };
+  examples: Example[];
+  [member: string]: unknown;
+}
+
+/** Every error of this module. */
+export class PocketRNNError extends Error {
+  constructor(problem: string, remedy: string, options?: { cause?: unknown });
+  /** One sentence of what is wrong. */
+  readonly problem: string;
+  /** One sentence of what to do. */
+  readonly remedy: string;
+}
+/** Something handed in cannot be used. */
+export class InputError extends PocketRNNError {}
+/** A text has fewer or more tokens than the classifier takes. */
+export class LimitError extends InputError {}
+/** A packed file is missing, damaged, of another format or inconsistent with itself. */
+export class BundleError extends InputError {}
+
+export type Bytes = ArrayBuffer | ArrayBufferView;
+
+export interface LoadOptions {
+  /** Where pocketrnn.wasm is, if not beside this module: its address, its bytes, or the compiled module. */
+  wasm?: string | URL | Bytes | WebAssembly.Module;
+}
+
+/** A classifier read from a packed file. */
+export class Classifier {
+  private constructor();
+  /** Read and check a packed file, by its address or its bytes. */
+  static load(source: string | URL | Bytes, options?: LoadOptions): Promise<Classifier>;
+  readonly name: string;
+  /** The classes, in the order of the logits. */
+  readonly labels: string[];
+  readonly manifest: Manifest;
+  /** The token ids of one text; never empty. */
+  encode(text: string): number[];
+  /** Where the words of a text stand: begins and ends by UTF-16 unit. */
+  words(text: string): [start: number, end: number][];
+  /** Whether the classifier takes this text. */
+  takes(text: string): boolean;
+  /** Classify one text, giving the `top` likeliest labels (1 unless said). */
+  classify(text: string, top?: number): Promise<Prediction>;
+  /** The likeliest label of every text. */
+  predict(texts: Iterable<string>): Promise<string[]>;
+  /** The probabilities of every label for every text. */
+  predictProba(texts: Iterable<string>): Promise<number[][]>;
+  /** The engine's own answers. */
+  logits(texts: Iterable<string>): Promise<Float32Array[]>;
+  /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
+  verify(): Promise<number>;
+  /** Give back the engine's memory. */
+  release(): Promise<void>;
+}

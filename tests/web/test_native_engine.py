@@ -1,0 +1,266 @@
+"""The native engine as WebAssembly, in Node: the answers of Python, the same refusals, and nothing that files break."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from web_node import Node
+from web_texts import adversarial, real
+
+from pocketrnn import Classifier
+from pocketrnn.packed_file import is_packed
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "runtime" / "web"
+VECTORS = ROOT / "tests" / "vectors"
+ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
+LARGEST_ENGINE = 60_000
+BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json") if path.parent.name != "real-token")
+
+
+@pytest.fixture(scope="module")
+def packed(wasm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundles of the test vectors, packed."""
+    from packing_tools import packed_bundle
+
+    folder = tmp_path_factory.mktemp("packed")
+    for bundle in BUNDLES:
+        (folder / f"{bundle.name}.prnn").write_bytes(packed_bundle(bundle))
+    return folder
+
+
+def vectors_of(bundle: Path) -> list[dict[str, Any]]:
+    files = sorted(set(bundle.glob("*.jsonl")) - set(bundle.glob("beyond.jsonl")))
+    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def answers(node: Node, wasm: Path, packed: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """What each engine answers to the test vectors, by bundle and engine."""
+    cases = [(bundle, engine) for bundle in BUNDLES for engine in ENGINES]
+    questions = [
+        {
+            "file": str(packed / f"{bundle.name}.prnn"),
+            "wasm": str(wasm / engine),
+            "texts": [vector["text"] for vector in vectors_of(bundle)] + beyond_of(bundle),
+        }
+        for bundle, engine in cases
+    ]
+    names = [(bundle.name, engine) for bundle, engine in cases]
+    return dict(zip(names, node("native_in_node.mjs", questions), strict=True))
+
+
+def beyond_of(bundle: Path) -> list[str]:
+    path = bundle / "beyond.jsonl"
+    return [json.loads(line)["text"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_test_vectors_are_answered_as_they_say(
+    answers: dict[tuple[str, str], dict[str, Any]], bundle: Path, engine: str
+) -> None:
+    answer, vectors = answers[bundle.name, engine], vectors_of(bundle)
+    assert answer["ids"][: len(vectors)] == [vector["ids"] for vector in vectors]
+    assert answer["labels"] == [vector["label"] for vector in vectors]
+    for member in ("logits", "probabilities"):
+        np.testing.assert_allclose(answer[member], [vector[member] for vector in vectors], atol=1e-5, rtol=0)
+    assert answer["verified"] <= 1e-5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_texts_beyond_the_limits_are_refused_in_the_words_of_python(
+    answers: dict[tuple[str, str], dict[str, Any]], engine: str
+) -> None:
+    bundle = VECTORS / "limits"
+    said = answers["limits", engine]["said"]
+    beyond = [json.loads(line) for line in (bundle / "beyond.jsonl").read_text().splitlines()]
+    assert len(said) == len(beyond) > 0
+    for text, sentence in zip(beyond, said, strict=True):
+        assert sentence.startswith("LimitError: ")
+        assert re.search(text["said"], sentence), sentence
+
+
+@pytest.mark.parametrize("name", ["ag_news-small"])
+def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
+    node: Node, wasm: Path, tmp_path: Path, name: str
+) -> None:
+    from packing_tools import packed_bundle
+
+    from pocketrnn.shipped import bundle_folder
+
+    path = tmp_path / "news.prnn"
+    path.write_bytes(packed_bundle(bundle_folder(name)))
+    classifier, texts = Classifier.load(name), [*adversarial(150, seed=4), *real(50)]
+    short = [text for text in texts if len(text) < 300]
+    explained = [*short[::9], "Oil prices rise again", "", "word " * 200]
+    questions = [
+        {"file": str(path), "wasm": str(wasm / engine), "texts": texts, "explained": explained} for engine in ENGINES
+    ]
+    for answer in node("native_in_node.mjs", questions):
+        assert answer["ids"] == [classifier.encode(text) for text in texts]
+        np.testing.assert_allclose(answer["logits"], classifier.logits(texts), atol=1e-5, rtol=0)
+        np.testing.assert_allclose(answer["probabilities"], classifier.predict_proba(texts), atol=1e-5, rtol=0)
+        assert answer["labels"] == classifier.predict(texts)
+        for text, got in zip(texts, answer["alone"], strict=True):
+            expected = classifier.classify(text, top=2)
+            assert [e["label"] for e in got["top"]] == [label for label, _ in expected.top]
+            assert got["probability"] == pytest.approx(expected.probability, abs=1e-5)
+        for text, got in zip(explained, answer["contributions"], strict=True):
+            fragments = classifier.explain(text).fragments
+            units = [utf16_units(text[:place]) for f in fragments for place in (f.start, f.end)]
+            assert [place for c in got for place in (c["start"], c["end"])] == units
+            for member, own in (("logOdds", "log_odds"), ("probability", "probability")):
+                np.testing.assert_allclose([c[member] for c in got], [getattr(f, own) for f in fragments], atol=3e-5)
+
+
+def utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def with_right_sums(content: bytearray) -> bytes:
+    """A file whose sums fit what was changed in it, so that it is not refused for them."""
+    content[16:32] = bytes(16)
+    words = np.frombuffer(bytes(content), "<u4").astype(np.uint64)
+    sums = int(words.sum()), int((words * np.arange(1, len(words) + 1, dtype=np.uint64)).sum())
+    struct.pack_into("<2Q", content, 16, *sums)
+    return bytes(content)
+
+
+def hostile_answer(node: Node, files: list[bytes], good: Path, engine: Path) -> list[str | None]:
+    texts = ["oil prices", "", "The team wins the cup game! " * 5]
+    question = {
+        "files": [base64.b64encode(file).decode() for file in files],
+        "texts": texts,
+        "good": str(good),
+        "wasm": str(engine),
+    }
+    answer = node("hostile_in_node.mjs", question, timeout=500)
+    assert len(answer["after"]) == len(texts)
+    said: list[str | None] = answer["said"]
+    return said
+
+
+def test_a_file_that_was_cut_or_changed_is_refused_in_a_sentence(node: Node, wasm: Path, packed: Path) -> None:
+    good = packed / "words.prnn"
+    content = good.read_bytes()
+    assert is_packed(good)
+    lengths = [0, 1, 3, 4, 255, 256, 257, len(content) // 2 // 4 * 4, len(content) - 64, len(content) - 1]
+    cut = [content[:length] for length in lengths]
+    changed = []
+    for place in range(0, len(content), max(1, len(content) // 400)):
+        other = bytearray(content)
+        other[place] ^= 1 << place % 8
+        changed.append(bytes(other))
+    others = [b"PRNN", b"GIF89a" * 100, (VECTORS / "words" / "classifier.json").read_bytes(), content + b"\0\0\0\0"]
+    said = hostile_answer(node, [*cut, *changed, *others], good, wasm / "pocketrnn.wasm")
+    assert [sentence for sentence in said if sentence is None or not sentence.startswith("BundleError: ")] == []
+    kinds = {sentence.partition("opened: ")[2].partition(".")[0] for sentence in said if sentence}
+    assert {"This is no packed classifier", "The file was changed after it was made, or is cut short"} <= kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_changes_with_sums_made_to_fit_never_break_the_next_answer(
+    node: Node, wasm: Path, packed: Path, engine: str
+) -> None:
+    drawn = np.random.default_rng(7)
+    for name in ("words", "keras", "cleaned"):
+        good = packed / f"{name}.prnn"
+        content, files = good.read_bytes(), []
+        (operations,) = struct.unpack_from("<I", content, 128 + 8 * 6)
+        for turn in range(700):
+            other = bytearray(content)
+            for _ in range(int(drawn.integers(1, 4))):
+                first, last = ((64, 256), (256, len(other)), (operations, operations + 400))[turn % 3]
+                place = int(drawn.integers(first, last)) // 4 * 4
+                word = drawn.choice([0, 1, 2, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, int(drawn.integers(0, 1 << 32))])
+                struct.pack_into("<I", other, place, int(word))
+            files.append(with_right_sums(other))
+        said = hostile_answer(node, files, good, wasm / engine)
+        names = {sentence.partition(":")[0] for sentence in said if sentence}
+        assert names <= {"BundleError", "PocketRNNError", "LimitError"}
+        assert sum(sentence is not None for sentence in said) > 100
+
+
+def test_what_is_no_file_no_engine_or_no_text_is_refused_in_a_sentence(node: Node, wasm: Path, packed: Path) -> None:
+    question = {"good": str(packed / "words.prnn"), "wasm": str(wasm / "pocketrnn.wasm"), "folder": str(packed)}
+    said = node("refused_in_node.mjs", question)
+    begins = {
+        "nothing": "InputError: A packed file was not given.",
+        "object": "InputError: A packed file was not given.",
+        "missing": "BundleError: file://",
+        "folder": "BundleError: file://",
+        "empty": "BundleError: The packed file cannot be opened: This is no packed classifier.",
+        "engineMissing": "BundleError: file://",
+        "engineWrong": "BundleError: pocketrnn.wasm is no WebAssembly: ",
+        "notText": "InputError: A text must be a string, not number.",
+        "oneText": "InputError: This takes a list of texts.",
+        "noList": "InputError: This takes a list of texts.",
+        "inList": "InputError: A text must be a string, not object.",
+        "top": "InputError: top is 99.",
+        "released": "InputError: ",
+    }
+    for name, begin in begins.items():
+        assert said[name].startswith(begin), said[name]
+    assert "scripts/build_web" in said["engineMissing"]
+    assert said["none"] == []
+    assert (said["generator"], said["long"]) == (2, 3)
+    assert (
+        said["view"]
+        == said["buffer"]
+        == said["relative"]
+        == json.loads((VECTORS / "words" / "classifier.json").read_text(encoding="utf-8"))["name"]
+    )
+    assert said["halves"]
+    assert said["concurrent"]
+    assert said["inherits"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_engine_is_small_and_asks_for_nothing_outside(node: Node, wasm: Path, engine: str) -> None:
+    assert (wasm / engine).stat().st_size <= LARGEST_ENGINE
+    assert node("imports_in_node.mjs", str(wasm / engine)) == []
+
+
+def test_the_type_declaration_names_what_the_module_has() -> None:
+    module, types = ((WEB / f"native{ending}").read_text(encoding="utf-8") for ending in (".js", ".d.ts"))
+    classes = [re.findall(r"^export class (\w+)", text, re.MULTILINE) for text in (module, types)]
+    assert classes[0] == classes[1]
+    body = module[module.index("export class Classifier") :].partition("\n}\n")[0]
+    methods = set(re.findall(r"^  (?:static |async |get )*(\w+)\(.*\{$", body, re.MULTILINE)) - {"constructor"}
+    declared = types[types.index("export class Classifier") :].partition("\n}\n")[0]
+    assert methods == set(re.findall(r"^  (?:static |readonly )*(\w+)[(:]", declared, re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_the_type_declaration_holds_for_a_program_that_uses_it(web_modules: Path, node: Node, tmp_path: Path) -> None:
+    compiler = web_modules / "typescript" / "bin" / "tsc"
+    if not compiler.exists():
+        pytest.skip("typescript is not installed; run: npm install --prefix .venv-web typescript")
+    (tmp_path / "uses.mts").write_text(
+        f'import {{ Classifier, LimitError, type Prediction }} from "{WEB}/native.js";\n'
+        'const classifier = await Classifier.load(new Uint8Array(4), { wasm: new URL("file:///pocketrnn.wasm") });\n'
+        'const answer: Prediction = await classifier.classify("text", 2);\n'
+        "const rows: number[][] = await classifier.predictProba(new Set([answer.top[0].label]));\n"
+        "const error = new LimitError(String(rows), String(classifier.words('a')[0][1]));\n"
+        "export const said: string = error.problem + classifier.manifest.parity.tolerance;\n"
+    )
+    arguments = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--types", ""]
+    done = subprocess.run(
+        ["node", str(compiler), *arguments, "uses.mts"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
