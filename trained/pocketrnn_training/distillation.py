@@ -151,7 +151,9 @@ def about_teacher(data: LabelledTexts, validation: LabelledTexts) -> AboutTeache
         "training_accuracy": of_training,
         "validation_accuracy": of_validation,
     }
-    rows = f"The teacher answers {answered:,} of {len(data):,} training rows, and {unlabelled:,} rows have no label"
+    rows = f"The teacher answers {answered:,} of {len(data):,} training rows"
+    if unlabelled:
+        rows += f", and {unlabelled:,} rows have no label"
     shares = [
         f"{accuracy:.1%} of the {part} rows with a label"
         for accuracy, part in ((of_training, "training"), (of_validation, "validation"))
@@ -173,9 +175,10 @@ def summed_loss(logits: Tensor, targets: Tensor, lesson: Lesson | None, class_we
 
     Without a teacher it is the cross-entropy with the labels. With one it is, for each row,
 
-        share * cross_entropy(logits, label) + (1 - share) * temperature^2 * cross_entropy(logits / temperature, answer)
+        share * cross_entropy(logits, label) + (1 - share) * temperature^2 * divergence(answer, logits / temperature)
 
-    The gradient of the second by the logits shrinks with the square of the temperature, which the factor makes up for.
+    with the divergence of Kullback and Leibler, which is 0 where the student answers as the teacher. Its gradient by
+    the logits shrinks with the square of the temperature, which the factor makes up for.
 
     Args:
         logits: float32 [rows, classes].
@@ -187,5 +190,7 @@ def summed_loss(logits: Tensor, targets: Tensor, lesson: Lesson | None, class_we
         return cross_entropy(logits, targets, class_weights, reduction="sum")
     of_labels = cross_entropy(logits, targets, class_weights, reduction="none")
     of_answers = cross_entropy(logits / lesson.temperature, lesson.answers, class_weights, reduction="none")
+    of_answers -= torch.special.entr(lesson.answers) @ class_weights
     factor = (1 - lesson.label_share) * lesson.temperature**2
-    return (lesson.label_share * of_labels + factor * of_answers).sum()
+    loss: Tensor = (lesson.label_share * of_labels + factor * of_answers).sum()
+    return loss
