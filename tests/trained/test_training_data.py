@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError
-from pocketrnn_training import ag_news_files
-from pocketrnn_training import data as data_module
+from pocketrnn_training import ag_news_files, column_files
 from pocketrnn_training.ag_news_files import AG_NEWS_LABELS, ag_news
 from pocketrnn_training.data import LabelledTexts, read_files, split
 from pocketrnn_training.stored import StoredTexts
@@ -334,14 +333,14 @@ def test_a_file_that_is_read_in_many_chunks_gives_the_same(
         lines = [f'{label}{delimiter}"{text.replace(chr(34), chr(34) * 2)}"\n' for label, text in rows]
         path = write(tmp_path, f"rows.{kind}", f"label{delimiter}text\n" + "".join(lines))
     for name, small in (("_BLOCK", 300), ("_ROWS", 7)):
-        monkeypatch.setattr(data_module, name, small)
+        monkeypatch.setattr(column_files, name, small)
     assert rows_of(read_files([path])) == rows
 
 
 def test_bad_content_after_the_first_chunk_is_refused_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_module, "_BLOCK", 100)
+    monkeypatch.setattr(column_files, "_BLOCK", 100)
     good = "label,text\n" + "".join(f"{i % 2},text {i} ü\n" for i in range(50))
     assert "Row 51" in refusal(write(tmp_path, "a.csv", good + ",text\n"))
     assert "cannot be read" in refusal(write(tmp_path, "a.csv", good + "1,a,b\n"))

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from pocketrnn_training.checkpoint import Checkpoint
     from pocketrnn_training.checkpoint import read as read_checkpoint
     from pocketrnn_training.checkpoint import write as write_checkpoint
-    from pocketrnn_training.data import LabelledTexts, read_files
+    from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.evaluation import Evaluation, evaluate
     from pocketrnn_training.settings import Settings
+    from pocketrnn_training.teacher import read_teacher
+    from pocketrnn_training.teacher_answers import TeacherAnswers
     from pocketrnn_training.training import train
 
 __all__ = [
@@ -33,11 +35,14 @@ __all__ = [
     "LabelledTexts",
     "RecurrentClassifier",
     "Settings",
+    "TeacherAnswers",
     "ag_news",
     "evaluate",
     "read_checkpoint",
     "read_files",
+    "read_teacher",
     "train",
+    "with_unlabelled",
     "write_checkpoint",
 ]
 
@@ -49,11 +54,14 @@ _HOMES = {
     "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
     "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
     "Settings": ("settings", "Settings", ()),
+    "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
     "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("data", "read_files", ("pyarrow",)),
+    "read_teacher": ("teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy")),
+    "with_unlabelled": ("data", "with_unlabelled", ("pyarrow",)),
     "write_checkpoint": ("checkpoint", "write", ("torch", "safetensors")),
 }
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from pocketrnn.errors import DataError, OutputError, shown
 from pocketrnn.folder import file_written_whole
-from pocketrnn_training.data import LabelledTexts, class_targets, opened, read_delimited
+from pocketrnn_training.column_files import opened, read_delimited
+from pocketrnn_training.data import LabelledTexts, class_targets
 from pocketrnn_training.stored import Spool, StoredTexts
 
 __all__ = ["AG_NEWS_LABELS", "ag_news"]

@@ -32,12 +32,13 @@ class DataSource:
     label_column: str = "label"
     data_dir: Path | None = None
 
-    def read(self, part: str, labels: tuple[str, ...] | None = None) -> LabelledTexts:
+    def read(self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False) -> LabelledTexts:
         """Read the rows.
 
         Args:
             part: `train` or `test`, of AG News; files are read whole.
             labels: the classes and their order; without it, those of AG News, or those that occur in the files.
+            blank_labels: keep rows of files without a label.
 
         Raises:
             InputError: AG News and files are mixed, or a folder for AG News is given with files.
@@ -52,9 +53,11 @@ class DataSource:
             return ag_news(part, self.data_dir, labels=labels)
         if self.data_dir is not None:
             raise InputError("--data-dir is for ag_news only.", "Give the files by their names.")
-        return self.read_files(tuple(map(Path, self.names)), labels)
+        return self.read_files(tuple(map(Path, self.names)), labels, blank_labels=blank_labels)
 
-    def read_files(self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None) -> LabelledTexts:
+    def read_files(
+        self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
+    ) -> LabelledTexts:
         """Read other files with the same columns, such as validation rows.
 
         Raises:
@@ -62,4 +65,10 @@ class DataSource:
         """
         from pocketrnn_training.data import read_files
 
-        return read_files(paths, text_column=self.text_column, label_column=self.label_column, labels=labels)
+        return read_files(
+            paths,
+            text_column=self.text_column,
+            label_column=self.label_column,
+            labels=labels,
+            blank_labels=blank_labels,
+        )

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from pocketrnn_training import vectors
 from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.distillation import Lesson, summed_loss
 from pocketrnn_training.inference import batch_of
 from pocketrnn_training.optimizers import optimizers_for, restore, state_tensors
 from pocketrnn_training.preparation import Task
@@ -30,6 +30,7 @@ class Batch:
         tokens: int64 [rows, sequence].
         lengths: int64 [rows], or None where the classifier does not read them.
         targets: int64 [rows].
+        lesson: what a teacher says of the rows, or None without one.
         rows: how many rows the whole batch has, in all processes.
         scale: the factor of the summed loss of these rows. The gradients of the processes are averaged; with this
             factor the result is the gradient of the mean loss of the whole batch. 0 if the rows do not count.
@@ -38,6 +39,7 @@ class Batch:
     tokens: Tensor
     lengths: Tensor | None
     targets: Tensor
+    lesson: Lesson | None
     rows: int
     scale: float
 
@@ -50,12 +52,18 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Batch
     counts = len(part) > 0
     part = part if counts else rows[:1]
     tokens, lengths = batch_of(task.texts, part, task.architecture, fabric.device)
+    targets, teaching = task.targets[rows], task.teaching
+    if teaching is None:
+        weights = task.class_weights[targets]
+    else:
+        weights = teaching.row_weights(rows, targets, task.class_weights)
     return Batch(
         tokens=tokens,
         lengths=lengths if task.architecture.packed else None,
         targets=torch.from_numpy(task.targets[part]).to(fabric.device),
+        lesson=None if teaching is None else teaching.lesson(part, fabric.device),
         rows=len(rows),
-        scale=counts * fabric.world_size / float(task.class_weights[task.targets[rows]].sum()),
+        scale=counts * fabric.world_size / float(weights.sum()),
     )
 
 
@@ -111,7 +119,7 @@ class Learner:
     def _backward(self, batch: Batch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
         logits = self._fabric_module(batch.tokens, batch.lengths, shift)
-        loss = cross_entropy(logits, batch.targets, self._class_weights, reduction="sum")
+        loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights)
         self._fabric.backward(loss * batch.scale)
         return loss, logits
 

@@ -15,7 +15,8 @@ from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training import vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.data import LabelledTexts, split
+from pocketrnn_training.data import UNLABELLED, LabelledTexts, split
+from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.settings import Settings
 
@@ -38,8 +39,9 @@ class Task:
         architecture: what decides the module's weights.
         vectors: the word vectors that the embedding starts from, or None.
         texts: the training rows.
-        targets: int64 [training rows].
-        class_weights: float32 [classes], the weight of a row of each class; the mean over the rows is 1.
+        targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest.
+        teaching: a teacher's answers for the training rows, or None without one.
+        class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
         validation_texts: the validation rows.
         validation_targets: int64 [validation rows].
         examples: some validation texts.
@@ -53,6 +55,7 @@ class Task:
     vectors: vectors.Vectors | None
     texts: EncodedTexts
     targets: npt.NDArray[np.int64]
+    teaching: Teaching | None
     class_weights: npt.NDArray[np.float32]
     validation_texts: EncodedTexts
     validation_targets: npt.NDArray[np.int64]
@@ -67,23 +70,27 @@ def parts(
 
     If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
     is trained on and not held out, so that no validation text was learnt by heart; but the last validation row of a
-    class stays.
+    class stays. A row without a label whose text is a validation text is left out.
 
     Raises:
         DataError: the validation rows have other labels than the data; a class has one row only.
     """
+    hashes = _hashes(data.texts)
     if validation is not None:
         if validation.labels != data.labels:
             raise DataError("The validation rows have other labels.", "Read them with the labels of the training rows.")
-        return data, validation
+        copies = (data.targets == UNLABELLED) & np.isin(hashes, _hashes(validation.texts))
+        return data.rows(np.flatnonzero(~copies)) if copies.any() else data, validation
     training_rows, held_out = split(data, settings.validation_share, np.random.default_rng(settings.seed))
-    hashes = _hashes(data.texts)
-    leaks = held_out[np.isin(hashes[held_out], hashes[training_rows])]
+    labelled = data.targets[training_rows] != UNLABELLED
+    leaks = held_out[np.isin(hashes[held_out], hashes[training_rows[labelled]])]
     if len(leaks):
         left = np.bincount(data.targets[np.setdiff1d(held_out, leaks)], minlength=len(data.labels))
         leaks = leaks[left[data.targets[leaks]] > 0]
         training_rows = np.sort(np.concatenate((training_rows, leaks)))
         held_out = np.setdiff1d(held_out, leaks)
+    copies = (data.targets[training_rows] == UNLABELLED) & np.isin(hashes[training_rows], hashes[held_out])
+    training_rows = training_rows[~copies]
     return data.rows(training_rows), data.rows(held_out)
 
 
@@ -110,7 +117,9 @@ def prepare(
         DataError: the data or the word vectors cannot be used.
     """
     data, validation = parts(data, validation, settings)
-    for text in _notices(data, validation, settings):
+    teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
+    teacher = about_teacher(data, validation)
+    for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
     rules = TextRules(
         tokenizer=settings.tokenizer,
@@ -129,7 +138,8 @@ def prepare(
         architecture=_architecture(settings, len(tokens), len(data.labels), start),
         vectors=start,
         texts=texts,
-        targets=data.targets,
+        targets=data.targets if data.answers is None else targets_of(data),
+        teaching=teaching,
         class_weights=_class_weights(data, balanced=settings.class_weights == "balanced"),
         validation_texts=EncodedTexts.of(validation.texts, TextEncoder(rules, tokens)),
         validation_targets=validation.targets,
@@ -141,7 +151,8 @@ def prepare(
             "training_rows": len(data),
             "validation_rows": len(validation),
             "word_vectors": None if start is None else {"source": start.source, "words_found": len(start.ids)},
-        },
+        }
+        | ({} if teacher is None else {"teacher": teacher.figures}),
     )
 
 
@@ -151,8 +162,11 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
+    labelled = np.flatnonzero(data.targets != UNLABELLED)
+    label_of_group = np.empty(len(first), dtype=np.int64)
+    label_of_group[groups[labelled]] = data.targets[labelled]
     in_conflict = np.zeros(len(first), dtype=bool)
-    in_conflict[groups[data.targets != data.targets[first][groups]]] = True
+    in_conflict[groups[labelled[data.targets[labelled] != label_of_group[groups[labelled]]]]] = True
     conflicts = np.flatnonzero(in_conflict)
     if len(conflicts):
         text = data.texts[int(first[conflicts[0]])]
@@ -166,7 +180,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
             f"{shown(text)}: the validation flatters."
         )
-    trained = np.bincount(data.targets, minlength=len(data.labels))
+    trained = np.bincount(data.targets[labelled], minlength=len(data.labels))
     validated = np.bincount(validation.targets, minlength=len(data.labels))
     for counts, part in ((trained, "training"), (validated, "validation")):
         if missing := [label for label, count in zip(data.labels, counts, strict=True) if not count]:
@@ -187,12 +201,13 @@ def _hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
 
 
 def _class_weights(data: LabelledTexts, *, balanced: bool) -> npt.NDArray[np.float32]:
-    counts = np.bincount(data.targets, minlength=len(data.labels))
+    labelled = data.targets[data.targets != UNLABELLED]
+    counts = np.bincount(labelled, minlength=len(data.labels))
     if not balanced:
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
     present = int((counts > 0).sum())
-    return (len(data) / (present * np.maximum(counts, 1))).astype(np.float32)
+    return (len(labelled) / (present * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _architecture(

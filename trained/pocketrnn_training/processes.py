@@ -29,6 +29,7 @@ __all__ = ["Loop", "ProcessError", "fabric_quiet", "in_processes"]
 
 _LISTEN_SECONDS: Final = 0.2
 _NUMBERS: Final = ("ids", "offsets")
+_ANSWERS: Final = "answers.npy"
 
 
 class ProcessError(PocketRNNError):
@@ -52,7 +53,7 @@ class Loop(Protocol):
 def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
     """Call `loop.fit` in every process of `fabric`; pass the events of the first process to `emit`.
 
-    The processes read the ids of the task from memory-mapped files, not through a pipe.
+    The processes read the ids and a teacher's answers from memory-mapped files, not through a pipe.
 
     Args:
         fabric: the number of processes, and how they communicate.
@@ -72,8 +73,12 @@ def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> Non
         for part in ("texts", "validation_texts"):
             for name in _NUMBERS:
                 np.save(Path(folder) / f"{part}.{name}.npy", getattr(getattr(task, part), name))
+        teaching = task.teaching
+        if teaching is not None:
+            np.save(Path(folder) / _ANSWERS, teaching.answers.values)
+            teaching = teaching.with_values(np.empty((0, len(task.labels)), np.float32))
         nothing = EncodedTexts(np.empty(0, np.int32), np.zeros(1, np.int64))
-        light = loop.with_task(dataclasses.replace(task, texts=nothing, validation_texts=nothing))
+        light = loop.with_task(dataclasses.replace(task, texts=nothing, validation_texts=nothing, teaching=teaching))
         # As bytes: Fabric searches the arguments for modules, and refuses frozen dataclasses.
         work = pickle.dumps(light)
 
@@ -157,7 +162,12 @@ def _in_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any
     def texts(part: str) -> EncodedTexts:
         return EncodedTexts(*(np.load(Path(folder) / f"{part}.{name}.npy", mmap_mode="r") for name in _NUMBERS))
 
-    task = dataclasses.replace(loop.task, texts=texts("texts"), validation_texts=texts("validation_texts"))
+    teaching = loop.task.teaching
+    if teaching is not None:
+        teaching = teaching.with_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
+    task = dataclasses.replace(
+        loop.task, texts=texts("texts"), validation_texts=texts("validation_texts"), teaching=teaching
+    )
 
     def emit(event: object) -> None:
         if fabric.global_rank == 0:

@@ -13,11 +13,12 @@ from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
+from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.training import State, train
 
 __all__ = ["TrainingRun"]
@@ -38,6 +39,9 @@ class TrainingRun:
         name: the name of the classifier; without it, the name of the output folder.
         validation: files of validation rows.
         word_vectors: a file in GloVe's format that the embedding starts from.
+        teachers: files of probabilities, or checkpoints and bundles, that are learnt from; their mean, of several.
+        teacher_logits: the files of teachers hold logits.
+        unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.
         force: replace a checkpoint in the output folder.
         resume: go on with the interrupted run in the output folder.
         state: the state of the last epoch: read from the folder to resume from, then kept by this run.
@@ -61,12 +65,17 @@ class TrainingRun:
     name: str | None = None
     validation: tuple[Path, ...] = ()
     word_vectors: Path | None = None
+    teachers: tuple[Path, ...] = ()
+    teacher_logits: bool = False
+    unlabelled: tuple[Path, ...] = ()
     force: bool = False
     resume: bool = False
     state: State | None = field(default=None, init=False, repr=False)
     has_kept: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        if self.unlabelled and not self.teachers:
+            raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.resume:
             self.state = _state_to_resume(self.output, self.settings)
         else:
@@ -111,9 +120,18 @@ class TrainingRun:
 
     def _read(self) -> tuple[LabelledTexts, LabelledTexts]:
         """The training and the validation rows. Split here and not in `train`: the report needs the second too."""
-        data = self.source.read("train")
+        data = self._taught() if self.teachers else self.source.read("train")
         validation = self.source.read_files(self.validation, data.labels) if self.validation else None
         return parts(data, validation, self.settings)
+
+    def _taught(self) -> LabelledTexts:
+        """The rows with their teacher's answers."""
+        columns = {"text_column": self.source.text_column}
+        data = self.source.read("train", blank_labels=True)
+        if self.unlabelled:
+            data = with_unlabelled(data, self.unlabelled, **columns)
+        columns["label_column"] = self.source.label_column
+        return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
     def _keep(self, state: State) -> None:
         # From its second epoch on, a run replaces its own folder.

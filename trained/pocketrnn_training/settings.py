@@ -42,6 +42,10 @@ class Settings:
             moved in the direction that raises its loss, by this share of their length. 0 for no second time, which
             doubles the duration of a step.
         class_weights: `none` gives every row the same weight, `balanced` every class.
+        teacher_weight: how much of the loss of a row with a label and a teacher's answer is that of the answer, from 0
+            to 1. A row with only one of them is learnt from that alone.
+        teacher_temperature: what the logits of student and teacher are divided by for that loss, from 1 upwards: the
+            higher, the more of it is about the classes that the teacher thinks unlikely.
         batch_size: rows in a step, for each process.
         learning_rate: initial Adam learning rate, decayed linearly to 0.
         epochs: the largest number of epochs, or None for as many as read 250,000 rows, from 4 to 30.
@@ -77,6 +81,8 @@ class Settings:
     packed: bool = True
     adversarial: float = 0.0
     class_weights: str = "none"
+    teacher_weight: float = 0.7
+    teacher_temperature: float = 2.0
     batch_size: int = 64
     learning_rate: float = 3e-3
     epochs: int | None = None
@@ -113,6 +119,10 @@ class Settings:
             raise InputError(f"seed is {self.seed}.", "Use a number from 0.")
         if not 0 <= self.adversarial < 1:
             raise InputError(f"adversarial is {self.adversarial}.", "Use a share from 0 up to, but not including, 1.")
+        if not 0 <= self.teacher_weight <= 1:
+            raise InputError(f"teacher_weight is {self.teacher_weight}.", "Use a share from 0 to 1.")
+        if not 1 <= self.teacher_temperature < 100:
+            raise InputError(f"teacher_temperature is {self.teacher_temperature}.", "Use a number from 1 to below 100.")
         for name, known in (("device", DEVICES), ("precision", PRECISIONS), ("class_weights", CLASS_WEIGHTS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}.", f"Use one of: {', '.join(known)}.")

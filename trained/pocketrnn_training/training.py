@@ -29,6 +29,7 @@ from pocketrnn_training.preparation import Task, prepare
 from pocketrnn_training.processes import fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
+from pocketrnn_training.teacher_answers import TeacherAnswers
 
 __all__ = ["State", "TrainingError", "TrainingLoop", "train"]
 
@@ -60,6 +61,7 @@ def train(
     *,
     name: str = "classifier",
     validation: LabelledTexts | None = None,
+    teacher: TeacherAnswers | None = None,
     word_vectors: Path | None = None,
     examples: Sequence[str] | None = None,
     report: Callable[[Progress | Epoch | Notice], None] = lambda _: None,
@@ -81,6 +83,8 @@ def train(
         settings: the choices.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
+        teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
+            need no label.
         word_vectors: a file in GloVe's format that the embedding starts from. Words that it lacks start at random.
         examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows.
         report: called with the progress of the run, for display.
@@ -99,6 +103,7 @@ def train(
         ('bad', 'good')
     """
     fabric = _fabric(settings)
+    data = data if teacher is None else data.with_answers(teacher)
     task = prepare(data, validation, settings, word_vectors, examples, report)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
@@ -295,6 +300,9 @@ def _fabric(settings: Settings) -> Fabric:
 def _digest(task: Task, settings: Settings) -> str:
     """Of all that decides the weights: the data as ids, and the settings but for `report_every` and `device`."""
     digest = hashlib.sha256()
+    if task.teaching is not None:
+        for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
+            digest.update(np.ascontiguousarray(part).data)
     for texts, targets in (
         (task.texts, task.targets),
         (task.validation_texts, task.validation_targets),

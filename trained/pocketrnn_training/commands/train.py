@@ -108,6 +108,34 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Start the embedding from these word vectors: text in GloVe's format, plain or .gz.",
 )
+@click.option(
+    "--teacher",
+    "teachers",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="TEACHER",
+    help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle; of several, their mean.",
+)
+@click.option("--teacher-logits", is_flag=True, help="The files of teachers hold logits, not probabilities.")
+@_setting(
+    "teacher_weight",
+    click.FloatRange(0, 1),
+    "How much of the loss of a row is that of the teacher's answer, if the row has a label, too.",
+    "SHARE",
+)
+@_setting(
+    "teacher_temperature",
+    click.FloatRange(1, 100, max_open=True),
+    "Compare student and teacher with their logits divided by this.",
+    "NUMBER",
+)
+@click.option(
+    "--unlabelled",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Learn what the teacher says of the texts of this file, too; may be given several times.",
+)
 @_setting("cell", click.Choice(CELLS), "The recurrent cell.")
 @_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
 @_setting("hidden_dim", _COUNT, "The size of the state of one layer in one direction.", "N")
@@ -160,6 +188,9 @@ def train(
     name: str | None,
     validation: tuple[Path, ...],
     vectors: Path | None,
+    teachers: tuple[Path, ...],
+    teacher_logits: bool,
+    unlabelled: tuple[Path, ...],
     **choices: Any,
 ) -> None:
     """Train a classifier on DATA and write its best epoch as a checkpoint.
@@ -173,6 +204,12 @@ def train(
     classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated on the validation
     rows.
 
+    A teacher is a file with a row for each row of DATA, in its order, and then of the files of --unlabelled: a column
+    for each label, named by it, or a column `probabilities` or `logits` with lists in the order of the labels, which
+    are sorted. A row whose values are all empty has no answer. Rows of DATA that a teacher answers may have an empty
+    label. If the file has the column of texts, they are compared with those of DATA. Or it is the folder of a
+    checkpoint or a bundle, which is asked. See docs/from-a-transformer.md.
+
     A checkpoint holds up to 32 texts of the validation rows, which `pocketrnn export` copies as examples.
 
     \b
@@ -181,6 +218,7 @@ def train(
       pocketrnn train reviews.csv -o reviews.checkpoint --export reviews.bundle
       pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
+      pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
     _check_packages(logger)
@@ -191,7 +229,17 @@ def train(
     if bundle is not None:
         check_free(bundle, force=force, made_by="classifier.json")
     run = TrainingRun(
-        source, output, settings, name=name, validation=validation, word_vectors=vectors, force=force, resume=resume
+        source,
+        output,
+        settings,
+        name=name,
+        validation=validation,
+        word_vectors=vectors,
+        teachers=teachers,
+        teacher_logits=teacher_logits,
+        unlabelled=unlabelled,
+        force=force,
+        resume=resume,
     )
     best = _displayed_run(run, logger)
     click.echo(f"The checkpoint and its report are in {output}: {_summary(best)}.")

@@ -1,0 +1,261 @@
+"""The columns of files of rows: CSV, TSV, JSON Lines and Parquet, read some thousand rows at a time."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from pocketrnn.errors import DataError, first_line
+from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, json_object, listed, not_parquet
+
+__all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited"]
+
+# Bytes of a CSV file that are read at once. No row may be longer.
+_BLOCK: Final = 16 * 2**20
+# Rows of a chunk of JSON Lines and Parquet.
+_ROWS: Final = 10_000
+_NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
+
+
+def read_columns(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+    """Read the wanted columns of a file, chunk by chunk.
+
+    The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do; every
+    value is a string), `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`. All are UTF-8.
+
+    Args:
+        path: the file.
+        wanted: the names of the columns.
+
+    Yields:
+        For each wanted column, its values in the next rows.
+
+    Raises:
+        DataError: the file is missing, unreadable, of another kind or not UTF-8; a column is missing or occurs twice.
+    """
+    yield from _format_of(path)[0](path, wanted)
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of a file's columns; of JSON Lines, the members of its first object.
+
+    Raises:
+        DataError: the file is missing, unreadable, of another kind or empty.
+    """
+    return _format_of(path)[1](path)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file of data.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", "Check the name of the file.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+
+
+def _not_utf8(path: Path, line: int, byte: int) -> DataError:
+    return DataError(f"{path} is not UTF-8: line {line} holds the byte 0x{byte:02x}.", SAVE_AS_UTF8)
+
+
+def _checked_utf8(path: Path) -> int:
+    """The size of a file of UTF-8, in bytes; 0 if it holds only white space."""
+    size, lines, waiting, blank = 0, 1, b"", True
+    with opened(path) as file:
+        while block := file.read(_BLOCK):
+            size += len(block)
+            blank = blank and not block.strip()
+            block = waiting + block
+            try:
+                block.decode()
+                waiting = b""
+            except UnicodeDecodeError as error:
+                # A character may be cut by the end of the block, but has at most four bytes.
+                if len(block) - error.start >= 4 or not file.peek(1):  # type: ignore[attr-defined]
+                    raise _not_utf8(path, lines + block.count(b"\n", 0, error.start), block[error.start]) from None
+                block, waiting = block[: error.start], block[error.start :]
+            lines += block.count(b"\n")
+    return 0 if blank else size
+
+
+def read_delimited(
+    path: Path, wanted: Sequence[str], delimiter: str, names: Sequence[str] | None = None
+) -> Iterator[tuple[list[str], ...]]:
+    """Read the wanted columns of a CSV or TSV file, chunk by chunk.
+
+    Args:
+        path: the file, UTF-8.
+        wanted: the names of the columns.
+        delimiter: between the fields of a row.
+        names: of all columns, for a file without a header line.
+
+    Yields:
+        For each wanted column, its values in the next rows.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8 or not CSV; a column is missing or occurs twice.
+    """
+    size = _checked_size(path)
+    with _csv_errors(path):
+        with _delimited_reader(path, size, (), wanted, delimiter, names) as header:
+            check_columns(header.schema.names, wanted, str(path), _NAME_COLUMNS)
+        with _delimited_reader(path, size, wanted, wanted, delimiter, names) as chunks:
+            for chunk in chunks:
+                yield tuple(chunk.column(name).to_pylist() for name in wanted)
+
+
+def _checked_size(path: Path) -> int:
+    size = _checked_utf8(path)
+    if not size:
+        raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
+    return size
+
+
+def _delimited_reader(
+    path: Path,
+    size: int,
+    columns: Sequence[str],
+    strings: Sequence[str],
+    delimiter: str,
+    names: Sequence[str] | None = None,
+) -> pyarrow.csv.CSVStreamingReader:
+    """A reader of the columns (all, for none) of a file of `size` bytes; those of `strings` are strings."""
+    return pyarrow.csv.open_csv(
+        path,
+        read_options=pyarrow.csv.ReadOptions(block_size=min(size + 1, _BLOCK), column_names=names, use_threads=False),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        # As strings: the label 01 is not the label 1, and the text NULL is a text.
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(strings, pa.string()), strings_can_be_null=False, include_columns=columns
+        ),
+    )
+
+
+@contextmanager
+def _csv_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        if "straddl" in first_line(error):
+            raise DataError(
+                f"{path} has a row of more than {_BLOCK >> 20} MiB, or a quote that is never closed.",
+                "Correct the row, or delete it.",
+            ) from None
+        raise DataError(f"{path} cannot be read: {first_line(error)}.", "Check that line of the file.") from None
+
+
+def _read_csv(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+    return read_delimited(path, wanted, ",")
+
+
+def _read_tsv(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+    return read_delimited(path, wanted, "\t")
+
+
+def _read_json_lines(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+    # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
+    columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
+    for number, row in _json_rows(path):
+        for column, values in zip(wanted, columns, strict=True):
+            if column not in row:
+                raise DataError(
+                    f"Line {number} of {path} has no {column!r}; it has {listed(list(row)) or 'nothing'}.",
+                    _NAME_COLUMNS,
+                )
+            values.append(row[column])
+        if len(columns[0]) == _ROWS:
+            yield columns
+            columns = tuple([] for _ in wanted)
+    yield columns
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number and the object of each line of a JSON Lines file that is not empty."""
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            row = _json_object(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, number, path)
+            if row is not None:
+                yield number, row
+
+
+def _json_object(line: bytes, number: int, path: Path) -> dict[str, Any] | None:
+    """The object that a line of a JSON Lines file holds; None for an empty line."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, number, line[error.start]) from None
+    if not text.strip():
+        return None
+    try:
+        return json_object(text)
+    except ValueError as error:
+        raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
+
+
+def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+    with _parquet(path) as file:
+        check_columns(file.schema_arrow.names, wanted, str(path), _NAME_COLUMNS)
+        for chunk in file.iter_batches(_ROWS, columns=list(wanted)):
+            yield tuple(chunk.column(name).to_pylist() for name in wanted)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    with opened(path) as content:
+        try:
+            yield pyarrow.parquet.ParquetFile(content)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise not_parquet(str(path), error) from None
+
+
+def _delimited_names(path: Path, delimiter: str) -> list[str]:
+    size = _checked_size(path)
+    with _csv_errors(path), _delimited_reader(path, size, (), (), delimiter) as header:
+        return list(header.schema.names)
+
+
+def _json_names(path: Path) -> list[str]:
+    for _, row in _json_rows(path):
+        return list(row)
+    raise DataError(f"{path} is empty.", "Give a file with rows.")
+
+
+def _parquet_names(path: Path) -> list[str]:
+    with _parquet(path) as file:
+        return list(file.schema_arrow.names)
+
+
+_Format = tuple[Callable[[Path, Sequence[str]], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
+_FORMATS: Final[dict[str, _Format]] = {
+    ".csv": (_read_csv, partial(_delimited_names, delimiter=",")),
+    ".tsv": (_read_tsv, partial(_delimited_names, delimiter="\t")),
+    ".jsonl": (_read_json_lines, _json_names),
+    ".ndjson": (_read_json_lines, _json_names),
+    ".parquet": (_read_parquet, _parquet_names),
+}
+# The ends of the names of files that can be read.
+SUFFIXES: Final = tuple(_FORMATS)
+
+
+def _format_of(path: Path) -> _Format:
+    found = _FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise DataError(
+            f"{path} is of no kind that can be read.", f"Use a file that ends in one of: {', '.join(SUFFIXES)}."
+        )
+    return found

@@ -1,0 +1,194 @@
+"""What a teacher answers for the rows of a data set: a probability for each class, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError
+
+__all__ = ["TeacherAnswers", "checked_probabilities", "mean_of"]
+
+# 77 probabilities with four decimals each are off by 0.004 at most.
+_SUM_TOLERANCE: Final = 0.01
+
+
+@dataclass(frozen=True)
+class TeacherAnswers:
+    """A teacher's probabilities for some or all rows of a data set.
+
+    Attributes:
+        values: float32 [answers, classes]; each row sums to 1.
+        places: int64 [rows], where in `values` the answer for a row is, or -1 for a row without one.
+        sources: the teachers, by name.
+
+    Example:
+        >>> answers = TeacherAnswers.of(np.array([[0.9, 0.1], [0.2, 0.8]]))
+        >>> len(answers), answers.favourites().tolist()
+        (2, [0, 1])
+    """
+
+    values: npt.NDArray[np.float32] = field(repr=False)
+    places: npt.NDArray[np.int64] = field(repr=False)
+    sources: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        values: npt.ArrayLike,
+        *,
+        answered: npt.ArrayLike | None = None,
+        logits: bool = False,
+        sources: Sequence[str] = ("an array",),
+    ) -> TeacherAnswers:
+        """From numbers in memory.
+
+        Args:
+            values: [rows, classes], in the order of the data's rows and labels.
+            answered: bool [rows], whether a row has an answer; without it, all have. Other rows may hold anything.
+            logits: the values are logits, not probabilities.
+            sources: the teachers, by name.
+
+        Raises:
+            DataError: the values are not numbers in rows and columns, or those of a row are not finite or, unless
+                they are logits, no probabilities that sum to 1.
+
+        Example:
+            >>> TeacherAnswers.of([[2.0, 0.0]], logits=True).values.round(2).tolist()
+            [[0.88..., 0.11...]]
+        """
+        name = sources[0] if sources else "an array"
+        try:
+            numbers = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            numbers = np.empty(0)
+        if numbers.ndim != 2:
+            raise DataError(
+                f"The teacher's answers of {name} are not numbers in rows and columns.",
+                "Give one row for each row of the data, and one column for each label.",
+            )
+        known = np.ones(len(numbers), dtype=bool) if answered is None else np.asarray(answered)
+        if known.shape != (len(numbers),) or known.dtype != bool:
+            raise DataError(
+                f"What says which of the {len(numbers):,} rows are answered has the shape {list(known.shape)} and the "
+                f"type {known.dtype}.",
+                "Give one true or false for each row.",
+            )
+        rows = np.flatnonzero(known)
+        probabilities = checked_probabilities(numbers[rows], rows, name, logits=logits)
+        return cls(probabilities, np.where(known, np.cumsum(known) - 1, -1), tuple(sources))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """bool [rows]: whether a row has an answer.
+
+        Example:
+            >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).answered.tolist()
+            [True, False]
+        """
+        return self.places >= 0
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> TeacherAnswers:
+        """The answers for the chosen rows, int64 [chosen], in the order given.
+
+        Example:
+            >>> TeacherAnswers.of([[0.9, 0.1], [0.2, 0.8]]).rows(np.array([1])).favourites().tolist()
+            [1]
+        """
+        return TeacherAnswers(self.values, self.places[chosen], self.sources)
+
+    def probabilities(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """float32 [chosen rows, classes]; zeros for a row without an answer.
+
+        Example:
+            >>> TeacherAnswers.of([[0.5, 0.5], [0, 0]], answered=[True, False]).probabilities(np.array([1])).tolist()
+            [[0.0, 0.0]]
+        """
+        places = self.places[rows]
+        found = np.zeros((len(rows), self.values.shape[1]), dtype=np.float32)
+        found[places >= 0] = self.values[places[places >= 0]]
+        return found
+
+    def favourites(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: the class with the largest probability; -1 for a row without an answer.
+
+        Example:
+            >>> TeacherAnswers.of([[0.9, 0.1], [0, 0]], answered=[True, False]).favourites().tolist()
+            [0, -1]
+        """
+        best = np.append(self.values.argmax(axis=1), -1) if len(self.values) else np.array([-1])
+        return best[self.places]
+
+
+def checked_probabilities(
+    values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], name: str, *, logits: bool
+) -> npt.NDArray[np.float32]:
+    """Check answers, and make probabilities of them that sum to 1.
+
+    Args:
+        values: float64 [rows, classes].
+        rows: int64 [rows], the number of each row from 0, for an error.
+        name: where the values come from, for an error.
+        logits: the values are logits.
+
+    Raises:
+        DataError: a value is not finite; or, unless they are logits, a value is negative or a row does not sum to 1.
+    """
+
+    def refuse(wrong: npt.NDArray[np.bool_], what: str, remedy: str) -> None:
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise DataError(f"Row {rows[first] + 1} of {name} {what.format(*_strange(values[first]))}.", remedy)
+
+    refuse(
+        np.any(~np.isfinite(values), axis=1),
+        "holds {0} where a number should be",
+        "Leave the values of a row empty that the teacher does not answer, or ask it again.",
+    )
+    if logits:
+        with np.errstate(over="ignore"):
+            values = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
+    else:
+        for_logits = "Give probabilities; for logits, add --teacher-logits."
+        refuse(np.any(values < 0, axis=1), "holds the probability {1:g}", for_logits)
+        refuse(np.any(values > 1 + _SUM_TOLERANCE, axis=1), "holds the probability {2:g}", for_logits)
+        refuse(
+            np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE,
+            "holds probabilities that sum to {3:g}, not to 1",
+            "Give a probability for every label; for logits, add --teacher-logits.",
+        )
+    probabilities: npt.NDArray[np.float32] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def _strange(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """A value that is not finite, the smallest one, the largest, and the sum: what an error may tell."""
+    infinite = row[~np.isfinite(row)]
+    with np.errstate(over="ignore"):
+        return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())
+
+
+def mean_of(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
+    """The mean probabilities of several teachers of the same rows; for each row, of those that answer it.
+
+    Example:
+        >>> mean_of([TeacherAnswers.of([[0.9, 0.1]]), TeacherAnswers.of([[0.5, 0.5]])]).values.round(2).tolist()
+        [[0.7..., 0.3...]]
+    """
+    if len(teachers) == 1:
+        return teachers[0]
+    count = np.sum([teacher.answered for teacher in teachers], axis=0)
+    rows = np.flatnonzero(count)
+    total = np.zeros((len(rows), teachers[0].values.shape[1]))
+    for teacher in teachers:
+        total += teacher.probabilities(rows)
+    places = np.where(count > 0, np.cumsum(count > 0) - 1, -1)
+    sources = tuple(source for teacher in teachers for source in teacher.sources)
+    return TeacherAnswers((total / count[rows, None]).astype(np.float32), places, sources)
