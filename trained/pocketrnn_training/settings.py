@@ -7,13 +7,15 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 
-__all__ = ["CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
+__all__ = ["ANY_TIME", "CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
 
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
+# What may change when a run is resumed: the settings that are not about what is learnt.
+ANY_TIME: Final = ("device", "report_every", "threads")
 # Small sets need more epochs than large ones to learn as much; see docs/training.md.
 _ROWS_READ: Final = 250_000
 _LEAST_EPOCHS: Final = 4
@@ -52,6 +54,8 @@ class Settings:
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for matrix products on GPUs; the weights stay in fp32.
         processes: the number of processes that share each batch, each on a CUDA device of its own or on the CPU.
+        threads: how many processor cores a process uses. More than one gain little at these sizes, and lose much where
+            other work runs beside (docs/training.md).
         report_every: report the running loss and accuracy every so many rows.
 
     Raises:
@@ -87,6 +91,7 @@ class Settings:
     device: str = "auto"
     precision: str = "fp32"
     processes: int = 1
+    threads: int = 1
     report_every: int = 1000
 
     def epochs_for(self, rows: int) -> int:
@@ -101,7 +106,7 @@ class Settings:
         return min(max(_ROWS_READ // rows, _LEAST_EPOCHS), _MOST_EPOCHS)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes"):
+        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}.", "Use a number from 1.")

@@ -146,6 +146,7 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
 @_setting("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
 @_setting("processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N")
+@_setting("threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N")
 @_setting("report_every", _COUNT, "Show the running loss and accuracy every N rows.", "N")
 @click.pass_context
 def train(
