@@ -32,6 +32,8 @@ class Settings:
         max_tokens: how many tokens of a text are read, or None for all.
         min_freq: the vocabulary keeps tokens that occur this often in the training texts.
         max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all.
+        vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
+            from the word vectors, as far as `max_vocabulary` leaves room.
         cell: a name in `CELLS`.
         embedding_dim: None for that of the word vectors, or 64 without them.
         hidden_dim: the size of the state of one layer in one direction.
@@ -71,6 +73,7 @@ class Settings:
     max_tokens: int | None = 256
     min_freq: int = 2
     max_vocabulary: int | None = 15_000
+    vector_words: int = 10_000
     cell: str = "gru"
     embedding_dim: int | None = None
     hidden_dim: int = 96
@@ -110,6 +113,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}.", "Use a number from 1.")
+        if self.vector_words < 0:
+            raise InputError(f"vector_words is {self.vector_words}.", "Use a number from 0.")
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"learning_rate is {self.learning_rate}.", "Use a number above 0, such as 0.001.")
         if not 0 < self.validation_share < 1:

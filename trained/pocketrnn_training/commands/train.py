@@ -108,6 +108,7 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Start the embedding from these word vectors: text in GloVe's format, plain or .gz.",
 )
+@_setting("vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know.", "N")
 @_setting("cell", click.Choice(CELLS), "The recurrent cell.")
 @_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
 @_setting("hidden_dim", _COUNT, "The size of the state of one layer in one direction.", "N")
