@@ -93,6 +93,28 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(classifier(tokens(), LENGTHS), classifier(tokens(), LENGTHS))
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_one_mask_of_dropout_is_for_all_steps_of_a_text_and_another_for_the_next(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = module(replace(SMALL, embedding_dim=64, dropout=0.5, packed=packed)).train()
+    torch.nn.init.ones_(classifier.embedding.weight)
+    read: list[Tensor] = []
+    layers = type(classifier.rnn).forward
+
+    def forward(self: torch.nn.RNNBase, values: Tensor, *arguments: object) -> object:
+        read.append(values)
+        return layers(self, values, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(classifier.rnn), "forward", forward)
+    monkeypatch.setattr("pocketrnn_training.unpacked.read", lambda rnn, values, _: rnn(values))
+    classifier(tokens(), LENGTHS if packed else None)
+    values = read[0].detach()
+    assert set(values.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(values, values[:, :1].expand_as(values))
+    assert not torch.equal(values[0], values[1])
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -17,6 +17,7 @@ from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.inference import logits_of
+from pocketrnn_training.preparation import parts, prepare
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import State, TrainingError, train
@@ -143,12 +144,34 @@ def test_word_vectors_start_the_embedding(tmp_path: Path) -> None:
     index = checkpoint.vocabulary.index
     torch.testing.assert_close(weight[index("cat0")], torch.tensor([1.0, 2, 3, 4]))
     torch.testing.assert_close(weight[index("dog0")], torch.tensor([-1.0, -2, -3, -4]))
-    others = [i for i, token in enumerate(checkpoint.vocabulary) if token not in ("cat0", "dog0")]
-    # The root mean square of the two vectors is 2.7.
-    assert 2 < weight[others].std() < 3.5
-    assert checkpoint.data["word_vectors"] == {"source": "vectors.txt", "words_found": 2}
+    others = [i for i, token in enumerate(checkpoint.vocabulary) if token not in ("cat0", "dog0", "unheard")]
+    # The root mean square of the three vectors is 5.7.
+    assert 4.5 < weight[others].std() < 7
+    assert checkpoint.data["word_vectors"] == {"source": "vectors.txt", "words_found": 2, "words_added": 1}
     trained = train(easy_texts(), replace(chosen, learning_rate=0.03), word_vectors=path)
     assert (trained.module.embedding.weight[index("cat0")] - torch.tensor([1.0, 2, 3, 4])).abs().max() > 0.01
+
+
+def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("cat0 1 2\nsea 0 1\nNO 5 5\nbirds. 5 5\nrare 2 1\nfar 2 2\nnear 3 3\n")
+    data = easy_texts(60)
+    data = replace(data, texts=["rare " + data.texts[0], *data.texts[1:]])
+    chosen = replace(QUICK, embedding_dim=None, epochs=1, learning_rate=1e-9, min_freq=2, vector_words=3)
+    checkpoint = train(data, chosen, word_vectors=path)
+    # Not "NO" and "birds.", which the tokenizer never gives.
+    assert checkpoint.vocabulary[-3:] == ("sea", "rare", "far")
+    index = checkpoint.vocabulary.index
+    torch.testing.assert_close(checkpoint.module.embedding.weight[index("far")], torch.tensor([2.0, 2.0]))
+    assert len(set(checkpoint.vocabulary)) == len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary_size
+    # What was too rare for the vocabulary is read as the word that it is.
+    task = prepare(data, None, chosen, path, None, lambda _: None)
+    encoder = TextEncoder(task.rules, task.vocabulary)
+    again = [i for text in parts(data, None, chosen)[0].texts for i in encoder.encode(text)]
+    assert task.texts.ids.tolist() == again
+    size = len(checkpoint.vocabulary)
+    for change, kept in (({"vector_words": 0}, size - 3), ({"max_vocabulary": size - 2}, size - 2)):
+        assert len(train(data, replace(chosen, **change), word_vectors=path).vocabulary) == kept
 
 
 def test_another_embedding_dimension_than_the_vectors_is_refused(tmp_path: Path) -> None:
@@ -207,6 +230,8 @@ def test_cuda_that_is_missing_is_told() -> None:
         {"epoch_size": 0},
         {"patience": 0},
         {"report_every": 0},
+        {"threads": 0},
+        {"vector_words": -1},
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"learning_rate": float("inf")},

@@ -479,6 +479,82 @@ def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:
     assert set(load_file(tmp_path / "c" / run_folder.RESUME)) == set(state.tensors)
 
 
+def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Path) -> None:
+    with run_folder.claimed(Path("c")):
+        for more in ((), ("--force",)):
+            second = run("train", "missing.csv", "-o", "c", *OPTIONS, *more)
+            assert second.exit_code == 2
+            assert "Another run is writing c." in second.stderr
+        with run_folder.claimed(Path("d")):
+            pass
+    assert not list(Path().glob(".*.lock"))
+    assert run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "1").exit_code == 0
+    assert not list(Path().glob(".*.lock"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_the_claim_of_a_run_that_was_killed_is_void(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    code = (
+        f"import pathlib, os, signal\nfrom pocketrnn_training import run_folder\nwith run_folder.claimed({folder!r}):"
+    )
+    code = code.replace("PosixPath", "pathlib.Path") + "\n    os.kill(os.getpid(), signal.SIGKILL)"
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / ".c.lock").exists()
+    with run_folder.claimed(folder):
+        pass
+    assert not (tmp_path / ".c.lock").exists()
+
+
+def test_the_history_and_the_checkpoint_mean_the_same_by_validation_loss(tmp_path: Path) -> None:
+    state = states_of(easy_texts(), QUICK)[-1]
+    best = state.history[state.best.metrics["epoch"] - 1]
+    assert state.best.metrics["validation_loss"] == best.validation_loss
+    assert state.best.metrics["calibrated_validation_loss"] != best.validation_loss
+
+
+def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("the rows are read again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "logits_of", refused)
+        assert run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2").exit_code == 0
+    checkpoint = checkpoints.read(Path("c"))
+    validation = easy_texts(40, seed=2)
+    state = states_of(easy_texts(), replace(QUICK, epochs=2))[-1]
+    read, known = report.Answers.of(state.best, validation), report.Answers.of_state(state)
+    assert read.probabilities.shape[1] == known.probabilities.shape[1] == len(checkpoint.labels)
+    _, held_out = parts(easy_texts(), None, QUICK)
+    again = report.Answers.of(state.best, held_out)
+    np.testing.assert_allclose(again.probabilities, known.probabilities, atol=1e-5)
+    np.testing.assert_array_equal(again.lengths, known.lengths)
+
+
+def test_a_training_that_diverges_to_a_large_loss_says_so_once() -> None:
+    def noted(settings: object) -> list[str]:
+        found: list[Progress | Epoch | Notice] = []
+        train(easy_texts(), settings, report=found.append)  # type: ignore[arg-type]
+        return [event.text for event in found if isinstance(event, Notice)]
+
+    assert noted(QUICK) == []
+    (said,) = noted(replace(QUICK, learning_rate=3.0, epochs=3))
+    assert re.search(r"diverged: the loss of epoch 1 is .* guessing is 1\.10\. Train again with a lower", said)
+
+
+def test_a_run_uses_the_threads_asked_for_and_leaves_torch_as_it_was() -> None:
+    before, used = torch.get_num_threads(), set()
+    for threads in (1, 2):
+        train(
+            easy_texts(60),
+            replace(QUICK, epochs=1, threads=threads),
+            report=lambda _: used.add(torch.get_num_threads()),
+        )
+    assert used == {1, 2}
+    assert torch.get_num_threads() == before
+
+
 # What is done while training only
 
 

@@ -32,6 +32,7 @@ class Architecture:
         layers: the number of stacked recurrent layers.
         bidirectional: read the text in both directions.
         dropout: the share of values set to zero while training: of the embeddings, between layers, of the pooled state.
+            The same ones at all steps of a text (Gal and Ghahramani 2016).
         pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer.
         packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
             an answer depends on how much padding the row has in its batch.
@@ -135,7 +136,8 @@ class RecurrentClassifier(nn.Module):
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift
-        embedded = self.dropout(embedded)
+        if self.training and self.architecture.dropout:
+            embedded = embedded * self.dropout(embedded.new_ones(embedded.size(0), 1, embedded.size(2)))
         if lengths is None:
             outputs, state = self.rnn(embedded)
             pooled = self._pool(outputs, state, None)

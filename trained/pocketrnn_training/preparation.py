@@ -129,8 +129,7 @@ def prepare(
         empty_id=vocabulary.UNKNOWN,
         padding_id=vocabulary.PADDING,
     )
-    tokens, texts = vocabulary.build(data.texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary)
-    start = None if word_vectors is None else vectors.read(word_vectors, tokens)
+    tokens, texts, start = _encoded(data.texts, rules, settings, word_vectors)
     return Task(
         rules=rules,
         vocabulary=tokens,
@@ -150,10 +149,37 @@ def prepare(
             "rows": len(data) + len(validation),
             "training_rows": len(data),
             "validation_rows": len(validation),
-            "word_vectors": None if start is None else {"source": start.source, "words_found": len(start.ids)},
+            "word_vectors": None if start is None else _about_vectors(start),
         }
         | ({} if teacher is None else {"teacher": teacher.figures}),
     )
+
+
+def _encoded(
+    texts: Sequence[str], rules: TextRules, settings: Settings, word_vectors: Path | None
+) -> tuple[tuple[str, ...], EncodedTexts, vectors.Vectors | None]:
+    """The vocabulary, the texts as ids of it, and the vectors that the embedding starts from.
+
+    Words that only the vectors know are in the vocabulary too: a text that is still to come has them, and their
+    vectors say what they are like. It holds no more words for it than `max_vocabulary`.
+    """
+    start: vectors.Vectors | None = None
+    tokens_of = TextEncoder(rules, ()).tokens
+
+    def more(tokens: tuple[str, ...]) -> Sequence[str]:
+        nonlocal start
+        if word_vectors is None:
+            return ()
+        room = settings.vector_words
+        if settings.max_vocabulary is not None:
+            room = min(room, settings.max_vocabulary - len(tokens))
+        start = vectors.read(word_vectors, tokens, room, lambda word: tokens_of(word) == [word])
+        return start.added
+
+    tokens, encoded = vocabulary.build(
+        texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary, more=more
+    )
+    return tokens, encoded, start
 
 
 def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:
@@ -238,6 +264,11 @@ def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
             "Leave the embedding dimension out, or give that of the word vectors.",
         )
     return dimensions
+
+
+def _about_vectors(start: vectors.Vectors) -> dict[str, Any]:
+    added = len(start.added)
+    return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
 
 
 def _short_texts(texts: Sequence[str]) -> list[str]:

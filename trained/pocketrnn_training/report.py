@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,9 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score
 from pocketrnn_training.inference import logits_of
 from pocketrnn_training.progress import Epoch, Notice
+from pocketrnn_training.training import VALIDATION_LENGTHS, VALIDATION_LOGITS, State
 
-__all__ = ["REPORT", "write"]
+__all__ = ["REPORT", "Answers", "write"]
 
 REPORT: Final = "report.md"
 _MISTAKES: Final = 20
@@ -30,12 +32,39 @@ _LENGTH_BINS: Final = 10
 _NUMBERED_CLASSES: Final = 12
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a checkpoint answers to the validation rows, as it was found while training.
+
+    Attributes:
+        probabilities: float32 [rows, classes].
+        lengths: int64 [rows], the number of tokens of each row.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_state(cls, state: State) -> Answers:
+        """Those of the best epoch of a run."""
+        logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
+        return cls(logits.softmax(dim=1).numpy(), state.tensors[VALIDATION_LENGTHS].numpy())
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, validation: LabelledTexts) -> Answers:
+        """Read all rows with the checkpoint."""
+        texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+        logits = logits_of(checkpoint.module, texts, int(checkpoint.training["batch_size"]))
+        return cls(logits.softmax(dim=1).numpy(), texts.lengths)
+
+
 def write(
     folder: Path,
     checkpoint: Checkpoint,
     history: Sequence[Epoch],
     validation: LabelledTexts,
     notices: Sequence[Notice] = (),
+    answers: Answers | None = None,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -45,14 +74,14 @@ def write(
         history: every epoch of the run.
         validation: the validation rows.
         notices: those that were reported about the data.
+        answers: those of the checkpoint to the validation rows; without them, all rows are read again.
     """
-    texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
-    batch_size = int(checkpoint.training["batch_size"])
-    probabilities = logits_of(checkpoint.module, texts, batch_size).softmax(dim=1).numpy()
+    answers = answers or Answers.of(checkpoint, validation)
+    probabilities = answers.probabilities
     predicted = probabilities.argmax(axis=1)
     result = score(checkpoint.labels, validation.targets, predicted)
     right = predicted == validation.targets
-    bins = _length_bins(texts.lengths, right)
+    bins = _length_bins(answers.lengths, right)
     _learning_curve(history).savefig(folder / "learning_curve.png")
     _confusion(result).savefig(folder / "confusion.png")
     _by_length(bins).savefig(folder / "accuracy_by_length.png")

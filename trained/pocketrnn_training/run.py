@@ -17,7 +17,7 @@ from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.settings import ANY_TIME, Settings
 from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.training import State, train
 
@@ -91,8 +91,12 @@ class TrainingRun:
 
         Raises:
             InputError, DataError, TrainingError, ProcessError: see `pocketrnn_training.train`.
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or another run writes it.
         """
+        with run_folder.claimed(self.output):
+            return self._train(report)
+
+    def _train(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
         training_data, validation_data = self._read()
         notices: list[Notice] = []
 
@@ -113,8 +117,11 @@ class TrainingRun:
         )
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
+        answers = reports.Answers.of_state(state)
         run_folder.finish(
-            state, self.output, lambda folder: reports.write(folder, best, state.history, validation_data, notices)
+            state,
+            self.output,
+            lambda folder: reports.write(folder, best, state.history, validation_data, notices, answers),
         )
         return best
 
@@ -147,7 +154,7 @@ def _state_to_resume(output: Path, settings: Settings) -> State:
     state = run_folder.read_state(output)
     for name, value in asdict(settings).items():
         before = state.best.training.get(name)
-        if value != before and name not in ("device", "report_every"):
+        if value != before and name not in ANY_TIME:
             raise InputError(
                 f"The run in {output} was made with {name} {before!r}, not {value!r}.",
                 "Give the settings that it was started with.",

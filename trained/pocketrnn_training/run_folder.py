@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,17 +29,87 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from pocketrnn.errors import CheckpointError
+from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn.folder import put_back, written_whole
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.progress import Epoch
 from pocketrnn_training.training import State
 
-__all__ = ["HISTORY", "RESUME", "finish", "is_unfinished", "keep", "read_state"]
+__all__ = ["HISTORY", "RESUME", "claimed", "finish", "is_unfinished", "keep", "read_state"]
 
 HISTORY: Final = "history.csv"
 RESUME: Final = "resume.safetensors"
 _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other runs from writing the folder within the block, by a lock on the file `.NAME.lock` beside it.
+
+    The system releases the lock of a process that dies. Where a disk has no locks, nothing is claimed.
+
+    Raises:
+        OutputError: another run has claimed the folder, or its parent cannot be written.
+    """
+    path = folder.absolute()
+    path = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _locked(path)
+    except BlockingIOError:
+        raise OutputError(
+            f"Another run is writing {folder}.", "Choose another output folder, or wait until it is over."
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"{path} could not be written: {error.strerror or error}.", "Check the folder's rights, or choose another."
+        ) from error
+    try:
+        yield
+    finally:
+        # Before it is unlocked: who locks the file afterwards finds that it is no longer the one at `path`.
+        if os.name == "posix":
+            with suppress(OSError):
+                path.unlink()
+        os.close(file)
+        if os.name != "posix":
+            with suppress(OSError):
+                path.unlink()
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of the file at `path`, made and locked; BlockingIOError if another process has it locked."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(file)
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        # Its last owner deleted it between our two calls.
+        os.close(file)
+
+
+def _lock(file: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                raise
 
 
 def keep(state: State, folder: Path, *, force: bool) -> None:

@@ -7,13 +7,15 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 
-__all__ = ["CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
+__all__ = ["ANY_TIME", "CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
 
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
+# What may change when a run is resumed: the settings that are not about what is learnt.
+ANY_TIME: Final = ("device", "report_every", "threads")
 # Small sets need more epochs than large ones to learn as much; see docs/training.md.
 _ROWS_READ: Final = 250_000
 _LEAST_EPOCHS: Final = 4
@@ -30,6 +32,8 @@ class Settings:
         max_tokens: how many tokens of a text are read, or None for all.
         min_freq: the vocabulary keeps tokens that occur this often in the training texts.
         max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all.
+        vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
+            from the word vectors, as far as `max_vocabulary` leaves room.
         cell: a name in `CELLS`.
         embedding_dim: None for that of the word vectors, or 64 without them.
         hidden_dim: the size of the state of one layer in one direction.
@@ -56,6 +60,8 @@ class Settings:
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for matrix products on GPUs; the weights stay in fp32.
         processes: the number of processes that share each batch, each on a CUDA device of its own or on the CPU.
+        threads: how many processor cores a process uses. More than one gain little at these sizes, and lose much where
+            other work runs beside (docs/training.md).
         report_every: report the running loss and accuracy every so many rows.
 
     Raises:
@@ -71,6 +77,7 @@ class Settings:
     max_tokens: int | None = 256
     min_freq: int = 2
     max_vocabulary: int | None = 15_000
+    vector_words: int = 10_000
     cell: str = "gru"
     embedding_dim: int | None = None
     hidden_dim: int = 96
@@ -93,6 +100,7 @@ class Settings:
     device: str = "auto"
     precision: str = "fp32"
     processes: int = 1
+    threads: int = 1
     report_every: int = 1000
 
     def epochs_for(self, rows: int) -> int:
@@ -107,10 +115,12 @@ class Settings:
         return min(max(_ROWS_READ // rows, _LEAST_EPOCHS), _MOST_EPOCHS)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes"):
+        for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}.", "Use a number from 1.")
+        if self.vector_words < 0:
+            raise InputError(f"vector_words is {self.vector_words}.", "Use a number from 0.")
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"learning_rate is {self.learning_rate}.", "Use a number above 0, such as 0.001.")
         if not 0 < self.validation_share < 1:

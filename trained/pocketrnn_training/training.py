@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,18 @@ from pocketrnn_training.metrics import RunningMetrics
 from pocketrnn_training.preparation import Task, prepare
 from pocketrnn_training.processes import fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.settings import ANY_TIME, Settings
 from pocketrnn_training.teacher_answers import TeacherAnswers
+from pocketrnn_training.threads import limited
 
-__all__ = ["State", "TrainingError", "TrainingLoop", "train"]
+__all__ = ["VALIDATION_LENGTHS", "VALIDATION_LOGITS", "State", "TrainingError", "TrainingLoop", "train"]
+
+
+# The names of tensors of a `State`, of the validation rows.
+VALIDATION_LOGITS: Final = "validation.logits"
+VALIDATION_LENGTHS: Final = "validation.lengths"
+# A classifier that always gives every class the same probability has a loss of log(classes).
+_DIVERGED: Final = 2.0
 
 
 class TrainingError(PocketRNNError):
@@ -46,7 +55,8 @@ class State:
         task: a digest of the settings and the encoded data. A run is only resumed with the same ones.
         history: every epoch so far.
         best: the checkpoint of the best of them.
-        tensors: the weights, and the state of the optimizers.
+        tensors: the weights, the state of the optimizers, and of the validation rows the logits of the best epoch,
+            not calibrated, and the lengths.
     """
 
     task: str
@@ -137,22 +147,31 @@ class TrainingLoop:
         return replace(self, task=task)
 
     def fit(
-        self, fabric: Fabric, emit: Callable[[Progress | Epoch | State], None], stopped: Callable[[], bool]
+        self, fabric: Fabric, emit: Callable[[Progress | Epoch | Notice | State], None], stopped: Callable[[], bool]
     ) -> None:
         """Train until the last epoch, or until `patience` ends it.
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress, and after each epoch with the state and then the epoch.
+            emit: called with the progress, and after each epoch with the state and then the epoch; with a notice if
+                the training diverges.
             stopped: asked before each step, in every process; if true, the training ends there.
 
         Raises:
             TrainingError: the loss is no longer a number.
         """
+        with limited(self.settings.threads):
+            self._fit(fabric, emit, stopped)
+
+    def _fit(
+        self, fabric: Fabric, emit: Callable[[Progress | Epoch | Notice | State], None], stopped: Callable[[], bool]
+    ) -> None:
         task, settings, resume = self.task, self.settings, self.resume
         learner = Learner(task, settings, fabric, None if resume is None else resume.tensors)
         history = [] if resume is None else list(resume.history)
         best = None if resume is None else resume.best
+        best_logits = None if resume is None else resume.tensors[VALIDATION_LOGITS]
+        validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_texts.lengths)}
         epoch_size = settings.epoch_size or len(task.targets)
         epochs = settings.epochs_for(epoch_size)
         for epoch in range(len(history) + 1, epochs + 1):
@@ -178,10 +197,14 @@ class TrainingLoop:
             validation_logits = logits_of(learner.module, task.validation_texts, settings.batch_size, fabric)
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best:
-                best = self._checkpoint(learner.module, validation_logits, history[-1])
+                best, best_logits = self._checkpoint(learner.module, validation_logits, history[-1]), validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
+            assert best_logits is not None  # noqa: S101
+            if notice := self._diverged(history):
+                emit(notice)
+            validation[VALIDATION_LOGITS] = best_logits
             # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
-            emit(State(self.digest, tuple(history), best, learner.tensors()))
+            emit(State(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
 
     def _learning_rate(self, epochs_done: float, epochs: int) -> float:
@@ -209,6 +232,17 @@ class TrainingLoop:
         is_best = all((accuracy, -loss) > (e.validation_accuracy, -e.validation_loss) for e in history)
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, metrics.seconds, is_best)
 
+    def _diverged(self, history: Sequence[Epoch]) -> Notice | None:
+        """What to say after the first epoch whose loss is far above that of guessing."""
+        guessing = float(np.log(len(self.task.labels)))
+        worse = [epoch.training_loss > _DIVERGED * guessing for epoch in history]
+        if not worse[-1] or any(worse[:-1]):
+            return None
+        return Notice(
+            f"The training diverged: the loss of epoch {history[-1].epoch} is {history[-1].training_loss:.3g}, that of "
+            f"guessing is {guessing:.2f}. Train again with a lower learning rate."
+        )
+
     def _checkpoint(self, module: RecurrentClassifier, logits: Tensor, epoch: Epoch) -> Checkpoint:
         """A copy of the module, calibrated by its validation logits, with all that is known of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
@@ -224,7 +258,8 @@ class TrainingLoop:
             module=copied,
             metrics={
                 "validation_accuracy": epoch.validation_accuracy,
-                "validation_loss": cross_entropy(logits / temperature, targets).item(),
+                "validation_loss": epoch.validation_loss,
+                "calibrated_validation_loss": cross_entropy(logits / temperature, targets).item(),
                 "epoch": epoch.epoch,
                 "temperature": temperature,
                 "calibration_error": calibration_error(logits / temperature, targets),
@@ -260,7 +295,7 @@ def _best_of(
     """Run the loop, in this process or in several, and return its best checkpoint."""
     best = None if loop.resume is None else loop.resume.best
 
-    def emit(event: Progress | Epoch | State) -> None:
+    def emit(event: Progress | Epoch | Notice | State) -> None:
         nonlocal best
         if isinstance(event, State):
             best = event.best
@@ -298,7 +333,7 @@ def _fabric(settings: Settings) -> Fabric:
 
 
 def _digest(task: Task, settings: Settings) -> str:
-    """Of all that decides the weights: the data as ids, and the settings but for `report_every` and `device`."""
+    """Of all that decides the weights: the data as ids, and the settings but for those that may change any time."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
@@ -309,7 +344,7 @@ def _digest(task: Task, settings: Settings) -> str:
     ):
         for array in (texts.ids, texts.offsets, targets):
             digest.update(np.ascontiguousarray(array).data)
-    decisive = {n: v for n, v in asdict(settings).items() if n not in ("report_every", "device")}
+    decisive = {n: v for n, v in asdict(settings).items() if n not in ANY_TIME}
     start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()
     digest.update(json.dumps([decisive, task.vocabulary, task.labels, start]).encode())
     return digest.hexdigest()

@@ -37,7 +37,7 @@ def read(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Te
     outputs = embedded
     for layer in range(rnn.num_layers):
         if layer:
-            outputs = dropout(outputs, rnn.dropout, rnn.training)
+            outputs = outputs * dropout(outputs.new_ones(len(outputs), 1, outputs.size(2)), rnn.dropout, rnn.training)
         weights = rnn.all_weights[layer * directions : (layer + 1) * directions]
         read = [_one_direction(rnn, outputs, weights[0])]
         if rnn.bidirectional:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,13 @@ class Vectors:
         ids: int64 [found], the ids of the words that the file holds, in the file's order.
         values: float32 [found, dimensions].
         source: the file's name.
+        added: the words beyond the vocabulary that were asked for; they have the ids after it.
     """
 
     ids: npt.NDArray[np.int64]
     values: npt.NDArray[np.float32]
     source: str
+    added: tuple[str, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -37,8 +39,10 @@ class Vectors:
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
-def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
-    """Read the vectors of the words of `vocabulary`.
+def read(
+    path: Path, vocabulary: Sequence[str], most_added: int = 0, is_token: Callable[[str], bool] = lambda _: True
+) -> Vectors:
+    """Read the vectors of the words of `vocabulary`, and of the first other words of the file.
 
     The file is UTF-8 with a word and its numbers in each line, separated by single spaces, as GloVe's files are
     (https://nlp.stanford.edu/projects/glove/); plain, or compressed if its name ends in `.gz`. A first line of two
@@ -48,6 +52,8 @@ def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
     Args:
         path: the file.
         vocabulary: the tokens, in the order of their ids.
+        most_added: the largest number of other words. The files that are to be had list the frequent words first.
+        is_token: asked for another word; one that is not a token is passed over.
 
     Raises:
         DataError: the file is missing, unreadable or not UTF-8; a line has another count of numbers than the first, or
@@ -55,6 +61,7 @@ def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
     """
     index = {token: i for i, token in enumerate(vocabulary)}
     found: dict[int, list[float]] = {}
+    added: list[str] = []
     dimensions = 0
     number = 0
     try:
@@ -77,6 +84,9 @@ def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
                         f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
                         "Give a file with a word and its numbers on each line, as GloVe's are.",
                     )
+                if word not in index and len(added) < most_added and is_token(word):
+                    index[word] = len(vocabulary) + len(added)
+                    added.append(word)
                 if (i := index.get(word)) is not None and i not in found:
                     found[i] = _numbers(numbers, number, path)
     except FileNotFoundError:
@@ -87,10 +97,10 @@ def read(path: Path, vocabulary: Sequence[str]) -> Vectors:
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
-    if not found:
+    if len(found) == len(added):
         raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
     ids = np.fromiter(found, dtype=np.int64, count=len(found))
-    return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name)
+    return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
 
 
 def _is_header(line: str) -> bool:

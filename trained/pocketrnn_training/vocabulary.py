@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -24,7 +24,12 @@ _CHUNK: Final = 2**22
 
 
 def build(
-    texts: Iterable[str], rules: TextRules, *, min_freq: int = 1, max_size: int | None = None
+    texts: Iterable[str],
+    rules: TextRules,
+    *,
+    min_freq: int = 1,
+    max_size: int | None = None,
+    more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
     """Make a vocabulary of `texts` and encode them, tokenizing each once.
 
@@ -36,7 +41,8 @@ def build(
         texts: the training texts.
         rules: how a text becomes tokens; its unknown, empty and padding ids must be those of `SPECIALS`.
         min_freq: how often a token must occur to be in the vocabulary.
-        max_size: how many tokens it may hold, the specials included, or None for all.
+        max_size: how many tokens of the texts it may hold, the specials included, or None for all.
+        more: called with the vocabulary; gives tokens to put after it, none of which is in it.
 
     Returns:
         The vocabulary, and the texts as `TextEncoder(rules, vocabulary)` encodes them.
@@ -75,11 +81,17 @@ def build(
     new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
     new_ids[PADDING] = PADDING
     new_ids[kept] = np.arange(len(SPECIALS), len(SPECIALS) + len(kept), dtype=np.int32)
+    vocabulary = (*SPECIALS, *(names[i] for i in kept))
+    added = tuple(more(vocabulary))
+    for new_id, token in enumerate(added, start=len(vocabulary)):
+        # A token may be in the texts and was too rare.
+        if (i := first_id_of.get(token)) is not None:
+            new_ids[i] = new_id
     renumbered = Spool()
     for chunk in chunks:
         renumbered.write(new_ids[old_ids[chunk]].tobytes())
     encoded = EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))
-    return (*SPECIALS, *(names[i] for i in kept)), encoded
+    return vocabulary + added, encoded
 
 
 def _kept(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:

@@ -30,8 +30,11 @@ _CONFUSIONS_LISTED: Final = 20
 @click.command(short_help="Measure a classifier on labelled texts.")
 @click.argument("classifier", metavar="CLASSIFIER")
 @data_options
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N", help="Processor cores to use."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def evaluate(classifier: str, source: DataSource, as_json: bool) -> None:
+def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -> None:
     """Classify DATA and show accuracy, precision, recall and F1 of each class, and which classes are confused.
 
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
@@ -48,20 +51,22 @@ def evaluate(classifier: str, source: DataSource, as_json: bool) -> None:
     for package in ("torch", "safetensors", "pyarrow", "sklearn"):
         require(package, "train")
     from pocketrnn_training.evaluation import evaluate as evaluate_classifier
+    from pocketrnn_training.threads import limited
 
-    loaded = _loaded(classifier)
-    result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
+    loaded = _loaded(classifier, threads)
+    with limited(threads):
+        result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
     click.echo(json.dumps(asdict(result)) if as_json else "\n".join(_evaluation_lines(result)))
 
 
-def _loaded(path_or_name: str) -> Classifier | Checkpoint:
+def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
     from pocketrnn.classifier import Classifier
     from pocketrnn_training import checkpoint as checkpoints
 
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         return checkpoints.read(folder)
-    return Classifier.load(path_or_name)
+    return Classifier.load(path_or_name, threads=threads)
 
 
 def _evaluation_lines(result: Evaluation) -> Iterator[str]:

@@ -108,6 +108,7 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Start the embedding from these word vectors: text in GloVe's format, plain or .gz.",
 )
+@_setting("vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know.", "N")
 @click.option(
     "--teacher",
     "teachers",
@@ -174,6 +175,7 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
 @_setting("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
 @_setting("processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N")
+@_setting("threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N")
 @_setting("report_every", _COUNT, "Show the running loss and accuracy every N rows.", "N")
 @click.pass_context
 def train(
