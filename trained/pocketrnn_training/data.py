@@ -189,9 +189,9 @@ def with_unlabelled(data: LabelledTexts, paths: Sequence[Path], *, text_column: 
         DataError: a file is missing, unreadable, of another kind or not UTF-8; a column or a text is missing.
 
     Example:
-        >>> data = with_unlabelled(read_files([Path("reviews.csv")]), [Path("more.csv")])
-        >>> int((data.targets == -1).sum())
-        5
+        >>> data = with_unlabelled(read_files([Path("reviews.csv")]), [Path("test.csv")])
+        >>> len(data), int((data.targets == -1).sum())
+        (40, 20)
     """
 
     def chunks() -> Iterator[list[str]]:

@@ -63,7 +63,7 @@ def read_teacher(
 
     Example:
         >>> data = read_files([Path("reviews.csv")])
-        >>> len(read_teacher(["reviews.bundle"], data)) == len(data)
+        >>> len(read_teacher(["reviews.checkpoint"], data)) == len(data)
         True
     """
     if not sources:

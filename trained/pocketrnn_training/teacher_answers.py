@@ -58,8 +58,8 @@ class TeacherAnswers:
                 they are logits, no probabilities that sum to 1.
 
         Example:
-            >>> TeacherAnswers.of([[2.0, 0.0]], logits=True).values.round(2).tolist()
-            [[0.88..., 0.11...]]
+            >>> TeacherAnswers.of([[2.0, 2.0]], logits=True).values.tolist()
+            [[0.5, 0.5]]
         """
         name = sources[0] if sources else "an array"
         try:
@@ -179,8 +179,8 @@ def mean_of(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
     """The mean probabilities of several teachers of the same rows; for each row, of those that answer it.
 
     Example:
-        >>> mean_of([TeacherAnswers.of([[0.9, 0.1]]), TeacherAnswers.of([[0.5, 0.5]])]).values.round(2).tolist()
-        [[0.7..., 0.3...]]
+        >>> mean_of([TeacherAnswers.of([[1.0, 0.0]]), TeacherAnswers.of([[0.5, 0.5]])]).values.tolist()
+        [[0.75, 0.25]]
     """
     if len(teachers) == 1:
         return teachers[0]
