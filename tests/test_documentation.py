@@ -43,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = ["good film,positive", "bad film,negative", "a good one,positive", "a bad one,negative"] * 10
     for name in ("reviews.csv", "test.csv"):
         Path(name).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    Path("probabilities.csv").write_text("\n".join(["negative,positive", *["0.1,0.9", "0.8,0.2"] * 20]) + "\n")
     Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
     Path("headlines.csv").write_text("text,source\nNASA probe nears Saturn,wire\n", encoding="utf-8")
     Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
