@@ -16,6 +16,8 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 from training_data import LABELS, easy_texts, write_csv
@@ -93,6 +95,10 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
         lines = (f"{LABELS[target]}\t{text}" for target, text in zip(easy.targets, easy.texts, strict=True))
         (somewhere_else / name).write_text("\n".join(["topic\ttitle", *lines]))
     (somewhere_else / "glove.6B.100d.txt.gz").write_text("")
+    (somewhere_else / "more.csv").write_text("text\nnoise cat0\n")
+    # Of the rows of reviews.csv and of that text.
+    answers = pa.table({label: [1.0 if label == "cat" else 0.0] * 241 for label in LABELS})
+    pyarrow.parquet.write_table(answers, somewhere_else / "probabilities.parquet")
     arguments = shlex.split(example)
     if "ag_news" in arguments:
         numbered = "\n".join(f'"{i % 4 + 1}","title{i % 4}","words {i}"' for i in range(40))

@@ -360,6 +360,15 @@ def test_empty_labels_are_refused_without_a_teacher(tmp_path: Path) -> None:
     assert read_files([tmp_path / "b.jsonl"], blank_labels=True, labels=LABELS).targets.tolist() == [-1, -1]
 
 
+def test_rows_without_a_label_measure_nothing() -> None:
+    data, bare = easy_texts(60), without_labels(easy_texts(60, seed=1))
+    teacher = TeacherAnswers.of(sure(data))
+    with pytest.raises(DataError, match="Some validation rows have no label"):
+        train(data, QUICK, teacher=teacher, validation=bare)
+    with pytest.raises(DataError, match="Some rows have no label"):
+        evaluate(train(data, replace(QUICK, epochs=1), teacher=teacher), bare)
+
+
 def test_files_of_texts_follow_the_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\none,unread\ntwo,\n")
     (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')

@@ -14,7 +14,7 @@ from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.data import UNLABELLED, LabelledTexts
 from pocketrnn_training.inference import logits_of
 
 __all__ = ["ClassScore", "Evaluation", "evaluate", "predicted_by_checkpoint", "score"]
@@ -67,7 +67,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
         data: the rows, with the labels of the classifier in its order.
 
     Raises:
-        DataError: the labels of the data are not those of the classifier, in its order.
+        DataError: the labels of the data are not those of the classifier, in its order; a row has no label.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
 
     Example:
@@ -79,6 +79,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     labels = tuple(classifier.labels)
     if data.labels != labels:
         raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
+    if (data.targets == UNLABELLED).any():
+        raise DataError("Some rows have no label.", "Evaluate with labelled rows only.")
     if isinstance(classifier, Checkpoint):
         predicted = predicted_by_checkpoint(classifier, data.texts)
     else:

@@ -73,12 +73,14 @@ def parts(
     class stays. A row without a label whose text is a validation text is left out.
 
     Raises:
-        DataError: the validation rows have other labels than the data; a class has one row only.
+        DataError: the validation rows have other labels than the data, or none; a class has one row only.
     """
     hashes = _hashes(data.texts)
     if validation is not None:
         if validation.labels != data.labels:
             raise DataError("The validation rows have other labels.", "Read them with the labels of the training rows.")
+        if (validation.targets == UNLABELLED).any():
+            raise DataError("Some validation rows have no label.", "Validate with labelled rows only.")
         copies = (data.targets == UNLABELLED) & np.isin(hashes, _hashes(validation.texts))
         return data.rows(np.flatnonzero(~copies)) if copies.any() else data, validation
     training_rows, held_out = split(data, settings.validation_share, np.random.default_rng(settings.seed))
