@@ -25,7 +25,7 @@ _ROWS: Final = 10_000
 _NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
 
 
-def read_columns(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+def read_columns(path: Path, wanted: Sequence[str], remedy: str = _NAME_COLUMNS) -> Iterator[tuple[list[Any], ...]]:
     """Read the wanted columns of a file, chunk by chunk.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do; every
@@ -34,6 +34,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any],
     Args:
         path: the file.
         wanted: the names of the columns.
+        remedy: what to do if a column is missing, for the error.
 
     Yields:
         For each wanted column, its values in the next rows.
@@ -41,7 +42,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any],
     Raises:
         DataError: the file is missing, unreadable, of another kind or not UTF-8; a column is missing or occurs twice.
     """
-    yield from _format_of(path)[0](path, wanted)
+    yield from _format_of(path)[0](path, wanted, remedy)
 
 
 def column_names(path: Path) -> list[str]:
@@ -94,7 +95,11 @@ def _checked_utf8(path: Path) -> int:
 
 
 def read_delimited(
-    path: Path, wanted: Sequence[str], delimiter: str, names: Sequence[str] | None = None
+    path: Path,
+    wanted: Sequence[str],
+    delimiter: str,
+    names: Sequence[str] | None = None,
+    remedy: str = _NAME_COLUMNS,
 ) -> Iterator[tuple[list[str], ...]]:
     """Read the wanted columns of a CSV or TSV file, chunk by chunk.
 
@@ -103,6 +108,7 @@ def read_delimited(
         wanted: the names of the columns.
         delimiter: between the fields of a row.
         names: of all columns, for a file without a header line.
+        remedy: what to do if a column is missing, for the error.
 
     Yields:
         For each wanted column, its values in the next rows.
@@ -113,7 +119,7 @@ def read_delimited(
     size = _checked_size(path)
     with _csv_errors(path):
         with _delimited_reader(path, size, (), wanted, delimiter, names) as header:
-            check_columns(header.schema.names, wanted, str(path), _NAME_COLUMNS)
+            check_columns(header.schema.names, wanted, str(path), remedy)
         with _delimited_reader(path, size, wanted, wanted, delimiter, names) as chunks:
             for chunk in chunks:
                 yield tuple(chunk.column(name).to_pylist() for name in wanted)
@@ -159,15 +165,15 @@ def _csv_errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {first_line(error)}.", "Check that line of the file.") from None
 
 
-def _read_csv(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
-    return read_delimited(path, wanted, ",")
+def _read_csv(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
+    return read_delimited(path, wanted, ",", remedy=remedy)
 
 
-def _read_tsv(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
-    return read_delimited(path, wanted, "\t")
+def _read_tsv(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
+    return read_delimited(path, wanted, "\t", remedy=remedy)
 
 
-def _read_json_lines(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
     for number, row in _json_rows(path):
@@ -175,7 +181,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[A
             if column not in row:
                 raise DataError(
                     f"Line {number} of {path} has no {column!r}; it has {listed(list(row)) or 'nothing'}.",
-                    _NAME_COLUMNS,
+                    remedy,
                 )
             values.append(row[column])
         if len(columns[0]) == _ROWS:
@@ -207,9 +213,9 @@ def _json_object(line: bytes, number: int, path: Path) -> dict[str, Any] | None:
         raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[tuple[list[Any], ...]]:
+def _read_parquet(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
     with _parquet(path) as file:
-        check_columns(file.schema_arrow.names, wanted, str(path), _NAME_COLUMNS)
+        check_columns(file.schema_arrow.names, wanted, str(path), remedy)
         for chunk in file.iter_batches(_ROWS, columns=list(wanted)):
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
@@ -240,7 +246,7 @@ def _parquet_names(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-_Format = tuple[Callable[[Path, Sequence[str]], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
+_Format = tuple[Callable[[Path, Sequence[str], str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
 _FORMATS: Final[dict[str, _Format]] = {
     ".csv": (_read_csv, partial(_delimited_names, delimiter=",")),
     ".tsv": (_read_tsv, partial(_delimited_names, delimiter="\t")),

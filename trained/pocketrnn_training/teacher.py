@@ -29,6 +29,7 @@ __all__ = ["read_teacher"]
 
 # The columns that hold a list of all values of a row.
 _LISTS: Final = ("probabilities", "logits")
+_ALL_COLUMNS: Final = "Give every row a value for each label, or null for each to leave it without an answer."
 _SAME_ROWS: Final = "Give one row of answers for each row of the data, in its order."
 
 
@@ -119,7 +120,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
     values, answered = Spool(), Spool()
     texts = iter(data.texts)
     before = 0
-    for chunk in read_columns(path, [*columns, text_column] if has_texts else columns):
+    for chunk in read_columns(path, [*columns, text_column] if has_texts else columns, _ALL_COLUMNS):
         rows = len(chunk[0])
         # Rows of more than the data has are only counted, for the error.
         if before + rows <= len(data):
