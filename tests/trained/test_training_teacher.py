@@ -503,6 +503,18 @@ def test_texts_without_labels_need_a_teacher(folder: Path) -> None:
     assert not (folder / "small").exists()
 
 
+def test_a_warm_teacher_is_not_taken_for_a_run_that_diverges() -> None:
+    data, notices = easy_texts(60), list[str]()
+
+    def note(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.text)
+
+    settings = replace(QUICK, epochs=1, teacher_weight=1.0, teacher_temperature=4.0, learning_rate=1e-6)
+    train(data, settings, teacher=TeacherAnswers.of(sure(data, 1.0)), report=note)
+    assert not [text for text in notices if "diverged" in text]
+
+
 def test_answers_that_do_not_fit_are_refused_before_the_folder_is_made(folder: Path) -> None:
     result = run("train", "reviews.csv", "-o", "small", *OPTIONS, "--teacher", "answers.parquet")
     assert result.exit_code == 2

@@ -235,6 +235,9 @@ class TrainingLoop:
     def _diverged(self, history: Sequence[Epoch]) -> Notice | None:
         """What to say after the first epoch whose loss is far above that of guessing."""
         guessing = float(np.log(len(self.task.labels)))
+        if self.task.teaching is not None:
+            # The loss of an answer counts by the square of the temperature (`pocketrnn_training.distillation`).
+            guessing *= self.task.teaching.temperature**2
         worse = [epoch.training_loss > _DIVERGED * guessing for epoch in history]
         if not worse[-1] or any(worse[:-1]):
             return None
