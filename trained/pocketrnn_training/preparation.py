@@ -136,7 +136,7 @@ def prepare(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_architecture(settings, len(tokens), len(data.labels), start),
+        architecture=_architecture(settings.decided(len(data)), len(tokens), len(data.labels), start),
         vectors=start,
         texts=texts,
         targets=data.targets if data.answers is None else targets_of(data),
@@ -241,6 +241,7 @@ def _class_weights(data: LabelledTexts, *, balanced: bool) -> npt.NDArray[np.flo
 def _architecture(
     settings: Settings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
 ) -> Architecture:
+    assert settings.dropout is not None  # noqa: S101 - it was decided
     return Architecture(
         cell=settings.cell,
         vocabulary_size=vocabulary_size,

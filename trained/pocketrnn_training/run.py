@@ -17,7 +17,7 @@ from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.settings import ANY_TIME, Settings
+from pocketrnn_training.settings import ANY_TIME, BY_ROWS, Settings
 from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.training import State, train
 
@@ -154,7 +154,8 @@ def _state_to_resume(output: Path, settings: Settings) -> State:
     state = run_folder.read_state(output)
     for name, value in asdict(settings).items():
         before = state.best.training.get(name)
-        if value != before and name not in ANY_TIME:
+        # What the rows decide is compared when they were read.
+        if value != before and name not in ANY_TIME and not (value is None and name in BY_ROWS):
             raise InputError(
                 f"The run in {output} was made with {name} {before!r}, not {value!r}.",
                 "Give the settings that it was started with.",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pocketrnn.errors import InputError
 
-__all__ = ["ANY_TIME", "CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
+__all__ = ["ANY_TIME", "BY_ROWS", "CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
 
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 POOLINGS: Final = ("last", "mean", "max")
@@ -16,10 +16,17 @@ PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
 # What may change when a run is resumed: the settings that are not about what is learnt.
 ANY_TIME: Final = ("device", "report_every", "threads")
+# Where these are None, the number of rows decides.
+BY_ROWS: Final = ("batch_size", "dropout", "epochs")
 # Small sets need more epochs than large ones to learn as much; see docs/training.md.
-_ROWS_READ: Final = 250_000
+_ROWS_READ: Final = 100_000
 _LEAST_EPOCHS: Final = 4
-_MOST_EPOCHS: Final = 30
+_MOST_EPOCHS: Final = 10
+# From so many rows on, batches are of twice the size: fewer and cheaper steps, where there are enough of them.
+_MANY_ROWS: Final = 20_000
+# The dropout of a state of at least 128 numbers, in both directions together; of a smaller one it is less.
+_DROPOUT: Final = 0.5
+_DROPOUT_OF_EACH_NUMBER: Final = _DROPOUT / 128
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class Settings:
         hidden_dim: the size of the state of one layer in one direction.
         layers: the number of stacked recurrent layers.
         bidirectional: read the text in both directions.
-        dropout: see `pocketrnn_training.architecture.Architecture`.
+        dropout: see `pocketrnn_training.architecture.Architecture`; None for a half, less of it for a state of fewer
+            than 128 numbers, and none where the run is of one epoch, which sees no row twice.
         pooling: a name in `POOLINGS`.
         packed: read each text by its length, so that padding is never seen.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
@@ -50,11 +58,12 @@ class Settings:
             to 1. A row with only one of them is learnt from that alone.
         teacher_temperature: what the logits of student and teacher are divided by for that loss, from 1 upwards: the
             higher, the more of it is about the classes that the teacher thinks unlikely.
-        batch_size: rows in a step, for each process.
-        learning_rate: initial Adam learning rate, decayed linearly to 0.
-        epochs: the largest number of epochs, or None for as many as read 250,000 rows, from 4 to 30.
+        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more.
+        learning_rate: initial Adam learning rate, decayed linearly to 0 over all epochs that may be.
+        epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 10.
         epoch_size: rows in an epoch, or None for all training rows. The classifier is validated after each epoch.
-        patience: stop after this many epochs without a better validation accuracy, or None for never.
+        patience: stop after this many epochs without a better validation accuracy, or None for never. Of two equal
+            ones the one with the smaller loss is better.
         validation_share: the share of each class that is held out, if no validation rows are given.
         seed: decides the held-out rows, the first weights, the order of the rows and the dropout.
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
@@ -68,8 +77,8 @@ class Settings:
         InputError: a value is out of its range.
 
     Example:
-        >>> Settings(cell="lstm", hidden_dim=64, epochs=10).batch_size
-        64
+        >>> Settings(cell="lstm", hidden_dim=64, epochs=12).epochs_for(1000)
+        12
     """
 
     tokenizer: str = "basic_english"
@@ -83,18 +92,18 @@ class Settings:
     hidden_dim: int = 96
     layers: int = 1
     bidirectional: bool = True
-    dropout: float = 0.5
+    dropout: float | None = None
     pooling: str = "max"
     packed: bool = True
     adversarial: float = 0.0
     class_weights: str = "none"
     teacher_weight: float = 0.7
     teacher_temperature: float = 2.0
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    batch_size: int | None = None
+    learning_rate: float = 5e-3
     epochs: int | None = None
     epoch_size: int | None = None
-    patience: int | None = None
+    patience: int | None = 3
     validation_share: float = 0.1
     seed: int = 0
     device: str = "auto"
@@ -107,12 +116,48 @@ class Settings:
         """The largest number of epochs, if an epoch has `rows` rows.
 
         Example:
-            >>> Settings().epochs_for(25_000)
-            10
+            >>> Settings().epochs_for(12_500)
+            8
         """
         if self.epochs is not None:
             return self.epochs
         return min(max(_ROWS_READ // rows, _LEAST_EPOCHS), _MOST_EPOCHS)
+
+    def batch_size_for(self, rows: int) -> int:
+        """The rows in a step, if an epoch has `rows` rows.
+
+        Example:
+            >>> Settings().batch_size_for(100_000)
+            128
+        """
+        if self.batch_size is not None:
+            return self.batch_size
+        return 64 if rows < _MANY_ROWS else 128
+
+    def dropout_for(self, rows: int) -> float:
+        """The share of values set to zero while training, if an epoch has `rows` rows.
+
+        Example:
+            >>> Settings(hidden_dim=32, bidirectional=False).dropout_for(1000)
+            0.125
+        """
+        if self.dropout is not None:
+            return self.dropout
+        if self.epochs_for(rows) == 1:
+            return 0.0
+        return min(_DROPOUT, _DROPOUT_OF_EACH_NUMBER * self.hidden_dim * (2 if self.bidirectional else 1))
+
+    def decided(self, rows: int) -> Settings:
+        """The same with what the number of training rows decides.
+
+        Example:
+            >>> Settings(epochs=3).decided(1000).batch_size
+            64
+        """
+        rows = self.epoch_size or rows
+        return replace(
+            self, batch_size=self.batch_size_for(rows), dropout=self.dropout_for(rows), epochs=self.epochs_for(rows)
+        )
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes", "threads"):

@@ -115,6 +115,7 @@ def train(
     fabric = _fabric(settings)
     data = data if teacher is None else data.with_answers(teacher)
     task = prepare(data, validation, settings, word_vectors, examples, report)
+    settings = settings.decided(len(task.targets))
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise InputError(
@@ -130,7 +131,7 @@ class TrainingLoop:
 
     Attributes:
         task: the prepared data.
-        settings: the choices.
+        settings: the choices, none of them left to the number of rows.
         name: the name of the classifier.
         digest: of the task and the settings; see `State`.
         resume: the state to go on from, or None to train from the start.
@@ -173,6 +174,7 @@ class TrainingLoop:
         best_logits = None if resume is None else resume.tensors[VALIDATION_LOGITS]
         validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_texts.lengths)}
         epoch_size = settings.epoch_size or len(task.targets)
+        batch_size = settings.batch_size_for(epoch_size)
         epochs = settings.epochs_for(epoch_size)
         for epoch in range(len(history) + 1, epochs + 1):
             if _is_over(history, settings):
@@ -194,7 +196,7 @@ class TrainingLoop:
                     progress = metrics.progress(epoch, epochs, row, epoch_size)
                     _check_loss(progress)
                     emit(progress)
-            validation_logits = logits_of(learner.module, task.validation_texts, settings.batch_size, fabric)
+            validation_logits = logits_of(learner.module, task.validation_texts, batch_size, fabric)
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best:
                 best, best_logits = self._checkpoint(learner.module, validation_logits, history[-1]), validation_logits
@@ -216,7 +218,7 @@ class TrainingLoop:
     ) -> list[npt.NDArray[np.int64]]:
         """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
         lengths = self.task.texts.lengths
-        batch_size = self.settings.batch_size * processes
+        batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
         if self.settings.packed:
             # For speed: the longest text of a batch decides how long its step takes.
