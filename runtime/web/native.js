@@ -220,7 +220,7 @@ class Packed {
     return readString(this.#bytes.subarray(start, start + this.#words(this.#base, 1)[0]));
   }
 
-  /** How one text's ids came to be: the status, and the ids. */
+  /** One text's ids. */
   encode(text) {
     const { at, bytes } = this.#placed(text);
     const work = aligned(at + bytes);
