@@ -40,7 +40,7 @@ export class PocketRNNError extends Error {
 }
 /** Something handed in cannot be used. */
 export class InputError extends PocketRNNError {}
-/** A text has fewer or more tokens than the classifier takes. */
+/** A text has fewer or more tokens than the classifier takes, or no known word. */
 export class LimitError extends InputError {}
 /** A packed file is missing, damaged, of another format or inconsistent with itself. */
 export class BundleError extends InputError {}
@@ -77,6 +77,21 @@ export class Classifier {
   logits(texts: Iterable<string>): Promise<Float32Array[]>;
   /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
   verify(): Promise<number>;
+  /** A text that arrives in fragments; `saved` is what a stream's `save` gave. */
+  stream(saved?: Bytes): Stream;
   /** Give back the engine's memory. */
   release(): Promise<void>;
+}
+
+/** A text that arrives in fragments; made by `Classifier.stream`. */
+export class Stream {
+  private constructor();
+  /** Read a further fragment, a string or UTF-8, and classify all the text so far. */
+  push(fragment: string | Bytes, top?: number): Promise<Prediction>;
+  /** The same, as the engine's own answer. */
+  logits(fragment: string | Bytes): Promise<Float32Array>;
+  /** All that is needed to go on elsewhere, with the same file. */
+  save(): Uint8Array;
+  /** Forget the text. */
+  reset(): void;
 }

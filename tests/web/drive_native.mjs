@@ -49,6 +49,17 @@ try {
       }, question),
     );
 
+  const inWorker = await page.evaluate(
+    (text) =>
+      new Promise((resolve, reject) => {
+        const worker = new Worker("worker.js", { type: "module" });
+        worker.onmessage = ({ data }) => resolve(data);
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.postMessage(text);
+      }),
+    typed,
+  );
+
   const said = await page.evaluate(async (files) => {
     const { Classifier } = await import("./native.js");
     const sentences = [];
@@ -104,7 +115,7 @@ try {
   await none.waitForFunction(() => document.getElementById("status").className === "error");
   const withoutFile = await status(none);
 
-  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, said, shown, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
+  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
 } catch (error) {
   throw new Error(`${error.message}\nThe page says: ${await status(page).catch(() => "none")}\n${errors.join("\n")}`, { cause: error });
 } finally {

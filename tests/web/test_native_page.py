@@ -33,6 +33,10 @@ MADE = {
     "characters": (TextRules(tokenizer="characters", max_tokens=300), "softmax"),
 }
 NAMES = ("ag_news-small", *MADE)
+WORKER = """
+import { Classifier } from "./native.js";
+onmessage = async ({ data }) => postMessage(await (await Classifier.load("classifier.prnn")).classify(data));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, wasm: Path, web_modules: Path
     for name, bundle in bundles.items():
         (folder / "packed" / f"{name}.prnn").write_bytes(packed_bundle(bundle))
     shutil.copy(folder / "packed" / "ag_news-small.prnn", folder / "packed" / "classifier.prnn")
+    (folder / "packed" / "worker.js").write_text(WORKER)
     shutil.copytree(bundles["cased"], folder / "bundle" / "bundle")
     (folder / "bundle" / "ort").mkdir()
     for name in ORT_FILES:
@@ -150,6 +155,12 @@ def test_the_page_shows_the_label_and_the_numbers_of_python(seen: dict[str, Any]
     expected = [fragment.log_odds for fragment in explanation.fragments]
     np.testing.assert_allclose([number for _, number in shown["contributions"]], expected, atol=3e-5)
     assert seen["longMilliseconds"] < 5000
+
+
+def test_a_worker_answers_too(seen: dict[str, Any]) -> None:
+    expected = Classifier.load("ag_news-small").classify(TYPED)
+    assert seen["inWorker"]["label"] == expected.label
+    assert seen["inWorker"]["probability"] == pytest.approx(expected.probability, abs=1e-5)
 
 
 def test_hostile_files_are_refused_and_the_page_answers_on(seen: dict[str, Any]) -> None:

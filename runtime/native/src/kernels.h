@@ -6,7 +6,7 @@ typedef real KERNEL(v8) __attribute__((vector_size(8 * sizeof(real)), aligned(si
 #define v8 KERNEL(v8)
 #define AT(pointer) (*(v8 *)(pointer))
 #define AT_CONST(pointer) (*(const v8 *)(pointer))
-#ifdef PRNN_SMALL /* defined where there are few registers, or is little room for code */
+#ifdef PRNN_SMALL /* defined where there is little room for code */
 #define INLINE static inline
 #else
 #define INLINE static inline __attribute__((always_inline))
@@ -106,9 +106,11 @@ INLINE v8 KERNEL(sigmoid)(v8 x) { return KERNEL(tanh)(x * (real)0.5) * (real)0.5
 TILE(tile_4_1, 4, 1)
 TILE(tile_1_1, 1, 1)
 #ifndef PRNN_SMALL
+TILE(tile_1_4, 1, 4)
+#ifndef __wasm__ /* whose 16 registers of 128 bits hold no more sums than those above */
 TILE(tile_4_2, 4, 2)
 TILE(tile_1_8, 1, 8)
-TILE(tile_1_4, 1, 4)
+#endif
 #endif
 #undef TILE
 
@@ -119,7 +121,7 @@ static void KERNEL(product)(const real *x, size_t x_row, size_t m, size_t k, con
 #define CALL(name) KERNEL(name)(x, x_row, k, w + j, n, init ? init + j : NULL, init_row, y + j, y_row)
     for (; m >= 4; m -= 4, x += 4 * x_row, y += 4 * y_row, init = init ? init + 4 * init_row : NULL) {
         size_t j = 0;
-#ifndef PRNN_SMALL
+#if !defined(PRNN_SMALL) && !defined(__wasm__)
         for (; j + 16 <= n; j += 16)
             CALL(tile_4_2);
 #endif
@@ -128,9 +130,11 @@ static void KERNEL(product)(const real *x, size_t x_row, size_t m, size_t k, con
     }
     for (; m; m--, x += x_row, y += y_row, init = init ? init + init_row : NULL) {
         size_t j = 0;
-#ifndef PRNN_SMALL
+#if !defined(PRNN_SMALL) && !defined(__wasm__)
         for (; j + 64 <= n; j += 64)
             CALL(tile_1_8);
+#endif
+#ifndef PRNN_SMALL
         for (; j + 32 <= n; j += 32)
             CALL(tile_1_4);
 #endif

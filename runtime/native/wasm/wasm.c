@@ -1,13 +1,9 @@
 /* The engine as one WebAssembly module; scripts/build_web compiles it, runtime/web/native.js calls it. There is no C
  * library here: this file brings what the engine needs of one. Nothing is imported, so it cannot reach out of its
  * own memory. */
-#ifdef __OPTIMIZE_SIZE__
-#include "../src/pocketrnn.c"
-#else /* the inner loops for speed, all else for size: a fifth less time than with all for size */
+/* The inner loops are compiled as the compiler is asked to, all else for size: a fifth less time than with all for size. */
 #define PRNN_AFTER_KERNELS _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
 #include "../src/pocketrnn.c"
-#pragma clang attribute pop
-#endif
 
 /* ---- string.h --------------------------------------------------------------------------------------------------- */
 
@@ -233,3 +229,4 @@ int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*
         at = after;
     }
 }
+#pragma clang attribute pop
