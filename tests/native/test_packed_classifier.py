@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import bundle_maker
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, TextError
+from pocketrnn.manifest import Limits
 from pocketrnn.shipped import bundle_folder
 from pocketrnn_export.packing import pack
 
@@ -62,14 +65,19 @@ def test_what_is_no_text_is_refused_or_skipped_as_with_a_bundle(both: tuple[Clas
         packed.classify("oil", top=9)
 
 
-def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_path: Path) -> None:
-    limits = Path(__file__).parents[1] / "vectors" / "limits"
+@pytest.mark.parametrize("name", ["limits", "real-token"])
+def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_path: Path, name: str) -> None:
+    limits = Path(__file__).parents[1] / "vectors" / name
     pack(limits, tmp_path / "limits.prnn")
     bundle, packed = Classifier.load(limits), Classifier.load(tmp_path / "limits.prnn")
+    assert packed.manifest.graph.limits == replace(bundle.manifest.graph.limits or Limits(), max_batch=None)
+    alone = pocketrnn_native.Classifier.load(tmp_path / "limits.prnn")
     for line in (limits / "beyond.jsonl").read_text(encoding="ascii").splitlines():
         beyond = json.loads(line)
         with pytest.raises(LimitError, match=beyond["said"]):
             packed.classify(beyond["text"])
+        with pytest.raises(pocketrnn_native.EngineError, match="fewer tokens|more tokens|no known word"):
+            alone.classify(beyond["text"])
         within = json.loads((limits / "vectors.jsonl").read_text(encoding="ascii").splitlines()[0])["text"]
         texts = [within, beyond["text"]]
         with pytest.raises(LimitError, match="position 1"):
