@@ -28,6 +28,7 @@ __all__ = [
     "manifest_of",
     "mapped",
     "step_entry",
+    "sums_of",
     "to_packed",
 ]
 
@@ -201,13 +202,20 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
-    struct.pack_into("<2Q", content, 16, *_sums(content))
+    struct.pack_into("<2Q", content, 16, *sums_of(content))
     return bytes(content)
 
 
-def _sums(content: bytes | bytearray) -> tuple[int, int]:
-    """The sum of the file's words, and that of every word times its position from 1; both modulo 2^64."""
+def sums_of(content: bytes | bytearray) -> tuple[int, int]:
+    """The sum of a packed file's words, and that of every word times its position from 1; both modulo 2^64, and with
+    the sums themselves as zeros.
+
+    Example:
+        >>> sums_of(bytes(4) + b"\\1" + bytes(3))
+        (1, 2)
+    """
     words = np.frombuffer(content, "<u4").astype(np.uint64)
+    words[4:8] = 0
     positions = np.arange(1, len(words) + 1, dtype=np.uint64)
     return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
@@ -19,7 +20,9 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import prepare
 from pocketrnn_export.packing import program_of_bundle
 from pocketrnn_export.proof.cases import Widths
-from pocketrnn_native import Packed
+
+if TYPE_CHECKING:
+    from pocketrnn_native import Packed
 
 __all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph"]
 

@@ -76,7 +76,7 @@ def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_pat
         beyond = json.loads(line)
         with pytest.raises(LimitError, match=beyond["said"]):
             packed.classify(beyond["text"])
-        with pytest.raises(pocketrnn_native.EngineError, match="fewer tokens|more tokens|no known word"):
+        with pytest.raises(pocketrnn_native.EngineError, match=r"fewer tokens|more tokens|no known word"):
             alone.classify(beyond["text"])
         within = json.loads((limits / "vectors.jsonl").read_text(encoding="ascii").splitlines()[0])["text"]
         texts = [within, beyond["text"]]

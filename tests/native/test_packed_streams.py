@@ -307,20 +307,6 @@ def test_a_document_that_says_other_of_the_step_than_the_file_holds_is_refused(p
         Classifier.load(tmp_path / "other.prnn")
 
 
-@pytest.fixture(scope="session")
-def program(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program for machines without Python."""
-    built = tmp_path_factory.mktemp("program") / "pocketrnn-classify"
-    source = Path(__file__).parents[2] / "runtime" / "native" / "src"
-    subprocess.run(
-        [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers",
-         str(source / "classify.c"), str(source / "pocketrnn.c"), "-o", str(built), "-lm"],
-        check=True,
-        timeout=300,
-    )  # fmt: skip
-    return built
-
-
 def test_the_program_answers_after_every_line_for_all_of_them(packed: Path, news: Path, program: Path) -> None:
     classifier, text = Classifier.load(packed), "the team\nwins the\r\ncup \u00c9\u03a3\nwithout end"
     done = subprocess.run(
