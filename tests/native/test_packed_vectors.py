@@ -81,7 +81,7 @@ def test_a_file_verifies(name: str) -> None:
 
 def test_streams_are_answered_as_they_say() -> None:
     engine, bundle = Packed((PACKED / "streams.prnn").read_bytes()), Classifier.load(VECTORS / "streams")
-    for vector in lines_of(VECTORS / "streams" / "streams.jsonl"):
+    for vector in lines_of(PACKED / "streams.jsonl"):
         stream, expected = Stream(engine), bundle.stream()
         fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
         for fragment, logits in zip(fragments, vector["logits"], strict=True):
