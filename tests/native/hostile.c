@@ -2,6 +2,7 @@
  *   hostile FILE [TIMES]    without TIMES: everything must be refused.
  *                           with it: the sums are made to fit what was changed, TIMES draws of up to 3 changes each;
  *                           then a file may open, and must answer or refuse without a fault. So may a saved stream.
+ *                           And streams of the file itself must answer random texts, cut anywhere, as whole ones.
  * Built with sanitizers. The file, the memory and the texts are allocated in their exact sizes. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,6 +240,67 @@ static unsigned changed_streams(const unsigned char *content, size_t bytes, long
     return (unsigned)resumed;
 }
 
+static const char *PIECES[] = {
+    "wall", "St", ".", "bears", "<br />", "<br", "<b\"r", "<", "BR", " ", " ", "/>", "/", ">", "\"", "'", ",", "(", ")", "!", ";",
+    "\t", "\n", "\x1C", "\xC2\xA0", "\xE2\x80\xA8", "\xCE\xA3", "\xCE\x9F\xCE\x94\xCE\x9F\xCE\xA3", "\xCE\xB1", "\xCC\x81",
+    "\xC2\xAD", "\xCA\xB0", "\xC4\xB0", "\xC3\x9F", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xF0\x90\x90\x80", "A", "z", "oil"};
+
+static int is_near(const prnn_number *a, const prnn_number *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!(a[i] - b[i] < 1e-5 && b[i] - a[i] < 1e-5))
+            return 0;
+    return 1;
+}
+
+/* How many random texts are answered in fragments otherwise than whole, or not at all. */
+static unsigned random_streams(const prnn *classifier, long times)
+{
+    size_t size = prnn_stream_size(classifier);
+    uint32_t classes = prnn_classes(classifier);
+    unsigned different = 0;
+    prnn_number *whole = exactly(classes * sizeof *whole), *part = exactly(classes * sizeof *part);
+    prnn_stream *stream;
+    void *memory = exactly(size), *work = exactly(1 << 18);
+    if (prnn_stream_open(classifier, &stream, memory, &size) != PRNN_OK)
+        exit(8);
+    for (; times > 0; times--) {
+        char text[256];
+        size_t bytes = 0, room = 1 << 18, done = 0;
+        for (unsigned k = drawn(14); k; k--) {
+            const char *piece = PIECES[drawn(sizeof PIECES / sizeof *PIECES)];
+            memcpy(text + bytes, piece, strlen(piece));
+            bytes += strlen(piece);
+        }
+        prnn_stream_reset(classifier, stream);
+        do {
+            size_t some = drawn(3) ? drawn(bytes - done + 1) : bytes - done;
+            if (pushed(classifier, stream, text + done, some, drawn(4) || done + some == bytes ? part : NULL))
+                different++;
+            done += some;
+        } while (done < bytes);
+        different += prnn_classify(classifier, text, bytes, whole, work, &room) || !is_near(whole, part, classes);
+    }
+    free(whole);
+    free(part);
+    free(memory);
+    free(work);
+    return different;
+}
+
+static unsigned differing_streams(const unsigned char *content, size_t bytes, long times)
+{
+    const prnn *classifier;
+    size_t size = 0;
+    prnn_open(&classifier, content, bytes, NULL, &size);
+    size += times % 2 ? 0 : 1 << 13; /* products of words too */
+    void *memory = exactly(size);
+    prnn_open(&classifier, content, bytes, memory, &size);
+    unsigned different = prnn_stream_size(classifier) ? random_streams(classifier, times) : 0;
+    free(memory);
+    return different;
+}
+
 int main(int count, char **arguments)
 {
     FILE *stream = count > 1 ? fopen(arguments[1], "rb") : NULL;
@@ -267,6 +329,10 @@ int main(int count, char **arguments)
             opened += (unsigned)opens(changed, bytes);
         }
         changed_streams(file, bytes, atol(arguments[2]));
+        if (differing_streams(file, bytes, atol(arguments[2])) + differing_streams(file, bytes, 999)) {
+            puts("a text in fragments is answered otherwise than whole");
+            return 1;
+        }
         printf("%u opened\n", opened);
     } else {
         for (size_t i = 0; i < bytes; i++)

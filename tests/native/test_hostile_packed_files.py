@@ -11,6 +11,7 @@ import user_modules
 from packing_tools import graph_of, packed_bundle, packed_graph
 from sampling import mostly_slow
 from test_packed_programs import LABELS, _Numbers, made, vocabulary_of
+from test_packed_streams import vocabulary_for
 
 from pocketrnn import manifest as manifests
 from pocketrnn.text import TextRules
@@ -79,7 +80,9 @@ def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without
     hostile: Path, tmp_path: Path
 ) -> None:
     for number, rules in enumerate((TextRules(max_tokens=4), TextRules(tokenizer="whitespace", lowercase=False))):
-        content = packed_bundle(bundle_maker.make(tmp_path / str(number), stream=True, rules=rules))
+        vocabulary = vocabulary_for(rules)
+        bundle = bundle_maker.make(tmp_path / str(number), stream=True, rules=rules, vocabulary=vocabulary)
+        content = packed_bundle(bundle)
         assert run(hostile, content, tmp_path) == "0 opened\n"
         assert run(hostile, content, tmp_path, 3000).endswith(" opened\n")
 

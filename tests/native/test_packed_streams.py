@@ -61,14 +61,19 @@ def texts_drawn(seed: int, count: int) -> Iterator[list[str]]:
         yield [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
 
 
+def vocabulary_for(rules: TextRules) -> tuple[str, ...]:
+    """Every other token of some texts."""
+    encoder = TextEncoder(rules, ())
+    tokens = {token for pieces in texts_drawn(1, 200) for token in encoder.tokens("".join(pieces))}
+    return ("<unk>", "<pad>", *sorted(tokens - {"<unk>", "<pad>"})[::2])
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A bundle for each of the rules, which knows every other token of some texts."""
     made = {}
     for name, rules in RULES.items():
-        encoder = TextEncoder(rules, ())
-        tokens = {token for pieces in texts_drawn(1, 200) for token in encoder.tokens("".join(pieces))}
-        vocabulary = ("<unk>", "<pad>", *sorted(tokens - {"<unk>", "<pad>"})[::2])
+        vocabulary = vocabulary_for(rules)
         folder = tmp_path_factory.mktemp(name) / "bundle"
         made[name] = bundle_maker.make(folder, rules=rules, stream=True, vocabulary=vocabulary, torchscript=False)
     return made
@@ -328,7 +333,7 @@ def test_the_program_answers_after_every_line_for_all_of_them(packed: Path, news
 ONE_WAY = list(itertools.product(family.CELLS, (1, 2), ("last", "mean", "max")))
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(ONE_WAY, 4), ids=lambda one: "-".join(map(str, one)))
+@pytest.mark.parametrize("configuration", mostly_slow(ONE_WAY, 8), ids=lambda one: "-".join(map(str, one)))
 def test_every_one_directional_configuration_streams(configuration: tuple[str, int, str]) -> None:
     cell, layers, pooling = configuration
     vocabulary, labels = tuple(family.VOCABULARY), ("a", "b", "c", "d")
