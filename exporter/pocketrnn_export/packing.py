@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.folder import file_written_whole
 from pocketrnn.manifest import Manifest
-from pocketrnn.packed_file import graph_entry, is_packed, to_packed
+from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.shipped import bundle_folder
 from pocketrnn_export.bundle import cases_for, texts_within, versions
 from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.forms.step import run_of_steps
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Ids, Logits, Run, text_cases, texts_for_proof
@@ -30,7 +32,7 @@ from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import proven
 
-__all__ = ["pack", "run_of_packed"]
+__all__ = ["pack", "program_of_bundle", "run_of_packed", "run_of_packed_steps"]
 
 REFERENCE: Final = "onnx"
 CANDIDATE: Final = "packed"
@@ -68,33 +70,52 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manife
         manifest = manifests.read(folder)
         if not manifest.graph.file.endswith(".onnx"):
             raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
-        if manifest.graph.limits is not None and manifest.graph.limits.real_token:
-            raise InputError(
-                f"{manifest.name} takes no text of padding only, a limit that a packed file cannot hold.",
-                "Count at least one token in forward, as in lengths.clamp(min=1), and export it again; or use the "
-                "bundle.",
-            )
         content = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
-        made, written = _packed_and_proven(manifest, content)
+        step = None
+        if manifest.stream is not None:
+            step = manifests.checked_bytes(folder / manifest.stream.file, manifest.stream.sha256)
+        made, written = _packed_and_proven(manifest, content, step)
         work.write(written)
     return made
 
 
-def _packed_and_proven(manifest: Manifest, content: bytes) -> tuple[Manifest, bytes]:
+def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
+    """The program of a bundle's graph, and that of its step graph where it has one.
+
+    Args:
+        manifest: what the bundle says.
+        content: the graph's file.
+        step: the step graph's.
+
+    Raises:
+        ExportError: the engine has no operation for an operator of one of them.
+
+    Example:
+        >>> program_of_bundle(manifest, (folder / "model.onnx").read_bytes(), None).step
+        b''
+    """
+    whole = program_of(content, manifest.graph, padding_id=manifest.text.padding_id)
+    if manifest.stream is None or step is None:
+        return whole.finished()
+    return whole.finished(program_of(step, manifest.graph, state_size=manifest.stream.state_size))
+
+
+def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Manifest, bytes]:
     _log.info("Making the program")
-    program = program_of(content, manifest.graph).finished()
-    graph = graph_entry(manifest.graph, program)
+    program = program_of_bundle(manifest, content, step)
     made = replace(
         manifest,
-        graph=graph,
+        graph=graph_entry(manifest.graph, program),
         torchscript=None,
-        stream=None,
+        stream=step_entry(program),
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
     _log.info("Proving it equal to the bundle's graph")
     answers, texts = _answers(manifest, content)
     with one_thread(), _written(to_packed(made, program)) as file:
-        compared = _compared(run_of_packed(file), answers)
+        compared = _compared(CANDIDATE, run_of_packed(file), answers)
+        if step is not None and manifest.stream is not None:
+            compared += _step_compared(file, manifest, step, answers, texts)
         compared += texts_end_to_end(Classifier.load(file), texts, answers, reference=REFERENCE)
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
@@ -121,13 +142,13 @@ def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
     return answers, texts
 
 
-def _compared(run: Run, answers: Answered) -> list[Compared]:
+def _compared(candidate: str, run: Run, answers: Answered) -> list[Compared]:
     compared = []
     for inputs in answers.kinds:
         cases, logits = zip(*answers.of(inputs, one_row=True), strict=True)
         compared.append(
             compare(
-                CANDIDATE, run, cases, logits, inputs=inputs, reference=answers.reference.name,
+                candidate, run, cases, logits, inputs=inputs, reference=answers.reference.name,
                 exact=answers.with_spread,
             )
         )  # fmt: skip
@@ -158,3 +179,72 @@ def run_of_packed(path: Path) -> Run:
         return engine.logits(np.concatenate(rows), lengths)
 
     return run
+
+
+def run_of_packed_steps(path: Path, *, cuts: int | None) -> Run:
+    """A packed file's step as a run on whole texts, each read in `cuts` + 1 chunks of equal length (fewer for a short
+    text); where `cuts` is None, in chunks drawn at random.
+
+    Raises:
+        MissingExtraError: the native engine is not installed.
+        BundleError: it does not open.
+    """
+    from pocketrnn.engines.native import NativeEngine
+
+    engine, generator = NativeEngine(path), np.random.default_rng(0)
+    size = 0 if engine.manifest.stream is None else engine.manifest.stream.state_size
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        rows = []
+        for row, length in zip(tokens, lengths, strict=True):
+            drawn = length if cuts is None else min(cuts + 1, length)
+            places = np.sort(generator.integers(1, length, drawn // 3)) if cuts is None and length > 1 else drawn
+            state = np.zeros((1, size), np.float32)
+            for some in np.array_split(row[:length], places):
+                if some.size:
+                    logits, state = engine.step(some.tolist(), state)
+            rows.append(logits)
+        return np.concatenate(rows)
+
+    return run
+
+
+def _step_compared(
+    file: Path, manifest: Manifest, step: bytes, answers: Answered, texts: Sequence[str]
+) -> list[Compared]:
+    """The step against the graph of whole texts, in chunks of ids; against the step graph, token by token; and the
+    engine's own streams, of texts cut anywhere, against the graph."""
+    size = 0 if manifest.stream is None else manifest.stream.state_size
+    compared = []
+    for how, cuts in (("3 chunks", 2), ("1 token each", 10**9), ("chunks at random", None)):
+        compared += _compared(f"{CANDIDATE} step, {how}", run_of_packed_steps(file, cuts=cuts), answers)
+    cases = [case for case, _ in answers.of("texts", one_row=True)]
+    stepped = run_of_steps(step, size, cuts=10**9)
+    expected = [stepped(case.tokens, case.lengths) for case in cases]
+    against = run_of_packed_steps(file, cuts=10**9)
+    compared.append(
+        compare(f"{CANDIDATE} step", against, cases, expected, inputs="texts", reference="step graph",
+                exact=answers.with_spread)
+    )  # fmt: skip
+    return [*compared, _streams_compared(file, texts, answers)]
+
+
+def _streams_compared(file: Path, texts: Sequence[str], answers: Answered) -> Compared:
+    """The engine's own streams, of texts cut at random, also inside of characters."""
+    from pocketrnn_native import Classifier as Native
+
+    native, generator = Native.load(file), np.random.default_rng(0)
+    cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
+    left = iter(texts)
+
+    def run(_tokens: Ids, _lengths: Ids) -> Logits:
+        content = next(left).encode("utf-8", "surrogatepass")
+        places = [0, *sorted(generator.integers(0, len(content) + 1, 4).tolist()), len(content)]
+        stream = native.stream()
+        rows = [stream.logits(content[a:b]) for a, b in itertools.pairwise(places)]
+        return np.array(rows[-1:], np.float32)
+
+    return compare(
+        f"{CANDIDATE}, as a stream", run, cases, expected, inputs="texts", reference=answers.reference.name,
+        exact=answers.with_spread,
+    )  # fmt: skip

@@ -16,7 +16,14 @@ setup(
             "pocketrnn_native._engine",
             sources=["pocketrnn_native/_engine.c", "src/pocketrnn.c"],
             include_dirs=["src"],
-            depends=["src/pocketrnn.h", "src/kernels.h", "src/text.h", "src/program.h", "src/unicode14.h"],
+            depends=[
+                "src/pocketrnn.h",
+                "src/kernels.h",
+                "src/text.h",
+                "src/program.h",
+                "src/stream.h",
+                "src/unicode14.h",
+            ],
             extra_compile_args=_FLAGS + _QUIET,
             py_limited_api=True,
         )

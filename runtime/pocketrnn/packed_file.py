@@ -15,7 +15,7 @@ import numpy as np
 
 from pocketrnn import manifest as manifests
 from pocketrnn.errors import BundleError
-from pocketrnn.manifest import Example, Graph, Manifest, document_of
+from pocketrnn.manifest import Example, Graph, Manifest, StepGraph, document_of
 from pocketrnn.text import TextRules
 from pocketrnn.text_steps import Keep, Lowercase, Replace
 
@@ -27,6 +27,8 @@ __all__ = [
     "is_packed",
     "manifest_of",
     "mapped",
+    "step_entry",
+    "sums_of",
     "to_packed",
 ]
 
@@ -37,6 +39,7 @@ _VERSION: Final = 1
 _HEADER: Final = 256
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
+_NEEDS_WORD_AT: Final = 104
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
 # In the small form of strings, offsets of 16 bits count from that of every 64th string.
@@ -44,19 +47,34 @@ _BLOCK: Final = 64
 _SMALL_BITS: Final = 15
 _LARGEST: Final = (1 << 31) - 1
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
-_DOCUMENT, _LABELS, _RULES, _STOPS, _VOCABULARY, _VALUES, _OPS, _WEIGHTS, _EXAMPLES = range(9)
+_DOCUMENT, _LABELS, _RULES, _STOPS, _VOCABULARY, _VALUES, _OPS, _WEIGHTS, _EXAMPLES, _STEP = range(10)
 _PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
 
 @dataclass(frozen=True)
 class PackedProgram:
     """The sections of values, operations and weights, and the numbers of the header that say how many there are: which
-    value is the logits, the values, the operations, and the regions of memory."""
+    value is the logits, the values, the operations, and the regions of memory. And the section of the step, which is
+    empty where no text can be read on."""
 
     values: bytes = field(repr=False)
     ops: bytes = field(repr=False)
     weights: bytes = field(repr=False)
-    numbers: tuple[int, int, int, int]
+    numbers: tuple[int, ...]
+    step: bytes = field(repr=False, default=b"")
+
+
+def step_entry(program: PackedProgram) -> StepGraph | None:
+    """What a packed file says of its step, where classifier.json speaks of a step graph.
+
+    Example:
+        >>> step_entry(program)
+        StepGraph(file='step', sha256='0e68...', state_size=192)
+    """
+    if not program.step:
+        return None
+    digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()
+    return StepGraph("step", digest, struct.unpack_from("<I", program.step)[0])
 
 
 def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
@@ -125,8 +143,14 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
         raise BundleError(f"{path} holds no valid document.", _PACK_AGAIN)
     manifest = manifests.of_document({**document, "vocabulary": vocabulary, "digest": "0" * 64}, path)
     stated = [_section(content, name) for name in (_LABELS, _RULES, _STOPS, _EXAMPLES)]
-    numbers = struct.unpack_from("<5I", content, _NUMBERS_AT)
-    if [*_stated_sections(manifest), _examples(manifest)] != stated or list(numbers) != _stated_numbers(manifest):
+    numbers = [*struct.unpack_from("<5I", content, _NUMBERS_AT), *struct.unpack_from("<I", content, _NEEDS_WORD_AT)]
+    step = _section(content, _STEP)
+    state_size = struct.unpack_from("<I", step)[0] if step else None
+    if (
+        [*_stated_sections(manifest), _examples(manifest)] != stated
+        or numbers != [*_stated_numbers(manifest), _needs_word(manifest)]
+        or state_size != (None if manifest.stream is None else manifest.stream.state_size)
+    ):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", _PACK_AGAIN)
     return manifest
 
@@ -162,8 +186,9 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
         program.ops,
         program.weights,
         _examples(manifest),
+        *([program.step] if program.step else []),
     ]
-    header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples)]
+    header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples), _needs_word(manifest)]
     body, table = bytearray(), []
     for section in sections:
         table += [_HEADER + len(body), len(section)]
@@ -177,13 +202,20 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
-    struct.pack_into("<2Q", content, 16, *_sums(content))
+    struct.pack_into("<2Q", content, 16, *sums_of(content))
     return bytes(content)
 
 
-def _sums(content: bytes | bytearray) -> tuple[int, int]:
-    """The sum of the file's words, and that of every word times its position from 1; both modulo 2^64."""
+def sums_of(content: bytes | bytearray) -> tuple[int, int]:
+    """The sum of a packed file's words, and that of every word times its position from 1; both modulo 2^64, and with
+    the sums themselves as zeros.
+
+    Example:
+        >>> sums_of(bytes(4) + b"\\1" + bytes(3))
+        (1, 2)
+    """
     words = np.frombuffer(content, "<u4").astype(np.uint64)
+    words[4:8] = 0
     positions = np.arange(1, len(words) + 1, dtype=np.uint64)
     return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
 
@@ -300,6 +332,11 @@ def _stated_numbers(manifest: Manifest) -> list[int]:
         1 if limits is None else limits.min_tokens or 1,
         _LARGEST if limits is None else limits.max_tokens or _LARGEST,
     ]
+
+
+def _needs_word(manifest: Manifest) -> int:
+    limits = manifest.graph.limits
+    return int(limits is not None and limits.real_token is True)
 
 
 def _section(content: mmap.mmap, name: int) -> bytes:

@@ -40,3 +40,17 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("packed") / "news.prnn"
     pack("ag_news-small", path)
     return path
+
+
+@pytest.fixture(scope="session")
+def program(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program for machines without Python."""
+    built = tmp_path_factory.mktemp("program") / "pocketrnn-classify"
+    source = NATIVE / "src"
+    subprocess.run(
+        [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers",
+         str(source / "classify.c"), str(source / "pocketrnn.c"), "-o", str(built), "-lm"],
+        check=True,
+        timeout=300,
+    )  # fmt: skip
+    return built

@@ -1,7 +1,8 @@
 /* Opens a packed file with every byte changed and at every length, and answers texts wherever it opens.
  *   hostile FILE [TIMES]    without TIMES: everything must be refused.
  *                           with it: the sums are made to fit what was changed, TIMES draws of up to 3 changes each;
- *                           then a file may open, and must answer or refuse without a fault.
+ *                           then a file may open, and must answer or refuse without a fault. So may a saved stream.
+ *                           And streams of the file itself must answer random texts, cut anywhere, as whole ones.
  * Built with sanitizers. The file, the memory and the texts are allocated in their exact sizes. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +20,65 @@ static void *exactly(size_t bytes)
     return memory;
 }
 
+/* One fragment, with as much working memory as it asks for, in its exact size. */
+static int pushed(const prnn *classifier, prnn_stream *stream, const char *fragment, size_t bytes, prnn_number *logits)
+{
+    size_t size = 1 << 12;
+    int status = PRNN_MEMORY;
+    char *text = exactly(bytes);
+    memcpy(text, fragment, bytes);
+    for (int tries = 0; tries < 12 && size < 1 << 26 && status == PRNN_MEMORY; tries++) {
+        void *memory = exactly(size);
+        status = prnn_stream_push(classifier, stream, text, bytes, logits, memory, &size);
+        free(memory);
+    }
+    free(text);
+    return status;
+}
+
+/* A stream in memory of its exact size, after the texts in fragments of a length. */
+static prnn_stream *streamed(const prnn *classifier, size_t length)
+{
+    size_t size = prnn_stream_size(classifier);
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_stream *stream = NULL;
+    void *memory = exactly(size);
+    if (prnn_stream_open(classifier, &stream, memory, &size) != PRNN_OK)
+        exit(8);
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+        for (size_t at = 0, bytes = strlen(TEXTS[i]); at < bytes; at += length)
+            pushed(classifier, stream, TEXTS[i] + at, bytes - at < length ? bytes - at : length, at % 2 ? NULL : logits);
+    free(logits);
+    return stream;
+}
+
+static unsigned char *saved(const prnn *classifier, const prnn_stream *stream, size_t *size)
+{
+    *size = 0;
+    prnn_stream_save(classifier, stream, NULL, size);
+    unsigned char *bytes = exactly(*size);
+    if (prnn_stream_save(classifier, stream, bytes, size) != PRNN_OK)
+        exit(8);
+    return bytes;
+}
+
+static void read_on(const prnn *classifier)
+{
+    size_t size;
+    prnn_stream *stream = streamed(classifier, 3);
+    unsigned char *bytes = saved(classifier, stream, &size);
+    free(stream);
+    stream = streamed(classifier, 100);
+    if (prnn_stream_resume(classifier, stream, bytes, size) == PRNN_OK)
+        pushed(classifier, stream, "\xCE", 1, NULL);
+    free(bytes);
+    free(stream);
+}
+
 static void answer(const prnn *classifier)
 {
+    if (prnn_stream_size(classifier) && prnn_stream_size(classifier) < 1 << 22)
+        read_on(classifier);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
         size_t bytes = strlen(TEXTS[i]), size = 1 << 12;
@@ -126,6 +184,123 @@ static void change(unsigned char *file, size_t bytes, size_t weights_at, size_t 
         file[at] = (unsigned char)drawn(256);
 }
 
+static void make_stream_fit(unsigned char *bytes, size_t size)
+{
+    unsigned long long sum = 14695981039346656037u;
+    unsigned word;
+    for (size_t i = 16; i + 4 <= size; i += 4) {
+        memcpy(&word, bytes + i, 4);
+        sum = (sum ^ word) * 1099511628211u;
+    }
+    memcpy(bytes + 8, &sum, 8);
+}
+
+/* Saved streams with every byte changed and at every length: refused. With their sum made to fit: refused, or read on. */
+static unsigned changed_streams(const unsigned char *content, size_t bytes, long times)
+{
+    const prnn *classifier;
+    size_t size = 0, kept, resumed = 0;
+    prnn_open(&classifier, content, bytes, NULL, &size);
+    void *memory = exactly(size);
+    prnn_open(&classifier, content, bytes, memory, &size);
+    if (!prnn_stream_size(classifier)) {
+        free(memory);
+        return 0;
+    }
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    prnn_stream *stream = streamed(classifier, 5);
+    pushed(classifier, stream, " wor\xCE\xA3.\xC3", 8, logits);
+    unsigned char *right = saved(classifier, stream, &kept);
+    for (size_t i = 0; !times && i < kept; i++) {
+        right[i] ^= 1;
+        resumed += prnn_stream_resume(classifier, stream, right, kept) == PRNN_OK;
+        right[i] ^= 1;
+        unsigned char *cut = exactly(i);
+        memcpy(cut, right, i);
+        resumed += prnn_stream_resume(classifier, stream, cut, i) == PRNN_OK;
+        free(cut);
+    }
+    for (; times > 0; times--) {
+        unsigned char *one = exactly(kept);
+        memcpy(one, right, kept);
+        for (unsigned k = 1 + drawn(3); k; k--)
+            change(one, kept, 0, 0);
+        make_stream_fit(one, kept);
+        if (prnn_stream_resume(classifier, stream, one, kept) == PRNN_OK) {
+            for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+                pushed(classifier, stream, TEXTS[i], strlen(TEXTS[i]), logits);
+            pushed(classifier, stream, "\x83 \xC3", 3, logits);
+        }
+        free(one);
+    }
+    free(right);
+    free(stream);
+    free(logits);
+    free(memory);
+    return (unsigned)resumed;
+}
+
+static const char *PIECES[] = {
+    "wall", "St", ".", "bears", "<br />", "<br", "<b\"r", "<", "BR", " ", " ", "/>", "/", ">", "\"", "'", ",", "(", ")", "!", ";",
+    "\t", "\n", "\x1C", "\xC2\xA0", "\xE2\x80\xA8", "\xCE\xA3", "\xCE\x9F\xCE\x94\xCE\x9F\xCE\xA3", "\xCE\xB1", "\xCC\x81",
+    "\xC2\xAD", "\xCA\xB0", "\xC4\xB0", "\xC3\x9F", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xF0\x90\x90\x80", "A", "z", "oil"};
+
+static int is_near(const prnn_number *a, const prnn_number *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!(a[i] - b[i] < 1e-5 && b[i] - a[i] < 1e-5))
+            return 0;
+    return 1;
+}
+
+/* How many random texts are answered in fragments otherwise than whole, or not at all. */
+static unsigned random_streams(const prnn *classifier, long times)
+{
+    size_t size = prnn_stream_size(classifier);
+    uint32_t classes = prnn_classes(classifier);
+    unsigned different = 0;
+    prnn_number *whole = exactly(classes * sizeof *whole), *part = exactly(classes * sizeof *part);
+    prnn_stream *stream;
+    void *memory = exactly(size), *work = exactly(1 << 18);
+    if (prnn_stream_open(classifier, &stream, memory, &size) != PRNN_OK)
+        exit(8);
+    for (; times > 0; times--) {
+        char text[256];
+        size_t bytes = 0, room = 1 << 18, done = 0;
+        for (unsigned k = drawn(14); k; k--) {
+            const char *piece = PIECES[drawn(sizeof PIECES / sizeof *PIECES)];
+            memcpy(text + bytes, piece, strlen(piece));
+            bytes += strlen(piece);
+        }
+        prnn_stream_reset(classifier, stream);
+        do {
+            size_t some = drawn(3) ? drawn(bytes - done + 1) : bytes - done;
+            if (pushed(classifier, stream, text + done, some, drawn(4) || done + some == bytes ? part : NULL))
+                different++;
+            done += some;
+        } while (done < bytes);
+        different += prnn_classify(classifier, text, bytes, whole, work, &room) || !is_near(whole, part, classes);
+    }
+    free(whole);
+    free(part);
+    free(memory);
+    free(work);
+    return different;
+}
+
+static unsigned differing_streams(const unsigned char *content, size_t bytes, long times)
+{
+    const prnn *classifier;
+    size_t size = 0;
+    prnn_open(&classifier, content, bytes, NULL, &size);
+    size += times % 2 ? 0 : 1 << 13; /* products of words too */
+    void *memory = exactly(size);
+    prnn_open(&classifier, content, bytes, memory, &size);
+    unsigned different = prnn_stream_size(classifier) ? random_streams(classifier, times) : 0;
+    free(memory);
+    return different;
+}
+
 int main(int count, char **arguments)
 {
     FILE *stream = count > 1 ? fopen(arguments[1], "rb") : NULL;
@@ -153,6 +328,11 @@ int main(int count, char **arguments)
             make_sums_fit(changed, bytes);
             opened += (unsigned)opens(changed, bytes);
         }
+        changed_streams(file, bytes, atol(arguments[2]));
+        if (differing_streams(file, bytes, atol(arguments[2])) + differing_streams(file, bytes, 999)) {
+            puts("a text in fragments is answered otherwise than whole");
+            return 1;
+        }
         printf("%u opened\n", opened);
     } else {
         for (size_t i = 0; i < bytes; i++)
@@ -164,6 +344,7 @@ int main(int count, char **arguments)
             }
         for (size_t i = 0; i < bytes; i++)
             opened += (unsigned)opens(file, i);
+        opened += changed_streams(file, bytes, 0);
         printf("%u opened\n", opened);
     }
     free(file);

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
 from pocketrnn import manifest as manifests
 from pocketrnn.errors import PocketRNNError
-from pocketrnn.manifest import Example, Graph, Manifest, Parity
-from pocketrnn.packed_file import graph_entry, to_packed
+from pocketrnn.manifest import Example, Graph, Manifest, Parity, StepGraph
+from pocketrnn.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.packed import program_of
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.packing import program_of_bundle
 from pocketrnn_export.proof.cases import Widths
-from pocketrnn_native import Packed
+
+if TYPE_CHECKING:
+    from pocketrnn_native import Packed
 
 __all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph"]
 
@@ -25,13 +30,28 @@ __all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph"]
 def packed_bundle(folder: Path) -> bytes:
     """A bundle's folder as the bytes of a packed file."""
     manifest = manifests.read(folder)
-    program = program_of((folder / manifest.graph.file).read_bytes(), manifest.graph).finished()
-    return to_packed(_packed_manifest(manifest, graph_entry(manifest.graph, program)), program)
+    step = None if manifest.stream is None else (folder / manifest.stream.file).read_bytes()
+    program = program_of_bundle(manifest, (folder / manifest.graph.file).read_bytes(), step)
+    made = replace(
+        manifest,
+        graph=graph_entry(manifest.graph, program),
+        torchscript=None,
+        stream=step_entry(program),
+        provenance={},
+    )
+    return to_packed(made, program)
 
 
-def packed_graph(content: bytes, graph: Graph, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> bytes:
-    """An ONNX graph as the bytes of a packed file of plain text rules."""
-    program = program_of(content, graph).finished()
+def packed_graph(
+    content: bytes,
+    graph: Graph,
+    vocabulary: tuple[str, ...],
+    labels: tuple[str, ...],
+    step: tuple[bytes, StepGraph] | None = None,
+) -> bytes:
+    """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules."""
+    steps = None if step is None else program_of(step[0], graph, state_size=step[1].state_size)
+    program = program_of(content, graph).finished(steps)
     manifest = Manifest(
         name="graph",
         labels=labels,
@@ -39,24 +59,11 @@ def packed_graph(content: bytes, graph: Graph, vocabulary: tuple[str, ...], labe
         vocabulary=vocabulary,
         graph=graph_entry(graph, program),
         torchscript=None,
+        stream=step_entry(program),
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
         parity=Parity(1e-5, ()),
     )
     return to_packed(manifest, program)
-
-
-def _packed_manifest(manifest: Manifest, graph: Graph) -> Manifest:
-    return Manifest(
-        name=manifest.name,
-        labels=manifest.labels,
-        text=manifest.text,
-        vocabulary=manifest.vocabulary,
-        graph=graph,
-        torchscript=None,
-        examples=manifest.examples,
-        parity=manifest.parity,
-        activation=manifest.activation,
-    )
 
 
 def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> tuple[bytes, Graph]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import bundle_maker
 import pytest
 import user_modules
 from packing_tools import graph_of, packed_bundle, packed_graph
 from sampling import mostly_slow
 from test_packed_programs import LABELS, _Numbers, made, vocabulary_of
+from test_packed_streams import vocabulary_for
 
 from pocketrnn import manifest as manifests
+from pocketrnn.text import TextRules
 from pocketrnn_native import EngineError, Packed
 
 HERE = Path(__file__).parent
@@ -71,6 +74,17 @@ def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
     vocabulary = vocabulary_of(50 if kind is _Numbers else user_modules.WORDS)
     content, graph = graph_of(made(kind), vocabulary, LABELS)
     assert run(hostile, packed_graph(content, graph, vocabulary, LABELS), tmp_path, 3000).endswith(" opened\n")
+
+
+def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without_a_fault(
+    hostile: Path, tmp_path: Path
+) -> None:
+    for number, rules in enumerate((TextRules(max_tokens=4), TextRules(tokenizer="whitespace", lowercase=False))):
+        vocabulary = vocabulary_for(rules)
+        bundle = bundle_maker.make(tmp_path / str(number), stream=True, rules=rules, vocabulary=vocabulary)
+        content = packed_bundle(bundle)
+        assert run(hostile, content, tmp_path) == "0 opened\n"
+        assert run(hostile, content, tmp_path, 3000).endswith(" opened\n")
 
 
 def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:

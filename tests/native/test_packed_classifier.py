@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import bundle_maker
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, TextError
+from pocketrnn.manifest import Limits
 from pocketrnn.shipped import bundle_folder
 from pocketrnn_export.packing import pack
 
@@ -60,18 +63,21 @@ def test_what_is_no_text_is_refused_or_skipped_as_with_a_bundle(both: tuple[Clas
     assert packed.predict(["Oil prices rise again", None], on_error="skip") == ["Business", None]  # type: ignore[list-item]
     with pytest.raises(InputError, match="top is 9"):
         packed.classify("oil", top=9)
-    with pytest.raises(InputError, match="cannot answer while a text arrives"):
-        packed.stream()
 
 
-def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_path: Path) -> None:
-    limits = Path(__file__).parents[1] / "vectors" / "limits"
+@pytest.mark.parametrize("name", ["limits", "real-token"])
+def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_path: Path, name: str) -> None:
+    limits = Path(__file__).parents[1] / "vectors" / name
     pack(limits, tmp_path / "limits.prnn")
     bundle, packed = Classifier.load(limits), Classifier.load(tmp_path / "limits.prnn")
+    assert packed.manifest.graph.limits == replace(bundle.manifest.graph.limits or Limits(), max_batch=None)
+    alone = pocketrnn_native.Classifier.load(tmp_path / "limits.prnn")
     for line in (limits / "beyond.jsonl").read_text(encoding="ascii").splitlines():
         beyond = json.loads(line)
         with pytest.raises(LimitError, match=beyond["said"]):
             packed.classify(beyond["text"])
+        with pytest.raises(pocketrnn_native.EngineError, match=r"fewer tokens|more tokens|no known word"):
+            alone.classify(beyond["text"])
         within = json.loads((limits / "vectors.jsonl").read_text(encoding="ascii").splitlines()[0])["text"]
         texts = [within, beyond["text"]]
         with pytest.raises(LimitError, match="position 1"):
@@ -167,7 +173,8 @@ def test_a_module_is_exported_as_a_packed_file(tmp_path: Path, monkeypatch: pyte
     assert "Wrote mood.prnn: mood, 2 labels" in done.output
     assert Classifier.load("mood.prnn").classify("a good film").label in ("no", "yes")
     assert CliRunner().invoke(main, line).exit_code == OutputError.exit_status
-    assert "--streaming" in CliRunner().invoke(main, [*line, "--streaming"]).output
+    streaming = CliRunner().invoke(main, [*line, "--force", "--streaming"])
+    assert "cannot be exported for streaming" in streaming.output
 
 
 def test_the_commands_take_a_packed_file(news: Path, tmp_path: Path) -> None:

@@ -106,8 +106,6 @@ def export(source: str, output: Path, **options: Any) -> None:
     if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss measure a smaller bundle: they need --compress.")
     if options["profile"] == "packed":
-        if options["streaming"]:
-            raise click.UsageError("A packed file cannot answer while a text arrives: leave --streaming out.")
         native_module()
         check_file_free(output, force=options["force"])
     else:

@@ -54,8 +54,8 @@ class Lowering:
 
     def __init__(self, graph: Observed) -> None:
         self.graph = graph
-        self.program = Program()
-        self.known: dict[str, int] = {"tokens": 0}
+        self.program = Program(graph.state_size)
+        self.known: dict[str, int] = {"tokens": 0, **({"state": 1} if graph.state_size else {})}
 
     def run(self) -> Program:
         """The program.
@@ -76,9 +76,11 @@ class Lowering:
                     f"The operator {node.op_type} cannot be packed, at {_place(node)}: {error.problem}",
                     "Use the bundle with onnxruntime, or write that part of forward by other operations.",
                 ) from error
-        self.program.output = self.read("logits")
-        if self.program.values[self.program.output].constant is not None or self.program.output == 0:
-            raise ExportError("The logits do not depend on the text.", "Check the module.")
+        for name in ("logits", "new_state") if self.graph.state_size else ("logits",):
+            output = self.read(name)
+            if self.program.values[output].constant is not None or output == 0:
+                raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
+            self.program.outputs.append(output)
         return self.program
 
     def is_fixed(self, name: str) -> bool:

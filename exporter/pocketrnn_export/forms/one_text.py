@@ -37,8 +37,9 @@ class Observed:
         model: the graph, of which only what leads to the logits is left.
         lengths: how many tokens the texts had that it was run on.
         values: by name, what a value was in each run.
-        of_tokens: the names of the values that hang on the tokens themselves.
+        of_tokens: the names of the values that hang on the tokens themselves, or on the state.
         opset: of the graph.
+        state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
     """
 
     model: onnx.ModelProto
@@ -46,6 +47,7 @@ class Observed:
     values: dict[str, list[Array]]
     of_tokens: frozenset[str]
     opset: int
+    state_size: int = 0
 
     def sizes(self, name: str) -> list[Size]:
         """The sizes of a value's axes.
@@ -97,12 +99,14 @@ def times(sizes: Iterable[Size]) -> Size | None:
     return a, b
 
 
-def observed(content: bytes, graph: Graph) -> Observed:
+def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Observed:
     """Run a graph on one text of each of some lengths, and keep every value.
 
     Args:
         content: the ONNX file.
-        graph: what classifier.json says of it.
+        graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
+        state_size: that of a step graph.
+        padding_id: an id of which alone no text may be, where the graph's limits say so.
 
     Raises:
         ExportError: onnxruntime does not run it so.
@@ -116,7 +120,11 @@ def observed(content: bytes, graph: Graph) -> Observed:
     feeds = []
     for length in lengths:
         feed: dict[str, Array] = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
-        if "lengths" in graph.inputs:
+        if limits is not None and limits.real_token and (feed["tokens"] == padding_id).all():
+            feed["tokens"][0, 0] = (feed["tokens"][0, 0] + 1) % graph.embedding_rows
+        if state_size:
+            feed["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
+        elif "lengths" in graph.inputs:
             feed["lengths"] = np.array([length], np.int64)
         feeds.append(feed)
     names = [name for node in model.graph.node for name in node.output if name]
@@ -131,7 +139,7 @@ def observed(content: bytes, graph: Graph) -> Observed:
     for tensor in model.graph.initializer:
         values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(lengths)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return Observed(model, lengths, values, _of_tokens(model), opset)
+    return Observed(model, lengths, values, _of_tokens(model), opset, state_size)
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
@@ -168,8 +176,8 @@ def _runs(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Ar
 
 
 def _live(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without what does not lead to the logits."""
-    wanted, kept = {"logits"}, []
+    """The model without what does not lead to the logits, or to a step's new state."""
+    wanted, kept = {"logits", "new_state"}, []
     for node in reversed(model.graph.node):
         if wanted & set(node.output):
             wanted |= set(node.input)
@@ -183,7 +191,7 @@ def _live(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
-    found = {"tokens"}
+    found = {"tokens", "state"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
             found |= set(node.output)

@@ -19,18 +19,21 @@ __all__ = ["program_of"]
 _OPERATORS: Final = (lowering_layers,)
 
 
-def program_of(content: bytes, graph: Graph) -> Program:
+def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Program:
     """The program of an ONNX graph, for one text.
 
     Args:
         content: the ONNX file.
-        graph: what classifier.json says of it.
+        graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
+        state_size: that of a step graph.
+        padding_id: that of the text rules, for a graph that takes no text of padding only.
 
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and where it stands.
     """
     model = onnx.load_from_string(content)
-    return Lowering(observed(_with_plain_tables(model), graph)).run()
+    content = _with_plain_tables(model)
+    return Lowering(observed(content, graph, state_size=state_size, padding_id=padding_id)).run()
 
 
 def _with_plain_tables(model: onnx.ModelProto) -> bytes:

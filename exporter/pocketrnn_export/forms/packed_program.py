@@ -98,12 +98,21 @@ class _Value:
 class Program:
     """Values and operations, as they are made; `finished` makes the sections of the file.
 
-    Value 0 is the ids, int [tokens].
+    Value 0 is the ids, int [tokens]. A step's value 1 is the state, and its second output the new one.
+
+    Attributes:
+        state_size: how many numbers the state has; 0 where the program is of whole texts.
+        outputs: the values that are its answer.
     """
 
+    state_size: int = 0
     values: list[_Value] = field(default_factory=lambda: [_Value(INT, ((1, 0),))])
     ops: list[Op] = field(default_factory=list)
-    output: int = 0
+    outputs: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.state_size:
+            self.values.append(_Value(FLOAT, ((0, self.state_size),)))
 
     def value(self, kind: int, sizes: Iterable[Size]) -> int:
         """A new value of a type, and of as many numbers as the product of the sizes.
@@ -124,16 +133,11 @@ class Program:
         """A constant: float32, int32 or bool."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
+        made = _Value(kind, ((0, numbers.size),), numbers, is_table)
         for index, known in enumerate(self.values):
-            if (
-                known.constant is not None
-                and known.is_table == is_table
-                and known.constant.dtype == numbers.dtype
-                and known.constant.shape == numbers.shape
-                and known.constant.tobytes() == numbers.tobytes()
-            ):
+            if _is_same(made, known):
                 return index
-        self.values.append(_Value(kind, ((0, numbers.size),), numbers, is_table))
+        self.values.append(made)
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
@@ -143,31 +147,66 @@ class Program:
             flat += word if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
-    def finished(self) -> PackedProgram:
-        """The program as the packed file holds it."""
+    def finished(self, step: Program | None = None) -> PackedProgram:
+        """The program as the packed file holds it.
+
+        Args:
+            step: what reads on from a state, where texts may arrive; it shares the constants.
+        """
         self._drop_unused()
         regions = self._place()
         weights = bytearray()
         values = b"".join(self._record(value, weights) for value in self.values)
-        ops = bytearray()
+        numbers = (*self.outputs, len(self.values), len(self.ops), regions)
+        steps = b""
+        if step is not None:
+            step._drop_unused()
+            of_step = step._place()
+            own = step._share_constants(self.values)
+            values += b"".join(self._record(value, weights) for value in own)
+            head = [step.state_size, len(own), len(step.ops), of_step, *step.outputs]
+            steps = struct.pack("<6I", *head) + step._code()
+        return PackedProgram(values, self._code(), bytes(weights), numbers, steps)
+
+    def _code(self) -> bytes:
+        """The operations as words."""
+        code = bytearray()
         for op in self.ops:
-            code = _LAYOUT[op.name][0]
-            words = [code, 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
-            ops += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
-        numbers = (self.output, len(self.values), len(self.ops), regions)
-        return PackedProgram(values, bytes(ops), bytes(weights), numbers)
+            words = [_LAYOUT[op.name][0], 2 + len(op.operands) + len(op.words), *op.operands, *op.words]
+            code += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
+        return bytes(code)
+
+    def _share_constants(self, known: Sequence[_Value]) -> list[_Value]:
+        """Give the values numbers behind the known ones, but for the ids and for constants that are known.
+
+        Returns:
+            the values that are the program's own, the state first.
+        """
+        numbers = {NONE: NONE, 0: 0}
+        own: list[_Value] = []
+        for index, value in enumerate(self.values[1:], 1):
+            same = [i for i, one in enumerate(known) if value.constant is not None and _is_same(value, one)]
+            numbers[index] = same[0] if same else len(known) + len(own)
+            if not same:
+                own.append(value)
+        self._renumber(numbers)
+        return own
 
     def _drop_unused(self) -> None:
-        wanted, kept = {self.output}, []
+        inputs = {0, 1} if self.state_size else {0}
+        wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
             if wanted & set(op.written):
                 wanted |= set(op.read)
                 kept.append(op)
         kept = [_without_unread(op, wanted) for op in reversed(kept)]
-        wanted |= {0, *(v for op in kept for v in op.written)}
-        number = {old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE}
+        wanted |= {*inputs, *(v for op in kept for v in op.written)}
+        self.ops = kept
         self.values = [self.values[old] for old in sorted(wanted)]
-        self.output = number[self.output]
+        self._renumber({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
+
+    def _renumber(self, number: dict[int, int]) -> None:
+        self.outputs = [number[output] for output in self.outputs]
         self.ops = [
             Op(
                 op.name,
@@ -175,16 +214,18 @@ class Program:
                 _renumbered(op, number),
                 tuple(number[w] for w in op.weights),
             )
-            for op in kept
+            for op in self.ops
         ]
 
     def _place(self) -> int:
         """Give each value a region: one that no value holds which is still wanted."""
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.read, *op.written)}
-        last[self.output] = len(self.ops)
+        last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
+        # The ids and the state are the caller's: nothing is put in their place.
+        given = 2 if self.state_size else 1
+        self.values[given - 1].region = 0
         regions = 1
-        self.values[0].region = 0
         for i, op in enumerate(self.ops):
             for index in op.written:
                 value = self.values[index]
@@ -197,7 +238,7 @@ class Program:
                         regions += 1
             for index in {*op.read, *op.written}:
                 value = self.values[index]
-                if last[index] == i and value.constant is None and index:
+                if last[index] == i and value.constant is None and index >= given:
                     free.setdefault((value.type, value.factors), []).append(value.region)
         return regions
 
@@ -214,6 +255,17 @@ class Program:
         factors += [0, 1] * (_FACTORS - len(factors) // 2)
         words = [value.type | value.is_table << 8, value.region, storage, offset, scale_offset, *factors]
         return struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
+
+
+def _is_same(value: _Value, other: _Value) -> bool:
+    """Whether two values are one constant."""
+    a, b = value.constant, other.constant
+    return (
+        a is not None
+        and b is not None
+        and (value.type, value.is_table, a.shape) == (other.type, other.is_table, b.shape)
+        and a.tobytes() == b.tobytes()
+    )
 
 
 def _without_unread(op: Op, wanted: set[int]) -> Op:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pocketrnn_native import _engine
 from pocketrnn_native._engine import EngineError, Packed
 
-__all__ = ["Classifier", "EngineError", "Opened", "Packed", "Prediction", "opened", "shared"]
+__all__ = ["Classifier", "EngineError", "Opened", "Packed", "Prediction", "Stream", "opened", "shared"]
 
 __version__ = "0.1.0"
 
@@ -137,9 +137,30 @@ class Classifier:
             >>> Classifier.load("news.prnn").classify("Striker scores twice in cup final").label
             'Sports'
         """
+        self._check_top(top)
+        return self._prediction(self._packed.logits(text), top)
+
+    def stream(self, saved: bytes | None = None) -> Stream:
+        """A text that arrives in fragments, answered for after each.
+
+        Args:
+            saved: what `Stream.save` gave, to go on from there.
+
+        Raises:
+            EngineError: the file was packed of a bundle without streams; or `saved` is damaged, or another file's.
+
+        Example:
+            >>> stream = Classifier.load("one-way.prnn").stream()    # of a bundle exported with --streaming
+            >>> stream.push("Wall St. ").label
+            'Business'
+        """
+        return Stream(self, saved)
+
+    def _check_top(self, top: int) -> None:
         if not 1 <= top <= len(self.labels):
             raise ValueError(f"top is {top}, but there are {len(self.labels)} labels.")
-        logits = self._packed.logits(text)
+
+    def _prediction(self, logits: list[float], top: int) -> Prediction:
         probabilities = self._packed.probabilities(logits)
         order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
         likeliest = tuple((self.labels[i], probabilities[i]) for i in order)
@@ -186,3 +207,62 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"<Classifier: {len(self.labels)} labels>"
+
+
+class Stream:
+    """A text that arrives in fragments. Make one with `Classifier.stream`; for one thread at a time."""
+
+    def __init__(self, classifier: Classifier, saved: bytes | None = None) -> None:
+        self._classifier = classifier
+        packed = classifier._packed
+        self._stream = _engine.Stream(packed) if saved is None else _engine.Stream(packed, saved)
+
+    def push(self, fragment: str | bytes, top: int = 1) -> Prediction:
+        """Read a further fragment of the text and answer for all of it so far.
+
+        Args:
+            fragment: any string, cut anywhere; or UTF-8, which may be cut inside of a character.
+            top: how many labels to give, from 1 to the number of labels.
+
+        Raises:
+            EngineError: as `Classifier.classify`; or bytes are not UTF-8. Like every error, it leaves the stream as it
+                was.
+            ValueError: `top` is out of its range.
+
+        Example:
+            >>> stream = Classifier.load("one-way.prnn").stream()
+            >>> stream.push("Oil pri").label, stream.push("ces rise").label
+            ('World', 'Business')
+        """
+        self._classifier._check_top(top)
+        return self._classifier._prediction(self._stream.push(fragment), top)
+
+    def logits(self, fragment: str | bytes) -> list[float]:
+        """Read a further fragment of the text: the logits of all of it so far.
+
+        Raises:
+            EngineError: as `push`.
+
+        Example:
+            >>> len(Classifier.load("one-way.prnn").stream().logits("Oil prices"))
+            4
+        """
+        return self._stream.push(fragment)
+
+    def save(self) -> bytes:
+        """All that is needed to go on elsewhere, with `Classifier.stream(saved)` of the same file: some kilobytes. It
+        holds the text's unfinished last word.
+
+        Example:
+            >>> saved = stream.save()
+            >>> stream = Classifier.load("one-way.prnn").stream(saved)
+        """
+        return self._stream.save()
+
+    def reset(self) -> None:
+        """Forget the text.
+
+        Example:
+            >>> stream.reset()
+        """
+        self._stream.reset()

@@ -26,8 +26,15 @@ typedef struct {
     struct memory *idle;
 } Packed;
 
+/* A text that arrives, for one classifier. The interpreter lock is held while it is read on. */
 typedef struct {
-    PyObject *error;
+    PyObject_HEAD
+    Packed *packed;
+    prnn_stream *stream;
+} Stream;
+
+typedef struct {
+    PyObject *error, *packed_type;
 } State;
 
 static struct PyModuleDef module_definition;
@@ -395,6 +402,47 @@ static PyObject *packed_probabilities(PyObject *object, PyObject *logits)
     return result;
 }
 
+static PyObject *packed_state_size(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLong(prnn_state_size(((Packed *)self)->classifier));
+}
+
+/* One step: int32 ids and a state in, the logits and the new state into buffers of float32. */
+static PyObject *packed_step(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *result = NULL;
+    Py_buffer ids, state, logits, new_state;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &ids, &state, &logits, &new_state))
+        return NULL;
+    Py_ssize_t of_state = (Py_ssize_t)(prnn_state_size(self->classifier) * sizeof(float));
+    struct memory *memory = NULL;
+    if (state.len != of_state || new_state.len != of_state ||
+        logits.len != (Py_ssize_t)(prnn_classes(self->classifier) * sizeof(float)))
+        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the state and the logits are.");
+    else
+        memory = memory_taken(self);
+    if (memory) {
+        int status;
+        Py_BEGIN_ALLOW_THREADS
+        size_t size;
+        do {
+            size = memory->size;
+            status = prnn_step(self->classifier, ids.buf, (size_t)ids.len / sizeof(int32_t), state.buf, logits.buf,
+                               new_state.buf, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        Py_END_ALLOW_THREADS
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None)
+                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+    }
+    PyBuffer_Release(&ids);
+    PyBuffer_Release(&state);
+    PyBuffer_Release(&logits);
+    PyBuffer_Release(&new_state);
+    return result;
+}
+
 static void packed_free(PyObject *object)
 {
     Packed *self = (Packed *)object;
@@ -455,6 +503,119 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     return (PyObject *)self;
 }
 
+static PyObject *stream_push(PyObject *object, PyObject *fragment)
+{
+    Stream *self = (Stream *)object;
+    PyObject *held = NULL, *result = NULL;
+    Py_ssize_t bytes;
+    char *begun;
+    const char *text;
+    if (PyBytes_Check(fragment)) {
+        held = Py_NewRef(fragment);
+        text = PyBytes_AsStringAndSize(fragment, &begun, &bytes) < 0 ? NULL : begun;
+    } else
+        text = utf8_of(fragment, &bytes, &held);
+    const prnn *classifier = self->packed->classifier;
+    float *logits = text ? malloc(prnn_classes(classifier) * sizeof *logits) : NULL;
+    struct memory *memory = logits ? memory_taken(self->packed) : NULL;
+    if (memory) {
+        int status;
+        size_t size;
+        do {
+            size = memory->size;
+            status = prnn_stream_push(classifier, self->stream, text, (size_t)bytes, logits, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        memory_given_back(self->packed, memory);
+        result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier))
+                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+    } else if (text && !logits)
+        PyErr_NoMemory();
+    free(logits);
+    Py_XDECREF(held);
+    return result;
+}
+
+static PyObject *stream_save(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    Stream *self = (Stream *)object;
+    size_t size = 0;
+    prnn_stream_save(self->packed->classifier, self->stream, NULL, &size);
+    PyObject *saved = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    int status = saved ? prnn_stream_save(self->packed->classifier, self->stream, PyBytes_AsString(saved), &size)
+                       : PRNN_OK;
+    if (status == PRNN_OK)
+        return saved;
+    Py_DECREF(saved);
+    return failed(object, status);
+}
+
+static PyObject *stream_reset(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    Stream *self = (Stream *)object;
+    prnn_stream_reset(self->packed->classifier, self->stream);
+    return Py_NewRef(Py_None);
+}
+
+static void stream_free(PyObject *object)
+{
+    Stream *self = (Stream *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    free(self->stream);
+    Py_XDECREF((PyObject *)self->packed);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    State *state = PyType_GetModuleState(type);
+    PyObject *packed;
+    const char *saved = NULL;
+    Py_ssize_t bytes = 0;
+    if (!state)
+        return NULL;
+    if (keywords && PyDict_Size(keywords)) {
+        PyErr_SetString(PyExc_TypeError, "Stream takes a packed classifier, and what a stream has saved.");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(arguments, "O!|y#", (PyTypeObject *)state->packed_type, &packed, &saved, &bytes))
+        return NULL;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Stream *self = (Stream *)allocate(type, 0);
+    if (!self)
+        return NULL;
+    self->packed = (Packed *)Py_NewRef(packed);
+    size_t size = prnn_stream_size(self->packed->classifier);
+    void *memory = size ? malloc(size) : NULL;
+    int status = prnn_stream_open(self->packed->classifier, &self->stream, memory, &size);
+    if (status == PRNN_OK && saved)
+        status = prnn_stream_resume(self->packed->classifier, self->stream, saved, (size_t)bytes);
+    if (status == PRNN_OK)
+        return (PyObject *)self;
+    if (status == PRNN_MEMORY)
+        PyErr_NoMemory();
+    else
+        failed((PyObject *)self, status);
+    Py_DECREF(self);
+    return NULL;
+}
+
+static PyMethodDef stream_methods[] = {
+    {"push", stream_push, METH_O, "Read a further fragment, a string or UTF-8: the logits of all the text so far, a list."},
+    {"save", stream_save, METH_NOARGS, "All that is needed to go on elsewhere, bytes."},
+    {"reset", stream_reset, METH_NOARGS, "Forget the text."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_new, stream_new},
+    {Py_tp_dealloc, stream_free},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_doc, "Stream(packed, saved=None): a text that arrives in fragments, for one thread at a time."},
+    {0, NULL}};
+
+static PyType_Spec stream_spec = {"pocketrnn_native._engine.Stream", sizeof(Stream), 0, Py_TPFLAGS_DEFAULT, stream_slots};
+
 static PyMethodDef packed_methods[] = {
     {"logits", packed_logits, METH_O, "The logits of a text, a list."},
     {"encode", packed_encode, METH_O, "The token ids of a text, a list."},
@@ -468,6 +629,9 @@ static PyMethodDef packed_methods[] = {
     {"document", packed_document, METH_NOARGS, "The file's document, bytes of JSON."},
     {"limits", packed_limits, METH_NOARGS, "The fewest and the most ids of a text, and how many ids there are."},
     {"is_multi_label", packed_is_multi_label, METH_NOARGS, "Whether each label is right or wrong by itself."},
+    {"state_size", packed_state_size, METH_NOARGS, "How many numbers a stream keeps; 0 if there are no streams."},
+    {"step", packed_step, METH_VARARGS,
+     "(ids, state, logits, new_state): read on, with int32 ids and buffers of float32."},
     {"examples", packed_examples, METH_NOARGS, "The golden examples: (text, ids, logits) in a list."},
     {NULL, NULL, 0, NULL}};
 
@@ -487,15 +651,19 @@ static int module_ready(PyObject *module)
     state->error = PyErr_NewException("pocketrnn_native._engine.EngineError", NULL, NULL);
     if (!state->error || PyModule_AddObjectRef(module, "EngineError", state->error) < 0)
         return -1;
-    PyObject *type = PyType_FromModuleAndSpec(module, &packed_spec, NULL);
-    int added = type ? PyModule_AddObjectRef(module, "Packed", type) : -1;
+    state->packed_type = PyType_FromModuleAndSpec(module, &packed_spec, NULL);
+    if (!state->packed_type || PyModule_AddObjectRef(module, "Packed", state->packed_type) < 0)
+        return -1;
+    PyObject *type = PyType_FromModuleAndSpec(module, &stream_spec, NULL);
+    int added = type ? PyModule_AddObjectRef(module, "Stream", type) : -1;
     Py_XDECREF(type);
     const struct {
         const char *name;
         int value;
     } statuses[] = {{"OK", PRNN_OK}, {"NO_FILE", PRNN_NO_FILE}, {"VERSION", PRNN_VERSION}, {"DAMAGED", PRNN_DAMAGED},
                     {"CONTENT", PRNN_CONTENT}, {"TOO_SHORT", PRNN_TOO_SHORT}, {"TOO_LONG", PRNN_TOO_LONG},
-                    {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}};
+                    {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}, {"TEXT", PRNN_TEXT}, {"NO_WORD", PRNN_NO_WORD},
+                    {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)
         added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);
     return added;
@@ -505,6 +673,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
     Py_VISIT(state->error);
+    Py_VISIT(state->packed_type);
     return 0;
 }
 
@@ -512,6 +681,7 @@ static int module_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     Py_CLEAR(state->error);
+    Py_CLEAR(state->packed_type);
     return 0;
 }
 

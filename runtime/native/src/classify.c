@@ -1,6 +1,7 @@
 /* pocketrnn-classify: a packed classifier on lines of standard input, for machines without Python.
  *
  *   pocketrnn-classify FILE.prnn < texts          label, probability and text of every line, with tabs between them
+ *   pocketrnn-classify --stream FILE.prnn < text  all lines are one text: after each, the answer to all of it so far
  *   pocketrnn-classify --verify FILE.prnn         replays the golden examples in the file
  *
  * cc -std=gnu11 -O3 -ffp-contract=fast -o pocketrnn-classify classify.c pocketrnn.c -lm */
@@ -28,17 +29,21 @@ static int failed(const char *what, const char *why)
     return 2;
 }
 
+/* Whether there is as much working memory now; what was in it is lost. */
+static int has_room(size_t size)
+{
+    free(work);
+    work = malloc(size);
+    work_size = work ? size : 0;
+    return work != NULL;
+}
+
 static int answered(const prnn *classifier, const char *text, size_t bytes, float *logits)
 {
     for (;;) {
         size_t size = work_size;
         int status = prnn_classify(classifier, text, bytes, logits, work, &size);
-        if (status != PRNN_MEMORY)
-            return status;
-        free(work);
-        work = malloc(size);
-        work_size = work ? size : 0;
-        if (!work)
+        if (status != PRNN_MEMORY || !has_room(size))
             return status;
     }
 }
@@ -89,16 +94,28 @@ static int verify(const prnn *classifier, float *logits)
     return status;
 }
 
-static int lines(const prnn *classifier, float *logits)
+static int pushed(const prnn *classifier, prnn_stream *stream, const char *text, size_t bytes, float *logits)
+{
+    for (;;) {
+        size_t size = work_size;
+        int status = prnn_stream_push(classifier, stream, text, bytes, logits, work, &size);
+        if (status != PRNN_MEMORY || !has_room(size))
+            return status;
+    }
+}
+
+/* Every line is a text; with a stream, the further part of one. */
+static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
 {
     char *line = NULL;
     size_t room = 0;
     ssize_t read;
     while ((read = getline(&line, &room, stdin)) >= 0) {
-        size_t bytes = (size_t)read;
+        size_t whole = (size_t)read, bytes = whole;
         while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
             bytes--;
-        int status = answered(classifier, line, bytes, logits);
+        int status = stream ? pushed(classifier, stream, line, whole, logits)
+                            : answered(classifier, line, bytes, logits);
         if (status == PRNN_OK)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)
@@ -108,6 +125,8 @@ static int lines(const prnn *classifier, float *logits)
         const char *label = prnn_label(classifier, best, &length);
         printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
         put_line(line, bytes);
+        if (stream)
+            fflush(stdout);
     }
     free(line);
     return fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
@@ -116,8 +135,9 @@ static int lines(const prnn *classifier, float *logits)
 int main(int count, char **arguments)
 {
     int verifies = count == 3 && !strcmp(arguments[1], "--verify");
-    if (count != 2 && !verifies) {
-        fprintf(stderr, "Usage: pocketrnn-classify [--verify] FILE.prnn < texts\n");
+    int streams = count == 3 && !strcmp(arguments[1], "--stream");
+    if (count != 2 && !verifies && !streams) {
+        fprintf(stderr, "Usage: pocketrnn-classify [--stream | --verify] FILE.prnn < texts\n");
         return 2;
     }
     const char *path = arguments[count - 1];
@@ -138,7 +158,13 @@ int main(int count, char **arguments)
         return failed(path, prnn_error(opened));
     float *logits = malloc(prnn_classes(classifier) * sizeof *logits);
     work = malloc(work_size);
-    if (!logits || !work)
+    prnn_stream *stream = NULL;
+    size = streams ? prnn_stream_size(classifier) : 0;
+    void *stream_memory = size ? malloc(size) : NULL;
+    if (!logits || !work || (size && !stream_memory))
         return failed(path, "there is no memory");
-    return verifies ? verify(classifier, logits) : lines(classifier, logits);
+    opened = streams ? prnn_stream_open(classifier, &stream, stream_memory, &size) : PRNN_OK;
+    if (opened != PRNN_OK)
+        return failed(path, prnn_error(opened));
+    return verifies ? verify(classifier, logits) : lines(classifier, stream, logits);
 }

@@ -55,13 +55,14 @@ enum { HEADER = 256, ALIGN = 64, VALUE_WORDS = 13, FACTORS = 4, MOST_VALUES = 1 
 #define MOST_NUMBERS ((uint64_t)1 << 40)
 
 enum { NAME_DOCUMENT, NAME_LABELS, NAME_RULES, NAME_STOPS, NAME_VOCABULARY, NAME_VALUES, NAME_OPS, NAME_WEIGHTS,
-       NAME_EXAMPLES, SECTIONS };
+       NAME_EXAMPLES, NAME_STEP, SECTIONS };
 enum { FLOAT, INT, BOOL };
 enum { AS_IS, HALF, BYTES_BY_ROW, BYTES_BY_COLUMN };
 
 /* Words by position in the header. */
 enum { H_MAGIC, H_VERSION, H_SIZE, H_ZERO, H_SUMS, H_SHA = 8, H_CLASSES = 16, H_ACTIVATION, H_IDS, H_LEAST, H_MOST,
-       H_OUTPUT, H_VALUES, H_OPS, H_REGIONS, H_EXAMPLES, H_SECTIONS = 32 };
+       H_OUTPUT, H_VALUES, H_OPS, H_REGIONS, H_EXAMPLES, H_NEEDS_WORD, H_SECTIONS = 32,
+       H_FREE = H_SECTIONS + 2 * SECTIONS };
 #define MAGIC 0x4E4E5250u /* "PRNN" */
 
 /* Strings by number. In the small form, offsets count from that of every 64th string. */
@@ -94,18 +95,29 @@ struct known {
 };
 enum { MOST_KNOWN = 4, BLOCK = 16 };
 
+/* One of the file's two programs: that of whole texts, and the step, which reads on from a state. Both read value 0,
+ * the ids, and constants; all else of a program are its own values, from `first` to before `end`. A step's first one is
+ * the state. */
+struct program {
+    const uint32_t *ops;
+    uint32_t op_count, first, end, regions, output;
+    uint32_t state_size, new_state; /* a step's; else 0 */
+    struct known known[MOST_KNOWN];
+};
+
 struct prnn {
     const uint8_t *file;
     const uint32_t *header;
     struct strings labels, stops, vocabulary;
     struct rules rules;
-    const uint32_t *values, *ops;
-    uint32_t value_count, op_count, op_words, regions, output, example_words;
+    const uint32_t *values;
+    uint32_t value_count, example_words;
+    struct program whole, step; /* a step without operations: there is none */
     const uint32_t *examples;
     size_t scratch; /* numbers */
+    uint32_t longest; /* token, in code points; where there is a step */
     const struct kernels *kernels;
     const void **constants; /* by value */
-    struct known known[MOST_KNOWN];
 };
 
 
@@ -298,19 +310,37 @@ static int check_constant(const uint32_t *value, size_t weights)
     return !scales || (value[4] % ALIGN == 0 && value[4] <= weights && (uint64_t)scales * 4 <= weights - value[4]);
 }
 
-static int check_values(const prnn *p, size_t weights)
+/* Whether an operation of a program may read a value. */
+static int may_read(const prnn *p, const struct program *g, uint32_t value)
 {
-    for (uint32_t i = 0; i < p->value_count; i++) {
+    return value < g->end && (value >= g->first || value == 0 || is_constant(p, value));
+}
+
+/* The ids and the state are the caller's. */
+static int may_write(const prnn *p, const struct program *g, uint32_t value)
+{
+    return value >= g->first && value < g->end && value != 0 && !(g->state_size && value == g->first) &&
+           !is_constant(p, value);
+}
+
+static int is_answer(const prnn *p, const struct program *g, uint32_t value)
+{
+    return value >= g->first && value < g->end && !is_constant(p, value) && type_of(p, value) == FLOAT;
+}
+
+static int check_values(const prnn *p, const struct program *g, size_t weights)
+{
+    for (uint32_t i = g->first; i < g->end; i++) {
         const uint32_t *value = value_of(p, i);
         if (value[0] & ~0x1FFu || (value[0] & 0xFF) > BOOL)
             return 0;
-        if (is_constant(p, i) ? !check_constant(value, weights) : value[1] >= p->regions || is_table(p, i))
+        if (is_constant(p, i) ? !check_constant(value, weights) : value[1] >= g->regions || is_table(p, i))
             return 0;
     }
-    /* The first value is the ids, the answer a region's floats. */
-    if (is_constant(p, 0) || type_of(p, 0) != INT || is_constant(p, p->output) || type_of(p, p->output) != FLOAT)
+    /* The first value is the ids, a step's own first one the state; answers are a region's floats. */
+    if (is_constant(p, 0) || type_of(p, 0) != INT || !is_answer(p, g, g->output))
         return 0;
-    return 1;
+    return !g->state_size || (is_answer(p, g, g->first) && is_answer(p, g, g->new_state));
 }
 
 static int is_float(const prnn *p, uint32_t value) { return value == NONE || type_of(p, value) == FLOAT; }
@@ -365,29 +395,29 @@ static size_t constant_numbers(const prnn *p, uint32_t value)
     return numbers_at(value_of(p, value) + 5, FACTORS, 0, &numbers) ? numbers : 0;
 }
 
-static int is_weight(const prnn *p, uint32_t value, uint64_t numbers)
+static int is_weight(const prnn *p, const struct program *g, uint32_t value, uint64_t numbers)
 {
-    return value < p->value_count && is_constant(p, value) && !is_table(p, value) && type_of(p, value) == FLOAT &&
+    return value < g->end && is_constant(p, value) && !is_table(p, value) && type_of(p, value) == FLOAT &&
            constant_numbers(p, value) >= numbers;
 }
 
 /* What stands behind the operands of a recurrent layer: two outputs, and for each direction its four weights. */
-static int check_recurrent(prnn *p, const uint32_t *f)
+static int check_recurrent(prnn *p, const struct program *g, const uint32_t *f)
 {
     uint64_t input = f[R_INPUT], hidden = f[R_HIDDEN];
     if (f[R_KIND] > GRU || f[R_DIRECTIONS] < 1 || f[R_DIRECTIONS] > 3 || !input || !hidden || input > 1 << 20 ||
         hidden > 1 << 20)
         return 0;
     for (int i = R_LAST_H; i <= R_LAST_C; i++)
-        if (f[i] != NONE && (f[i] >= p->value_count || is_constant(p, f[i]) || type_of(p, f[i]) != FLOAT))
+        if (f[i] != NONE && (!may_write(p, g, f[i]) || type_of(p, f[i]) != FLOAT))
             return 0;
     uint64_t width = gates_of(f[R_KIND]) * padded((size_t)hidden);
     for (int d = 0; d < 2; d++) {
         const uint32_t *weights = f + R_WEIGHTS + 4 * d;
         if (d == 1 && f[R_DIRECTIONS] != 3)
             continue;
-        if (!is_weight(p, weights[0], input * width) || !is_weight(p, weights[1], hidden * width) ||
-            !is_weight(p, weights[2], width) || !is_weight(p, weights[3], width))
+        if (!is_weight(p, g, weights[0], input * width) || !is_weight(p, g, weights[1], hidden * width) ||
+            !is_weight(p, g, weights[2], width) || !is_weight(p, g, weights[3], width))
             return 0;
     }
     size_t scratch = (BLOCK + 3) * (size_t)width + 2 * padded((size_t)hidden) + BLOCK * (size_t)input;
@@ -395,7 +425,7 @@ static int check_recurrent(prnn *p, const uint32_t *f)
     return 1;
 }
 
-static int check_op(prnn *p, const uint32_t *op)
+static int check_op(prnn *p, const struct program *g, const uint32_t *op)
 {
     uint32_t code = op[0];
     const uint32_t *f = op + 2;
@@ -405,30 +435,30 @@ static int check_op(prnn *p, const uint32_t *op)
     for (int i = 0; i <= reads; i++) {
         if (f[i] == NONE && ((OP_OPTIONAL[code] >> i & 1) || (code == OP_RECURRENT && i == R_Y)))
             continue;
-        if (f[i] >= p->value_count || (is_table(p, f[i]) && !(code == OP_LOOKUP && i == 0)))
+        if (i == reads ? !may_write(p, g, f[i]) : !may_read(p, g, f[i]))
             return 0;
-        if (i == reads && (is_constant(p, f[i]) || f[i] == 0))
+        if (is_table(p, f[i]) && !(code == OP_LOOKUP && i == 0))
             return 0;
     }
     if (!check_types(p, code, f))
         return 0;
     if (code == OP_RECURRENT)
-        return check_recurrent(p, f);
+        return check_recurrent(p, g, f);
     if (code == OP_LINEAR) {
         size_t width = padded(f[7]);
-        if (!f[6] || !f[7] || f[6] > 1 << 24 || f[7] > 1 << 24 || !is_weight(p, f[1], (uint64_t)f[6] * width) ||
-            (f[2] != NONE && !is_weight(p, f[2], width)))
+        if (!f[6] || !f[7] || f[6] > 1 << 24 || f[7] > 1 << 24 || !is_weight(p, g, f[1], (uint64_t)f[6] * width) ||
+            (f[2] != NONE && !is_weight(p, g, f[2], width)))
             return 0;
         p->scratch = 4 * width > p->scratch ? 4 * width : p->scratch;
     }
     return 1;
 }
 
-static int check_ops(prnn *p)
+static int check_ops(prnn *p, const struct program *g, size_t words)
 {
-    const uint32_t *at = p->ops, *end = p->ops + p->op_words;
-    for (uint32_t i = 0; i < p->op_count; i++) {
-        if (end - at < 2 || at[1] < 2 || at[1] > (size_t)(end - at) || !check_op(p, at))
+    const uint32_t *at = g->ops, *end = g->ops + words;
+    for (uint32_t i = 0; i < g->op_count; i++) {
+        if (end - at < 2 || at[1] < 2 || at[1] > (size_t)(end - at) || !check_op(p, g, at))
             return 0;
         at += at[1];
     }
@@ -528,27 +558,89 @@ static int check_examples(prnn *p)
     return 1;
 }
 
+/* Whether a text can be read on by the rules: with nothing in them but what a stream follows. */
+static int are_plain(const prnn *p)
+{
+    const struct rules *r = &p->rules;
+    return r->tokenizer != SPACE && r->ngrams == 1 && r->first_id < 0 && r->last_id < 0 && !r->max_width &&
+           !r->min_width && !r->cut_left && !r->pad_left && !r->steps && !p->stops.count && p->header[H_LEAST] == 1 &&
+           !p->header[H_NEEDS_WORD];
+}
+
+static uint32_t longest_of(const struct strings *table)
+{
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < table->count; i++) {
+        uint32_t points = 0;
+        for (uint32_t at = start_of(table, i); at < start_of(table, i + 1); at++)
+            points += table->bytes[at] >> 6 != 2;
+        longest = points > longest ? points : longest;
+    }
+    return longest;
+}
+
+enum { STEP_STATE, STEP_VALUES, STEP_OPS, STEP_REGIONS, STEP_LOGITS, STEP_NEW_STATE, STEP_WORDS };
+enum { MOST_STATE = 1 << 20 };
+
+/* The step's head, where there is one; its values stand behind those of the program of whole texts. */
+static int read_step(prnn *p, const uint32_t **words, size_t *count)
+{
+    const uint32_t *entry = p->header + H_SECTIONS + 2 * NAME_STEP, *head;
+    size_t size;
+    *count = 0;
+    if (!entry[0] && !entry[1])
+        return 1;
+    if (!section_of(p->header, NAME_STEP, &head, &size) || size % 4 || size < 4 * STEP_WORDS)
+        return 0;
+    struct program *g = &p->step;
+    *g = (struct program){.ops = head + STEP_WORDS, .op_count = head[STEP_OPS], .first = p->whole.end,
+                          .regions = head[STEP_REGIONS], .output = head[STEP_LOGITS],
+                          .state_size = head[STEP_STATE], .new_state = head[STEP_NEW_STATE]};
+    if (!head[STEP_VALUES] || head[STEP_VALUES] > MOST_VALUES || !g->op_count || g->op_count > MOST_OPS ||
+        g->regions > head[STEP_VALUES] || !g->state_size || g->state_size > MOST_STATE || !are_plain(p))
+        return 0;
+    p->value_count = g->end = g->first + head[STEP_VALUES];
+    p->longest = longest_of(&p->vocabulary);
+    *words = g->ops;
+    *count = size / 4 - STEP_WORDS;
+    return 1;
+}
+
+static int check_programs(prnn *p)
+{
+    const uint32_t *words;
+    size_t size, weights, step_words;
+    if (!read_step(p, &words, &step_words) || !section_of(p->header, NAME_VALUES, &p->values, &size) ||
+        size != 4 * (uint64_t)p->value_count * VALUE_WORDS || !section_of(p->header, NAME_WEIGHTS, &words, &weights) ||
+        !section_of(p->header, NAME_OPS, &p->whole.ops, &size) || size % 4)
+        return 0;
+    if (!check_values(p, &p->whole, weights) || !check_ops(p, &p->whole, size / 4))
+        return 0;
+    return !p->step.op_count || (check_values(p, &p->step, weights) && check_ops(p, &p->step, step_words));
+}
+
 static int check_content(prnn *p)
 {
     const uint32_t *h = p->header, *words;
-    size_t size, weights;
+    size_t size;
     if (h[H_ACTIVATION] > 1 || h[H_CLASSES] < 1 || h[H_CLASSES] > 1 << 20 || !h[H_IDS] || h[H_IDS] > INT32_MAX ||
-        h[H_LEAST] < 1 || h[H_LEAST] > h[H_MOST] || h[H_MOST] > INT32_MAX)
+        h[H_LEAST] < 1 || h[H_LEAST] > h[H_MOST] || h[H_MOST] > INT32_MAX || h[H_NEEDS_WORD] > 1)
+        return 0;
+    /* What a later version may say there is no part of this one. */
+    for (uint32_t i = H_NEEDS_WORD + 1; i < HEADER / 4; i++)
+        if (h[i] && (i < H_SECTIONS || i >= H_FREE))
+            return 0;
+    if (h[H_ZERO])
         return 0;
     if (!read_strings(h, NAME_LABELS, &p->labels) || !read_strings(h, NAME_STOPS, &p->stops) ||
         !read_strings(h, NAME_VOCABULARY, &p->vocabulary) || p->labels.count != h[H_CLASSES] ||
         p->vocabulary.count > h[H_IDS] || !read_rules(p) || !section_of(h, NAME_DOCUMENT, &words, &size))
         return 0;
-    if (!section_of(h, NAME_VALUES, &p->values, &size) || size != 4 * (uint64_t)p->value_count * VALUE_WORDS ||
-        !section_of(h, NAME_WEIGHTS, &words, &weights) || !check_values(p, weights))
-        return 0;
-    if (!section_of(h, NAME_OPS, &p->ops, &size) || size % 4)
-        return 0;
-    p->op_words = (uint32_t)(size / 4);
-    return check_ops(p) && check_examples(p);
+    return check_programs(p) && check_examples(p);
 }
 
 static void make_known(prnn *p, uint8_t *memory, size_t size);
+static void share_known(prnn *p);
 
 int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
 {
@@ -567,10 +659,11 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     sums_of(header, file_size / 4, &first, &second);
     if (first != stated[0] || second != stated[1])
         return PRNN_DAMAGED;
-    prnn p = {.file = bytes, .header = header, .value_count = header[H_VALUES], .op_count = header[H_OPS],
-              .regions = header[H_REGIONS], .output = header[H_OUTPUT], .kernels = best_kernels()};
-    if (!p.value_count || p.value_count > MOST_VALUES || p.op_count > MOST_OPS || p.regions > p.value_count ||
-        p.output >= p.value_count || !check_content(&p))
+    prnn p = {.file = bytes, .header = header, .value_count = header[H_VALUES], .kernels = best_kernels()};
+    p.whole = (struct program){.op_count = header[H_OPS], .end = header[H_VALUES], .regions = header[H_REGIONS],
+                               .output = header[H_OUTPUT]};
+    if (!p.value_count || p.value_count > MOST_VALUES || p.whole.op_count > MOST_OPS ||
+        p.whole.regions > p.value_count || !check_content(&p))
         return PRNN_CONTENT;
     uint64_t needed = ALIGN + aligned(sizeof(prnn)) + aligned(p.value_count * sizeof(void *));
     size_t before = (size_t)needed - ALIGN;
@@ -586,6 +679,7 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     p.constants = (const void **)(void *)(at + aligned(sizeof(prnn)));
     make_constants(&p, at + before);
     make_known(&p, at + (size_t)needed - ALIGN, *size - (size_t)needed);
+    share_known(&p);
     memcpy(at, &p, sizeof p);
     *opened = (const prnn *)(void *)at;
     return PRNN_OK;
@@ -593,6 +687,7 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
 
 #include "text.h"
 #include "program.h"
+#include "stream.h"
 
 /* ---- The interface ---------------------------------------------------------------------------------------------- */
 
@@ -611,6 +706,10 @@ const char *prnn_error(int status)
     case PRNN_ID: return "A token id is out of range.";
     case PRNN_NOT_FINITE: return "The logits are NaN or infinite.";
     case PRNN_ARGUMENT: return "A number is out of range.";
+    case PRNN_NO_WORD: return "The text holds no known word, and the classifier takes none such.";
+    case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
+    case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
+    case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
     default: return "There is no such status.";
     }
 }

@@ -48,7 +48,11 @@ enum {
     PRNN_TOO_LONG,   /* a text has more ids than the classifier takes */
     PRNN_ID,         /* a token id is out of range */
     PRNN_NOT_FINITE, /* the logits are NaN or infinite */
-    PRNN_ARGUMENT    /* the caller gave a number that is out of range */
+    PRNN_ARGUMENT,   /* the caller gave a number that is out of range */
+    PRNN_NO_WORD,    /* a text holds no known word, and the classifier takes none such */
+    PRNN_NO_STREAM,  /* the file has no program that reads on */
+    PRNN_UNDECIDED,  /* more than 4,096 characters wait for what decides the form of a capital sigma */
+    PRNN_SAVED       /* this is no stream of this classifier, or was changed after it was saved */
 };
 
 /* What a status means, as a sentence. */
@@ -96,6 +100,39 @@ int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t c
                        size_t *size);
 /* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
+
+/* ---- A text that is still arriving, for files that were packed of a bundle with --streaming ----
+ *
+ * A stream is answered after every fragment as all its text so far, at the cost of the new tokens only. It takes the
+ * same memory however long the text becomes. It holds no pointer: copy its bytes to go on from one place twice.
+ *
+ *     size_t size = prnn_stream_size(news);
+ *     prnn_stream *stream;
+ *     prnn_stream_open(news, &stream, malloc(size), &size);
+ *     prnn_stream_push(news, stream, "Wall St. be", 11, logits, work, &work_size);
+ *     prnn_stream_push(news, stream, "ars", 3, logits, work, &work_size);
+ *
+ * A fragment may begin and end anywhere, also inside of a character. Whatever goes wrong leaves the stream as it was. */
+typedef struct prnn_stream prnn_stream;
+
+/* The bytes of a stream; 0 if the classifier cannot answer while a text arrives. */
+size_t prnn_stream_size(const prnn *classifier);
+/* A stream in memory that is aligned to 8, before its first fragment. */
+int prnn_stream_open(const prnn *classifier, prnn_stream **stream, void *memory, size_t *size);
+/* Forget the text. */
+void prnn_stream_reset(const prnn *classifier, prnn_stream *stream);
+/* Read a further fragment: the logits of all the text so far; NULL where they are not wanted yet. */
+int prnn_stream_push(const prnn *classifier, prnn_stream *stream, const char *fragment, size_t bytes,
+                     prnn_number *logits, void *memory, size_t *size);
+/* All that is needed to go on in another process or on another machine, with the same file: *size bytes, of which the
+ * stream uses fewer than it has. A stream that was opened resumes it, and is begun anew where that is refused. */
+int prnn_stream_save(const prnn *classifier, const prnn_stream *stream, void *saved, size_t *size);
+int prnn_stream_resume(const prnn *classifier, prnn_stream *stream, const void *saved, size_t bytes);
+/* What a stream does with ids: the logits after them, and the state, of prnn_state_size numbers, which may take the old
+ * one's place. The first state is zeros. Of limits it knows nothing. */
+uint32_t prnn_state_size(const prnn *classifier);
+int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const prnn_number *state, prnn_number *logits,
+              prnn_number *new_state, void *memory, size_t *size);
 
 /* The golden examples: what the classifier answered where it was made. */
 uint32_t prnn_examples(const prnn *classifier);

@@ -4,6 +4,7 @@
  * it touches them: what a program says of itself is never believed. */
 struct run {
     const prnn *p;
+    const struct program *g;
     size_t steps;
     void **at;       /* by value */
     size_t *numbers; /* by value: how many numbers it has */
@@ -25,7 +26,7 @@ static float float_of(uint32_t bits)
 static int run_lookup(const struct run *r, const uint32_t *f)
 {
     for (int k = 0; k < MOST_KNOWN; k++)
-        if (r->p->known[k].lookup == f)
+        if (r->g->known[k].lookup == f)
             return PRNN_OK;
     const uint32_t *table = value_of(r->p, f[0]);
     size_t rows = table[6], columns = table[8], count = r->numbers[f[1]];
@@ -237,10 +238,10 @@ static struct direction direction_of(const struct run *r, const uint32_t *f, siz
                           .gate_width = gates_of(f[R_KIND]) * width, .y_row = directions * hidden, .kind = f[R_KIND],
                           .ids = r->at[0], .reverse = f[R_DIRECTIONS] == 2 || i == 1};
     for (int k = 0; k < MOST_KNOWN; k++)
-        if (r->p->known[k].operands == f) {
-            d.known = r->p->known[k].products[i];
-            d.words = r->p->known[k].words;
-            d.table = r->p->known[k].lookup ? r->p->known[k].table : NULL;
+        if (r->g->known[k].operands == f) {
+            d.known = r->g->known[k].products[i];
+            d.words = r->g->known[k].words;
+            d.table = r->g->known[k].lookup ? r->g->known[k].table : NULL;
         }
     d.y = f[R_Y] == NONE ? NULL : floats(r, f[R_Y]) + i * hidden;
     d.sums = scratch;
@@ -822,73 +823,133 @@ static int (*const RUN[OP_KINDS])(const struct run *, const uint32_t *) = {
     run_lookup, run_copy, run_fill, run_count, run_recurrent, run_linear, run_matmul, run_unary, run_binary, run_where,
     run_reduce, run_softmax, run_norm, run_conv, run_pool, run_gather, run_argmax, run_cumsum};
 
-/* Where every value stands, for a text of so many ids. */
-static int placed(struct run *r, const int32_t *ids, struct arena *a)
+/* How many numbers each value has that a program may read, and where its regions begin, the last one being their end. */
+static int measured(struct run *r, size_t *regions)
 {
     const prnn *p = r->p;
-    r->at = taken(a, (uint64_t)p->value_count * sizeof *r->at, 0);
-    r->numbers = r->at ? taken(a, (uint64_t)p->value_count * sizeof *r->numbers, 0) : NULL;
-    size_t *regions = r->numbers ? taken(a, ((uint64_t)p->regions + 1) * sizeof *regions, 0) : NULL;
-    r->scratch = regions ? taken(a, (uint64_t)p->scratch * sizeof(real), 0) : NULL;
-    if (!r->scratch)
-        return PRNN_MEMORY;
-    memset(regions, 0, ((size_t)p->regions + 1) * sizeof *regions);
-    for (uint32_t i = 0; i < p->value_count; i++) {
+    const struct program *g = r->g;
+    memset(regions, 0, ((size_t)g->regions + 1) * sizeof *regions);
+    for (uint32_t i = 0; i < g->end; i++) {
         const uint32_t *value = value_of(p, i);
+        r->numbers[i] = 0;
+        if (!may_read(p, g, i))
+            continue;
         if (!numbers_at(value + 5, FACTORS, r->steps, &r->numbers[i]))
             return PRNN_CONTENT;
         size_t bytes = r->numbers[i] * bytes_of(type_of(p, i));
-        if (!is_constant(p, i) && bytes > regions[value[1]])
+        if (!is_constant(p, i) && i >= g->first && bytes > regions[value[1]])
             regions[value[1]] = bytes;
     }
     uint64_t total = 0;
-    for (uint32_t i = 0; i < p->regions; i++) {
+    for (uint32_t i = 0; i <= g->regions; i++) {
         size_t bytes = regions[i];
         regions[i] = (size_t)total;
         total += aligned(bytes);
         if (total > SIZE_MAX / 8)
             return PRNN_CONTENT;
     }
-    uint8_t *start = taken(a, total, 0);
+    return r->numbers[0] == r->steps && (!g->state_size || r->numbers[g->first] == g->state_size) ? PRNN_OK
+                                                                                                   : PRNN_CONTENT;
+}
+
+/* Where every value stands, for a text of so many ids; `state` is a step's. */
+static int placed(struct run *r, const int32_t *ids, const real *state, struct arena *a)
+{
+    const prnn *p = r->p;
+    const struct program *g = r->g;
+    r->at = taken(a, (uint64_t)g->end * sizeof *r->at, 0);
+    r->numbers = r->at ? taken(a, (uint64_t)g->end * sizeof *r->numbers, 0) : NULL;
+    size_t *regions = r->numbers ? taken(a, ((uint64_t)g->regions + 1) * sizeof *regions, 0) : NULL;
+    r->scratch = regions ? taken(a, (uint64_t)p->scratch * sizeof(real), 0) : NULL;
+    if (!r->scratch)
+        return PRNN_MEMORY;
+    int status = measured(r, regions);
+    if (status)
+        return status;
+    uint8_t *start = taken(a, regions[g->regions], 0);
     if (!start)
         return PRNN_MEMORY;
-    for (uint32_t i = 0; i < p->value_count; i++)
-        r->at[i] = is_constant(p, i) ? (void *)(uintptr_t)p->constants[i] : start + regions[value_of(p, i)[1]];
-    if (r->numbers[0] != r->steps)
+    for (uint32_t i = 0; i < g->end; i++)
+        r->at[i] = is_constant(p, i) ? (void *)(uintptr_t)p->constants[i]
+                   : i >= g->first   ? start + regions[value_of(p, i)[1]]
+                                     : NULL;
+    /* No operation writes to these. */
+    r->at[0] = (void *)(uintptr_t)ids;
+    if (g->state_size)
+        r->at[g->first] = (void *)(uintptr_t)state;
+    return PRNN_OK;
+}
+
+/* Whether a classifier takes a text of these ids, which are in their range. */
+static int beyond(const prnn *p, const int32_t *ids, size_t count)
+{
+    if (count < p->header[H_LEAST] || count > p->header[H_MOST])
+        return count < p->header[H_LEAST] ? PRNN_TOO_SHORT : PRNN_TOO_LONG;
+    if (!p->header[H_NEEDS_WORD])
+        return PRNN_OK;
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] != p->rules.padding_id)
+            return PRNN_OK;
+    return PRNN_NO_WORD;
+}
+
+static int are_ids(const prnn *p, const int32_t *ids, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= p->header[H_IDS])
+            return 0;
+    return 1;
+}
+
+/* All operations, one after the other, and the logits. */
+static int run_program(struct run *r, real *logits)
+{
+    const struct program *g = r->g;
+    const uint32_t *op = g->ops;
+    for (uint32_t i = 0; i < g->op_count; i++, op += op[1]) {
+        int status = RUN[op[0]](r, op + 2);
+        if (status)
+            return status;
+    }
+    uint32_t classes = r->p->header[H_CLASSES];
+    if (r->numbers[g->output] != classes)
         return PRNN_CONTENT;
-    r->at[0] = (void *)(uintptr_t)ids; /* no operation writes to the first value */
+    memcpy(logits, floats(r, g->output), classes * sizeof *logits);
     return PRNN_OK;
 }
 
 static int logits_of(const prnn *p, const int32_t *ids, size_t count, real *logits, struct arena *a)
 {
-    if (count < p->header[H_LEAST] || count > p->header[H_MOST])
-        return count < p->header[H_LEAST] ? PRNN_TOO_SHORT : PRNN_TOO_LONG;
-    for (size_t i = 0; i < count; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= p->header[H_IDS])
-            return PRNN_ID;
-    struct run r = {.p = p, .steps = count};
-    int status = placed(&r, ids, a);
-    if (status)
-        return status;
-    const uint32_t *op = p->ops;
-    for (uint32_t i = 0; i < p->op_count; i++, op += op[1])
-        if ((status = RUN[op[0]](&r, op + 2)) != PRNN_OK)
-            return status;
-    uint32_t classes = p->header[H_CLASSES];
-    if (r.numbers[p->output] != classes)
-        return PRNN_CONTENT;
-    for (uint32_t i = 0; i < classes; i++)
-        logits[i] = floats(&r, p->output)[i];
-    return PRNN_OK;
+    if (!are_ids(p, ids, count))
+        return PRNN_ID;
+    int status = beyond(p, ids, count);
+    struct run r = {.p = p, .g = &p->whole, .steps = count};
+    if (!status)
+        status = placed(&r, ids, NULL, a);
+    return status ? status : run_program(&r, logits);
+}
+
+/* Read on from a state; the new one may take its place. */
+static int step_of(const prnn *p, const int32_t *ids, size_t count, const real *state, real *logits, real *new_state,
+                   struct arena *a)
+{
+    struct run r = {.p = p, .g = &p->step, .steps = count};
+    int status = placed(&r, ids, state, a);
+    if (!status && r.numbers[p->step.new_state] != p->step.state_size)
+        status = PRNN_CONTENT;
+    if (!status)
+        status = run_program(&r, logits);
+    if (!status)
+        memmove(new_state, floats(&r, p->step.new_state), p->step.state_size * sizeof *new_state);
+    return status;
 }
 
 /* Several texts, by falling number of ids, operation by operation. */
 static int run_all(struct run *runs, size_t count, real *scratch)
 {
     const prnn *p = runs[0].p;
-    const uint32_t *op = p->ops;
-    for (uint32_t i = 0; i < p->op_count; i++, op += op[1]) {
+    const uint32_t *op = p->whole.ops;
+    for (uint32_t i = 0; i < p->whole.op_count; i++, op += op[1]) {
         int status = PRNN_OK;
         if (op[0] == OP_RECURRENT && count > 1)
             status = run_recurrent_together(runs, count, op + 2, scratch);
@@ -914,8 +975,8 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
         int status = encode(p, texts[k].text, texts[k].bytes, &own, &steps, a);
         if (status == PRNN_MEMORY)
             return status;
-        if (!status && (steps < p->header[H_LEAST] || steps > p->header[H_MOST]))
-            status = steps < p->header[H_LEAST] ? PRNN_TOO_SHORT : PRNN_TOO_LONG;
+        if (!status)
+            status = beyond(p, own, steps);
         texts[k].status = status;
         if (status)
             continue;
@@ -924,7 +985,7 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
             of[at] = of[at - 1];
             ids[at] = ids[at - 1];
         }
-        runs[at] = (struct run){.p = p, .steps = steps};
+        runs[at] = (struct run){.p = p, .g = &p->whole, .steps = steps};
         of[at] = &texts[k];
         ids[at] = own;
         right++;
@@ -933,7 +994,7 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
         return PRNN_OK;
     int status = PRNN_OK;
     for (size_t k = 0; k < right && !status; k++)
-        status = placed(&runs[k], ids[k], a);
+        status = placed(&runs[k], ids[k], NULL, a);
     real *scratch = status ? NULL : taken(a, (uint64_t)TOGETHER * p->scratch * sizeof *scratch, 0);
     if (!status && !scratch)
         status = PRNN_MEMORY;
@@ -942,11 +1003,11 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
     if (!status)
         status = run_all(runs, right, scratch);
     for (size_t k = 0; k < right; k++) {
-        if (!status && runs[k].numbers[p->output] != classes)
+        if (!status && runs[k].numbers[p->whole.output] != classes)
             status = PRNN_CONTENT;
         of[k]->status = status;
         if (!status)
-            memcpy(of[k]->logits, floats(&runs[k], p->output), classes * sizeof(real));
+            memcpy(of[k]->logits, floats(&runs[k], p->whole.output), classes * sizeof(real));
     }
     if (status) /* one alone may be right all the same */
         for (size_t k = 0; k < right; k++) {
@@ -997,12 +1058,12 @@ int prnn_classify(const prnn *p, const char *text, size_t bytes, real *logits, v
 }
 
 /* The operation that looks up the embeddings of the ids themselves which this layer reads, step by step; or NULL. */
-static const uint32_t *lookup_of_ids(const prnn *p, const uint32_t *layer)
+static const uint32_t *lookup_of_ids(const prnn *p, const struct program *g, const uint32_t *layer)
 {
-    const uint32_t *op = p->ops;
+    const uint32_t *op = g->ops;
     if (layer[R_STEPS] != 1 || layer[R_STEPS + 1] != 0)
         return NULL;
-    for (uint32_t i = 0; i < p->op_count; i++, op += op[1]) {
+    for (uint32_t i = 0; i < g->op_count; i++, op += op[1]) {
         const uint32_t *f = op + 2;
         if (op[0] == OP_LOOKUP && f[1] == 0 && f[2] == layer[R_X] && value_of(p, f[0])[8] == layer[R_INPUT] &&
             value_of(p, f[0])[6] >= p->header[H_IDS])
@@ -1012,57 +1073,58 @@ static const uint32_t *lookup_of_ids(const prnn *p, const uint32_t *layer)
 }
 
 /* Whether `value` is read by these layers alone, as what they read step by step, and written by `lookup` alone. */
-static int is_only_read_by(const prnn *p, uint32_t value, const uint32_t *lookup)
+static int is_only_read_by(const struct program *g, uint32_t value, const uint32_t *lookup)
 {
-    const uint32_t *op = p->ops;
-    for (uint32_t i = 0; i < p->op_count; i++, op += op[1]) {
+    const uint32_t *op = g->ops;
+    for (uint32_t i = 0; i < g->op_count; i++, op += op[1]) {
         const uint32_t *f = op + 2;
         int is_layer = 0;
         for (int k = 0; k < MOST_KNOWN; k++)
-            is_layer |= p->known[k].operands == f;
+            is_layer |= g->known[k].operands == f;
         for (int n = is_layer ? R_X + 1 : 0; n <= OP_READS[op[0]] && f != lookup; n++)
             if (f[n] == value)
                 return 0;
         if (op[0] == OP_RECURRENT && (f[R_LAST_H] == value || f[R_LAST_C] == value))
             return 0;
     }
-    return value != p->output;
+    return value != g->output && !(g->state_size && value == g->new_state);
 }
 
-/* The layers that read the embeddings of the ids: how many. */
-static int find_known(prnn *p)
+/* The layers of a program that read the embeddings of the ids: how many. */
+static int find_known(const prnn *p, struct program *g)
 {
-    const uint32_t *op = p->ops;
+    const uint32_t *op = g->ops;
     int found = 0;
-    for (uint32_t i = 0; i < p->op_count && found < MOST_KNOWN; i++, op += op[1]) {
-        const uint32_t *lookup = op[0] == OP_RECURRENT ? lookup_of_ids(p, op + 2) : NULL;
+    for (uint32_t i = 0; i < g->op_count && found < MOST_KNOWN; i++, op += op[1]) {
+        const uint32_t *lookup = op[0] == OP_RECURRENT ? lookup_of_ids(p, g, op + 2) : NULL;
         if (lookup)
-            p->known[found++] = (struct known){.operands = op + 2, .table = value_of(p, lookup[0]), .lookup = lookup};
+            g->known[found++] = (struct known){.operands = op + 2, .table = value_of(p, lookup[0]), .lookup = lookup};
     }
     for (int k = 0; k < found; k++)
-        if (!is_only_read_by(p, p->known[k].operands[R_X], p->known[k].lookup))
-            p->known[k].lookup = NULL;
+        if (!is_only_read_by(g, g->known[k].operands[R_X], g->known[k].lookup))
+            g->known[k].lookup = NULL;
     return found;
 }
 
 /* Fill what memory is given with products of the first words, which are the most frequent of most vocabularies. */
 static void make_known(prnn *p, uint8_t *memory, size_t size)
 {
-    int found = find_known(p);
+    struct program *g = &p->whole;
+    int found = find_known(p, g);
     size_t each = 0;
     for (int k = 0; k < found; k++) {
-        const uint32_t *f = p->known[k].operands;
+        const uint32_t *f = g->known[k].operands;
         each += (f[R_DIRECTIONS] == 3 ? 2 : 1) * gates_of(f[R_KIND]) * padded(f[R_HIDDEN]) * sizeof(real);
     }
     size &= ~(size_t)(ALIGN - 1);
     for (int k = 0; k < found; k++) {
-        const uint32_t *f = p->known[k].operands, *table = p->known[k].table;
+        const uint32_t *f = g->known[k].operands, *table = g->known[k].table;
         size_t width = padded(f[R_HIDDEN]), gate_width = gates_of(f[R_KIND]) * width, input = f[R_INPUT];
         /* A row and the biases stand behind the products while they are made. */
         size_t aside = aligned((4 * input + gate_width) * sizeof(real)), words = size > aside ? (size - aside) / each : 0;
         words = (words < table[6] ? words : table[6]) & ~(size_t)3;
         words = words < p->header[H_IDS] ? words : p->header[H_IDS] & ~3u;
-        p->known[k].words = (uint32_t)words;
+        g->known[k].words = (uint32_t)words;
         if (!words)
             continue;
         real *rows = (real *)(void *)(memory + size - aside), *bias = rows + 4 * input;
@@ -1076,10 +1138,27 @@ static void make_known(prnn *p, uint8_t *memory, size_t size)
                 p->kernels->product(rows, input, 4, input, p->constants[weights[0]], gate_width, bias, 0,
                                     products + word * gate_width, gate_width);
             }
-            p->known[k].products[i] = products;
+            g->known[k].products[i] = products;
             memory += words * gate_width * sizeof(real);
             size -= words * gate_width * sizeof(real);
         }
         each -= (f[R_DIRECTIONS] == 3 ? 2 : 1) * gate_width * sizeof(real);
     }
+}
+
+/* Where a layer of the step is one of whole texts with the same table and weights, the products are the same too. */
+static void share_known(prnn *p)
+{
+    int found = find_known(p, &p->step);
+    for (int k = 0; k < found; k++)
+        for (int w = 0; w < MOST_KNOWN; w++) {
+            struct known *one = &p->step.known[k];
+            const struct known *made = &p->whole.known[w];
+            if (!made->operands || one->table != made->table ||
+                memcmp(one->operands + R_KIND, made->operands + R_KIND, 4 * sizeof *made->operands) ||
+                memcmp(one->operands + R_WEIGHTS, made->operands + R_WEIGHTS, 8 * sizeof *made->operands))
+                continue;
+            memcpy(one->products, made->products, sizeof one->products);
+            one->words = made->words;
+        }
 }

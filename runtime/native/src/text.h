@@ -122,8 +122,9 @@ static int cased_follows(const uint8_t *at, const uint8_t *end)
     return 0;
 }
 
-/* Lower-case valid UTF-8; `out` has room for half as much again. The bytes written. */
-static size_t lowered(const uint8_t *text, size_t bytes, uint8_t *out)
+/* Lower-case valid UTF-8; `out` has room for half as much again. What stands behind it, up to `seen`, and whether a
+ * cased letter stands before it, decides the form of a capital sigma. The bytes written. */
+static size_t lowered(const uint8_t *text, size_t bytes, const uint8_t *seen, int after_cased, uint8_t *out)
 {
     uint8_t beyond = 0;
     for (size_t i = 0; i < bytes; i++) {
@@ -135,7 +136,6 @@ static size_t lowered(const uint8_t *text, size_t bytes, uint8_t *out)
         return bytes;
     const uint8_t *at = text, *end = text + bytes;
     uint8_t *start = out;
-    int after_cased = 0;
     while (at < end) {
         uint32_t code = (uint32_t)decoded(&at, end);
         if (code == 0x130) {
@@ -144,7 +144,7 @@ static size_t lowered(const uint8_t *text, size_t bytes, uint8_t *out)
             continue;
         }
         if (code == 0x3A3)
-            out = encoded(after_cased && !cased_follows(at, end) ? 0x3C2 : 0x3C3, out);
+            out = encoded(after_cased && !cased_follows(at, seen) ? 0x3C2 : 0x3C3, out);
         else
             out = encoded(lowered_alone(code), out);
         if (!IN(PRNN_IGNORABLE, code))
@@ -233,7 +233,7 @@ static int cleaned(const struct rules *r, const uint8_t **text, size_t *bytes, s
         uint8_t *out = taken(a, size, high);
         if (!out)
             return PRNN_MEMORY;
-        *bytes = lower ? lowered(*text, *bytes, out) : (size_t)stepped(step, *text, *bytes, out);
+        *bytes = lower ? lowered(*text, *bytes, *text + *bytes, 0, out) : (size_t)stepped(step, *text, *bytes, out);
         *text = out;
         high = !high;
         if (!first) {

@@ -62,7 +62,7 @@ class NativeEngine:
             raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
         self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
         self._classes = len(self.manifest.labels)
-        self._beyond = {self._module.TOO_SHORT, self._module.TOO_LONG}
+        self._beyond = {self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD}
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -108,24 +108,25 @@ class NativeEngine:
         return logits
 
     def open_step(self) -> None:
-        """See `Engine.open_step`: a packed file holds no step graph.
+        """See `Engine.open_step`: the engine has opened it with the file.
 
         Raises:
-            InputError: always.
+            InputError: the file holds no step.
         """
-        raise InputError(
-            f"The packed file of {self.manifest.name} cannot answer while a text arrives.",
-            "Use a bundle that was exported with --streaming.",
-        )
+        if self.manifest.stream is None:
+            raise InputError(
+                f"The packed file of {self.manifest.name} cannot answer while a text arrives: it holds no step.",
+                "Pack a bundle that was exported with --streaming, which one-directional classifiers allow.",
+            )
 
     def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
-        """See `Engine.step`.
-
-        Raises:
-            InputError: always.
-        """
-        self.open_step()
-        raise AssertionError(ids, state)
+        """Read on; see `Engine.step`."""
+        logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
+        try:
+            self._packed.step(np.array(ids, np.int32), state, logits, new_state)
+        except self._module.EngineError as error:
+            raise self._failed(error) from None
+        return logits, new_state
 
     def _failed(self, error: Exception) -> PocketRNNError:
         return PocketRNNError(

@@ -1,0 +1,193 @@
+"""Packed files that every reader must refuse, as changes of one that is right. Their sums fit, but of the first few.
+
+A change is where, and the bytes to put there; `size` cuts the file or adds zeros to it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pocketrnn.packed_file import sums_of
+
+__all__ = ["changed", "refused"]
+
+(DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP) = range(10)
+_VALUE = 52
+_LARGE = 0x7FFFFFF0
+
+
+@dataclass
+class _File:
+    """A packed file that is being changed."""
+
+    content: bytearray
+
+    def word(self, at: int) -> int:
+        return int(struct.unpack_from("<I", self.content, at)[0])
+
+    def put(self, at: int, *words: int) -> None:
+        struct.pack_into(f"<{len(words)}I", self.content, at, *(word & 0xFFFFFFFF for word in words))
+
+    def section(self, name: int) -> int:
+        return self.word(128 + 8 * name)
+
+    def op(self, code: int, section: int = OPS) -> int:
+        """Where the first operation of a code stands."""
+        at = self.section(section) + (24 if section == STEP else 0)
+        while self.word(at) != code:
+            at += 4 * self.word(at + 4)
+        return at
+
+    def constant(self, storage: int = 0) -> int:
+        """Where the first constant stands that is no table, and is stored in some way."""
+        at = self.section(VALUES)
+        while self.word(at) >= 256 or self.word(at + 4) != 0xFFFFFFFF or self.word(at + 8) != storage:
+            at += _VALUE
+        return at
+
+    def number_of_constant(self) -> int:
+        return (self.constant() - self.section(VALUES)) // _VALUE
+
+
+Change = Callable[[_File], None]
+LOOKUP, RECURRENT, LINEAR = 0, 4, 5
+
+# Changes whose sums fit.
+CHANGES: dict[str, Change] = {
+    "another version": lambda f: f.put(4, 2),
+    "a byte of the header that is not 0": lambda f: f.put(108, 1),
+    "a byte behind the sections that is not 0": lambda f: f.put(252, 1),
+    "no labels": lambda f: f.put(64, 0),
+    "more labels than strings": lambda f: f.put(64, f.word(64) + 1),
+    "a third way to make probabilities": lambda f: f.put(68, 2),
+    "no ids": lambda f: f.put(72, 0),
+    "fewer ids than tokens": lambda f: f.put(72, 3),
+    "texts of no ids": lambda f: f.put(76, 0),
+    "more ids at least than at most": lambda f: f.put(76, 9, 8),
+    "logits that are no value": lambda f: f.put(84, f.word(88)),
+    "logits that are the ids": lambda f: f.put(84, 0),
+    "logits that are a constant": lambda f: f.put(84, f.number_of_constant()),
+    "no values": lambda f: f.put(88, 0),
+    "a value more than there are": lambda f: f.put(88, f.word(88) + 1),
+    "an operation more than there are": lambda f: f.put(92, f.word(92) + 1),
+    "an operation fewer than there are": lambda f: f.put(92, f.word(92) - 1),
+    "no regions": lambda f: f.put(96, 0),
+    "more regions than values": lambda f: f.put(96, f.word(88) + 1),
+    "an example more than there are": lambda f: f.put(100, f.word(100) + 1),
+    "a word that must be known, twice": lambda f: f.put(104, 2),
+    "a section in the header": lambda f: f.put(128 + 8 * LABELS, 0),
+    "a section that is not aligned": lambda f: f.put(128 + 8 * LABELS, f.section(LABELS) + 4),
+    "a section behind the end": lambda f: f.put(128 + 8 * WEIGHTS, _LARGE & ~63),
+    "a section over the end": lambda f: f.put(128 + 8 * EXAMPLES + 4, _LARGE),
+    "weights of fewer bytes": lambda f: f.put(128 + 8 * WEIGHTS + 4, 64),
+    "more strings than there are": lambda f: f.put(f.section(VOCABULARY), _LARGE),
+    "more slots than there are": lambda f: f.put(f.section(VOCABULARY) + 4, _LARGE),
+    "fewer slots than strings": lambda f: f.put(f.section(VOCABULARY) + 4, 1),
+    "numbers of strings of more bits than a slot has": lambda f: f.put(f.section(VOCABULARY) + 8, 16),
+    "more bytes of strings than there are": lambda f: f.put(f.section(VOCABULARY) + 12, _LARGE),
+    "strings that are neither small nor large": lambda f: f.put(f.section(VOCABULARY) + 16, 2),
+    "strings that do not begin at 0": lambda f: f.put(f.section(LABELS) + 20, 1),
+    "a fifth tokenizer": lambda f: f.put(f.section(RULES), 4),
+    "n-grams of no tokens": lambda f: f.put(f.section(RULES) + 8, 0),
+    "an unknown token's id out of range": lambda f: f.put(f.section(RULES) + 16, f.word(72)),
+    "an empty text's id that there is not": lambda f: f.put(f.section(RULES) + 20, -1),
+    "a step of the rules that there is not": lambda f: f.put(f.section(RULES) + 52, 1),
+    "a fourth type": lambda f: f.put(f.section(VALUES), 3),
+    "ids that are floats": lambda f: f.put(f.section(VALUES), 0),
+    "a region that there is not": lambda f: f.put(f.section(VALUES) + 4, f.word(96)),
+    "a fifth way to store": lambda f: f.put(f.constant() + 8, 4),
+    "a constant that is not aligned": lambda f: f.put(f.constant() + 12, 4),
+    "a constant behind the weights": lambda f: f.put(f.constant() + 12, _LARGE & ~63),
+    "a constant of more numbers than there are": lambda f: f.put(f.constant() + 24, 1 << 20),
+    "a constant whose size hangs on the tokens": lambda f: f.put(f.constant() + 20, 1),
+    "an operation that there is not": lambda f: f.put(f.op(LINEAR), 18),
+    "an operation of another length": lambda f: f.put(f.op(LINEAR) + 4, 9),
+    "an operand that is no value": lambda f: f.put(f.op(LINEAR) + 8, f.word(88)),
+    "an operand that is left out, and may not be": lambda f: f.put(f.op(LINEAR) + 8, -1),
+    "an operand of another type": lambda f: f.put(f.op(LINEAR) + 8, 0),
+    "weights that are no constant": lambda f: f.put(f.op(LINEAR) + 12, f.word(f.op(LINEAR) + 8)),
+    "weights of fewer numbers than a product needs": lambda f: f.put(f.op(LINEAR) + 32, 1 << 20),
+    "a table that is none": lambda f: f.put(f.op(LOOKUP) + 8, f.number_of_constant()),
+    "an operation that writes a constant": lambda f: f.put(f.op(LINEAR) + 20, f.number_of_constant()),
+    "an operation that writes the ids": lambda f: f.put(f.op(LOOKUP) + 16, 0),
+    "a fifth kind of layer": lambda f: f.put(f.op(RECURRENT) + 32, 4),
+    "a layer of no direction": lambda f: f.put(f.op(RECURRENT) + 36, 0),
+    "a layer of more states than it has weights for": lambda f: f.put(f.op(RECURRENT) + 44, 1 << 16),
+    "an example of a longer text": lambda f: f.put(f.section(EXAMPLES), _LARGE),
+}
+# Of a file with a step.
+STEP_CHANGES: dict[str, Change] = {
+    "a step of no state": lambda f: f.put(f.section(STEP), 0),
+    "a step of no values": lambda f: f.put(f.section(STEP) + 4, 0),
+    "a step of a value more than there are": lambda f: f.put(f.section(STEP) + 4, f.word(f.section(STEP) + 4) + 1),
+    "a step of an operation more than there are": lambda f: f.put(f.section(STEP) + 8, f.word(f.section(STEP) + 8) + 1),
+    "a step of no operations": lambda f: f.put(f.section(STEP) + 8, 0),
+    "a step of no regions": lambda f: f.put(f.section(STEP) + 12, 0),
+    "a step whose logits are the other program's": lambda f: f.put(f.section(STEP) + 16, f.word(84)),
+    "a step whose new state is no value": lambda f: f.put(f.section(STEP) + 20, _LARGE),
+    "a step that reads the other program's value": lambda f: f.put(f.op(LINEAR, STEP) + 8, f.word(84)),
+    "a step that writes the state": lambda f: f.put(f.op(LINEAR, STEP) + 20, f.word(88)),
+    "a step that writes a constant": lambda f: f.put(f.op(LINEAR, STEP) + 20, f.number_of_constant()),
+    "a step cut short": lambda f: f.put(128 + 8 * STEP + 4, 20),
+    "a step beside n-grams": lambda f: f.put(f.section(RULES) + 8, 2),
+    "a step beside a token in front of every text": lambda f: f.put(f.section(RULES) + 28, 1),
+    "a step beside texts of at least two ids": lambda f: f.put(76, 2),
+    "a step beside a word that must be known": lambda f: f.put(104, 1),
+}
+# Of a file that opens: it is refused when a text is answered.
+ANSWER_CHANGES: dict[str, Change] = {
+    "a value of fewer numbers than are looked up": lambda f: f.put(
+        f.section(VALUES) + _VALUE * f.word(f.op(LOOKUP) + 16) + 20, *[0, 1] * 4
+    ),
+    "a product of more rows than there are": lambda f: f.put(f.op(LINEAR) + 24, 0, 1 << 20),
+    "logits of more numbers than there are labels": lambda f: f.put(
+        f.section(VALUES) + _VALUE * f.word(84) + 20, *[0, 64], *[0, 1] * 3
+    ),
+}
+
+
+def changed(content: bytes, vector: dict[str, Any]) -> bytes:
+    """The file that a line of refused.jsonl describes."""
+    file = bytearray(content[: vector["size"]].ljust(vector["size"], b"\0"))
+    for at, by in vector["changes"]:
+        file[at : at + len(by) // 2] = bytes.fromhex(by)
+    return bytes(file)
+
+
+def refused(words: bytes, streams: bytes) -> list[dict[str, Any]]:
+    """The lines of refused.jsonl.
+
+    Args:
+        words: the packed file that most of them change.
+        streams: one with a step.
+    """
+    lines = [
+        _line("words", words, "a byte that was changed", words[:-1] + bytes([words[-1] ^ 1])),
+        _line("words", words, "another file's begin", b"PK" + words[2:]),
+        _line("words", words, "cut short", words[:-4]),
+        _line("words", words, "more behind it", words + bytes(4)),
+        _line("words", words, "a header alone", words[:256]),
+    ]
+    for name, content, changes, when in (
+        ("words", words, CHANGES, "opened"),
+        ("streams", streams, STEP_CHANGES, "opened"),
+        ("words", words, ANSWER_CHANGES, "a text is answered"),
+    ):
+        for why, change in changes.items():
+            file = _File(bytearray(content))
+            change(file)
+            struct.pack_into("<2Q", file.content, 16, *sums_of(file.content))
+            lines.append(_line(name, content, why, bytes(file.content), when))
+    return lines
+
+
+def _line(name: str, content: bytes, why: str, made: bytes, when: str = "opened") -> dict[str, Any]:
+    changes: list[tuple[int, str]] = []
+    common = min(len(content), len(made)) // 4 * 4
+    for at in range(0, common, 4):
+        if content[at : at + 4] != made[at : at + 4]:
+            changes.append((at, made[at : at + 4].hex()))
+    return {"file": f"{name}.prnn", "why": why, "when": when, "size": len(made), "changes": changes}

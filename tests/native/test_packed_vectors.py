@@ -1,0 +1,134 @@
+"""The packed test vectors are current, and answered as they say by the engine, the program and Python's Classifier."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import operation_vectors
+import pytest
+import refused_packed
+from packing_tools import packed_bundle
+
+from pocketrnn import Classifier, verify
+from pocketrnn.errors import BundleError, PocketRNNError
+from pocketrnn_native import EngineError, Packed
+from pocketrnn_native._engine import Stream
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+PACKED = VECTORS / "packed"
+BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
+OPERATIONS = sorted(operation_vectors.FILES)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+
+
+REFUSED = lines_of(PACKED / "refused.jsonl")
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_a_packed_bundle_is_current(bundle: Path) -> None:
+    assert packed_bundle(bundle) == (PACKED / f"{bundle.name}.prnn").read_bytes(), "Run scripts/make_test_vectors."
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_file_of_operations_is_current_and_answered_as_it_says(name: str) -> None:
+    content, made = (PACKED / f"{name}.prnn").read_bytes(), operation_vectors.made(name)
+    assert content == made.content, "Run scripts/make_test_vectors."
+    engine, vectors = Packed(content), lines_of(PACKED / f"{name}.jsonl")
+    # A logarithm may end in another digit elsewhere.
+    for vector, again in zip(vectors, made.vectors, strict=True):
+        assert engine.encode(vector["text"]) == vector["ids"] == again["ids"]
+        np.testing.assert_allclose(vector["logits"], again["logits"], rtol=1e-6)
+        for label, given, expected in zip(
+            engine.labels(), engine.logits(vector["text"]), vector["logits"], strict=True
+        ):
+            assert given == pytest.approx(expected, abs=1e-5, rel=1e-5), label
+
+
+def test_the_refused_files_are_current() -> None:
+    contents = [(PACKED / f"{name}.prnn").read_bytes() for name in ("words", "streams")]
+    assert json.loads(json.dumps(refused_packed.refused(*contents))) == REFUSED, "Run scripts/make_test_vectors."
+
+
+@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector["why"])
+def test_what_must_be_refused_is(vector: dict[str, Any], tmp_path: Path) -> None:
+    content = refused_packed.changed((PACKED / vector["file"]).read_bytes(), vector)
+    path = tmp_path / "changed.prnn"
+    path.write_bytes(content)
+    if vector["when"] == "opened":
+        with pytest.raises(EngineError):
+            Packed(content)
+        with pytest.raises(BundleError):
+            Classifier.load(path)
+        return
+    engine = Packed(content)
+    with pytest.raises(EngineError, match="parts do not fit"):
+        engine.logits("the team wins")
+    with pytest.raises(PocketRNNError, match="parts do not fit"):
+        Classifier.load(path).classify("the team wins")
+
+
+@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS)
+def test_a_file_verifies(name: str) -> None:
+    assert verify(PACKED / f"{name}.prnn").name == name
+
+
+def test_streams_are_answered_as_they_say() -> None:
+    engine, bundle = Packed((PACKED / "streams.prnn").read_bytes()), Classifier.load(VECTORS / "streams")
+    for vector in lines_of(PACKED / "streams.jsonl"):
+        stream, expected = Stream(engine), bundle.stream()
+        fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
+        for fragment, logits in zip(fragments, vector["logits"], strict=True):
+            assert stream.push(fragment) == pytest.approx(logits, abs=1e-5)
+            if isinstance(fragment, str):
+                np.testing.assert_allclose(expected.logits(fragment), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_the_program_answers_the_vectors_as_they_say(bundle: Path, program: Path) -> None:
+    vectors = [
+        vector for vector in lines_of(bundle / "vectors.jsonl")
+        # A line ends there.
+        if not {"\n", "\r", "\0"} & set(vector["text"])
+    ]  # fmt: skip
+    given = "".join(f"{vector['text']}\n" for vector in vectors)
+    file = PACKED / f"{bundle.name}.prnn"
+    done = subprocess.run([str(program), str(file)], input=given.encode(), capture_output=True, timeout=60, check=True)
+    answers = [line.split("\t")[:2] for line in done.stdout.decode().split("\n")[:-1]]
+    assert [label for label, _ in answers] == [vector["label"] for vector in vectors]
+    for (_, probability), vector in zip(answers, vectors, strict=True):
+        assert float(probability) == pytest.approx(max(vector["probabilities"]), abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["streams", *OPERATIONS])
+def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program: Path, tmp_path: Path) -> None:
+    line = [str(program), "--verify", str(PACKED / f"{name}.prnn")]
+    assert subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
+    for vector in REFUSED:
+        if vector["file"] == f"{name}.prnn":
+            path = tmp_path / "changed.prnn"
+            path.write_bytes(refused_packed.changed((PACKED / vector["file"]).read_bytes(), vector))
+            done = subprocess.run(
+                [str(program), str(path)], input=b"oil\n", capture_output=True, timeout=60, check=False
+            )
+            assert done.returncode == 2, vector["why"]
+
+
+def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:
+    codes = set()
+    for path in PACKED.glob("*.prnn"):
+        content = path.read_bytes()
+        offset, size = (int.from_bytes(content[at : at + 4], "little") for at in (128 + 48, 128 + 52))
+        words = np.frombuffer(content, "<u4", size // 4, offset)
+        at = 0
+        while at < len(words):
+            codes.add(int(words[at]))
+            at += int(words[at + 1])
+    assert codes == set(range(18))
+    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 240_000
