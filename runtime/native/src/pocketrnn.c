@@ -22,10 +22,26 @@ struct kernels {
 #include <immintrin.h>
 #endif
 
+/* The kernels that any processor of the kind runs (PRNN_SMALL is defined where there is little room for code); then those for instructions that not every one has. */
+#define PRNN_GNU 1
+#define PRNN_ARM_NEON 2
+#define PRNN_LOOPS 3
+#if defined(__GNUC__) && !defined(PRNN_PLAIN)
+#define PRNN_VECTORS PRNN_GNU
+#else
+#define PRNN_VECTORS PRNN_LOOPS
+#endif
+#if defined(PRNN_PLAIN) || defined(__thumb__)
+#define PRNN_TILES 0
+#elif defined(PRNN_SMALL)
+#define PRNN_TILES 1
+#else
+#define PRNN_TILES 3
+#endif
 #define KERNEL(name) base_##name
 #include "kernels.h"
 #undef KERNEL
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(PRNN_BASE_ONLY)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(PRNN_BASE_ONLY) && !defined(PRNN_PLAIN)
 #define PRNN_AVX2 1
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -33,6 +49,8 @@ struct kernels {
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
+#define PRNN_VECTORS PRNN_GNU
+#define PRNN_TILES 3
 #define KERNEL(name) avx2_##name
 #define KERNEL_AVX2
 #include "kernels.h"
@@ -43,6 +61,20 @@ struct kernels {
 #else
 #pragma GCC pop_options
 #endif
+#endif
+#if defined(__arm__) && defined(__linux__) && __ARM_ARCH >= 7 && __ARM_FP && !defined(PRNN_BASE_ONLY) &&               \
+    defined(__GNUC__) && !defined(__clang__) && !defined(PRNN_DOUBLE) && !defined(PRNN_PLAIN)
+#define PRNN_NEON 1 /* clang uses NEON for GNU C's vectors where it is told of it */
+#pragma GCC push_options
+#pragma GCC target("fpu=neon-vfpv4")
+#include <arm_neon.h>
+#include <sys/auxv.h>
+#define PRNN_VECTORS PRNN_ARM_NEON
+#define PRNN_TILES 2
+#define KERNEL(name) neon_##name
+#include "kernels.h"
+#undef KERNEL
+#pragma GCC pop_options
 #endif
 #ifdef PRNN_AFTER_KERNELS /* by whom the rest is compiled with other options than the inner loops */
 PRNN_AFTER_KERNELS
@@ -507,6 +539,11 @@ static const struct kernels *best_kernels(void)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &avx2_kernels;
 #endif
+#ifdef PRNN_NEON
+    enum { NEON = 1 << 12, VFPV4 = 1 << 16 }; /* as Linux names them in <asm/hwcap.h> */
+    if ((getauxval(AT_HWCAP) & (NEON | VFPV4)) == (NEON | VFPV4))
+        return &neon_kernels;
+#endif
     return &base_kernels;
 }
 
@@ -558,7 +595,9 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     const uint8_t *bytes = file;
     if (memcmp(bytes, "PRNN", 4))
         return PRNN_NO_FILE;
-    if (header[H_MAGIC] != MAGIC || header[H_VERSION] != 1)
+    if (header[H_MAGIC] != MAGIC)
+        return PRNN_MACHINE;
+    if (header[H_VERSION] != 1)
         return PRNN_VERSION;
     uint64_t stated[2], first, second;
     memcpy(stated, header + H_SUMS, 16);
@@ -611,6 +650,7 @@ const char *prnn_error(int status)
     case PRNN_ID: return "A token id is out of range.";
     case PRNN_NOT_FINITE: return "The logits are NaN or infinite.";
     case PRNN_ARGUMENT: return "A number is out of range.";
+    case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }
 }

@@ -40,7 +40,7 @@ enum {
     PRNN_OK = 0,
     PRNN_MEMORY,     /* more memory is needed: *size says how much to try */
     PRNN_NO_FILE,    /* not a packed classifier */
-    PRNN_VERSION,    /* a packed classifier of a version, or for a machine, that this engine does not know */
+    PRNN_VERSION,    /* a packed classifier of a version that this engine does not know */
     PRNN_DAMAGED,    /* a byte of the file was changed, or it is cut short */
     PRNN_CONTENT,    /* the file's parts do not fit each other */
     PRNN_TEXT,       /* a text is not UTF-8 */
@@ -48,7 +48,8 @@ enum {
     PRNN_TOO_LONG,   /* a text has more ids than the classifier takes */
     PRNN_ID,         /* a token id is out of range */
     PRNN_NOT_FINITE, /* the logits are NaN or infinite */
-    PRNN_ARGUMENT    /* the caller gave a number that is out of range */
+    PRNN_ARGUMENT,   /* the caller gave a number that is out of range */
+    PRNN_MACHINE     /* this machine is big-endian: a packed file cannot be read in place */
 };
 
 /* What a status means, as a sentence. */
