@@ -9,6 +9,25 @@
 
 typedef prnn_number real;
 
+#ifdef PRNN_SINGLE /* for processors without double arithmetic: none is used; integers beyond 2^24 are rounded */
+typedef float wide;
+#define ceil ceilf
+#define cos cosf
+#define erf erff
+#define exp expf
+#define expm1 expm1f
+#define floor floorf
+#define fmod fmodf
+#define log logf
+#define log1p log1pf
+#define pow powf
+#define sin sinf
+#define sqrt sqrtf
+#define tanh tanhf
+#else
+typedef double wide; /* what sums, and functions that no kernel has, are computed in */
+#endif
+
 struct kernels {
     void (*product)(const real *x, size_t x_row, size_t m, size_t k, const real *w, size_t n, const real *init,
                     size_t init_row, real *y, size_t y_row);
@@ -22,21 +41,30 @@ struct kernels {
 #include <immintrin.h>
 #endif
 
-/* The kernels that any processor of the kind runs (PRNN_SMALL is defined where there is little room for code); then those for instructions that not every one has. */
+/* The kernels that any processor of the kind runs, then those for instructions that not every one has. PRNN_SMALL is
+ * defined where there is little room for code. */
 #define PRNN_GNU 1
 #define PRNN_ARM_NEON 2
 #define PRNN_LOOPS 3
-#if defined(__GNUC__) && !defined(PRNN_PLAIN)
-#define PRNN_VECTORS PRNN_GNU
-#else
-#define PRNN_VECTORS PRNN_LOOPS
+#if __ARM_ARCH_PROFILE == 'M' && !defined(PRNN_PLAIN)
+#define PRNN_PLAIN 1 /* there are no vectors, and little room for code */
+#ifndef PRNN_SMALL
+#define PRNN_SMALL 1
 #endif
-#if defined(PRNN_PLAIN) || defined(__thumb__)
+#endif
+#ifdef PRNN_PLAIN
+#define PRNN_VECTORS PRNN_LOOPS
 #define PRNN_TILES 0
-#elif defined(PRNN_SMALL)
+#elif defined(__GNUC__)
+#define PRNN_VECTORS PRNN_GNU
+#ifdef PRNN_SMALL
 #define PRNN_TILES 1
 #else
 #define PRNN_TILES 3
+#endif
+#else
+#define PRNN_VECTORS PRNN_LOOPS
+#define PRNN_TILES 0
 #endif
 #define KERNEL(name) base_##name
 #include "kernels.h"
@@ -124,7 +152,7 @@ struct known {
     const real *products[2];
     uint32_t words;
 };
-enum { MOST_KNOWN = 4, BLOCK = 16 };
+enum { MOST_KNOWN = 4, BLOCK = 16, SMALL_BLOCK = 4 };
 
 struct prnn {
     const uint8_t *file;
@@ -135,6 +163,7 @@ struct prnn {
     uint32_t value_count, op_count, op_words, regions, output, example_words;
     const uint32_t *examples;
     size_t scratch; /* numbers */
+    int in_place;   /* whether weights stay as they are in the file */
     const struct kernels *kernels;
     const void **constants; /* by value */
     struct known known[MOST_KNOWN];
@@ -397,6 +426,23 @@ static size_t constant_numbers(const prnn *p, uint32_t value)
     return numbers_at(value_of(p, value) + 5, FACTORS, 0, &numbers) ? numbers : 0;
 }
 
+/* Whether a constant is a matrix that is not stored as the kernels read it. Opened in place, it stays so. */
+static int is_small(const prnn *p, uint32_t value)
+{
+    const uint32_t *words = value_of(p, value);
+    return is_constant(p, value) && !is_table(p, value) && words[0] == FLOAT && words[2] != AS_IS && words[6] > 1;
+}
+
+/* How many steps' inputs are multiplied at a time. */
+static size_t block_of(const prnn *p) { return p->in_place ? SMALL_BLOCK : BLOCK; }
+
+/* What a product needs so that its weights may stay in place: else nothing is opened in place. */
+static void check_in_place(prnn *p, uint32_t value, size_t width)
+{
+    if (is_small(p, value) && value_of(p, value)[8] != width)
+        p->in_place = 0;
+}
+
 static int is_weight(const prnn *p, uint32_t value, uint64_t numbers)
 {
     return value < p->value_count && is_constant(p, value) && !is_table(p, value) && type_of(p, value) == FLOAT &&
@@ -421,8 +467,11 @@ static int check_recurrent(prnn *p, const uint32_t *f)
         if (!is_weight(p, weights[0], input * width) || !is_weight(p, weights[1], hidden * width) ||
             !is_weight(p, weights[2], width) || !is_weight(p, weights[3], width))
             return 0;
+        for (int i = 0; i < 4; i++)
+            check_in_place(p, weights[i], i < 2 ? (size_t)width : 0);
     }
-    size_t scratch = (BLOCK + 3) * (size_t)width + 2 * padded((size_t)hidden) + BLOCK * (size_t)input;
+    /* For blocks of either size, and a row of weights. */
+    size_t scratch = (block_of(p) + 4) * (size_t)width + 2 * padded((size_t)hidden) + block_of(p) * (size_t)input;
     p->scratch = scratch > p->scratch ? scratch : p->scratch;
     return 1;
 }
@@ -444,6 +493,9 @@ static int check_op(prnn *p, const uint32_t *op)
     }
     if (!check_types(p, code, f))
         return 0;
+    for (int i = 0; i < reads; i++)
+        if (f[i] != NONE && !(code == OP_LINEAR && i == 1))
+            check_in_place(p, f[i], 0);
     if (code == OP_RECURRENT)
         return check_recurrent(p, f);
     if (code == OP_LINEAR) {
@@ -451,7 +503,8 @@ static int check_op(prnn *p, const uint32_t *op)
         if (!f[6] || !f[7] || f[6] > 1 << 24 || f[7] > 1 << 24 || !is_weight(p, f[1], (uint64_t)f[6] * width) ||
             (f[2] != NONE && !is_weight(p, f[2], width)))
             return 0;
-        p->scratch = 4 * width > p->scratch ? 4 * width : p->scratch;
+        check_in_place(p, f[1], width);
+        p->scratch = 5 * width > p->scratch ? 5 * width : p->scratch;
     }
     return 1;
 }
@@ -509,7 +562,7 @@ static int is_made(const prnn *p, uint32_t value)
 {
     const uint32_t *words = value_of(p, value);
     return is_constant(p, value) && !is_table(p, value) && type_of(p, value) == FLOAT &&
-           (words[2] != AS_IS || sizeof(real) != 4);
+           (words[2] != AS_IS || sizeof(real) != 4) && !(p->in_place && is_small(p, value));
 }
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
@@ -521,7 +574,7 @@ static void make_constants(prnn *p, uint8_t *memory)
     const uint8_t *weights = p->file + p->header[H_SECTIONS + 2 * NAME_WEIGHTS];
     for (uint32_t i = 0; i < p->value_count; i++) {
         const uint32_t *value = value_of(p, i);
-        p->constants[i] = is_constant(p, i) ? weights + value[3] : NULL;
+        p->constants[i] = is_constant(p, i) && !is_small(p, i) ? weights + value[3] : NULL;
         if (!is_made(p, i))
             continue;
         size_t numbers = constant_numbers(p, i), columns = value[2] ? value[8] : numbers;
@@ -587,7 +640,7 @@ static int check_content(prnn *p)
 
 static void make_known(prnn *p, uint8_t *memory, size_t size);
 
-int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
+static int open_as(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size, int in_place)
 {
     const uint32_t *header = file;
     if (file_size < HEADER || (uintptr_t)file % 4)
@@ -607,7 +660,8 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     if (first != stated[0] || second != stated[1])
         return PRNN_DAMAGED;
     prnn p = {.file = bytes, .header = header, .value_count = header[H_VALUES], .op_count = header[H_OPS],
-              .regions = header[H_REGIONS], .output = header[H_OUTPUT], .kernels = best_kernels()};
+              .regions = header[H_REGIONS], .output = header[H_OUTPUT], .kernels = best_kernels(),
+              .in_place = in_place};
     if (!p.value_count || p.value_count > MOST_VALUES || p.op_count > MOST_OPS || p.regions > p.value_count ||
         p.output >= p.value_count || !check_content(&p))
         return PRNN_CONTENT;
@@ -628,6 +682,16 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     memcpy(at, &p, sizeof p);
     *opened = (const prnn *)(void *)at;
     return PRNN_OK;
+}
+
+int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
+{
+    return open_as(opened, file, file_size, memory, size, 0);
+}
+
+int prnn_open_in_place(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
+{
+    return open_as(opened, file, file_size, memory, size, sizeof(real) == 4);
 }
 
 #include "text.h"
@@ -695,8 +759,8 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
         return PRNN_NOT_FINITE;
     real total = 0;
     for (uint32_t i = 0; i < classes; i++) {
-        double x = (double)logits[i];
-        probabilities[i] = (real)(prnn_is_multi_label(p) ? 0.5 * (tanh(0.5 * x) + 1) : exp(x - (double)largest));
+        wide x = (wide)logits[i];
+        probabilities[i] = (real)(prnn_is_multi_label(p) ? (wide)0.5 * (tanh((wide)0.5 * x) + 1) : exp(x - (wide)largest));
         total += probabilities[i];
     }
     for (uint32_t i = 0; !prnn_is_multi_label(p) && i < classes; i++)
