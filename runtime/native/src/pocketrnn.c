@@ -9,6 +9,25 @@
 
 typedef prnn_number real;
 
+#ifdef PRNN_SINGLE /* for processors without double arithmetic: none is used; integers beyond 2^24 are rounded */
+typedef float wide;
+#define ceil ceilf
+#define cos cosf
+#define erf erff
+#define exp expf
+#define expm1 expm1f
+#define floor floorf
+#define fmod fmodf
+#define log logf
+#define log1p log1pf
+#define pow powf
+#define sin sinf
+#define sqrt sqrtf
+#define tanh tanhf
+#else
+typedef double wide; /* what sums, and functions that no kernel has, are computed in */
+#endif
+
 struct kernels {
     void (*product)(const real *x, size_t x_row, size_t m, size_t k, const real *w, size_t n, const real *init,
                     size_t init_row, real *y, size_t y_row);
@@ -22,10 +41,37 @@ struct kernels {
 #include <immintrin.h>
 #endif
 
+/* The kernels that any processor of the kind runs, then those for instructions that not every one has. PRNN_SMALL is
+ * defined where there is little room for code. */
+#define PRNN_GNU 1
+#define PRNN_ARM_NEON 2
+#define PRNN_LOOPS 3
+#if __ARM_ARCH_PROFILE == 'M' && !defined(PRNN_PLAIN)
+#define PRNN_PLAIN 1 /* there are no vectors, and little room for code */
+#ifndef PRNN_SMALL
+#define PRNN_SMALL 1
+#endif
+#endif
+#ifdef PRNN_PLAIN
+#define PRNN_VECTORS PRNN_LOOPS
+#define PRNN_TILES 0
+#elif defined(__GNUC__)
+#define PRNN_VECTORS PRNN_GNU
+#ifdef PRNN_SMALL
+#define PRNN_TILES 1
+#elif defined(__wasm__) /* whose engines have 16 registers of 128 bits */
+#define PRNN_TILES 2
+#else
+#define PRNN_TILES 3
+#endif
+#else
+#define PRNN_VECTORS PRNN_LOOPS
+#define PRNN_TILES 0
+#endif
 #define KERNEL(name) base_##name
 #include "kernels.h"
 #undef KERNEL
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(PRNN_BASE_ONLY)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(PRNN_BASE_ONLY) && !defined(PRNN_PLAIN)
 #define PRNN_AVX2 1
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -33,6 +79,8 @@ struct kernels {
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
+#define PRNN_VECTORS PRNN_GNU
+#define PRNN_TILES 3
 #define KERNEL(name) avx2_##name
 #define KERNEL_AVX2
 #include "kernels.h"
@@ -43,6 +91,20 @@ struct kernels {
 #else
 #pragma GCC pop_options
 #endif
+#endif
+#if defined(__arm__) && defined(__linux__) && __ARM_ARCH >= 7 && __ARM_FP && !defined(PRNN_BASE_ONLY) &&               \
+    defined(__GNUC__) && !defined(__clang__) && !defined(PRNN_DOUBLE) && !defined(PRNN_PLAIN)
+#define PRNN_NEON 1 /* clang uses NEON for GNU C's vectors where it is told of it */
+#pragma GCC push_options
+#pragma GCC target("fpu=neon-vfpv4")
+#include <arm_neon.h>
+#include <sys/auxv.h>
+#define PRNN_VECTORS PRNN_ARM_NEON
+#define PRNN_TILES 2
+#define KERNEL(name) neon_##name
+#include "kernels.h"
+#undef KERNEL
+#pragma GCC pop_options
 #endif
 #ifdef PRNN_AFTER_KERNELS /* by whom the rest is compiled with other options than the inner loops */
 PRNN_AFTER_KERNELS
@@ -93,7 +155,7 @@ struct known {
     const real *products[2];
     uint32_t words;
 };
-enum { MOST_KNOWN = 4, BLOCK = 16 };
+enum { MOST_KNOWN = 4, BLOCK = 16, SMALL_BLOCK = 4 };
 
 /* One of the file's two programs: that of whole texts, and the step, which reads on from a state. Both read value 0,
  * the ids, and constants; all else of a program are its own values, from `first` to before `end`. A step's first one is
@@ -116,6 +178,7 @@ struct prnn {
     const uint32_t *examples;
     size_t scratch; /* numbers */
     uint32_t longest; /* token, in code points; where there is a step */
+    int in_place;   /* whether weights stay as they are in the file */
     const struct kernels *kernels;
     const void **constants; /* by value */
 };
@@ -395,6 +458,23 @@ static size_t constant_numbers(const prnn *p, uint32_t value)
     return numbers_at(value_of(p, value) + 5, FACTORS, 0, &numbers) ? numbers : 0;
 }
 
+/* Whether a constant is a matrix that is not stored as the kernels read it. Opened in place, it stays so. */
+static int is_small(const prnn *p, uint32_t value)
+{
+    const uint32_t *words = value_of(p, value);
+    return is_constant(p, value) && !is_table(p, value) && words[0] == FLOAT && words[2] != AS_IS && words[6] > 1;
+}
+
+/* How many steps' inputs are multiplied at a time. */
+static size_t block_of(const prnn *p) { return p->in_place ? SMALL_BLOCK : BLOCK; }
+
+/* What a product needs so that its weights may stay in place: else nothing is opened in place. */
+static void check_in_place(prnn *p, uint32_t value, size_t width)
+{
+    if (is_small(p, value) && value_of(p, value)[8] != width)
+        p->in_place = 0;
+}
+
 static int is_weight(const prnn *p, const struct program *g, uint32_t value, uint64_t numbers)
 {
     return value < g->end && is_constant(p, value) && !is_table(p, value) && type_of(p, value) == FLOAT &&
@@ -419,8 +499,11 @@ static int check_recurrent(prnn *p, const struct program *g, const uint32_t *f)
         if (!is_weight(p, g, weights[0], input * width) || !is_weight(p, g, weights[1], hidden * width) ||
             !is_weight(p, g, weights[2], width) || !is_weight(p, g, weights[3], width))
             return 0;
+        for (int i = 0; i < 4; i++)
+            check_in_place(p, weights[i], i < 2 ? (size_t)width : 0);
     }
-    size_t scratch = (BLOCK + 3) * (size_t)width + 2 * padded((size_t)hidden) + BLOCK * (size_t)input;
+    /* For blocks of either size, and a row of weights. */
+    size_t scratch = (block_of(p) + 4) * (size_t)width + 2 * padded((size_t)hidden) + block_of(p) * (size_t)input;
     p->scratch = scratch > p->scratch ? scratch : p->scratch;
     return 1;
 }
@@ -442,6 +525,9 @@ static int check_op(prnn *p, const struct program *g, const uint32_t *op)
     }
     if (!check_types(p, code, f))
         return 0;
+    for (int i = 0; i < reads; i++)
+        if (f[i] != NONE && !(code == OP_LINEAR && i == 1))
+            check_in_place(p, f[i], 0);
     if (code == OP_RECURRENT)
         return check_recurrent(p, g, f);
     if (code == OP_LINEAR) {
@@ -449,7 +535,8 @@ static int check_op(prnn *p, const struct program *g, const uint32_t *op)
         if (!f[6] || !f[7] || f[6] > 1 << 24 || f[7] > 1 << 24 || !is_weight(p, g, f[1], (uint64_t)f[6] * width) ||
             (f[2] != NONE && !is_weight(p, g, f[2], width)))
             return 0;
-        p->scratch = 4 * width > p->scratch ? 4 * width : p->scratch;
+        check_in_place(p, f[1], width);
+        p->scratch = 5 * width > p->scratch ? 5 * width : p->scratch;
     }
     return 1;
 }
@@ -507,7 +594,7 @@ static int is_made(const prnn *p, uint32_t value)
 {
     const uint32_t *words = value_of(p, value);
     return is_constant(p, value) && !is_table(p, value) && type_of(p, value) == FLOAT &&
-           (words[2] != AS_IS || sizeof(real) != 4);
+           (words[2] != AS_IS || sizeof(real) != 4) && !(p->in_place && is_small(p, value));
 }
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
@@ -519,7 +606,7 @@ static void make_constants(prnn *p, uint8_t *memory)
     const uint8_t *weights = p->file + p->header[H_SECTIONS + 2 * NAME_WEIGHTS];
     for (uint32_t i = 0; i < p->value_count; i++) {
         const uint32_t *value = value_of(p, i);
-        p->constants[i] = is_constant(p, i) ? weights + value[3] : NULL;
+        p->constants[i] = is_constant(p, i) && !is_small(p, i) ? weights + value[3] : NULL;
         if (!is_made(p, i))
             continue;
         size_t numbers = constant_numbers(p, i), columns = value[2] ? value[8] : numbers;
@@ -536,6 +623,11 @@ static const struct kernels *best_kernels(void)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &avx2_kernels;
+#endif
+#ifdef PRNN_NEON
+    enum { NEON = 1 << 12, VFPV4 = 1 << 16 }; /* as Linux names them in <asm/hwcap.h> */
+    if ((getauxval(AT_HWCAP) & (NEON | VFPV4)) == (NEON | VFPV4))
+        return &neon_kernels;
 #endif
     return &base_kernels;
 }
@@ -642,7 +734,7 @@ static int check_content(prnn *p)
 static void make_known(prnn *p, uint8_t *memory, size_t size);
 static void share_known(prnn *p);
 
-int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
+static int open_as(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size, int in_place)
 {
     const uint32_t *header = file;
     if (file_size < HEADER || (uintptr_t)file % 4)
@@ -650,7 +742,9 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     const uint8_t *bytes = file;
     if (memcmp(bytes, "PRNN", 4))
         return PRNN_NO_FILE;
-    if (header[H_MAGIC] != MAGIC || header[H_VERSION] != 1)
+    if (header[H_MAGIC] != MAGIC)
+        return PRNN_MACHINE;
+    if (header[H_VERSION] != 1)
         return PRNN_VERSION;
     uint64_t stated[2], first, second;
     memcpy(stated, header + H_SUMS, 16);
@@ -659,7 +753,8 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     sums_of(header, file_size / 4, &first, &second);
     if (first != stated[0] || second != stated[1])
         return PRNN_DAMAGED;
-    prnn p = {.file = bytes, .header = header, .value_count = header[H_VALUES], .kernels = best_kernels()};
+    prnn p = {.file = bytes, .header = header, .value_count = header[H_VALUES], .kernels = best_kernels(),
+              .in_place = in_place};
     p.whole = (struct program){.op_count = header[H_OPS], .end = header[H_VALUES], .regions = header[H_REGIONS],
                                .output = header[H_OUTPUT]};
     if (!p.value_count || p.value_count > MOST_VALUES || p.whole.op_count > MOST_OPS ||
@@ -683,6 +778,16 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
     memcpy(at, &p, sizeof p);
     *opened = (const prnn *)(void *)at;
     return PRNN_OK;
+}
+
+int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
+{
+    return open_as(opened, file, file_size, memory, size, 0);
+}
+
+int prnn_open_in_place(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size)
+{
+    return open_as(opened, file, file_size, memory, size, sizeof(real) == 4);
 }
 
 #include "text.h"
@@ -710,6 +815,7 @@ const char *prnn_error(int status)
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
     case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
     case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
+    case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }
 }
@@ -754,8 +860,8 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
         return PRNN_NOT_FINITE;
     real total = 0;
     for (uint32_t i = 0; i < classes; i++) {
-        double x = (double)logits[i];
-        probabilities[i] = (real)(prnn_is_multi_label(p) ? 0.5 * (tanh(0.5 * x) + 1) : exp(x - (double)largest));
+        wide x = (wide)logits[i];
+        probabilities[i] = (real)(prnn_is_multi_label(p) ? (wide)0.5 * (tanh((wide)0.5 * x) + 1) : exp(x - (wide)largest));
         total += probabilities[i];
     }
     for (uint32_t i = 0; !prnn_is_multi_label(p) && i < classes; i++)

@@ -146,14 +146,37 @@ static int run_count(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
+/* y[i] = init[i] + x[i] . weights, as the kernels' product; weights that stayed in place are read a row at a time, which
+ * is made numbers in `row`. */
+static void multiply(const prnn *p, uint32_t weights, const real *x, size_t x_row, size_t m, size_t k, size_t n,
+                     const real *init, size_t init_row, real *y, size_t y_row, real *row)
+{
+    if (p->constants[weights]) {
+        p->kernels->product(x, x_row, m, k, p->constants[weights], n, init, init_row, y, y_row);
+        return;
+    }
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++)
+            y[i * y_row + j] = init ? init[i * init_row + j] : 0;
+    for (size_t q = 0; q < k; q++) {
+        row_of(p, value_of(p, weights), q, n, row);
+        for (size_t i = 0; i < m; i++) {
+            real factor = x[i * x_row + q], *to = y + i * y_row;
+            for (size_t j = 0; j < n; j++)
+                to[j] += factor * row[j];
+        }
+    }
+}
+
 /* One direction of a recurrent layer. */
 struct direction {
     const prnn *p;
-    const real *x, *in, *back, *bias, *new_bias, *known;
+    uint32_t in, back; /* weights */
+    const real *x, *bias, *new_bias, *known;
     const uint32_t *table; /* where the layer reads it itself */
     const int32_t *ids;
-    real *y, *h, *c, *sums, *rows, *gates;
-    size_t input, hidden, width, gate_width, steps, y_row, words;
+    real *y, *h, *c, *sums, *rows, *gates, *row;
+    size_t input, hidden, width, gate_width, steps, y_row, words, block;
     uint32_t kind;
     int reverse;
 };
@@ -167,7 +190,7 @@ static void step(const struct kernels *k, const struct direction *d, const real 
         memcpy(d->gates + d->gate_width + 2 * d->width, d->new_bias, d->width * sizeof(real));
         start = d->gates + d->gate_width;
     }
-    k->product(d->h, d->hidden, 1, d->hidden, d->back, d->gate_width, start, 0, d->gates, d->gate_width);
+    multiply(d->p, d->back, d->h, d->hidden, 1, d->hidden, d->gate_width, start, 0, d->gates, d->gate_width, d->row);
     if (d->kind == LSTM)
         k->lstm(d->gates, d->width, d->h, d->c);
     else if (d->kind == GRU)
@@ -178,11 +201,11 @@ static void step(const struct kernels *k, const struct direction *d, const real 
 
 /* The sums of the inputs of `block` steps from `first` on, one pointer a step: those of known words are there already,
  * the others' are made together. */
-static void input_sums(const struct kernels *k, const struct direction *d, size_t first, size_t block, const real **at)
+static void input_sums(const struct direction *d, size_t first, size_t block, const real **at)
 {
     if (!d->words && !d->table) {
-        k->product(d->x + first * d->input, d->input, block, d->input, d->in, d->gate_width, d->bias, 0, d->sums,
-                   d->gate_width);
+        multiply(d->p, d->in, d->x + first * d->input, d->input, block, d->input, d->gate_width, d->bias, 0, d->sums,
+                 d->gate_width, d->row);
         for (size_t i = 0; i < block; i++)
             at[i] = d->sums + i * d->gate_width;
         return;
@@ -201,16 +224,17 @@ static void input_sums(const struct kernels *k, const struct direction *d, size_
             memcpy(row, d->x + (first + i) * d->input, d->input * sizeof(real));
         at[i] = d->sums + unknown++ * d->gate_width;
     }
-    k->product(d->rows, d->input, unknown, d->input, d->in, d->gate_width, d->bias, 0, d->sums, d->gate_width);
+    multiply(d->p, d->in, d->rows, d->input, unknown, d->input, d->gate_width, d->bias, 0, d->sums, d->gate_width,
+             d->row);
 }
 
 static void run_direction(const struct kernels *k, const struct direction *d)
 {
     const real *at[BLOCK];
     for (size_t done = 0; done < d->steps;) {
-        size_t block = d->steps - done < BLOCK ? d->steps - done : BLOCK;
+        size_t block = d->steps - done < d->block ? d->steps - done : d->block;
         size_t first = d->reverse ? d->steps - done - block : done;
-        input_sums(k, d, first, block, at);
+        input_sums(d, first, block, at);
         for (size_t i = 0; i < block; i++) {
             size_t row = d->reverse ? block - 1 - i : i;
             step(k, d, at[row]);
@@ -233,7 +257,7 @@ static struct direction direction_of(const struct run *r, const uint32_t *f, siz
 {
     const uint32_t *weights = f + R_WEIGHTS + 4 * i;
     size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN], width = padded(hidden);
-    struct direction d = {.p = r->p, .x = floats(r, f[R_X]), .in = floats(r, weights[0]), .back = floats(r, weights[1]),
+    struct direction d = {.p = r->p, .x = floats(r, f[R_X]), .in = weights[0], .back = weights[1],
                           .input = f[R_INPUT], .hidden = hidden, .width = width, .steps = steps,
                           .gate_width = gates_of(f[R_KIND]) * width, .y_row = directions * hidden, .kind = f[R_KIND],
                           .ids = r->at[0], .reverse = f[R_DIRECTIONS] == 2 || i == 1};
@@ -245,11 +269,13 @@ static struct direction direction_of(const struct run *r, const uint32_t *f, siz
         }
     d.y = f[R_Y] == NONE ? NULL : floats(r, f[R_Y]) + i * hidden;
     d.sums = scratch;
-    d.gates = d.sums + BLOCK * d.gate_width;
+    d.block = block_of(r->p);
+    d.gates = d.sums + d.block * d.gate_width;
     real *bias = d.gates + 2 * d.gate_width;
     d.h = bias + d.gate_width;
     d.c = d.h + width;
     d.rows = d.c + width;
+    d.row = d.rows + d.block * d.input;
     const real *second = floats(r, weights[3]);
     add_biases(floats(r, weights[2]), second, d.kind, width, bias);
     d.bias = bias;
@@ -312,7 +338,7 @@ static void step_together(const struct kernels *k, const struct direction *d, si
         if (d->kind == GRU)
             memcpy(start + 2 * width, d->new_bias, width * sizeof(real));
     }
-    k->product(s->h, width, count, d->hidden, d->back, gate_width, s->start, gate_width, s->gates, gate_width);
+    multiply(d->p, d->back, s->h, width, count, d->hidden, gate_width, s->start, gate_width, s->gates, gate_width, d->row);
     for (size_t i = 0; i < count; i++) {
         real *h = s->h + i * width, *gates = s->gates + i * gate_width;
         if (d->kind == LSTM)
@@ -338,10 +364,11 @@ static void run_direction_together(const struct kernels *k, const struct directi
             count--;
         for (size_t i = 0; i < count; i++) {
             /* A block begins at its first step, which for the reverse direction is its last. */
-            size_t start = done / BLOCK * BLOCK, left = d[i].steps - start, block = left < BLOCK ? left : BLOCK;
+            size_t most = d[i].block, start = done / most * most, left = d[i].steps - start;
+            size_t block = left < most ? left : most;
             size_t first = d[i].reverse ? left - block : start;
             if (done == start)
-                input_sums(k, &d[i], first, block, at[i]);
+                input_sums(&d[i], first, block, at[i]);
             sums[i] = at[i][d[i].reverse ? block - 1 - (done - start) : done - start];
         }
         step_together(k, d, count, sums, s);
@@ -390,11 +417,11 @@ static int run_linear(const struct run *r, const uint32_t *f)
     size_t rows, k = f[6], n = f[7], width = padded(n);
     if (!size_at(f + 4, r->steps, &rows) || !has(r, f[0], (uint64_t)rows * k) || !has(r, f[3], (uint64_t)rows * n))
         return PRNN_CONTENT;
-    const real *x = floats(r, f[0]), *w = floats(r, f[1]), *bias = floats(r, f[2]);
+    const real *x = floats(r, f[0]), *bias = floats(r, f[2]);
     real *out = floats(r, f[3]);
     for (size_t done = 0; done < rows;) {
         size_t block = rows - done < 4 ? rows - done : 4;
-        r->p->kernels->product(x + done * k, k, block, k, w, width, bias, 0, r->scratch, width);
+        multiply(r->p, f[1], x + done * k, k, block, k, width, bias, 0, r->scratch, width, r->scratch + 4 * width);
         for (size_t i = 0; i < block; i++)
             memcpy(out + (done + i) * n, r->scratch + i * width, n * sizeof(real));
         done += block;
@@ -431,15 +458,15 @@ static int run_matmul(const struct run *r, const uint32_t *f)
 
 static real whole_even(real x)
 {
-    real below = (real)floor((double)x), rest = x - below;
+    real below = (real)floor((wide)x), rest = x - below;
     if (rest != (real)0.5)
-        return (real)floor((double)x + 0.5);
-    return fmod((double)below, 2.0) == 0 ? below : below + 1;
+        return (real)floor((wide)x + (wide)0.5);
+    return fmod((wide)below, (wide)2) == 0 ? below : below + 1;
 }
 
 static real unary_of(uint32_t kind, real given, real alpha, real beta)
 {
-    double x = (double)given;
+    wide x = (wide)given;
     switch (kind) {
     case NEGATIVE: return -given;
     case ABSOLUTE: return given < 0 ? -given : given;
@@ -447,7 +474,7 @@ static real unary_of(uint32_t kind, real given, real alpha, real beta)
     case LOG: return (real)log(x);
     case SQRT: return (real)sqrt(x);
     case TANH: return (real)tanh(x);
-    case SIGMOID: return (real)(0.5 * tanh(0.5 * x) + 0.5);
+    case SIGMOID: return (real)((wide)0.5 * tanh((wide)0.5 * x) + (wide)0.5);
     case RELU: return given < 0 ? 0 : given;
     case ERF: return (real)erf(x);
     case RECIPROCAL: return 1 / given;
@@ -459,8 +486,8 @@ static real unary_of(uint32_t kind, real given, real alpha, real beta)
     case ELU: return given < 0 ? alpha * (real)expm1(x) : given;
     case CLIP: return given < alpha ? alpha : given > beta ? beta : given;
     case SOFTPLUS: return (real)(x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)));
-    case GELU: return (real)(0.5 * x * (1 + erf(x * 0.70710678118654752440)));
-    case GELU_TANH: return (real)(0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))));
+    case GELU: return (real)((wide)0.5 * x * (1 + erf(x * (wide)0.70710678118654752440)));
+    case GELU_TANH: return (real)((wide)0.5 * x * (1 + tanh((wide)0.79788456080286535588 * (x + (wide)0.044715 * x * x * x))));
     case SIN: return (real)sin(x);
     case COS: return (real)cos(x);
     default: /* HARD_SIGMOID */
@@ -470,14 +497,14 @@ static real unary_of(uint32_t kind, real given, real alpha, real beta)
 }
 
 /* One number of a value, whatever its type. */
-static double number_at(const struct run *r, uint32_t value, size_t at)
+static wide number_at(const struct run *r, uint32_t value, size_t at)
 {
     uint32_t type = type_of(r->p, value);
-    return type == FLOAT ? (double)floats(r, value)[at]
-                         : type == INT ? ((const int32_t *)r->at[value])[at] : ((const uint8_t *)r->at[value])[at];
+    return type == FLOAT ? (wide)floats(r, value)[at]
+                         : type == INT ? (wide)((const int32_t *)r->at[value])[at] : (wide)((const uint8_t *)r->at[value])[at];
 }
 
-static void put_at(const struct run *r, uint32_t value, size_t at, double number)
+static void put_at(const struct run *r, uint32_t value, size_t at, wide number)
 {
     uint32_t type = type_of(r->p, value);
     if (type == FLOAT)
@@ -485,7 +512,7 @@ static void put_at(const struct run *r, uint32_t value, size_t at, double number
     else if (type == BOOL)
         ((uint8_t *)r->at[value])[at] = number != 0;
     else /* NaN, and what an int32 cannot hold, becomes the smallest */
-        ((int32_t *)r->at[value])[at] = number > -2147483649.0 && number < 2147483648.0 ? (int32_t)number : INT32_MIN;
+        ((int32_t *)r->at[value])[at] = number >= (wide)-2147483648.0 && number < (wide)2147483648.0 ? (int32_t)number : INT32_MIN;
 }
 
 static int run_unary(const struct run *r, const uint32_t *f)
@@ -531,7 +558,7 @@ static int walk_of(const struct run *r, const uint32_t *pairs, const uint32_t *m
     return 1;
 }
 
-static double binary_of(uint32_t kind, double a, double b)
+static wide binary_of(uint32_t kind, wide a, wide b)
 {
     switch (kind) {
     case ADD: return a + b;
@@ -569,7 +596,7 @@ static void float_rows(uint32_t kind, const real *a, size_t a_step, const real *
         break;
     default:
         for (size_t i = 0; i < n; i++)
-            out[i] = (real)binary_of(kind, (double)a[i * a_step], (double)b[i * b_step]);
+            out[i] = (real)binary_of(kind, (wide)a[i * a_step], (wide)b[i * b_step]);
     }
 }
 
@@ -629,13 +656,13 @@ static int run_reduce(const struct run *r, const uint32_t *f)
         return PRNN_CONTENT;
     for (size_t o = 0; o < s[0]; o++) {
         for (size_t i = 0; i < s[2]; i++) {
-            double so_far = number_at(r, f[0], o * s[1] * s[2] + i);
+            wide so_far = number_at(r, f[0], o * s[1] * s[2] + i);
             for (size_t n = 1; n < s[1]; n++) {
-                double x = number_at(r, f[0], (o * s[1] + n) * s[2] + i);
+                wide x = number_at(r, f[0], (o * s[1] + n) * s[2] + i);
                 so_far = f[2] <= MEAN ? so_far + x : f[2] == PRODUCT ? so_far * x
                          : x != x || (f[2] == LARGEST ? x > so_far : x < so_far) ? x : so_far;
             }
-            put_at(r, f[1], o * s[2] + i, f[2] == MEAN ? so_far / (double)s[1] : so_far);
+            put_at(r, f[1], o * s[2] + i, f[2] == MEAN ? so_far / (wide)s[1] : so_far);
         }
     }
     return PRNN_OK;
@@ -650,13 +677,13 @@ static int run_softmax(const struct run *r, const uint32_t *f)
         for (size_t i = 0; i < s[2]; i++) {
             const real *x = floats(r, f[0]) + o * s[1] * s[2] + i;
             real *y = floats(r, f[1]) + o * s[1] * s[2] + i;
-            double largest = (double)x[0], total = 0;
+            wide largest = (wide)x[0], total = 0;
             for (size_t n = 1; n < s[1]; n++)
-                largest = (double)x[n * s[2]] > largest ? (double)x[n * s[2]] : largest;
+                largest = (wide)x[n * s[2]] > largest ? (wide)x[n * s[2]] : largest;
             for (size_t n = 0; n < s[1]; n++)
-                total += exp((double)x[n * s[2]] - largest);
+                total += exp((wide)x[n * s[2]] - largest);
             for (size_t n = 0; n < s[1]; n++) {
-                double above = (double)x[n * s[2]] - largest;
+                wide above = (wide)x[n * s[2]] - largest;
                 y[n * s[2]] = (real)(f[2] ? above - log(total) : exp(above) / total);
             }
         }
@@ -673,15 +700,15 @@ static int run_norm(const struct run *r, const uint32_t *f)
     for (size_t o = 0; o < outer; o++) {
         const real *x = floats(r, f[0]) + o * n;
         real *y = floats(r, f[3]) + o * n;
-        double mean = 0, spread = 0;
+        wide mean = 0, spread = 0;
         for (size_t i = 0; i < n; i++)
-            mean += (double)x[i];
-        mean /= (double)n;
+            mean += (wide)x[i];
+        mean /= (wide)n;
         for (size_t i = 0; i < n; i++)
-            spread += ((double)x[i] - mean) * ((double)x[i] - mean);
-        double by = 1 / sqrt(spread / (double)n + (double)float_of(f[8]));
+            spread += ((wide)x[i] - mean) * ((wide)x[i] - mean);
+        wide by = 1 / sqrt(spread / (wide)n + (wide)float_of(f[8]));
         for (size_t i = 0; i < n; i++)
-            y[i] = (real)(((double)x[i] - mean) * by) * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
+            y[i] = (real)(((wide)x[i] - mean) * by) * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
     }
     return PRNN_OK;
 }
@@ -748,18 +775,18 @@ static int run_pool(const struct run *r, const uint32_t *f)
         return PRNN_CONTENT;
     for (size_t at = 0; at < channels * out_height * out_width; at++) {
         size_t c = at / (out_height * out_width), i = at / out_width % out_height, j = at % out_width, counted = 0;
-        double so_far = 0;
+        wide so_far = 0;
         for (size_t a = 0; a < k[0]; a++)
             for (size_t b = 0; b < k[1]; b++) {
                 int64_t y = (int64_t)(i * k[2] + a) - k[4], x = (int64_t)(j * k[3] + b) - k[5];
                 if (y < 0 || y >= (int64_t)height || x < 0 || x >= (int64_t)width)
                     continue;
-                double number = (double)floats(r, f[0])[(c * height + (size_t)y) * width + (size_t)x];
+                wide number = (wide)floats(r, f[0])[(c * height + (size_t)y) * width + (size_t)x];
                 so_far = f[2] ? so_far + number : !counted || number > so_far || number != number ? number : so_far;
                 counted++;
             }
         size_t by = f[2] == 2 ? (size_t)k[0] * k[1] : counted;
-        floats(r, f[1])[at] = (real)(f[2] && by ? so_far / (double)by : so_far);
+        floats(r, f[1])[at] = (real)(f[2] && by ? so_far / (wide)by : so_far);
     }
     return PRNN_OK;
 }
@@ -791,8 +818,8 @@ static int run_argmax(const struct run *r, const uint32_t *f)
         for (size_t i = 0; i < s[2]; i++) {
             size_t best = 0;
             for (size_t n = 1; n < s[1]; n++) {
-                double x = number_at(r, f[0], (o * s[1] + n) * s[2] + i);
-                double y = number_at(r, f[0], (o * s[1] + best) * s[2] + i);
+                wide x = number_at(r, f[0], (o * s[1] + n) * s[2] + i);
+                wide y = number_at(r, f[0], (o * s[1] + best) * s[2] + i);
                 best = (f[2] ? x < y : x > y) ? n : best;
             }
             ((int32_t *)r->at[f[1]])[o * s[2] + i] = (int32_t)best;
@@ -808,10 +835,10 @@ static int run_cumsum(const struct run *r, const uint32_t *f)
         return PRNN_CONTENT;
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
-            double sum = 0;
+            wide sum = 0;
             for (size_t n = 0; n < s[1]; n++) {
                 size_t at = (o * s[1] + (f[2] & 2 ? s[1] - 1 - n : n)) * s[2] + i;
-                double x = number_at(r, f[0], at);
+                wide x = number_at(r, f[0], at);
                 put_at(r, f[1], at, f[2] & 1 ? sum : sum + x);
                 sum += x;
             }
@@ -837,6 +864,9 @@ static int measured(struct run *r, size_t *regions)
         if (!numbers_at(value + 5, FACTORS, r->steps, &r->numbers[i]))
             return PRNN_CONTENT;
         size_t bytes = r->numbers[i] * bytes_of(type_of(p, i));
+        for (int k = 0; k < MOST_KNOWN; k++) /* a value that nothing reads, since its lookup is left out */
+            if (g->known[k].lookup && g->known[k].lookup[2] == i)
+                bytes = 0;
         if (!is_constant(p, i) && i >= g->first && bytes > regions[value[1]])
             regions[value[1]] = bytes;
     }
@@ -1121,7 +1151,7 @@ static void make_known(prnn *p, uint8_t *memory, size_t size)
         const uint32_t *f = g->known[k].operands, *table = g->known[k].table;
         size_t width = padded(f[R_HIDDEN]), gate_width = gates_of(f[R_KIND]) * width, input = f[R_INPUT];
         /* A row and the biases stand behind the products while they are made. */
-        size_t aside = aligned((4 * input + gate_width) * sizeof(real)), words = size > aside ? (size - aside) / each : 0;
+        size_t aside = aligned((4 * input + 2 * gate_width) * sizeof(real)), words = size > aside ? (size - aside) / each : 0;
         words = (words < table[6] ? words : table[6]) & ~(size_t)3;
         words = words < p->header[H_IDS] ? words : p->header[H_IDS] & ~3u;
         g->known[k].words = (uint32_t)words;
@@ -1135,8 +1165,8 @@ static void make_known(prnn *p, uint8_t *memory, size_t size)
             for (size_t word = 0; word < words; word += 4) {
                 for (size_t n = 0; n < 4; n++)
                     row_of(p, table, word + n, input, rows + n * input);
-                p->kernels->product(rows, input, 4, input, p->constants[weights[0]], gate_width, bias, 0,
-                                    products + word * gate_width, gate_width);
+                multiply(p, weights[0], rows, input, 4, input, gate_width, bias, 0, products + word * gate_width,
+                         gate_width, bias + gate_width);
             }
             g->known[k].products[i] = products;
             memory += words * gate_width * sizeof(real);

@@ -217,7 +217,7 @@ static int cleaned(const struct rules *r, const uint8_t **text, size_t *bytes, s
     struct arena before = *a;
     uint64_t most = ((uint64_t)*bytes + 1) * 256 + (1 << 16);
     const uint32_t *step = r->step;
-    int high = 0, first = r->lowercase;
+    int high = 0, first = (int)r->lowercase;
     uint32_t done = 0;
     while (first || done < r->steps) {
         int lower = first || step[0] == LOWERCASE;

@@ -1,0 +1,276 @@
+/* Coverage-guided fuzzing of the engine; scripts/fuzz_native builds and runs it. -DTARGET=OF_FILE, OF_TEXT or OF_RULES:
+ *
+ *   OF_FILE   the input is a packed file, whose sums and size are made to fit. It is refused, or answers a few texts.
+ *   OF_TEXT   the input is a text. The packed files named in $FUZZ_FILES, between colons, all answer it.
+ *   OF_RULES  the input is text rules (its first two bytes say how many words) and a text. The first of $FUZZ_FILES is
+ *             opened with these rules in place of its own.
+ *
+ * Files, texts and memory are allocated in their exact sizes, so that the address sanitizer sees every step beyond. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pocketrnn.h"
+
+enum { OF_FILE, OF_TEXT, OF_RULES };
+enum { WANTED = TARGET };
+
+enum { MOST_FILES = 16, MOST_CLASSES = 64, MOST_MEMORY = 1 << 24 };
+
+struct opened {
+    unsigned char *file;
+    size_t bytes;
+    void *memory;
+    const prnn *classifier;
+};
+static struct opened files[MOST_FILES];
+static size_t file_count;
+
+#define CHECK(right)                                                                                                   \
+    do                                                                                                                 \
+        if (!(right)) {                                                                                                \
+            fprintf(stderr, "line %d: %s\n", __LINE__, #right);                                                        \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    while (0)
+
+static void *exactly(size_t bytes)
+{
+    void *memory = malloc(bytes ? bytes : 1);
+    CHECK(memory);
+    return memory;
+}
+
+static void *copy_of(const void *from, size_t bytes)
+{
+    void *memory = exactly(bytes);
+    if (bytes)
+        memcpy(memory, from, bytes);
+    return memory;
+}
+
+/* The header's magic, version, size and sums, as a file of these bytes must have them. */
+static void make_fit(unsigned char *file, size_t bytes)
+{
+    unsigned long long first = 0, second = 0;
+    uint32_t size = (uint32_t)bytes, version = 1;
+    memcpy(file, "PRNN", 4);
+    memcpy(file + 4, &version, 4);
+    memcpy(file + 8, &size, 4);
+    memset(file + 12, 0, 20);
+    for (size_t i = 0; i + 4 <= bytes; i += 4) {
+        uint32_t word;
+        memcpy(&word, file + i, 4);
+        first += word;
+        second += (i / 4 + 1) * (unsigned long long)word;
+    }
+    memcpy(file + 16, &first, 8);
+    memcpy(file + 24, &second, 8);
+}
+
+static int opens(struct opened *o)
+{
+    size_t size = 0;
+    int status = prnn_open(&o->classifier, o->file, o->bytes, NULL, &size);
+    CHECK(status != PRNN_OK && status != PRNN_ARGUMENT);
+    o->memory = NULL;
+    if (status != PRNN_MEMORY || size > MOST_MEMORY)
+        return 0;
+    size += o->bytes % 8 ? 0 : 1 << 13; /* products of words too */
+    o->memory = exactly(size);
+    status = prnn_open(&o->classifier, o->file, o->bytes, o->memory, &size);
+    CHECK(status == PRNN_OK);
+    return 1;
+}
+
+static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_MACHINE; }
+
+/* The status of a text, after its ids were held against the classifier's. */
+static int encode(const prnn *classifier, const char *text, size_t bytes)
+{
+    uint32_t least, most, ids;
+    prnn_limits(classifier, &least, &most, &ids);
+    for (size_t size = 1 << 10;;) {
+        const int32_t *made;
+        size_t count, given = size;
+        void *memory = exactly(size);
+        int status = prnn_encode(classifier, text, bytes, &made, &count, memory, &size);
+        CHECK(is_known(status));
+        CHECK(status != PRNN_MEMORY || size > given);
+        if (status == PRNN_OK) {
+            CHECK(count >= 1);
+            for (size_t i = 0; i < count; i++)
+                CHECK(made[i] >= 0 && (uint32_t)made[i] < ids);
+        }
+        free(memory);
+        if (status != PRNN_MEMORY || size > MOST_MEMORY)
+            return status;
+    }
+}
+
+static int classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits)
+{
+    for (size_t size = 1 << 10;;) {
+        size_t given = size;
+        void *memory = exactly(size);
+        int status = prnn_classify(classifier, text, bytes, logits, memory, &size);
+        free(memory);
+        CHECK(is_known(status));
+        CHECK(status != PRNN_MEMORY || size > given);
+        if (status != PRNN_MEMORY || size > MOST_MEMORY)
+            return status;
+    }
+}
+
+/* Texts answered together have the statuses and logits that they have alone. */
+static void classify_together(const prnn *classifier, struct prnn_text *texts, size_t count)
+{
+    size_t done = 0, classes = prnn_classes(classifier);
+    for (size_t i = 0; i < count; i++)
+        texts[i].logits = exactly(classes * sizeof(prnn_number));
+    int status = PRNN_MEMORY;
+    for (size_t size = 1 << 12; status == PRNN_MEMORY && size <= MOST_MEMORY;) {
+        void *memory = exactly(size);
+        status = prnn_classify_many(classifier, texts, count, &done, memory, &size);
+        free(memory);
+    }
+    prnn_number *alone = exactly(classes * sizeof *alone);
+    for (size_t i = 0; i < done; i++) {
+        CHECK(is_known(texts[i].status));
+        if (WANTED != OF_TEXT) /* strange numbers may differ */
+            continue;
+        CHECK(classify(classifier, texts[i].text, texts[i].bytes, alone) == texts[i].status);
+        for (size_t k = 0; !texts[i].status && k < classes; k++)
+            CHECK(fabs((double)alone[k] - (double)texts[i].logits[k]) <= 1e-4);
+    }
+    free(alone);
+    for (size_t i = 0; i < count; i++)
+        free(texts[i].logits);
+}
+
+static void answer(const prnn *classifier, const char *text, size_t bytes)
+{
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    encode(classifier, text, bytes);
+    if (classify(classifier, text, bytes, logits) == PRNN_OK) {
+        int status = prnn_probabilities(classifier, logits, logits);
+        CHECK(status == PRNN_OK || (status == PRNN_NOT_FINITE && WANTED != OF_TEXT));
+    }
+    free(logits);
+    struct prnn_text texts[] = {{text, bytes, NULL, 0}, {"w1 w2 w3 oil", 12, NULL, 0}, {text, bytes / 2, NULL, 0},
+                                {"", 0, NULL, 0}, {"a b \xCE\xA3.", 7, NULL, 0}};
+    classify_together(classifier, texts, sizeof texts / sizeof *texts);
+}
+
+static void read_all(const prnn *classifier)
+{
+    volatile unsigned read = 0;
+    size_t bytes, count;
+    const char *text = prnn_document(classifier, &bytes);
+    const int32_t *ids;
+    const float *golden;
+    for (size_t k = 0; k < bytes; k++)
+        read += (unsigned char)text[k];
+    for (uint32_t i = 0; i < prnn_examples(classifier) && i < 64; i++)
+        if (prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden) == PRNN_OK) {
+            for (size_t k = 0; k < bytes; k++)
+                read += (unsigned char)text[k];
+            for (size_t k = 0; k < count; k++)
+                read += (unsigned)ids[k];
+            for (size_t k = 0; k < prnn_classes(classifier); k++)
+                read += golden[k] > 0;
+        }
+    for (uint32_t i = 0; i < prnn_classes(classifier) && i < 64; i++)
+        if ((text = prnn_label(classifier, i, &bytes)) != NULL)
+            for (size_t k = 0; k < bytes; k++)
+                read += (unsigned char)text[k];
+}
+
+static void fuzz_file(const uint8_t *data, size_t bytes)
+{
+    bytes &= ~(size_t)3;
+    if (bytes < 256)
+        return;
+    struct opened o = {.file = copy_of(data, bytes), .bytes = bytes};
+    make_fit(o.file, bytes);
+    if (opens(&o)) {
+        static const char *const TEXTS[] = {"", "oil", "w1 w2 w3 w4 w5, \"w6\" <br /> w7. \xCE\xA3 \xC4\xB0 it's",
+                                            "a b c d e f g h i j k l m n o p q r s t u v w x y z"};
+        read_all(o.classifier);
+        for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+            answer(o.classifier, TEXTS[i], strlen(TEXTS[i]));
+    }
+    free(o.memory);
+    free(o.file);
+}
+
+static void fuzz_text(const uint8_t *data, size_t bytes)
+{
+    char *text = copy_of(data, bytes);
+    for (size_t i = 0; i < file_count; i++)
+        answer(files[i].classifier, text, bytes);
+    free(text);
+}
+
+static void fuzz_rules(const uint8_t *data, size_t bytes)
+{
+    if (bytes < 2)
+        return;
+    size_t words = data[0] | (size_t)data[1] << 8;
+    data += 2;
+    bytes -= 2;
+    words = words < bytes / 4 ? words : bytes / 4;
+    size_t at = (files[0].bytes + 63) & ~(size_t)63;
+    struct opened o = {.file = exactly(at + 4 * words), .bytes = at + 4 * words};
+    memset(o.file, 0, o.bytes);
+    memcpy(o.file, files[0].file, files[0].bytes);
+    memcpy(o.file + at, data, 4 * words);
+    uint32_t section[2] = {(uint32_t)at, (uint32_t)(4 * words)};
+    memcpy(o.file + 128 + 2 * 8, section, 8);
+    make_fit(o.file, o.bytes);
+    if (opens(&o)) {
+        char *text = copy_of(data + 4 * words, bytes - 4 * words);
+        answer(o.classifier, text, bytes - 4 * words);
+        free(text);
+    }
+    free(o.memory);
+    free(o.file);
+}
+
+static void read_files(const char *names)
+{
+    while (file_count < MOST_FILES && *names) {
+        size_t length = strcspn(names, ":");
+        char *name = exactly(length + 1);
+        memcpy(name, names, length);
+        name[length] = 0;
+        names += length + (names[length] == ':');
+        struct opened *o = &files[file_count++];
+        FILE *stream = fopen(name, "rb");
+        CHECK(stream && !fseek(stream, 0, SEEK_END));
+        o->bytes = (size_t)ftell(stream);
+        rewind(stream);
+        o->file = exactly(o->bytes);
+        CHECK(fread(o->file, 1, o->bytes, stream) == o->bytes);
+        fclose(stream);
+        CHECK(opens(o));
+        free(name);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    if (!file_count && WANTED != OF_FILE) {
+        read_files(getenv("FUZZ_FILES") ? getenv("FUZZ_FILES") : "");
+        CHECK(file_count);
+    }
+    if (WANTED == OF_FILE)
+        fuzz_file(data, bytes);
+    else if (WANTED == OF_TEXT)
+        fuzz_text(data, bytes);
+    else
+        fuzz_rules(data, bytes);
+    return 0;
+}
