@@ -20,9 +20,24 @@ from typing import IO
 
 from pocketrnn.errors import OutputError
 
-__all__ = ["check_file_free", "check_free", "file_written_whole", "put_back", "written_whole"]
+__all__ = ["check_file_free", "check_free", "file_written_whole", "name_of", "put_back", "written_whole"]
 
 _LEFT_BEHIND_SECONDS = 3600
+# What people end the names of checkpoints, bundles and packed files in, which is no part of a classifier's name.
+_ENDS = (".ckpt", ".checkpoint", ".bundle", ".prnn")
+
+
+def name_of(path: Path) -> str:
+    """What a classifier is called by the path that it is written to; empty for the root of a disk.
+
+    Example:
+        >>> name_of(Path("runs/snips.ckpt")), name_of(Path("snips.checkpoint.bundle")), name_of(Path("v1.2"))
+        ('snips', 'snips', 'v1.2')
+    """
+    name = path.absolute().name
+    while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
+        name = shorter
+    return name
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pocketrnn.errors import DataError, first_line
-from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, json_object, listed, not_parquet
+from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, header_line, json_object, listed, not_parquet
 
 __all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited"]
 
@@ -119,7 +119,7 @@ def read_delimited(
     size = _checked_size(path)
     with _csv_errors(path):
         with _delimited_reader(path, size, (), wanted, delimiter, names) as header:
-            check_columns(header.schema.names, wanted, str(path), remedy)
+            check_columns(header.schema.names, wanted, str(path), header_line(remedy, wanted, delimiter))
         with _delimited_reader(path, size, wanted, wanted, delimiter, names) as chunks:
             for chunk in chunks:
                 yield tuple(chunk.column(name).to_pylist() for name in wanted)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.terminal import aligned
 from pocketrnn.errors import InputError, require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
@@ -24,7 +25,26 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Export a classifier, with its proof.",
+    groups={
+        "Options": ("output", "weights", "vocabulary", "labels", "name", "force"),
+        "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
+        "How the module is made and called": ("set", "random_weights", "call", "gives", "one_text", "multi_label"),
+        "What is written": (
+            "streaming",
+            "torchscript",
+            "profile",
+            "compress",
+            "data",
+            "max_loss",
+            "text_column",
+            "label_column",
+        ),
+        "The proof": ("texts", "tolerance", "report"),
+    },
+)
 @click.argument("source")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle's folder to write.")
 @click.option("--weights", type=click.Path(path_type=Path),
@@ -137,13 +157,14 @@ def export(source: str, output: Path, **options: Any) -> None:
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, and write what is made from it: compressed, for mobile or packed, or both."""
     from pocketrnn import manifest
+    from pocketrnn.folder import name_of
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_export.mobile import mobile
     from pocketrnn_export.packing import pack
 
     profile = options["profile"]
-    description.setdefault("name", output.absolute().stem if profile == "packed" else output.absolute().name)
+    description.setdefault("name", output.absolute().stem if profile == "packed" else name_of(output))
     description["torchscript"] = False
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         made, last = Path(folder) / "bundle", profile not in ("mobile", "packed")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 __all__ = ["pack"]
 
 
-@click.command(short_help="Pack a bundle into one file for the native engine.")
+@click.command(cls=Command, short_help="Pack a bundle into one file for the native engine.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write: news.prnn.")
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")

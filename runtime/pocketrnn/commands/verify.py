@@ -6,13 +6,14 @@ import sys
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import say
 from pocketrnn.commands.terminal import aligned, one_line
 
 __all__ = ["verify"]
 
 
-@click.command(short_help="Check a bundle and replay its examples.")
+@click.command(cls=Command, short_help="Check a bundle and replay its examples.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
 def verify(bundle: str) -> None:
     """Check a bundle's digests and replay its golden examples, without PyTorch.
