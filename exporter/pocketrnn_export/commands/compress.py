@@ -28,7 +28,14 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
     },
 )
 @click.argument("source", metavar="PATH_OR_NAME")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle's folder to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="The bundle's folder to write.",
+)
 @click.option("--words", type=click.IntRange(min=1), metavar="N",
               help="Keep the first N words of the vocabulary: the most frequent, where pocketrnn made it.  "
               "[default: all]")  # fmt: skip

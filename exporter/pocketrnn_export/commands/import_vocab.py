@@ -16,7 +16,7 @@ _FIRST = 10
 
 @click.command("import-vocab", cls=Command, short_help="Show a vocabulary, or write it as JSON.")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True),
+@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
               help="The JSON file to write; without it, or with -, the vocabulary is only described.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def import_vocab(source: Path, output: Path | None, force: bool) -> None:
