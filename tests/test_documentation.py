@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -87,13 +88,12 @@ def name_of(page: Path) -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the checkpoint `reviews.checkpoint` and its bundle `reviews`, which some pages begin with."""
     folder = tmp_path_factory.mktemp("trained")
-    rows = [
-        "text,label",
-        *["good film,positive", "bad film,negative", "a good one,positive", "a bad one,negative"] * 10,
-    ]
+    # More than 5,000 words: a page cuts down to that many.
+    texts = [f"a {('bad', 'good')[i % 2]} film" + "".join(f" word{i}x{j}" for j in range(50)) for i in range(160)]
+    rows = ["text,label", *(f"{text},{('negative', 'positive')[i % 2]}" for i, text in enumerate(texts))]
     (folder / "rows.csv").write_text("\n".join(rows))
     made = [str(folder / "reviews.checkpoint"), "--export", str(folder / "reviews")]
-    run = ["train", str(folder / "rows.csv"), "--epochs", "1", "--device", "cpu", "-o", *made]
+    run = ["train", str(folder / "rows.csv"), "--epochs", "1", "--min-freq", "1", "--device", "cpu", "-o", *made]
     assert CliRunner().invoke(main, run).exit_code == 0
     return folder
 
@@ -149,11 +149,22 @@ BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
 TRAINED = {"docs/compression.md", "docs/cookbook.md", "docs/python.md"}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(b.runs for b in blocks_of(page))], ids=name_of)
-def test_what_a_page_shows_runs_in_its_order(page: Path, folder: Path, trained: Path) -> None:
+# Pages that train or export several classifiers.
+LONG = {"docs/compression.md", "docs/cookbook.md", "docs/streams.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=pytest.mark.slow if name_of(page) in LONG else ())
+        for page in PAGES
+        if any(block.runs for block in blocks_of(page))
+    ],
+)
+def test_what_a_page_shows_runs_in_its_order(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
     if name_of(page) in TRAINED:
         for name in ("reviews.checkpoint", "reviews"):
-            shutil.copytree(trained / name, folder / name)
+            shutil.copytree(request.getfixturevalue("trained") / name, folder / name)
     begin = BEGINS_WITH.get(name_of(page))
     scope: dict[str, Any] = (begin() if begin else None) or {}
     for block in blocks_of(page):
@@ -270,3 +281,31 @@ def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in sorted(ROOT.glob("docs/*.md")):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    found = [python for python in (sys.executable, ROOT / ".venv-docs" / "bin" / "python") if has_mkdocs(python)]
+    if not found:
+        pytest.skip("mkdocs-material and mkdocstrings are not installed; scripts/docs build installs them")
+    built = subprocess.run(
+        [found[0], "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
+    python_page = (tmp_path / "site" / "python.html").read_text(encoding="utf-8")
+    for name in ("pocketrnn.Classifier.classify_all", "pocketrnn_export.export", "pocketrnn_training.Settings"):
+        assert f'id="{name}"' in python_page
+    # The examples are code, and no quotation of Markdown.
+    assert "<blockquote>" not in python_page
+
+
+def has_mkdocs(python: str | Path) -> bool:
+    asked = [python, "-c", "import mkdocs, material, mkdocstrings_handlers.python"]
+    return Path(python).exists() and subprocess.run(asked, capture_output=True).returncode == 0
+
+
+def test_a_link_out_of_the_documentation_is_a_path_on_the_site() -> None:
+    scope = runpy.run_path(str(ROOT / "scripts" / "docs_links.py"))
+    changed = scope["on_page_markdown"]("[tests](../tests/vectors), [`x/y`](../x/y#z), [page](proof.md#a)")
+    assert changed == "tests (`tests/vectors`), `x/y`, [page](proof.md#a)"
