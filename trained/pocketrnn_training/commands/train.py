@@ -81,7 +81,7 @@ _COUNT: Final = click.IntRange(min=1)
             "force",
         ),
         "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed"),
-        "How a text becomes ids": ("tokenizer", "ngrams", "max_tokens", "min_freq", "max_vocabulary"),
+        "How a text becomes ids": ("tokenizer", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
         "How it is trained": (
             "learning_rate",
             "batch_size",
@@ -93,7 +93,8 @@ _COUNT: Final = click.IntRange(min=1)
             "validation_share",
             "seed",
         ),
-        "The machine": ("device", "precision", "processes"),
+        "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
+        "The machine": ("device", "precision", "processes", "threads"),
         "Rare options": ("name", "data_dir", "logger", "report_every"),
     },
 )
