@@ -141,9 +141,9 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield (
         "<p>Before the bundle was written, each form was run on the same token ids as what it was made from: the "
         "PyTorch module or, for a compressed bundle, the graph with rounded weights. The logits were compared. In "
-        f"double precision they must agree to {_EXACT:g}. In single precision, rounding moves every answer a little, that "
-        f"of the module too: a form may be {_SPREADS} times as far from the exact answer as rounding the weights moves "
-        "it (a spread). Each dot is one kind of input.</p>"
+        f"double precision they must agree to {_EXACT:g}. In single precision, rounding moves every answer a little, "
+        "that of the module too. The unit for it is the spread: how far the exact answer moves when the weights are "
+        f"rounded. A form may be {_SPREADS} spreads from the exact answer. Each dot is one kind of input.</p>"
     )
     kinds = list(dict.fromkeys((c.candidate, c.reference) for c in comparisons))
     rows = [
