@@ -316,3 +316,22 @@ def test_a_link_out_of_the_documentation_is_a_path_on_the_site() -> None:
     scope = runpy.run_path(str(ROOT / "scripts" / "docs_links.py"))
     changed = scope["on_page_markdown"]("[tests](../tests/vectors), [`x/y`](../x/y#z), [page](proof.md#a)")
     assert changed == "tests (`tests/vectors`), `x/y`, [page](proof.md#a)"
+
+
+@pytest.mark.slow
+def test_the_size_that_the_readme_states_is_what_compress_makes_of_the_checkpoint(tmp_path: Path) -> None:
+    checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
+    result = CliRunner().invoke(main, ["compress", str(checkpoint), "-o", str(tmp_path / "small")])
+    assert result.exit_code == 0, result.output
+    before, after = (
+        int(size.replace(",", "")) for size in re.findall(r"(?m)^\| [^|]* \| ([\d,]+) \|", result.output)[::2]
+    )
+    (stated,) = re.findall(r"a bundle of ([\d.]+) MB\ninstead of ([\d.]+) MB", README)
+    assert (f"{after / 1e6:.1f}", f"{before / 1e6:.1f}") == stated
+
+
+def test_a_shipped_bundle_that_is_compressed_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["compress", "ag_news", "-o", str(tmp_path / "small")])
+    assert result.exit_code == 2
+    assert "compressed already" in result.stderr
+    assert not (tmp_path / "small").exists()

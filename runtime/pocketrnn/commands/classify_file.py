@@ -151,7 +151,7 @@ def _without_answer(
         classifier.manifest.graph.limits or Limits(),
         len(classifier.encode(text)),
         text=f"{which} of {source.name}",
-        otherwise="pass over such rows with --on-error skip",
+        otherwise="skip such rows with --on-error skip",
     )
     if source.on_error == "raise":
         raise error
