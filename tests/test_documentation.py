@@ -335,3 +335,22 @@ def test_a_shipped_bundle_that_is_compressed_says_so(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "compressed already" in result.stderr
     assert not (tmp_path / "small").exists()
+
+
+def test_the_pictures_are_small_enough_to_load_with_the_page() -> None:
+    for picture in ROOT.glob("docs/*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG"), picture.name
+        assert picture.stat().st_size < 150_000, picture.name
+
+
+@pytest.mark.slow
+def test_the_readmes_picture_can_be_taken_again(tmp_path: Path) -> None:
+    browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    modules = Path(os.environ.get("POCKETRNN_WEB_MODULES", ROOT / ".venv-web" / "node_modules"))
+    if browser is None or not (modules / "onnxruntime-web").is_dir():
+        pytest.skip("needs chromium and onnxruntime-web; scripts/picture_page says how to get them")
+    script = [sys.executable, ROOT / "scripts" / "picture_page", tmp_path / "page.png"]
+    taken = subprocess.run(script, capture_output=True, text=True, timeout=300)
+    assert taken.returncode == 0, taken.stderr
+    # An empty page, before anything is answered, has 15 kB.
+    assert (tmp_path / "page.png").stat().st_size > 40_000
