@@ -312,8 +312,15 @@ def has_mkdocs(python: str | Path) -> bool:
     return Path(python).exists() and subprocess.run(asked, capture_output=True).returncode == 0
 
 
+def test_the_navigation_is_the_index_of_the_pages() -> None:
+    scope = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))
+    index = "[a](a.md)\n## Run\n- [b](b.md), [a](a.md), [no](x.png)\n## Train\n[c](c.md#d) [d](d.md)\n"
+    expected = [{"Overview": "README.md"}, {"A": "a.md"}, {"Run": [{"B": "b.md"}]}, {"Train": [{"D": "d.md"}]}]
+    assert scope["navigation"](index) == expected
+
+
 def test_a_link_out_of_the_documentation_is_a_path_on_the_site() -> None:
-    scope = runpy.run_path(str(ROOT / "scripts" / "docs_links.py"))
+    scope = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))
     changed = scope["on_page_markdown"]("[tests](../tests/vectors), [`x/y`](../x/y#z), [page](proof.md#a)")
     assert changed == "tests (`tests/vectors`), `x/y`, [page](proof.md#a)"
 
