@@ -209,12 +209,16 @@ def test_the_rules_that_the_page_gives_are_read() -> None:
         read_rules(block.content, vocabulary)
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("README", "cookbook", "python"))], ids=name_of
-)
-def test_lines_of_the_first_pages_are_not_long(page: Path) -> None:
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        assert len(line) <= 100 or line.startswith("|"), f"line {number}"
+# Measurements and formats have longer lines.
+READ_FIRST = ("README", "cookbook", "python", "coming-from-torchtext", "your-files", "modules", "text-rules", "proof",
+              "compression", "scoring-a-corpus")  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in READ_FIRST)], ids=name_of)
+def test_lines_of_the_pages_that_are_read_first_are_not_long(page: Path) -> None:
+    text = re.sub(r"(?ms)^```.*?^```$", lambda fence: "\n" * fence[0].count("\n"), page.read_text(encoding="utf-8"))
+    for number, line in enumerate(text.splitlines(), 1):
+        assert len(line) <= 100 or line.startswith(("|", "<!-- ")), f"line {number}"
 
 
 def test_the_function_for_spark_answers_frames_of_pandas_as_one_process_does() -> None:
