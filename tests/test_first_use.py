@@ -113,6 +113,16 @@ def test_a_file_without_a_header_line_is_asked_for_one(end: str, between: str, t
     assert "put a header line before it: " in refusal("classify", "-i", file, "-o", tmp_path / f"o.{end}")
 
 
+def test_a_mistyped_file_is_helped(tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("text,label\n")
+    (tmp_path / "reviews.txt").write_text("")
+    assert refusal("train", tmp_path / "revews.csv", "-o", tmp_path / "c").endswith("Did you mean reviews.csv?")
+    assert refusal("classify", "-i", tmp_path / "Review.CSV", "-o", tmp_path / "o.csv").endswith(
+        "Did you mean reviews.csv?"
+    )
+    assert refusal("train", tmp_path / "other.csv", "-o", tmp_path / "c").endswith("Check the name of the file.")
+
+
 def test_a_long_text_in_place_of_a_column_is_cut(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text(f"{'long ' * 1000},positive\n")

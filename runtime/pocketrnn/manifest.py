@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.folder import name_of
 from pocketrnn.schema import first_fault, parsed
 from pocketrnn.text import TextRules, beyond_version_1, rules_document, rules_of
 
@@ -452,6 +450,11 @@ def _no_bundle(path: Path) -> BundleError:
     """The error for a path that is no bundle's folder, with what it is in truth where that can be told."""
     if path.is_dir():
         if _is_checkpoint(path):
+            # Only here: whoever loads a bundle needs neither.
+            import shlex
+
+            from pocketrnn.folder import name_of
+
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
                 f"Export it: pocketrnn export {shlex.quote(str(path))} -o {shlex.quote(name_of(path) + '.bundle')}",

@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pocketrnn.errors import DataError, first_line
+from pocketrnn.folder import near_file
 from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, header_line, json_object, listed, not_parquet
 
 __all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited"]
@@ -65,7 +66,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", "Check the name of the file.") from None
+        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
 
