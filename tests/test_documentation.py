@@ -1,10 +1,17 @@
-"""The README's and the help's own lines are run as they stand, and every command is documented."""
+"""What the documentation shows is run as it stands, and every command and option is documented."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
+import pickle
 import re
-import shlex
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +21,22 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
+from documented import SHOWN_ONLY, blocks_of, check_output, run_block, run_command
 
 from pocketrnn.commands.cli import main
+from pocketrnn_export import export
+from pocketrnn_export.intake.rules_file import read_rules
+from pocketrnn_export.intake.vocabulary import read_vocabulary
 
 ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("runtime/*/README.md")),
+    *sorted(ROOT.glob("examples/**/README.md")),
+    *sorted(ROOT.glob("trained/pocketrnn_zoo/*/README.md")),
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CORPUS = (ROOT / "docs" / "scoring-a-corpus.md").read_text(encoding="utf-8")
 COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
 MODEL = """
 from torch import nn
@@ -45,6 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(name).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
     Path("probabilities.csv").write_text("\n".join(["negative,positive", *["0.1,0.9", "0.8,0.2"] * 20]) + "\n")
     Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
+    shutil.copy("test.csv", "dev.csv")
     Path("headlines.csv").write_text("text,source\nNASA probe nears Saturn,wire\n", encoding="utf-8")
     Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
     Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")
@@ -62,42 +80,151 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_line(line: str) -> None:
-    command, _, redirected = line.partition(" < ")
-    arguments = shlex.split(command)
-    assert arguments[0] == "pocketrnn"
-    given = Path(redirected.strip()).read_bytes() if redirected else None
-    result = CliRunner().invoke(main, arguments[1:], input=given)
-    assert result.exit_code == 0, f"{line}\n{result.output}"
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-def test_the_readmes_command_lines_run_in_their_order(folder: Path) -> None:
-    lines = re.findall(r"^\$ (pocketrnn .*)$", README, re.MULTILINE)
-    assert len(lines) > 5
-    for line in lines:
-        run_line(line)
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the checkpoint `reviews.checkpoint` and its bundle `reviews`, which some pages begin with."""
+    folder = tmp_path_factory.mktemp("trained")
+    # More than 5,000 words: a page cuts down to that many.
+    texts = [f"a {('bad', 'good')[i % 2]} film" + "".join(f" word{i}x{j}" for j in range(50)) for i in range(160)]
+    rows = ["text,label", *(f"{text},{('negative', 'positive')[i % 2]}" for i, text in enumerate(texts))]
+    (folder / "rows.csv").write_text("\n".join(rows))
+    made = [str(folder / "reviews.checkpoint"), "--export", str(folder / "reviews")]
+    run = ["train", str(folder / "rows.csv"), "--epochs", "1", "--min-freq", "1", "--device", "cpu", "-o", *made]
+    assert CliRunner().invoke(main, run).exit_code == 0
+    return folder
 
 
-def test_the_command_line_of_the_page_on_files_runs(folder: Path) -> None:
-    page = (ROOT / "docs" / "your-files.md").read_text(encoding="utf-8").replace("\\\n", "")
-    lines = re.findall(r"^\$ (pocketrnn .*)$", page, re.MULTILINE)
-    assert len(lines) == 1
-    run_line(lines[0])
+def torchtexts_files() -> None:
+    words = ["<unk>", "<pad>", ".", "the", ",", "to", "a", "of", "in", "and", *(f"word{i}" for i in range(7990))]
+    torch.save(words, "vocab.pth")
+    Path("from-the-internet.pth").write_bytes(pickle.dumps(os.system))
+    (module,) = (block for block in blocks_of(ROOT / "docs" / "coming-from-torchtext.md") if "saved as" in block.mark)
+    scope: dict[str, Any] = {}
+    exec(module.content, scope)  # noqa: S102 - the page's own lines
+    torch.save(scope["NewsClassifier"]().state_dict(), "weights.pt")
 
 
-def test_the_readmes_python_runs(folder: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
-    scope: dict[str, object] = {}
+def columns_named_review() -> None:
+    rows = pandas.DataFrame({"review": ["A good film", "A bad film"], "id": [1, 2]})
+    rows.to_csv("reviews.csv", index=False)
+    rows.rename(columns={"review": "text"}).to_parquet("reviews.parquet")
+
+
+def words_for_rules() -> dict[str, Any]:
+    Path("vocab.txt").write_text("<unk>\n<pad>\n<sos>\n<eos>\nfilm\n")
+    Path("model.py").write_text(MODEL.replace("Classifier", "Net"))
+    return {"module": classifier_of(MODEL)}
+
+
+def classifier_of(source: str) -> torch.nn.Module:
+    scope: dict[str, type[torch.nn.Module]] = {}
+    exec(source, scope)  # noqa: S102 - our own text
+    return scope["Classifier"]()
+
+
+def module_with_a_task() -> dict[str, Any]:
+    answer = "self.fc(self.gru(self.embedding(tokens))[0])"
+    source = MODEL.replace("tokens):", "tokens, task=None):").replace(
+        "self.fc(self.gru(self.embedding(tokens))[1][-1])", f'{{"scores": {answer}}} if task == "mood" else None'
+    )
+    return {"module": classifier_of(source), "labels": ["no", "yes"], "vocabulary": ["<unk>", "<pad>", "a", "b", "c"]}
+
+
+def pipeline_of_ones_own() -> dict[str, Any]:
+    return {"texts": ["a film"], "encode": lambda _text: [1, 2]}
+
+
+def teachers_answers() -> None:
+    rows = Path("reviews.csv").read_text().splitlines()[1:]
+    shares = ["0.1,0.9" if row.endswith("positive") else "0.8,0.2" for row in rows]
+    Path("teacher.csv").write_text("\n".join(["negative,positive", *shares]) + "\n")
+
+
+# What must be there before a page begins, beside the files of `folder`: what it does returns names for its Python.
+BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
+    "docs/coming-from-torchtext.md": torchtexts_files,
+    "docs/scoring-a-corpus.md": columns_named_review,
+    "docs/text-rules.md": words_for_rules,
+    "docs/modules.md": module_with_a_task,
+    "docs/your-files.md": pipeline_of_ones_own,
+    "docs/cookbook.md": teachers_answers,
+}
+TRAINED = {"docs/compression.md", "docs/cookbook.md", "docs/python.md"}
+
+
+# Pages that train or export several classifiers.
+LONG = {"docs/compression.md", "docs/cookbook.md", "docs/streams.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=pytest.mark.slow if name_of(page) in LONG else ())
+        for page in PAGES
+        if any(block.runs for block in blocks_of(page))
+    ],
+)
+def test_what_a_page_shows_runs_in_its_order(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
+    if name_of(page) in TRAINED:
+        for name in ("reviews.checkpoint", "reviews"):
+            shutil.copytree(request.getfixturevalue("trained") / name, folder / name)
+    begin = BEGINS_WITH.get(name_of(page))
+    scope: dict[str, Any] = (begin() if begin else None) or {}
+    for block in blocks_of(page):
+        if block.runs:
+            run_block(block, scope)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = blocks_of(page)
+    assert text.count("```") == 2 * len(blocks) + 2 * sum(block.output is not None for block in blocks), "an odd fence"
     for block in blocks:
-        exec(block, scope)  # noqa: S102 - the README's own lines
-    assert (folder / "mood" / "classifier.json").is_file()
+        assert block.runs or block.language in SHOWN_ONLY or block.mark.startswith("not run: "), f"line {block.line}"
+        assert not block.mark.startswith("not run:") or len(block.mark) > len("not run: "), f"line {block.line}"
+    # A command that no fence surrounds would not be run.
+    assert not re.search(r"(?m)^    (\$ )?pocketrnn ", text)
+
+
+def test_a_block_that_prints_something_else_is_seen() -> None:
+    check_output("a  1.00\nb\n", "a 1.001\nb\n", "")
+    check_output("loss 3e-8\nmore\nmore", "loss 5e-08\n...\n", "")
+    for given, shown in [("a", "b"), ("a 1.0", "a 1.5"), ("a\nb", "a"), ("a", "a\nb"), ("loss 0.1", "loss 1e-8x")]:
+        with pytest.raises(AssertionError):
+            check_output(given, shown, "")
+    with pytest.raises(AssertionError, match="mark the block"):
+        run_command("rm -r /nowhere")
+
+
+def test_the_rules_that_the_page_gives_are_read() -> None:
+    vocabulary = read_vocabulary(["<unk>", "<pad>", "<sos>", "<eos>", "film"])
+    blocks = [block for block in blocks_of(ROOT / "docs" / "text-rules.md") if block.language == "json"]
+    assert len(blocks) > 2
+    for block in blocks:
+        read_rules(block.content, vocabulary)
+
+
+# Measurements and formats have longer lines.
+READ_FIRST = ("README", "cookbook", "python", "coming-from-torchtext", "your-files", "modules", "text-rules", "proof",
+              "compression", "scoring-a-corpus")  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in READ_FIRST)], ids=name_of)
+def test_lines_of_the_pages_that_are_read_first_are_not_long(page: Path) -> None:
+    text = re.sub(r"(?ms)^```.*?^```$", lambda fence: "\n" * fence[0].count("\n"), page.read_text(encoding="utf-8"))
+    for number, line in enumerate(text.splitlines(), 1):
+        assert len(line) <= 100 or line.startswith(("|", "<!-- ")), f"line {number}"
 
 
 def test_the_function_for_spark_answers_frames_of_pandas_as_one_process_does() -> None:
-    (block,) = [b for b in re.findall(r"```python\n(.*?)```", CORPUS, re.DOTALL) if "def classified" in b]
+    (block,) = [b for b in blocks_of(ROOT / "docs" / "scoring-a-corpus.md") if "def classified" in b.content]
     scope: dict[str, Any] = {}
-    exec(block, scope)  # noqa: S102 - the page's own lines
+    run_block(block, scope)
     texts = [f"Oil prices rise {i}" if i % 3 else f"The team wins {i}" for i in range(40)]
     frames = [pandas.DataFrame({"id": range(i, i + 10), "text": texts[i : i + 10]}) for i in range(0, 40, 10)]
     frames.insert(1, frames[0].iloc[:0])
@@ -113,7 +240,7 @@ def test_the_examples_in_the_runtimes_help_run(name: str, folder: Path) -> None:
     lines = [line.strip() for line in (COMMANDS[name].help or "").splitlines() if line.strip().startswith("pocketrnn ")]
     assert lines
     for line in lines:
-        run_line(line)
+        run_command(line)
 
 
 def test_every_command_and_option_has_help() -> None:
@@ -147,3 +274,94 @@ def test_the_readme_names_every_command() -> None:
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_the_command_line_is_current() -> None:
+    script = ROOT / "scripts" / "make_command_line_page"
+    checked = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_argument_of_export_is_told_in_a_page() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for name in inspect.signature(export).parameters:
+        assert re.search(rf"`{name}|\b{name}=|`--{name.replace('_', '-')}`", pages), name
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in sorted(ROOT.glob("docs/*.md")):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    found = [python for python in (sys.executable, ROOT / ".venv-docs" / "bin" / "python") if has_mkdocs(python)]
+    if not found:
+        pytest.skip("mkdocs-material and mkdocstrings are not installed; scripts/docs build installs them")
+    built = subprocess.run(
+        [found[0], "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
+    python_page = (tmp_path / "site" / "python.html").read_text(encoding="utf-8")
+    for name in ("pocketrnn.Classifier.classify_all", "pocketrnn_export.export", "pocketrnn_training.Settings"):
+        assert f'id="{name}"' in python_page
+    # The examples are code, and no quotation of Markdown.
+    assert "<blockquote>" not in python_page
+
+
+def has_mkdocs(python: str | Path) -> bool:
+    asked = [python, "-c", "import mkdocs, material, mkdocstrings_handlers.python"]
+    return Path(python).exists() and subprocess.run(asked, capture_output=True).returncode == 0
+
+
+def test_the_navigation_is_the_index_of_the_pages() -> None:
+    scope = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))
+    index = "[a](a.md)\n## Run\n- [b](b.md), [a](a.md), [no](x.png)\n## Train\n[c](c.md#d) [d](d.md)\n"
+    expected = [{"Overview": "README.md"}, {"A": "a.md"}, {"Run": [{"B": "b.md"}]}, {"Train": [{"D": "d.md"}]}]
+    assert scope["navigation"](index) == expected
+
+
+def test_a_link_out_of_the_documentation_is_a_path_on_the_site() -> None:
+    scope = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))
+    changed = scope["on_page_markdown"]("[tests](../tests/vectors), [`x/y`](../x/y#z), [page](proof.md#a)")
+    assert changed == "tests (`tests/vectors`), `x/y`, [page](proof.md#a)"
+
+
+@pytest.mark.slow
+def test_the_size_that_the_readme_states_is_what_compress_makes_of_the_checkpoint(tmp_path: Path) -> None:
+    checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
+    result = CliRunner().invoke(main, ["compress", str(checkpoint), "-o", str(tmp_path / "small")])
+    assert result.exit_code == 0, result.output
+    before, after = (
+        int(size.replace(",", "")) for size in re.findall(r"(?m)^\| [^|]* \| ([\d,]+) \|", result.output)[::2]
+    )
+    (stated,) = re.findall(r"a bundle of ([\d.]+) MB\ninstead of ([\d.]+) MB", README)
+    assert (f"{after / 1e6:.1f}", f"{before / 1e6:.1f}") == stated
+
+
+def test_a_shipped_bundle_that_is_compressed_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["compress", "ag_news", "-o", str(tmp_path / "small")])
+    assert result.exit_code == 2
+    assert "compressed already" in result.stderr
+    assert not (tmp_path / "small").exists()
+
+
+def test_the_pictures_are_small_enough_to_load_with_the_page() -> None:
+    for picture in ROOT.glob("docs/*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG"), picture.name
+        assert picture.stat().st_size < 150_000, picture.name
+
+
+@pytest.mark.slow
+def test_the_readmes_picture_can_be_taken_again(tmp_path: Path) -> None:
+    browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    modules = Path(os.environ.get("POCKETRNN_WEB_MODULES", ROOT / ".venv-web" / "node_modules"))
+    if browser is None or not (modules / "onnxruntime-web").is_dir():
+        pytest.skip("needs chromium and onnxruntime-web; scripts/picture_page says how to get them")
+    script = [sys.executable, ROOT / "scripts" / "picture_page", tmp_path / "page.png"]
+    taken = subprocess.run(script, capture_output=True, text=True, timeout=300)
+    assert taken.returncode == 0, taken.stderr
+    # An empty page, before anything is answered, has 15 kB.
+    assert (tmp_path / "page.png").stat().st_size > 40_000

@@ -18,7 +18,7 @@ from torch import nn
 import pocketrnn
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, Terminated, first_line, shown
-from pocketrnn.folder import check_free, written_whole
+from pocketrnn.folder import check_free, name_of, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.edge import EDGE
@@ -120,7 +120,7 @@ def export(
             not a softmax of all.
         example_texts: real texts for the proof. The first of them become golden examples. Without any, texts are made
             of the vocabulary's words.
-        name: what the classifier is called; by default the folder's name.
+        name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
         torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
             freezes what forward asks about a size.
         streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
@@ -151,7 +151,7 @@ def export(
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     known, pairs = read_vocabulary(vocabulary), checked_pairs(example_ids)
     description = Description(
-        name=checked_name(name if name is not None else path.absolute().name),
+        name=checked_name(name if name is not None else name_of(path)),
         labels=checked_labels(labels),
         rules=chosen_rules(known, rules, tokenizer, pairs, example_texts),
         vocabulary=known.tokens,

@@ -48,7 +48,7 @@ class Step:
     """A bundle after one step, and all the steps before it.
 
     Attributes:
-        name: what was done.
+        name: what was done; "and ..." where a step came before.
         size: bytes of all files.
         accuracy: the share of the data's rows with the right label; None without data.
         agreement: the share of the data's rows, or without data of the golden examples, with the original's label.
@@ -101,7 +101,7 @@ def compress(
     Example:
         >>> made = compress("news", "news-small", storage=Storage(embedding="int8", weights="float32"))
         >>> [step.name for step in made.steps]
-        ['original', 'without TorchScript', 'embedding in int8']
+        ['original', 'without TorchScript', 'and embedding in int8']
     """
     path, storage = Path(path), storage or Storage()
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
@@ -112,7 +112,7 @@ def compress(
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
         stages = [_Stage("original", folder, original)]
         for what, so_far in _steps(manifest, storage):
-            _log.info("Making and proving: %s", what)
+            _log.info("Making and proving: %s", what.removeprefix("and "))
             smaller = Path(made) / str(len(stages))
             _write_small(folder, manifest, so_far, smaller)
             stages.append(_Stage(what, smaller, Classifier.load(smaller)))
@@ -171,19 +171,25 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
 
 
 def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """The steps by name, each with all that is done up to it. First only the TorchScript copy is left out."""
-    so_far = Storage("float32", "float32")
+    """The steps by name, each with all that is done up to it. First only the TorchScript copy is left out.
+
+    All but the first are named "and ...": docs/compression.md measures the same things one at a time.
+    """
+    so_far, and_ = Storage("float32", "float32"), ""
     if manifest.torchscript is not None:
         yield "without TorchScript", so_far
+        and_ = "and "
     if storage.rows is not None:
         so_far = replace(so_far, rows=storage.rows)
-        yield f"the first {storage.rows:,} words", so_far
+        yield f"{and_}the first {storage.rows:,} words", so_far
+        and_ = "and "
     if storage.embedding != so_far.embedding:
         so_far = replace(so_far, embedding=storage.embedding)
-        yield f"embedding in {storage.embedding}", so_far
+        yield f"{and_}embedding in {storage.embedding}", so_far
+        and_ = "and "
     if storage.weights != so_far.weights:
         so_far = replace(so_far, weights=storage.weights)
-        yield f"other weights in {storage.weights}", so_far
+        yield f"{and_}other weights in {storage.weights}", so_far
 
 
 def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> None:
@@ -287,7 +293,7 @@ def _provenance(
 
 
 def table(steps: Sequence[Step]) -> str:
-    """The steps as a Markdown table."""
+    """The steps as a Markdown table; each has all those above it."""
     lines = [
         "| | bytes, all files | accuracy | label as the original | one text, p50, us |",
         "|---|---:|---:|---:|---:|",

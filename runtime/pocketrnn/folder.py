@@ -18,11 +18,45 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pocketrnn.errors import OutputError
+from pocketrnn.errors import OutputError, did_you_mean
 
-__all__ = ["check_file_free", "check_free", "file_written_whole", "put_back", "written_whole"]
+__all__ = ["check_file_free", "check_free", "file_written_whole", "name_of", "near_file", "put_back", "written_whole"]
 
 _LEFT_BEHIND_SECONDS = 3600
+# What people end the names of checkpoints, bundles and packed files in, which is no part of a classifier's name.
+_ENDS = (".ckpt", ".checkpoint", ".bundle", ".prnn")
+
+
+def name_of(path: Path) -> str:
+    """What a classifier is called by the path that it is written to; empty for the root of a disk.
+
+    Example:
+        >>> name_of(Path("runs/snips.ckpt")), name_of(Path("snips.checkpoint.bundle")), name_of(Path("v1.2"))
+        ('snips', 'snips', 'v1.2')
+    """
+    name = path.absolute().name
+    while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
+        name = shorter
+    return name
+
+
+def near_file(path: Path, ends: tuple[str, ...] = ()) -> str:
+    """The file beside a path that is not there whose name is nearest, as a sentence; empty where none is near.
+
+    Args:
+        path: of a file that does not exist.
+        ends: of the names that are meant, such as `.py`; by default, of the path's own end.
+
+    Example:
+        >>> near_file(Path("no such folder/reviews.csv"))
+        ''
+    """
+    ends = ends or (path.suffix.lower(),)
+    try:
+        beside = [other.name for other in path.absolute().parent.iterdir() if other.suffix.lower() in ends]
+    except (OSError, ValueError):
+        return ""
+    return did_you_mean(path.name, beside)
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:

@@ -103,7 +103,7 @@ def _not_strings(items: list[str], first: int, on_error: OnError) -> list[int]:
         raise TextError(
             f"The text at position {first + odd[0]} (counted from 0) is not a string but "
             f"{type(items[odd[0]]).__name__}.",
-            "Give strings only, or pass over what is none with on_error='skip'.",
+            "Give strings only, or skip the others with on_error='skip'.",
         )
     return odd
 

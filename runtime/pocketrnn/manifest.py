@@ -27,6 +27,7 @@ from pocketrnn.text import TextRules, beyond_version_1, rules_document, rules_of
 __all__ = [
     "CLASSIFIER_JSON",
     "FORMAT",
+    "GIVE_A_BUNDLE",
     "LARGEST_FILE",
     "VERSION",
     "Comparison",
@@ -64,6 +65,7 @@ _ZEROS: Final = b"0" * 64
 _DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
 # provenance is the one member whose depth the schema leaves open; whoever shows it may recurse.
 _DEEPEST: Final = 32
+GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
 _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 
 
@@ -430,8 +432,7 @@ def read(folder: Path) -> Manifest:
     except OSError as error:  # a name that is too long
         raise BundleError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
     if not exists:
-        problem = f"{folder} holds no {CLASSIFIER_JSON}" if folder.is_dir() else f"{folder} is not a folder"
-        raise BundleError(f"{problem}.", "Give the folder that `pocketrnn export` wrote.")
+        raise _no_bundle(folder)
     content = file_content(path, _LARGEST_JSON)
     document = parsed(
         content,
@@ -443,6 +444,37 @@ def read(folder: Path) -> Manifest:
         remedy=_MAKE_AGAIN,
     )
     return _checked(document, content, path)
+
+
+def _no_bundle(path: Path) -> BundleError:
+    """The error for a path that is no bundle's folder, with what it is in truth where that can be told."""
+    if path.is_dir():
+        if _is_checkpoint(path):
+            # Only here: whoever loads a bundle needs neither.
+            import shlex
+
+            from pocketrnn.folder import name_of
+
+            return BundleError(
+                f"{path} is a checkpoint, not a bundle.",
+                f"Export it: pocketrnn export {shlex.quote(str(path))} -o {shlex.quote(name_of(path) + '.bundle')}",
+            )
+        return BundleError(f"{path} holds no {CLASSIFIER_JSON}.", GIVE_A_BUNDLE)
+    if path.is_file() and (path.parent / CLASSIFIER_JSON).is_file():
+        return BundleError(f"{path} is a file of a bundle.", f"Give its folder: {path.parent}")
+    return BundleError(f"{path} is not a folder.", GIVE_A_BUNDLE)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether `pocketrnn train` wrote the folder: its config.json begins with the format."""
+    config = folder / "config.json"
+    try:
+        if not config.is_file():
+            return False
+        with config.open("rb") as file:
+            return b'"pocketrnn-checkpoint"' in file.read(100)
+    except OSError:
+        return False
 
 
 def of_document(document: dict[str, Any], path: Path) -> Manifest:

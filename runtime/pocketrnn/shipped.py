@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import BundleError, InputError
-from pocketrnn.manifest import CLASSIFIER_JSON
+from pocketrnn.errors import BundleError, InputError, did_you_mean
+from pocketrnn.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 
@@ -47,7 +47,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
             f"A bundle is named by a path or a name, not by {type(path_or_name).__name__}.",
-            "Give the folder that `pocketrnn export` wrote.",
+            GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)
     folder = Path(given)
@@ -61,7 +61,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     names = f"names a shipped classifier ({', '.join(shipped)})" if shipped else "names a shipped classifier (none is)"
     raise BundleError(
         f"{given!r} is neither a folder nor {names.removeprefix('names ')}.",
-        "Give the folder that `pocketrnn export` wrote, or a shipped classifier's name.",
+        did_you_mean(given, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 
 

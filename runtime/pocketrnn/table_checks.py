@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.errors import DataError, first_line
+from pocketrnn.errors import DataError, first_line, shown
 
-__all__ = ["SAVE_AS_UTF8", "check_columns", "json_object", "listed", "not_parquet"]
+__all__ = ["SAVE_AS_UTF8", "check_columns", "header_line", "json_object", "listed", "not_parquet"]
 
 SAVE_AS_UTF8: Final = "Save it as UTF-8."
 
@@ -21,7 +21,8 @@ def listed(names: Sequence[str]) -> str:
         >>> listed(["text", "label"])
         "'text', 'label'"
     """
-    first = ", ".join(map(repr, names[:10]))
+    # Without a header line these are a row, whose text may be long.
+    first = ", ".join(shown(name, 40) for name in names[:10])
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
 
 
@@ -43,6 +44,16 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
             raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", remedy)
         if times[column] > 1:
             raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
+
+
+def header_line(remedy: str, wanted: Sequence[str], delimiter: str) -> str:
+    """What to do about a missing column of a CSV or TSV file, which may lack its header line altogether.
+
+    Example:
+        >>> header_line("Name the columns.", ("text", "label"), ",")
+        "Name the columns. If the first line is a row already, put a header line before it: 'text,label'."
+    """
+    return f"{remedy} If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."
 
 
 def json_object(line: str) -> dict[str, Any]:

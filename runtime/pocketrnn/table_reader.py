@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, require, shown
-from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, json_object, not_parquet
+from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, header_line, json_object, not_parquet
 from pocketrnn.tables import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Batch, CsvRows, JsonRows, RowSource
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ def _check_free(names: Collection[str], added: Sequence[str], source: RowSource)
 
 
 def _check_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
-    check_columns(names, (text_column, *names), source.name, _NAME_THE_COLUMN)
+    remedy = _NAME_THE_COLUMN
+    if source.kind in DELIMITERS:
+        # Of a row's fields it is not known which is the text; a file of one column is no riddle.
+        others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
+        remedy = header_line(remedy, (text_column, *others), DELIMITERS[source.kind])
+    check_columns(names, (text_column, *names), source.name, remedy)
     _check_free(names, added, source)
 
 

@@ -186,7 +186,7 @@ class RowSource:
         Raises:
             DataError: such rows are refused.
         """
-        self._fault(row, what, "Fill it, or pass over it with --on-error skip.")
+        self._fault(row, what, "Fill it, or skip such rows with --on-error skip.")
         self.without_text += 1
 
     def leave_out(self, row: int, what: str) -> None:

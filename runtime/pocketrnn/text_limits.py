@@ -12,7 +12,7 @@ from pocketrnn.manifest import Limits
 
 __all__ = ["SKIP_THEM", "kinds_outside", "limit_error", "outside"]
 
-SKIP_THEM: Final = "pass over such texts with on_error='skip'"
+SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
 
 def outside(limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int) -> NDArray[np.bool_]:

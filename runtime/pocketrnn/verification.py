@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,11 +28,12 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """The golden examples answered anew: `how`, and the largest of their `logit_differences`."""
+    """The golden examples answered anew: `how`, the largest of their `logit_differences`, and each of them."""
 
     how: str
     examples: int
     largest_difference: float
+    differences: tuple[float, ...] = field(repr=False, default=())
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Verification:
         files: the files whose sha256 was checked.
         replays: the golden examples, each alone and all in one batch.
         tolerance: the largest logit difference that passes.
+        manifest: what the bundle says of itself, with the proof that was made at its export.
     """
 
     name: str
     files: tuple[str, ...]
     replays: tuple[Replay, ...]
     tolerance: float
+    manifest: Manifest = field(repr=False)
 
 
 def logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
@@ -92,7 +95,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     classifier = Classifier.load(folder)
     manifest = classifier.manifest
     if is_packed(folder):
-        return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance)
+        return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance, manifest)
     files = [manifests.CLASSIFIER_JSON, manifest.graph.file]
     if manifest.torchscript is not None:
         path = folder / manifest.torchscript.file
@@ -102,7 +105,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     if manifest.stream is not None:
         files.append(manifest.stream.file)  # its digest is checked when the examples are replayed
     _check_metadata(classifier, folder / manifest.graph.file)
-    return Verification(manifest.name, tuple(files), _replayed(classifier), manifest.parity.tolerance)
+    return Verification(manifest.name, tuple(files), _replayed(classifier), manifest.parity.tolerance, manifest)
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -161,9 +164,8 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
             f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
-    return tuple(
-        Replay(how, len(texts), float(logit_differences(golden, logits).max())) for how, logits in answers.items()
-    )
+    apart = {how: tuple(logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
+    return tuple(Replay(how, len(texts), max(differences), differences) for how, differences in apart.items())
 
 
 def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:

@@ -157,7 +157,7 @@ def test_the_steps_are_measured_and_the_last_is_what_was_written(
 ) -> None:
     made = compress(bundle, tmp_path / "small", storage=Storage(rows=50), data=data)
     assert [step.name for step in made.steps] == [
-        "original", "the first 50 words", "embedding in int8", "other weights in int8",
+        "original", "the first 50 words", "and embedding in int8", "and other weights in int8",
     ]  # fmt: skip
     assert made.steps[0].accuracy == made.steps[0].agreement == 1.0
     assert made.steps[-1].size == sum(p.stat().st_size for p in (tmp_path / "small").iterdir())

@@ -197,7 +197,8 @@ def test_wrong_usage_is_status_2_and_no_traceback(padded: Path, arguments: list[
 def test_a_bundle_that_is_not_there_is_status_2(command: list[str], tmp_path: Path) -> None:
     result = run(*command, tmp_path / "nowhere")
     assert result.exit_code == 2
-    assert re.fullmatch(r"Error: .* is not a folder\. Give the folder that `pocketrnn export` wrote\.\n", result.stderr)
+    remedy = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
+    assert result.stderr == f"Error: {tmp_path / 'nowhere'} is not a folder. {remedy}\n"
 
 
 def test_verify_prints_what_it_checked_and_ok(padded: Path) -> None:
@@ -261,7 +262,7 @@ def test_bench_prints_a_table_of_all_contestants(padded: Path, tmp_path: Path) -
 
 def test_version_and_bare_help() -> None:
     assert run("--version").stdout == f"pocketrnn {__version__}\n"
-    assert "Commands:" in run("--help").stdout
+    assert "Use a classifier:" in run("--help").stdout
     assert run("nonsense").exit_code == 2
 
 
@@ -300,7 +301,7 @@ def test_the_examples_in_the_help_run(
 
 def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pocketrnn.commands.cli, "_BROUGHT", {"train": ("package_that_is_absent.cli", "train")})
-    assert "train" not in run("--help").stdout.split("Commands:")[1].split()
+    assert "train" not in run("--help").stdout.split("Use a classifier:")[1].split()
     result = run("train")
     assert result.exit_code == 1
     assert result.stderr.endswith("Install it with: pip install 'pocketrnn[train]'\n")

@@ -88,8 +88,8 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("\toil prices\n")
     assert python(edge, code, "verify", str(padded)).returncode == 0
-    listed = python(edge, code, "--help").stdout.split("Commands:")[1]
-    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["bench", "classify", "inspect", "verify"]
+    listed = python(edge, code, "--help").stdout.split("Use a classifier:")[1]
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["classify", "verify", "inspect", "bench"]
     refused = python(edge, code, "train")
     assert refused.returncode == 1
     assert "pip install 'pocketrnn[train]'" in refused.stderr

@@ -345,6 +345,12 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     assert "\x1b" not in written
     assert not re.search(r"(?m)^# head", written)
     assert "\\# head" in written
+    mistakes = written.partition("## The worst mistakes")[2].partition("## Data")[0]
+    _, head, *rows = [line for line in mistakes.splitlines() if line.startswith("|") or "rows are given" in line]
+    assert head == "| class given | probability | true class | text |"
+    assert len(rows) > 1
+    # A bar in a text or a label ends no cell.
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 

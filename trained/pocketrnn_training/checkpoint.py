@@ -19,6 +19,7 @@ from safetensors import torch as safetensors
 
 from pocketrnn.errors import CheckpointError, PocketRNNError
 from pocketrnn.folder import written_whole
+from pocketrnn.manifest import CLASSIFIER_JSON
 from pocketrnn.schema import first_fault, parsed
 from pocketrnn.text import TextRules, rules_document
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
@@ -197,6 +198,12 @@ def _content(path: Path, folder: Path) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / CLASSIFIER_JSON).is_file():
+            raise CheckpointError(
+                f"{folder} is a bundle, not a checkpoint.",
+                "Give the folder that `pocketrnn train` wrote. A bundle is exported already; `pocketrnn compress` and "
+                "`pocketrnn pack` make it smaller.",
+            ) from None
         problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
         raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
     except (OSError, ValueError) as error:

@@ -14,7 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pocketrnn.errors import DataError, first_line
-from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, json_object, listed, not_parquet
+from pocketrnn.folder import near_file
+from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, header_line, json_object, listed, not_parquet
 
 __all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited"]
 
@@ -65,7 +66,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", "Check the name of the file.") from None
+        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
 
@@ -119,7 +120,7 @@ def read_delimited(
     size = _checked_size(path)
     with _csv_errors(path):
         with _delimited_reader(path, size, (), wanted, delimiter, names) as header:
-            check_columns(header.schema.names, wanted, str(path), remedy)
+            check_columns(header.schema.names, wanted, str(path), header_line(remedy, wanted, delimiter))
         with _delimited_reader(path, size, wanted, wanted, delimiter, names) as chunks:
             for chunk in chunks:
                 yield tuple(chunk.column(name).to_pylist() for name in wanted)

@@ -149,10 +149,13 @@ def _mistake_lines(
     yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong class; the surest first."
     yield ""
     order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+    if not len(order):
+        return
+    yield from ("| class given | probability | true class | text |", "|---|---:|---|---|")
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
-        text = validation.texts[row]
-        yield f"- {_plain(given)} at {probabilities[row, predicted[row]]:.1%}, but {_plain(true)}: {_plain(text)}"
+        probability, text = probabilities[row, predicted[row]], validation.texts[row]
+        yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(text)} |"
 
 
 def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:

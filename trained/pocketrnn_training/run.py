@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.folder import check_free
+from pocketrnn.folder import check_free, name_of
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
@@ -36,7 +36,7 @@ class TrainingRun:
         source: the rows; a part of them is held out for validation where no validation files are given.
         output: the folder to write.
         settings: the choices.
-        name: the name of the classifier; without it, the name of the output folder.
+        name: the name of the classifier; without it, that of the output folder, without an end such as `.ckpt`.
         validation: files of validation rows.
         word_vectors: a file in GloVe's format that the embedding starts from.
         teachers: files of probabilities, or checkpoints and bundles, that are learnt from; their mean, of several.
@@ -108,7 +108,7 @@ class TrainingRun:
         best = train(
             training_data,
             self.settings,
-            name=(self.name or self.output.absolute().name or "classifier")[:_NAME_CHARACTERS],
+            name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
             validation=validation_data,
             word_vectors=self.word_vectors,
             report=note,

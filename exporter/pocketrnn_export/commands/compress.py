@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
@@ -18,9 +19,23 @@ __all__ = ["compress"]
 _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 
 
-@click.command(short_help="Make a bundle smaller.")
+@click.command(
+    cls=Command,
+    short_help="Make a bundle smaller.",
+    groups={
+        "Options": ("output", "words", "data", "max_loss", "name", "force"),
+        "Rare options": ("embedding", "weights", "text_column", "label_column"),
+    },
+)
 @click.argument("source", metavar="PATH_OR_NAME")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle's folder to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="The bundle's folder to write.",
+)
 @click.option("--words", type=click.IntRange(min=1), metavar="N",
               help="Keep the first N words of the vocabulary: the most frequent, where pocketrnn made it.  "
               "[default: all]")  # fmt: skip

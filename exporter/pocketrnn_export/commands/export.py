@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.terminal import aligned
 from pocketrnn.errors import InputError, require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
@@ -24,14 +25,40 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Export a classifier, with its proof.",
+    groups={
+        "Options": ("output", "weights", "vocabulary", "labels", "name", "force"),
+        "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
+        "How the module is made and called": ("set", "random_weights", "call", "gives", "one_text", "multi_label"),
+        "What is written": (
+            "streaming",
+            "torchscript",
+            "profile",
+            "compress",
+            "data",
+            "max_loss",
+            "text_column",
+            "label_column",
+        ),
+        "The proof": ("texts", "tolerance", "report"),
+    },
+)
 @click.argument("source")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle's folder to write.")
-@click.option("--weights", type=click.Path(path_type=Path),
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="The bundle's folder to write.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
               help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
-@click.option("--vocabulary", type=click.Path(path_type=Path),
+@click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
-@click.option("--labels",
+@click.option("--labels", metavar="LABELS",
               help="The labels of a module file, in the order of its logits: a,b,c or a file of them.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
               help="Export a module file as it is made, with random weights.")  # fmt: skip
@@ -39,11 +66,17 @@ __all__ = ["export"]
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters"]),
               help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
-@click.option("--pairs", type=click.Path(path_type=Path),
+@click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
               '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Read so many tokens of a text, for a module file.")
-@click.option("--rules", help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.")
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Read so many tokens of a text, for a module file."
+)
+@click.option(
+    "--rules",
+    metavar="FILE",
+    help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.",
+)
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
 @click.option("--call", metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
@@ -52,11 +85,18 @@ __all__ = ["export"]
               help="What a module gives.  [default: its last sigmoid or softmax decides]")  # fmt: skip
 @click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
-@click.option("--texts", type=click.Path(path_type=Path), help="A UTF-8 file of texts for the proof, one a line.")
-@click.option("--tolerance", type=click.FloatRange(min=0, max=1),
+@click.option(
+    "--texts", type=click.Path(path_type=Path), metavar="FILE", help="A UTF-8 file of texts for the proof, one a line."
+)
+@click.option("--tolerance", type=click.FloatRange(min=0, max=1), metavar="X",
               help="The largest difference of two logits that passes.  "
               "[default: what the module's own rounding allows]")  # fmt: skip
-@click.option("--report", type=click.Path(path_type=Path), help="Write the proof with every single case here, as JSON.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the proof with every single case here, as JSON.",
+)
 @click.option("--torchscript/--no-torchscript", default=None,
               help="Write a TorchScript copy too, or none.  [default: write one if it can be proven]")  # fmt: skip
 @click.option(
@@ -137,13 +177,14 @@ def export(source: str, output: Path, **options: Any) -> None:
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, and write what is made from it: compressed, for mobile or packed, or both."""
     from pocketrnn import manifest
+    from pocketrnn.folder import name_of
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_export.mobile import mobile
     from pocketrnn_export.packing import pack
 
     profile = options["profile"]
-    description.setdefault("name", output.absolute().stem if profile == "packed" else output.absolute().name)
+    description.setdefault("name", output.absolute().stem if profile == "packed" else name_of(output))
     description["torchscript"] = False
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         made, last = Path(folder) / "bundle", profile not in ("mobile", "packed")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 __all__ = ["import_vocab"]
@@ -13,9 +14,9 @@ __all__ = ["import_vocab"]
 _FIRST = 10
 
 
-@click.command("import-vocab")
+@click.command("import-vocab", cls=Command, short_help="Show a vocabulary, or write it as JSON.")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True),
+@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
               help="The JSON file to write; without it, or with -, the vocabulary is only described.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def import_vocab(source: Path, output: Path | None, force: bool) -> None:

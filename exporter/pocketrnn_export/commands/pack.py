@@ -6,15 +6,23 @@ from pathlib import Path
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 __all__ = ["pack"]
 
 
-@click.command(short_help="Pack a bundle into one file for the native engine.")
+@click.command(cls=Command, short_help="Pack a bundle into one file for the native engine.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write: news.prnn.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The file to write: news.prnn.",
+)
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def pack(bundle: str, output: Path, force: bool) -> None:
     """Pack a bundle into one file, which the native engine opens where it lies and answers without onnxruntime.

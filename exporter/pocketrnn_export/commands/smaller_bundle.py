@@ -28,8 +28,10 @@ def data_options(command: _Command) -> _Command:
                          help="Labelled texts to measure a smaller bundle with: .csv, .tsv, .jsonl or .parquet."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
-            click.option("--text-column", default="text", show_default=True, help="The data's column of texts."),
-            click.option("--label-column", default="label", show_default=True, help="The data's column of labels."),
+            click.option("--text-column", default="text", show_default=True, metavar="NAME",
+                         help="The data's column of texts."),
+            click.option("--label-column", default="label", show_default=True, metavar="NAME",
+                         help="The data's column of labels."),
         )
     ):  # fmt: skip
         command = option(command)

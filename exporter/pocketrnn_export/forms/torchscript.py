@@ -27,7 +27,7 @@ TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 def _check(_module: nn.Module, _rules: TextRules) -> None:
     if sys.version_info >= (3, 14):
         raise InputError(
-            "TorchScript does not support Python 3.14.", "Export without it: torchscript=False, or --no-torchscript."
+            "TorchScript does not support Python 3.14.", "Export without it: --no-torchscript, or torchscript=False."
         )
 
 
@@ -69,5 +69,5 @@ def traced(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch
         except (Exception, SystemExit) as error:
             raise ExportError(
                 f"TorchScript cannot trace the module: {first_line(error)}.",
-                "Export without the TorchScript file: torchscript=False, or --no-torchscript.",
+                "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import importlib.util
 import inspect
 import linecache
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
+from pocketrnn.folder import near_file
 from pocketrnn_export.intake.needed_code import Statement, calls_passed_over, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
@@ -225,13 +227,10 @@ def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
 
 def _check_file(path: Path) -> None:
     """Refuse a path that is no file, and name the nearest one that is."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
-        beside = [other.name for other in path.absolute().parent.iterdir() if other.suffix in (".py", ".ipynb")]
-    except (OSError, ValueError):
-        beside = []
-    near = did_you_mean(path.name, beside)
+    near = near_file(path, (".py", ".ipynb"))
     raise InputError(f"{path} is not a file.", near or "Give the Python file or notebook that defines the module.")
 
 

@@ -6,15 +6,18 @@ from typing import IO
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import arriving_lines, say
 
 __all__ = ["bench"]
 
 
-@click.command(short_help="Measure how fast a bundle answers here.")
+@click.command(cls=Command, short_help="Measure how fast a bundle answers here.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.argument("texts", type=click.File("rb"), required=False)
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds that count.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Rounds that count."
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),

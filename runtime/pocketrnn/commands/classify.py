@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.file_options import FileOptions, file_options
 from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["classify"]
 
 
-@click.command(short_help="Classify texts, or lines of standard input.")
+@click.command(
+    cls=Command,
+    short_help="Classify texts, lines of standard input, or a file of rows.",
+    groups={
+        "Options": ("bundle", "top", "as_json", "threshold", "explains", "as_stream"),
+        "Files of rows": ("input", "output", "text_column", "on_error", "force"),
+        "Rare options": ("label_column", "probability_column", "input_format", "output_format", "threads"),
+    },
+)
 @click.argument("texts", nargs=-1)
 @click.option(
     "-b",
@@ -55,7 +64,12 @@ __all__ = ["classify"]
     is_flag=True,
     help="Show which words decided: coloured on a terminal, else as JSON.",
 )
-@click.option("--stream", "as_stream", is_flag=True, help="Treat all as one text that arrives in fragments.")
+@click.option(
+    "--stream",
+    "as_stream",
+    is_flag=True,
+    help="Treat all as one text that arrives in fragments; for a bundle that was exported with --streaming.",
+)
 @file_options
 def classify(
     texts: tuple[str, ...],
@@ -79,7 +93,7 @@ def classify(
 
     With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the answer is for all
     the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
-    --streaming.
+    --streaming, as none of those that ship with pocketrnn is; docs/streams.md says how to make one.
 
     With --explain, each word is left out once, and what the label loses by it is shown. On a terminal, words that speak
     for the label are green, those that speak against it red and underlined. Otherwise, or with --json, each text is

@@ -23,7 +23,7 @@ from pocketrnn.classifier import Classifier, logits_of_batches
 from pocketrnn.commands.file_options import FileOptions
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
-from pocketrnn.folder import file_written_whole
+from pocketrnn.folder import file_written_whole, near_file
 from pocketrnn.manifest import Limits
 from pocketrnn.table_reader import read
 from pocketrnn.table_writer import write
@@ -151,7 +151,7 @@ def _without_answer(
         classifier.manifest.graph.limits or Limits(),
         len(classifier.encode(text)),
         text=f"{which} of {source.name}",
-        otherwise="pass over such rows with --on-error skip",
+        otherwise="skip such rows with --on-error skip",
     )
     if source.on_error == "raise":
         raise error
@@ -189,7 +189,8 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
         stream = Path(name).open("rb")  # noqa: SIM115 - closed below
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{name} cannot be read: {reason}.", "Check the file's name and its rights.") from None
+        near = near_file(Path(name)) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{name} cannot be read: {reason}.", near or "Check the file's name and its rights.") from None
     with stream:
         yield stream
 

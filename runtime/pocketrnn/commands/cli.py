@@ -5,15 +5,19 @@ A command that needs more than the runtime belongs to the package that it needs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.util
-from typing import Any, Final
+import sys
+from collections.abc import Iterator
+from typing import IO, Any, Final
 
 import click
 
 from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
+from pocketrnn.commands.command import as_options
 from pocketrnn.commands.inspect import inspect
 from pocketrnn.commands.standard_streams import give_up_stdout, replace_closed_stderr
 from pocketrnn.commands.terminal import one_line
@@ -25,6 +29,7 @@ from pocketrnn.errors import (
     OutputError,
     ParityError,
     PocketRNNError,
+    did_you_mean,
     require,
 )
 
@@ -39,6 +44,7 @@ _BROUGHT: Final = {
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
     "pack": ("pocketrnn_export.commands.pack", "export"),
 }
+_USES: Final = ("classify", "verify", "inspect", "bench")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
@@ -47,11 +53,40 @@ _PIPE_CLOSED: Final = 141
 class _Failed(click.ClickException):
     """A PocketRNNError as click shows its own: `Error: ...` on stderr, no traceback."""
 
-    def __init__(self, error: PocketRNNError) -> None:
+    def __init__(self, error: PocketRNNError, command: click.Command | None = None) -> None:
+        message = as_options(str(error), command)
         # The messages of these two are tables of several lines; every other message is one line.
-        lines = str(error).split("\n") if isinstance(error, (CompressionError, ParityError)) else [str(error)]
+        lines = message.split("\n") if isinstance(error, (CompressionError, ParityError)) else [message]
         super().__init__("\n".join(map(one_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
+
+
+class _WrongUsage(click.UsageError):
+    """Wrong usage in one line, where click shows three."""
+
+    def __init__(self, error: click.UsageError) -> None:
+        message = error.format_message()
+        if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+            known = [name for p in error.ctx.command.get_params(error.ctx) for name in (*p.opts, *p.secondary_opts)]
+            options = [name for name in known if name.startswith("-")]
+            message = f"No such option {error.option_name}. {did_you_mean(error.option_name, options)}".strip()
+        super().__init__(one_line(message), error.ctx)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line to standard error."""
+        path = "pocketrnn" if self.ctx is None else self.ctx.command_path
+        click.echo(f"Error: {self.message} See {path} --help.", file=file or sys.stderr)
+
+
+@contextlib.contextmanager
+def _usage_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        # `pocketrnn` alone is an error of click's too, which shows the help.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        raise _WrongUsage(error) from None
 
 
 class _Commands(click.Group):
@@ -60,6 +95,31 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         brought = [name for name, (module, _) in _BROUGHT.items() if _is_installed(module)]
         return sorted([*super().list_commands(ctx), *brought])
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands that use a classifier, then those that make one."""
+        names = set(self.list_commands(ctx))
+        groups = {"Use a classifier": _USES, "Make one": tuple(_BROUGHT)}
+        groups["Other commands"] = tuple(sorted(names - {*_USES, *_BROUGHT}))
+        for title, members in groups.items():
+            commands = [(name, self.get_command(ctx, name)) for name in members if name in names]
+            if commands:
+                with formatter.section(title):
+                    formatter.write_dl([(name, c.get_short_help_str(80)) for name, c in commands if c is not None])
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _usage_in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # click looks among its own commands only, and before its version 8.4 nowhere.
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            suggestion = did_you_mean(name, {*self.commands, *_BROUGHT})
+            ctx.fail(f"No such command {name!r}. {suggestion}".strip())
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _BROUGHT:
@@ -77,11 +137,13 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with ended_by_sigterm():
+            with ended_by_sigterm(), _usage_in_one_line():
                 return super().invoke(ctx)
         except PocketRNNError as error:
-            raise _Failed(error) from error
+            name = ctx.invoked_subcommand
+            raise _Failed(error, None if name is None else self.get_command(ctx, name)) from error
         except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
             give_up_stdout()
@@ -101,7 +163,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pocketrnn", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="pocketrnn %(version)s")
 def main() -> None:
     """Recurrent text classifiers: trained in PyTorch, exported with a proof, run without PyTorch.
@@ -109,6 +171,7 @@ def main() -> None:
     \b
     Examples:
       pocketrnn classify "Wall St. Bears Claw Back Into the Black"
+      pocketrnn train reviews.csv -o reviews.checkpoint --export reviews
       pocketrnn COMMAND --help
     """
 

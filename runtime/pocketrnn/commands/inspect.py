@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import json_line, say
 from pocketrnn.commands.terminal import aligned, one_line
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 
-@click.command(short_help="Show what a bundle is.")
+@click.command(cls=Command, short_help="Show what a bundle is.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, without vocabulary and golden examples.")
 def inspect(bundle: str, as_json: bool) -> None:

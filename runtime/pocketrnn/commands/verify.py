@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import say
 from pocketrnn.commands.terminal import aligned, one_line
 
 __all__ = ["verify"]
 
 
-@click.command(short_help="Check a bundle and replay its examples.")
+@click.command(cls=Command, short_help="Check a bundle and replay its examples.")
 @click.argument("bundle", metavar="PATH_OR_NAME")
-def verify(bundle: str) -> None:
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the whole proof as a page too: what was compared, and how far apart it was, drawn.",
+)
+@click.option("--force", is_flag=True, help="Replace the page if it exists.")
+def verify(bundle: str, page: Path | None, force: bool) -> None:
     """Check a bundle's digests and replay its golden examples, without PyTorch.
 
-    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. The exit status is 0 if
-    all is right, 2 if the bundle is damaged, 3 if it answers differently here than where it was made.
+    PATH_OR_NAME is the bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn. The exit
+    status is 0 if all is right, 2 if the bundle is damaged, 3 if it answers differently here than where it was made.
+
+    The page of --html is one file without scripts, for a colleague who has to sign the bundle off. It is written only
+    if all is right.
 
     \b
     Examples:
       pocketrnn verify ag_news
+      pocketrnn verify ag_news --html proof.html
     """
     from pocketrnn.verification import verify as verified
 
+    if page is not None:
+        from pocketrnn.folder import check_file_free
+
+        check_file_free(page, force=force)
     result = verified(bundle)
+    if page is not None:
+        from pocketrnn.folder import file_written_whole
+        from pocketrnn.proof_page import proof_page
+
+        with file_written_whole(page, force=force) as file:
+            file.write(proof_page(result).encode("ascii"))
     if sys.stdout is None:
         # The exit status is an answer too.
         return
@@ -41,3 +65,5 @@ def verify(bundle: str) -> None:
     ]
     say("\n".join(aligned(rows)))
     say(f"OK: {one_line(result.name)} answers here as it did when it was made (tolerance {result.tolerance:g}).")
+    if page is not None:
+        say(f"Wrote {one_line(str(page))}.")

@@ -134,7 +134,8 @@ class OnnxRuntimeEngine:
         if step is None:
             raise InputError(
                 f"The bundle of {self._manifest.name} cannot answer while a text arrives: it holds no step graph.",
-                "Export it with --streaming, which one-directional classifiers allow.",
+                "Make one that can: `pocketrnn train DATA --one-direction -o one-way.checkpoint`, then "
+                "`pocketrnn export one-way.checkpoint --streaming -o one-way`.",
             )
         if self._step_session is None:
             with self._lock:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.commands.terminal import aligned, one_line
 from pocketrnn.errors import require
 from pocketrnn_training.commands.data_options import data_options
@@ -27,7 +28,7 @@ _MATRIX_CLASSES: Final = 20
 _CONFUSIONS_LISTED: Final = 20
 
 
-@click.command(short_help="Measure a classifier on labelled texts.")
+@click.command(cls=Command, short_help="Measure a classifier on labelled texts.")
 @click.argument("classifier", metavar="CLASSIFIER")
 @data_options
 @click.option(

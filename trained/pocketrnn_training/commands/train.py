@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pocketrnn.commands.command import Command
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn.folder import check_free
 from pocketrnn.text import TOKENIZERS
@@ -64,7 +65,39 @@ def _limit(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A00
 _COUNT: Final = click.IntRange(min=1)
 
 
-@click.command(short_help="Train a classifier.")
+@click.command(
+    cls=Command,
+    short_help="Train a classifier.",
+    groups={
+        "Options": (
+            "output",
+            "vectors",
+            "epochs",
+            "validation",
+            "bundle",
+            "text_column",
+            "label_column",
+            "resume",
+            "force",
+        ),
+        "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed"),
+        "How a text becomes ids": ("tokenizer", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
+        "How it is trained": (
+            "learning_rate",
+            "batch_size",
+            "dropout",
+            "class_weights",
+            "adversarial",
+            "epoch_size",
+            "patience",
+            "validation_share",
+            "seed",
+        ),
+        "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
+        "The machine": ("device", "precision", "processes", "threads"),
+        "Rare options": ("name", "data_dir", "logger", "report_every"),
+    },
+)
 @click.option(
     "-o",
     "--output",
@@ -87,7 +120,11 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Choice(["tensorboard"]),
     help="Also write the curves for TensorBoard, to CHECKPOINT.tensorboard.",
 )
-@click.option("--name", metavar="TEXT", help="The name of the classifier.  [default: the output folder's name]")
+@click.option(
+    "--name",
+    metavar="TEXT",
+    help="The name of the classifier.  [default: the output folder's name, without .checkpoint or .ckpt]",
+)
 @data_options
 @click.option(
     "--validation",
@@ -164,7 +201,8 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting(
     "adversarial",
     click.FloatRange(0, 1, max_open=True),
-    "Train each row a second time with its embeddings moved against it by this share of their length.",
+    "Adversarial training: train each row a second time, with its embeddings changed by this share of their length in "
+    "the direction that raises its loss.",
     "SHARE",
 )
 @_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")

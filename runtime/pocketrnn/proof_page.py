@@ -1,0 +1,252 @@
+"""A verification as a page of HTML, for whoever has to sign it off: what was compared, how far apart it was, drawn.
+
+The page is one file. It loads nothing and runs nothing: it has no script, and its Content-Security-Policy allows none.
+Whatever a bundle says - labels, texts, names, where it comes from - is shown as text.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from pocketrnn.manifest import Comparison, Manifest
+from pocketrnn.verification import Verification
+
+__all__ = ["proof_page"]
+
+# What "equal in double precision" means; see docs/proof.md.
+_EXACT: Final = 1e-10
+# How many spreads a float32 answer may be from the exact one.
+_SPREADS: Final = 40
+_LONGEST: Final = 300
+# The axis of the drawings: powers of ten from one place right of "0" to the right end.
+_FIRST, _LAST = -18, 0
+_LEFT, _WIDTH, _ROW = 250, 520, 26
+_STYLE: Final = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
+th, td { text-align: left; padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td, pre { overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; background: #f6f6f6; padding: 0.8rem; font-size: 0.85rem; }
+.verdict { border-left: 0.4rem solid #1b7f5c; padding: 0.4rem 1rem; background: #eef7f3; }
+svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+.sign { margin-top: 3rem; border-top: 1px solid #222; width: 24rem; }
+@media print { body { margin: 0; } }
+"""
+
+
+def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
+    """The page for a bundle that `verify` found right.
+
+    Args:
+        verified: what `verify` gave.
+        now: when that was; by default this moment.
+
+    Returns:
+        a whole document of HTML, ASCII only.
+
+    Example:
+        >>> from pocketrnn import verify
+        >>> proof_page(verify("ag_news")).startswith("<!doctype html>")
+        True
+    """
+    manifest, when = verified.manifest, now or datetime.now(UTC)
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        f"<title>{_text(manifest.name)}: the proof</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{_text(manifest.name)}: the proof</h1>",
+        *_verdict(verified, when),
+        *_what_it_is(manifest),
+        *_at_export(manifest.parity.comparisons),
+        *_here(verified),
+        *_not_compared(manifest),
+        *_provenance(manifest),
+        '<p class="sign">Date, name</p>',
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _text(value: object, longest: int = _LONGEST) -> str:
+    """Any value as text of HTML: markup is shown, and so is what is not printable, such as a change of direction."""
+    text = str(value)
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
+    """A table whose columns from `numbers_from` on stand to the right."""
+    yield "<table><thead><tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
+    for row in rows:
+        cells = (
+            f'<td class="number">{_text(c)}</td>' if i >= numbers_from else f"<td>{_text(c)}</td>"
+            for i, c in enumerate(row)
+        )
+        yield f"<tr>{''.join(cells)}</tr>"
+    yield "</tbody></table>"
+
+
+def _verdict(verified: Verification, when: datetime) -> Iterator[str]:
+    largest = max(replay.largest_difference for replay in verified.replays)
+    examples = len(verified.manifest.examples)
+    yield '<div class="verdict">'
+    yield (
+        f"<p><strong>It answers here as it did when it was made.</strong> Every file has the digest that was stated. "
+        f"{examples} golden examples give the same token ids and the same labels; their logits differ by at most "
+        f"{largest:.1e}, where {verified.tolerance:g} is allowed.</p>"
+    )
+    yield (
+        f"<p>Checked on {when:%Y-%m-%d %H:%M} UTC, on {_text(platform.machine())} with "
+        f"{_text(platform.system())}: Python {_text(platform.python_version())}, {_text(_installed())}.</p></div>"
+    )
+
+
+def _installed() -> str:
+    """The versions of the packages that answered."""
+    found = []
+    for package in ("pocketrnn", "numpy", "onnxruntime", "pocketrnn-native"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _what_it_is(manifest: Manifest) -> Iterator[str]:
+    graph = manifest.graph
+    files = [(graph.file, graph.sha256)]
+    files += [(form.file, form.sha256) for form in (manifest.torchscript, manifest.stream) if form is not None]
+    yield "<h2>What was checked</h2>"
+    facts = [
+        ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
+        ("probabilities", f"{manifest.activation} of the logits"),
+        ("vocabulary", f"{len(manifest.vocabulary):,} tokens, tokenizer {manifest.text.tokenizer}"),
+        *((f"sha256 of {name}", digest) for name, digest in files),
+    ]
+    yield from _table(("", ""), facts, 2)
+
+
+def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    yield "<h2>At export: every form against what it was made from</h2>"
+    yield (
+        "<p>Before the bundle was written, each form was run on the same token ids as what it was made from: the "
+        "PyTorch module or, for a compressed bundle, the graph with rounded weights. The logits were compared. In "
+        f"double precision they must agree to {_EXACT:g}. In single precision, rounding moves every answer a little, "
+        "that of the module too. The unit for it is the spread: how far the exact answer moves when the weights are "
+        f"rounded. A form may be {_SPREADS} spreads from the exact answer. Each dot is one kind of input.</p>"
+    )
+    kinds = list(dict.fromkeys((c.candidate, c.reference) for c in comparisons))
+    rows = [
+        (
+            f"{candidate}",
+            [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in comparisons
+             if (c.candidate, c.reference) == (candidate, reference)],
+            _EXACT if candidate.endswith("float64") else None,
+        )
+        for candidate, reference in kinds
+    ]  # fmt: skip
+    yield _drawing(rows, "Largest difference of a logit, by form")
+    yield from _table(
+        ("form", "against", "inputs", "runs", "texts", "largest difference", "spreads", "labels differing"),
+        (
+            (c.candidate, c.reference, c.inputs, f"{c.cases:,}", f"{c.rows:,}", f"{c.largest_difference:.1e}",
+             "" if c.spreads is None else f"{c.spreads:.1f}", f"{c.labels_differing:,}")
+            for c in comparisons
+        ),
+        3,
+    )  # fmt: skip
+    differing = sum(c.labels_differing for c in comparisons)
+    if differing:
+        yield f"<p>{differing:,} labels differ: there, two labels were equally likely within rounding.</p>"
+
+
+def _here(verified: Verification) -> Iterator[str]:
+    manifest = verified.manifest
+    yield "<h2>Here: the golden examples again</h2>"
+    rows = [
+        (replay.how, [(d, f"{d:.1e}") for d in replay.differences], verified.tolerance) for replay in verified.replays
+    ]
+    yield _drawing(rows, "Difference of the logits from those at export, by golden example")
+    worst = [max(apart) for apart in zip(*(replay.differences for replay in verified.replays), strict=True)]
+    yield from _table(
+        ("text", "label", "largest difference"),
+        (
+            (example.text or "(the empty text)", manifest.labels[_highest(example.logits)], f"{difference:.1e}")
+            for example, difference in zip(manifest.examples, worst, strict=True)
+        ),
+        2,
+    )
+
+
+def _highest(logits: Sequence[float]) -> int:
+    return max(range(len(logits)), key=logits.__getitem__)
+
+
+def _not_compared(manifest: Manifest) -> Iterator[str]:
+    yield "<h2>What this does not say</h2><ul>"
+    yield "<li>Whether the classifier is right: only that it answers as the PyTorch module does.</li>"
+    yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
+    yield "<li>That texts became these token ids in training: that is what the text rules state.</li>"
+    if manifest.graph.limits is not None:
+        yield "<li>Anything of texts beyond the limits that the bundle states; they are refused.</li>"
+    yield "</ul>"
+
+
+def _provenance(manifest: Manifest) -> Iterator[str]:
+    if manifest.provenance:
+        yield "<h2>Where it comes from, as whoever made it states</h2>"
+        stated = json.dumps(manifest.provenance, indent=1, ensure_ascii=True, default=str)
+        lines = stated.splitlines()
+        yield "<pre>" + "\n".join(_text(line) for line in lines[:_LONGEST]) + "</pre>"
+        if len(lines) > _LONGEST:
+            yield f"<p>{len(lines) - _LONGEST:,} lines more are in classifier.json.</p>"
+
+
+def _drawing(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str) -> str:
+    """Dots on a logarithmic axis, a line for each row.
+
+    Args:
+        rows: a name, its dots (a difference, and what it is), and the limit that is drawn as a bar.
+        title: what is drawn, for whoever does not see it.
+    """
+    height = _ROW * len(rows) + 46
+    right = _LEFT + _WIDTH
+    parts = [f'<svg viewBox="0 0 {right + 20} {height}" role="img"><title>{_text(title)}</title>']
+    for power in range(_FIRST + 1, _LAST + 1):
+        x = _place(10.0**power)
+        parts.append(f'<line x1="{x:.1f}" y1="8" x2="{x:.1f}" y2="{height - 34}" stroke="#eee"/>')
+        if power % 4 == 0:
+            parts.append(f'<text x="{x:.1f}" y="{height - 18}" text-anchor="middle">1e{power}</text>')
+    parts.append(f'<text x="{_place(0.0):.1f}" y="{height - 18}" text-anchor="middle">0</text>')
+    for i, (name, dots, limit) in enumerate(rows):
+        y = _ROW * i + 20
+        parts.append(f'<text x="0" y="{y + 4}">{_text(name, 38)}</text>')
+        parts.append(f'<line x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#ccc"/>')
+        if limit is not None:
+            x = _place(limit)
+            told = f"<title>at most {limit:g}</title>"
+            parts.append(f'<line x1="{x:.1f}" y1="{y - 9}" x2="{x:.1f}" y2="{y + 9}" stroke="#b3261e" stroke-width="3">'
+                         f"{told}</line>")  # fmt: skip
+        parts += [
+            f'<circle cx="{_place(difference):.1f}" cy="{y}" r="4.5" fill="#1b7f5c" fill-opacity="0.55">'
+            f"<title>{_text(told)}</title></circle>"
+            for difference, told in dots
+        ]
+    parts.append(f'<text x="{_LEFT}" y="{height - 2}">dots: differences; red bar: what is allowed</text></svg>')
+    return "".join(parts)
+
+
+def _place(difference: Any) -> float:
+    """Where a difference stands: 0 at the left end, and what the axis does not hold at its ends."""
+    power = math.log10(difference) if difference > 0 else -math.inf
+    return _LEFT + _WIDTH * (min(max(power, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST)

@@ -1,0 +1,49 @@
+"""For mkdocs: what the site has that the pages themselves do not say.
+
+The navigation is that of docs/README.md: a section for each of its headings, a page for each of its links. Links out of
+docs/ become the path in the repository, since the site holds only docs/; tests/test_documentation.py holds that the
+files are there.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+
+def on_config(config: Any) -> Any:
+    """Called before anything is built."""
+    index = Path(config["docs_dir"], "README.md").read_text(encoding="utf-8")
+    config["nav"] = navigation(index)
+    return config
+
+
+def navigation(index: str) -> list[dict[str, Any]]:
+    """The pages that the index links to, each once, in its order."""
+    introduction, *sections = re.split(r"(?m)^## ", index)
+    seen: set[str] = set()
+    entries: list[dict[str, Any]] = [{"Overview": "README.md"}, *_pages(introduction, seen)]
+    for section in sections:
+        title, _, content = section.partition("\n")
+        entries.append({title.strip(): _pages(content, seen)})
+    return entries
+
+
+def _pages(text: str, seen: set[str]) -> list[dict[str, Any]]:
+    found = []
+    for title, page in re.findall(r"\[([^\]]+)\]\(([\w-]+\.md)\)", text):
+        if page not in seen:
+            seen.add(page)
+            found.append({title[0].upper() + title[1:]: page})
+    return found
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """`[the tests](../tests/vectors)` as `the tests (tests/vectors)`."""
+    return re.sub(r"\[([^\]]+)\]\(\.\./([^)#]+)(?:#[^)]*)?\)", _named, markdown)
+
+
+def _named(link: re.Match[str]) -> str:
+    text, path = link[1], link[2].rstrip("/")
+    return text if text.strip("`") == path else f"{text} (`{path}`)"
