@@ -196,7 +196,7 @@ def _packed(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str 
     except MissingExtraError:
         return None, "the native engine is not installed: pip install ./runtime/native"
     except PocketRNNError as error:
-        return None, first_line(str(error))
+        return None, first_line(error)
     return file, None
 
 

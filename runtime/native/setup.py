@@ -13,7 +13,6 @@ _FLAGS = [] if sys.platform == "win32" else ["-std=gnu11", "-O3", "-ffp-contract
 _QUIET = [] if sys.platform == "win32" else ["-Wno-psabi"]
 
 
-
 def _version() -> str:
     """That of pocketrnn, which has one home; an sdist lies without it, and says in PKG-INFO what it was."""
     folder = Path(__file__).resolve().parent
