@@ -68,12 +68,16 @@ ROWS = (
     ),
     Row("lstm-last-padded", "LSTM, last state, padded", 0.704, replace(CHAPTER, packed=False)),
     Row("lstm-last-packed", "LSTM, last state, packed", 0.815, CHAPTER),
-    Row("lstm-both-directions", "LSTM, both directions, packed", None, replace(CHAPTER, bidirectional=True)),
+    Row(
+        "lstm-both-directions",
+        "LSTM, both directions, packed",
+        None,
+        replace(CHAPTER, bidirectional=True),
+    ),
     Row("lstm-two-layers", "LSTM, two layers, packed", None, replace(CHAPTER, layers=2)),
     Row("gru-last-packed", "GRU, last state, packed", None, replace(CHAPTER, cell="gru")),
     Row("default-recipe", "our default recipe", None, Settings(device="cpu")),
 )
-# --8<-- [end:settings]
 
 
 def row_named(name: str) -> Row:
@@ -84,6 +88,9 @@ def row_named(name: str) -> Row:
         'LSTM, last state, packed'
     """
     return next(row for row in ROWS if row.name == name)
+
+
+# --8<-- [end:settings]
 
 
 # --8<-- [start:training]
@@ -108,25 +115,33 @@ def architecture_of(settings: Settings, vocabulary_size: int, classes: int) -> A
 
 
 def train_like_the_chapter(
-    data: LabelledTexts, settings: Settings, name: str, report: Callable[[int, float], None] = lambda *_: None
+    data: LabelledTexts,
+    settings: Settings,
+    name: str,
+    report: Callable[[int, float], None] = lambda *_: None,
 ) -> tuple[Checkpoint, Curve]:
     """Train for one epoch: Adam at one rate for all weights, batches in random order.
 
-    `pocketrnn_training.train` does more: its rate falls, its embedding starts small, its batches hold texts of similar
-    length, and the best epoch is chosen by validation rows. None of that can be switched off, so the loop stands here.
+    `pocketrnn_training.train` does more: its rate falls, its embedding starts small, its batches
+    hold texts of similar length, and the best epoch is chosen by validation rows. None of that can
+    be switched off, so the loop stands here.
 
     Args:
         data: the training rows.
         settings: the choices; those named in `CHAPTER` count.
         name: the name of the classifier.
-        report: called every `settings.report_every` rows with the rows read and the running accuracy.
+        report: called every `settings.report_every` rows with the rows read and the running
+            accuracy.
 
     Returns:
-        The classifier, and its running accuracy: of the rows read so far, how many were answered right.
+        The classifier, and its running accuracy: of the rows read so far, how many were answered
+        right.
     """
     # Every word of the training rows gets a number; 0 is for unknown words, 1 for padding.
     rules = TextRules("basic_english", unknown_id=UNKNOWN, empty_id=UNKNOWN, padding_id=PADDING)
-    vocabulary, texts = build(data.texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary)
+    vocabulary, texts = build(
+        data.texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary
+    )  # fmt: skip
     architecture = architecture_of(settings, len(vocabulary), len(data.labels))
     order = np.random.default_rng(settings.seed).permutation(len(data))
 
@@ -148,7 +163,8 @@ def train_like_the_chapter(
 
             before, read = read, read + len(rows)
             right += int((logits.argmax(dim=1) == targets).sum())
-            if read // settings.report_every > before // settings.report_every or read == len(data):
+            is_due = read // settings.report_every > before // settings.report_every
+            if is_due or read == len(data):
                 curve.append((read, right / read))
                 report(read, right / read)
 
