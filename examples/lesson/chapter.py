@@ -49,7 +49,7 @@ class Row:
     Attributes:
         name: its folder, and its name on the command line.
         title: what it is, in words.
-        chapter: the running accuracy that the chapter gives on 120,000 rows, or None where it gives none.
+        chapter: the running accuracy that the chapter gives on 120,000 rows, or None.
         settings: all choices.
     """
 
@@ -139,9 +139,8 @@ def train_like_the_chapter(
     """
     # Every word of the training rows gets a number; 0 is for unknown words, 1 for padding.
     rules = TextRules("basic_english", unknown_id=UNKNOWN, empty_id=UNKNOWN, padding_id=PADDING)
-    vocabulary, texts = build(
-        data.texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary
-    )  # fmt: skip
+    most = settings.max_vocabulary
+    vocabulary, texts = build(data.texts, rules, min_freq=settings.min_freq, max_size=most)
     architecture = architecture_of(settings, len(vocabulary), len(data.labels))
     order = np.random.default_rng(settings.seed).permutation(len(data))
 
@@ -177,7 +176,7 @@ def train_like_the_chapter(
         module=module.eval(),
         metrics={"running_accuracy": right / read},
         data={"source": data.source, "licence": data.licence, "rows": len(data)},
-        examples=tuple(text for text in data.texts[:32] if len(text) < 1000),
+        examples=tuple(text[:1000] for text in data.texts[:32]),
         training=asdict(settings),
     )
     return checkpoint, curve

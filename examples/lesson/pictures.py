@@ -134,7 +134,7 @@ def gate_picture() -> str:
         30, 28, "A gate is a number from 0 to 1 for each number of the state: shut, half open, open.", anchor="start"
     )
     d.words(20, 86, "memory c", anchor="start")
-    d.arrow(82, 82, 117, 82)
+    d.arrow(90, 82, 117, 82)
     d.circle(132, 82, "×", GATE)
     d.arrow(145, 82, 317, 82)
     d.circle(332, 82, "+", "#ffffff")
@@ -148,15 +148,16 @@ def gate_picture() -> str:
     d.words(640, 152, "new state h", anchor="end", size=12)
     d.box(70, 250, 534, 32, "the word (64 numbers) and the state before it (32 numbers)", WORD)
     for x, name, question, fill, to in (
-        (132, "forget", "keep how much?", GATE, (132, 97)),
-        (262, "input", "add how much?", GATE, (321, 142)),
-        (402, "new things", "what is there to add?", WORD, (344, 142)),
+        (130, "forget", "keep how much?", GATE, (131, 97)),
+        (264, "input", "add how much?", GATE, (321, 142)),
+        (396, "new things", "what is there?", WORD, (344, 142)),
         (540, "output", "show how much?", GATE, (540, 147)),
     ):
         d.arrow(x, 250, x, 227)
-        d.box(x - 46, 191, 92, 34, name, fill)
-        d.arrow(x, 191, *to)
-        d.words(x + 50, 186, question, anchor="start", size=10, colour=FAINT)
+        d.box(x - 62, 180, 124, 46, "", fill)
+        d.words(x, 200, name)
+        d.words(x, 217, question, size=11)
+        d.arrow(x, 180, *to)
     return d.svg()
 
 
@@ -310,9 +311,9 @@ def curves_picture(results: Mapping[str, Result]) -> str:
         _, y = place(0, tenth / 10)
         d.line(left, y, left + width, y, PADDING)
         d.words(left - 8, y + 4, f"{tenth / 10:.1f}", anchor="end", size=11)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = place(rows * share, 0)
-        d.words(x, y + 18, f"{rows * share:,.0f}", size=11, anchor="end" if share == 1 else "middle")
+    for read in range(0, rows + 1, _round_step(rows)):
+        x, y = place(read, 0)
+        d.words(x, y + 18, f"{read:,}", size=11)
     d.words(left, top - 10, "running accuracy: right answers / rows read so far", anchor="start", size=12)
     d.words(left + width, top + height + 36, "rows read in the epoch", anchor="end", size=12)
     shown = [(row, colour) for row, colour in zip(ROWS, COLOURS, strict=True) if row.name in results]
@@ -327,3 +328,9 @@ def curves_picture(results: Mapping[str, Result]) -> str:
         d.curve([(x, y), (x + 22, y)], colour)
         d.words(x + 28, y + 4, title, anchor="start", size=12)
     return d.svg()
+
+
+def _round_step(rows: int) -> int:
+    """The distance of the marks on the axis of rows: 1, 2 or 5 with zeros, for three to six marks."""
+    steps = (digit * 10**zeros for zeros in range(12) for digit in (1, 2, 5))
+    return next(int(step) for step in steps if rows < 6 * step)
