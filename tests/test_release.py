@@ -40,6 +40,13 @@ def test_the_version_has_one_home(release: dict[str, Any]) -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_native_package_says_its_version_or_that_it_was_never_installed() -> None:
+    native = pytest.importorskip("pocketrnn_native")
+    assert native.__version__ in (__version__, "unknown")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = native.nothing
+
+
 def test_the_native_package_has_the_same_licence() -> None:
     assert (ROOT / "runtime" / "native" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 

@@ -98,6 +98,8 @@ def test_the_script_takes_a_row_through_all_steps_and_does_it_once(
     assert Path("made/lstm-last-packed/bundle/classifier.json").stat().st_mtime_ns == made
     with pytest.raises(SystemExit, match="holds a result of 160 rows"):
         run("lesson", *arguments, "--rows", "100")
+    with pytest.raises(SystemExit, match=r"train.csv.+cannot be made"):
+        run("lesson", "train.csv", "-o", "train.csv")
 
 
 def test_the_running_accuracy_is_of_the_rows_read_so_far(folder: Path, lesson: None) -> None:
