@@ -106,7 +106,7 @@ def architecture_of(settings: Settings, vocabulary_size: int, classes: int) -> A
         hidden_dim=settings.hidden_dim,
         layers=settings.layers,
         bidirectional=settings.bidirectional,
-        dropout=settings.dropout,
+        dropout=settings.dropout or 0.0,
         pooling=settings.pooling,
         packed=settings.packed,
         classes=classes,
@@ -150,7 +150,7 @@ def train_like_the_chapter(
         torch.manual_seed(settings.seed)
         module = RecurrentClassifier(architecture)
         optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
-        for rows in random_batches(order, settings.batch_size):
+        for rows in random_batches(order, settings.batch_size_for(len(data))):
             tokens, lengths = map(torch.from_numpy, texts.batch(rows, PADDING))
             targets = torch.from_numpy(data.targets[rows])
 
