@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -10,7 +12,21 @@ from setuptools import Extension, setup
 _FLAGS = [] if sys.platform == "win32" else ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fvisibility=hidden"]
 _QUIET = [] if sys.platform == "win32" else ["-Wno-psabi"]
 
+
+def _version() -> str:
+    """That of pocketrnn, which has one home; an sdist lies without it, and says in PKG-INFO what it was."""
+    folder = Path(__file__).resolve().parent
+    for file, pattern in (
+        (folder / "PKG-INFO", r"^Version: (.+)$"),
+        (folder.parent / "pocketrnn" / "__init__.py", r'^__version__ = "(.+)"$'),
+    ):
+        if file.exists() and (found := re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE)):
+            return found[1]
+    raise SystemExit("The version is in runtime/pocketrnn/__init__.py of the repository, which is not here.")
+
+
 setup(
+    version=_version(),
     ext_modules=[
         Extension(
             "pocketrnn_native._engine",

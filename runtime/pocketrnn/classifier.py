@@ -18,6 +18,7 @@ from pocketrnn.answers import Answers, Prediction
 from pocketrnn.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Engine, Ids, Options, ReadsTexts
 from pocketrnn.errors import InputError, TextError
+from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.incoming import Chunk, OnError, checked_batches, chunks
 from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import is_packed
@@ -38,11 +39,11 @@ _MOST_THREADS: Final = 1024
 _log: Final = logging.getLogger(__name__)
 
 
-class Classifier:
+class Classifier(TrainedEstimator):
     """A classifier read from a bundle. Make one with `Classifier.load`.
 
     Thread-safe: the only mutable state is a pool of buffers, each used by one call at a time. It may be used after a
-    fork. A pickled one is loaded again from its folder.
+    fork. A pickled one is loaded again from its folder. scikit-learn's tools take it as an estimator.
 
     Attributes:
         manifest: all that classifier.json says.

@@ -18,13 +18,24 @@ from pocketrnn_native._engine import EngineError, Packed
 
 __all__ = ["Classifier", "EngineError", "Opened", "Packed", "Prediction", "Stream", "opened", "shared"]
 
-__version__ = "0.1.0"
-
 # So many texts are answered in one call of the engine.
 _AT_ONCE = 1024
 # Products of frequent words and input weights: with 1 MiB a fifth less time for a text, with 4 MiB again a tenth less
 # where many texts are read together.
 _EXTRA = 1 << 22
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Here and not above: importlib.metadata takes as long as the rest of the start.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pocketrnn-native")
+    except PackageNotFoundError:
+        # Built where its source lies (scripts/build_native), and never installed.
+        return "unknown"
 
 
 class Prediction(NamedTuple):

@@ -1,0 +1,73 @@
+"""What scikit-learn's tools ask of an estimator. Only they import scikit-learn; a Classifier does without it.
+
+https://scikit-learn.org/stable/developers/develop.html says what the names mean.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.errors import InputError
+
+__all__ = ["TrainedEstimator"]
+
+
+class TrainedEstimator:
+    """A trained classifier of texts, as scikit-learn's scorers, displays and pipelines take one.
+
+    It cannot be trained further. Where a tool calls `fit`, as `Pipeline.fit` and cross-validation do, wrap it:
+    `sklearn.frozen.FrozenEstimator(classifier)`.
+    """
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the columns of `predict_proba`."""
+
+    @property
+    def classes_(self) -> NDArray[np.str_]:
+        """The labels as scikit-learn's tools ask for them, str [labels], in the order of `labels`.
+
+        Example:
+            >>> Classifier.load("ag_news").classes_.tolist()
+            ['World', 'Sports', 'Business', 'Sci/Tech']
+        """
+        return np.array(self.labels)
+
+    def fit(self, texts: object, labels: object = None) -> NoReturn:  # noqa: ARG002 - scikit-learn gives both
+        """Refuse: the classifier is trained. scikit-learn takes only what has this method for an estimator.
+
+        Args:
+            texts: not looked at.
+            labels: not looked at.
+
+        Raises:
+            InputError: always.
+
+        Example:
+            >>> from sklearn.frozen import FrozenEstimator
+            >>> FrozenEstimator(classifier).fit(texts, labels) is not None    # in place of classifier.fit(...)
+            True
+        """
+        raise InputError(
+            "A classifier of a bundle is trained already, and cannot be fitted.",
+            "Wrap it in sklearn.frozen.FrozenEstimator, or train another one with `pocketrnn train`.",
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        # Only scikit-learn calls this, from version 1.6 on.
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, string=True),
+        )
