@@ -76,7 +76,8 @@ def built(platform: Platform, source: Path, folder: Path) -> list[str]:
     emulator = [found(platform.emulator[0]), *platform.emulator[1:]] if platform.emulator else []
     program = folder / source.stem
     line = [found(platform.compiler), "-std=gnu11", "-O2", "-ffp-contract=fast", *WARNINGS, *platform.flags,
-            "-D_GNU_SOURCE", f"-I{SOURCE}", str(source), str(SOURCE / "pocketrnn.c"), "-o", str(program), "-lm"]  # fmt: skip
+            "-D_GNU_SOURCE", f"-I{SOURCE}", str(source), str(SOURCE / "pocketrnn.c"), "-lm",
+            "-o", str(program)]  # fmt: skip
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return [*emulator, str(program)]
