@@ -233,6 +233,14 @@ def test_a_split_parts_every_class_by_the_share(sizes: list[int], share: float, 
         assert abs(held_out - share * size) <= 1
 
 
+def test_the_same_rows_are_held_out_in_whatever_order_the_labels_stand() -> None:
+    targets = np.random.default_rng(0).integers(0, 3, 60)
+    one = LabelledTexts([""] * 60, targets, ("a", "b", "c"), "rows")
+    other = LabelledTexts([""] * 60, np.array([2, 0, 1])[targets], ("b", "c", "a"), "rows")
+    first, second = (split(data, 0.2, np.random.default_rng(4))[1] for data in (one, other))
+    assert np.array_equal(first, second)
+
+
 def test_a_class_with_one_row_cannot_be_split() -> None:
     data = LabelledTexts(["a", "b", "c"], np.array([0, 0, 1]), ("x", "y"), "rows")
     with pytest.raises(DataError, match="class 'y' has 1 row"):

@@ -91,7 +91,9 @@ class LabelledTexts:
 def split(
     data: LabelledTexts, share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two, every class by the same share. Rows without a label go to the first part.
+    """Split the rows in two, every class by the same share, in whatever order the labels stand.
+
+    Rows without a label go to the first part.
 
     Args:
         data: the rows.
@@ -105,8 +107,8 @@ def split(
         DataError: a class has one row only.
     """
     second = []
-    for target, label in enumerate(data.labels):
-        rows = np.flatnonzero(data.targets == target)
+    for label in sorted(data.labels):
+        rows = np.flatnonzero(data.targets == data.labels.index(label))
         if len(rows) < 2:
             raise DataError(
                 f"The class {label!r} has {len(rows)} row{'s' if len(rows) != 1 else ''}.",
