@@ -49,6 +49,7 @@ ARM64 = Platform("arm64", "aarch64-linux-gnu-gcc", ("qemu-aarch64",), ("-static"
 PLATFORMS = [
     MUSL,
     Platform("x86-64 clang", "clang"),
+    Platform("x86-64 without AVX-512", "gcc", (), ("-DPRNN_AVX2_ONLY",)),
     Platform("x86-64 without AVX2", "gcc", (), ("-DPRNN_BASE_ONLY",)),
     Platform("C11 without GNU C's vectors", "gcc", (), ("-DPRNN_PLAIN", "-std=c11", "-pedantic")),
     ARMHF,

@@ -9,6 +9,12 @@
 
 typedef prnn_number real;
 
+#ifdef __GNUC__
+#define COLD __attribute__((cold)) /* what is done once a file is made small: 8 kB less */
+#else
+#define COLD
+#endif
+
 #ifdef PRNN_SINGLE /* for processors without double arithmetic: none is used; integers beyond 2^24 are rounded */
 typedef float wide;
 #define ceil ceilf
@@ -68,6 +74,7 @@ struct kernels {
 #define PRNN_VECTORS PRNN_LOOPS
 #define PRNN_TILES 0
 #endif
+#define LANES 8
 #define KERNEL(name) base_##name
 #include "kernels.h"
 #undef KERNEL
@@ -81,6 +88,7 @@ struct kernels {
 #endif
 #define PRNN_VECTORS PRNN_GNU
 #define PRNN_TILES 3
+#define LANES 8
 #define KERNEL(name) avx2_##name
 #define KERNEL_AVX2
 #include "kernels.h"
@@ -90,6 +98,26 @@ struct kernels {
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
+#endif
+#if !defined(PRNN_AVX2_ONLY) && !defined(PRNN_DOUBLE)
+#define PRNN_AVX512 1
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,fma")
+#endif
+#define PRNN_VECTORS PRNN_GNU
+#define PRNN_TILES 3
+#define LANES 16
+#define KERNEL(name) avx512_##name
+#include "kernels.h"
+#undef KERNEL
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 #endif
 #endif
 #if defined(__arm__) && defined(__linux__) && __ARM_ARCH >= 7 && __ARM_FP && !defined(PRNN_BASE_ONLY) &&               \
@@ -101,6 +129,7 @@ struct kernels {
 #include <sys/auxv.h>
 #define PRNN_VECTORS PRNN_ARM_NEON
 #define PRNN_TILES 2
+#define LANES 8
 #define KERNEL(name) neon_##name
 #include "kernels.h"
 #undef KERNEL
@@ -541,7 +570,7 @@ static int check_op(prnn *p, const struct program *g, const uint32_t *op)
     return 1;
 }
 
-static int check_ops(prnn *p, const struct program *g, size_t words)
+COLD static int check_ops(prnn *p, const struct program *g, size_t words)
 {
     const uint32_t *at = g->ops, *end = g->ops + words;
     for (uint32_t i = 0; i < g->op_count; i++) {
@@ -621,6 +650,12 @@ static const struct kernels *best_kernels(void)
 {
 #ifdef PRNN_AVX2
     __builtin_cpu_init();
+#ifdef PRNN_AVX512
+    /* Earlier processors than those with VBMI2 (Ice Lake, Zen 4) slow their clock down for it. */
+    if (__builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        return &avx512_kernels;
+#endif
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         return &avx2_kernels;
 #endif
@@ -632,7 +667,7 @@ static const struct kernels *best_kernels(void)
     return &base_kernels;
 }
 
-static int check_examples(prnn *p)
+COLD static int check_examples(prnn *p)
 {
     size_t size;
     if (!section_of(p->header, NAME_EXAMPLES, &p->examples, &size) || size % 4)
@@ -698,7 +733,7 @@ static int read_step(prnn *p, const uint32_t **words, size_t *count)
     return 1;
 }
 
-static int check_programs(prnn *p)
+COLD static int check_programs(prnn *p)
 {
     const uint32_t *words;
     size_t size, weights, step_words;
@@ -711,7 +746,7 @@ static int check_programs(prnn *p)
     return !p->step.op_count || (check_values(p, &p->step, weights) && check_ops(p, &p->step, step_words));
 }
 
-static int check_content(prnn *p)
+COLD static int check_content(prnn *p)
 {
     const uint32_t *h = p->header, *words;
     size_t size;
@@ -734,7 +769,7 @@ static int check_content(prnn *p)
 static void make_known(prnn *p, uint8_t *memory, size_t size);
 static void share_known(prnn *p);
 
-static int open_as(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size, int in_place)
+COLD static int open_as(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size, int in_place)
 {
     const uint32_t *header = file;
     if (file_size < HEADER || (uintptr_t)file % 4)

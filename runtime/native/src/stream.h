@@ -138,7 +138,7 @@ static int is_within(const prnn *p, const prnn_stream *s)
            (!p->rules.max_tokens || s->tokens <= p->rules.max_tokens);
 }
 
-int prnn_stream_resume(const prnn *p, prnn_stream *s, const void *saved, size_t bytes)
+COLD int prnn_stream_resume(const prnn *p, prnn_stream *s, const void *saved, size_t bytes)
 {
     prnn_stream head;
     uint64_t fixed = fixed_size(p), most = prnn_stream_size(p);
