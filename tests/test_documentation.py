@@ -144,6 +144,12 @@ def teachers_answers() -> None:
     Path("teacher.csv").write_text("\n".join(["negative,positive", *shares]) + "\n")
 
 
+def packed_stream() -> dict[str, Any]:
+    native = pytest.importorskip("pocketrnn_native", exc_type=ImportError)
+    shutil.copy(ROOT / "tests" / "vectors" / "packed" / "streams.prnn", "reviews.prnn")
+    return {"Classifier": native.Classifier}
+
+
 # What must be there before a page begins, beside the files of `folder`: what it does returns names for its Python.
 BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
     "docs/coming-from-torchtext.md": torchtexts_files,
@@ -152,6 +158,7 @@ BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
     "docs/modules.md": module_with_a_task,
     "docs/your-files.md": pipeline_of_ones_own,
     "docs/cookbook.md": teachers_answers,
+    "runtime/native/README.md": packed_stream,
 }
 TRAINED = {"docs/compression.md", "docs/cookbook.md", "docs/python.md"}
 
@@ -292,6 +299,24 @@ def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in sorted(ROOT.glob("docs/*.md")):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, to_read = {ROOT / "README.md"}, [ROOT / "README.md"]
+    while to_read:
+        page = to_read.pop()
+        for target in re.findall(r"\]\(([^)#:\s]+)", page.read_text(encoding="utf-8")):
+            linked = (page.parent / target).resolve()
+            linked = linked / "README.md" if linked.is_dir() else linked
+            if linked.suffix == ".md" and linked.exists() and linked not in reached:
+                reached.add(linked)
+                to_read.append(linked)
+    assert {name_of(page) for page in PAGES} <= {name_of(page) for page in reached}
+
+
+@pytest.mark.parametrize("page", ["docs/README.md", "docs/lesson.md", "docs/cookbook.md", "examples/README.md"])
+def test_the_readme_links_to_where_a_reader_goes_next(page: str) -> None:
+    assert f"]({page})" in README
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:

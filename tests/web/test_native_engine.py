@@ -239,6 +239,25 @@ def test_the_engine_is_small_and_asks_for_nothing_outside(node: Node, wasm: Path
     assert node("imports_in_node.mjs", str(wasm / engine)) == []
 
 
+@pytest.mark.parametrize(
+    ("page", "engine", "before", "after"),
+    [
+        ("README.md", "pocketrnn.wasm", "engine as", "of\nWebAssembly"),
+        ("README.md", "pocketrnn-plain.wasm", "WebAssembly, or", "for browsers without SIMD"),
+        ("CHANGELOG.md", "pocketrnn.wasm", "engine as", "of WebAssembly"),
+        ("docs/cookbook.md", "pocketrnn.wasm", "engine of", "in WebAssembly"),
+        ("runtime/web/README.md", "pocketrnn.wasm", r"`pocketrnn.wasm` \(", ","),
+        ("runtime/web/README.md", "pocketrnn-plain.wasm", r"the second \(", r"\)"),
+    ],
+)
+def test_the_size_that_a_page_states_is_the_engines(
+    wasm: Path, page: str, engine: str, before: str, after: str
+) -> None:
+    (stated,) = re.findall(rf"{before} ?(\d+) kB ?{after}", (ROOT / page).read_text(encoding="utf-8"))
+    # Other versions of clang than ours write a little more or less.
+    assert int(stated) == pytest.approx((wasm / engine).stat().st_size / 1000, rel=0.04)
+
+
 def test_the_type_declaration_names_what_the_module_has() -> None:
     module, types = ((WEB / f"native{ending}").read_text(encoding="utf-8") for ending in (".js", ".d.ts"))
     classes = [re.findall(r"^export class (\w+)", text, re.MULTILINE) for text in (module, types)]
