@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_the_version_has_one_home(release: dict[str, Any]) -> None:
     for file in ("pyproject.toml", "runtime/native/pyproject.toml"):
         project = tomllib.loads((ROOT / file).read_text(encoding="utf-8"))["project"]
         assert "version" not in project, file
-        assert project["dynamic"] == ["version"], file
+        assert "version" in project["dynamic"], file
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
@@ -107,6 +108,23 @@ def test_the_workflows_have_no_known_weakness() -> None:
         pytest.skip("zizmor is not installed")
     checked = subprocess.run([program, "--offline", "--quiet", ROOT / ".github"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_package_index_shows_the_readme_without_links_to_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    # hatchling, which calls it, is only there while a package is built.
+    interface = types.ModuleType("interface")
+    monkeypatch.setattr(interface, "MetadataHookInterface", object, raising=False)
+    monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", interface)
+    scope = runpy.run_path(str(ROOT / "scripts" / "long_description.py"))
+    shown = scope["without_links_to_files"]
+    assert shown("![a](docs/a.png)\n\n[the proof](docs/proof.md#x), [`a.md`](docs/a.md)") == (
+        "the proof (`docs/proof.md`), `docs/a.md`"
+    )
+    assert shown("[a](https://a.org/b), [c](#d)") == "[a](https://a.org/b), [c](#d)"
+    readme = shown((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert re.findall(r"\]\((?!https:|#).*", readme) == []
+    assert "[smaller bundles](" not in readme
+    assert "smaller bundles (`docs/compression.md`)" in readme
 
 
 @pytest.mark.slow
