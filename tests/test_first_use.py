@@ -68,7 +68,8 @@ def test_the_command_line_alone_shows_its_help() -> None:
 def test_a_checkpoint_in_place_of_a_bundle_is_said_with_how_to_export_it(command: str, tmp_path: Path) -> None:
     output = ("-o", tmp_path / "x.prnn") if command == "pack" else ()
     assert refusal(command, CHECKPOINT, *output) == (
-        f"{CHECKPOINT} is a checkpoint, not a bundle. Export it: pocketrnn export {CHECKPOINT} -o checkpoint.bundle"
+        f"{CHECKPOINT} is a checkpoint, not a bundle. "
+        f"Export it: pocketrnn export {CHECKPOINT} -o {CHECKPOINT.parent}/checkpoint.bundle"
     )
 
 
@@ -76,7 +77,7 @@ def test_classify_says_what_a_checkpoint_is_and_quotes_its_name(tmp_path: Path) 
     spaced = tmp_path / "my reviews.ckpt"
     shutil.copytree(CHECKPOINT, spaced)
     line = refusal("classify", "--bundle", spaced, "oil")
-    assert line.endswith(f"Export it: pocketrnn export '{spaced}' -o 'my reviews.bundle'")
+    assert line.endswith(f"Export it: pocketrnn export '{spaced}' -o '{tmp_path}/my reviews.bundle'")
 
 
 def test_a_folder_is_no_checkpoint_for_a_strange_config(tmp_path: Path) -> None:
@@ -103,6 +104,20 @@ def test_what_is_no_bundle_may_be_a_folder_or_a_packed_file(tmp_path: Path) -> N
     assert refusal("verify", "ag_nwes").endswith("Did you mean ag_news?")
 
 
+def test_a_mistyped_bundle_is_helped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, file in (("reviews", "classifier.json"), ("news.checkpoint", "config.json"), ("tweets", "notes.txt")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    (tmp_path / "films.prnn").touch()
+    for given in ("review", tmp_path / "review"):
+        assert refusal("verify", given).endswith("Did you mean reviews?")
+    assert refusal("classify", "-b", "film.prnn", "oil").endswith("Did you mean films.prnn?")
+    assert refusal("evaluate", "news.chekpoint", "test.csv").endswith("Did you mean news.checkpoint?")
+    assert refusal("export", "news.chekpoint", "-o", "x").endswith("Did you mean news.checkpoint?")
+    assert "Did you mean" not in refusal("verify", "tweet")
+
+
 @pytest.mark.parametrize(("end", "between"), [("csv", ","), ("tsv", "\t")])
 def test_a_file_without_a_header_line_is_asked_for_one(end: str, between: str, tmp_path: Path) -> None:
     file = tmp_path / f"rows.{end}"
@@ -111,6 +126,14 @@ def test_a_file_without_a_header_line_is_asked_for_one(end: str, between: str, t
     assert "its columns are 'A good film', 'positive'" in trained
     assert trained.endswith(f"put a header line before it: {between.join(('text', 'label'))!r}.")
     assert "put a header line before it: " in refusal("classify", "-i", file, "-o", tmp_path / f"o.{end}")
+
+
+def test_a_mistyped_column_is_helped(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("Text,label\na,b\n")
+    classified = refusal("classify", "-i", file, "-o", tmp_path / "o.csv")
+    assert classified.endswith("Did you mean Text? Name the column with the texts with --text-column.")
+    assert "Did you mean Text? Name the columns" in refusal("train", file, "-o", tmp_path / "c")
 
 
 def test_a_mistyped_file_is_helped(tmp_path: Path) -> None:

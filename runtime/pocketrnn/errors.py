@@ -147,8 +147,13 @@ def shown(value: object, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
     """The known name that is nearest to a wrong one, whatever its capitals, as a sentence; empty where none is near.
+
+    Args:
+        given: the wrong name.
+        known: the names that are right.
+        least: how near is near, from 0 to 1 (`difflib`).
 
     Example:
         >>> did_you_mean("notebok.py", ["notebook.py", "model.py"])
@@ -157,5 +162,5 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         ''
     """
     names = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(given.lower(), names, n=1)
+    near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=least)
     return f"Did you mean {names[near[0]]}?" if near else ""

@@ -14,13 +14,22 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from pocketrnn.errors import OutputError, did_you_mean
 
-__all__ = ["check_file_free", "check_free", "file_written_whole", "name_of", "near_file", "put_back", "written_whole"]
+__all__ = [
+    "bundle_for",
+    "check_file_free",
+    "check_free",
+    "file_written_whole",
+    "name_of",
+    "near_file",
+    "put_back",
+    "written_whole",
+]
 
 _LEFT_BEHIND_SECONDS = 3600
 # What people end the names of checkpoints, bundles and packed files in, which is no part of a classifier's name.
@@ -40,12 +49,26 @@ def name_of(path: Path) -> str:
     return name
 
 
-def near_file(path: Path, ends: tuple[str, ...] = ()) -> str:
+def bundle_for(checkpoint: Path) -> Path:
+    """The folder that is suggested for the bundle of a checkpoint: beside it, and named after the classifier.
+
+    Example:
+        >>> bundle_for(Path("runs/snips.ckpt")).as_posix()
+        'runs/snips.bundle'
+    """
+    return checkpoint.parent / f"{name_of(checkpoint) or 'classifier'}.bundle"
+
+
+def near_file(
+    path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
+) -> str:
     """The file beside a path that is not there whose name is nearest, as a sentence; empty where none is near.
 
     Args:
         path: of a file that does not exist.
         ends: of the names that are meant, such as `.py`; by default, of the path's own end.
+        folders_with: folders are meant, too, that hold a file of one of these names.
+        also: names that are meant wherever the path lies.
 
     Example:
         >>> near_file(Path("no such folder/reviews.csv"))
@@ -53,10 +76,14 @@ def near_file(path: Path, ends: tuple[str, ...] = ()) -> str:
     """
     ends = ends or (path.suffix.lower(),)
     try:
-        beside = [other.name for other in path.absolute().parent.iterdir() if other.suffix.lower() in ends]
+        beside = [
+            other.name
+            for other in path.absolute().parent.iterdir()
+            if other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with)
+        ]
     except (OSError, ValueError):
-        return ""
-    return did_you_mean(path.name, beside)
+        beside = []
+    return did_you_mean(path.name, [*beside, *also])
 
 
 def check_free(path: Path, *, force: bool, made_by: str) -> None:

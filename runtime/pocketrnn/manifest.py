@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -42,6 +42,7 @@ __all__ = [
     "document_of",
     "file_content",
     "json_schema",
+    "near_bundle",
     "of_document",
     "read",
     "sha256_of",
@@ -453,16 +454,31 @@ def _no_bundle(path: Path) -> BundleError:
             # Only here: whoever loads a bundle needs neither.
             import shlex
 
-            from pocketrnn.folder import name_of
+            from pocketrnn.folder import bundle_for
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
-                f"Export it: pocketrnn export {shlex.quote(str(path))} -o {shlex.quote(name_of(path) + '.bundle')}",
+                f"Export it: pocketrnn export {shlex.quote(str(path))} -o {shlex.quote(str(bundle_for(path)))}",
             )
         return BundleError(f"{path} holds no {CLASSIFIER_JSON}.", GIVE_A_BUNDLE)
     if path.is_file() and (path.parent / CLASSIFIER_JSON).is_file():
         return BundleError(f"{path} is a file of a bundle.", f"Give its folder: {path.parent}")
-    return BundleError(f"{path} is not a folder.", GIVE_A_BUNDLE)
+    return BundleError(f"{path} is not a folder.", (not path.exists() and near_bundle(path)) or GIVE_A_BUNDLE)
+
+
+def near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
+    """The bundle, packed file or checkpoint beside a path that is not there whose name is nearest, as a sentence.
+
+    Args:
+        path: of what does not exist.
+        shipped: the names of shipped classifiers, where one could be meant.
+
+    Returns:
+        The sentence; empty where none is near.
+    """
+    from pocketrnn.folder import near_file
+
+    return near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 
 
 def _is_checkpoint(folder: Path) -> bool:

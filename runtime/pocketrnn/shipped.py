@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import BundleError, InputError, did_you_mean
-from pocketrnn.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE
+from pocketrnn.errors import BundleError, InputError
+from pocketrnn.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, near_bundle
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 
@@ -61,7 +61,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     names = f"names a shipped classifier ({', '.join(shipped)})" if shipped else "names a shipped classifier (none is)"
     raise BundleError(
         f"{given!r} is neither a folder nor {names.removeprefix('names ')}.",
-        did_you_mean(given, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
+        near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 
 

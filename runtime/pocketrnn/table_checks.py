@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.errors import DataError, first_line, shown
+from pocketrnn.errors import DataError, did_you_mean, first_line, shown
 
 __all__ = ["SAVE_AS_UTF8", "check_columns", "header_line", "json_object", "listed", "not_parquet"]
 
@@ -26,7 +26,7 @@ def listed(names: Sequence[str]) -> str:
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
 
 
-def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, remedy: str) -> None:
+def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, remedy: str, header: str = "") -> None:
     """Check that a file has each wanted column exactly once.
 
     Args:
@@ -34,6 +34,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
         wanted: the columns it must have.
         name: the file, for the error.
         remedy: what to do if a column is missing.
+        header: what to do besides where no name is near, so that the file may have no header line: `header_line`.
 
     Raises:
         DataError: a wanted column is missing, or the file has it twice.
@@ -41,19 +42,22 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
     times = Counter(present)
     for column in wanted:
         if not times[column]:
-            raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", remedy)
+            # Nearer than for files: in a file without a header line these are parts of texts.
+            near = did_you_mean(column, present, least=0.75)
+            said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
+            raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", said)
         if times[column] > 1:
             raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
 
 
-def header_line(remedy: str, wanted: Sequence[str], delimiter: str) -> str:
-    """What to do about a missing column of a CSV or TSV file, which may lack its header line altogether.
+def header_line(wanted: Sequence[str], delimiter: str) -> str:
+    """What to do about a CSV or TSV file that lacks its header line.
 
     Example:
-        >>> header_line("Name the columns.", ("text", "label"), ",")
-        "Name the columns. If the first line is a row already, put a header line before it: 'text,label'."
+        >>> header_line(("text", "label"), ",")
+        "If the first line is a row already, put a header line before it: 'text,label'."
     """
-    return f"{remedy} If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."
+    return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."
 
 
 def json_object(line: str) -> dict[str, Any]:

@@ -308,7 +308,10 @@ def test_the_command_reads_texts_for_the_proof_from_a_file(trained: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["nothing"], 2, "nothing needs --vocabulary and --labels"),
+        (["nothing"], 2, "nothing does not exist. Give a checkpoint's folder, file.py:name, or a TorchScript file."),
+        (["{latin1}"], 2, "latin1 needs --vocabulary and --labels"),
+        (["{code}"], 2, "module.py may define many modules. Name one of them, such as"),
+        (["{trained}x"], 2, "does not exist. Did you mean"),
         (["{trained}", "--labels", "a,b"], 2, "which holds what --labels would say"),
         (["{trained}", "--texts", "no.txt"], 2, "no.txt cannot be read"),
         (["{trained}", "--texts", "{latin1}"], 2, "is not UTF-8 text"),
@@ -322,7 +325,8 @@ def test_wrong_usage_of_the_command_is_one_clear_error(
     trained: Path, tmp_path: Path, arguments: list[str], status: int, said: str
 ) -> None:
     (tmp_path / "latin1").write_bytes("caf\xe9\n".encode("latin-1"))
-    filled = [a.format(trained=trained, latin1=tmp_path / "latin1") for a in arguments]
+    (tmp_path / "module.py").touch()
+    filled = [a.format(trained=trained, latin1=tmp_path / "latin1", code=tmp_path / "module.py") for a in arguments]
     result = run("export", *filled, "-o", tmp_path / "b")
     assert result.exit_code == status
     assert said in result.stderr.replace("\n", " ")

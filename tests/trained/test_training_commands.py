@@ -159,7 +159,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
         (["reviews.csv", "--dropout", "1"], "--dropout"),
         (["reviews.csv", "--epochs", "0"], "--epochs"),
         (["reviews.csv", "--learning-rate", "0"], "--learning-rate"),
-        (["reviews.csv", "--max-vocabulary", "1"], "Use a number above 2"),
+        (["reviews.csv", "--max-vocabulary", "1"], "--max-vocabulary is 1. Use a number from 3"),
         (["reviews.csv", "--min-freq", "100000"], "No token occurs 100000 times"),
         ([], "DATA"),
     ],

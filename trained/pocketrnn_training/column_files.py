@@ -120,7 +120,7 @@ def read_delimited(
     size = _checked_size(path)
     with _csv_errors(path):
         with _delimited_reader(path, size, (), wanted, delimiter, names) as header:
-            check_columns(header.schema.names, wanted, str(path), header_line(remedy, wanted, delimiter))
+            check_columns(header.schema.names, wanted, str(path), remedy, header_line(wanted, delimiter))
         with _delimited_reader(path, size, wanted, wanted, delimiter, names) as chunks:
             for chunk in chunks:
                 yield tuple(chunk.column(name).to_pylist() for name in wanted)

@@ -206,7 +206,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
         text = validation.texts[int(leaked[0])]
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
-            f"{shown(text)}: the validation flatters."
+            f"{shown(text)}: new texts may be answered less well than these."
         )
     trained = np.bincount(data.targets[labelled], minlength=len(data.labels))
     validated = np.bincount(validation.targets, minlength=len(data.labels))

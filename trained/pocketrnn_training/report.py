@@ -146,11 +146,12 @@ def _mistake_lines(
 ) -> Iterator[str]:
     wrong = np.flatnonzero(predicted != validation.targets)
     yield from ("", "## The worst mistakes", "")
-    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong class; the surest first."
-    yield ""
+    surest = "; the surest first." if len(wrong) else "."
+    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong class{surest}"
     order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
     if not len(order):
         return
+    yield ""
     yield from ("| class given | probability | true class | text |", "|---|---:|---|---|")
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]

@@ -164,6 +164,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}.", "Use a number from 1.")
+        if self.max_vocabulary is not None and self.max_vocabulary <= 2:
+            # Two are for unknown words and for padding.
+            raise InputError(f"max_vocabulary is {self.max_vocabulary}.", "Use a number from 3.")
         if self.vector_words < 0:
             raise InputError(f"vector_words is {self.vector_words}.", "Use a number from 0.")
         if not 0 < self.learning_rate < float("inf"):

@@ -201,6 +201,19 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
             return (pack if profile == "packed" else mobile)(made, output, force=options["force"])
 
 
+def _check_source(path: Path) -> None:
+    """Refuse what is no file at all, and a file of Python in which no module is named."""
+    from pocketrnn.folder import near_file
+
+    if not path.is_file():
+        near = near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
+        raise InputError(
+            f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
+        )
+    if path.suffix in (".py", ".ipynb"):
+        raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
+
+
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The module that SOURCE names, and the other arguments of `export`."""
     from pocketrnn_export.intake import module_file, torchscript_file
@@ -225,6 +238,8 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
         return from_checkpoint(Path(source))
+    if named is None:
+        _check_source(Path(source))
     if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     call = options["call"]
@@ -237,15 +252,11 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} has nothing to go into.")
     elif torchscript_file.is_torchscript(Path(source)):
         module = torchscript_file.load_torchscript(Path(source))
-    elif Path(source).is_file():
+    else:
         raise InputError(
             f"{source} is a file, but no whole TorchScript file.",
             "Weights need the module's code: pocketrnn export file.py:name --weights FILE. If it is TorchScript, save "
             "it again with torch.jit.save.",
-        )
-    else:
-        raise InputError(
-            f"{source} is neither a checkpoint's folder nor of the form file.py:name.", "Give one of them."
         )
     from pocketrnn_export.intake.labels import read_labels
     from pocketrnn_export.intake.pipeline import read_pairs

@@ -401,7 +401,7 @@ def _vocabulary_in(root: Any, source: str) -> SavedVocab | list[Any] | dict[str,
         if tensors or nested:
             raise DataError(
                 f"{source} holds {'weights (a state_dict)' if tensors else 'a dict of dicts'}, not a vocabulary.",
-                "Give the weights with --weights, and the vocabulary from a file of its own.",
+                "`pocketrnn export` takes weights with --weights. Give a file of the vocabulary alone.",
             )
         return root
     if isinstance(root, list | tuple):

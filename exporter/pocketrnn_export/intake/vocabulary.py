@@ -349,7 +349,9 @@ def _decoded(content: bytes, path: Path) -> str:
     kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
     # A safetensors file starts with the length of its JSON header, in 8 bytes.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
-        raise DataError(f"{path} is a safetensors file: weights, not a vocabulary.", "Give it with --weights.")
+        raise DataError(
+            f"{path} is a safetensors file: weights, not a vocabulary.", "`pocketrnn export` takes it with --weights."
+        )
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path} is UTF-16 text, not UTF-8.", "Save it as UTF-8.")
     if kind is not None or b"\0" in content:

@@ -12,7 +12,7 @@ import click
 
 from pocketrnn.commands.command import Command
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
-from pocketrnn.folder import check_free
+from pocketrnn.folder import bundle_for, check_free
 from pocketrnn.text import TOKENIZERS
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
@@ -292,8 +292,9 @@ def train(
     if export is not None:
         context.invoke(export, source=str(output), output=bundle, force=force)
     else:
-        suggested = f"{output}.bundle" if output.name else "classifier.bundle"
-        click.echo(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(suggested)}")
+        click.echo(
+            f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(str(bundle_for(output)))}"
+        )
 
 
 def _check_packages(logger: str | None) -> None:
