@@ -17,7 +17,7 @@ def accuracy_table(results: Mapping[str, Result]) -> list[str]:
     """How often each row was right, as lines of Markdown."""
     first = next(iter(results.values()))
     lines = [
-        f"| | the chapter, 120,000 rows | here, {first.rows:,} rows | test, in batches | test, the bundle |",
+        f"| | the chapter, AG News, 120,000 rows | here, {first.rows:,} rows | test, in batches | test, the bundle |",
         "|---|---:|---:|---:|---:|",
     ]
     for row in _present(results):

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pocketrnn.errors import MissingExtraError
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "lesson.ipynb"
 WORDS = {"sport": "team wins cup final striker goal", "money": "oil prices shares profit bank rise"}
@@ -100,6 +102,20 @@ def test_the_script_takes_a_row_through_all_steps_and_does_it_once(
         run("lesson", *arguments, "--rows", "100")
     with pytest.raises(SystemExit, match=r"train.csv.+cannot be made"):
         run("lesson", "train.csv", "-o", "train.csv")
+
+
+def test_without_the_native_engine_the_script_says_why_no_file_is_packed(
+    folder: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import steps
+
+    def missing(*_: object, **__: object) -> None:
+        raise MissingExtraError("no engine", "install it")
+
+    monkeypatch.setattr(steps, "pack", missing)
+    run("lesson", "train.csv", "--test", "test.csv", "-o", "made", "--only", "rnn-mean-padded")
+    printed = capsys.readouterr().out
+    assert "Not every classifier was packed: the native engine is not installed: pip install ./runtime" in printed
 
 
 def test_the_running_accuracy_is_of_the_rows_read_so_far(folder: Path, lesson: None) -> None:
