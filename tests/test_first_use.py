@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from pocketrnn.classifier import Classifier
@@ -134,6 +135,33 @@ def test_a_mistyped_column_is_helped(tmp_path: Path) -> None:
     classified = refusal("classify", "-i", file, "-o", tmp_path / "o.csv")
     assert classified.endswith("Did you mean Text? Name the column with the texts with --text-column.")
     assert "Did you mean Text? Name the columns" in refusal("train", file, "-o", tmp_path / "c")
+
+
+@pytest.mark.parametrize("option", ["--weights", "--vocabulary", "--labels", "--rules", "--pairs", "--texts"])
+def test_a_mistyped_file_of_an_export_is_helped(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "--weights": "weights.pt", "--vocabulary": "vocab.txt", "--labels": "labels.json", "--rules": "rules.json",
+        "--pairs": "pairs.jsonl", "--texts": "texts.txt",
+    }  # fmt: skip
+    code = "from torch import nn\n\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(4, 2)\n"
+    Path("model.py").write_text(code, encoding="utf-8")
+    torch.save({"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}, "weights.pt")
+    Path("vocab.txt").write_text("<unk>\n<pad>\na\n", encoding="utf-8")
+    Path("labels.json").write_text('["no", "yes"]', encoding="utf-8")
+    Path("rules.json").write_text("{}", encoding="utf-8")
+    Path("pairs.jsonl").write_text('{"text": "a", "ids": [2]}\n', encoding="utf-8")
+    Path("texts.txt").write_text("a\n", encoding="utf-8")
+    mistyped = given | {option: f"x{given[option]}"}
+    refused = refusal("export", "model.py:Net", *(part for pair in mistyped.items() for part in pair), "-o", "out")
+    assert refused.endswith(f"Did you mean {given[option]}?")
+
+
+def test_wrong_usage_names_the_commands_own_help(tmp_path: Path) -> None:
+    assert (
+        refusal("verify", "ag_news", "--html") == "Option '--html' requires an argument. See pocketrnn verify --help."
+    )
+    assert ". See pocketrnn bench --help." in refusal("bench", "ag_news", tmp_path / "none.txt")
 
 
 def test_a_mistyped_file_is_helped(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
     [
         ({"labels": "abcd"}, "labels holds something that is not a string"),
         ({"labels": ["a", "b", "", "d"]}, "or is empty"),
-        ({"labels": ["a", "b", "b", "c"]}, "3 of them different"),
+        ({"labels": ["a", "b", "b", "c"]}, "The label 'b' is there 2 times. Give each label once."),
         ({"labels": ["a"]}, "at least 2"),
         ({"name": ""}, "is empty"),
         ({"name": "w\udcff"}, "cannot be printed"),

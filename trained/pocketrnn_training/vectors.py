@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
+from pocketrnn.folder import near_file
 
 __all__ = ["Vectors", "read"]
 
@@ -90,7 +91,7 @@ def read(
                 if (i := index.get(word)) is not None and i not in found:
                     found[i] = _numbers(numbers, number, path)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", "Check the name of the vectors file.") from None
+        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the vectors file.") from None
     except UnicodeDecodeError:
         raise DataError(
             f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, shown
 from pocketrnn.manifest import Manifest, text_digest, version_of
 from pocketrnn.text import TextEncoder, TextRules
 
@@ -94,8 +95,9 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
         raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
-    if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise InputError(
-            f"There are {len(labels)} labels, {len(set(labels))} of them different.", "Give at least 2, each once."
-        )
+    if len(labels) < 2:
+        raise InputError("There is one label." if labels else "There is no label.", "Give at least 2.")
+    label, times = Counter(labels).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"The label {shown(label, 40)} is there {times} times.", "Give each label once.")
     return tuple(labels)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
+from pocketrnn.folder import near_file
 from pocketrnn_export.intake.json_file import brief, parsed_json
 
 __all__ = ["lines_of_file", "read_labels"]
@@ -35,8 +36,9 @@ def read_labels(given: str) -> list[str]:
         # Too long for a file's name, or with a NUL in it: a list of labels.
         is_file = False
     if not is_file:
-        if "," not in given and Path(given).suffix.lower() in (".json", ".txt"):
-            raise InputError(f"There is no file {given} of labels.", _GIVE)
+        if "," not in given and Path(given).suffix:
+            # One label is never enough, so that a file is meant.
+            raise InputError(f"There is no file {given} of labels.", near_file(Path(given), (".json", ".txt")) or _GIVE)
         return [label.strip() for label in given.split(",")]
     path = Path(given)
     lines = lines_of_file(path)
@@ -66,7 +68,10 @@ def lines_of_file(path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Give a text file, one entry a line.") from None
+        near = near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}.", near or "Give a text file, one entry a line."
+        ) from None
     if lines[-1] == "":
         del lines[-1]
     if not lines:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, shown
+from pocketrnn.folder import near_file
 from pocketrnn.manifest import json_schema
 from pocketrnn.schema import first_fault
 from pocketrnn.text import TextRules, rules_document, rules_of
@@ -63,7 +64,8 @@ def _document(given: str, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is not JSON: {error}.", _GIVE) from None
     except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}.", _GIVE) from None
+        near = near_file(Path(given), (".json",)) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{name} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not isinstance(document, dict):
         raise InputError(f"{name} holds no JSON object.", _GIVE)
     return document

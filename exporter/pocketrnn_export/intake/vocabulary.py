@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pocketrnn.errors import DataError, InputError, OutputError
-from pocketrnn.folder import file_written_whole
+from pocketrnn.folder import file_written_whole, near_file
 from pocketrnn.text import TextRules
 from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
@@ -331,7 +331,8 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise DataError(f"There is no file {path}.", _GIVE_FILE) from None
+        near = near_file(path, (".txt", ".json", ".pt", ".pth", ".pkl", path.suffix.lower()))
+        raise DataError(f"There is no file {path}.", near or _GIVE_FILE) from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a vocabulary.", _GIVE_FILE) from None
     except (OSError, ValueError) as error:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, first_line
+from pocketrnn.folder import near_file
 from pocketrnn_export.intake.archive import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
@@ -67,7 +68,8 @@ def read_weights(path: Path) -> SavedWeights:
         >>> load_weights(module, read_weights(Path("weights.pt")))
     """
     if not path.is_file():
-        raise InputError(f"{path} is not a file.", "Give a .safetensors file or a saved state_dict.")
+        near = near_file(path, (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower()))
+        raise InputError(f"{path} is not a file.", near or "Give a .safetensors file or a saved state_dict.")
     if path.suffix == ".safetensors":
         state, arguments = _from_safetensors(path), {}
     else:

@@ -75,7 +75,9 @@ class _WrongUsage(click.UsageError):
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line to standard error."""
         path = "pocketrnn" if self.ctx is None else self.ctx.command_path
-        click.echo(f"Error: {self.message} See {path} --help.", file=file or sys.stderr)
+        # What the system says of a file has no full stop.
+        message = self.message if self.message.endswith((".", "?", "!")) else f"{self.message}."
+        click.echo(f"Error: {message} See {path} --help.", file=file or sys.stderr)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,14 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.groups = dict(groups or {"Options": ()})
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Wrong usage names this command's help, also where click's parser does not know the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The first paragraph, the examples, and the rest."""
         first, _, rest = _prose(self).partition("\n\n")
