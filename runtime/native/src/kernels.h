@@ -297,12 +297,13 @@ static void KERNEL(gru)(const real *gates, const real *fresh, size_t width, real
 
 static void KERNEL(rnn)(const real *sums, size_t width, int relu, real *h)
 {
-    if (relu)
-        for (size_t i = 0; i < width; i++)
-            h[i] = sums[i] < 0 ? 0 : sums[i];
-    else
-        for (size_t j = 0; j < width; j += LANES)
+    for (size_t j = 0; j < width; j += LANES) {
+        if (!relu)
             KERNEL(put)(h, j, width, KERNEL(tanh)(KERNEL(at)(sums, j, width)));
+        else
+            for (size_t i = j; i < j + LANES && i < width; i++)
+                h[i] = sums[i] < 0 ? 0 : sums[i];
+    }
 }
 
 static void KERNEL(tanh_all)(const real *x, size_t n, real *y)
