@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -75,6 +77,46 @@ def test_a_long_text_and_an_empty_one_are_answered() -> None:
     assert len(engine.encode("")) == 1
     assert len(engine.encode("oil " * 100_000)) == 100_000
     assert len(engine.logits("oil " * 100_000)) == len(engine.labels())
+
+
+EMPTY = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "pocketrnn.h"
+int main(int count, char **arguments)
+{
+    static uint32_t file[1 << 16];
+    static uint8_t memory[1 << 20], work[1 << 16];
+    FILE *stream = fopen(arguments[count - 1], "rb");
+    size_t bytes = fread(file, 1, sizeof file, stream), size = sizeof memory, work_size = sizeof work, done = 0;
+    const prnn *classifier;
+    float logits[2][64];
+    fclose(stream);
+    struct prnn_text texts[] = {{NULL, 0, logits[0], 9}, {NULL, 0, logits[1], 9}};
+    if (prnn_open(&classifier, file, bytes, memory, &size) ||
+        prnn_classify(classifier, NULL, 0, logits[0], work, &work_size) ||
+        prnn_classify_many(classifier, texts, 2, &done, work, &work_size))
+        return 1;
+    return done == 2 && !texts[0].status && !texts[1].status ? 0 : 1;
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle", ["words", "cleaned"])
+def test_a_text_of_no_bytes_may_be_a_null_pointer(bundle: str, tmp_path: Path) -> None:
+    # Go and C++ give such pointers, and C does not define a sum of NULL and 0; clang's sanitizer sees it.
+    clang = shutil.which("clang") or shutil.which("clang-19")
+    if clang is None:
+        pytest.skip("clang is not installed")
+    (tmp_path / "packed.prnn").write_bytes(packed_bundle(VECTORS / bundle))
+    (tmp_path / "empty.c").write_text(EMPTY)
+    program, source = tmp_path / "empty", Path(__file__).parents[2] / "runtime" / "native" / "src"
+    flags = ["-std=gnu11", "-w", "-fsanitize=undefined", "-fno-sanitize-recover=all", f"-I{source}"]
+    line = [clang, *flags, tmp_path / "empty.c", source / "pocketrnn.c", "-lm", "-o", program]
+    subprocess.run(list(map(str, line)), check=True, timeout=300)
+    done = subprocess.run([program, tmp_path / "packed.prnn"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_no_text_is_refused() -> None:

@@ -6,7 +6,8 @@
  * written again: any number of threads may use it, each with working memory of its own.
  *
  * Every function that needs memory is given some, and told how much there is. Where that is not enough it gives
- * PRNN_MEMORY and sets `*size` to what to try next; nothing else has happened.
+ * PRNN_MEMORY and sets `*size` to what to try next; nothing else has happened. Working memory keeps nothing between two
+ * calls. A text is UTF-8 and ends where its length says; one of 0 bytes may be NULL.
  *
  *     size_t size = 0, work_size = 1 << 16;
  *     const prnn *news;
@@ -18,6 +19,8 @@
  *     while ((status = prnn_classify(news, text, strlen(text), logits, work, &work_size)) == PRNN_MEMORY)
  *         work = realloc(work, work_size);
  *     if (status != PRNN_OK) puts(prnn_error(status));
+ *
+ * Whole programs that begin with this are in examples/c, examples/go and examples/rust of the repository.
  */
 #ifndef POCKETRNN_H
 #define POCKETRNN_H

@@ -420,7 +420,7 @@ static size_t set_in_width(const struct rules *r, int32_t **ids, size_t count)
 static int encode(const prnn *p, const char *given, size_t bytes, const int32_t **ids, size_t *count, struct arena *a)
 {
     const struct rules *r = &p->rules;
-    const uint8_t *text = (const uint8_t *)given;
+    const uint8_t *text = (const uint8_t *)(bytes ? given : "");
     if (bytes > INT32_MAX / 4)
         return PRNN_TOO_LONG;
     if (!is_utf8(text, bytes))

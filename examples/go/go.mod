@@ -1,0 +1,3 @@
+module pocketrnn/examples/go
+
+go 1.21

@@ -1,0 +1,213 @@
+"""The programs in C, Go and Rust are built as their readers build them, and answer packed files as Python does."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from packing_tools import packed_bundle
+from test_packed_text import PIECES
+
+from pocketrnn import Classifier
+from pocketrnn import manifest as manifests
+from pocketrnn.shipped import bundle_folder
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+SOURCE = ROOT / "runtime" / "native" / "src"
+VECTORS = ROOT / "tests" / "vectors"
+HEADLINES = [
+    "Oil prices rise again",
+    "Striker scores twice in cup final",
+    "NASA probe nears Saturn",
+    "Wall St. Bears Claw Back Into the Black (Reuters)",
+]
+# Probabilities are printed with four digits.
+PRECISION = 6e-5
+
+
+def done(line: list[str | Path], folder: Path, settings: dict[str, str] | None = None) -> None:
+    built = subprocess.run(
+        list(map(str, line)), cwd=folder, env=os.environ | (settings or {}), capture_output=True, text=True, timeout=500
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    # A warning would be the reader's to puzzle over.
+    assert "warning" not in built.stderr, built.stderr
+
+
+def in_c(folder: Path) -> Path:
+    """In standard C, under the sanitizers, which see what is not freed too."""
+    flags = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wno-psabi",
+             "-Wno-missing-field-initializers", "-Werror",
+             "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]  # fmt: skip
+    sources = ["classify.c", SOURCE / "pocketrnn.c"]
+    done(["gcc", *flags, f"-I{SOURCE}", *sources, "-lm", "-o", folder / "classify"], EXAMPLES / "c")
+    return folder / "classify"
+
+
+def in_go(folder: Path) -> Path:
+    settings = {"CGO_ENABLED": "1", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOPROXY": "off"}
+    done(["go", "vet", "."], EXAMPLES / "go", settings)
+    done(["go", "build", "-o", folder / "classify", "."], EXAMPLES / "go", settings)
+    return folder / "classify"
+
+
+def in_rust(folder: Path) -> Path:
+    settings = {"CARGO_TARGET_DIR": str(folder), "RUSTFLAGS": "-D warnings"}
+    done(["cargo", "build", "--release", "--offline", "--locked"], EXAMPLES / "rust", settings)
+    return folder / "release" / "classify"
+
+
+@dataclass(frozen=True)
+class Language:
+    name: str
+    needs: tuple[str, ...]
+    build: Callable[[Path], Path]
+
+
+LANGUAGES = [
+    pytest.param(Language("C", ("gcc",), in_c), id="c", marks=pytest.mark.slow),
+    pytest.param(Language("Go", ("go", "gcc"), in_go), id="go", marks=pytest.mark.slow),
+    pytest.param(Language("Rust", ("cargo", "cc", "ar"), in_rust), id="rust", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    language: Language = request.param
+    for tool in language.needs:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}, which the example in {language.name} needs, is not installed")
+    return language.build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("packed") / "words.prnn"
+    path.write_bytes(packed_bundle(VECTORS / "words"))
+    return path
+
+
+def run(program: Path, *arguments: Path | str | bytes, lines: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([program, *arguments], input=lines, capture_output=True, timeout=200)
+
+
+def refused(run: subprocess.CompletedProcess[bytes], reason: str) -> None:
+    """One line of what is wrong, on stderr, and status 1."""
+    assert (run.returncode, run.stdout) == (1, b""), run.stderr
+    message = run.stderr.decode()
+    assert message.startswith("Error: "), message
+    assert message.count("\n") == 1, message
+    assert message.endswith("\n"), message
+    assert reason.lower() in message.lower()
+
+
+def same(printed: bytes, texts: list[str], classifier: Classifier) -> None:
+    """Labels and probabilities are Python's; where two labels are as likely, it may be either."""
+    lines = printed.decode().splitlines()
+    assert len(lines) == len(texts)
+    for line, row in zip(lines, classifier.predict_proba(texts), strict=True):
+        label, probability = line.split("\t")
+        assert abs(float(probability) - max(row)) < PRECISION
+        assert row[classifier.labels.index(label)] > max(row) - PRECISION
+
+
+def drawn_texts(vocabulary: Sequence[str]) -> list[str]:
+    """Texts of what the rules treat in special ways, of words, and of all of Unicode but ends of lines."""
+    drawn, texts = random.Random(7), ["", "   ", "\0", "Größe 😀 Ελλάς", *HEADLINES, *PIECES, "oil prices " * 20_000]
+    for turn in range(150):
+        pieces = [
+            drawn.choice(PIECES if drawn.random() < 0.4 else vocabulary) + " " * drawn.randrange(2) for _ in range(25)
+        ]
+        if turn % 5 == 0:
+            # No letters that were added to Unicode after this Python's tables.
+            pieces = [chr(drawn.randrange(0x20, drawn.choice([0x3000, 0x600]))) for _ in range(40)]
+        texts.append("".join(pieces[: drawn.randrange(26)]))
+    return [text.replace("\n", " ").replace("\r", " ") for text in texts]
+
+
+@pytest.mark.parametrize("bundle", ["words", "trigrams", "characters", "ag_news-small"])
+def test_every_line_is_answered_as_python_answers_it(program: Path, bundle: str, tmp_path: Path) -> None:
+    folder = bundle_folder(bundle) if bundle == "ag_news-small" else VECTORS / bundle
+    (tmp_path / "packed.prnn").write_bytes(packed_bundle(folder))
+    classifier = Classifier.load(folder)
+    texts = drawn_texts(manifests.read(folder).vocabulary)
+    for end in (b"\n", b"\r\n"):
+        lines = b"".join(text.encode("utf-8", "surrogatepass") + end for text in texts)
+        answered = run(program, tmp_path / "packed.prnn", lines=lines)
+        assert (answered.returncode, answered.stderr) == (0, b"")
+        same(answered.stdout, texts, classifier)
+
+
+def test_every_argument_is_a_text(program: Path, words: Path) -> None:
+    texts = ["", *HEADLINES, "Größe 😀", "oil " * 20_000]
+    answered = run(program, words, *texts)
+    assert (answered.returncode, answered.stderr) == (0, b"")
+    same(answered.stdout, texts, Classifier.load(VECTORS / "words"))
+
+
+def test_without_texts_and_lines_nothing_is_printed(program: Path, words: Path) -> None:
+    answered = run(program, words)
+    assert (answered.returncode, answered.stdout, answered.stderr) == (0, b"", b"")
+
+
+def test_a_last_line_without_an_end_is_answered(program: Path, words: Path) -> None:
+    same(run(program, words, lines=b"oil\nprices").stdout, ["oil", "prices"], Classifier.load(VECTORS / "words"))
+
+
+def test_a_text_that_is_not_utf8_is_refused(program: Path, words: Path) -> None:
+    refused(run(program, words, b"oil \xff"), "The text is not UTF-8.")
+    refused(run(program, words, lines=b"oil \xc3\n"), "The text is not UTF-8.")
+
+
+def test_a_missing_file_is_told_and_so_is_a_folder(program: Path, tmp_path: Path) -> None:
+    refused(run(program, tmp_path / "nowhere.prnn", "oil"), "nowhere.prnn: no such file or directory")
+    refused(run(program, tmp_path, "oil"), str(tmp_path))
+
+
+def test_a_file_that_is_cut_short_or_changed_is_refused(program: Path, words: Path, tmp_path: Path) -> None:
+    whole, damaged = words.read_bytes(), tmp_path / "damaged.prnn"
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    for content, reason in [
+        (b"", "This is no packed classifier."),
+        (b"PRNN", "This is no packed classifier."),
+        (b"Oil prices rise again. " * 50, "This is no packed classifier."),
+        *((whole[:length], "is cut short") for length in (256, len(whole) // 2, len(whole) - 4, len(whole) - 1)),
+        (bytes(changed), "was changed after it was made"),
+    ]:
+        damaged.write_bytes(content)
+        refused(run(program, damaged, "oil"), f"damaged.prnn: {reason}" if content[:4] != whole[:4] else reason)
+
+
+def test_without_a_file_the_usage_is_told(program: Path) -> None:
+    told = run(program)
+    assert (told.returncode, told.stdout) == (2, b"")
+    assert told.stderr.startswith(b"Usage: classify FILE.prnn")
+
+
+def test_sources_are_formatted_as_their_languages_tools_do() -> None:
+    checked = 0
+    for line in (
+        ["gofmt", "-l", EXAMPLES / "go"],
+        ["rustfmt", "--check", "--edition", "2021", *EXAMPLES.glob("rust/**/*.rs")],
+    ):
+        if shutil.which(str(line[0])):
+            formatted = subprocess.run(list(map(str, line)), capture_output=True, text=True)
+            assert (formatted.returncode, formatted.stdout) == (0, "")
+            checked += 1
+    if not checked:
+        pytest.skip("neither gofmt nor rustfmt is installed")
+
+
+def test_constants_that_rust_repeats_are_the_headers() -> None:
+    header, rust = (SOURCE / "pocketrnn.h").read_text(), (EXAMPLES / "rust" / "src" / "classifier.rs").read_text()
+    statuses = header.partition("PRNN_OK = 0,")[2].split("PRNN_")
+    assert statuses[1].startswith("MEMORY,")
+    assert "const OK: c_int = 0;\nconst MEMORY: c_int = 1;" in rust
