@@ -22,6 +22,7 @@ from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.shipped import bundle_folder
 from pocketrnn_export.bundle import cases_for, texts_within, versions
+from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.forms.packed import program_of
 from pocketrnn_export.forms.step import run_of_steps
 from pocketrnn_export.intake.description import Description
@@ -40,13 +41,15 @@ CANDIDATE: Final = "packed"
 _log = logging.getLogger(__name__)
 
 
-def pack(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
+def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: bool = False) -> Manifest:
     """Write a bundle as one file for the native engine, proven equal to its graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention with the ending .prnn.
         force: replace a file at `path`.
+        c_array: write the file's bytes as an array in C, for a program that has no files; `path` is then a header,
+            and gives the array its name.
 
     Returns:
         what the file says of itself, with the proof.
@@ -75,7 +78,7 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manife
         if manifest.stream is not None:
             step = manifests.checked_bytes(folder / manifest.stream.file, manifest.stream.sha256)
         made, written = _packed_and_proven(manifest, content, step)
-        work.write(written)
+        work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made
 
 

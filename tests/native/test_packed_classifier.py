@@ -20,6 +20,7 @@ from pocketrnn.engines import native
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, TextError
 from pocketrnn.manifest import Limits
 from pocketrnn.shipped import bundle_folder
+from pocketrnn_export.c_array import to_c_array
 from pocketrnn_export.packing import pack
 
 TEXTS = [
@@ -193,6 +194,23 @@ def test_the_commands_take_a_packed_file(news: Path, tmp_path: Path) -> None:
     shown = runner.invoke(main, ["classify", "-b", str(news), "--top", "2", "Oil prices rise again"]).output
     assert shown.startswith("Business\t0.")
     assert runner.invoke(main, ["bench", str(packed), "--rounds", "1"]).exit_code == 0
+
+
+def test_pack_writes_an_array_in_c_of_the_same_file(tmp_path: Path) -> None:
+    runner = CliRunner()
+    bundle = str(Path(__file__).parents[1] / "vectors" / "words")
+    packed, header = tmp_path / "words.prnn", tmp_path / "words.h"
+    assert runner.invoke(main, ["pack", bundle, "-o", str(packed)]).exit_code == 0
+    done = runner.invoke(main, ["pack", bundle, "--c-array", str(header)])
+    assert done.exit_code == 0, done.output
+    assert f"Wrote {header}" in done.output
+    assert "Next:" not in done.output
+    assert header.read_text(encoding="ascii") == to_c_array(packed.read_bytes(), "words")
+    assert runner.invoke(main, ["pack", bundle, "--c-array", str(header)]).exit_code == OutputError.exit_status
+    for given in ([], ["-o", str(packed), "--c-array", str(header)]):
+        refused = runner.invoke(main, ["pack", bundle, "--force", *given])
+        assert refused.exit_code == 2
+        assert "Give either -o or --c-array" in refused.output
 
 
 def test_a_packed_classifier_explains_as_its_bundle(both: tuple[Classifier, Classifier]) -> None:

@@ -19,12 +19,17 @@ __all__ = ["pack"]
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="FILE",
     help="The file to write: news.prnn.",
 )
-@click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
-def pack(bundle: str, output: Path, force: bool) -> None:
+@click.option(
+    "--c-array",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a header for C in its place, news.h, with the array `news`: for microcontrollers.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def pack(bundle: str, output: Path | None, c_array: Path | None, force: bool) -> None:
     """Pack a bundle into one file, which the native engine opens where it lies and answers without onnxruntime.
 
     PATH_OR_NAME is a bundle's folder, or the name of a classifier that ships with pocketrnn. The file holds labels,
@@ -35,12 +40,17 @@ def pack(bundle: str, output: Path, force: bool) -> None:
     \b
     Examples:
       pocketrnn pack ag_news -o news.prnn
+      pocketrnn pack ag_news-small --c-array news.h
     """
+    path = c_array or output
+    if path is None or (c_array and output):
+        raise click.UsageError("Give either -o or --c-array, with the file to write.")
     for package in ("torch", "onnx", "onnxscript"):
         require(package, "export")
     from pocketrnn_export.packing import pack as packed
 
     with stages_on_stderr():
-        packed(bundle, output, force=force)
-    click.echo(f"Wrote {output}: {output.stat().st_size:,} bytes.")
-    click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+        packed(bundle, path, force=force, c_array=c_array is not None)
+    click.echo(f"Wrote {path}: {path.stat().st_size:,} bytes.")
+    if output is not None:
+        click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')

@@ -1,0 +1,64 @@
+"""A packed file as a constant array in C, which a linker puts into a microcontroller's flash."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+__all__ = ["array_name", "to_c_array"]
+
+_NUMBERS_A_LINE = 10
+# What C11 and C++ keep for themselves, and the stem of a usual file's name may be.
+_KEYWORDS = {
+    "alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "concept", "const",
+    "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float",
+    "for", "friend", "goto", "if", "inline", "int", "long", "main", "mutable", "namespace", "new", "not", "nullptr",
+    "operator", "or", "private", "protected", "public", "register", "requires", "restrict", "return", "short",
+    "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typeid",
+    "typename", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor",
+}  # fmt: skip
+
+
+def array_name(path: Path) -> str:
+    """The name that the array has in a file of that name.
+
+    Args:
+        path: the file.
+
+    Returns:
+        a name that C and C++ take, in ASCII.
+
+    Example:
+        >>> array_name(Path("ag-news.h"))
+        'ag_news'
+    """
+    name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    # A name with _ in front of a capital letter or of another _ is the compiler's own.
+    return f"model_{name}" if name in _KEYWORDS or not name[:1].isalpha() else name
+
+
+def to_c_array(content: bytes, name: str) -> str:
+    """A packed file as C source.
+
+    Args:
+        content: the packed file's bytes, whose number is a multiple of 4.
+        name: the array's name; that of its size in bytes is `name` with `_size` behind it.
+
+    Returns:
+        a header with an array of uint32_t, which is aligned as `prnn_open` asks for. Its numbers are the file's on a
+        little-endian machine; no other one opens packed files.
+
+    Example:
+        >>> to_c_array(b"PRNN", "news").splitlines()[-5]
+        'static const uint32_t news[1] = {'
+    """
+    numbers = [f"0x{number:08x}" for (number,) in struct.iter_unpack("<I", content)]
+    lines = (", ".join(numbers[at : at + _NUMBERS_A_LINE]) for at in range(0, len(numbers), _NUMBERS_A_LINE))
+    guard = f"POCKETRNN_{name.upper()}_H"
+    return (
+        "/* A packed classifier, written by `pocketrnn pack --c-array`, for prnn_open and prnn_open_in_place. */\n"
+        f"#ifndef {guard}\n#define {guard}\n#include <stdint.h>\n\n"
+        f"static const uint32_t {name}[{len(numbers)}] = {{\n" + ",\n".join(lines) + "\n};\n"
+        f"enum {{ {name}_size = sizeof {name} }};\n#endif\n"
+    )

@@ -1,0 +1,75 @@
+"""The microcontroller's program is built for a Cortex-M4F and an M7, and answers its golden examples in an emulator."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from packing_tools import packed_bundle
+
+from pocketrnn.shipped import bundle_folder
+from pocketrnn_export.c_array import to_c_array
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"
+SOURCE = Path(__file__).parents[2] / "runtime" / "native" / "src"
+# How the engine is compiled in the example's Makefile, as far as it decides which instructions there are.
+M4 = ["-std=gnu11", "-Os", "-DPRNN_SINGLE", "-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+
+
+def found(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+def made(folder: Path, content: bytes, *target: str) -> subprocess.CompletedProcess[str]:
+    """What `make` says, with the packed file as the header that the program includes."""
+    found("make", "arm-none-eabi-gcc", "qemu-system-arm")
+    (folder / "news.h").write_text(to_c_array(content, "news"))
+    line = ["make", "-C", str(EXAMPLE), f"BUILD={folder}", *target]
+    # The emulator writes what the program says on standard error where that is no terminal.
+    return subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500)
+
+
+@pytest.mark.slow
+def test_golden_examples_are_answered_in_1_mb_of_flash_and_64_kb_of_ram(tmp_path: Path) -> None:
+    ran = made(tmp_path, packed_bundle(bundle_folder("ag_news-small")), "run")
+    assert ran.returncode == 0, ran.stdout
+    assert "warning" not in ran.stdout, ran.stdout
+    assert len(re.findall(r"(?m)^12 golden examples are answered as they were$", ran.stdout)) == 2
+    assert len(re.findall(r"(?m)^64 words: Business, working memory \d+ bytes, stack \d+ bytes$", ran.stdout)) == 2
+    # The linker's own figures; RAM is with the stack and the working memory.
+    flash = [int(used) for used in re.findall(r"FLASH: +(\d+) B", ran.stdout)]
+    ram = [int(used) for used in re.findall(r"RAM: +(\d+) B", ran.stdout)]
+    assert len(flash) == len(ram) == 2
+    assert max(flash) < 1_000_000
+    assert max(ram) < 64_000
+
+
+@pytest.mark.slow
+def test_a_changed_array_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    content = bytearray(packed_bundle(bundle_folder("ag_news-small")))
+    content[len(content) // 2] ^= 1
+    ran = made(tmp_path, bytes(content), "run")
+    assert ran.returncode != 0
+    assert "news: The file was changed after it was made, or is cut short." in ran.stdout
+
+
+@pytest.mark.slow
+def test_the_engine_uses_no_double_arithmetic_and_no_heap(tmp_path: Path) -> None:
+    found("arm-none-eabi-gcc", "arm-none-eabi-nm", "arm-none-eabi-objdump")
+    compiled = tmp_path / "engine.o"
+    line = ["arm-none-eabi-gcc", *M4, "-ffp-contract=fast", "-c", SOURCE / "pocketrnn.c", "-o", compiled]
+    subprocess.run(line, check=True, timeout=300)
+    named = subprocess.run(["arm-none-eabi-nm", "-u", compiled], check=True, capture_output=True, text=True).stdout
+    called = {line.split()[-1] for line in named.splitlines()}
+    assert "expf" in called
+    # Arithmetic on doubles and conversions from and to them, as the ABI names what it does in software.
+    assert not {name for name in called if re.match(r"__aeabi_(d|c?d|f2d|i2d|ui2d|l2d|ul2d)", name)}
+    assert not called & {"malloc", "calloc", "realloc", "free", "exp", "tanh", "sqrt", "erf"}
+    code = subprocess.run(["arm-none-eabi-objdump", "-d", compiled], check=True, capture_output=True, text=True).stdout
+    assert "vmul.f32" in code or "vfma.f32" in code
+    assert ".f64" not in code
