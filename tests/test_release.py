@@ -94,6 +94,63 @@ def test_the_workflows_test_every_python_that_the_package_takes() -> None:
     assert project["requires-python"] == ">=3.11"
 
 
+# What `cibuildwheel --print-build-identifiers` says for these platforms and processors.
+WHEELS = {
+    ("linux", "x86_64,aarch64,armv7l"): {
+        f"cp311-{kind}_{of}" for kind in ("manylinux", "musllinux") for of in ("x86_64", "aarch64", "armv7l")
+    },
+    ("macos", "x86_64,arm64"): {"cp311-macosx_x86_64", "cp311-macosx_arm64"},
+    ("windows", "AMD64,ARM64"): {"cp311-win_amd64", "cp311-win_arm64"},
+    ("pyodide", "wasm32"): {"cp313-pyodide_wasm32"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("platform", "processors"), WHEELS, ids=lambda value: value)
+def test_the_native_package_says_which_wheels_it_has(platform: str, processors: str) -> None:
+    command = shutil.which("cibuildwheel", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if command is None:
+        pytest.skip("cibuildwheel is not installed")
+    line = [command, "--print-build-identifiers", "--platform", platform, "--archs", processors, "runtime/native"]
+    # What is set for another project's build in this shell would count too.
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("CIBW_")}
+    asked = subprocess.run(line, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60)
+    assert asked.returncode == 0, asked.stderr
+    assert set(asked.stdout.split()) == WHEELS[platform, processors]
+
+
+def test_the_release_has_a_job_for_every_wheel_and_counts_them() -> None:
+    (release,) = (file for file in WORKFLOWS if file.stem == "release")
+    workflow = release.read_text(encoding="utf-8")
+    # The configuration has one home, which a machine of one's own reads too.
+    assert "CIBW_" not in workflow
+    systems = re.findall(r"\{ system: ([\w.-]+), options: \"(.*)\" \}", workflow)
+    # Each Linux system makes a manylinux and a musllinux wheel, each other one wheel.
+    made = sum(2 if name.startswith("ubuntu") and "pyodide" not in options else 1 for name, options in systems)
+    assert made == sum(map(len, WHEELS.values()))
+    found = re.search(r"find dist -type f \| wc -l\)\" -eq (\d+)", workflow)
+    assert found is not None
+    # 2 source distributions, and the wheel of pocketrnn.
+    assert int(found[1]) == made + 3
+
+
+def test_every_wheel_is_asked_for_answers_by_a_file_that_needs_no_other_package() -> None:
+    settings = tomllib.loads((ROOT / "runtime" / "native" / "pyproject.toml").read_text(encoding="utf-8"))
+    command = settings["tool"]["cibuildwheel"]["test-command"]
+    file = ROOT / command.removeprefix("python {project}/")
+    assert file.is_file(), command
+    imported = re.findall(r"(?m)^\s*(?:from|import) ([a-z_]+)", file.read_text(encoding="utf-8"))
+    assert set(imported) <= set(sys.stdlib_module_names) | {"pocketrnn_native"}
+
+
+def test_the_native_package_parses_no_length_by_a_format_that_pythons_take_in_two_ways() -> None:
+    # A module that was compiled with the headers of Python 3.13 and has "y#" is refused by 3.11 and 3.12 when it is
+    # called, though the stable ABI has the function.
+    source = (ROOT / "runtime" / "native" / "pocketrnn_native" / "_engine.c").read_text(encoding="utf-8")
+    formats = re.findall(r'Py(?:Arg_Parse\w*|_BuildValue)\([^;]*?"([^"]*)"', source)
+    assert len(formats) > 3
+    assert not [one for one in formats if "#" in one]
+
+
 def test_the_workflows_follow_githubs_schema() -> None:
     pytest.importorskip("check_jsonschema")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS]

@@ -10,8 +10,9 @@ from setuptools import Extension, setup
 
 # -ffp-contract lets the compiler use the processor's fused operations also where it keeps to ISO C. Nothing unwinds C:
 # the tables for it are 5 kB.
-_FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables"]
-_QUIET = ["-Wno-psabi"]
+_GNU = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables"]
+_FLAGS = ["/std:c11"] if sys.platform == "win32" else _GNU
+_QUIET = [] if sys.platform == "win32" else ["-Wno-psabi"]
 
 
 def _version() -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ PLATFORMS = [
     ARM64,
     Platform("riscv64", "riscv64-linux-gnu-gcc", ("qemu-riscv64",), ("-static",)),
 ]  # fmt: skip
+WINDOWS = Platform("Windows x86-64, by mingw-w64 in wine", "x86_64-w64-mingw32-gcc", ("wine",), ("-static",))
 BIG_ENDIAN = Platform("s390x", "s390x-linux-gnu-gcc", ("qemu-s390x",), ("-static",))
 
 
@@ -82,6 +84,18 @@ def built(platform: Platform, source: Path, folder: Path) -> list[str]:
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return [*emulator, str(program)]
+
+
+@pytest.fixture(scope="module")
+def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Wine with a folder of its own, which is made before anything runs, and silent."""
+    folder = tmp_path_factory.mktemp("wine")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WINEPREFIX", folder / "prefix"), ("XDG_RUNTIME_DIR", folder), ("WINEDEBUG", "-all")):
+            patch.setenv(name, str(value))
+        line = [found("wine"), "cmd", "/c", "exit"]
+        subprocess.run(line, capture_output=True, timeout=300, check=False)
+        yield
 
 
 def said(command: list[str], *arguments: Path | str, status: int = 0) -> str:
@@ -150,6 +164,21 @@ def test_the_engine_answers_there_as_it_does_here(
         if file.stem in WITH_EXAMPLES:
             assert said(program, "--verify", file).startswith("OK: ")
         same(said(here, file, texts), said(there, file, texts))
+
+
+@pytest.mark.slow
+def test_the_engine_answers_on_windows_as_it_does_here(
+    wine: None, packed_files: list[Path], texts: Path, tmp_path: Path
+) -> None:
+    # Not pocketrnn-classify, which maps its file as POSIX has it; examples/c is the program there.
+    (tmp_path / "here").mkdir()
+    here, there = built(HOST, HERE / "answers.c", tmp_path / "here"), built(WINDOWS, HERE / "answers.c", tmp_path)
+    for file in packed_files:
+        same(said(here, file, texts), said([*there[:-1], f"{there[-1]}.exe"], file, texts))
+    example = built(WINDOWS, HERE.parents[1] / "examples" / "c" / "classify.c", tmp_path)
+    news = next(file for file in packed_files if file.stem == "news")
+    answered = said([*example[:-1], f"{example[-1]}.exe"], news, "Oil prices rise again")
+    assert re.fullmatch(r"Business\t0\.9\d+\n", answered)
 
 
 @pytest.mark.slow

@@ -571,34 +571,35 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
 {
     State *state = PyType_GetModuleState(type);
     PyObject *packed;
-    const char *saved = NULL;
-    Py_ssize_t bytes = 0;
+    Py_buffer saved = {0};
     if (!state)
         return NULL;
     if (keywords && PyDict_Size(keywords)) {
         PyErr_SetString(PyExc_TypeError, "Stream takes a packed classifier, and what a stream has saved.");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "O!|y#", (PyTypeObject *)state->packed_type, &packed, &saved, &bytes))
+    /* Not y#: compiled with the headers of Python 3.13, it would be refused by those before. */
+    if (!PyArg_ParseTuple(arguments, "O!|y*", (PyTypeObject *)state->packed_type, &packed, &saved))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Stream *self = (Stream *)allocate(type, 0);
-    if (!self)
-        return NULL;
-    self->packed = (Packed *)Py_NewRef(packed);
-    size_t size = prnn_stream_size(self->packed->classifier);
-    void *memory = size ? malloc(size) : NULL;
-    int status = prnn_stream_open(self->packed->classifier, &self->stream, memory, &size);
-    if (status == PRNN_OK && saved)
-        status = prnn_stream_resume(self->packed->classifier, self->stream, saved, (size_t)bytes);
-    if (status == PRNN_OK)
-        return (PyObject *)self;
-    if (status == PRNN_MEMORY)
-        PyErr_NoMemory();
-    else
-        failed((PyObject *)self, status);
-    Py_DECREF(self);
-    return NULL;
+    if (self) {
+        self->packed = (Packed *)Py_NewRef(packed);
+        size_t size = prnn_stream_size(self->packed->classifier);
+        void *memory = size ? malloc(size) : NULL;
+        int status = prnn_stream_open(self->packed->classifier, &self->stream, memory, &size);
+        if (status == PRNN_OK && saved.obj)
+            status = prnn_stream_resume(self->packed->classifier, self->stream, saved.buf, (size_t)saved.len);
+        if (status == PRNN_MEMORY)
+            PyErr_NoMemory();
+        else if (status != PRNN_OK)
+            failed((PyObject *)self, status);
+        if (status != PRNN_OK)
+            Py_CLEAR(self);
+    }
+    if (saved.obj)
+        PyBuffer_Release(&saved);
+    return (PyObject *)self;
 }
 
 static PyMethodDef stream_methods[] = {

@@ -1,0 +1,128 @@
+"""Ask the installed pocketrnn-native for all that the packed test vectors say. It needs nothing else, and no pytest:
+cibuildwheel runs it in every wheel's own environment, and emulators run it.
+
+    python tests/native/installed_engine.py
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pocketrnn_native import Classifier, EngineError, Packed, __version__, _engine
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+PACKED = VECTORS / "packed"
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+
+
+def check(is_right: bool, what: object) -> None:
+    if not is_right:
+        sys.exit(f"Wrong: {what}")
+
+
+def near(given: Sequence[float], expected: Sequence[float]) -> bool:
+    return len(given) == len(expected) and all(
+        abs(one - other) <= max(1e-5, 1e-5 * abs(other)) for one, other in zip(given, expected, strict=True)
+    )
+
+
+def is_refused(engine: Packed, text: str) -> bool:
+    try:
+        engine.logits(text)
+    except EngineError:
+        return True
+    return False
+
+
+def texts() -> int:
+    """Of every bundle and of every operation: ids, logits and probabilities, and the golden examples in the file."""
+    count = 0
+    for file in sorted(PACKED.glob("*.prnn")):
+        engine, folder = Packed(file.read_bytes()), VECTORS / file.stem
+        vectors = [vector for path in sorted(folder.glob("*.jsonl")) for vector in lines_of(path)]
+        if file.stem != "streams" and file.with_suffix(".jsonl").exists():
+            vectors += lines_of(file.with_suffix(".jsonl"))
+        for vector in vectors:
+            if "ids" not in vector:
+                continue
+            check(engine.encode(vector["text"]) == vector["ids"], (file.name, vector["text"], "ids"))
+            count += 1
+            if "said" in vector:
+                check(is_refused(engine, vector["text"]), (file.name, vector["text"], vector["said"]))
+                continue
+            logits = engine.logits(vector["text"])
+            check(near(logits, vector["logits"]), (file.name, vector["text"], logits))
+            if "probabilities" in vector:
+                check(near(engine.probabilities(logits), vector["probabilities"]), (file.name, vector["text"]))
+        for text, ids, logits in engine.examples():
+            check(engine.encode(text) == ids and near(engine.logits(text), logits), (file.name, text, "golden"))
+            count += 1
+    return count
+
+
+def streams() -> int:
+    engine, vectors = Packed((PACKED / "streams.prnn").read_bytes()), lines_of(PACKED / "streams.jsonl")
+    for vector in vectors:
+        stream = _engine.Stream(engine)
+        fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
+        for fragment, logits in zip(fragments, vector["logits"], strict=True):
+            check(near(stream.push(fragment), logits), (fragment, "stream"))
+            stream = _engine.Stream(engine, stream.save())
+    return len(vectors)
+
+
+def refused() -> int:
+    """Files that must be refused, mapped as users' files are."""
+    vectors = lines_of(PACKED / "refused.jsonl")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, vector in enumerate(vectors):
+            content = bytearray((PACKED / vector["file"]).read_bytes())
+            content = content[: vector["size"]] + bytes(max(0, vector["size"] - len(content)))
+            for at, change in vector["changes"]:
+                content[at : at + len(change) // 2] = bytes.fromhex(change)
+            path = Path(folder) / f"{number}.prnn"
+            path.write_bytes(content)
+            try:
+                Classifier.load(path).classify("the team wins")
+            except EngineError:
+                continue
+            check(False, vector["why"])
+    return len(vectors)
+
+
+def threads() -> None:
+    """Four threads and one classifier give the answers of one."""
+    classifier = Classifier.load(PACKED / "words.prnn")
+    given = [vector["text"] for vector in lines_of(VECTORS / "words" / "vectors.jsonl")] * 20
+    expected, found = classifier.predict_proba(given), []
+    started = [threading.Thread(target=lambda: found.append(classifier.predict_proba(given))) for _ in range(4)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    check(len(found) == 4 and all(one == expected for one in found), "threads")
+
+
+def main() -> None:
+    for name in ("numpy", "onnxruntime", "pocketrnn"):
+        check(name not in sys.modules, f"{name} is imported")
+    done = f"{texts()} texts, {streams()} streams, {refused()} files that must be refused"
+    if sys.platform != "emscripten":  # where there are no threads
+        threads()
+    machine = getattr(sys.implementation, "_multiarch", "") or sysconfig.get_platform()
+    print(f"OK: pocketrnn-native {__version__}, Python {platform.python_version()}, {machine}: {done}")
+
+
+if __name__ == "__main__":
+    main()
