@@ -106,6 +106,28 @@ static int replay(const prnn *classifier)
     return 0;
 }
 
+#ifdef COUNT
+/* For `make count`: the system's timer, which goes down from 2^24 at 25 MHz. The emulator is told to take a nanosecond for
+ * every instruction, so that 40 of them are one of the timer's. On a board it would count time. */
+#define TIMER ((volatile uint32_t *)0xE000E010)
+enum { TIMER_ON = 5, TIMER_ENDED = 1 << 16, TIMER_START = 0xFFFFFF };
+
+static void start_timer(void)
+{
+    TIMER[1] = TIMER_START;
+    TIMER[2] = 0;
+    TIMER[0] = TIMER_ON;
+}
+
+static void put_instructions(void)
+{
+    uint32_t passed = TIMER_START - TIMER[2];
+    put(TIMER[0] & TIMER_ENDED ? "more than " : "");
+    put_number(passed / 25);
+    put(" thousand instructions\n");
+}
+#endif
+
 static int classify_64_words(const prnn *classifier)
 {
     static const char *const WORDS[] = {"Oil ", "prices ", "rise ", "again "};
@@ -118,7 +140,13 @@ static int classify_64_words(const prnn *classifier)
         bytes += length;
     }
     memset(work, PATTERN, sizeof work);
+#ifdef COUNT
+    start_timer();
+#endif
     int status = prnn_classify(classifier, text, bytes, logits, work, &size);
+#ifdef COUNT
+    put_instructions();
+#endif
     if (status != PRNN_OK)
         return failed("64 words", status);
     put("64 words: ");

@@ -42,7 +42,7 @@ setup(
                 "src/stream.h",
                 "src/unicode14.h",
             ],
-            extra_compile_args=[] if sys.platform == "win32" else _FLAGS + _QUIET,
+            extra_compile_args=_FLAGS + _QUIET,
             py_limited_api=True,
         )
     ],

@@ -50,6 +50,16 @@ def test_golden_examples_are_answered_in_1_mb_of_flash_and_64_kb_of_ram(tmp_path
 
 
 @pytest.mark.slow
+def test_64_words_take_less_than_100_million_instructions(tmp_path: Path) -> None:
+    ran = made(tmp_path, packed_bundle(bundle_folder("ag_news-small")), "count")
+    assert ran.returncode == 0, ran.stdout
+    counts = [int(count) for count in re.findall(r"(?m)^(\d+) thousand instructions$", ran.stdout)]
+    # One for each word and unit of the layers at least.
+    assert len(counts) == 2
+    assert all(1_000 < count < 100_000 for count in counts)
+
+
+@pytest.mark.slow
 def test_a_changed_array_is_refused_with_a_sentence(tmp_path: Path) -> None:
     content = bytearray(packed_bundle(bundle_folder("ag_news-small")))
     content[len(content) // 2] ^= 1
