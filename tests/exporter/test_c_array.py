@@ -51,9 +51,10 @@ def test_a_compiler_makes_the_same_bytes_of_it(language: str, tmp_path: Path) ->
         "#include <stdio.h>",
         '#include "a-b.h"',
         '#include "a-b.h"',
-        f"int main(void) {{ return fwrite({name}, 1, {name}_size, stdout) != {name}_size; }}",
+        f'int main(void) {{ return fwrite({name}, 1, {name}_size, fopen("written", "wb")) != {name}_size; }}',
     ]
     (tmp_path / "main.c").write_text("\n".join(lines) + "\n")
     line = ["gcc", "-x", language, "-Wall", "-Wextra", "-Werror", "main.c", "-o", "main"]
     subprocess.run(line, cwd=tmp_path, check=True, timeout=60)
-    assert subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout == CONTENT
+    subprocess.run([tmp_path / "main"], cwd=tmp_path, check=True, timeout=60)
+    assert (tmp_path / "written").read_bytes() == CONTENT
