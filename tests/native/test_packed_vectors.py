@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pocketrnn_native._engine import Stream
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PACKED = VECTORS / "packed"
+NATIVE = Path(__file__).parents[2] / "runtime" / "native"
 BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
 OPERATIONS = sorted(operation_vectors.FILES)
 
@@ -118,6 +120,17 @@ def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program
                 [str(program), str(path)], input=b"oil\n", capture_output=True, timeout=60, check=False
             )
             assert done.returncode == 2, vector["why"]
+
+
+def test_what_asks_an_installed_wheel_asks_for_all_of_them() -> None:
+    # As cibuildwheel runs it: with the engine, and with none of what else is installed here.
+    file = Path(__file__).parent / "installed_engine.py"
+    code = f"import runpy, sys; sys.path.insert(0, {str(NATIVE)!r}); runpy.run_path({str(file)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("OK: pocketrnn-native ")
+    assert done.stdout.endswith(f", {len(REFUSED)} files that must be refused\n")
+    assert f"{len(lines_of(PACKED / 'streams.jsonl'))} streams" in done.stdout
 
 
 def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:
