@@ -12,8 +12,8 @@ import pytest
 
 # Small batches, and several test processes on few cores: with two threads each, tests took up to five times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Where the address sanitizer keeps the frames of functions that have returned, gcc before 14 puts vectors of 64 bytes into
-# them unaligned, and a machine with AVX-512 stops there (gcc's bug 110027).
+# Where the address sanitizer keeps the frames of functions that have returned, gcc before 14 puts vectors of 64 bytes
+# into them unaligned, and a machine with AVX-512 stops there (gcc's bug 110027).
 os.environ.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=0")
 
 
