@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 # From left to right: a package imports only from itself and from those to its left.
 PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_export": "exporter"}
 # The same within the exporter. `bundle` writes every bundle; `compression`, `packing` and `mobile` make something of
-# a bundle.
-WINGS = ("proof", "intake", "tracing", "forms", "bundle", "compression", "packing", "mobile", "commands")
+# a bundle, and `c_array` a file of C of a packed one.
+WINGS = ("proof", "intake", "tracing", "forms", "bundle", "compression", "c_array", "packing", "mobile", "commands")
 TERMINAL = {"click", "rich"}
 LONGEST = 60
 

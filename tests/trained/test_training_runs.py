@@ -142,7 +142,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     files = {path.name: path.read_bytes() for path in Path("c").iterdir()}
     other = run(*command, "--resume", "--hidden-dim", "9")
     assert other.exit_code == 2
-    assert "was made with hidden_dim 8, not 9" in other.stderr
+    assert "was made with --hidden-dim 8, not 9" in other.stderr
     write_csv(reviews.with_name("others.csv"), easy_texts(seed=1))
     changed = run("train", str(reviews.with_name("others.csv")), *command[2:], "--resume")
     assert "other settings or other data" in changed.stderr
