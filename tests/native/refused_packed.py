@@ -12,7 +12,7 @@ from typing import Any
 
 from pocketrnn.packed_file import sums_of
 
-__all__ = ["changed", "refused"]
+__all__ = ["File", "changed", "refused"]
 
 (DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP) = range(10)
 _VALUE = 52
@@ -20,7 +20,7 @@ _LARGE = 0x7FFFFFF0
 
 
 @dataclass
-class _File:
+class File:
     """A packed file that is being changed."""
 
     content: bytearray
@@ -52,7 +52,7 @@ class _File:
         return (self.constant() - self.section(VALUES)) // _VALUE
 
 
-Change = Callable[[_File], None]
+Change = Callable[[File], None]
 LOOKUP, RECURRENT, LINEAR = 0, 4, 5
 
 # Changes whose sums fit.
@@ -177,7 +177,7 @@ def refused(words: bytes, streams: bytes) -> list[dict[str, Any]]:
         ("words", words, ANSWER_CHANGES, "a text is answered"),
     ):
         for why, change in changes.items():
-            file = _File(bytearray(content))
+            file = File(bytearray(content))
             change(file)
             struct.pack_into("<2Q", file.content, 16, *sums_of(file.content))
             lines.append(_line(name, content, why, bytes(file.content), when))

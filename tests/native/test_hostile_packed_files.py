@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import bundle_maker
 import pytest
 import user_modules
 from packing_tools import graph_of, packed_bundle, packed_graph
+from refused_packed import File
 from sampling import mostly_slow
 from test_packed_programs import LABELS, _Numbers, made, vocabulary_of
 from test_packed_streams import vocabulary_for
 
 from pocketrnn import manifest as manifests
+from pocketrnn.packed_file import sums_of
 from pocketrnn.text import TextRules
 from pocketrnn_native import EngineError, Packed
 
@@ -100,3 +104,18 @@ def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:
         with pytest.raises(EngineError, match=reason):
             Packed(wrong)
     assert Packed(content).labels() == list(manifests.read(VECTORS / "words").labels)
+
+
+def test_an_operation_on_no_numbers_takes_no_time_however_large_its_other_sizes_are(tmp_path: Path) -> None:
+    # Found by scripts/fuzz_native: with a last size of 0, the loops over the others went on for hours.
+    file = File(bytearray((VECTORS / "packed" / "binary.prnn").read_bytes()))
+    # Pairs of what is added for each id and always; then which axes the operands have.
+    file.put(file.op(8) + 24, 0, 1 << 20, 0, 1 << 20, 0, 1, 0, 0, 0, 0)
+    struct.pack_into("<QQ", file.content, 16, *sums_of(file.content))
+    (tmp_path / "no-numbers.prnn").write_bytes(file.content)
+    code = (
+        "import sys\nfrom pocketrnn_native import _engine\n"
+        "try: _engine.Packed(open(sys.argv[1], 'rb').read()).logits('w1 w2 w3')\n"
+        "except _engine.EngineError as error: print(error)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "no-numbers.prnn")], check=True, timeout=30)

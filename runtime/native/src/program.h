@@ -545,6 +545,8 @@ static int walk_of(const struct run *r, const uint32_t *pairs, const uint32_t *m
             return 0;
     if (!numbers_at(pairs, 4, r->steps, &w->total) || !has(r, out, w->total))
         return 0;
+    if (!w->total) /* with one size 0, the others have no bound */
+        memset(w->sizes, 0, sizeof w->sizes);
     for (int k = 0; k < count; k++) {
         uint64_t numbers = 1;
         for (int i = 3; i >= 0; i--) {
