@@ -1,13 +1,16 @@
 /* The inner loops, in vectors of LANES numbers. pocketrnn.c includes this file once for every instruction set that it
  * chooses among when a file is opened, with KERNEL(name) giving the functions names of their own, and says:
  *
- *   LANES           8, or 16 for AVX-512. Rows are multiples of 8 wide, so that the last 8 numbers of one may be half a
- *                   vector
+ *   LANES           16 for AVX-512, else 8, which is taken where nothing is said. Rows are multiples of 8 wide, so that
+ *                   the last 8 numbers of one may be half a vector
  *   PRNN_VECTORS    what a vector is: GNU C's, which its compilers turn into the machine's; two of 32-bit ARM's NEON,
  *                   which gcc does not use by itself, since it takes denormal numbers for 0; or a loop, for any compiler
  *   PRNN_TILES      how many sums are kept in registers: 3 for 16 registers of 256 bits or 32 of 128, 2 for half as
  *                   many, 1 for the latter in little code, 0 for 32 scalars */
 
+#ifndef LANES
+#define LANES 8
+#endif
 #define vec KERNEL(vec)
 #if defined(__GNUC__) && !defined(PRNN_SMALL)
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -109,7 +112,7 @@ INLINE vec KERNEL(clamp)(vec x, real bound) { return (vec){{KERNEL(clamp4)(x.of[
 #else
 typedef struct { real of[8]; } vec;
 #define EACH(expression)                                                                                               \
-    vec made;                                                                                                           \
+    vec made;                                                                                                          \
     for (int i = 0; i < 8; i++)                                                                                        \
         made.of[i] = (expression);                                                                                     \
     return made
@@ -251,22 +254,27 @@ static void KERNEL(product)(const real *x, size_t x_row, size_t m, size_t k, con
 }
 
 /* The numbers of a gate or a state that begin at j, and are put back: the last may be half a vector. */
-#if LANES > 8
 INLINE vec KERNEL(at)(const real *from, size_t j, size_t width)
 {
-    return j + LANES <= width ? KERNEL(load)(from + j) : KERNEL(load_8)(from + j);
+#if LANES > 8
+    if (j + LANES > width)
+        return KERNEL(load_8)(from + j);
+#endif
+    (void)width;
+    return KERNEL(load)(from + j);
 }
+
 INLINE void KERNEL(put)(real *to, size_t j, size_t width, vec x)
 {
-    if (j + LANES <= width)
-        KERNEL(store)(to + j, x);
-    else
+#if LANES > 8
+    if (j + LANES > width) {
         KERNEL(store_8)(to + j, x);
-}
-#else
-INLINE vec KERNEL(at)(const real *from, size_t j, size_t width) { return (void)width, KERNEL(load)(from + j); }
-INLINE void KERNEL(put)(real *to, size_t j, size_t width, vec x) { (void)width, KERNEL(store)(to + j, x); }
+        return;
+    }
 #endif
+    (void)width;
+    KERNEL(store)(to + j, x);
+}
 
 /* From the sums of one step's gates to its states; `width` is a multiple of 8. */
 static void KERNEL(lstm)(const real *gates, size_t width, real *h, real *c)

@@ -74,7 +74,6 @@ struct kernels {
 #define PRNN_VECTORS PRNN_LOOPS
 #define PRNN_TILES 0
 #endif
-#define LANES 8
 #define KERNEL(name) base_##name
 #include "kernels.h"
 #undef KERNEL
@@ -88,7 +87,6 @@ struct kernels {
 #endif
 #define PRNN_VECTORS PRNN_GNU
 #define PRNN_TILES 3
-#define LANES 8
 #define KERNEL(name) avx2_##name
 #define KERNEL_AVX2
 #include "kernels.h"
@@ -129,7 +127,6 @@ struct kernels {
 #include <sys/auxv.h>
 #define PRNN_VECTORS PRNN_ARM_NEON
 #define PRNN_TILES 2
-#define LANES 8
 #define KERNEL(name) neon_##name
 #include "kernels.h"
 #undef KERNEL
