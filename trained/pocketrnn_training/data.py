@@ -107,8 +107,8 @@ def split(
         DataError: a class has one row only.
     """
     second = []
-    for label in sorted(data.labels):
-        rows = np.flatnonzero(data.targets == data.labels.index(label))
+    for label, target in sorted(zip(data.labels, range(len(data.labels)), strict=True)):
+        rows = np.flatnonzero(data.targets == target)
         if len(rows) < 2:
             raise DataError(
                 f"The class {label!r} has {len(rows)} row{'s' if len(rows) != 1 else ''}.",
