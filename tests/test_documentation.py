@@ -183,6 +183,7 @@ def test_what_a_page_shows_runs_in_its_order(page: Path, folder: Path, request: 
     scope: dict[str, Any] = (begin() if begin else None) or {}
     for block in blocks_of(page):
         if block.runs:
+            # It asserts that the block ends well and prints what the page shows.
             run_block(block, scope)
 
 
@@ -218,7 +219,7 @@ def test_the_rules_that_the_page_gives_are_read() -> None:
 
 # Measurements and formats have longer lines.
 READ_FIRST = ("README", "cookbook", "python", "coming-from-torchtext", "your-files", "modules", "text-rules", "proof",
-              "compression", "scoring-a-corpus", "README", "lesson", "streams", "explanations")  # fmt: skip
+              "compression", "scoring-a-corpus", "lesson", "streams", "explanations")  # fmt: skip
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in READ_FIRST)], ids=name_of)

@@ -54,6 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, lesson: None) -> Callable[..., None]:
 
 @pytest.mark.parametrize("script", ["draw_lesson", "make_lesson"])
 def test_what_a_script_makes_is_current(script: str, run: Callable[..., None]) -> None:
+    # It exits, with the names of what is out of date, which fails this test.
     run(script, "--check")
 
 
@@ -174,5 +175,6 @@ def test_every_picture_is_whole_and_stays_in_its_frame(lesson: None) -> None:
 
 def test_the_code_of_the_page_is_python() -> None:
     page = (ROOT / "docs" / "lesson.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        ast.parse(block)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) > 3
+    assert all(ast.parse(block).body for block in blocks)

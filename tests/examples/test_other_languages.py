@@ -98,7 +98,7 @@ def run(program: Path, *arguments: Path | str | bytes, lines: bytes = b"") -> su
     return subprocess.run([program, *arguments], input=lines, capture_output=True, timeout=200)
 
 
-def refused(run: subprocess.CompletedProcess[bytes], reason: str) -> None:
+def assert_refused(run: subprocess.CompletedProcess[bytes], reason: str) -> None:
     """One line of what is wrong, on stderr, and status 1."""
     assert (run.returncode, run.stdout) == (1, b""), run.stderr
     message = run.stderr.decode()
@@ -108,7 +108,7 @@ def refused(run: subprocess.CompletedProcess[bytes], reason: str) -> None:
     assert reason.lower() in message.lower()
 
 
-def same(printed: bytes, texts: list[str], classifier: Classifier) -> None:
+def assert_same_answers(printed: bytes, texts: list[str], classifier: Classifier) -> None:
     """Labels and probabilities are Python's; where two labels are as likely, it may be either."""
     lines = printed.decode().splitlines()
     assert len(lines) == len(texts)
@@ -142,14 +142,14 @@ def test_every_line_is_answered_as_python_answers_it(program: Path, bundle: str,
         lines = b"".join(text.encode("utf-8", "surrogatepass") + end for text in texts)
         answered = run(program, tmp_path / "packed.prnn", lines=lines)
         assert (answered.returncode, answered.stderr) == (0, b"")
-        same(answered.stdout, texts, classifier)
+        assert_same_answers(answered.stdout, texts, classifier)
 
 
 def test_every_argument_is_a_text(program: Path, words: Path) -> None:
     texts = ["", *HEADLINES, "Größe 😀", "oil " * 20_000]
     answered = run(program, words, *texts)
     assert (answered.returncode, answered.stderr) == (0, b"")
-    same(answered.stdout, texts, Classifier.load(VECTORS / "words"))
+    assert_same_answers(answered.stdout, texts, Classifier.load(VECTORS / "words"))
 
 
 def test_without_texts_and_lines_nothing_is_printed(program: Path, words: Path) -> None:
@@ -158,17 +158,19 @@ def test_without_texts_and_lines_nothing_is_printed(program: Path, words: Path) 
 
 
 def test_a_last_line_without_an_end_is_answered(program: Path, words: Path) -> None:
-    same(run(program, words, lines=b"oil\nprices").stdout, ["oil", "prices"], Classifier.load(VECTORS / "words"))
+    assert_same_answers(
+        run(program, words, lines=b"oil\nprices").stdout, ["oil", "prices"], Classifier.load(VECTORS / "words")
+    )
 
 
 def test_a_text_that_is_not_utf8_is_refused(program: Path, words: Path) -> None:
-    refused(run(program, words, b"oil \xff"), "The text is not UTF-8.")
-    refused(run(program, words, lines=b"oil \xc3\n"), "The text is not UTF-8.")
+    assert_refused(run(program, words, b"oil \xff"), "The text is not UTF-8.")
+    assert_refused(run(program, words, lines=b"oil \xc3\n"), "The text is not UTF-8.")
 
 
 def test_a_missing_file_is_told_and_so_is_a_folder(program: Path, tmp_path: Path) -> None:
-    refused(run(program, tmp_path / "nowhere.prnn", "oil"), "nowhere.prnn: no such file or directory")
-    refused(run(program, tmp_path, "oil"), str(tmp_path))
+    assert_refused(run(program, tmp_path / "nowhere.prnn", "oil"), "nowhere.prnn: no such file or directory")
+    assert_refused(run(program, tmp_path, "oil"), str(tmp_path))
 
 
 def test_a_file_that_is_cut_short_or_changed_is_refused(program: Path, words: Path, tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_a_file_that_is_cut_short_or_changed_is_refused(program: Path, words: Pa
         (bytes(changed), "was changed after it was made"),
     ]:
         damaged.write_bytes(content)
-        refused(run(program, damaged, "oil"), f"damaged.prnn: {reason}" if content[:4] != whole[:4] else reason)
+        assert_refused(run(program, damaged, "oil"), f"damaged.prnn: {reason}" if content[:4] != whole[:4] else reason)
 
 
 def test_without_a_file_the_usage_is_told(program: Path) -> None:

@@ -31,6 +31,9 @@ class File:
     def put(self, at: int, *words: int) -> None:
         struct.pack_into(f"<{len(words)}I", self.content, at, *(word & 0xFFFFFFFF for word in words))
 
+    def make_sums_fit(self) -> None:
+        struct.pack_into("<2Q", self.content, 16, *sums_of(self.content))
+
     def section(self, name: int) -> int:
         return self.word(128 + 8 * name)
 
@@ -179,7 +182,7 @@ def refused(words: bytes, streams: bytes) -> list[dict[str, Any]]:
         for why, change in changes.items():
             file = File(bytearray(content))
             change(file)
-            struct.pack_into("<2Q", file.content, 16, *sums_of(file.content))
+            file.make_sums_fit()
             lines.append(_line(name, content, why, bytes(file.content), when))
     return lines
 

@@ -132,7 +132,7 @@ def test_a_path_that_leads_nowhere_is_refused(path: str) -> None:
 
 
 def test_a_file_in_place_of_the_folder_is_refused(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="is a file of a bundle"):
+    with pytest.raises(BundleError, match=r"is a file of a bundle\. Give its folder: "):
         Classifier.load(bundle / "model.onnx")
 
 
