@@ -127,23 +127,36 @@ static void answer(const prnn *classifier)
     free(logits);
 }
 
-static int opens(const unsigned char *content, size_t bytes)
+typedef int opener(const prnn **, const void *, size_t, void *, size_t *);
+
+/* Whether a file opens in one of the two ways, and answers then. */
+static int opens_by(opener *open, const unsigned char *file, size_t bytes)
 {
-    unsigned char *file = exactly(bytes);
-    memcpy(file, content, bytes);
     const prnn *classifier;
     size_t size = 0;
-    int status = prnn_open(&classifier, file, bytes, NULL, &size);
+    int status = open(&classifier, file, bytes, NULL, &size);
     size += bytes % 8 ? 0 : 1 << 13; /* products of words too */
     if (status == PRNN_MEMORY && size < 1 << 26) {
         void *memory = exactly(size);
-        status = prnn_open(&classifier, file, bytes, memory, &size);
+        status = open(&classifier, file, bytes, memory, &size);
         if (status == PRNN_OK)
             answer(classifier);
         free(memory);
     }
-    free(file);
     return status == PRNN_OK;
+}
+
+static int opens(const unsigned char *content, size_t bytes)
+{
+    unsigned char *file = exactly(bytes);
+    memcpy(file, content, bytes);
+    int opened = opens_by(prnn_open, file, bytes);
+    if (opens_by(prnn_open_in_place, file, bytes) != opened) {
+        puts("a file opens in one way only");
+        exit(1);
+    }
+    free(file);
+    return opened;
 }
 
 static void make_sums_fit(unsigned char *file, size_t bytes)

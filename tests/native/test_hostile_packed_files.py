@@ -12,11 +12,13 @@ import user_modules
 from packing_tools import graph_of, packed_bundle, packed_graph
 from refused_packed import File
 from sampling import mostly_slow
-from test_packed_programs import LABELS, _Numbers, made, vocabulary_of
+from test_packed_programs import LABELS, LabelTable, _Numbers, made, vocabulary_of
 from test_packed_streams import vocabulary_for
+from torch import nn
 
 from pocketrnn import manifest as manifests
 from pocketrnn.text import TextRules
+from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_native import EngineError, Packed
 
 HERE = Path(__file__).parent
@@ -76,6 +78,14 @@ def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
     vocabulary = vocabulary_of(50 if kind is _Numbers else user_modules.WORDS)
     content, graph = graph_of(made(kind), vocabulary, LABELS)
     assert run(hostile, packed_graph(content, graph, vocabulary, LABELS), tmp_path, 3000).endswith(" opened\n")
+
+
+def test_small_weights_that_cannot_stay_in_place_are_read_without_a_fault(hostile: Path, tmp_path: Path) -> None:
+    # The layer's blocks were sized before the table behind it said that nothing stays in place.
+    content, graph = graph_of(LabelTable(nn.GRU, "after"), vocabulary_of(50), LABELS)
+    small = quantized(content, Storage("float16", "float16"), {}).content
+    packed = packed_graph(small, graph, vocabulary_of(50), LABELS)
+    assert run(hostile, packed, tmp_path, 300).endswith(" opened\n")
 
 
 def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without_a_fault(

@@ -19,6 +19,7 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn.manifest import Graph
 from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_native import Packed
 
@@ -155,3 +156,51 @@ def test_in_double_precision_a_packed_module_agrees_to_1e_10(kind: type[nn.Modul
     for ids in rows_of(graph)[:-1]:
         expected = exact(ids[None], np.array([len(ids)]))[0]
         np.testing.assert_allclose(logits_in_double(in_double, packed, ids), expected, atol=1e-10, rtol=1e-10)
+
+
+class LabelTable(nn.Module):
+    """The last state compared with a table of labels: a small matrix that is read as it is."""
+
+    def __init__(self, kind: type[nn.RNNBase], reads_table: str) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 64)
+        self.layer = kind(64, 32, batch_first=True, bidirectional=reads_table == "both")
+        size = 64 if reads_table == "both" else 32
+        self.table = nn.Parameter(torch.randn(40, size))
+        self.fc = nn.Linear(40, 4)
+        self.reads_table = reads_table
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embedding(tokens)
+        if self.reads_table == "before":
+            # What cannot stay in place stands before the layer.
+            x = x + torch.softmax(x[:, :, :32] @ self.table.T, 2) @ self.table.repeat(1, 2)
+        h = self.layer(x)[0][:, -1]
+        if self.reads_table == "before":
+            return self.fc(torch.cat([h, h[:, :8]], 1))
+        return self.fc(torch.softmax((self.table @ h.T).T, 1))
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("reads_table", ["after", "before", "both"])
+def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(
+    kind: type[nn.RNNBase], reads_table: str
+) -> None:
+    # Where one small matrix cannot stay in place none does, and the blocks of every layer are sized by that.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        content, graph = graph_of(LabelTable(kind, reads_table), vocabulary_of(50), LABELS)
+    for storage in ("float16", "int8"):
+        small = quantized(content, Storage(storage, storage), {}).content
+        packed = packed_graph(small, graph, vocabulary_of(50), LABELS)
+        engines = [Packed(packed), Packed(packed, in_place=True), Packed(packed, 1 << 16, in_place=True)]
+        for length in (1, 3, 4, 5, 15, 16, 17, 21, 64, 200):
+            ids = np.random.default_rng(length).integers(2, 50, length)
+            alone, in_place, with_products = (logits_of(engine, ids) for engine in engines)
+            np.testing.assert_allclose(in_place, alone, atol=2e-6, rtol=1e-6)
+            np.testing.assert_allclose(with_products, alone, atol=2e-6, rtol=1e-6)
+        texts = [" ".join(f"w{i}" for i in range(length)) for length in (21, 5, 40, 17)]
+        together = np.empty((3, len(texts), len(LABELS)), np.float32)
+        for engine, rows in zip(engines, together, strict=True):
+            engine.logits_of_texts(texts, rows, np.empty(len(texts), np.uint8))
+        np.testing.assert_allclose(together[1:], together[:1].repeat(2, 0), atol=2e-6, rtol=1e-6)

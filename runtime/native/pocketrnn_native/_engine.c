@@ -464,12 +464,10 @@ static void packed_free(PyObject *object)
 static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *file;
-    if (keywords && PyDict_Size(keywords)) {
-        PyErr_SetString(PyExc_TypeError, "Packed takes what holds the file's bytes, and how much memory it may fill with products of words.");
-        return NULL;
-    }
+    static char *names[] = {"file", "extra", "in_place", NULL};
     Py_ssize_t extra = 0;
-    if (!PyArg_ParseTuple(arguments, "O|n", &file, &extra))
+    int in_place = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|np", names, &file, &extra, &in_place))
         return NULL;
     if (extra < 0 || extra > 1 << 30) {
         PyErr_SetString(PyExc_ValueError, "The memory for products of words is out of range.");
@@ -485,7 +483,8 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     }
     self->has_file = 1;
     size_t size = 0;
-    int status = prnn_open(&self->classifier, self->file.buf, (size_t)self->file.len, NULL, &size);
+    int (*opens)(const prnn **, const void *, size_t, void *, size_t *) = in_place ? prnn_open_in_place : prnn_open;
+    int status = opens(&self->classifier, self->file.buf, (size_t)self->file.len, NULL, &size);
     if (status == PRNN_MEMORY) {
         size += (size_t)extra;
         self->opened_in = size > PTRDIFF_MAX ? NULL : malloc(size);
@@ -493,7 +492,7 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
             Py_DECREF(self);
             return PyErr_NoMemory();
         }
-        status = prnn_open(&self->classifier, self->file.buf, (size_t)self->file.len, self->opened_in, &size);
+        status = opens(&self->classifier, self->file.buf, (size_t)self->file.len, self->opened_in, &size);
     }
     if (status != PRNN_OK) {
         failed((PyObject *)self, status);
@@ -640,8 +639,9 @@ static PyType_Slot packed_slots[] = {
     {Py_tp_new, packed_new},
     {Py_tp_dealloc, packed_free},
     {Py_tp_methods, packed_methods},
-    {Py_tp_doc, "Packed(file, extra=0): a packed classifier, opened in an object that holds the file's bytes. What `extra` bytes of "
-     "memory hold of products of words saves time."},
+    {Py_tp_doc, "Packed(file, extra=0, in_place=False): a packed classifier, opened in an object that holds the file's bytes. What "
+     "`extra` bytes of memory hold of products of words saves time. In place, weights stay as they are in the file, as on a "
+     "machine with little memory: the same answers, in more time."},
     {0, NULL}};
 
 static PyType_Spec packed_spec = {"pocketrnn_native._engine.Packed", sizeof(Packed), 0, Py_TPFLAGS_DEFAULT, packed_slots};

@@ -494,11 +494,11 @@ static int is_small(const prnn *p, uint32_t value)
 /* How many steps' inputs are multiplied at a time. */
 static size_t block_of(const prnn *p) { return p->in_place ? SMALL_BLOCK : BLOCK; }
 
-/* What a product needs so that its weights may stay in place: else nothing is opened in place. */
-static void check_in_place(prnn *p, uint32_t value, size_t width)
+/* Whether a value that is read may stay as it is in the file: it is stored as the kernels read it, or it is the weights
+ * of a product, with rows of the product's width. */
+static int may_stay(const prnn *p, uint32_t value, size_t width)
 {
-    if (is_small(p, value) && value_of(p, value)[8] != width)
-        p->in_place = 0;
+    return value == NONE || !is_small(p, value) || value_of(p, value)[8] == width;
 }
 
 static int is_weight(const prnn *p, const struct program *g, uint32_t value, uint64_t numbers)
@@ -508,7 +508,7 @@ static int is_weight(const prnn *p, const struct program *g, uint32_t value, uin
 }
 
 /* What stands behind the operands of a recurrent layer: two outputs, and for each direction its four weights. */
-static int check_recurrent(prnn *p, const struct program *g, const uint32_t *f)
+static int check_recurrent(const prnn *p, const struct program *g, const uint32_t *f)
 {
     uint64_t input = f[R_INPUT], hidden = f[R_HIDDEN];
     if (f[R_KIND] > GRU || f[R_DIRECTIONS] < 1 || f[R_DIRECTIONS] > 3 || !input || !hidden || input > 1 << 20 ||
@@ -525,16 +525,11 @@ static int check_recurrent(prnn *p, const struct program *g, const uint32_t *f)
         if (!is_weight(p, g, weights[0], input * width) || !is_weight(p, g, weights[1], hidden * width) ||
             !is_weight(p, g, weights[2], width) || !is_weight(p, g, weights[3], width))
             return 0;
-        for (int i = 0; i < 4; i++)
-            check_in_place(p, weights[i], i < 2 ? (size_t)width : 0);
     }
-    /* For blocks of either size, and a row of weights. */
-    size_t scratch = (block_of(p) + 4) * (size_t)width + 2 * padded((size_t)hidden) + block_of(p) * (size_t)input;
-    p->scratch = scratch > p->scratch ? scratch : p->scratch;
     return 1;
 }
 
-static int check_op(prnn *p, const struct program *g, const uint32_t *op)
+static int check_op(const prnn *p, const struct program *g, const uint32_t *op)
 {
     uint32_t code = op[0];
     const uint32_t *f = op + 2;
@@ -551,23 +546,59 @@ static int check_op(prnn *p, const struct program *g, const uint32_t *op)
     }
     if (!check_types(p, code, f))
         return 0;
-    for (int i = 0; i < reads; i++)
-        if (f[i] != NONE && !(code == OP_LINEAR && i == 1))
-            check_in_place(p, f[i], 0);
     if (code == OP_RECURRENT)
         return check_recurrent(p, g, f);
-    if (code == OP_LINEAR) {
-        size_t width = padded(f[7]);
-        if (!f[6] || !f[7] || f[6] > 1 << 24 || f[7] > 1 << 24 || !is_weight(p, g, f[1], (uint64_t)f[6] * width) ||
-            (f[2] != NONE && !is_weight(p, g, f[2], width)))
+    if (code != OP_LINEAR)
+        return 1;
+    size_t width = padded(f[7]);
+    return f[6] && f[7] && f[6] <= 1 << 24 && f[7] <= 1 << 24 && is_weight(p, g, f[1], (uint64_t)f[6] * width) &&
+           (f[2] == NONE || is_weight(p, g, f[2], width));
+}
+
+/* Whether all that an operation reads may stay in place. */
+static int op_may_stay(const prnn *p, const uint32_t *op)
+{
+    const uint32_t *f = op + 2;
+    for (int i = 0; i < OP_READS[op[0]]; i++)
+        if (!may_stay(p, f[i], op[0] == OP_LINEAR && i == 1 ? padded(f[7]) : 0))
             return 0;
-        check_in_place(p, f[1], width);
-        p->scratch = 5 * width > p->scratch ? 5 * width : p->scratch;
-    }
+    for (uint32_t d = 0; op[0] == OP_RECURRENT && d < (f[R_DIRECTIONS] == 3 ? 2u : 1u); d++)
+        for (int i = 0; i < 4; i++)
+            if (!may_stay(p, f[R_WEIGHTS + 4 * d + i], i < 2 ? gates_of(f[R_KIND]) * padded(f[R_HIDDEN]) : 0))
+                return 0;
     return 1;
 }
 
-COLD static int check_ops(prnn *p, const struct program *g, size_t words)
+static int all_may_stay(const prnn *p, const struct program *g)
+{
+    const uint32_t *op = g->ops;
+    for (uint32_t i = 0; i < g->op_count; i++, op += op[1])
+        if (!op_may_stay(p, op))
+            return 0;
+    return 1;
+}
+
+/* The numbers that one operation of a program needs at most beside its values. What is sized here depends on whether
+ * weights stay in place, so that must be decided. */
+static size_t scratch_of(const prnn *p, const struct program *g)
+{
+    const uint32_t *op = g->ops;
+    size_t most = 0, block = block_of(p);
+    for (uint32_t i = 0; i < g->op_count; i++, op += op[1]) {
+        const uint32_t *f = op + 2;
+        size_t numbers = 0;
+        if (op[0] == OP_LINEAR)
+            numbers = 5 * padded(f[7]);
+        if (op[0] == OP_RECURRENT) { /* a block's sums and inputs, two rows of gates, the biases, a row of weights, h and c */
+            size_t width = padded(f[R_HIDDEN]);
+            numbers = (block + 4) * gates_of(f[R_KIND]) * width + 2 * width + block * f[R_INPUT];
+        }
+        most = numbers > most ? numbers : most;
+    }
+    return most;
+}
+
+COLD static int check_ops(const prnn *p, const struct program *g, size_t words)
 {
     const uint32_t *at = g->ops, *end = g->ops + words;
     for (uint32_t i = 0; i < g->op_count; i++) {
@@ -740,7 +771,13 @@ COLD static int check_programs(prnn *p)
         return 0;
     if (!check_values(p, &p->whole, weights) || !check_ops(p, &p->whole, size / 4))
         return 0;
-    return !p->step.op_count || (check_values(p, &p->step, weights) && check_ops(p, &p->step, step_words));
+    if (p->step.op_count && (!check_values(p, &p->step, weights) || !check_ops(p, &p->step, step_words)))
+        return 0;
+    /* One operation that cannot read weights in place decides for both programs, and before anything is sized by it. */
+    p->in_place = p->in_place && all_may_stay(p, &p->whole) && all_may_stay(p, &p->step);
+    size_t whole = scratch_of(p, &p->whole), step = scratch_of(p, &p->step);
+    p->scratch = whole > step ? whole : step;
+    return 1;
 }
 
 COLD static int check_content(prnn *p)
