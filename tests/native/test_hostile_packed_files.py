@@ -129,3 +129,33 @@ def test_an_operation_on_no_numbers_takes_no_time_however_large_its_other_sizes_
     # In a process of its own, which can be stopped.
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=30)
     assert done.stdout == f"{len(Packed(bytes(file.content)).labels())}\n", done.stderr
+
+
+# Sizes whose product is 0 modulo 2^64, and two that stand for a size each, so that 64 bits do not hold the product.
+_WRAPS, _ONE, _NONE = ((0, 1 << 20), (0, 1 << 20), (0, 1 << 24)), (0, 1), (0, 0)
+# Files of the test vectors, with the first operation of a code, and what stands there from a field on.
+WRAPPED = {
+    "count": ("binary", 3, 1, [*_WRAPS]),
+    "reduce": ("axes", 10, 3, [*_WRAPS]),
+    "softmax": ("axes", 11, 3, [*_WRAPS]),
+    "gather": ("axes", 15, 3, [*_WRAPS]),
+    "argmax": ("axes", 16, 3, [*_WRAPS]),
+    "cumsum": ("axes", 17, 3, [*_WRAPS]),
+    # The product is 2^64 + 4.
+    "binary": ("binary", 8, 4, [_ONE, (0, 173620), (0, 49477), (0, 2147418113)]),
+    "copy": ("axes", 1, 2, [*_WRAPS, _ONE, _ONE]),
+    "matmul of no inner numbers": ("axes", 6, 3, [(0, 1 << 24), (0, 1 << 16), _NONE, (0, 1 << 24)]),
+    "matmul of no columns": ("axes", 6, 3, [(0, 1 << 30), (0, 1 << 20), (0, 1 << 20), _NONE]),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_sizes_whose_product_no_integer_holds_are_refused(name: str, hostile: Path, tmp_path: Path) -> None:
+    vectors, code, field, sizes = WRAPPED[name]
+    file = File(bytearray((VECTORS / "packed" / f"{vectors}.prnn").read_bytes()))
+    file.put(file.op(code) + 8 + 4 * field, *[word for size in sizes for word in size])
+    file.make_sums_fit()
+    assert run(hostile, bytes(file.content), tmp_path, 0).endswith(" opened\n")
+    for in_place in (False, True):
+        with pytest.raises(EngineError, match="parts do not fit"):
+            Packed(bytes(file.content), 0, in_place).logits("w1 w7")

@@ -365,6 +365,9 @@ static int size_at(const uint32_t *pair, size_t steps, size_t *size)
     return 1;
 }
 
+/* a * b, or what is more than anything may have: a product of four sizes can be beyond 2^64. */
+static uint64_t times(uint64_t a, uint64_t b) { return b && a > MOST_NUMBERS / b ? UINT64_MAX : a * b; }
+
 static int numbers_at(const uint32_t *pairs, int count, size_t steps, size_t *numbers)
 {
     uint64_t product = 1;
@@ -372,7 +375,7 @@ static int numbers_at(const uint32_t *pairs, int count, size_t steps, size_t *nu
         size_t size;
         if (!size_at(pairs + 2 * i, steps, &size))
             return 0;
-        product *= size;
+        product = times(product, size);
         if (product > MOST_NUMBERS)
             return 0;
     }

@@ -32,7 +32,7 @@ static int run_lookup(const struct run *r, const uint32_t *f)
     size_t rows = table[6], columns = table[8], count = r->numbers[f[1]];
     const int32_t *ids = r->at[f[1]];
     real *out = floats(r, f[2]);
-    if (!has(r, f[2], (uint64_t)count * columns) || (uint64_t)rows * columns > r->numbers[f[0]])
+    if (!has(r, f[2], times(count, columns)) || times(rows, columns) > r->numbers[f[0]])
         return PRNN_CONTENT;
     for (size_t i = 0; i < count; i++) {
         int64_t id = ids[i] < 0 ? (int64_t)ids[i] + (int64_t)rows : ids[i];
@@ -47,6 +47,8 @@ static int run_lookup(const struct run *r, const uint32_t *f)
 static int reaches(int64_t offset, const int64_t *strides, const size_t *sizes, int rank, size_t numbers)
 {
     int64_t least = offset, most = offset;
+    if (offset < 0 || offset >= (int64_t)numbers) /* so that the sums below stay within 64 bits */
+        return 0;
     for (int i = 0; i < rank; i++) {
         int64_t last = (int64_t)(sizes[i] - 1) * strides[i];
         *(last < 0 ? &least : &most) += last;
@@ -133,6 +135,8 @@ static int run_count(const struct run *r, const uint32_t *f)
     if (!view(r, f + 1, f[0], s))
         return PRNN_CONTENT;
     int64_t start = pair_at(f + 7, r->steps), step = (int32_t)f[9];
+    if (start > (int64_t)MOST_NUMBERS || start < -(int64_t)MOST_NUMBERS)
+        return PRNN_CONTENT;
     for (size_t o = 0; o < s[0]; o++)
         for (size_t n = 0; n < s[1]; n++)
             for (size_t i = 0; i < s[2]; i++) {
@@ -435,9 +439,9 @@ static int run_matmul(const struct run *r, const uint32_t *f)
     if (!size_at(f + 3, r->steps, &batch) || !size_at(f + 5, r->steps, &m) || !size_at(f + 7, r->steps, &k) ||
         !size_at(f + 9, r->steps, &n) || f[11] > 1 || f[12] > 1)
         return PRNN_CONTENT;
-    if (!numbers_at(f + 3, 4, r->steps, &work) || (uint64_t)m * k > MOST_NUMBERS || (uint64_t)k * n > MOST_NUMBERS ||
-        !has(r, f[0], (f[11] ? batch : 1) * (uint64_t)m * k) || !has(r, f[1], (f[12] ? batch : 1) * (uint64_t)k * n) ||
-        (uint64_t)m * n > MOST_NUMBERS || !has(r, f[2], batch * (uint64_t)m * n))
+    uint64_t of_a = times(times(f[11] ? batch : 1, m), k), of_b = times(times(f[12] ? batch : 1, k), n);
+    if (!numbers_at(f + 3, 4, r->steps, &work) || !has(r, f[0], of_a) || !has(r, f[1], of_b) ||
+        !has(r, f[2], times(times(batch, m), n)))
         return PRNN_CONTENT;
     const real *a = floats(r, f[0]), *b = floats(r, f[1]);
     real *out = floats(r, f[2]);
