@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.activation import activated
-from pocketrnn_export.intake.asking import Asked, asked_convention
+from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, Called, Convention
 from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
 from pocketrnn_export.proof.cases import (

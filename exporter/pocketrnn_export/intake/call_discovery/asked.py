@@ -1,0 +1,99 @@
+"""What is known of a module before it is called, and the batches that it is tried on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.proof.cases import Widths
+
+__all__ = ["Asked", "parameters_of"]
+
+# Sizes of the batches that a module is tried on: two widths each. A convolution needs the longer ones.
+_WIDTHS: Final = ((5, 7), (29, 31))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is known of a module before it is called.
+
+    Attributes:
+        module: in eval mode, on the CPU; what it holds is the same afterwards.
+        ids: how many token ids there are.
+        padding_id: the token past a row's length.
+        classes: how many labels there are.
+        multi_label: whether each label has a probability of its own.
+        lengths: whether forward is given lengths; None to find out.
+        one_text: whether it is asked one text at a time from the first.
+        gives: `logits` or `probabilities`, if its owner says so.
+        widths: how many tokens a text can have.
+    """
+
+    module: nn.Module
+    ids: int
+    padding_id: int
+    classes: int
+    multi_label: bool = False
+    lengths: bool | None = None
+    one_text: bool = False
+    gives: str | None = None
+    widths: Widths = field(default_factory=Widths)
+
+    @property
+    def tried_widths(self) -> list[tuple[int, ...]]:
+        """The widths of the batches that a module is tried on."""
+        if self.widths.least == 1 and self.widths.most is None:
+            return list(_WIDTHS)
+        more = self.widths.least - 1
+        return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
+
+    def batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
+        """Random real tokens [rows, width], each row another, with the highest id among them, and their lengths."""
+        generator = torch.Generator().manual_seed(1000 * rows + width)
+        # Without 0 and 1 where there are others: a module may take these for padding.
+        low = 2 if self.ids > 4 else 0
+        tokens = torch.randint(low, self.ids, (rows, width), generator=generator)
+        tokens[tokens == self.padding_id] = self.ids - 1 if self.padding_id != self.ids - 1 else low
+        if self.padding_id != self.ids - 1:
+            tokens[0, 0] = self.ids - 1
+        return tokens, torch.full((rows,), width)
+
+    def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Batches of these widths; and where the rules pad, one whose rows are padded, with their real lengths."""
+        full = [self.batch(rows, width) for width in widths]
+        if self.widths.least == 1:
+            return full
+        tokens, lengths = self.batch(rows, self.widths.least)
+        for row in range(rows):
+            lengths[row] = max(1, self.widths.least * (rows - row) // (rows + 1))
+            gone = self.widths.least - int(lengths[row])
+            if self.widths.pad_left:
+                tokens[row] = torch.cat([tokens[row, :gone] * 0 + self.padding_id, tokens[row, gone:]])
+            else:
+                tokens[row, -gone:] = self.padding_id
+        return [*full, (tokens, lengths)]
+
+    @property
+    def rows(self) -> int:
+        """How many texts a batch has: a number that is not that of the labels."""
+        return 4 if self.classes == 3 else 3
+
+
+def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
+    if isinstance(module, torch.jit.ScriptModule):
+        arguments = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        return [
+            inspect.Parameter(a.name, kind, default=a.default_value if a.has_default_value() else inspect._empty)
+            for a in arguments
+        ]
+    wanted = [
+        p for p in inspect.signature(module.forward).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    # What stands after *args is given by name only where it must be.
+    return [p for i, p in enumerate(wanted) if p.kind is not inspect.Parameter.VAR_POSITIONAL or i == 0]

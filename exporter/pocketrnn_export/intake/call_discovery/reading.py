@@ -1,0 +1,103 @@
+"""Where in an answer the logits are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.call_discovery.asked import Asked
+
+__all__ = ["leaves_of", "no_place", "places_of"]
+
+
+def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool) -> list[tuple[str, int]]:
+    """Where in an answer [rows, units] stands, with the units; several places that say the same count once."""
+    leaves = [dict(leaves_of(answer)) for answer in answers]
+    units = [asked.classes]
+    if asked.classes == 2 and not asked.multi_label:
+        units.append(1)
+    places = []
+    for wanted in units:
+        found = []
+        for suffix in leaves[0]:
+            if suffix and not suffixes:
+                continue
+            further = {_reading(leaf.get(suffix), rows, wanted) for leaf in leaves}
+            if len(further) == 1 and (reading := further.pop()) is not None:
+                found.append((suffix + reading, wanted))
+        # Beside the scores some give the labels themselves, as whole numbers.
+        scores = [
+            (suffix, units)
+            for suffix, units in found
+            if not all(torch.equal(leaf[suffix], leaf[suffix].round()) for leaf in leaves)
+        ]
+        # Where there are two labels, one number and two may both be the answer.
+        places += scores or found
+    return places
+
+
+def leaves_of(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of floating-point numbers in an answer, by what is written behind the call to reach each."""
+    if isinstance(answer, Tensor):
+        if answer.is_floating_point():
+            yield suffix, answer
+        return
+    if depth == 0:
+        return
+    if isinstance(answer, dict):
+        for key, value in answer.items():
+            yield from leaves_of(value, f"{suffix}[{key!r}]", depth - 1)
+    elif dataclasses.is_dataclass(answer):
+        for field in dataclasses.fields(answer):
+            yield from leaves_of(getattr(answer, field.name), f"{suffix}.{field.name}", depth - 1)
+    elif isinstance(answer, list | tuple):
+        for i, value in enumerate(answer):
+            yield from leaves_of(value, f"{suffix}[{i}]", depth - 1)
+
+
+def _reading(leaf: Tensor | None, rows: int, units: int) -> str | None:
+    """What brings a tensor to [rows, units], or to as many numbers in that order; None where it is something else."""
+    if leaf is None:
+        return None
+    shape = tuple(leaf.shape)
+    if shape in {(rows, units), (1, rows, units), (rows, 1, units), (rows, units, 1), (1, rows, units, 1)}:
+        return ""
+    if (units == 1 and shape == (rows,)) or (rows == 1 and shape in {(units,), (1, units)}):
+        return ""
+    if rows == 1 and units == 1 and shape == ():
+        return ""
+    return None
+
+
+def no_place(answer: Any, rows: int, asked: Asked) -> tuple[str, str]:
+    """What is wrong with an answer that holds no [rows, classes]."""
+    leaves = dict(leaves_of(answer))
+    texts = "1 text" if rows == 1 else f"{rows} texts"
+    if isinstance(answer, Tensor) and not answer.is_floating_point():
+        return (
+            f"The module's forward gives a tensor of {answer.dtype}.",
+            "Return logits: scores before softmax, not labels.",
+        )
+    if not leaves:
+        return (
+            f"The module's forward gives a {type(answer).__name__}, not a tensor.",
+            "Return the logits [batch, classes], or say where they are: --call, or call=.",
+        )
+    shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
+    if isinstance(answer, Tensor):
+        shapes = f"a tensor of shape {list(answer.shape)}"
+    advice = "Return logits [batch, classes] from forward, and give a label for every class."
+    for suffix, leaf in leaves.items():
+        if leaf.dim() == 3 and leaf.shape[-1] == asked.classes:
+            axis = {rows: leaf.shape.index(rows)}.get(rows) if rows in leaf.shape[:2] else None
+            last = "[:, -1]" if axis == 0 else "[-1]"
+            advice = (
+                "It holds one answer a step, or a layer: say which is that of the text, such as the last: "
+                f'--call "module(tokens){suffix}{last}", or call=.'
+            )
+            break
+    return f"The module gives {shapes} for {texts} and {asked.classes} labels.", advice

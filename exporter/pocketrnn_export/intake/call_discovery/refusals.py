@@ -1,0 +1,80 @@
+"""Why a way does not hold, and what is said where none does."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
+
+__all__ = ["Fails", "ambiguous", "raised", "refusal"]
+
+_PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
+
+
+@dataclass(frozen=True)
+class Fails:
+    """A way that does not hold, why, and what may help. The higher the rank, the more the reason says."""
+
+    line: str
+    rank: int
+    problem: str
+    advice: str
+    error: BaseException | None = None
+
+
+def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
+    """What a module raised, at which line of its owner's, and what may help."""
+    what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+    line = _line_of(error)
+    names = ", ".join(parameter.name for parameter in parameters_of(asked.module))
+    advice = f'Its forward takes ({names}): say how it is called, --call "module(tokens, ...)", or call=.'
+    if isinstance(error, IndexError) and "out of range in self" in str(error):
+        advice = (
+            f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
+            "forward."
+        )
+    return f"The module fails{line}: {what}.", advice
+
+
+def _line_of(error: BaseException) -> str:
+    """Where in the user's files an error was raised."""
+    torch_files = str(Path(torch.__file__).parent)
+    ours = str(Path(__file__).parents[2])
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((torch_files, ours, "<")):
+            return f" at {Path(frame.filename).name}:{frame.lineno}"
+    return ""
+
+
+def ambiguous(holding: Sequence[str]) -> ExportError:
+    """Two lines or more hold, with other answers."""
+    lines = " and ".join(f'"{line}"' for line in holding[:3])
+    return ExportError(
+        f"The module can be called in {len(holding)} ways that give other answers: {lines}.",
+        f'Say which is right: --call "{holding[0]}", or call=.',
+    )
+
+
+def refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
+    """The failure that says most, of the likeliest way."""
+    if not failures:
+        names = ", ".join(p.name for p in parameters_of(asked.module)) or "none"
+        return ExportError(
+            f"The module's forward takes the arguments {names}, none of which can be the tokens.",
+            'Say how it is called: --call "module(tokens)", or call=.',
+        )
+    # What a strange way of calling says means little: of the weak reasons, that of the first way counts.
+    best = max(failures, key=lambda failed: failed.rank if failed.rank > 2 else 0)
+    first = best if best.rank > 2 else failures[0]
+    if first.rank < 2 and (plain := [f for f in failures if f.rank == 2 and f.line.startswith(_PLAIN)]):
+        first = plain[0]
+    error = ExportError(f"{first.problem.rstrip('.')}, called as {first.line}.", first.advice)
+    error.__cause__ = first.error
+    return error
