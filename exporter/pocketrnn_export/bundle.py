@@ -113,7 +113,8 @@ def export(
         call: how the module is called, where that is not found out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
             [batch]), that gives [batch, classes].
-        gives: `logits` or `probabilities`, what the module gives; by default its last sigmoid or softmax decides.
+        gives: `logits` or `probabilities`, what the module gives; by default its numbers decide (docs/modules.md). What
+            was concluded is told, and stands in the bundle's provenance.
         one_text: ask the module one text at a time, though it takes a batch: for one that mixes the texts of a batch.
             Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
@@ -187,7 +188,7 @@ def export(
         prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
         description = replace(
             description,
-            provenance={**description.provenance, "call": prepared.convention.line},
+            provenance={**description.provenance, **prepared.convention.provenance},
             real_token=prepared.real_token,
         )
         graph, bounds = _graph_of(forms)

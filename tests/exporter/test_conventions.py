@@ -73,7 +73,7 @@ ONE_NUMBER = {
 }
 PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
 REFUSED = {
-    zoo.LogOfASigmoid: "gives a logarithm of numbers that may be probabilities",
+    zoo.LogOfASigmoid: "numbers below 0 only, .*torch.logit",
     zoo.NegativeLogProbabilities: 'negative log-probabilities.*--call "-module',
     zoo.OneNumberBesideTwo: "2 ways that give other answers",
     zoo.AlwaysTheSame: "the same answer for every text",
@@ -264,9 +264,11 @@ def test_asking_leaves_a_module_as_it_was() -> None:
 def test_how_a_module_is_called_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="pocketrnn_export"):
         prepared(zoo.EveryStepSigmoid)
-    assert "forward is called as module(tokens)[0]; it gives probabilities" in caplog.text
-    assert "convention_modules.py:" in caplog.text
-    assert "its one number is the second label's" in caplog.text
+    assert "forward is called as module(tokens)[0]" in caplog.text
+    concluded = next(record for record in caplog.records if "are taken for probabilities" in record.message)
+    assert concluded.levelno == logging.WARNING
+    assert "convention_modules.py:" in concluded.message
+    assert "Its one number a text is the second label's" in concluded.message
     assert "beside a copy" not in caplog.text
     with caplog.at_level(logging.INFO, logger="pocketrnn_export"):
         prepared(zoo.LosesTheBatchAxis)

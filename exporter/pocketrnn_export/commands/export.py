@@ -82,7 +82,7 @@ __all__ = ["export"]
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
               "a function (module, tokens, lengths) in the module file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
-              help="What a module gives.  [default: its last sigmoid or softmax decides]")  # fmt: skip
+              help="What a module gives.  [default: its numbers decide]")  # fmt: skip
 @click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option(

@@ -22,11 +22,7 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
 
 # What a module may end in, by the name of torch's function. exp stands behind log_softmax.
-_KINDS: Final = frozenset({"sigmoid", "sigmoid_", "expit", "softmax", "exp", "exp_"})
-# What multiplies by weights. What comes after the last of these is how a module presents its answer.
-_WEIGHING: Final = frozenset({"linear", "matmul", "__matmul__", "mm", "addmm", "bmm", "baddbmm", "einsum", "conv1d"})
-# What can bring any numbers between 0 and 1.
-_SQUASHING: Final = _KINDS | {"tanh", "reciprocal", "__rtruediv__", "div", "__truediv__", "clamp", "hardsigmoid"}
+_KINDS: Final = frozenset({"sigmoid", "sigmoid_", "special_expit", "softmax", "special_softmax", "exp", "exp_"})
 _TORCH: Final = str(Path(torch.__file__).parent)
 _OURS: Final = str(Path(__file__).parent.parent)
 
@@ -49,19 +45,15 @@ class ActivationCall:
 
 
 class CallsSeen(TorchFunctionMode):
-    """While it is entered, notes the calls of activations, and what follows the last layer.
+    """While it is entered, notes the calls of activations.
 
     Attributes:
         calls: each call's name, site, turn and line, in order.
-        squashed: the names of functions after the last layer that may bring numbers between 0 and 1.
-        logged: whether a logarithm follows the last layer.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[ActivationCall] = []
-        self.squashed: list[str] = []
-        self.logged = False
         self._turns: Counter[Any] = Counter()
 
     def __torch_function__(
@@ -69,12 +61,6 @@ class CallsSeen(TorchFunctionMode):
     ) -> Any:
         del types
         name = _name(func)
-        if name in _WEIGHING:
-            self.squashed.clear()
-            self.logged = False
-        elif name in _SQUASHING:
-            self.squashed.append(name)
-        self.logged = self.logged or name in {"logsigmoid", "log_sigmoid", "log", "log_"}
         if name in _KINDS:
             site, line = _site(sys._getframe(1))
             self.calls.append(ActivationCall(name, site, self._turns[name, site], line))

@@ -66,6 +66,8 @@ class Convention:
             ids, and none are given to the graph.
         undone: `softmax` or `sigmoid`, where its probabilities become logits by their logarithm, since no such call was
             found; else None.
+        gives: whether it gives logits or probabilities, and what that was concluded from.
+        notes: what is assumed of its arguments, a sentence each.
     """
 
     line: str
@@ -78,6 +80,14 @@ class Convention:
     activation: ActivationCall | None = None
     undone: str | None = None
     counts: int | None = None
+    gives: str = "logits"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What a bundle says of it: the line, what the answers are taken for and why, what is assumed."""
+        said = {"call": self.line, "gives": self.gives}
+        return {**said, "assumed": " ".join(self.notes)} if self.notes else said
 
     @property
     def plain(self) -> bool:

@@ -92,7 +92,7 @@ class PreparedModule:
     def as_reference(self) -> Reference:
         """The module as what every form is compared with. Its run raises ExportError where the module fails."""
         run = run_of(self.reference, takes_lengths=self.takes_lengths)
-        if isinstance(self.reference, Called) and self.convention.activation is not None:
+        if isinstance(self.reference, Called) and (self.convention.activation or self.convention.undone):
             run = _held_to_probabilities(run, self.reference, multi_label=self.multi_label)
         return Reference(
             "pytorch",
@@ -190,7 +190,7 @@ def prepare(
     convention = asked_convention(asked, call)
     if convention.takes_lengths and widths.least > 1:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
-    _log.info("%s", _told(convention))
+    _tell(convention)
     if not convention.plain or convention.units != classes:
         traceable, reference = Called(traceable, convention), Called(reference, convention)
     if widths.fixed is not None:
@@ -220,17 +220,10 @@ def prepare(
     return replace(prepared, padding=padding)
 
 
-def _told(convention: Convention) -> str:
-    """What the user is told of how his module is called."""
+def _how_it_is_called(convention: Convention) -> str:
     said = f"forward is called as {convention.line}"
-    if convention.activation is not None:
-        said += f"; it gives probabilities, of which the logits are exported ({convention.activation.line})"
-    if convention.undone:
-        said += "; it gives probabilities, which are brought to logits by their logarithm"
     if convention.units == 1:
         said += "; its one number is the second label's"
-        if convention.activation is None and convention.undone is None:
-            said += " logit: its sigmoid is that label's probability, and 0 divides the two"
     if convention.beside_a_copy:
         said += "; it fails on a single text, which is asked beside a copy of itself"
     if convention.counts is not None:
@@ -238,6 +231,21 @@ def _told(convention: Convention) -> str:
     if convention.one_text:
         said += "; it answers one text at a time, so that a bundle's batches are answered text by text"
     return said
+
+
+def _tell(convention: Convention) -> None:
+    """Log how a module is called, and what its answers are taken for and why; that as a warning, which a Python caller
+    sees, where it was more than a look at the numbers."""
+    _log.info("%s", _how_it_is_called(convention))
+    said = f"The module's answers are taken for {convention.gives}"
+    if convention.units == 1:
+        said += ". Its one number a text is the second label's"
+        if convention.activation is None and convention.undone is None:
+            said += " logit: its sigmoid is that label's probability, and 0 divides the two"
+    told = convention.units == 1 or not convention.gives.startswith(("logits: numbers", "log-prob"))
+    _log.log(logging.WARNING if told or "other weights" in convention.gives else logging.INFO, "%s", said)
+    for note in convention.notes:
+        _log.warning("%s", note)
 
 
 def _held_to_probabilities(run: Run, called: Called, *, multi_label: bool) -> Run:

@@ -1,109 +1,267 @@
-"""Whether a module gives logits or probabilities."""
+"""Whether a module gives logits or probabilities: seen in its numbers, and not in the names of what it calls.
+
+Numbers of both signs are logits. Numbers of one sign are asked about, unless leaving out one activation gives numbers
+whose probabilities they are; or other weights give numbers of the other sign, so that it was these texts and weights
+that gave none.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.activation import CallsSeen, Passing, activated
+from pocketrnn_export.intake.activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import read_answer
-from pocketrnn_export.intake.convention import (
-    Convention,
-    called_as,
-    left_as_it_was,
-)
+from pocketrnn_export.intake.convention import Convention, called_as, left_as_it_was
 from pocketrnn_export.proof.surroundings import surroundings
 
 __all__ = ["with_activation"]
 
+# The rounding of a sum of probabilities, and of a softmax above 1.
+_ROUNDING: Final = 1e-5
+# How often weights are drawn anew, and how large, before a sign counts as one that no weights give.
+_DRAWS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 64.0, 256.0, 1024.0)
+# Weights that take long to draw are exchanged among each other.
+_LARGE: Final = 2_000_000
+_SAY: Final = "Say which: --gives logits or --gives probabilities, in Python gives=."
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """Batches of texts with the answers [batch, units] of a module."""
+
+    batches: tuple[tuple[Tensor, Tensor], ...]
+    answers: tuple[Tensor, ...]
+    kind: str
+
+    @property
+    def all(self) -> Tensor:
+        """The answers to all texts [texts, units]."""
+        return torch.cat(self.answers).double()
+
+    @property
+    def between(self) -> bool:
+        """Whether all are from 0 to 1."""
+        return bool(((self.all >= -_ROUNDING) & (self.all <= 1 + _ROUNDING)).all())
+
+    @property
+    def sign(self) -> int:
+        """1 where no answer is below 0, -1 where none is above; 0 where there are both."""
+        return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
+
+    def sums_to(self, rows: Tensor) -> float | None:
+        """What every row of [texts, units] sums to; None for a single unit, or where they differ."""
+        if rows.shape[1] == 1:
+            return None
+        sums = rows.sum(1)
+        mean = float(sums.mean())
+        return mean if bool(((sums - mean).abs() <= _ROUNDING * max(1.0, abs(mean))).all()) else None
+
+    def exp_sums_to_one(self, factor: float) -> bool:
+        """Whether the rows are logarithms of numbers that sum to 1, divided by a factor."""
+        total = self.sums_to(torch.exp(self.all.clamp(-700, 700) * factor))
+        return total is not None and math.isclose(total, 1, abs_tol=1e-4)
+
 
 def with_activation(asked: Asked, convention: Convention) -> Convention:
-    """The convention with what makes probabilities of its logits.
+    """The convention with what makes probabilities of its logits, and with what was concluded of its answers and why.
 
     Raises:
         ExportError: it gives probabilities that a bundle cannot, or numbers that may be either.
     """
     if asked.gives == "logits":
-        return convention
+        return replace(convention, gives="logits, as its owner says")
+    probed = _probed(asked, convention)
+    if probed.between and (call := _recognised(asked, convention, probed)) is not None:
+        why = f"probabilities: leaving out {call.function} ({call.line}) gives numbers whose {probed.kind} they are"
+        return replace(convention, activation=call, gives=why)
+    if asked.gives == "probabilities":
+        return _undone(asked, convention, probed)
+    if probed.kind == "softmax" and probed.exp_sums_to_one(1):
+        why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
+        return replace(convention, gives=why)
+    _refuse_sums(convention, probed)
+    if probed.sign == 0:
+        return replace(convention, gives="logits: numbers below 0 and above 0")
+    if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
+        return replace(convention, gives="logits: numbers above 1, which do not sum to one number")
+    if _crosses(asked, convention, probed):
+        which = ("below", "from 0 on") if probed.sign == 1 else ("above", "up to 0")
+        why = f"logits: numbers {which[1]} for every text that was tried, and with other weights {which[0]} 0"
+        return replace(convention, gives=why)
+    raise _in_doubt(convention, probed)
+
+
+def _probed(asked: Asked, convention: Convention) -> _Probed:
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
-    rows = 1 if convention.one_text else asked.rows
-    batches = []
-    for width in itertools.chain(*asked.tried_widths):
+    shapes = [(1 if convention.one_text else asked.rows, width) for width in itertools.chain(*asked.tried_widths)]
+    if not convention.one_text:
+        shapes.append((16, asked.widths.clip(11)))
+    batches, answers = [], []
+    for rows, width in shapes:
+        batch = asked.batch(rows, width)
+        # A width that a convolution does not take.
         with contextlib.suppress(Exception, SystemExit):
-            batch = asked.batch(rows, width)
-            batches.append((batch, read_answer(asked, convention, *batch)))
+            answers.append(read_answer(asked, convention, *batch))
+            batches.append(batch)
+    return _Probed(tuple(batches), tuple(answers), kind)
+
+
+# --- an activation that can be left out
+
+
+def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> ActivationCall | None:
+    """The call of an activation without which the module gives numbers whose probabilities it gives with it.
+
+    Raises:
+        ExportError: it is a sigmoid of each of several labels, of which a text has one.
+    """
     seen = CallsSeen()
     with torch.no_grad(), surroundings(), left_as_it_was(asked.module), seen:
-        called_as(convention.function, asked.module, *batches[0][0])
-    answers = [answer for _, answer in batches]
-    between = all(bool(((answer >= 0) & (answer <= 1)).all()) for answer in answers)
-    if not between:
-        _refuse_logarithms(asked, convention, answers, logged=seen.logged)
-        if asked.gives == "probabilities":
-            raise ExportError("The module gives numbers that are no probabilities.", "Export it with --gives logits.")
-        return convention
+        called_as(convention.function, asked.module, *probed.batches[0])
     for call in reversed(seen.calls[-4:]):
-        passing = replace(convention, activation=call)
         logits = []
         with contextlib.suppress(Exception, SystemExit):
-            for batch, _ in batches:
+            for batch in probed.batches:
                 with torch.no_grad(), surroundings(), left_as_it_was(asked.module), Passing(call):
-                    logits.append(called_as(convention.function, asked.module, *batch).float().reshape(rows, -1))
-        if len(logits) != len(batches):
+                    answer = called_as(convention.function, asked.module, *batch)
+                logits.append(answer.float().reshape(len(batch[0]), -1))
+        if len(logits) != len(probed.batches):
             continue
-        if _gives(kind, logits, answers):
-            return passing
-        if convention.units > 1 and _gives("sigmoid", logits, answers):
+        if _gives(probed.kind, logits, probed.answers):
+            return call
+        if convention.units > 1 and _gives("sigmoid", logits, probed.answers):
             raise ExportError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
                 "If a text can have any number of labels, export it with --multi-label (multi_label=True). If softmax "
                 "of these numbers is meant, as nn.CrossEntropyLoss takes them, with --gives logits (gives='logits').",
             )
-    sums = convention.units > 1 and all(bool(((answer.sum(1) - 1).abs() < 1e-5).all()) for answer in answers)
-    if asked.gives == "probabilities":
-        if kind == "softmax" and not sums:
-            raise ExportError(
-                "The module gives numbers that do not sum to 1.", "Export it with --multi-label, or --gives logits."
-            )
-        return replace(convention, undone="sigmoid" if asked.multi_label else "softmax")
-    if sums or seen.squashed:
-        raise ExportError(
-            "The module gives numbers between 0 and 1, which may be logits or probabilities.",
-            "Say which: --gives logits or --gives probabilities, in Python gives=.",
-        )
-    return convention
-
-
-def _refuse_logarithms(asked: Asked, convention: Convention, answers: Sequence[Tensor], *, logged: bool) -> None:
-    """Refuse numbers that may be logarithms of a sigmoid, or negative ones of a softmax: taken for logits, they give
-    other probabilities.
-
-    Raises:
-        ExportError: they may be.
-    """
-    line = convention.line
-    if convention.units > 1 and not asked.multi_label:
-        sums = [torch.exp(-answer).sum(1) for answer in answers]
-        if all(bool(((total - 1).abs() < 1e-4).all()) for total in sums):
-            raise ExportError(
-                "The module gives negative log-probabilities: the least is the likeliest.",
-                f'Say so: --call "-{line}", or call=.',
-            )
-    elif logged and all(bool((answer < 0).all()) for answer in answers):
-        raise ExportError(
-            "The module gives a logarithm of numbers that may be probabilities, and a bundle would take it for logits.",
-            f'Say which: --gives logits (gives="logits"), or --call "torch.logit(torch.exp({line}))".',
-        )
+    return None
 
 
 def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
     return all(
         torch.allclose(activated(kind, given), answer, atol=1e-6) for given, answer in zip(logits, answers, strict=True)
     )
+
+
+# --- what the numbers show
+
+
+def _undone(asked: Asked, convention: Convention, probed: _Probed) -> Convention:
+    """The convention of a module that gives probabilities, as its owner says."""
+    if not probed.between:
+        raise ExportError("The module gives numbers that are no probabilities.", "Export it with --gives logits.")
+    total = probed.sums_to(probed.all)
+    if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
+        raise ExportError(
+            "The module gives numbers that do not sum to 1.", "Export it with --multi-label, or --gives logits."
+        )
+    why = "probabilities, as its owner says: they are brought to logits by their logarithm"
+    return replace(convention, undone="sigmoid" if asked.multi_label else "softmax", gives=why)
+
+
+def _refuse_sums(convention: Convention, probed: _Probed) -> None:
+    """Refuse several numbers a text whose sum, or that of what they are logarithms of, is the same for every text.
+
+    Raises:
+        ExportError: it is.
+    """
+    total = probed.sums_to(probed.all)
+    to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
+    if to_one and probed.between:
+        raise ExportError(
+            "The module gives numbers between 0 and 1, which may be logits or probabilities: those of each text sum to "
+            "1.",
+            _SAY,
+        )
+    if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
+        raise ExportError(
+            f"The module gives numbers that sum to {total:.4g} for every text, which may be shares of it or logits.",
+            f'Say which: --gives logits, or --call "{_around(convention, f"torch.log(%s / {total:.4g})")}".',
+        )
+    if probed.kind == "sigmoid" and not probed.exp_sums_to_one(1):
+        return
+    if probed.exp_sums_to_one(-1):
+        raise ExportError(
+            "The module gives negative log-probabilities: the least is the likeliest.",
+            f'Say so: --call "{_around(convention, "-%s")}", or call=.',
+        )
+    for base in (2, 10):
+        if probed.exp_sums_to_one(math.log(base)):
+            raise ExportError(
+                f"The module gives logarithms to the base {base} of numbers that sum to 1.",
+                f'Say so: --call "{_around(convention, f"%s * {math.log(base):.9f}")}", or --gives logits.',
+            )
+
+
+def _in_doubt(convention: Convention, probed: _Probed) -> ExportError:
+    """What is said of numbers of one sign, which no weights change."""
+    if probed.sign == -1:
+        return ExportError(
+            "The module gives numbers below 0 only, which may be logits or the logarithms of probabilities.",
+            "Say which: --gives logits (gives='logits'), or --call "
+            f'"{_around(convention, "torch.logit(torch.exp(%s))")}".',
+        )
+    if probed.between:
+        return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
+    return ExportError(
+        "The module gives no number below 0: taken for logits, none would be a probability below a half.",
+        "Say what they are: --gives logits (gives='logits'); or return the numbers before the last activation.",
+    )
+
+
+def _around(convention: Convention, wrapped: str) -> str:
+    """The line of a call with its last expression in another."""
+    *setup, last = convention.line.split("; ")
+    return "; ".join([*setup, wrapped % last])
+
+
+def _crosses(asked: Asked, convention: Convention, probed: _Probed) -> bool:
+    """Whether other weights give answers of the other sign, whichever one of the matrices keeps its signs.
+
+    A layer of weights gives both signs. A sigmoid gives one, whatever it is given; so does one that is multiplied by
+    weights above 0, which is why one matrix at a time is only made larger.
+    """
+    module: nn.Module = copy.deepcopy(asked.module)
+    again, batches = replace(asked, module=module), probed.batches[:2]
+    matrices = [weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point()]
+    own = [weight.detach().clone() for weight in matrices]
+    generator = torch.Generator().manual_seed(0)
+    for kept in range(len(matrices)):
+        found = False
+        for scale in _DRAWS:
+            for i, weight in enumerate(matrices):
+                weight.data.copy_(own[i] * scale if i == kept else _drawn(own[i], scale, generator))
+            if any(bool((answer * probed.sign < -_ROUNDING).any()) for answer in _answers(again, convention, batches)):
+                found = True
+                break
+        if not found:
+            return False
+    return bool(matrices)
+
+
+def _answers(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """The finite answers of a module, as far as it gives such."""
+    for batch in batches:
+        with contextlib.suppress(Exception, SystemExit):
+            answer = read_answer(asked, convention, *batch)
+            yield answer[torch.isfinite(answer).all(1)]
+
+
+def _drawn(own: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """Weights as large as a module's own, or larger, of both signs."""
+    if own.numel() > _LARGE:
+        return own.flip(0).mul_(-scale)
+    size = float(own.float().pow(2).mean().sqrt()) or 0.1
+    return torch.randn(own.shape, generator=generator).to(own.dtype) * (scale * size)

@@ -1,0 +1,187 @@
+"""Whether a module gives logits or probabilities is seen in its numbers: converted where one activation explains them,
+asked about where that cannot be told, and never taken for logits in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import convention_modules as zoo
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
+
+TOKENS = torch.arange(2, 26).reshape(4, 6)
+
+
+class Ends(zoo.Base):
+    """A classifier whose forward ends in a function of its last layer."""
+
+    def __init__(self, end: Callable[[Tensor], Tensor] | nn.Module, classes: int = zoo.CLASSES) -> None:
+        super().__init__(classes)
+        self.end = end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.fc(self.last(x)))
+
+
+class _Sigmoid(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
+
+
+class Mixture(zoo.Base):
+    """Shares of three experts, multiplied by what each says: a product of matrices that gives a probability."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.gate = nn.Linear(zoo.HIDDEN, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = self.last(x)
+        shares = torch.softmax(self.gate(last), 1).unsqueeze(1)
+        return torch.bmm(shares, torch.special.expit(self.fc(last)).unsqueeze(2)).view(-1, 1)
+
+
+class OfTogether(zoo.Base):
+    """Sigmoids, multiplied by weights above 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = nn.Parameter(torch.rand(zoo.CLASSES, zoo.CLASSES) / zoo.CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.expit(self.fc(self.last(x))) @ self.together
+
+
+def byhand(z: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-z))
+
+
+# Of one sign, whatever it is given: of each number by itself.
+ONE_SIGN: dict[str, Callable[[Tensor], Tensor]] = {
+    "clip": lambda z: (z + 0.5).clip(0, 1),
+    "by hand": byhand,
+    "relu, tiny": lambda z: torch.relu(z + 0.2) * 0.05,
+    "scaled sigmoid": lambda z: torch.sigmoid(z) * 0.98 + 0.01,
+    "minimum and maximum": lambda z: torch.minimum(torch.maximum(z + 0.5, torch.zeros(())), torch.ones(())),
+    "Hardtanh": lambda z: nn.Hardtanh(0, 1)(z + 0.5),
+    "hardsigmoid": functional.hardsigmoid,
+    "tanh": lambda z: (torch.tanh(z) + 1) / 2,
+    "erf": lambda z: 0.5 * (1 + torch.erf(z)),
+    "ndtr": torch.special.ndtr,
+    "atan": lambda z: torch.atan(z) / 3.2 + 0.5,
+    "softsign": lambda z: (functional.softsign(z) + 1) / 2,
+    "exp": lambda z: 1 - torch.exp(-torch.exp(z)),
+    "the other label": lambda z: 1 - torch.special.expit(z),
+    "logsigmoid": functional.logsigmoid,
+    "softplus": lambda z: -functional.softplus(-z),
+    "scripted": torch.jit.script(_Sigmoid()),
+    "traced": torch.jit.trace(_Sigmoid(), torch.zeros(2, 1)),
+}
+# Of all numbers of a text together.
+SUMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "by hand": lambda z: z.exp() / z.exp().sum(1, keepdim=True),
+    "normalize": lambda z: functional.normalize(z.relu() + 0.01, p=1, dim=1),
+    "squares": lambda z: z**2 / (z**2).sum(1, keepdim=True),
+    "softmin": lambda z: functional.softmin(z, 1),
+    "per cent": lambda z: 100 * z.softmax(1),
+    "log2": lambda z: z.softmax(1).log2(),
+    "negative logarithm": lambda z: -z.log_softmax(1),
+    "beside its own": lambda z: torch.cat([1 - z[:, :1].sigmoid(), z[:, :1].sigmoid()], 1),
+    "each": torch.special.expit,
+}
+CONVERTED: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "expit": (torch.special.expit, 1),
+    "detached": (lambda z: z.sigmoid().detach(), 1),
+    "of a temperature": (lambda z: (z / 2.5).softmax(-1), 4),
+    "special": (lambda z: torch.special.softmax(z, 1), 4),
+    "exp of log": (lambda z: z.log_softmax(1).exp(), 4),
+}
+LOGITS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "near 0": (lambda z: z * 1e-3, 4),
+    "above 0": (lambda z: z * 0.01 + 0.2, 1),
+    "below 0": (lambda z: z * 0.01 - 0.2, 2),
+    "above 1": (lambda z: torch.relu(z) * 30, 4),
+    "log": (lambda z: z.log_softmax(1), 4),
+    "log of softmax": (lambda z: z.softmax(1).log(), 4),
+    "normalized": (nn.LayerNorm(4), 4),
+}
+
+
+def prepared(module: nn.Module, classes: int, **options: Any) -> PreparedModule:
+    known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": max(2, classes), "multi_label": False}
+    return prepare(module.eval(), **{**known, **options})
+
+
+def ending(end: Callable[[Tensor], Tensor], classes: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Ends(end, classes)
+
+
+def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
+    with pytest.raises(ExportError) as raised:
+        prepared(module, classes, **options)
+    assert raised.value.remedy is not None
+    assert "gives" in raised.value.remedy or "--call" in raised.value.remedy
+    return raised.value
+
+
+@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 5))
+def test_numbers_of_one_sign_are_asked_about(name: str) -> None:
+    refusal(ending(ONE_SIGN[name], 1), 1)
+    refusal(ending(ONE_SIGN[name], 4), 4, multi_label=True)
+    assert prepared(ending(ONE_SIGN[name], 1), 1, gives="logits").convention.gives == "logits, as its owner says"
+
+
+@pytest.mark.parametrize("name", mostly_slow(list(SUMS), 4))
+def test_numbers_that_sum_to_one_are_asked_about(name: str) -> None:
+    classes = 2 if name == "beside its own" else 4
+    refusal(ending(SUMS[name], classes), classes)
+
+
+@pytest.mark.parametrize("name", mostly_slow(list(CONVERTED), 3))
+def test_one_activation_that_explains_the_numbers_is_left_out(name: str) -> None:
+    end, classes = CONVERTED[name]
+    found = prepared(ending(end, classes), classes).convention
+    assert found.activation is not None
+    assert found.gives.startswith("probabilities: ")
+    assert "test_probabilities.py:" in found.gives or "convention_modules.py:" in found.gives
+
+
+@pytest.mark.parametrize("name", mostly_slow(list(LOGITS), 3))
+def test_logits_are_not_asked_about(name: str) -> None:
+    end, classes = LOGITS[name]
+    found = prepared(ending(end, classes), classes).convention
+    assert (found.activation, found.undone) == (None, None)
+    assert found.gives.startswith("logits: numbers" if not name.startswith("log") else "log-probabilities")
+
+
+@pytest.mark.parametrize("made", [Mixture, pytest.param(OfTogether, marks=pytest.mark.slow)])
+def test_probabilities_that_a_product_of_matrices_gives_are_asked_about(made: Callable[[], nn.Module]) -> None:
+    refusal(made(), 1 if made is Mixture else 4, multi_label=made is OfTogether)
+
+
+def test_probabilities_become_the_logits_that_give_them_again() -> None:
+    for end, classes, kind in ((byhand, 1, "softmax"), (SUMS["squares"], 4, "softmax"), (byhand, 4, "sigmoid")):
+        module = ending(end, classes)
+        found = prepared(module, classes, gives="probabilities", multi_label=kind == "sigmoid")
+        with torch.no_grad():
+            own, logits = module(TOKENS), found.reference(TOKENS)
+        given = torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, 1)
+        torch.testing.assert_close(given[:, 1:] if classes == 1 else given, own, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_untrained_classifiers_are_not_asked_about() -> None:
+    for seed in range(40):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            module = Ends(nn.Identity(), 1 + seed % 2)
+        assert prepared(module, 2).convention.gives.startswith("logits: numbers")
