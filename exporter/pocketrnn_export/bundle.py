@@ -26,6 +26,7 @@ from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.intake.as_given import AsGiven, random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
 from pocketrnn_export.intake.pipeline import Tokenizer, checked_pairs, chosen_rules
@@ -172,7 +173,7 @@ def export(
             kind.check(module, description.rules)
     texts = texts_for_proof(example_texts or [text for text, _ in pairs], description.vocabulary, description.rules)
     ids, padding_id = description.ids, description.rules.padding_id
-    with _one_export_at_a_time, _in_a_sentence(module):
+    with _one_export_at_a_time, random_state_kept(), _in_a_sentence(module):
         ask = functools.partial(
             prepare,
             module,
@@ -209,6 +210,7 @@ def export(
             rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
             tolerance=tolerance,
             report=report,
+            given=prepared.given,
         )
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         return write_bundle(path, description, forms, plan, force=force)
@@ -362,6 +364,7 @@ class ProofPlan:
         tolerance: as for `proof.verdict.passes`.
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
+        given: the user's own module, where the reference is a copy of it.
     """
 
     reference: Reference
@@ -371,6 +374,7 @@ class ProofPlan:
     tolerance: float | None = None
     report: str | Path | None = None
     earlier: Parity | None = None
+    given: AsGiven | None = None
 
 
 def cases_for(
@@ -453,6 +457,7 @@ def write_bundle(
     cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
     answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
     texts = [answer for _, answer in answers.of("texts", one_row=False)]
+    as_given = [] if plan.given is None else plan.given.compared(answers.all(), answers.with_spread)
     compared: list[Compared] = []
     with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         proven_forms = []
@@ -470,6 +475,7 @@ def write_bundle(
             proven_forms.append(form)
             compared += found
             (work / form.file).write_bytes(form.content)
+        compared += as_given
         for name, content in (other_files or {}).items():
             (work / name).write_bytes(content)
         manifest = Manifest(

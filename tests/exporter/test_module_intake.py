@@ -153,13 +153,6 @@ class StatisticsOfABatch(Plain):
         self.out = nn.Sequential(nn.BatchNorm1d(10, track_running_stats=False), nn.Linear(10, 4))
 
 
-class CannotBeCopied(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rest = iter([1].__iter__, 1)
-        self.generator = (i for i in [1])
-
-
 def meta() -> nn.Module:
     with torch.device("meta"):
         return Plain()
@@ -199,7 +192,6 @@ def with_scripted_layer() -> nn.Module:
         (ExitsAtOnce, r"fails at test_module_intake\.py:\d+: SystemExit: 4, called as module\(tokens\)\. .* say how"),
         (GivesAListOnceInAWhile, r"fails on 2 texts of 1 token: RuntimeError: shape '\[2, 4\]' is invalid"),
         (Labels, r"gives a tensor of torch\.int64.*not labels"),
-        (CannotBeCopied, r"cannot be copied: TypeError"),
     ],
 )
 def test_what_a_module_raises_is_one_sentence(made: Callable[[], nn.Module], reason: str, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -34,6 +33,7 @@ from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
 from pocketrnn_export.proof.surroundings import answer_of, surroundings
+from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.restrictions import Attempt, UntraceableError, Way, inside, settled
 from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in, given_whole
 from pocketrnn_export.tracing.ties import ties_the_other_way
@@ -283,7 +283,7 @@ def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) ->
     if not seen.raised:
         return
     with torch.no_grad(), surroundings():
-        met = errors_in(copy.deepcopy(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
+        met = errors_in(copied_again(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
     if caught := [line for line in seen.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
@@ -416,7 +416,7 @@ def _run_of_module(module: nn.Module, *, doubles: bool = False) -> Callable[[tup
     """A module as it answers at first: what a run leaves behind in it is not seen by the next."""
 
     def run(inputs: tuple[Tensor, ...]) -> Any:
-        copied = copy.deepcopy(module)
+        copied = copied_again(module)
         if doubles:
             copied = copied.double()
             inputs = tuple(value.double() if value.is_floating_point() else value for value in inputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import re
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
+from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.cells import NotALayer
 from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
@@ -135,7 +135,7 @@ def _program(
     one_text: bool,
     cut_counted: bool,
 ) -> tuple[torch.export.ExportedProgram, list[Loop]]:
-    traced = copy.deepcopy(module)
+    traced = copied_again(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]

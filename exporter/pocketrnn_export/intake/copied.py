@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -17,11 +16,20 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.as_given import brought_to_float32
 from pocketrnn_export.intake.fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import read_back, saved
+from pocketrnn_export.proof.whole_copy import whole_copy
 
-__all__ = ["copied", "copied_for_export", "holds_torchscript", "with_traceable_parts"]
+__all__ = [
+    "copied",
+    "copied_for_export",
+    "holds_torchscript",
+    "kept_tensors",
+    "unwrapped",
+    "with_traceable_parts",
+]
 
 
 def copied_for_export(module: nn.Module) -> nn.Module:
@@ -37,7 +45,7 @@ def copied_for_export(module: nn.Module) -> nn.Module:
         >>> copied_for_export(module).training
         False
     """
-    module = _unwrapped(module)
+    module = unwrapped(module)
     _refuse_missing_values(module)
     refuse_fixed_states(module)
     try:
@@ -46,11 +54,11 @@ def copied_for_export(module: nn.Module) -> nn.Module:
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
             _refuse_old_weights(made)
-            made = made.cpu().float()
+            made = brought_to_float32(made, kept_tensors)
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
                 _renormalise(layer)
-                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else _kept(layer):
+                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept_tensors(layer):
                     # Layers in a plain list are no children, and a trace for TorchScript takes no such weight.
                     tensor.requires_grad_(False)
             return made
@@ -82,7 +90,7 @@ def copied(module: nn.Module) -> nn.Module:
             known[id(layer)] = known[id(layer)] or read_back(saved(layer))
         else:
             known |= {id(tensor): tensor.detach().clone() for tensor in _computed(layer) if id(tensor) not in known}
-    return copy.deepcopy(module, known)
+    return whole_copy(module, known)
 
 
 def holds_torchscript(module: nn.Module) -> bool:
@@ -108,7 +116,7 @@ def with_traceable_parts(module: nn.Module) -> nn.Module:
     return module
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
     """The module in what nn.DataParallel and torch.compile put around it."""
     while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
@@ -148,10 +156,10 @@ def _refuse_old_weights(module: nn.Module) -> None:
 def _computed(layer: nn.Module) -> Iterator[Tensor]:
     """The tensors in a layer that autograd computed, which `deepcopy` refuses: a state that training left on the module
     is often a tuple or a list of tuples."""
-    return (tensor for tensor in _kept(layer) if not tensor.is_leaf)
+    return (tensor for tensor in kept_tensors(layer) if not tensor.is_leaf)
 
 
-def _kept(layer: nn.Module) -> Iterator[Tensor]:
+def kept_tensors(layer: nn.Module) -> Iterator[Tensor]:
     """The tensors on a layer, in whatever holds them, such as a plain list of layers; not those of its children."""
     waiting, met = [value for name, value in vars(layer).items() if name != "_modules"], set[int]()
     while waiting:

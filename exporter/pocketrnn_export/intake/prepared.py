@@ -15,10 +15,17 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.activation import activated
+from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, Called, Convention
-from pocketrnn_export.intake.copied import copied_for_export, holds_torchscript, with_traceable_parts
+from pocketrnn_export.intake.copied import (
+    copied_for_export,
+    holds_torchscript,
+    kept_tensors,
+    unwrapped,
+    with_traceable_parts,
+)
 from pocketrnn_export.proof.cases import (
     Case,
     Ids,
@@ -61,6 +68,7 @@ class PreparedModule:
         multi_label: whether each label has a probability of its own.
         widths: how many tokens a text can have.
         padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
+        given: the user's own module, of which this is a copy.
     """
 
     module: nn.Module
@@ -73,6 +81,7 @@ class PreparedModule:
     multi_label: bool
     widths: Widths
     padding_fault: str | None = None
+    given: AsGiven | None = None
 
     @property
     def real_token(self) -> bool:
@@ -191,8 +200,9 @@ def prepare(
     if convention.takes_lengths and widths.least > 1:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _tell(convention)
-    if not convention.plain or convention.units != classes:
-        traceable, reference = Called(traceable, convention), Called(reference, convention)
+    is_called = not convention.plain or convention.units != classes
+    called = functools.partial(Called, convention=convention) if is_called else _itself
+    traceable, reference = called(traceable), called(reference)
     if widths.fixed is not None:
         traceable = OfWidth(traceable, widths.fixed)
     prepared = PreparedModule(
@@ -201,12 +211,11 @@ def prepare(
         convention.takes_lengths,
         padding=False,
         padding_id=padding_id,
-        example=_example(
-            padding_id, widths, takes_lengths=convention.takes_lengths, rows=1 if convention.one_text else 3
-        ),
+        example=_example(padding_id, widths, convention),
         convention=convention,
         multi_label=multi_label,
         widths=widths,
+        given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors),
     )
     prepared = replace(prepared, padding_fault=_padding_fault(prepared))
     if convention.one_text:
@@ -218,6 +227,10 @@ def prepare(
         )
     padding = prepared.takes_lengths and _rows_stand_alone(prepared, shape_grid(ids, padding_id, ragged=True))
     return replace(prepared, padding=padding)
+
+
+def _itself(module: nn.Module) -> nn.Module:
+    return module
 
 
 def _how_it_is_called(convention: Convention) -> str:
@@ -315,12 +328,12 @@ def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
         return False
 
 
-def _example(padding_id: int, widths: Widths, *, takes_lengths: bool, rows: int) -> tuple[Tensor, ...]:
-    width = widths.clip(7)
+def _example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
+    width, rows = widths.clip(7), 1 if convention.one_text else 3
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts those that are not padding may not take a text of padding only.
     tokens = torch.full((rows, width), real_id(padding_id))
-    if not takes_lengths:
+    if not convention.takes_lengths:
         return (tokens,)
     tokens[torch.arange(width) >= lengths[:, None]] = padding_id
     return tokens, lengths

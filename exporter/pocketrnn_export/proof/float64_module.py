@@ -7,7 +7,6 @@ its own thread sees these as float64; nothing of the process changes.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.proof.surroundings import answer_of
+from pocketrnn_export.proof.whole_copy import copied_again
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 
@@ -115,8 +115,17 @@ def doubled(module: nn.Module) -> nn.Module:
             "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
             "Give the Python module that it was made from.",
         )
-    copied = copy.deepcopy(module).double()
-    shipped = type(module).forward
+    copied = copied_again(module).double()
+    own = vars(copied).get("forward")
+    if own is not None:
+        # Set on the module itself, where it goes before that of its class.
+        def of_instance(*inputs: Any, **named: Any) -> Any:
+            with Float64Mode():
+                return own(*inputs, **named)
+
+        vars(copied)["forward"] = of_instance
+        return copied
+    shipped = type(copied).forward
 
     # Only around forward: PyTorch's own code, such as that which traces, is not to see the mode.
     @functools.wraps(shipped)
@@ -124,7 +133,7 @@ def doubled(module: nn.Module) -> nn.Module:
         with Float64Mode():
             return shipped(self, *inputs, **named)
 
-    copied.__class__ = type(type(module).__name__, (type(module),), {"forward": forward})
+    copied.__class__ = type(type(copied).__name__, (type(copied),), {"forward": forward})
     return copied
 
 

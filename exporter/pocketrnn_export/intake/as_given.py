@@ -1,0 +1,367 @@
+"""The module itself, as its owner gave it: what it answers, with all that it holds as it was afterwards.
+
+What is exported is a copy. That the copy answers as the module does is seen by asking the module once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import functools
+import logging
+import random
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ParityError, first_line
+from pocketrnn_export.proof.cases import Case, Logits
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, compare, difference, run_of, summary
+from pocketrnn_export.proof.exact import SPREADS
+from pocketrnn_export.proof.spread import Exact
+from pocketrnn_export.proof.verdict import passes
+from pocketrnn_export.proof.whole_copy import difference_of, has_attributes, whole_copy
+
+__all__ = ["AsGiven", "brought_to_float32", "precision_of", "random_state_kept", "untouched"]
+
+_log = logging.getLogger(__name__)
+_INPUTS: Final = "all cases"
+# What runs of a module do not change.
+_NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
+
+
+@dataclass(frozen=True)
+class AsGiven:
+    """The module that the owner gave, beside the copy of it that is exported.
+
+    Attributes:
+        module: the owner's.
+        called: what calls it as the copy is called.
+        takes_lengths: whether that is given lengths.
+        kept: the tensors on a layer, in whatever holds them.
+    """
+
+    module: nn.Module
+    called: Callable[[nn.Module], nn.Module]
+    takes_lengths: bool
+    kept: Callable[[nn.Module], Iterator[Tensor]]
+
+    def compared(
+        self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], Exact | None]
+    ) -> list[Compared]:
+        """The copy's answers beside the module's own: in float32, where both must be the same; and in the precision of
+        the module's weights, where that is another one. There the difference is measured, and told.
+
+        Args:
+            answered: the cases of the proof, with the copy's answers.
+            exact: the exact answer to a case, with how far rounding may move it.
+
+        Raises:
+            ParityError: the copy answers something else.
+        """
+        lines = []
+        with untouched(self.module), torch.no_grad():
+            if hasattr(self.module, "training"):
+                self.module.eval()
+            precision = precision_of(self.module)
+            if precision is not None:
+                if any(t.device.type != "cpu" for t in self.module.parameters()):
+                    self.module.cpu()
+                lines += self._in_own_precision(answered, precision, exact)
+            if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
+                # A module may do more than this in methods of its own, so that they are not called without need.
+                brought_to_float32(self.module, self.kept)
+            found = self._on_all(answered, "as given", exact)
+        failing = [one for one in found.each if not passes(one, None)]
+        if failing:
+            worst = max(failing, key=lambda one: one.largest)
+            lost = difference_of(self.module, _copy_of(self.module))
+            raise ParityError(
+                f"The copy of the module that is exported answers {worst.largest:.1e} otherwise than the module "
+                f"itself, on {worst.case}" + (f": copied, it has another {lost}." if lost else "."),
+                "Let copy.deepcopy(module) keep all that forward reads: no __deepcopy__ or __getstate__ that leaves "
+                "something out, and nothing that is looked up by the module's identity.",
+            )
+        return [*lines, Compared(found.line, ())]
+
+    def _on_all(
+        self, answered: Sequence[tuple[Case, Logits]], name: str, exact: Callable[[Case], Exact | None]
+    ) -> Compared:
+        run = run_of(self.called(self.module), takes_lengths=self.takes_lengths)
+        cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
+        return compare(name, run, cases, expected, inputs=_INPUTS, exact=exact)
+
+    def _in_own_precision(
+        self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], Exact | None]
+    ) -> list[Compared]:
+        run, name = run_of(self.called(self.module), takes_lengths=self.takes_lengths), f"as given in {precision}"
+        each, worst, infinite = [], (0.0, lambda: 0.0), 0
+        for case, logits in answered:
+            try:
+                given = run(case.tokens, case.lengths)
+            # PyTorch has not every operator in every precision.
+            except Exception as error:
+                _log.warning(
+                    "The module's weights are %s, and the bundle computes in float32: its answers are not compared "
+                    "with those in %s, which the module does not give here (%s)",
+                    precision, precision, first_line(error),
+                )  # fmt: skip
+                return []
+            finite = np.isfinite(given).all(axis=1)
+            infinite += int((~finite).sum())
+            if finite.any():
+                found = difference(name, case.name, logits[finite], given[finite])
+                each.append(found)
+                if finite.all() and found.largest > worst[0]:
+                    worst = found.largest, functools.partial(_steps_off, case, logits, given, exact)
+        rows = sum(len(case.lengths) for case, _ in answered) - infinite
+        if not each:
+            return []
+        line = summary(each, reference="pytorch", inputs=_INPUTS, rows=rows).line
+        # As many steps of its precision as float32 may be off of its own.
+        coarse = max(torch.finfo(getattr(torch, kind)).eps for kind in precision.split(", "))
+        coarse = max(1.0, coarse / torch.finfo(torch.float32).eps)
+        if worst[0] > LEAST_TOLERANCE * coarse and worst[1]() > SPREADS * coarse:
+            raise ParityError(
+                f"In {precision}, the precision of its weights, the module answers {worst[0]:.1e} "
+                "otherwise than in float32, in which a bundle computes; that is more than rounding.",
+                "If its answers in float32 are right, export module.float().",
+            )
+        _log.warning(
+            "The module's weights are %s, and the bundle computes in float32: on %d texts, a logit differs by up to "
+            "%.1e from the module's own, and %d labels%s. module.float() answers as the bundle does",
+            precision, rows, line.largest_difference, line.labels_differing,
+            f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
+        )  # fmt: skip
+        return [Compared(line, ())]
+
+
+def _steps_off(case: Case, logits: Logits, given: Logits, exact: Callable[[Case], Exact | None]) -> float:
+    return difference("", case.name, logits, given, exact(case)).spreads or 0.0
+
+
+def _copy_of(module: nn.Module) -> Any:
+    try:
+        return whole_copy(module)
+    # It was copied before: whatever it is now, nothing can be named.
+    except Exception:
+        return module
+
+
+@contextlib.contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Undo all that the block does to a module: to its layers, tensors, attributes, lists, hooks, to what its functions
+    hold on to, to its classes and to the names of its file that it reads. The random numbers that follow are the same
+    too.
+
+    Example:
+        >>> with untouched(module):
+        ...     module.eval()
+    """
+    undoing = list(_undoing(module))
+    try:
+        with random_state_kept():
+            yield
+    finally:
+        for undo in undoing:
+            undo()
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Whatever the block draws, the random numbers of torch, numpy and Python after it are those of before."""
+    drawn, numbers = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(drawn)
+        np.random.set_state(numbers)
+
+
+def precision_of(module: nn.Module) -> str | None:
+    """The types of numbers of a module's weights, such as `float16`; None where all are float32.
+
+    Example:
+        >>> precision_of(module.half())
+        'float16'
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
+    return None if kinds <= {"float32"} else ", ".join(sorted(kinds))
+
+
+def brought_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
+    """The module itself, in float32 on the CPU, with the tensors that it keeps beside its weights, where these are of
+    the weights' other type.
+
+    Args:
+        module: what is changed.
+        kept: the tensors on a layer, in whatever holds them.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {t.dtype for t in tensors if t.is_floating_point()}
+    made = module.cpu().float()
+    for layer in made.modules():
+        for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept(layer):
+            if tensor.dtype in kinds and tensor.dtype != torch.float32:
+                tensor.data = tensor.data.float()
+    return made
+
+
+def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """What puts each object that a module can reach back to what it is now."""
+    waiting: list[Any] = [module]
+    met: dict[int, Any] = {}
+    while waiting:
+        value = waiting.pop()
+        if id(value) in met or isinstance(value, _NOT_CHANGED):
+            continue
+        met[id(value)] = value
+        if isinstance(value, torch.jit.ScriptModule):
+            yield from _of_script(value)
+            continue
+        if isinstance(value, Tensor):
+            yield _of_tensor(value)
+        elif isinstance(value, nn.Module):
+            for kind in type(value).__mro__:
+                if kind.__module__.split(".")[0] not in ("torch", "builtins", "pocketrnn_export"):
+                    waiting += vars(kind).values()
+                    yield _of_class(kind)
+        yield from _of_holder(value)
+        waiting += _held(value)
+        if isinstance(value, FunctionType):
+            for name in _names_read(value.__code__) & value.__globals__.keys():
+                held = value.__globals__[name]
+                if isinstance(held, FunctionType) and held.__globals__ is value.__globals__:
+                    waiting.append(held)
+                elif not isinstance(held, type | FunctionType | ModuleType):
+                    yield functools.partial(value.__globals__.__setitem__, name, held)
+                    waiting.append(held)
+
+
+@functools.cache
+def _names_read(code: CodeType) -> set[str]:
+    inner = [_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
+    own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*inner)
+
+
+def _held(value: Any) -> list[Any]:
+    """What a value holds on to."""
+    held: list[Any] = []
+    if isinstance(value, dict):
+        held += value.values()
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        held += value
+    elif isinstance(value, staticmethod | classmethod):
+        held.append(value.__func__)
+    elif isinstance(value, property):
+        held += [value.fget, value.fset]
+    elif isinstance(value, functools.partial):
+        held += [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, MethodType):
+        held += [value.__self__, value.__func__]
+    elif isinstance(value, FunctionType):
+        for cell in value.__closure__ or ():
+            with contextlib.suppress(ValueError):
+                held.append(cell.cell_contents)
+        held += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    elif isinstance(value, weakref.ref):
+        held.append(value())
+    if isinstance(value, FunctionType | Tensor) or has_attributes(value):
+        held += getattr(value, "__dict__", {}).values()
+    return held
+
+
+def _of_holder(value: Any) -> Iterator[Callable[[], None]]:
+    """What puts back what a value holds directly."""
+    if isinstance(value, dict | set | deque):
+        yield functools.partial(_refill, value, _content(value))
+    elif isinstance(value, list):
+        yield functools.partial(value.__setitem__, slice(None), list(value))
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        yield functools.partial(_put_back, value, value.copy())
+    elif isinstance(value, random.Random):
+        yield functools.partial(value.setstate, value.getstate())
+    elif isinstance(value, torch.Generator):
+        yield functools.partial(_set_state, value, value.get_state())
+    elif isinstance(value, np.random.Generator):
+        yield functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    elif isinstance(value, FunctionType):
+        for cell in value.__closure__ or ():
+            with contextlib.suppress(ValueError):
+                yield functools.partial(setattr, cell, "cell_contents", cell.cell_contents)
+    if isinstance(value, FunctionType | Tensor) or has_attributes(value):
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict):
+            yield functools.partial(_refill, attributes, dict(attributes))
+
+
+def _set_state(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)
+
+
+def _content(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else list(value)
+
+
+def _refill(holder: Any, content: Any) -> None:
+    if not isinstance(holder, dict):
+        holder.clear()
+        (holder.update if isinstance(holder, set) else holder.extend)(content)
+        return
+    same = len(holder) == len(content) and all(a is b for a, b in zip(holder.values(), content.values(), strict=True))
+    if not same or list(holder) != list(content):
+        dict.clear(holder)
+        dict.update(holder, content)
+
+
+def _put_back(array: Any, content: Any) -> None:
+    if array.flags.writeable:
+        array[...] = content
+
+
+def _of_tensor(tensor: Tensor) -> Callable[[], None]:
+    data, wanted, version = tensor.data, tensor.requires_grad, tensor._version
+    gradient = tensor.grad if tensor.is_leaf else None
+    content = data.clone() if data.device.type == "cpu" else None
+
+    def undo() -> None:
+        if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
+            tensor.data = data
+        if content is not None and (tensor._version != version or not torch.equal(tensor.data, content)):
+            tensor.data.copy_(content)
+        if tensor.is_leaf and tensor.requires_grad != wanted:
+            tensor.requires_grad_(wanted)
+        if tensor.is_leaf and tensor.grad is not gradient:
+            tensor.grad = gradient
+
+    return undo
+
+
+def _of_class(kind: type) -> Callable[[], None]:
+    before = dict(vars(kind))
+
+    def undo() -> None:
+        for name in vars(kind).keys() - before.keys():
+            delattr(kind, name)
+        for name, value in before.items():
+            if vars(kind).get(name) is not value:
+                setattr(kind, name, value)
+
+    return undo
+
+
+def _of_script(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
+    for layer in module.modules():
+        if hasattr(layer, "training"):
+            yield functools.partial(setattr, layer, "training", layer.training)
+    yield from map(_of_tensor, [*module.parameters(), *module.buffers()])
