@@ -18,6 +18,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.folder import file_written_whole
+from pocketrnn.graph_file import read_graph
 from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.shipped import bundle_folder
@@ -73,10 +74,11 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: 
         manifest = manifests.read(folder)
         if not manifest.graph.file.endswith(".onnx"):
             raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
-        content = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
+        # As the runtime does: a bundle may be a stranger's.
+        content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
         step = None
         if manifest.stream is not None:
-            step = manifests.checked_bytes(folder / manifest.stream.file, manifest.stream.sha256)
+            step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
         made, written = _packed_and_proven(manifest, content, step)
         work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made

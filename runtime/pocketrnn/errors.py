@@ -6,8 +6,6 @@ The command line prints that text without a traceback and exits with `exit_statu
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -100,7 +98,16 @@ class MissingExtraError(PocketRNNError):
 
 
 class Terminated(BaseException):
-    """SIGTERM has come. It is no SystemExit, which is caught where a user's code is run: that may call sys.exit."""
+    """SIGTERM or SIGHUP has come. It is no SystemExit, which is caught where a user's code is run: that may call
+    sys.exit.
+
+    Args:
+        signal: its number.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -109,8 +116,10 @@ def require(module: str, extra: str) -> ModuleType:
     Raises:
         MissingExtraError: the package is not installed.
     """
+    from importlib import import_module
+
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
@@ -161,6 +170,8 @@ def did_you_mean(given: str, known: Iterable[str], *, least: float = 0.6) -> str
         >>> did_you_mean("notebok.py", ["a.py"])
         ''
     """
+    import difflib
+
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=least)
     return f"Did you mean {names[near[0]]}?" if near else ""

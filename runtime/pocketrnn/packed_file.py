@@ -16,6 +16,7 @@ import numpy as np
 from pocketrnn import manifest as manifests
 from pocketrnn.errors import BundleError
 from pocketrnn.manifest import Example, Graph, Manifest, StepGraph, document_of
+from pocketrnn.schema import parsed
 from pocketrnn.text import TextRules
 from pocketrnn.text_steps import Keep, Lowercase, Replace
 
@@ -135,11 +136,16 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
         BundleError: the document is not valid, or says other than the sections that the engine reads.
     """
     vocabulary = list(tokens)
-    try:
-        document = json.loads(_section(content, _DOCUMENT))
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or {"vocabulary", "digest"} & document.keys():
+    document = parsed(
+        _section(content, _DOCUMENT),
+        path,
+        form=manifests.FORMAT,
+        version=manifests.VERSION,
+        error=BundleError,
+        written_by="pocketrnn pack",
+        remedy=_PACK_AGAIN,
+    )
+    if {"vocabulary", "digest"} & document.keys():
         raise BundleError(f"{path} holds no valid document.", _PACK_AGAIN)
     manifest = manifests.of_document({**document, "vocabulary": vocabulary, "digest": "0" * 64}, path)
     stated = [_section(content, name) for name in (_LABELS, _RULES, _STOPS, _EXAMPLES)]
@@ -313,7 +319,9 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _example(example: Example) -> bytes:
     text = _utf8(example.text)
-    logits = np.array(example.logits, "<f4").tobytes()
+    # What float32 cannot hold is no logit of the engine's, and not equal to one.
+    with np.errstate(over="ignore"):
+        logits = np.array(example.logits, "<f4").tobytes()
     return _words([len(text), len(example.ids)]) + _whole(text) + _words(example.ids) + logits
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -353,31 +352,3 @@ def test_a_folder_that_was_moved_aside_returns_before_its_path_is_asked(old: Pat
     assert content_of(old) == "old"
     put_back(old)
     assert list(old.parent.iterdir()) == [old]
-
-
-WRITING = """
-import sys, time
-from pathlib import Path
-from pocketrnn.commands.termination import ended_by_sigterm
-from pocketrnn.folder import file_written_whole, written_whole
-
-here = Path(sys.argv[1])
-with (
-    ended_by_sigterm(),
-    written_whole(here / "out", force=False, made_by="classifier.json") as work,
-    file_written_whole(here / "out.csv", force=False) as file,
-):
-    file.write(b"half")
-    print("writing", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
-def test_a_command_that_is_told_to_end_removes_its_temporary_files(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", WRITING, tmp_path], stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline() == b"writing\n"
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(30) == 143
-    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn.errors import ExportError, PocketRNNError
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.one_text import Observed, Size, evaluated, fitted, times
 from pocketrnn_export.forms.packed_program import BOOL, FLOAT, INT, Program, float_bits
 
@@ -19,7 +19,12 @@ Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
 _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
-_TYPES: Final = {"f": FLOAT, "i": INT, "b": BOOL}
+_TYPES: Final = {"f": FLOAT, "i": INT, "u": INT, "b": BOOL}
+# Attributes that are 0 or 1. What else a file says, engines read in different ways.
+_FLAGS: Final = frozenset(
+    {"ceil_mode", "count_include_pad", "exclusive", "input_forget", "keepdims", "layout", "linear_before_reset",
+     "noop_with_empty_axes", "reverse", "select_last_index", "training_mode", "transA", "transB"}
+)  # fmt: skip
 _MOVES: Final = frozenset(
     [
         "Slice",
@@ -41,6 +46,10 @@ _MOVES: Final = frozenset(
         "DepthToSpace",
     ]
 )
+
+
+# Operators that make no number which was not there: whole numbers of 8 and 16 bits do not wrap in them.
+_NO_ARITHMETIC: Final = _MOVES | {"CastLike", "Cast", "Concat", "Max", "Min", "Pad", "ReduceMax", "ReduceMin", "Where"}
 
 
 class Lowering:
@@ -70,11 +79,14 @@ class Lowering:
             try:
                 if handler is None:
                     raise ExportError("The native engine has no such operation.", "")
+                self._check(node)
                 handler(self, node)
             except PocketRNNError as error:
-                raise ExportError(
-                    f"The operator {node.op_type} cannot be packed, at {_place(node)}: {error.problem}",
-                    "Use the bundle with onnxruntime, or write that part of forward by other operations.",
+                raise _refused(node, error.problem) from error
+            # A graph may say what no handler has foreseen, and what onnxruntime puts up with.
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise _refused(
+                    node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
         for name in ("logits", "new_state") if self.graph.state_size else ("logits",):
             output = self.read(name)
@@ -82,6 +94,31 @@ class Lowering:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
         return self.program
+
+    def _check(self, node: onnx.NodeProto) -> None:
+        """Refuse what no operation of the engine means.
+
+        Raises:
+            ExportError: an attribute is no number, or no flag where it should be one; or whole numbers wrap at 8 or 16
+                bits, which the engine's do not.
+        """
+        if not node.input or not node.input[0]:
+            raise ExportError("It has no first input.", "")
+        for name, value in attributes_of(node).items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
+                raise ExportError(f"Its attribute {name} is not finite.", "")
+            rank = self.graph.values[node.input[0]][0].ndim
+            if name == "axis" and not -rank - 1 <= value <= rank:
+                raise ExportError(f"There is no axis {value}.", "")
+            if name in _FLAGS and value not in (0, 1):
+                raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
+        for name in node.output:
+            if name not in self.graph.of_tokens or not _is_narrow(kind := self.graph.values[name][0].dtype):
+                continue
+            source = self.graph.values[node.input[0]][0].dtype
+            if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
+                raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
 
     def is_fixed(self, name: str) -> bool:
         """Whether a value does not depend on the tokens themselves."""
@@ -109,8 +146,15 @@ class Lowering:
         return self.graph.sizes(name)
 
     def type(self, name: str) -> int:
-        """The type of a value of the program that stands for one of the graph."""
-        return _TYPES[self.graph.values[name][0].dtype.kind]
+        """The type of a value of the program that stands for one of the graph.
+
+        Raises:
+            ExportError: the engine has no such type.
+        """
+        kind = self.graph.values[name][0].dtype
+        if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
+            raise ExportError(f"{name} is of type {kind}, which the engine does not have.", "")
+        return _TYPES[kind.kind]
 
     def new(self, name: str) -> int:
         """A new value of the program for one of the graph."""
@@ -170,8 +214,10 @@ class Lowering:
         values, sizes = self.graph.values[name], self.sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
+            if any(0 in v.shape[:axis] + v.shape[axis + 1 :] or not np.isfinite(v).all() for v in values):
+                continue
             first = [v[tuple(slice(None) if i == axis else 0 for i in range(v.ndim))] for v in values]
-            if len(first[-1]) < 2:
+            if len(first[-1]) < 2 or not all(map(len, first)):
                 continue
             step = int(first[-1][1]) - int(first[-1][0])
             start = fitted(self.graph.lengths, [f[0] for f in first])
@@ -331,7 +377,19 @@ def _place(node: onnx.NodeProto) -> str:
     """Where a node stands in the module, as its exporter wrote it down, or its name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
-    return str(scopes[0] if scopes else node.name or node.output[0])
+    return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
+
+
+def _refused(node: onnx.NodeProto, problem: str) -> ExportError:
+    return ExportError(
+        f"The operator {node.op_type} cannot be packed, at {_place(node)}: {problem}",
+        "Use the bundle with onnxruntime, or write that part of forward by other operations.",
+    )
+
+
+def _is_narrow(kind: np.dtype[Any]) -> bool:
+    """Whether whole numbers of this type have fewer bits than the engine's."""
+    return kind.kind in "iu" and kind.itemsize < 4
 
 
 def _strides(sizes: Sequence[Size]) -> list[Size]:
@@ -360,6 +418,11 @@ def _moved(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
 
 def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
     """Offset and strides of a move, if it is one: place = offset + sum of strides * indices, at every length."""
+    # Where a text is so short that nothing is left, nothing is moved.
+    some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
+    if not some:
+        return None
+    lengths, maps = zip(*some, strict=True)
     offset = fitted(lengths, [m.ravel()[0] for m in maps])
     if offset is None:
         return None
@@ -548,10 +611,13 @@ def _unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @handles("Clip")
 def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
-    least, most = (lowering.optional(node, i) for i in (1, 2))
+    # Before opset 11 the bounds are attributes.
+    attributes = attributes_of(node)
     bounds = [
-        default if name is None else float(lowering.constant(name).ravel()[0])
-        for name, default in ((least, -np.inf), (most, np.inf))
+        attributes.get(word, default) if name is None else float(lowering.constant(name).ravel()[0])
+        for name, word, default in zip(
+            (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
+        )
     ]
     if lowering.type(node.output[0]) != FLOAT:
         raise ExportError("It cuts whole numbers.", "")

@@ -70,14 +70,21 @@ def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[st
     Raises:
         ExportError: it is of a kind that the engine does not know.
     """
-    directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}[attributes.get("direction", b"forward")]
+    named = attributes.get("direction", b"forward")
+    directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
+    if not directions:
+        raise ExportError(f"The layer has the direction {named.decode(errors='replace')}.", "")
     each = 2 if directions == 3 else 1
-    activations = [a.decode().lower() for a in attributes.get("activations", [])] or [*_DEFAULTS[node.op_type]] * each
+    activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
+        *_DEFAULTS[node.op_type]
+    ] * each
     kind = _KINDS.get(node.op_type, 0)
     if node.op_type == "RNN" and set(activations) == {"relu"}:
         kind = 1
     elif activations != [*_DEFAULTS[node.op_type]] * each:
         raise ExportError(f"The layer has the activations {', '.join(activations)}.", "")
+    if attributes.get("activation_alpha") or attributes.get("activation_beta"):
+        raise ExportError("Its activations have factors of their own.", "")
     if attributes.get("clip") or attributes.get("input_forget") or attributes.get("layout"):
         raise ExportError("The layer clips its states, couples its gates, or takes batches first.", "")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):

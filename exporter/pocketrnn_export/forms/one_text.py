@@ -71,7 +71,7 @@ def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
         >>> fitted((1, 2, 5), (4, 5, 8))
         (1, 3)
     """
-    if any(number != int(number) for number in numbers):
+    if any(not np.isfinite(number) or number != int(number) for number in numbers):
         return None
     whole = [int(number) for number in numbers]
     a = 0
@@ -138,7 +138,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
         values[name] = [feed[name] for feed in feeds]
     for tensor in model.graph.initializer:
         values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(lengths)
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), graph.opset)
     return Observed(model, lengths, values, _of_tokens(model), opset, state_size)
 
 
@@ -194,7 +194,7 @@ def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
     found = {"tokens", "state"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
-            found |= set(node.output)
+            found |= {name for name in node.output if name}
     return frozenset(found)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
+from pocketrnn.errors import ExportError, first_line
 from pocketrnn.manifest import Graph
 from pocketrnn_export.forms import lowering_layers
 from pocketrnn_export.forms.lowering import Lowering
@@ -31,9 +32,21 @@ def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id:
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and where it stands.
     """
-    model = onnx.load_from_string(content)
-    content = _with_plain_tables(model)
-    return Lowering(observed(content, graph, state_size=state_size, padding_id=padding_id)).run()
+    try:
+        content = _with_plain_tables(onnx.load_from_string(content))
+        seen = observed(content, graph, state_size=state_size, padding_id=padding_id)
+    # onnx's own errors, and numpy's for tensors that are not what they say, share no base of their own.
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
+        ) from error
+    return Lowering(seen).run()
+
+
+def _is_cast(node: onnx.NodeProto) -> bool:
+    """Whether a node makes float32 of one value."""
+    to = next((a.i for a in node.attribute if a.name == "to"), None)
+    return node.op_type == "Cast" and len(node.input) == 1 and to == onnx.TensorProto.FLOAT
 
 
 def _with_plain_tables(model: onnx.ModelProto) -> bytes:
@@ -44,7 +57,7 @@ def _with_plain_tables(model: onnx.ModelProto) -> bytes:
 
     def looked_up(name: str) -> tuple[str, str] | None:
         node = made.get(name)
-        if node is None or node.op_type != "Gather" or node.input[0] not in tensors:
+        if node is None or node.op_type != "Gather" or len(node.input) != 2 or node.input[0] not in tensors:
             return None
         axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
         return (node.input[0], node.input[1]) if axis == 0 else None
@@ -53,13 +66,13 @@ def _with_plain_tables(model: onnx.ModelProto) -> bytes:
         return onnx.numpy_helper.to_array(tensors[name])
 
     for node in model.graph.node:
-        if node.op_type == "Mul":
+        if node.op_type == "Mul" and len(node.input) == 2:
             cast, scaled = made.get(node.input[0]), looked_up(node.input[1])
-            stored = None if cast is None or cast.op_type != "Cast" else looked_up(cast.input[0])
+            stored = None if cast is None or not _is_cast(cast) else looked_up(cast.input[0])
             if stored is None or scaled is None or stored[1] != scaled[1] or array(stored[0]).dtype != np.int8:
                 continue
             table = array(stored[0]).astype(np.float32) * array(scaled[0])
-        elif node.op_type == "Cast":
+        elif _is_cast(node):
             stored = looked_up(node.input[0])
             if stored is None or array(stored[0]).dtype != np.float16:
                 continue

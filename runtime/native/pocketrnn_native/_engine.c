@@ -39,19 +39,21 @@ typedef struct {
 
 static struct PyModuleDef module_definition;
 
-static PyObject *failed(PyObject *self, int status)
+static PyObject *failed_by(PyObject *self, int status, const char *reason)
 {
     PyObject *module = PyType_GetModule(Py_TYPE(self));
     State *state = module ? PyModule_GetState(module) : NULL;
     if (!state)
         return NULL;
-    PyObject *arguments = Py_BuildValue("(is)", status, prnn_error(status));
+    PyObject *arguments = Py_BuildValue("(is)", status, reason);
     if (arguments) {
         PyErr_SetObject(state->error, arguments);
         Py_DECREF(arguments);
     }
     return NULL;
 }
+
+static PyObject *failed(PyObject *self, int status) { return failed_by(self, status, prnn_error(status)); }
 
 /* Taken and given back while the interpreter lock is held. */
 static struct memory *memory_taken(Packed *self)
@@ -147,9 +149,15 @@ static PyObject *floats_of(const float *numbers, uint32_t count)
     return list;
 }
 
-static PyObject *string_of(const char *utf8, size_t bytes)
+/* A string of a packed file. Its sums may fit, and it be no UTF-8. */
+static PyObject *string_of(PyObject *object, const char *utf8, size_t bytes)
 {
-    return PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)bytes, "surrogatepass");
+    PyObject *string = PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)bytes, "surrogatepass");
+    if (!string && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+        return failed_by(object, PRNN_CONTENT, "A string in the file is not UTF-8.");
+    }
+    return string;
 }
 
 static PyObject *packed_logits(PyObject *object, PyObject *text)
@@ -322,7 +330,7 @@ static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint3
     size_t bytes;
     const char *utf8;
     for (uint32_t i = 0; list && (utf8 = get(self->classifier, i, &bytes)) != NULL; i++) {
-        PyObject *string = string_of(utf8, bytes);
+        PyObject *string = string_of((PyObject *)self, utf8, bytes);
         if (!string || PyList_Append(list, string) < 0)
             Py_CLEAR(list);
         Py_XDECREF(string);
@@ -362,7 +370,7 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
         const float *logits;
         size_t bytes, count;
         prnn_example(classifier, i, &text, &bytes, &ids, &count, &logits);
-        PyObject *given = string_of(text, bytes), *numbers = PyList_New((Py_ssize_t)count);
+        PyObject *given = string_of(object, text, bytes), *numbers = PyList_New((Py_ssize_t)count);
         for (size_t k = 0; numbers && k < count; k++) {
             PyObject *id = PyLong_FromLong(ids[k]);
             if (!id || PyList_SetItem(numbers, (Py_ssize_t)k, id) < 0)

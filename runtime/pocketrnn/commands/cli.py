@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import IO, Any, Final
 
 import click
@@ -21,15 +24,17 @@ from pocketrnn.commands.command import as_options
 from pocketrnn.commands.inspect import inspect
 from pocketrnn.commands.standard_streams import give_up_stdout, replace_closed_stderr
 from pocketrnn.commands.terminal import one_line
-from pocketrnn.commands.termination import ended_by_sigterm
+from pocketrnn.commands.termination import ended_by_signals
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
     CompressionError,
+    InputError,
     MissingExtraError,
     OutputError,
     ParityError,
     PocketRNNError,
     did_you_mean,
+    first_line,
     require,
 )
 
@@ -139,7 +144,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with ended_by_sigterm(), _usage_in_one_line():
+            with ended_by_signals(), _usage_in_one_line():
                 return super().invoke(ctx)
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
@@ -152,10 +157,32 @@ class _Commands(click.Group):
             raise click.exceptions.Exit(_PIPE_CLOSED) from None
         except OSError as error:
             # An error without a file name comes from standard output.
-            if error.errno != errno.ENOSPC or error.filename is not None:
-                raise
-            give_up_stdout()
-            raise _Failed(OutputError("There is no room to write the answer.", "Free some space.")) from error
+            if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+                give_up_stdout()
+                problem = f"The answer cannot be written: {error.strerror}."
+                raise _Failed(OutputError(problem, "Free some space, or write it elsewhere.")) from error
+            raise _Failed(_unforeseen(error)) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            raise _Failed(_unforeseen(error)) from error
+
+
+def _unforeseen(error: Exception) -> PocketRNNError:
+    """What is said of an error that nobody foresaw. In Python's development mode it is raised, for its traceback."""
+    if isinstance(error, MemoryError):
+        return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")
+    if isinstance(error, OSError) and error.filename is not None:
+        name, reason = os.fsdecode(error.filename), error.strerror or error
+        return InputError(f"{name} cannot be read or written: {reason}.", "Check the file and its rights.")
+    if sys.flags.dev_mode:
+        raise error
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f"{PurePath(last.filename).name}, line {last.lineno}"
+    return PocketRNNError(
+        f"pocketrnn failed in {where}: {type(error).__name__}: {first_line(error)}.",
+        "It is a fault of pocketrnn: report it with what the same command shows after PYTHONDEVMODE=1 is set.",
+    )
 
 
 def _is_installed(module: str) -> bool:

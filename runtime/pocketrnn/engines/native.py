@@ -53,6 +53,7 @@ class NativeEngine:
             # Held, so that the next Classifier of this file finds it open.
             self._file = pocketrnn_native.shared(path)
             self._packed = self._file.packed
+            self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
         except self._module.EngineError as error:
             raise BundleError(
                 f"{path} cannot be opened: {error.args[1]}",
@@ -60,7 +61,8 @@ class NativeEngine:
             ) from None
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
-        self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
+        except MemoryError:
+            raise _no_memory(path.name) from None
         self._classes = len(self.manifest.labels)
         self._beyond = {self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD}
 
@@ -78,13 +80,18 @@ class NativeEngine:
             if error.args[0] in self._beyond:
                 return None
             raise self._failed(error) from None
+        except MemoryError:
+            raise _no_memory(self.manifest.name) from None
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> Floats | None:
         """The logits of many texts; see `ReadsTexts`."""
-        logits = np.empty((len(texts), self._classes), np.float32)
-        statuses = np.zeros(len(texts), np.uint8)
-        self._packed.logits_of_texts(list(texts), logits, statuses)
+        try:
+            logits = np.empty((len(texts), self._classes), np.float32)
+            statuses = np.zeros(len(texts), np.uint8)
+            self._packed.logits_of_texts(list(texts), logits, statuses)
+        except MemoryError:
+            raise _no_memory(self.manifest.name) from None
         if not statuses.any():
             return logits
         wrong = int(statuses.argmax())
@@ -100,11 +107,13 @@ class NativeEngine:
 
     def logits(self, ids: Ids, lengths: Ids) -> Floats:
         """The logits of many texts; see `Engine.logits`."""
-        logits = np.empty((len(lengths), self._classes), np.float32)
         try:
+            logits = np.empty((len(lengths), self._classes), np.float32)
             self._packed.logits_of_ids(ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64), logits)
         except self._module.EngineError as error:
             raise self._failed(error) from None
+        except MemoryError:
+            raise _no_memory(self.manifest.name) from None
         return logits
 
     def open_step(self) -> None:
@@ -126,9 +135,15 @@ class NativeEngine:
             self._packed.step(np.array(ids, np.int32), state, logits, new_state)
         except self._module.EngineError as error:
             raise self._failed(error) from None
+        except MemoryError:
+            raise _no_memory(self.manifest.name) from None
         return logits, new_state
 
     def _failed(self, error: Exception) -> PocketRNNError:
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {error.args[1]}", "Check the file with: pocketrnn verify"
         )
+
+
+def _no_memory(name: str) -> PocketRNNError:
+    return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter texts, or use a larger machine.")
