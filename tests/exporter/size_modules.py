@@ -289,6 +289,102 @@ class SpecialAtSeven(_Embedded):
         return h * 2 if x.size(1) == 7 else h
 
 
+class PeriodicAndLong(_Embedded):
+    """Where the second half is reached, the text is shorter than any that a proof has by itself."""
+
+    def forward(self, x):
+        n = x.size(1)
+        return self.last(x) if n % 7 == 3 and n > 290 else self.mean(x)
+
+
+class OneShape(_Embedded):
+    def forward(self, x):
+        return self.last(x) if x.shape == torch.Size([1, 77]) else self.mean(x)
+
+
+class QuotientInABranch(_Embedded):
+    def forward(self, x):
+        n = x.size(1)
+        if n > 100 and divmod(n, 90) == (3, 31):
+            return self.last(x)
+        return self.mean(x)
+
+
+class ShiftedBits(_Embedded):
+    def forward(self, x):
+        n = x.size(1)
+        return self.last(x) if n >> 3 == 37 or n ^ 5 == 80 else self.mean(x)
+
+
+class SquareOfALength(_Embedded):
+    def forward(self, x):
+        return self.last(x) if x.size(1) * x.size(1) == 90_601 else self.mean(x)
+
+
+class OneOfThreeByRemainder(_Embedded):
+    """An index is a plain number, of which there are three."""
+
+    def forward(self, x):
+        return (self.mean, self.last, self.twice)[x.size(1) % 3](x)
+
+    def twice(self, x):
+        return self.mean(x) * 2
+
+
+class BranchUnlessTraced(_Embedded):
+    def forward(self, x):
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self.mean(x)
+        return self.last(x) if x.size(1) == 301 else self.mean(x)
+
+
+class KindOfASize(_Embedded):
+    def forward(self, x):
+        n = x.size(1)
+        return self.last(x) if type(n) is int and isinstance(n, int) and n > 299 else self.mean(x)
+
+
+class PrintsItsSize(_Embedded):
+    def forward(self, x):
+        print(f"{x.shape}, {x.size(1)} tokens")
+        return self.mean(x)
+
+
+class LengthAsText(_Embedded):
+    def forward(self, x):
+        return self.last(x) if str(x.size(1)) == "301" else self.mean(x)
+
+
+class LengthAsAKey(_Embedded):
+    def forward(self, x):
+        try:
+            special = {301: True}.get(x.size(1))
+        except TypeError:
+            special = False
+        return self.last(x) if special else self.mean(x)
+
+
+class LengthByIdentity(_Embedded):
+    def forward(self, x):
+        n, special = x.size(1), 60
+        return self.last(x) if n is special else self.mean(x)
+
+
+class ValueUnlessTraced(_Embedded):
+    def forward(self, x):
+        if not torch.compiler.is_compiling() and bool((x[:, 0] == 39).all()):
+            return self.last(x)
+        return self.mean(x)
+
+
+class RaisesItsSizeAndCatches(_Embedded):
+    def forward(self, x):
+        try:
+            raise ValueError(f"{x.size(1)}")
+        except ValueError as error:
+            return self.last(x) if str(error) == "301" else self.mean(x)
+
+
 class LengthAsANumber(_Embedded):
     def forward(self, x):
         return self.mean(x) / float(int(x.size(1)))
@@ -362,6 +458,16 @@ HONOURED = (
     OtherFormulaForLargeInput,
     OddAndEven,
     SpecialAtSeven,
+    ThreeFormulas,
+    PeriodicAndLong,
+    OneShape,
+    QuotientInABranch,
+    ShiftedBits,
+    SquareOfALength,
+    OneOfThreeByRemainder,
+    BranchUnlessTraced,
+    KindOfASize,
+    PrintsItsSize,
 )
 
 # (module, its limits)
@@ -378,7 +484,11 @@ REFUSED = (
     (WindowsOfTime, r"For texts of more than 64 tokens.*x\.split\(64, dim=1\)"),
     (LoopOverWindows, r"range\(0, x\.size\(1\), 50\)"),
     (LengthAsANumber, r"plain number.*float\(int\(x\.size\(1\)\)\)"),
-    (ThreeFormulas, r"For texts of more than 20 tokens forward takes another branch.*size_modules\.py:\d+: `if x"),
+    (LengthAsText, r"plain number.*str\(x\.size\(1\)\)"),
+    (LengthAsAKey, r"plain number.*special = \{301"),
+    (LengthByIdentity, r"n is special"),
+    (ValueUnlessTraced, r"is_compiling\(\) and bool"),
+    (RaisesItsSizeAndCatches, r"raise ValueError"),
 )
 
 

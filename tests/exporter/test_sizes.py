@@ -18,7 +18,7 @@ from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_graph import OnnxGraph, onnx_graph
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
-LENGTHS = (1, 2, 7, 29, 30, 31, 60, 299, 300, 301, 600, 2000)
+LENGTHS = (1, 2, 7, 29, 30, 31, 60, 77, 85, 294, 297, 299, 300, 301, 302, 600, 2000)
 
 
 def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import sympy
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +24,7 @@ from pocketrnn_export.forms.onnx_trace import (
     Names,
     OnnxGraph,
     Wanted,
+    followed_for,
     token_lookups,
     traced_graph,
 )
@@ -34,9 +35,12 @@ from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
 from pocketrnn_export.proof.surroundings import answer_of, surroundings
 from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.restrictions import Attempt, UntraceableError, Way, inside, settled
-from pocketrnn_export.tracing.sizes import Seen, Sizes, errors_in, given_whole
+from pocketrnn_export.tracing.size_regions import Followed
+from pocketrnn_export.tracing.sizes import Seen, errors_in, given_whole
 from pocketrnn_export.tracing.ties import ties_the_other_way
+from pocketrnn_export.tracing.users_code import is_users
 
 __all__ = [
     "ONE_TEXT",
@@ -207,15 +211,40 @@ def onnx_graph(
         return attempt(traced_graph(module, of_way, wanted, way, asked, cut_counted=True), asked, is_plain=False)
 
     reference, in_doubles = _run_of_module(module), _run_of_module(module, doubles=True)
+
     found = settled(
         attempt(plain, seen, is_plain=True) if isinstance(plain, OnnxGraph) else plain,
         seen.questions,
+        _follower(module, example, reference, ids, trace),
         trace,
         lambda sizes: reference(_inputs_of(example, sizes, ids)),
         lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
         batch=1 if one_text else None,
     )
     return replace(found.traced, limits=found.limits, bounds=found.bounds)
+
+
+def _follower(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    reference: Callable[..., Any],
+    ids: int,
+    trace: Callable[[Way], Attempt[OnnxGraph]],
+) -> Callable[[Sizes], Followed]:
+    """What follows forward for some sizes, without a program where that is possible."""
+
+    def follow(sizes: Sizes) -> Followed:
+        asked = Seen()
+        error = followed_for(module, _example_of(example, sizes), sizes, asked)
+        if error is None or asked.refused:
+            asked.check_answered()
+            return Followed(asked)
+        if _answer_if_any(reference, _inputs_of(example, sizes, ids)) is None:
+            return Followed(asked, fails=not _raised_by_user(error))
+        # A program can be traced more ways than forward can be followed.
+        return Followed(trace(Way(sizes)).seen)
+
+    return follow
 
 
 def traced_alike(
@@ -263,8 +292,9 @@ def _refuse_counting(seen: Seen) -> None:
     """
     lines: dict[str, set[int]] = {}
     for question in seen.questions:
-        if question.branch:
-            lines.setdefault(question.where, set()).update(map(int, re.findall(r"\b\d+\b", question.condition)))
+        relation = question.condition.relation
+        if question.branch and not isinstance(relation, sympy.Eq | sympy.Ne):
+            lines.setdefault(question.where, set()).update(map(int, relation.atoms(sympy.Integer)))
     for where, numbers in lines.items():
         # The example has 7 tokens. Kernels of all these sizes are not tried in one line.
         if numbers >= set(range(2, 7)):
@@ -289,6 +319,14 @@ def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) ->
             f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
             "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",
         )
+
+
+def _raised_by_user(error: BaseException) -> bool:
+    """Whether a line of forward raised an error, rather than an operation that it called."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and is_users(frame.tb_frame)
 
 
 def _answer_if_any(reference: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:

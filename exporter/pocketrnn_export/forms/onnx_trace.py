@@ -17,21 +17,25 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.cells import NotALayer
+from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import UntraceableError, Way
 from pocketrnn_export.tracing.rolled import rolled
-from pocketrnn_export.tracing.sizes import Seen, Sizes, is_users, note_program, place_of, watched
+from pocketrnn_export.tracing.sizes import Path, Seen, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
 from pocketrnn_export.tracing.turns import Loop, in_turns
+from pocketrnn_export.tracing.users_code import is_users, place_of
 
-__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups", "traced_graph"]
+__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "followed_for", "token_lookups", "traced_graph"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -139,14 +143,15 @@ def _program(
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
-    paths, choice = ([], None) if way is None else way.paths
+    paths, choices = ([], []) if way is None else way.paths
     loops: list[Loop] = []
     with _quiet(), torch.no_grad():
         try:
             with in_turns(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
-                with watched(traced, seen, paths, choice, cut_counted=cut_counted):
+                with watched(traced, seen, paths, choices, cut_counted=cut_counted):
                     program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                     note_program(seen, program)
+                seen.check_answered()
                 whole = rolled(program, loops) if loops else None
             if whole is not None:
                 with traceable_recurrence(), watched(whole, seen, cut_counted=cut_counted):
@@ -172,6 +177,41 @@ def _program(
                 advice,
             ) from error
     return program, loops
+
+
+def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, seen: Seen) -> BaseException | None:
+    """Follow forward for some sizes, as a trace does, but without a program.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        inputs: of these sizes. Nothing is computed with their values.
+        sizes: the sizes. One of 1 is a plain number, as it is for PyTorch.
+        seen: takes note of what forward asks.
+
+    Returns:
+        what forward, or PyTorch on its way, raised; None where it came to its end.
+    """
+    traced = copied_again(module)
+    add_onnx_weights(traced)
+    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
+    fakes = [mode.from_tensor(value, symbolic_context=_unknown_sizes(value, first=i == 0))
+             for i, value in enumerate(inputs)]  # fmt: skip
+    loops: list[Loop] = []
+    with _quiet(), torch.no_grad():
+        try:
+            with in_turns(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
+                with watched(traced, seen, [Path(sizes)]), mode:
+                    traced(*fakes)
+                seen.check_answered()
+        except (Exception, SystemExit) as error:
+            return error
+    return None
+
+
+def _unknown_sizes(value: Tensor, *, first: bool) -> Any:
+    axes = 2 if first else 1
+    kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
+    return StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
 
 
 def _line_of(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What the operators of a trace are in ONNX: recurrent layers, cuts of every length, choices between two branches."""
+"""What the operators of a trace are in ONNX: recurrent layers, cuts of every length, sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnxscript import opset18 as op
 
 from pocketrnn_export.tracing.recurrence import OPERATOR
-from pocketrnn_export.tracing.sizes import CHOOSE, CUT, CUT_TO_LONGEST, Question
+from pocketrnn_export.tracing.sizes import CUT, CUT_TO_LONGEST, SIZE
 
 __all__ = ["TRANSLATIONS"]
 
@@ -60,68 +60,9 @@ def _slice_to_longest(x: Any, lengths: Any) -> Any:
     return op.Slice(x, _ints(0), op.ReduceMax(lengths, keepdims=1), _ints(0))
 
 
-def _where(batch: Any, tokens: Any, chosen: Any, other: Any, condition: str) -> Any:
-    """`pocketrnn::choose` in ONNX: the condition is computed from the sizes, and both answers are at hand."""
-    holds = Question(condition, branch=True).of(_Size(_scalar(batch)), _Size(_scalar(tokens)))
-    return op.Where(holds.value, chosen, other)
-
-
-def _scalar(value: Any) -> Any:
-    return op.Constant(value_int=value) if isinstance(value, int) else op.Squeeze(op.Cast(value, to=_INT64))  # type: ignore[type-var]
-
-
-class _Size:
-    """A size in a graph, int64 or bool [], that counts and compares as a Python number does."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def _with(self, other: Any, operator: Callable[[Any, Any], Any], *, swapped: bool = False) -> _Size:
-        number = other.value if isinstance(other, _Size) else op.Constant(value_int=other)
-        return _Size(operator(number, self.value) if swapped else operator(self.value, number))
-
-    def __add__(self, other: Any) -> _Size:
-        return self._with(other, op.Add)
-
-    def __sub__(self, other: Any) -> _Size:
-        return self._with(other, op.Sub)
-
-    def __rsub__(self, other: Any) -> _Size:
-        return self._with(other, op.Sub, swapped=True)
-
-    def __mul__(self, other: Any) -> _Size:
-        return self._with(other, op.Mul)
-
-    def __mod__(self, other: Any) -> _Size:
-        return self._with(other, op.Mod)
-
-    def __floordiv__(self, other: Any) -> _Size:
-        # ONNX rounds toward zero: what is left over, which Mod gives the sign of the divisor, is taken away before.
-        return self._with(other, lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b))
-
-    def __lt__(self, other: Any) -> _Size:
-        return self._with(other, op.Less)
-
-    def __le__(self, other: Any) -> _Size:
-        return self._with(other, op.LessOrEqual)
-
-    def __gt__(self, other: Any) -> _Size:
-        return self._with(other, op.Greater)
-
-    def __ge__(self, other: Any) -> _Size:
-        return self._with(other, op.GreaterOrEqual)
-
-    def __eq__(self, other: object) -> _Size:  # type: ignore[override]
-        return self._with(other, op.Equal)
-
-    def __ne__(self, other: object) -> _Size:  # type: ignore[override]
-        return _Size(op.Not((self == other).value))
-
-    def __neg__(self) -> _Size:
-        return 0 - self
-
-    __radd__, __rmul__ = __add__, __mul__
-    __hash__ = None  # type: ignore[assignment]
+def _size(x: Any, axis: int) -> Any:
+    """`pocketrnn::size` in ONNX."""
+    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _ints(0))
 
 
 def _index(value: Any) -> Any:
@@ -136,6 +77,6 @@ def _ints(*values: int) -> Any:
 TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     OPERATOR: _recurrence,
     CUT: _slice,
-    CHOOSE: _where,
+    SIZE: _size,
     CUT_TO_LONGEST: _slice_to_longest,
 }

@@ -36,6 +36,7 @@ from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwra
 from pocketrnn_export.tracing.sizes import given_whole
 from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
 from pocketrnn_export.tracing.turns import Positions
+from pocketrnn_export.tracing.unnoticed import unnoticed
 
 __all__ = ["followed"]
 
@@ -68,7 +69,7 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
     module.forward = followed_forward
     known.active, known.scripted, known.told = True, scripted, frozenset()
     try:
-        with renamed(module), _fake_lists():
+        with renamed(module), _fake_lists(), unnoticed():
             yield
     finally:
         known.active, known.scripted, known.width, known.marks = False, False, None, ()

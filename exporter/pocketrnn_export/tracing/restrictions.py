@@ -11,36 +11,46 @@ question, and the traced programs are held to its answers there:
 
 from __future__ import annotations
 
+import functools
 import itertools
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import sympy
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.manifest import Limits
-from pocketrnn_export.tracing.sizes import Path, Question, Seen, Sizes, sizes_in
+from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, either, every_size
+from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
+from pocketrnn_export.tracing.sizes import Path, Question, Seen
 
 __all__ = ["Attempt", "Settled", "UntraceableError", "Way", "boundary_sizes", "inside", "settled"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
+# Sizes that go one way: their region, and the answers to what operations asked.
+Part = tuple[int, tuple[bool, ...]]
 
-# Tokens of the largest input that is tried. A GRU of 100 takes about 10 s for as many steps of one text.
-_LARGEST: Final = 50_000
-# No further way is tried after this.
+# No further way is tried after so much time of the processor.
 _SECONDS: Final = 60
 # Of the inputs above so many tokens, so many are tried: a module of many bounds would take minutes.
 _SMALL: Final = 5_000
 _LARGE_CASES: Final = 24
-_SCALE: Final = (*range(1, 129), *(2**i for i in range(8, 21)))
+# Changes of an answer along one size that are all tried; of one that changes all the time the first and the last up to
+# so many tokens.
+_CHANGES: Final = 8
+_OFTEN: Final = 2_000
+# Each remainder of a division by at most this is tried.
+_PERIOD: Final = 64
 # Traces to try before a module is refused. A trace of a small module takes about a second.
-_ATTEMPTS: Final = 6
+_ATTEMPTS: Final = 8
+# Programs in one graph, of which the sizes choose.
+_TOGETHER: Final = 4
 # Logits nearer than this are one answer. A program without one token of 31 was only 2e-4 off, so that more is allowed
 # only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
 _NEAR: Final = 1e-5
@@ -68,36 +78,29 @@ class Way:
     Attributes:
         sizes: those whose branches are taken.
         pads_from_zero: whether a pad by a size does nothing where that is negative, instead of cutting.
-        unless: a second path, and the question that chooses it where it holds: both are computed.
+        others: further ways, each with the condition for which its answer is taken: all are computed.
+        least, most: the tokens of the sizes that take this way, where others are computed beside it.
     """
 
     sizes: Sizes
     pads_from_zero: bool = False
-    unless: tuple[Question, Way] | None = None
+    others: tuple[tuple[Condition, Way], ...] = ()
+    least: int | None = None
+    most: int | None = None
 
     @property
-    def paths(self) -> tuple[list[Path], Question | None]:
-        """The paths to trace, and the question for which the second is taken."""
-        own = Path(self.sizes, self.pads_from_zero)
-        if self.unless is None:
-            return [own], None
-        question, other = self.unless
-        paths = [own, Path(other.sizes, other.pads_from_zero)]
-        edges = [] if "batch" in question.condition else _changes(_SCALE, lambda n: question.holds(Sizes(3, n)))
-        if len(edges) == 1:
-            low = int(question.holds(Sizes(3, edges[0])))
-            paths[low] = replace(paths[low], most=edges[0])
-            paths[1 - low] = replace(paths[1 - low], least=edges[0] + 1)
-        return paths, question
+    def paths(self) -> tuple[list[Path], list[Condition]]:
+        """The paths to trace, and the conditions for which each but the first is taken."""
+        ways = [self, *(other for _, other in self.others)]
+        paths = [Path(way.sizes, way.pads_from_zero, way.least, way.most) for way in ways]
+        return paths, [condition for condition, _ in self.others]
 
     @property
     def example(self) -> Sizes:
         """Sizes to trace with: below 2, torch.export takes a size for a constant."""
-        if self.unless is not None:
-            # The longer of the two: what PyTorch's own operations restrict, they restrict from there on.
-            own, other = replace(self, unless=None).example, self.unless[1].example
-            return max(own, other, key=lambda sizes: sizes.tokens * sizes.batch)
-        return Sizes(self.sizes.batch if self.sizes.batch > 1 else 3, self.sizes.tokens if self.sizes.tokens > 1 else 7)
+        # The longest of all: what PyTorch's own operations restrict, they restrict from there on.
+        longest = max((self, *(other for _, other in self.others)), key=lambda w: w.sizes.tokens * w.sizes.batch).sizes
+        return Sizes(longest.batch if longest.batch > 1 else 3, longest.tokens if longest.tokens > 1 else 7)
 
 
 @dataclass(frozen=True)
@@ -125,17 +128,19 @@ class Settled(Generic[Traced]):
 def settled(
     plain: Attempt[Traced] | ExportError,
     questions: Sequence[Question],
+    follow: Callable[[Sizes], Followed],
     trace: Callable[[Way], Attempt[Traced]],
     reference: Callable[[Sizes], Logits],
     in_doubles: Callable[[Sizes], Any],
     *,
     batch: int | None = None,
 ) -> Settled[Traced]:
-    """Find a program that gives the module's answers on both sides of every question.
+    """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
     Args:
         plain: the program of an ordinary trace, or why there is none.
         questions: what it asked.
+        follow: follows forward for some sizes, without a program.
         trace: traces the module another way; may raise anything.
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
@@ -144,89 +149,175 @@ def settled(
     Raises:
         ExportError: there is none; names the question, and the line of the module's code.
     """
-    known, judge = list(questions), _Judge(reference, in_doubles, batch)
-    attempts: list[tuple[Way, Attempt[Traced]]] = []
+    judge = _Judge(reference, in_doubles, batch)
+    regions = explored(follow, batch)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions])
     if isinstance(plain, Attempt):
-        attempts.append((Way(Sizes(batch or 3, 7)), plain))
+        search.attempts.append((Way(Sizes(batch or 3, 7)), plain))
+        search.periods |= plain.seen.periods
     else:
         judge.errors.append(plain)
-        # A loop over the steps would be unrolled for thousands of them.
-        if any(_is_plain_number(question) for question in known):
-            raise _refusal(known, attempts, [], judge, batch)
-    ways: list[Way] = []
-    started = time.monotonic()
-    while True:
-        cases = boundary_sizes(known, batch=batch)
-        for _, attempt in attempts[-1:] if len(cases) == len(judge.cases) else attempts:
-            if all(judge.agrees(attempt, case) for case in cases if judge.answers(case)):
-                return Settled(attempt.traced, judge.limits(cases), tuple(cases))
-        judge.cases = cases
-        if time.monotonic() - started > _SECONDS:
-            break
-        way = _next_way(ways, attempts, [c for c in cases if judge.answers(c)], known)
-        if way is None:
-            break
-        ways.append(way)
+    found = search.found()
+    if found is None:
+        raise _refusal(search.known, search.attempts, search.answered, judge, batch)
+    return Settled(found.traced, judge.limits(search.cases), tuple(search.cases))
+
+
+class _Search(Generic[Traced]):
+    """The search for a program that is right in every region."""
+
+    def __init__(
+        self,
+        judge: _Judge,
+        regions: Regions,
+        trace: Callable[[Way], Attempt[Traced]],
+        questions: Sequence[Question],
+    ) -> None:
+        self.judge, self.regions, self.trace = judge, regions, trace
+        self.known: list[Question] = []
+        self.periods: set[int] = set()
+        self.attempts: list[tuple[Way, Attempt[Traced]]] = []
+        self.cases: list[Sizes] = []
+        self.started = time.process_time()
+        self._part: dict[Sizes, Part] = {}
+        self._gone: set[Part] = set()
+        self._note(questions)
+
+    @property
+    def answered(self) -> list[Sizes]:
+        """The cases to which PyTorch has an answer."""
+        return [case for case in self.cases if self.judge.answers(case)]
+
+    def found(self) -> Attempt[Traced] | None:
+        """The program; None where there is none."""
+        self._try_cases()
+        for _, attempt in self.attempts:
+            if self._right(attempt):
+                return attempt
+        while (way := self._next_way()) is not None:
+            while (tried := self._tried(way)) is not None:
+                if self._right(tried):
+                    return tried
+                if way.pads_from_zero or not tried.seen.pads:
+                    break
+                way = replace(way, pads_from_zero=True)
+        together = self._together()
+        tried = None if together is None else self._tried(together)
+        return tried if tried is not None and self._right(tried) else None
+
+    def _next_way(self) -> Way | None:
+        """The way of the part of the sizes for which there is no right program yet; None where there is enough of them,
+        or of time."""
+        if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
+            return None
+        parts = self._parts()
+        for part, cases in parts.items():
+            right = any(self._right_for(attempt, cases) for _, attempt in self._general())
+            if part not in self._gone and not right:
+                self._gone.add(part)
+                return Way(self._typical(part, cases))
+        return None
+
+    def _parts(self) -> dict[Part, list[Sizes]]:
+        """The cases that PyTorch answers, by region and by what operations asked: that of the longest text first, which
+        holds for others most often, and that of an ordinary one after it."""
+        answered = self.answered
+        longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
+        first = [longest, Sizes(self.regions.batch or 3, 7)]
+        parts: dict[Part, list[Sizes]] = {}
+        for case in (*(case for case in first if case in answered), *answered):
+            parts.setdefault(self._part_of(case), []).append(case)
+        return parts
+
+    def _part_of(self, case: Sizes) -> Part:
+        if case not in self._part:
+            asked = tuple(question.holds(case) for question in self.known if not question.branch)
+            self._part[case] = (self.regions.of(case), asked)
+        return self._part[case]
+
+    def _typical(self, part: Part, cases: list[Sizes]) -> Sizes:
+        """Sizes of a part to trace with: those of its region, if they are in it, or the middle one of its cases."""
+        typical = self.regions.typical(part[0])
+        several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
+        return typical if self._part_of(typical) == part else several[len(several) // 2]
+
+    def _general(self) -> list[tuple[Way, Attempt[Traced]]]:
+        return [(way, attempt) for way, attempt in self.attempts if not attempt.plain]
+
+    def _tried(self, way: Way) -> Attempt[Traced] | None:
         try:
-            attempt = trace(way)
+            attempt = self.trace(way)
         # Whatever a user's module raises on a path that is not its own, and whatever has no form in ONNX.
         except Exception as error:
-            judge.errors.append(error)
-            continue
-        known += [q for q in attempt.seen.questions if all(q.condition != k.condition for k in known)]
-        attempts.append((way, attempt))
-    answered = [case for case in cases if judge.answers(case)]
-    for both in _pairs(attempts, judge, answered, known):
-        try:
-            attempt = trace(both)
-        except Exception as error:
-            judge.errors.append(error)
-            continue
-        if all(judge.agrees(attempt, case) for case in answered):
-            return Settled(attempt.traced, judge.limits(cases), tuple(cases))
-    raise _refusal(known, attempts, answered, judge, batch)
+            self.judge.errors.append(error)
+            return None
+        self.attempts.append((way, attempt))
+        self.periods |= attempt.seen.periods
+        self._note(attempt.seen.questions)
+        self._try_cases()
+        return attempt
 
+    def _note(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            if all(question.condition != known.condition for known in self.known):
+                self.known.append(question)
+                self._part.clear()
 
-def _next_way(
-    ways: Sequence[Way],
-    attempts: Sequence[tuple[Way, Attempt[Any]]],
-    cases: Sequence[Sizes],
-    known: Sequence[Question],
-) -> Way | None:
-    """First the path of the longest text, then that of an ordinary one, then one of every region of sizes.
+    def _try_cases(self) -> None:
+        self.cases = boundary_sizes(self.known, self.regions, self.periods)
 
-    After a path that pads comes the same with pads that do not cut.
-    """
-    if len(ways) >= _ATTEMPTS:
-        return None
-    if ways and attempts and attempts[-1][0] is ways[-1] and attempts[-1][1].seen.pads and not ways[-1].pads_from_zero:
-        return replace(ways[-1], pads_from_zero=True)
-    regions: dict[tuple[bool, ...], Sizes] = {}
-    longest = max(cases, key=lambda c: (c.batch >= 2, c.tokens), default=None)
+    def _right(self, attempt: Attempt[Traced]) -> bool:
+        return all(self.judge.agrees(attempt, case) for case in self.answered)
 
-    def preferred(case: Sizes) -> tuple[bool, bool, bool, int]:
-        """The middle of a region is better than its edge, where sizes that matter are 0 or 1."""
-        return case != longest, case.tokens < 2 or case.batch < 2, (case.batch, case.tokens) != (3, 7), -case.tokens
+    def _right_for(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
+        return all(self.judge.agrees(attempt, case) for case in cases)
 
-    for case in sorted(cases, key=preferred):
-        regions.setdefault(tuple(q.holds(case) for q in known), case)
-    gone = {tuple(q.holds(way.sizes) for q in known) for way in ways}
-    return next((Way(sizes) for region, sizes in regions.items() if region not in gone), None)
+    def _together(self) -> Way | None:
+        """A way of several programs, each of which is right for some of the sizes; None where there is none."""
+        parts = self._parts()
+        right = [{part for part, cases in parts.items() if self._right_for(attempt, cases)}
+                 for _, attempt in self._general()]  # fmt: skip
+        left, chosen = set(parts), list[tuple[int, set[Part]]]()
+        while left:
+            best = max(range(len(right)), key=lambda i: len(right[i] & left), default=None)
+            if best is None or not right[best] & left or len(chosen) >= _TOGETHER:
+                return None
+            chosen.append((best, right[best] & left))
+            left -= right[best]
+        ways = [self._general()[i][0] for i, _ in chosen]
+        choices = [self._condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
+        others = [self._fitted(way, choice) for way, choice in zip(ways[1:], choices, strict=True)]
+        first = self._fitted(ways[0], either(choices).negated)
+        return replace(first, others=tuple(zip(choices, others, strict=True)))
 
+    def _condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
+        """What holds in the wanted parts, and in none where a program is wrong: one question, if one does."""
+        which, wrong = self.regions.which, set(parts) - allowed
+        here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
+        inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
+        cases = [(case, part in wanted) for part in (*wanted, *wrong) for case in parts[part]]
+        for question in self.known:
+            for condition in (question.condition, question.condition.negated):
+                holds = condition.over_all(self.regions.batch)
+                elsewhere = not holds[inside].all() or holds[outside].any()
+                if not elsewhere and all(condition.holds(case) == is_wanted for case, is_wanted in cases):
+                    return condition
+        return either([self._condition_of(part) for part in sorted(wanted)])
 
-def _pairs(
-    attempts: Sequence[tuple[Way, Attempt[Any]]], judge: _Judge, cases: Sequence[Sizes], known: Sequence[Question]
-) -> list[Way]:
-    """Two programs, of which one is right where a question holds and the other where it does not."""
-    pairs = []
-    general = [(way, attempt) for way, attempt in attempts if not attempt.plain]
-    for (way, first), (other, second) in itertools.permutations(general, 2):
-        for question in known:
-            if question.counts_only and all(
-                judge.agrees(second if question.holds(case) else first, case) for case in cases
-            ):
-                pairs.append(replace(way, unless=(question, other)))
-    return pairs[:2]
+    def _condition_of(self, part: Part) -> Condition:
+        region, asked = part
+        questions = [question.condition for question in self.known if not question.branch]
+        conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
+        return functools.reduce(Condition.also, conditions, self.regions.conditions[region])
+
+    def _fitted(self, way: Way, condition: Condition) -> Way:
+        """A way with the tokens of the sizes that it is taken for."""
+        if condition.of != {"tokens"}:
+            return way
+        every = every_size(self.regions.batch)
+        tokens = every.tokens[condition.over_all(self.regions.batch)]
+        least, most = int(tokens.min()), int(tokens.max())
+        return replace(way, least=least if least > 1 else None, most=most if most <= LARGEST // 2 else None)
 
 
 class _Judge:
@@ -239,7 +330,6 @@ class _Judge:
         self.known: dict[Sizes, Logits | Exception] = {}
         self.errors: list[Exception] = []
         self.verdicts: dict[tuple[int, Sizes], bool] = {}
-        self.cases: list[Sizes] = []
 
     def answer(self, sizes: Sizes) -> Logits | Exception:
         if sizes not in self.known:
@@ -332,30 +422,35 @@ class _Judge:
         )
 
 
-def boundary_sizes(questions: Sequence[Question], *, batch: int | None = None) -> list[Sizes]:
-    """Sizes on both sides of every question: the last before it, the first after, one more, and twice as many.
+def boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Collection[int] = ()) -> list[Sizes]:
+    """Sizes on both sides of every question: the last before it, the first after, one more, and twice as many; and some
+    of every region, and each remainder of a division.
 
     Beside them one row, several rows and 200 rows, and 600 and 2,000 tokens. In order of their cost.
     """
+    batch = regions.batch
+    needed = {sizes for region in range(len(regions)) for sizes in regions.members(region)}
     found = set(_ordinary())
-    numbers = range(1, 65)
-    limits = {n for sizes in sizes_in(list(questions)) for n in (sizes.tokens, sizes.batch)}
-    scale = sorted({*numbers, 100, 128, 200, 256, 300, 512, 600, 1000, 1024, 2000, *limits})
+    found |= {Sizes(2, p + rest) for p in periods if p <= _PERIOD for rest in range(p)}
     for question in questions:
-        for rows in (1, 2, 3, 40):
-            for edge in _changes(scale, lambda n, q=question, r=rows: q.holds(Sizes(r, n))):  # type: ignore[misc]
+        for rows in (1, 2, 3, 40) if batch is None else (batch,):
+            tokens = np.arange(1, LARGEST // rows + 1)
+            for edge in _changes(question.condition.over(np.full_like(tokens, rows), tokens)):
                 found |= {Sizes(rows, n) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
                 found |= {Sizes(2, edge), Sizes(2, edge + 1)}
-        for tokens in (1, 2, 7, 64):
-            for edge in _changes(scale, lambda n, q=question, t=tokens: q.holds(Sizes(n, t))):  # type: ignore[misc]
-                if tokens in (1, 7) or edge * tokens <= 20_000:
-                    found |= {Sizes(n, tokens) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
-    found = {sizes for sizes in found if sizes.batch * sizes.tokens <= _LARGEST}
-    if batch is not None:
-        found = {Sizes(batch, sizes.tokens) for sizes in found}
-    ordered = sorted(found, key=lambda s: (s.batch * s.tokens, s.tokens))
+        for steps in (1, 2, 7, 64) if batch is None else ():
+            rows_of = np.arange(1, LARGEST // steps + 1)
+            for edge in _changes(question.condition.over(rows_of, np.full_like(rows_of, steps))):
+                if steps in (1, 7) or edge * steps <= 20_000:
+                    found |= {Sizes(n, steps) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
+    found = {sizes if batch is None else replace(sizes, batch=batch) for sizes in found}
+    ordered = _by_cost(sizes for sizes in found if sizes.batch * sizes.tokens <= LARGEST)
     small = [sizes for sizes in ordered if sizes.batch * sizes.tokens <= _SMALL]
-    return small + ordered[len(small) :][:_LARGE_CASES]
+    return _by_cost({*small, *ordered[len(small) :][:_LARGE_CASES], *needed})
+
+
+def _by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
+    return sorted(sizes, key=lambda s: (s.batch * s.tokens, s.tokens))
 
 
 def _ordinary() -> list[Sizes]:
@@ -363,18 +458,13 @@ def _ordinary() -> list[Sizes]:
     return [Sizes(*pair) for pair in pairs]
 
 
-def _changes(scale: Sequence[int], holds: Callable[[int], bool]) -> list[int]:
-    """The numbers after which an answer changes; the first few and last few where it changes all the time."""
-    answers = [holds(n) for n in scale]
-    edges = []
-    for (low, before), (high, after) in itertools.pairwise(zip(scale, answers, strict=True)):
-        if before != after:
-            good, bad = low, high
-            while bad - good > 1:
-                middle = (good + bad) // 2
-                good, bad = (middle, bad) if holds(middle) == before else (good, middle)
-            edges.append(good)
-    return edges if len(edges) <= 8 else edges[:5] + edges[-3:]
+def _changes(holds: npt.NDArray[np.bool_]) -> list[int]:
+    """The numbers from 1 on after which an answer changes; some of them where it changes all the time."""
+    edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
+    if len(edges) <= _CHANGES:
+        return edges
+    near = [edge for edge in edges if edge <= _OFTEN] or edges
+    return [*near[: _CHANGES - 3], *near[-3:]]
 
 
 def _batch(sizes: Sizes) -> str:
@@ -400,7 +490,7 @@ def _refusal(
     if judge.errors and not failures:
         for question in known:
             if _is_plain_number(question) and question.line:
-                size = "number of tokens" if "tokens" in question.condition else "number of texts"
+                size = "number of tokens" if "tokens" in question.condition.of else "number of texts"
                 return UntraceableError(
                     "The module cannot be traced with a dynamic batch and sequence length: it takes the "
                     f"{size} for a plain number, {question.where}.",
@@ -415,7 +505,8 @@ def _refusal(
 
 def _is_plain_number(question: Question) -> bool:
     """Whether an operation, such as `range`, made a size of the example a constant."""
-    return not question.branch and re.fullmatch(r"(tokens|batch) == \d+", question.condition) is not None
+    relation = question.condition.relation
+    return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
 
 
 def _untraceable(error: Exception) -> ExportError:
@@ -443,19 +534,22 @@ def _refused(question: Question, region: str) -> ExportError:
 
 def _region(question: Question, case: Sizes, usual: Sizes) -> str:
     """The sizes on the case's side of a question, in words."""
-    for name, axis in (("tokens", 1), ("batch", 0)):
-        other = "batch" if name == "tokens" else "tokens"
-        if other in question.condition or name not in question.condition:
-            continue
-        at = (case.tokens, usual.tokens) if axis else (case.batch, usual.batch)
-        noun = "texts of {} tokens" if axis else "batches of {} texts"
+    if question.condition.of == {"tokens"}:
+        holds, at, noun = _along(lambda n: Sizes(usual.batch, n), question), case.tokens, "texts of {} tokens"
+    elif question.condition.of == {"batch"}:
+        holds, at, noun = _along(lambda n: Sizes(n, usual.tokens), question), case.batch, "batches of {} texts"
+    else:
+        return f"where {question.condition} is {question.holds(case)}"
+    edges = _changes(holds)
+    if len(edges) == 1:
+        return "for " + noun.format(f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}")
+    return "for " + noun.format(str(at))
 
-        def holds(n: int, axis: int = axis) -> bool:
-            return question.holds(Sizes(usual.batch, n) if axis else Sizes(n, usual.tokens))
 
-        edges = _changes(sorted({1, *range(1, 65), *at, 2 * max(at), 10**6}), holds)
-        if len(edges) == 1:
-            more = at[0] > edges[0]
-            return "for " + noun.format(f"more than {edges[0]}" if more else f"at most {edges[0]}")
-        return "for " + noun.format(str(at[0]))
-    return f"where {question.condition} is {question.holds(case)}"
+def _along(sizes: Callable[[int], Sizes], question: Question) -> npt.NDArray[np.bool_]:
+    """The answers from 1 on, of one size."""
+    numbers = np.arange(1, LARGEST + 1)
+    first, second = sizes(1), sizes(2)
+    ones = np.ones_like(numbers)
+    batch = numbers if second.batch != first.batch else ones * first.batch
+    return question.condition.over(batch, numbers if second.tokens != first.tokens else ones * first.tokens)  # type: ignore[no-any-return]

@@ -19,50 +19,59 @@ import contextlib
 import functools
 import itertools
 import linecache
-import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as Folder
 from types import FrameType
 from typing import Any, Final
 
+import sympy
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.overrides import TorchFunctionMode
-from torch.utils._sympy.printers import PythonPrinter
+from torch.utils._sympy import functions as of_torch
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.conditions import (
+    BATCH,
+    TOKENS,
+    Condition,
+    Sizes,
+    UnsolvableError,
+    renamed_sizes,
+    value_at,
+)
+from pocketrnn_export.tracing.identity import compared_by_identity
+from pocketrnn_export.tracing.output_only import output_of
+from pocketrnn_export.tracing.plain_numbers import plain_numbers
+from pocketrnn_export.tracing.users_code import (
+    OWN,
+    asking,
+    code_line_of,
+    is_library,
+    is_users,
+    is_users_file,
+    line_of,
+    place_of,
+)
 
 __all__ = [
-    "CHOOSE",
     "CUT",
     "CUT_TO_LONGEST",
+    "SIZE",
     "Path",
     "Question",
     "Seen",
-    "Sizes",
     "cut_to_longest",
     "errors_in",
     "given_whole",
-    "is_users",
     "note_guard",
     "note_program",
-    "place_of",
-    "sizes_in",
-    "users_line",
     "watched",
 ]
 
-# Frames of these are not the module's own code.
-_OWN: Final = tuple(f"{Folder(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
-_NOT_USERS: Final = (
-    f"{Folder(torch.__file__).parent}{os.sep}",
-    *_OWN,
-    *(str(Folder(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
-    "<",
-)
 # What ONNX's Slice takes for "to the end".
 _END: Final = 2**62
 
@@ -99,19 +108,16 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     return x.new_empty([length if i == axis else other for i, other in enumerate(x.shape)])
 
 
-@torch.library.custom_op("pocketrnn::choose", mutates_args=())
-def _choose(batch: int, tokens: int, chosen: Tensor, other: Tensor, condition: str) -> Tensor:
-    """`chosen` where the condition of a `Question` holds, else `other`; both of one shape.
-
-    The condition is text, since torch.export would decide it for good where it hangs on a size of 1.
-    """
-    raise NotImplementedError("pocketrnn::choose exists to be traced, not to be run")
+@torch.library.custom_op("pocketrnn::size", mutates_args=())
+def _size(x: Tensor, axis: int) -> Tensor:
+    """The size of an axis as a tensor int64 [], which torch.export makes no constant of."""
+    raise NotImplementedError("pocketrnn::size exists to be traced, not to be run")
 
 
-@_choose.register_fake
-def _(batch: int, tokens: int, chosen: Tensor, *_: Any) -> Tensor:
-    del batch, tokens
-    return torch.empty_like(chosen)
+@_size.register_fake
+def _(x: Tensor, axis: int) -> Tensor:
+    del axis
+    return x.new_empty((), dtype=torch.int64)
 
 
 @torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
@@ -127,16 +133,8 @@ def _(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 CUT_TO_LONGEST: Final = torch.ops.pocketrnn.cut_to_longest.default
-CHOOSE: Final = torch.ops.pocketrnn.choose.default
 CUT: Final = torch.ops.pocketrnn.cut.default
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of an input: rows, and steps a row."""
-
-    batch: int
-    tokens: int
+SIZE: Final = torch.ops.pocketrnn.size.default
 
 
 @dataclass(frozen=True)
@@ -144,44 +142,27 @@ class Question:
     """Something that a module, or PyTorch on its behalf, asked about sizes while it was traced.
 
     Attributes:
-        condition: the question in Python, on the names `batch` and `tokens`.
+        condition: what was asked.
         branch: whether the module's own code asked, rather than an operation that it called.
         file, line, source: where in the module's code; empty, 0 and empty where that is not known.
+        number: whether Python took a size for a plain number: the condition is that it is this one.
     """
 
-    condition: str
+    condition: Condition
     branch: bool
     file: str = ""
     line: int = 0
     source: str = ""
+    number: bool = False
 
     def holds(self, sizes: Sizes) -> bool:
-        """The answer for these sizes; False where it cannot be computed, such as at a division by zero."""
-        try:
-            return bool(self._evaluated(sizes.batch, sizes.tokens))
-        except ArithmeticError:
-            return False
-
-    def of(self, batch: Any, tokens: Any) -> Any:
-        """The answer for sizes of another kind than numbers, which know how to compare and count."""
-        return self._evaluated(batch, tokens)
-
-    @property
-    def counts_only(self) -> bool:
-        """Whether `of` can be used: Python's `and`, `or`, `not` and library functions take numbers."""
-        return re.search(r"\b(and|or|not|if|math|torch|max|min)\b", self.condition) is None
+        """The answer for these sizes."""
+        return self.condition.holds(sizes)
 
     @property
     def where(self) -> str:
         """The line of the module's code, as one shows it in an error."""
         return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
-
-    @functools.cached_property
-    def _evaluated(self) -> Callable[[int, int], Any]:
-        code = compile(f"lambda batch, tokens: {self.condition}", "<sizes>", "eval")
-        # The condition is printed by torch from its own expressions, not text of a user.
-        result: Callable[[int, int], Any] = eval(code, {"math": __import__("math"), "torch": torch})  # noqa: S307
-        return result
 
 
 @dataclass(frozen=True)
@@ -223,6 +204,9 @@ class Seen:
         counted_lengths: whether the module unpacks by lengths that it was not given.
         steps: whether each recurrent layer has a row and a step. onnxruntime ends the process where one has none.
         answered: restrictions that answer a question of the module's own.
+        refused: why a question cannot be answered, however the module goes on.
+        said: lines that made the text of a size for an error to be raised.
+        periods: what sizes are divided by.
     """
 
     questions: list[Question] = field(default_factory=list)
@@ -231,10 +215,47 @@ class Seen:
     counted_lengths: bool = False
     steps: list[Question] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
+    refused: list[ExportError] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    periods: set[int] = field(default_factory=set)
 
-    def note(self, question: Question) -> None:
-        if question not in self.questions:
+    def note(self, question: Question) -> bool:
+        """Note a question that has more than one answer among the sizes that a graph is run with; whether it has.
+
+        Of an operation's own, one that cannot be solved has none.
+
+        Raises:
+            ExportError: that cannot be found out.
+        """
+        try:
+            varies = question.condition.varies
+        except UnsolvableError as error:
+            if not question.branch:
+                return False
+            self.refused.append(
+                ExportError(
+                    f"The module asks about a size what cannot be solved, {error}: {question.where}.",
+                    "Ask by sums, products, whole divisions and comparisons with plain numbers.",
+                )
+            )
+            raise self.refused[-1] from error
+        if varies and all(known.condition != question.condition for known in self.questions):
             self.questions.append(question)
+        return varies
+
+    def check_answered(self) -> None:
+        """Hold a trace that came to its end to what it asked on the way.
+
+        Raises:
+            ExportError: it asked what could not be answered, and went on after the error.
+        """
+        if self.refused:
+            raise self.refused[0]
+        if self.said:
+            raise ExportError(
+                f"The module raises an error with a size in its text, and catches it: {self.said[0]}.",
+                "Ask about the size itself, as in x.size(1) > 512.",
+            )
 
 
 class _Watching(threading.local):
@@ -243,6 +264,8 @@ class _Watching(threading.local):
     seen: Seen | None = None
     names: dict[str, str] | None = None
     path: Path | None = None
+    # The sizes of the example.
+    example: Sizes = Sizes(3, 7)
     environment: Any = None
     # The lengths that the module was given, and what keeps the longest of them.
     given: tuple[Tensor, ...] = ()
@@ -257,7 +280,7 @@ def watched(
     module: nn.Module,
     seen: Seen,
     paths: Sequence[Path] = (),
-    choice: Question | None = None,
+    choices: Sequence[Condition] = (),
     *,
     cut_counted: bool = True,
 ) -> Iterator[None]:
@@ -266,9 +289,9 @@ def watched(
     Args:
         module: a copy to be traced; its `forward` is wrapped, and given back after.
         seen: what is noted.
-        paths: one path to trace in general; two, of which the second is taken where `choice` holds; or none, to trace
-            as torch.export does.
-        choice: the question that chooses between two paths.
+        paths: one path to trace in general; several, of which each but the first is taken where its choice holds; or
+            none, to trace as torch.export does.
+        choices: what chooses each path but the first.
         cut_counted: whether `cut_to_longest` cuts.
     """
     shipped: Callable[[Any], bool] = torch.SymBool.__bool__
@@ -278,7 +301,7 @@ def watched(
     @functools.wraps(forward)
     def watched_forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        _watching.names = _names_of_sizes(inputs)
+        _watching.names, _watching.example = _names_of_sizes(inputs), _sizes_of(inputs[0])
         _watching.environment = _environment(inputs)
         _watching.given, _watching.cut_counted = tuple(inputs[1:2]), cut_counted
         answers = []
@@ -290,9 +313,12 @@ def watched(
                 _watching.given += tuple(fitted[1:2])
             with _Operations(seen, path):
                 answers.append(forward(*fitted, **kwargs))
-        if choice is None:
-            return answers[0]
-        return CHOOSE(*inputs[0].shape[:2], answers[1], answers[0], choice.condition)
+        answer = answers[0]
+        if choices:
+            batch, tokens = SIZE(inputs[0], 0), SIZE(inputs[0], 1)
+            for condition, other in zip(choices, answers[1:], strict=True):
+                answer = torch.where(condition.over(batch, tokens), other, answer)
+        return answer
 
     def answered(self: Any) -> bool:
         return shipped(self) if _watching.seen is None else _answer(self, shipped)
@@ -302,7 +328,8 @@ def watched(
     module.forward = watched_forward
     try:
         try:
-            yield
+            with plain_numbers(_plain_number), compared_by_identity(module, functools.partial(_note_identity, seen)):
+                yield
         finally:
             # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
             for guard in _watching.environment.guards if _watching.environment is not None else ():
@@ -328,35 +355,32 @@ def _names_of_sizes(inputs: list[Tensor]) -> dict[str, str]:
     return names
 
 
-def _condition(expression: Any, names: dict[str, str]) -> str | None:
-    """A torch expression as Python on `batch` and `tokens`; None where it hangs on something else too."""
-    free = [str(symbol) for symbol in expression.free_symbols]
-    if not free or any(symbol not in names for symbol in free):
-        return None
-    symbols = {symbol: symbol.__class__(names[str(symbol)], integer=True) for symbol in expression.free_symbols}
-    return str(PythonPrinter().doprint(expression.xreplace(symbols)))
+def _sizes_of(tokens: Tensor) -> Sizes:
+    """The sizes of an example, which its symbols stand for."""
+    return Sizes(*(int(size.node.hint) if isinstance(size, torch.SymInt) else size for size in tokens.shape[:2]))
+
+
+def _condition(relation: Any) -> Condition | None:
+    """A relation of torch's as one of `batch` and `tokens`; None where it depends on something else too, or on none."""
+    renamed = renamed_sizes(relation, _watching.names or {})
+    return None if renamed is None else Condition(renamed)
 
 
 def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     """`bool(size > 512)` while tracing: what the trace is to assume, noted if the module's own code asked."""
-    seen, names = _watching.seen, _watching.names
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename == torch.__file__:
-        frame = frame.f_back
-    if seen is None or names is None or frame is None or not is_users(frame):
+    seen, frame = _watching.seen, asking(sys._getframe(2))
+    if seen is None or _watching.names is None or frame is None or not is_users(frame):
         return shipped(asked)
-    expression = asked.node.expr
-    condition = _condition(expression, names)
+    condition = _condition(asked.node.expr)
     if condition is None:
         try:
             return shipped(asked)
         except Exception:
             seen.raised.append(place_of(frame))
             raise
-    question = Question(condition, True, *_line_of(frame))
-    if not _varies(question):
+    question = Question(condition, True, *code_line_of(frame))
+    if not seen.note(question):
         return shipped(asked)
-    seen.note(question)
     if _watching.path is not None:
         return question.holds(_watching.path.sizes)
     guards = _watching.environment.guards if _watching.environment is not None else []
@@ -367,42 +391,52 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     return answer
 
 
-def _varies(question: Question) -> bool:
-    """Whether a question has more than one answer among the sizes that a graph is run with, which begin at 1."""
-    return len({question.holds(sizes) for sizes in sizes_in([question])}) > 1
+def _plain_number(size: Any, frame: FrameType, method: str) -> Any:
+    """The plain number that Python takes a size for: that of the path. It is noted as a question, is it this one?"""
+    seen, caller = _watching.seen, asking(frame)
+    if seen is None or _watching.names is None or caller is None or not is_users(caller):
+        return None
+    # A library that wants a key goes on without one, such as einops.
+    if method == "__hash__" and is_library(caller):
+        return None
+    expression = renamed_sizes(size.node.expr, _watching.names)
+    if expression is None:
+        return None
+    sizes = _watching.example if _watching.path is None else _watching.path.sizes
+    try:
+        value = value_at(expression, sizes)
+    except UnsolvableError as error:
+        seen.refused.append(_not_a_number(caller))
+        raise seen.refused[-1] from error
+    if method in {"__repr__", "__str__", "__format__"} and (output := output_of(caller)):
+        if output == "raised":
+            seen.said.append(place_of(caller))
+        return value
+    truth = isinstance(size, torch.SymBool)
+    relation = expression if truth and value else sympy.Not(expression) if truth else _equals(expression, value)
+    seen.note(Question(Condition(relation), True, *code_line_of(caller), number=True))
+    return value
 
 
-def is_users(frame: FrameType) -> bool:
-    """Whether a frame runs code of the user's, and not torch's, Python's or ours.
-
-    Example:
-        >>> is_users(sys._getframe())
-        True
-    """
-    return not frame.f_code.co_filename.startswith(_NOT_USERS)
+def _equals(expression: Any, value: Any) -> Any:
+    number = sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
+    return sympy.Eq(expression, number, evaluate=False)
 
 
-def _line_of(frame: FrameType, number: int | None = None) -> tuple[str, int, str]:
-    file, line = frame.f_code.co_filename, frame.f_lineno if number is None else number
-    return file, line, linecache.getline(file, line, frame.f_globals).strip()
+def _note_identity(seen: Seen, frame: FrameType) -> None:
+    seen.refused.append(
+        ExportError(
+            f"The module compares a number by `is`, which a trace answers otherwise than a run: {place_of(frame)}.",
+            "Compare numbers with ==.",
+        )
+    )
 
 
-def users_line(frame: FrameType | None) -> str:
-    """The line of the module's own code that a frame was called from, as one shows it in an error."""
-    while frame is not None and not is_users(frame):
-        frame = frame.f_back
-    return "a line that is not known" if frame is None else place_of(frame)
-
-
-def place_of(frame: FrameType, number: int | None = None) -> str:
-    """The line that a frame is at, or another one of its file, as one shows it in an error.
-
-    Example:
-        >>> place_of(sys._getframe())
-        'model.py:12: `x = x.view(32, -1)`'
-    """
-    file, line, source = _line_of(frame, number)
-    return f"{file}:{line}: `{source}`"
+def _not_a_number(frame: FrameType) -> ExportError:
+    return ExportError(
+        f"The module takes a size for a plain number that is not known: {place_of(frame)}.",
+        "Compute with sizes, and give none to str(), hash() or a table.",
+    )
 
 
 # What leaves the longest of some lengths as it is.
@@ -473,7 +507,7 @@ class _Operations(TorchFunctionMode):
             return _kept_longest(func, args, kwargs, func(*args, **kwargs))
         except Exception:
             caller: FrameType | None = sys._getframe(1)
-            while caller is not None and caller.f_code.co_filename.startswith(_OWN):
+            while caller is not None and caller.f_code.co_filename.startswith(OWN):
                 caller = caller.f_back
             if caller is not None and is_users(caller):
                 self.seen.raised.append(place_of(caller))
@@ -487,26 +521,19 @@ class _Operations(TorchFunctionMode):
         while frame is not None and not is_users(frame):
             frame = frame.f_back
         for guard in guards:
-            note_guard(self.seen, guard, _line_of(frame) if frame is not None else None)
+            note_guard(self.seen, guard, line_of(frame) if frame is not None else None)
 
 
 def note_guard(seen: Seen, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
     """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
-    condition = _condition(guard.expr, _watching.names or {})
-    if (
-        condition is None
-        or str(guard.expr) in seen.answered
-        or any(known.condition == condition for known in seen.questions)
-    ):
+    condition = _condition(guard.expr)
+    if condition is None or str(guard.expr) in seen.answered:
         return
     if asked_at is None:
         frame = guard.sloc.framework_loc
         line = linecache.getline(frame.filename, frame.lineno).strip() if hasattr(frame, "filename") else ""
-        is_users = bool(line) and not frame.filename.startswith(_NOT_USERS)
-        asked_at = (frame.filename, frame.lineno, line) if is_users else ("", 0, "")
-    question = Question(condition, False, *asked_at)
-    if _varies(question):
-        seen.note(question)
+        asked_at = (frame.filename, frame.lineno, line) if line and is_users_file(frame.filename) else ("", 0, "")
+    seen.note(Question(condition, False, *asked_at))
 
 
 def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
@@ -528,9 +555,9 @@ def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
 
 def _note_steps(seen: Seen, x: Tensor) -> None:
     for size in x.shape[:2]:
-        condition = _condition(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
-        if condition is not None:
-            seen.steps.append(Question(f"({condition}) >= 1", branch=False))
+        expression = renamed_sizes(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+        if expression is not None:
+            seen.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
 
 
 def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> None:
@@ -545,25 +572,23 @@ def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> 
             table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
             value = table.meta.get("val")
             if indices and table not in counted and isinstance(value, Tensor) and isinstance(value.shape[0], int):
-                seen.note(Question(f"tokens <= {value.shape[0]}", False))
+                seen.note(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
 
 
 def _note_clamps(seen: Seen, expression: Any) -> None:
-    """A Min or a Max restricts nothing; but where its arguments meet, a graph has something to get wrong."""
-    from torch.utils._sympy.functions import Max, Min
-
-    for clamp in expression.atoms(Min, Max):
-        conditions = [_condition(argument, _watching.names or {}) for argument in clamp.args]
-        texts = [
-            condition if condition is not None else str(argument)
-            for condition, argument in zip(conditions, clamp.args, strict=True)
-            if condition is not None or (argument.is_integer and argument.is_number)
-        ]
-        if len(texts) == len(clamp.args):
-            for first, second in itertools.pairwise(texts):
-                question = Question(f"({first}) < ({second})", False)
-                if all(known.condition != question.condition for known in seen.questions) and _varies(question):
-                    seen.note(question)
+    """A Min or a Max restricts nothing; but where its arguments meet, a graph has something to get wrong. So it has at
+    each remainder of a division."""
+    renamed = renamed_sizes(expression, _watching.names or {})
+    if renamed is None:
+        return
+    for clamp in renamed.atoms(of_torch.Min, of_torch.Max):
+        for first, second in itertools.pairwise(clamp.args):
+            relation = sympy.Lt(first, second)
+            if relation.free_symbols:
+                seen.note(Question(Condition(relation), False))
+    for division in renamed.atoms(of_torch.Mod, of_torch.PythonMod, of_torch.FloorDiv):
+        if division.args[1].is_Integer:
+            seen.periods.add(abs(int(division.args[1])))
 
 
 def _environment(args: Any) -> Any:
@@ -653,19 +678,18 @@ def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, *
 def _chunk(operations: _Operations, /, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Chunks as cuts of equal width. There are as many as for the sizes of the path, which is a question of its own."""
     size = x.shape[dim]
-    condition = _condition(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
-    if not isinstance(chunks, int) or condition is None or operations.path is None:
+    expression = renamed_sizes(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+    if not isinstance(chunks, int) or expression is None or operations.path is None:
         return NotImplemented
-    if condition == "batch":
+    if expression == BATCH:
         return (x,)
-    width = f"-(-({condition}) // {chunks})"
-    count = f"-(-({condition}) // ({width}))"
-    sizes = operations.path.sizes
-    many = int(Question(count, True).of(sizes.batch, sizes.tokens))
+    width = of_torch.FloorDiv(expression + (chunks - 1), chunks)
+    count = of_torch.FloorDiv(expression + width - 1, width)
+    many = int(value_at(count, operations.path.sizes))
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
         frame = frame.f_back
-    operations.seen.note(Question(f"{count} == {many}", True, *_line_of(frame)))
+    operations.seen.note(Question(Condition(_equals(count, many)), True, *line_of(frame)))
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
 
@@ -708,17 +732,3 @@ _GENERAL: Final[dict[str, Callable[..., Any]]] = {
     **{name: _of_shape(getattr(torch, name)) for name in ("zeros", "ones", "empty")},
     **{name: _of_shape(getattr(Tensor, name)) for name in ("new_zeros", "new_ones", "repeat")},
 }
-
-
-def sizes_in(questions: list[Question]) -> list[Sizes]:
-    """Sizes on both sides of every question, and the ordinary ones: see `bounds`."""
-    usual = [Sizes(b, t) for b in (1, 2, 3, 40, 200) for t in (1, 2, 7, 64, 600, 2000)]
-    constants = sorted({n for q in questions for n in _numbers(q.condition)})
-    near = sorted({n + d for n in constants for d in (-1, 0, 1)} | {2 * n for n in constants})
-    near += [n // b + d for n in constants for b in (2, 3, 40) for d in (0, 1)]
-    near = [n for n in near if 1 <= n <= 10**6]
-    return usual + [Sizes(b, t) for t in near for b in (1, 3)] + [Sizes(b, t) for b in near for t in (1, 7)]
-
-
-def _numbers(condition: str) -> list[int]:
-    return [int(number) for number in re.findall(r"(?<![\w.])\d+(?![\w.])", condition)]

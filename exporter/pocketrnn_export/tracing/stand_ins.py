@@ -21,8 +21,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.unnoticed import UNNOTICED
 
 __all__ = ["filled", "renamed", "shipped_types"]
 
@@ -218,7 +221,7 @@ def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
             return call(*args, **kwargs)
 
         def __instancecheck__(cls, instance: Any) -> bool:
-            return isinstance(instance, shipped) or (shipped is list and isinstance(instance, TracedArray))
+            return isinstance(instance, (shipped, _LIKE.get(shipped, ())))
 
         def __subclasscheck__(cls, other: type) -> bool:
             return issubclass(other, shipped)
@@ -243,6 +246,8 @@ def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
     return stand_in
 
 
+# What a trace has in place of an instance of a class.
+_LIKE: Final[dict[Any, Any]] = {list: TracedArray, int: torch.SymInt}
 # Stand-ins for types, by their id, with what they stand for.
 _SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
 
@@ -268,6 +273,17 @@ def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
         return torch.tensor(list(args[0]), dtype=dtype)
     sizes = args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args
     return torch.zeros([number_of(n) if isinstance(n, Tensor) else n for n in sizes or (0,)], dtype=dtype)
+
+
+def _type(*args: Any, **kwargs: Any) -> Any:
+    """`type(n)`, of what a file takes for an int, a list or a tensor, as that file names it."""
+    if len(args) != 1 or kwargs:
+        return type(*args, **kwargs)
+    kind = type(args[0])
+    if issubclass(kind, FakeTensor | FunctionalTensor):
+        return _LEGACY["Tensor"]
+    named = next((shipped for shipped, like in _LIKE.items() if kind is like or kind is shipped), None)
+    return kind if named is None else _BUILTINS[named.__name__]
 
 
 def _legacy(name: str, shipped: Any) -> Any:
@@ -327,6 +343,7 @@ _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
     "int": _class_like(int, _int),
     "list": _class_like(list, _list),
+    "type": _class_like(type, _type),
     "range": _range,
     "max": _of_one(builtins.max, "max"),
     "min": _of_one(builtins.min, "min"),
@@ -346,5 +363,6 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.from_numpy, _from_numpy),
         (np, _NUMPY),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
+        *UNNOTICED,
     )
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind

@@ -29,7 +29,7 @@ from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.tracing.restrictions import UntraceableError
-from pocketrnn_export.tracing.sizes import users_line
+from pocketrnn_export.tracing.users_code import users_line
 
 __all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "Positions", "in_turns"]
 

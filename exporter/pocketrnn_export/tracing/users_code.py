@@ -1,0 +1,101 @@
+"""Which code is the user's, and which line of it one speaks of."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sysconfig
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import torch
+
+__all__ = [
+    "OWN",
+    "asking",
+    "code_line_of",
+    "is_library",
+    "is_users",
+    "is_users_file",
+    "line_of",
+    "place_of",
+    "users_line",
+]
+
+# Frames of these are not the module's own code.
+OWN: Final = tuple(f"{Path(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
+_NOT_USERS: Final = (
+    f"{Path(torch.__file__).parent}{os.sep}",
+    *OWN,
+    *(str(Path(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
+    "<",
+)
+_ASKED_FOR: Final = (
+    torch.__file__,
+    *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "stand_ins.py")),
+)
+_LIBRARY: Final = f"{os.sep}site-packages{os.sep}"
+_PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame runs code of the user's, and not torch's, Python's or ours.
+
+    Example:
+        >>> is_users(sys._getframe())
+        True
+    """
+    return is_users_file(frame.f_code.co_filename)
+
+
+def is_users_file(file: str) -> bool:
+    """Whether a file holds code of the user's, or of a library that is neither torch nor this package."""
+    return not file.startswith(_NOT_USERS)
+
+
+def asking(frame: FrameType | None) -> FrameType | None:
+    """The frame that asks something of a size: methods of sizes are PyTorch's or ours, and so is what stands in for a
+    function of Python's."""
+    while frame is not None and frame.f_code.co_filename in _ASKED_FOR:
+        frame = frame.f_back
+    return frame
+
+
+def is_library(frame: FrameType) -> bool:
+    """Whether a frame runs code that is installed, such as einops."""
+    return _LIBRARY in frame.f_code.co_filename
+
+
+def code_line_of(frame: FrameType) -> tuple[str, int, str]:
+    """The line of the module's code that a frame of Python's or of a library's was called from; else its own."""
+    caller: FrameType | None = frame
+    while caller is not None and (
+        is_library(caller) or caller.f_code.co_filename.startswith(_PYTHON) or not is_users(caller)
+    ):
+        caller = caller.f_back
+    return line_of(frame if caller is None else caller)
+
+
+def line_of(frame: FrameType, number: int | None = None) -> tuple[str, int, str]:
+    """The file, number and text of the line that a frame is at, or of another one of its file."""
+    file, line = frame.f_code.co_filename, frame.f_lineno if number is None else number
+    return file, line, linecache.getline(file, line, frame.f_globals).strip()
+
+
+def users_line(frame: FrameType | None) -> str:
+    """The line of the module's own code that a frame was called from, as one shows it in an error."""
+    while frame is not None and not is_users(frame):
+        frame = frame.f_back
+    return "a line that is not known" if frame is None else place_of(frame)
+
+
+def place_of(frame: FrameType, number: int | None = None) -> str:
+    """The line that a frame is at, or another one of its file, as one shows it in an error.
+
+    Example:
+        >>> place_of(sys._getframe())
+        'model.py:12: `x = x.view(32, -1)`'
+    """
+    file, line, source = line_of(frame, number)
+    return f"{file}:{line}: `{source}`"
