@@ -37,7 +37,10 @@ from pocketrnn_export.proof.verdict import proven
 __all__ = ["pack", "program_of_bundle", "run_of_packed", "run_of_packed_steps"]
 
 REFERENCE: Final = "onnx"
-CANDIDATE: Final = "packed"
+# The two ways to open a packed file, as the proof calls them; whether weights stay in place, as where memory is scarce.
+WAYS: Final = {"packed": False, "packed, in place": True}
+# Memory for products of words, as pocketrnn_native gives it.
+_WORDS_SIZE: Final = 1 << 22
 
 _log = logging.getLogger(__name__)
 
@@ -118,9 +121,11 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     _log.info("Proving it equal to the bundle's graph")
     answers, texts = _answers(manifest, content)
     with one_thread(), _written(to_packed(made, program)) as file:
-        compared = _compared(CANDIDATE, run_of_packed(file), answers)
-        if step is not None and manifest.stream is not None:
-            compared += _step_compared(file, manifest, step, answers, texts)
+        compared = []
+        for opened, in_place in WAYS.items():
+            compared += _compared(opened, run_of_packed(file, in_place=in_place), answers)
+            if step is not None and manifest.stream is not None:
+                compared += _step_compared(file, manifest, step, answers, texts, opened)
         compared += texts_end_to_end(Classifier.load(file), texts, answers, reference=REFERENCE)
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
@@ -168,8 +173,12 @@ def _written(content: bytes) -> Iterator[Path]:
         yield file
 
 
-def run_of_packed(path: Path) -> Run:
+def run_of_packed(path: Path, *, in_place: bool = False) -> Run:
     """A packed file as a run on arrays, each row alone.
+
+    Args:
+        path: the file.
+        in_place: open it as on a machine with little memory.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -177,7 +186,7 @@ def run_of_packed(path: Path) -> Run:
     """
     from pocketrnn.engines.native import NativeEngine
 
-    engine = NativeEngine(path)
+    engine = NativeEngine(path, in_place=in_place)
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
         rows = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
@@ -186,9 +195,13 @@ def run_of_packed(path: Path) -> Run:
     return run
 
 
-def run_of_packed_steps(path: Path, *, cuts: int | None) -> Run:
-    """A packed file's step as a run on whole texts, each read in `cuts` + 1 chunks of equal length (fewer for a short
-    text); where `cuts` is None, in chunks drawn at random.
+def run_of_packed_steps(path: Path, *, cuts: int | None, in_place: bool = False) -> Run:
+    """A packed file's step as a run on whole texts.
+
+    Args:
+        path: the file.
+        cuts: each text is read in `cuts` + 1 chunks of equal length (fewer for a short text); None: drawn at random.
+        in_place: open it as on a machine with little memory.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -196,7 +209,7 @@ def run_of_packed_steps(path: Path, *, cuts: int | None) -> Run:
     """
     from pocketrnn.engines.native import NativeEngine
 
-    engine, generator = NativeEngine(path), np.random.default_rng(0)
+    engine, generator = NativeEngine(path, in_place=in_place), np.random.default_rng(0)
     size = 0 if engine.manifest.stream is None else engine.manifest.stream.state_size
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
@@ -215,41 +228,41 @@ def run_of_packed_steps(path: Path, *, cuts: int | None) -> Run:
 
 
 def _step_compared(
-    file: Path, manifest: Manifest, step: bytes, answers: Answered, texts: Sequence[str]
+    file: Path, manifest: Manifest, step: bytes, answers: Answered, texts: Sequence[str], opened: str
 ) -> list[Compared]:
     """The step against the graph of whole texts, in chunks of ids; against the step graph, token by token; and the
     engine's own streams, of texts cut anywhere, against the graph."""
     size = 0 if manifest.stream is None else manifest.stream.state_size
-    compared = []
+    compared, in_place = [], WAYS[opened]
     for how, cuts in (("3 chunks", 2), ("1 token each", 10**9), ("chunks at random", None)):
-        compared += _compared(f"{CANDIDATE} step, {how}", run_of_packed_steps(file, cuts=cuts), answers)
+        run = run_of_packed_steps(file, cuts=cuts, in_place=in_place)
+        compared += _compared(f"{opened} step, {how}", run, answers)
     cases = [case for case, _ in answers.of("texts", one_row=True)]
     stepped = run_of_steps(step, size, cuts=10**9)
     expected = [stepped(case.tokens, case.lengths) for case in cases]
-    against = run_of_packed_steps(file, cuts=10**9)
+    against = run_of_packed_steps(file, cuts=10**9, in_place=in_place)
     compared.append(
-        compare(f"{CANDIDATE} step", against, cases, expected, inputs="texts", reference="step graph",
+        compare(f"{opened} step", against, cases, expected, inputs="texts", reference="step graph",
                 exact=answers.with_spread)
     )  # fmt: skip
-    return [*compared, _streams_compared(file, texts, answers)]
+    return [*compared, _streams_compared(file, texts, answers, opened)]
 
 
-def _streams_compared(file: Path, texts: Sequence[str], answers: Answered) -> Compared:
+def _streams_compared(file: Path, texts: Sequence[str], answers: Answered, opened: str) -> Compared:
     """The engine's own streams, of texts cut at random, also inside of characters."""
-    from pocketrnn_native import Classifier as Native
-
-    native, generator = Native.load(file), np.random.default_rng(0)
+    engine, generator = native_module(), np.random.default_rng(0)
+    packed = engine.Packed(file.read_bytes(), 0 if WAYS[opened] else _WORDS_SIZE, WAYS[opened])
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
     left = iter(texts)
 
     def run(_tokens: Ids, _lengths: Ids) -> Logits:
         content = next(left).encode("utf-8", "surrogatepass")
         places = [0, *sorted(generator.integers(0, len(content) + 1, 4).tolist()), len(content)]
-        stream = native.stream()
-        rows = [stream.logits(content[a:b]) for a, b in itertools.pairwise(places)]
+        stream = engine.Stream(packed)
+        rows = [stream.push(content[a:b]) for a, b in itertools.pairwise(places)]
         return np.array(rows[-1:], np.float32)
 
     return compare(
-        f"{CANDIDATE}, as a stream", run, cases, expected, inputs="texts", reference=answers.reference.name,
+        f"{opened}, as a stream", run, cases, expected, inputs="texts", reference=answers.reference.name,
         exact=answers.with_spread,
     )  # fmt: skip

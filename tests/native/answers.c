@@ -1,7 +1,8 @@
 /* answers FILE TEXTS: what the engine says of every text, for another machine to be held against.
  *
  * TEXTS is, for each text, its number of bytes in four bytes, the lowest first, and the bytes. A line is printed for
- * each: the number of ids, a checksum of them, the label's number, and the probabilities. */
+ * each: the number of ids, a checksum of them, the label's number, and the probabilities; first as prnn_open answers, then as
+ * prnn_open_in_place does. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +22,17 @@ static unsigned char *read_file(const char *path, size_t *bytes)
     return content;
 }
 
-int main(int count, char **arguments)
+typedef int opener(const prnn **, const void *, size_t, void *, size_t *);
+
+static int answer(opener *open, const unsigned char *file, size_t file_bytes, const unsigned char *at, size_t left)
 {
     static char work[ROOM];
-    size_t file_bytes, left, room = sizeof work, size = 0;
-    if (count != 3)
-        return 9;
-    const unsigned char *file = read_file(arguments[1], &file_bytes), *at = read_file(arguments[2], &left);
+    size_t room = sizeof work, size = 0;
     const prnn *classifier;
-    int status = prnn_open(&classifier, file, file_bytes, NULL, &size);
+    int status = open(&classifier, file, file_bytes, NULL, &size);
+    void *memory = malloc(size + 1);
     if (status == PRNN_MEMORY)
-        status = prnn_open(&classifier, file, file_bytes, malloc(size), &size);
+        status = open(&classifier, file, file_bytes, memory, &size);
     if (status != PRNN_OK) {
         puts(prnn_error(status));
         return 2;
@@ -63,5 +64,17 @@ int main(int count, char **arguments)
             printf(" %.9g", (double)logits[i]);
         putchar('\n');
     }
+    free(logits);
+    free(memory);
     return 0;
+}
+
+int main(int count, char **arguments)
+{
+    size_t file_bytes, bytes;
+    if (count != 3)
+        return 9;
+    const unsigned char *file = read_file(arguments[1], &file_bytes), *texts = read_file(arguments[2], &bytes);
+    int status = answer(prnn_open, file, file_bytes, texts, bytes);
+    return status ? status : answer(prnn_open_in_place, file, file_bytes, texts, bytes);
 }

@@ -69,17 +69,22 @@ static void make_fit(unsigned char *file, size_t bytes)
     memcpy(file + 24, &second, 8);
 }
 
-static int opens(struct opened *o)
+typedef int opener(const prnn **, const void *, size_t, void *, size_t *);
+static opener *const WAYS[] = {prnn_open, prnn_open_in_place};
+enum { WAY_COUNT = sizeof WAYS / sizeof *WAYS };
+
+/* Whether it opens, in one of the two ways. */
+static int opens(struct opened *o, int way)
 {
     size_t size = 0;
-    int status = prnn_open(&o->classifier, o->file, o->bytes, NULL, &size);
+    int status = WAYS[way](&o->classifier, o->file, o->bytes, NULL, &size);
     CHECK(status != PRNN_OK && status != PRNN_ARGUMENT);
     o->memory = NULL;
     if (status != PRNN_MEMORY || size > MOST_MEMORY)
         return 0;
     size += o->bytes % 8 ? 0 : 1 << 13; /* products of words too */
     o->memory = exactly(size);
-    status = prnn_open(&o->classifier, o->file, o->bytes, o->memory, &size);
+    status = WAYS[way](&o->classifier, o->file, o->bytes, o->memory, &size);
     CHECK(status == PRNN_OK);
     return 1;
 }
@@ -194,14 +199,16 @@ static void fuzz_file(const uint8_t *data, size_t bytes)
         return;
     struct opened o = {.file = copy_of(data, bytes), .bytes = bytes};
     make_fit(o.file, bytes);
-    if (opens(&o)) {
+    for (int way = 0; way < WAY_COUNT; way++) {
         static const char *const TEXTS[] = {"", "oil", "w1 w2 w3 w4 w5, \"w6\" <br /> w7. \xCE\xA3 \xC4\xB0 it's",
                                             "a b c d e f g h i j k l m n o p q r s t u v w x y z"};
-        read_all(o.classifier);
-        for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
-            answer(o.classifier, TEXTS[i], strlen(TEXTS[i]));
+        if (opens(&o, way)) {
+            read_all(o.classifier);
+            for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+                answer(o.classifier, TEXTS[i], strlen(TEXTS[i]));
+        }
+        free(o.memory);
     }
-    free(o.memory);
     free(o.file);
 }
 
@@ -229,12 +236,14 @@ static void fuzz_rules(const uint8_t *data, size_t bytes)
     uint32_t section[2] = {(uint32_t)at, (uint32_t)(4 * words)};
     memcpy(o.file + 128 + 2 * 8, section, 8);
     make_fit(o.file, o.bytes);
-    if (opens(&o)) {
-        char *text = copy_of(data + 4 * words, bytes - 4 * words);
-        answer(o.classifier, text, bytes - 4 * words);
-        free(text);
+    for (int way = 0; way < WAY_COUNT; way++) {
+        if (opens(&o, way)) {
+            char *text = copy_of(data + 4 * words, bytes - 4 * words);
+            answer(o.classifier, text, bytes - 4 * words);
+            free(text);
+        }
+        free(o.memory);
     }
-    free(o.memory);
     free(o.file);
 }
 
@@ -246,7 +255,7 @@ static void read_files(const char *names)
         memcpy(name, names, length);
         name[length] = 0;
         names += length + (names[length] == ':');
-        struct opened *o = &files[file_count++];
+        struct opened *o = &files[file_count];
         FILE *stream = fopen(name, "rb");
         CHECK(stream && !fseek(stream, 0, SEEK_END));
         o->bytes = (size_t)ftell(stream);
@@ -254,7 +263,7 @@ static void read_files(const char *names)
         o->file = exactly(o->bytes);
         CHECK(fread(o->file, 1, o->bytes, stream) == o->bytes);
         fclose(stream);
-        CHECK(opens(o));
+        CHECK(opens(o, file_count++ % WAY_COUNT));
         free(name);
     }
 }

@@ -6,6 +6,7 @@ cibuildwheel runs it in every wheel's own environment, and emulators run it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import sys
@@ -46,10 +47,10 @@ def is_refused(engine: Packed, text: str) -> bool:
 
 
 def texts() -> int:
-    """Of every bundle and of every operation: ids, logits and probabilities, and the golden examples in the file."""
+    """Of every bundle and operation, opened both ways: ids, logits, probabilities, and the file's golden examples."""
     count = 0
-    for file in sorted(PACKED.glob("*.prnn")):
-        engine, folder = Packed(file.read_bytes()), VECTORS / file.stem
+    for file, in_place in itertools.product(sorted(PACKED.glob("*.prnn")), (False, True)):
+        engine, folder = Packed(file.read_bytes(), 0, in_place), VECTORS / file.stem
         vectors = [vector for path in sorted(folder.glob("*.jsonl")) for vector in lines_of(path)]
         if file.stem != "streams" and file.with_suffix(".jsonl").exists():
             vectors += lines_of(file.with_suffix(".jsonl"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
-from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, TextError
+from pocketrnn.engines.engine import Floats
+from pocketrnn.engines.native import NativeEngine
+from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, ParityError, TextError
 from pocketrnn.manifest import Limits
 from pocketrnn.shipped import bundle_folder
 from pocketrnn_export.c_array import to_c_array
@@ -119,9 +122,26 @@ def test_the_proof_of_a_packed_file_stands_beside_that_of_its_bundle(both: tuple
     bundle, packed = both
     before, lines = bundle.manifest.parity.comparisons, packed.manifest.parity.comparisons
     assert lines[: len(before)] == before
-    kinds = {line.inputs for line in lines[len(before) :] if line.candidate == "packed"}
-    assert kinds == {"shapes", "drawn shapes", "hazards", "every id", "texts"}
+    for opened in ("packed", "packed, in place"):
+        kinds = {line.inputs for line in lines[len(before) :] if line.candidate == opened}
+        assert kinds == {"shapes", "drawn shapes", "hazards", "every id", "texts"}
     assert packed.manifest.provenance["packed"]["from_graph"] == bundle.manifest.graph.sha256
+
+
+@pytest.mark.parametrize("wrong_in_place", [False, True])
+def test_a_file_that_one_way_of_opening_answers_wrongly_is_not_written(
+    wrong_in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = NativeEngine.step
+
+    def step(self: NativeEngine, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+        logits, new_state = right(self, ids, state)
+        return logits + (0.1 if (self._packed is self._file.packed) != wrong_in_place else 0), new_state
+
+    monkeypatch.setattr(NativeEngine, "step", step)
+    with pytest.raises(ParityError):
+        pack(Path(__file__).parents[1] / "vectors" / "streams", tmp_path / "streams.prnn")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_changed_file_is_refused_and_where_the_sums_fit_verify_refuses_it(news: Path, tmp_path: Path) -> None:

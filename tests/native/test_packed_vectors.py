@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -42,9 +43,10 @@ def test_a_packed_bundle_is_current(bundle: Path) -> None:
 def test_a_file_of_operations_is_current_and_answered_as_it_says(name: str) -> None:
     content, made = (PACKED / f"{name}.prnn").read_bytes(), operation_vectors.made(name)
     assert content == made.content, "Run scripts/make_test_vectors."
-    engine, vectors = Packed(content), lines_of(PACKED / f"{name}.jsonl")
+    vectors = lines_of(PACKED / f"{name}.jsonl")
     # A logarithm may end in another digit elsewhere.
-    for vector, again in zip(vectors, made.vectors, strict=True):
+    for (vector, again), in_place in itertools.product(zip(vectors, made.vectors, strict=True), (False, True)):
+        engine = Packed(content, 0, in_place)
         assert engine.encode(vector["text"]) == vector["ids"] == again["ids"]
         np.testing.assert_allclose(vector["logits"], again["logits"], rtol=1e-6)
         for label, given, expected in zip(
@@ -64,14 +66,15 @@ def test_what_must_be_refused_is(vector: dict[str, Any], tmp_path: Path) -> None
     path = tmp_path / "changed.prnn"
     path.write_bytes(content)
     if vector["when"] == "opened":
-        with pytest.raises(EngineError):
-            Packed(content)
+        for in_place in (False, True):
+            with pytest.raises(EngineError):
+                Packed(content, 0, in_place)
         with pytest.raises(BundleError):
             Classifier.load(path)
         return
-    engine = Packed(content)
-    with pytest.raises(EngineError, match="parts do not fit"):
-        engine.logits("the team wins")
+    for in_place in (False, True):
+        with pytest.raises(EngineError, match="parts do not fit"):
+            Packed(content, 0, in_place).logits("the team wins")
     with pytest.raises(PocketRNNError, match="parts do not fit"):
         Classifier.load(path).classify("the team wins")
 
@@ -82,9 +85,9 @@ def test_a_file_verifies(name: str) -> None:
 
 
 def test_streams_are_answered_as_they_say() -> None:
-    engine, bundle = Packed((PACKED / "streams.prnn").read_bytes()), Classifier.load(VECTORS / "streams")
-    for vector in lines_of(PACKED / "streams.jsonl"):
-        stream, expected = Stream(engine), bundle.stream()
+    content, bundle = (PACKED / "streams.prnn").read_bytes(), Classifier.load(VECTORS / "streams")
+    for vector, in_place in itertools.product(lines_of(PACKED / "streams.jsonl"), (False, True)):
+        stream, expected = Stream(Packed(content, 0, in_place)), bundle.stream()
         fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
         for fragment, logits in zip(fragments, vector["logits"], strict=True):
             assert stream.push(fragment) == pytest.approx(logits, abs=1e-5)

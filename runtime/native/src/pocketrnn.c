@@ -565,7 +565,7 @@ static int op_may_stay(const prnn *p, const uint32_t *op)
     for (int i = 0; i < OP_READS[op[0]]; i++)
         if (!may_stay(p, f[i], op[0] == OP_LINEAR && i == 1 ? padded(f[7]) : 0))
             return 0;
-    for (uint32_t d = 0; op[0] == OP_RECURRENT && d < (f[R_DIRECTIONS] == 3 ? 2u : 1u); d++)
+    for (int d = 0; op[0] == OP_RECURRENT && d < (f[R_DIRECTIONS] == 3 ? 2 : 1); d++)
         for (int i = 0; i < 4; i++)
             if (!may_stay(p, f[R_WEIGHTS + 4 * d + i], i < 2 ? gates_of(f[R_KIND]) * padded(f[R_HIDDEN]) : 0))
                 return 0;

@@ -38,13 +38,14 @@ class NativeEngine:
 
     Args:
         path: the file.
+        in_place: leave weights as they are in the file, as on a machine with little memory; for the proof.
 
     Raises:
         MissingExtraError: the native engine is not installed.
         BundleError: the file cannot be read, is no packed classifier, or is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, in_place: bool = False) -> None:
         self._module = native_module()
         import pocketrnn_native
 
@@ -52,7 +53,7 @@ class NativeEngine:
         try:
             # Held, so that the next Classifier of this file finds it open.
             self._file = pocketrnn_native.shared(path)
-            self._packed = self._file.packed
+            self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
             self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
         except self._module.EngineError as error:
             raise BundleError(
