@@ -39,6 +39,7 @@ setup(
                 "src/kernels.h",
                 "src/text.h",
                 "src/program.h",
+                "src/ops.def",
                 "src/stream.h",
                 "src/unicode14.h",
             ],

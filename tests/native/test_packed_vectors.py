@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from packing_tools import packed_bundle
 
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, PocketRNNError
+from pocketrnn_export.forms.packed_program import _LAYOUT
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import Stream
 
@@ -134,6 +136,18 @@ def test_what_asks_an_installed_wheel_asks_for_all_of_them() -> None:
     assert done.stdout.startswith("OK: pocketrnn-native ")
     assert done.stdout.endswith(f", {len(REFUSED)} files that must be refused\n")
     assert f"{len(lines_of(PACKED / 'streams.jsonl'))} streams" in done.stdout
+
+
+def test_the_writer_and_the_engine_have_one_table_of_operations() -> None:
+    text = (NATIVE / "src" / "ops.def").read_text(encoding="ascii")
+    rows = re.findall(r"^OPERATION\((\w+), (\w+), (\d+), (\d+), (\d+)\)$", text, re.MULTILINE)
+    assert [name for _, name, *_ in rows] == [name.lower() for name, *_ in rows] == list(_LAYOUT)
+    for code, (_, name, _, reads, _) in enumerate(rows):
+        assert (code, int(reads)) == (_LAYOUT[name][0], _LAYOUT[name][2][0])
+    page = (NATIVE.parents[1] / "docs" / "packed-format.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\d+) (\w+) \|", page, re.MULTILINE)[-len(rows) :] == [
+        (str(code), name) for code, (_, name, *_) in enumerate(rows)
+    ]
 
 
 def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:

@@ -337,18 +337,33 @@ static int read_rules(prnn *p)
 
 /* ---- The program: what its words mean, and whether they can be meant -------------------------------------------- */
 
-enum { OP_LOOKUP, OP_COPY, OP_FILL, OP_COUNT, OP_RECURRENT, OP_LINEAR, OP_MATMUL, OP_UNARY, OP_BINARY, OP_WHERE,
-       OP_REDUCE, OP_SOFTMAX, OP_NORM, OP_CONV, OP_POOL, OP_GATHER, OP_ARGMAX, OP_CUMSUM, OP_KINDS };
-static const uint8_t OP_SIZE[OP_KINDS] = {5, 38, 4, 12, 22, 10, 15, 7, 16, 17, 11, 11, 11, 25, 20, 11, 11, 11};
+enum {
+#define OPERATION(NAME, name, words, reads, optional) OP_##NAME,
+#include "ops.def"
+#undef OPERATION
+    OP_KINDS
+};
+static const uint8_t OP_SIZE[OP_KINDS] = {
+#define OPERATION(NAME, name, words, reads, optional) words,
+#include "ops.def"
+#undef OPERATION
+};
+/* How many of the first words are values that are read; then one that is written. */
+static const uint8_t OP_READS[OP_KINDS] = {
+#define OPERATION(NAME, name, words, reads, optional) reads,
+#include "ops.def"
+#undef OPERATION
+};
+/* Of these, which may be left out, as bits. */
+static const uint8_t OP_OPTIONAL[OP_KINDS] = {
+#define OPERATION(NAME, name, words, reads, optional) optional,
+#include "ops.def"
+#undef OPERATION
+};
 enum { NEGATIVE, ABSOLUTE, EXP, LOG, SQRT, TANH, SIGMOID, RELU, ERF, RECIPROCAL, FLOOR, CEIL, ROUND, SIGN, LEAKY, ELU,
        CLIP, SOFTPLUS, GELU, GELU_TANH, SIN, COS, HARD_SIGMOID, NOT, CAST };
 enum { ADD, SUB, MUL, DIV, POW, MIN, MAX, EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL, AND, OR, XOR };
 enum { SUM, MEAN, LARGEST, SMALLEST, PRODUCT };
-/* How many of the first words are values that are read; then one that is written. */
-static const uint8_t OP_READS[OP_KINDS] = {2, 1, 0, 0, 3, 3, 2, 1, 2, 3, 1, 1, 3, 3, 1, 2, 1, 1};
-/* Of these, which may be left out, as bits. */
-static const uint8_t OP_OPTIONAL[OP_KINDS] = {0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0};
-
 static const uint32_t *value_of(const prnn *p, uint32_t value) { return p->values + (size_t)value * VALUE_WORDS; }
 static uint32_t type_of(const prnn *p, uint32_t value) { return value_of(p, value)[0] & 0xFF; }
 static int is_table(const prnn *p, uint32_t value) { return value_of(p, value)[0] >> 8 == 1; }

@@ -853,8 +853,10 @@ static int run_cumsum(const struct run *r, const uint32_t *f)
 }
 
 static int (*const RUN[OP_KINDS])(const struct run *, const uint32_t *) = {
-    run_lookup, run_copy, run_fill, run_count, run_recurrent, run_linear, run_matmul, run_unary, run_binary, run_where,
-    run_reduce, run_softmax, run_norm, run_conv, run_pool, run_gather, run_argmax, run_cumsum};
+#define OPERATION(NAME, name, words, reads, optional) run_##name,
+#include "ops.def"
+#undef OPERATION
+};
 
 /* How many numbers each value has that a program may read, and where its regions begin, the last one being their end. */
 static int measured(struct run *r, size_t *regions)
