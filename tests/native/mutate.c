@@ -1,0 +1,281 @@
+/* What the fuzzer makes of a packed file: changes that a reader's checks of form let through. The sections are taken apart,
+ * values, operations, the step and the header are changed as what they are, and a file is made of them again; its
+ * sums are made to fit by fuzz.c. One change in eight is libFuzzer's own, of any bytes. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t bytes, size_t most);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed);
+
+enum { HEADER = 256, SECTIONS = 10, VALUES = 5, OPS, WEIGHTS, STEP = 9, VALUE_WORDS = 13, STEP_WORDS = 6, MOST_OPS = 512 };
+enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS }; /* words of the header */
+#define NONE 0xFFFFFFFFu
+
+enum {
+#define OPERATION(NAME, name, words, reads, optional) OP_##NAME,
+#include "ops.def"
+#undef OPERATION
+    OP_KINDS
+};
+static const uint8_t OP_SIZE[OP_KINDS] = {
+#define OPERATION(NAME, name, words, reads, optional) words,
+#include "ops.def"
+#undef OPERATION
+};
+static const uint8_t OP_READS[OP_KINDS] = {
+#define OPERATION(NAME, name, words, reads, optional) reads,
+#include "ops.def"
+#undef OPERATION
+};
+
+static uint64_t state;
+static uint32_t drawn(uint32_t below)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33) % below;
+}
+
+/* A file taken apart: the operations of one program as words, and where each begins. */
+struct file {
+    uint32_t header[HEADER / 4];
+    uint8_t *section[SECTIONS];
+    size_t bytes[SECTIONS];
+    uint32_t *values, value_count;
+    struct list {
+        uint32_t *words, at[MOST_OPS], count;
+    } ops;
+    int is_step; /* whether these are the step's */
+};
+
+static int parted(const uint8_t *data, size_t bytes, struct file *f)
+{
+    if (bytes < HEADER)
+        return 0;
+    memcpy(f->header, data, HEADER);
+    for (int i = 0; i < SECTIONS; i++) {
+        uint32_t offset = f->header[FIRST_SECTION + 2 * i], size = f->header[FIRST_SECTION + 2 * i + 1];
+        if (offset % 4 || offset > bytes || size > bytes - offset)
+            return 0;
+        f->section[i] = malloc(size + 1024);
+        f->bytes[i] = size;
+        memcpy(f->section[i], data + offset, size);
+    }
+    f->values = (uint32_t *)(void *)f->section[VALUES];
+    f->value_count = (uint32_t)(f->bytes[VALUES] / (4 * VALUE_WORDS));
+    f->is_step = f->bytes[STEP] > 4 * STEP_WORDS && drawn(3) == 0;
+    int name = f->is_step ? STEP : OPS;
+    uint32_t before = f->is_step ? STEP_WORDS : 0, words = (uint32_t)(f->bytes[name] / 4) - before;
+    f->ops = (struct list){.words = (uint32_t *)(void *)f->section[name] + before};
+    for (uint32_t at = 0; at < words && f->ops.count < MOST_OPS;) {
+        uint32_t code = f->ops.words[at], size = at + 1 < words ? f->ops.words[at + 1] : 0;
+        if (code >= OP_KINDS || size != OP_SIZE[code] || size > words - at)
+            return 0;
+        f->ops.at[f->ops.count++] = at;
+        at += size;
+    }
+    return f->value_count && f->ops.count;
+}
+
+/* The file's bytes; 0 if there is no room. Sections keep their order. */
+static size_t whole(const struct file *f, uint8_t *data, size_t most)
+{
+    uint32_t header[HEADER / 4];
+    size_t at = HEADER;
+    memcpy(header, f->header, HEADER);
+    for (int i = 0; i < SECTIONS; i++) {
+        at = (at + 63) & ~(size_t)63;
+        if (at + f->bytes[i] + 4 > most)
+            return 0;
+        if (i == STEP && !f->bytes[i])
+            continue;
+        memcpy(data + at, f->section[i], f->bytes[i]);
+        header[FIRST_SECTION + 2 * i] = (uint32_t)at;
+        header[FIRST_SECTION + 2 * i + 1] = (uint32_t)f->bytes[i];
+        size_t end = at + f->bytes[i], next = (end + 63) & ~(size_t)63;
+        memset(data + end, 0, next < most ? next - end : most - end);
+        at = end;
+    }
+    memcpy(data, header, HEADER);
+    return (at + 3) & ~(size_t)3;
+}
+
+static uint32_t *op_drawn(struct file *f) { return f->ops.words + f->ops.at[drawn(f->ops.count)]; }
+static uint32_t *value_drawn(struct file *f) { return f->values + VALUE_WORDS * drawn(f->value_count); }
+
+/* The place of a value among an operation's words. */
+static uint32_t *operand_drawn(struct file *f)
+{
+    uint32_t *op = op_drawn(f), *fields = op + 2;
+    if (op[0] == OP_RECURRENT && drawn(2))
+        return fields + (drawn(3) ? 12 + drawn(8) : 4 + drawn(2));
+    return fields + drawn(OP_READS[op[0]] + 1u);
+}
+
+/* Another value, more often than not one of the same type and kind. */
+static uint32_t value_like(struct file *f, uint32_t one)
+{
+    for (int tries = 0; tries < 12; tries++) {
+        uint32_t other = drawn(f->value_count);
+        const uint32_t *a = f->values + VALUE_WORDS * other, *b = f->values + VALUE_WORDS * (one < f->value_count ? one : 0);
+        if (drawn(4) == 0 || (a[0] == b[0] && (a[1] == NONE) == (b[1] == NONE)))
+            return other;
+    }
+    return one;
+}
+
+static uint32_t number_drawn(uint32_t before)
+{
+    static const uint32_t NUMBERS[] = {0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 256, 1 << 12, 1 << 16, 1 << 20, 1 << 24,
+                                       1 << 30, 0x7FFFFFFF, 0x80000000, NONE, 0xFFFFFFF8};
+    switch (drawn(6)) {
+    case 0: return before + 1;
+    case 1: return before - 1;
+    case 2: return before * 2;
+    case 3: return before / 2;
+    case 4: return drawn(64);
+    default: return NUMBERS[drawn(sizeof NUMBERS / sizeof *NUMBERS)];
+    }
+}
+
+static void change_operand(struct file *f)
+{
+    uint32_t *operand = operand_drawn(f);
+    *operand = drawn(12) ? value_like(f, *operand) : NONE;
+}
+
+static void change_field(struct file *f)
+{
+    uint32_t *op = op_drawn(f), behind = op[1] - 2 - OP_READS[op[0]] - 1;
+    if (behind) {
+        uint32_t *field = op + 2 + OP_READS[op[0]] + 1 + drawn(behind);
+        *field = number_drawn(*field);
+    }
+}
+
+static void change_value(struct file *f)
+{
+    uint32_t *value = value_drawn(f);
+    switch (drawn(6)) {
+    case 0:
+        value[0] = drawn(3) | (drawn(4) ? 0 : 256);
+        break;
+    case 1: /* another region, or a constant that is none any more */
+        value[1] = drawn(8) ? drawn(f->header[REGIONS] + 1) : NONE;
+        break;
+    case 2: /* stored otherwise, where the numbers are few enough to stay in the weights */
+        value[2] = drawn(4);
+        value[3] = drawn(2) ? 0 : value[3];
+        value[4] = drawn(2) ? 0 : value[4];
+        break;
+    case 3:
+        value[3 + drawn(2)] = drawn((uint32_t)(f->bytes[WEIGHTS] / 64) + 1) * 64;
+        break;
+    case 4: { /* the same numbers, in other sizes */
+        uint32_t other = 5 + 2 * drawn(4), number = value[6];
+        value[6] = value[other + 1];
+        value[other + 1] = number;
+        break;
+    }
+    default: {
+        uint32_t *word = value + 5 + drawn(8);
+        *word = number_drawn(*word);
+    }
+    }
+}
+
+/* A constant becomes the small matrix that weights in place are, or all of them do. */
+static void make_small(struct file *f)
+{
+    int all = drawn(2) == 0;
+    for (uint32_t i = 0; i < f->value_count; i++) {
+        uint32_t *value = f->values + VALUE_WORDS * i;
+        if (value[1] == NONE && !(value[0] & 0xFF) && (all || !drawn(4)) && value[6] > 1)
+            value[2] = 1 + (drawn(4) ? 0 : drawn(3));
+    }
+}
+
+/* One number wherever it stands, as a size of values and of operations: what belongs together stays together. */
+static void change_everywhere(struct file *f)
+{
+    uint32_t *op = op_drawn(f), from = op[2 + drawn(op[1] - 2)], to = drawn(4) ? 1 + drawn(40) : number_drawn(from);
+    for (uint32_t i = 0; i < f->value_count * VALUE_WORDS; i++)
+        if (i % VALUE_WORDS >= 5 && f->values[i] == from && drawn(8))
+            f->values[i] = to;
+    for (uint32_t k = 0; k < f->ops.count; k++)
+        for (uint32_t n = OP_READS[f->ops.words[f->ops.at[k]]] + 3u; n < f->ops.words[f->ops.at[k] + 1]; n++)
+            if (f->ops.words[f->ops.at[k] + n] == from && drawn(8))
+                f->ops.words[f->ops.at[k] + n] = to;
+}
+
+/* Operations change places, one is left out, or done twice. */
+static void change_order(struct file *f)
+{
+    uint32_t *words = f->ops.words, last = f->ops.at[f->ops.count - 1], end = last + words[last + 1];
+    uint32_t at = f->ops.at[drawn(f->ops.count)], size = words[at + 1], copy[64];
+    uint32_t to = f->ops.at[drawn(f->ops.count)];
+    uint32_t *count = f->is_step ? (uint32_t *)(void *)f->section[STEP] + 2 : f->header + COUNT_OF_OPS;
+    int name = f->is_step ? STEP : OPS, how = (int)drawn(3);
+    memcpy(copy, words + at, 4 * size);
+    if (how < 2 && f->ops.count > 1) { /* taken out */
+        memmove(words + at, words + at + size, 4 * (size_t)(end - at - size));
+        end -= size;
+        *count -= 1;
+        f->bytes[name] -= 4 * size;
+        to = to > at ? to - size : to;
+        to = to > end ? end : to;
+        if (to != end && how == 1) { /* where another one begins */
+            uint32_t begin = 0;
+            while (begin < to)
+                begin += words[begin + 1];
+            to = begin;
+        }
+    }
+    if (how) { /* and put in again, or another time; there is room for one */
+        memmove(words + to + size, words + to, 4 * (size_t)(end - to));
+        memcpy(words + to, copy, 4 * size);
+        *count += 1;
+        f->bytes[name] += 4 * size;
+    }
+}
+
+static void change_header(struct file *f)
+{
+    static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26};
+    uint32_t *word = f->header + PLACES[drawn(sizeof PLACES)];
+    *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
+}
+
+static void change_step(struct file *f)
+{
+    uint32_t *word = (uint32_t *)(void *)f->section[STEP] + drawn(STEP_WORDS);
+    if (f->bytes[STEP])
+        *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed)
+{
+    struct file f = {0};
+    state = seed * 2654435761u + 88172645463325252u;
+    size_t made = 0;
+    if (drawn(8) && parted(data, bytes, &f)) {
+        int reordered = 0;
+        for (uint32_t k = 1 + drawn(4); k; k--)
+            switch (drawn(12)) {
+            case 0: case 1: case 2: change_operand(&f); break;
+            case 3: case 4: change_field(&f); break;
+            case 5: case 6: change_value(&f); break;
+            case 7: make_small(&f); break;
+            case 8: change_everywhere(&f); break;
+            case 9: reordered = k == 1; break; /* last, since it moves what the others point to */
+            case 10: change_header(&f); break;
+            default: change_step(&f);
+            }
+        if (reordered)
+            change_order(&f);
+        made = whole(&f, data, most);
+    }
+    for (int i = 0; i < SECTIONS; i++)
+        free(f.section[i]);
+    return made ? made : LLVMFuzzerMutate(data, bytes, most);
+}
