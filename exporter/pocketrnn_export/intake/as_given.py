@@ -29,7 +29,7 @@ from pocketrnn_export.proof.spread import Exact
 from pocketrnn_export.proof.verdict import passes
 from pocketrnn_export.proof.whole_copy import difference_of, has_attributes, whole_copy
 
-__all__ = ["AsGiven", "brought_to_float32", "precision_of", "random_state_kept", "untouched"]
+__all__ = ["AsGiven", "brought_to_float32", "names_read", "precision_of", "random_state_kept", "untouched"]
 
 _log = logging.getLogger(__name__)
 _INPUTS: Final = "all cases"
@@ -238,7 +238,7 @@ def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
         yield from _of_holder(value)
         waiting += _held(value)
         if isinstance(value, FunctionType):
-            for name in _names_read(value.__code__) & value.__globals__.keys():
+            for name in names_read(value.__code__) & value.__globals__.keys():
                 held = value.__globals__[name]
                 if isinstance(held, FunctionType) and held.__globals__ is value.__globals__:
                     waiting.append(held)
@@ -248,8 +248,9 @@ def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 @functools.cache
-def _names_read(code: CodeType) -> set[str]:
-    inner = [_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
+def names_read(code: CodeType) -> set[str]:
+    """The names of its file that a function reads, and the functions in it."""
+    inner = [names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
     own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*inner)
 

@@ -10,6 +10,7 @@ import inspect
 import linecache
 import logging
 import os
+import random
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
 from pocketrnn.folder import near_file
-from pocketrnn_export.intake.needed_code import Statement, calls_passed_over, defined_names, needed_statements
+from pocketrnn_export.intake.as_given import names_read
+from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 
@@ -35,6 +37,8 @@ _log = logging.getLogger(__name__)
 
 # Lists of lists of tensors are looked into so far.
 _DEEPEST: Final = 3
+# So many statements that are not run are named in a note.
+_MOST_NOTES: Final = 8
 _NO_VALUES: Final = (
     "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
 )
@@ -179,18 +183,24 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         shipped, np.random.seed = np.random.seed, lambda *_: None
         drawn, disabled = np.random.get_state(), logging.root.manager.disable
         np.random.set_state(np.random.RandomState(int(torch.initial_seed() % 2**31) + 1).get_state())
+        seeded, state = random.seed, random.getstate()
+        again_seeded = random.Random(int(torch.initial_seed() % 2**31) + 1)  # noqa: S311 - no secret
+        random.setstate(again_seeded.getstate())
+        random.seed = lambda *_, **__: None
         logging.disable(max(disabled, logging.WARNING))
         try:
             made = load_module(named)
             if weights is not None:
                 load_weights(made, weights)
-            again = _tensors_held(made)
+            again = {**_numbers_read(made), **_tensors_held(made)}
         finally:
             logging.disable(disabled)
             torch.manual_seed = torch.random.manual_seed = own_seed
             np.random.seed = shipped
             np.random.set_state(drawn)
-    for name, tensor in _tensors_held(module).items():
+            random.seed = seeded
+            random.setstate(state)
+    for name, tensor in {**_numbers_read(module), **_tensors_held(module)}.items():
         other = again.get(name)
         if other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu()):
             raise InputError(
@@ -222,6 +232,31 @@ def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
         for name, value in vars(layer).items():
             if not name.startswith("_"):
                 look(f"{path}.{name}" if path else name, value, 0)
+    return found
+
+
+def _numbers_read(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors, arrays and numbers of its file that the code of a module reads by their names."""
+    found: dict[str, Tensor] = {}
+    for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
+        if kind.__module__.split(".")[0] in ("torch", "builtins"):
+            continue
+        # What the module is made of, its weights have.
+        methods = {name: value for name, value in vars(kind).items() if inspect.isfunction(value)}
+        waiting = [value for name, value in methods.items() if not re.match(r"_*(init|new|reset)", name)]
+        met = set[int]()
+        while waiting:
+            function = waiting.pop()
+            if id(function) in met:
+                continue
+            met.add(id(function))
+            for name in names_read(function.__code__) & function.__globals__.keys():
+                value = function.__globals__[name]
+                if inspect.isfunction(value) and value.__globals__ is function.__globals__:
+                    waiting.append(value)
+                elif isinstance(value, Tensor | np.ndarray | int | float | list | tuple):
+                    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+                        found[name] = torch.as_tensor(value)
     return found
 
 
@@ -311,6 +346,10 @@ def _namespace_of(named: ModuleName) -> ModuleType:
         if not hasattr(file, name):
             found = [known for known, value in vars(file).items() if _can_be_named(value, file)]
             raise _no_such_name(path, name, found, [])
+    if cell is not None:
+        # What its owner ran, and an import does not.
+        with contextlib.suppress(InputError):
+            _tell_what_is_not_run(needed_statements([cell], _wanted(named), str(path), set()).alone, [])
     return file
 
 
@@ -329,15 +368,14 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
             raise _no_such_name(path, name, known, unreadable)
     arguments = (*named.args, *(named.kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
-    needed = needed_statements(cells, [*_wanted(named), *sorted(in_arguments)], str(path), values.keys())
+    found = needed_statements(cells, [*_wanted(named), *sorted(in_arguments)], str(path), values.keys())
+    needed = found.statements
     by_cell: dict[str, list[str]] = {}
     for statement in needed:
         by_cell.setdefault(statement.where, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Running of %s only what %s needs: %s", path, named.name, told)
-    if over := calls_passed_over(cells, needed):
-        some = "; ".join(f"{s.where}: {s.title}" for s in over[:5]) + ("; ..." if len(over) > 5 else "")
-        _log.warning("Not run, though it names what is run, and may change it: %s", some)
+    _tell_what_is_not_run(found.notes, unreadable)
     file = _empty(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)
@@ -345,6 +383,14 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
         _run(statement, file, cells, named)
         vars(file).update(values)
     return file
+
+
+def _tell_what_is_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
+    if notes:
+        some = "; ".join(notes[:_MOST_NOTES]) + (f"; and {len(notes) - _MOST_NOTES} more" * (len(notes) > _MOST_NOTES))
+        _log.warning("Not run, though it may change what is run: %s", some)
+    if unreadable:
+        _log.warning("Not Python 3, and so not read: %s", ", ".join(unreadable[:10]))
 
 
 def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:

@@ -2,38 +2,43 @@
 
 A notebook is run from top to bottom by its owner, for an hour. Of it a class needs some imports, constants, functions
 and other classes. They are found by the names that are used: in a class, by those methods that a forward pass can
-reach. A statement that is needed is run only if it defines something: an import, a function, a class, or an assignment
-whose calls are known to read and train nothing. What else is needed is refused by name.
+reach. What changes any of it is needed too (`effects.py`). A statement that is needed is run only if it defines or
+changes something: an import, a function, a class, or an assignment or call that is known to read and train nothing.
+What else is needed is refused by name, and what may change something else is noted.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
+import importlib.util
 import symtable
 import warnings
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.notebook import Cell
+from pocketrnn_export.intake.effects import CHANGING_METHODS, PURE_METHODS, Effects, effects_of
+from pocketrnn_export.intake.notebook import Cell, python_file
 
-__all__ = ["Statement", "calls_passed_over", "defined_names", "needed_statements"]
+__all__ = ["Needed", "Statement", "defined_names", "needed_statements"]
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 # Builtins that a top-level assignment may call: they make values of values.
 _PURE_BUILTINS: Final = frozenset({
-    "abs", "all", "any", "bool", "bytes", "chr", "classmethod", "complex",
-    "dict", "divmod", "enumerate", "filter", "float", "format", "frozenset", "getattr", "hasattr", "hash", "hex",
-    "int", "isinstance", "issubclass", "iter", "len", "list", "map", "max", "min", "next", "object", "ord", "pow",
-    "print", "property", "range", "repr", "reversed", "round", "set", "slice", "sorted", "staticmethod", "str",
-    "sum", "super", "tuple", "type", "zip",
+    "abs", "all", "any", "bool", "bytes", "chr", "classmethod", "complex", "delattr",
+    "dict", "divmod", "enumerate", "filter", "float", "format", "frozenset", "getattr", "globals", "hasattr", "hash",
+    "hex", "int", "isinstance", "issubclass", "iter", "len", "list", "locals", "map", "max", "min", "next", "object",
+    "ord", "pow", "print", "property", "range", "repr", "reversed", "round", "set", "setattr", "slice", "sorted",
+    "staticmethod", "str", "sum", "super", "tuple", "type", "vars", "zip",
 })  # fmt: skip
 # Packages whose functions and classes a top-level assignment may call, but for those that read or write.
 _PURE_PACKAGES: Final = frozenset({
-    "abc", "argparse", "collections", "copy", "dataclasses", "datetime", "easydict", "enum", "functools",
-    "itertools", "logging", "math", "numpy", "operator", "pathlib", "random", "re", "string", "time", "torch",
+    "abc", "argparse", "bisect", "collections", "copy", "dataclasses", "datetime", "easydict", "enum", "functools",
+    "heapq", "itertools", "logging", "math", "numpy", "operator", "pathlib", "random", "re", "string", "time", "torch",
     "types", "typing", "warnings",
 })  # fmt: skip
 _READING: Final = frozenset({
@@ -43,29 +48,16 @@ _READING: Final = frozenset({
     "readlines", "rglob", "save", "savez", "step", "system", "train_model", "urlopen", "urlretrieve", "write_bytes",
     "write_text",
 })  # fmt: skip
-# Methods of strings, containers, tensors and modules that make a value of a value.
-_PURE_METHODS: Final = frozenset({
-    "bool", "clone", "copy", "count", "cpu", "cuda", "decode", "detach", "device_count", "dim", "double", "encode",
-    "endswith", "eval", "find", "float", "format", "get", "half", "index", "int", "is_available", "item", "items",
-    "join", "keys", "long", "lower", "lstrip", "most_common", "named_parameters", "numel", "numpy", "parameters",
-    "replace", "reshape", "rsplit", "rstrip", "size", "split", "splitlines", "squeeze", "startswith", "strip",
-    "title", "to", "tolist", "union", "unsqueeze", "upper", "values", "view",
-})  # fmt: skip
-# Methods that change their object as its owner means it; and those of modules and tables that leave a definition alone.
-_CHANGING_METHODS: Final = frozenset({
-    "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "remove", "reverse", "setdefault",
-    "sort", "update",
-})  # fmt: skip
-_HARMLESS_METHODS: Final = frozenset({
-    "apply", "children", "close", "cpu", "cuda", "describe", "double", "eval", "flatten_parameters", "float", "half",
-    "head", "info", "load_state_dict", "modules", "named_parameters", "parameters", "requires_grad_", "share_memory",
-    "show", "state_dict", "to", "train", "zero_grad",
-})  # fmt: skip
-# Functions that change nothing that they are given.
-_HARMLESS_FUNCTIONS: Final = frozenset({"display", "len", "print", "summary", "type"})
 # How the methods begin that something else than the class's own code may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
+# What is set in these does no more than what a plain assignment does.
+_PURE_PLACES: Final = ("sys.path.", "os.environ.", "os.path.join")
+# Blocks that open nothing.
+_PURE_BLOCKS: Final = frozenset({
+    "catch_warnings", "enable_grad", "inference_mode", "no_grad", "set_grad_enabled", "suppress",
+})  # fmt: skip
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
+_Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWith | ast.Try | ast.Match
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +69,31 @@ class Statement:
         cell: where it stands.
         node: its syntax tree.
         binds: the names that it gives a value.
-        changes: the names whose values it changes, by an attribute or an item.
-        calls_on: the names whose values a method may change that it calls, as in `words.append(1)`.
+        effects: what else it does to names, objects and packages.
+        alone: whether it runs only where the file is run by itself.
     """
 
     index: int
     cell: Cell
     node: ast.stmt
     binds: frozenset[str]
-    changes: frozenset[str]
-    calls_on: frozenset[str]
+    effects: Effects
+    alone: bool = False
 
     @property
     def where(self) -> str:
         """The cell; in a Python file, the line."""
         return self.cell.name or f"line {self.node.lineno}"
+
+    @property
+    def place(self) -> str:
+        """The cell and its line; in a Python file, the line."""
+        return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.where
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """The names that it gives a value, also in a function that it calls."""
+        return self.binds | self.effects.sets
 
     @property
     def title(self) -> str:
@@ -118,11 +120,27 @@ def defined_names(cells: Iterable[Cell]) -> list[str]:
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
 
 
-def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, given: Set[str]) -> list[Statement]:
-    """The statements that define some names and what these need, in the order in which they are to be run.
+@dataclass(frozen=True)
+class Needed:
+    """What of a file is run.
+
+    Attributes:
+        statements: those that define some names and what these need, in the order in which they are to be run.
+        notes: what is not run and may change them, each with its place.
+        alone: those of the notes that are of what runs only where the file is run by itself.
+    """
+
+    statements: tuple[Statement, ...]
+    notes: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+
+
+def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, given: Set[str]) -> Needed:
+    """The statements that define some names and what these need, and those that change any of it.
 
     Where a name has several definitions, the one that stands before its use counts; for what a function uses when it is
-    called, the last one, as after the whole notebook has run.
+    called, the last one, as after the whole notebook has run. What may change any of it is run too, by whatever name or
+    function or package it does so. Where it may not be run, it is noted.
 
     Args:
         cells: all code.
@@ -134,65 +152,70 @@ def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, g
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
 
     Example:
-        >>> [statement.title for statement in needed_statements(cells, ["RNN"], "notebook.ipynb", frozenset())]
+        >>> needed = needed_statements(cells, ["RNN"], "notebook.ipynb", frozenset())
+        >>> [statement.title for statement in needed.statements]
         ['import torch', 'class RNN']
     """
     try:
-        search = _Search(list(_statements(cells)), path, given)
-        # Which methods are reached hangs on the code that is needed, and the other way round.
+        search = _Search(_with_files_beside(list(_statements(cells)), path), path, given)
+        wanted = list(wanted)
+        # Which methods are reached depends on the code that is needed, and the other way round.
         while True:
             known = len(search.attributes)
             search.forget()
             for name in wanted:
                 search.want(name)
+            search.take_what_changes()
             if len(search.attributes) == known:
                 break
-        return search.in_order()
+        return search.needed()
     except RecursionError:
         raise InputError(f"{path} holds code that is nested too deep.", "Copy the class to a Python file.") from None
 
 
-def calls_passed_over(cells: Iterable[Cell], needed: Iterable[Statement]) -> list[Statement]:
-    """Calls that are not run, though they name something that is: they may change it.
-
-    Example:
-        >>> [statement.title for statement in calls_passed_over(cells, needed)]
-        ["setattr(config, 'pool', 'max')"]
-    """
-    run = list(needed)
+def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
+    """Names whose cells were run in another order than they stand in: the last to be run gave the value."""
     indices = {statement.index for statement in run}
-    known = {
-        name
-        for statement in run
-        if not isinstance(statement.node, ast.Import | ast.ImportFrom)
-        for name in statement.binds
-    }
-    found = []
-    for statement in _statements(cells):
-        call = statement.node.value if isinstance(statement.node, ast.Expr) else None
-        if statement.index in indices or not isinstance(call, ast.Call):
+    for name in sorted({name for s in run if not _is_import(s) for name in s.gives}):
+        first = [s for s in search.giving(name) if not _is_import(s)]
+        changing = [s for s in run if any(one.index in s.effects.changes for one in first if one.index in indices)]
+        cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
+        counts = [cell.count for cell in cells if cell.count is not None]
+        if counts and (counts != sorted(counts) or len(counts) < len(cells)):
+            said = ", ".join(f"{c.name} ({'never' if c.count is None else f'as number {c.count}'})" for c in cells)
+            yield f"{name} has its value from cells that were run in another order than they are read: {said}"
+
+
+def _with_files_beside(statements: Sequence[Statement], path: str) -> Sequence[Statement]:
+    """The statements, with what an import of a file beside theirs sets in other packages."""
+    for statement in statements:
+        node = statement.node
+        if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
-        function = call.func
-        if isinstance(function, ast.Name) and function.id in _HARMLESS_FUNCTIONS:
-            continue
-        if isinstance(function, ast.Attribute) and function.attr in _HARMLESS_METHODS:
-            continue
-        if known & {part.id for part in ast.walk(call) if isinstance(part, ast.Name)}:
-            found.append(statement)
-    return found
+        name = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+        file = Path(path).parent / f"{name.replace('.', '/')}.py"
+        if name and file.is_file():
+            with contextlib.suppress(InputError):
+                for one in _statements([python_file(file)]):
+                    statement.effects.packages |= set() if one.alone else one.effects.packages
+    return statements
 
 
 def _statements(cells: Iterable[Cell]) -> Iterator[Statement]:
-    index = 0
-    for cell in cells:
-        for node in cell.statements:
-            for part in _parts(node):
-                yield Statement(index, cell, part, _bound(part), _changed(part), _called_on(part))
-                index += 1
+    parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
+    bound = [frozenset() if alone else _bound(part) for _, part, alone in parts]
+    found = effects_of((i, part, bound[i]) for i, (_, part, _) in enumerate(parts))
+    for i, (cell, part, alone) in enumerate(parts):
+        if alone:
+            found[i].sets |= _bound(part)
+        yield Statement(i, cell, part, bound[i], found[i], alone)
 
 
-def _parts(node: ast.stmt) -> Iterator[ast.stmt]:
-    """The statement; of an import of several names, one for each. What is for running the file alone is left out."""
+def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
+    """The statement, and whether it runs only where its file is run by itself, as a notebook is.
+
+    Of an import of several names, one for each; of code in a string, its statements.
+    """
     if isinstance(node, ast.Import | ast.ImportFrom):
         for alias in node.names:
             part: ast.stmt = (
@@ -200,11 +223,31 @@ def _parts(node: ast.stmt) -> Iterator[ast.stmt]:
                 if isinstance(node, ast.Import)
                 else ast.ImportFrom(node.module, [alias], node.level)
             )
-            yield ast.copy_location(part, node)
-    elif not (
-        isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
-    ):
-        yield node
+            yield ast.copy_location(part, node), False
+    elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
+        inner = [part for one in node.body for part in _parts(one, cell)]
+        yield from ((part, not cell.name or alone) for part, alone in inner)
+    elif code := _code_in_string(node):
+        yield from (pair for one in code for pair in _parts(one, cell))
+    else:
+        yield node, False
+
+
+def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
+    """The statements of `exec("...")`; none for anything else."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "exec":
+        return []
+    if len(call.args) != 1 or not isinstance(code := call.args[0], ast.Constant) or not isinstance(code.value, str):
+        return []
+    try:
+        found = ast.parse(code.value).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    for part in (inner for one in found for inner in ast.walk(one)):
+        if isinstance(part, ast.stmt | ast.expr):
+            ast.copy_location(part, node)
+    return found
 
 
 def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
@@ -226,9 +269,12 @@ def _bound(node: ast.stmt) -> frozenset[str]:
         return frozenset({node.name})
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         return frozenset({"*"})
-    if isinstance(node, ast.AugAssign | ast.Expr):
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        return frozenset({node.target.id})
+    if isinstance(node, ast.AugAssign | ast.Delete) or (isinstance(node, ast.AnnAssign) and node.value is None):
         return frozenset()
-    return frozenset(s.get_name() for s in _table(node).get_symbols() if s.is_assigned() or s.is_imported())
+    given = {n.target.id for n in _run_at_once(node) if isinstance(n, ast.NamedExpr)}
+    return frozenset(s.get_name() for s in _table(node).get_symbols() if s.is_assigned() or s.is_imported()) | given
 
 
 def _table(node: ast.stmt) -> symtable.SymbolTable:
@@ -236,39 +282,6 @@ def _table(node: ast.stmt) -> symtable.SymbolTable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return symtable.symtable(ast.unparse(node), "statement", "exec")
-
-
-def _changed(node: ast.stmt) -> frozenset[str]:
-    """The names whose values get an attribute or an item, or are added to."""
-    roots = set()
-    for part in _run_at_once(node):
-        for target in part.targets if isinstance(part, ast.Assign | ast.Delete) else [getattr(part, "target", None)]:
-            whole = isinstance(target, ast.Name) and not isinstance(part, ast.AugAssign)
-            if target is not None and not whole and (root := _root(target)):
-                roots.add(root)
-    return frozenset(roots)
-
-
-def _called_on(node: ast.stmt) -> frozenset[str]:
-    """The names on which methods are called for what these do, and not for what they return."""
-    return frozenset(
-        root
-        for part in _run_at_once(node)
-        if isinstance(part, ast.Expr)
-        and isinstance(part.value, ast.Call)
-        and isinstance(part.value.func, ast.Attribute)
-        and part.value.func.attr not in _HARMLESS_METHODS
-        and (root := _root(part.value.func))
-    )
-
-
-def _root(node: ast.AST) -> str:
-    """The name that a chain of attributes and items begins with; empty for weights, which are loaded later."""
-    attributes = set()
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        attributes.add(node.attr if isinstance(node, ast.Attribute) else "")
-        node = node.value
-    return node.id if isinstance(node, ast.Name) and not {"data", "weight", "bias"} & attributes else ""
 
 
 class _NotRunError(Exception):
@@ -285,8 +298,9 @@ class _NotRunError(Exception):
     def told(self) -> str:
         because = f"needs `{self.root.title}` of {self.root.where}, which {self.reason}"
         because = self.reason if self.root is self.statement else because
-        verb = "makes" if self.name in self.statement.binds else "changes"
-        return f"{self.statement.where} {verb} by `{self.statement.title}`, and that is not run: it {because}"
+        verb = "makes" if self.name in self.statement.gives else "changes"
+        line = f" in line {self.statement.node.lineno}" if self.statement.cell.name else ""
+        return f"{self.statement.where} {verb} by `{self.statement.title}`{line}, and that is not run: it {because}"
 
 
 class _Search:
@@ -298,31 +312,38 @@ class _Search:
         given: names that need no statement.
     """
 
-    def __init__(self, statements: list[Statement], path: str, given: Set[str]) -> None:
+    def __init__(self, statements: Sequence[Statement], path: str, given: Set[str]) -> None:
         self.path = path
         self.given = given
         self.attributes: set[str] = set()
         self.taken: set[int] = set()
         self.order: list[Statement] = []
         self.unresolved: set[str] = set()
+        self.notes: dict[int, str] = {}
+        self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
-        self._all = statements
+        self._all = list(statements)
         self._binding: dict[str, list[Statement]] = {}
-        self._changing: dict[str, list[Statement]] = {}
+        self._changing: dict[int, list[Statement]] = {}
         for statement in statements:
-            for name in statement.binds:
+            for name in () if statement.alone else statement.gives:
                 self._binding.setdefault(name, []).append(statement)
-            for name in statement.changes | statement.calls_on:
-                self._changing.setdefault(name, []).append(statement)
+            for changed in () if statement.alone else statement.effects.changes:
+                self._changing.setdefault(changed, []).append(statement)
 
     def forget(self) -> None:
         """Begin anew, with the methods known that are reached."""
-        for found in (self.taken, self.order, self.unresolved):
+        for found in (self.taken, self.order, self.unresolved, self.notes):
             found.clear()
+
+    def giving(self, name: str) -> list[Statement]:
+        """The statements that give a name a value."""
+        return self._binding.get(name, [])
 
     def want(self, name: str) -> None:
         """Take all that a name needs that the user has asked for."""
+        self._wanted.add(name)
         try:
             self._require(name, None, asked_by=None)
         except _NotRunError as error:
@@ -341,6 +362,8 @@ class _Search:
                 self.unresolved.add(name)
             return
         end = len(self._all) if before is None else before
+        if name in _BUILTINS and _is_deleted(name, self._all[:end]):
+            return
         earlier = [statement for statement in binding if statement.index < end]
         if not earlier:
             # Its owner ran the cells in another order.
@@ -350,13 +373,75 @@ class _Search:
             # `import a.b` and `import a.c` bind the same name, and both are needed.
             chosen = list({ast.unparse(s.node): s for s in reversed(binding) if _plain_import(s)}.values())
         else:
-            # What is set in an imported package, such as a switch of torch.backends, is none of the file's definitions.
-            changing = [] if _is_import(last) else self._changing.get(name, [])
-            later = [s for s in changing if last.index < s.index < end]
+            chosen = _since_it_is_certain(name, earlier) if earlier else [last]
             # The module that is asked for gets its weights later: what a training did to it is not needed.
-            chosen = [last, *(s for s in later if asked_by is not None or name in s.changes)]
+            if asked_by is not None and not _is_import(last):
+                changing = {s.index: s for one in chosen for s in self._changing.get(one.index, ())}
+                chosen += [s for s in changing.values() if last.index < s.index < end]
         for statement in chosen:
             self._take(statement, name, wanted=asked_by is None)
+
+    def take_what_changes(self) -> None:
+        """Take what may change anything that is taken, and note what may not be run."""
+        tried: set[int] = set()
+        while True:
+            run = {statement.index for statement in self.order}
+            found = [s for s in self._all if s.index not in run | tried and self._touches(s, run)]
+            if not found:
+                return
+            for statement in found:
+                tried.add(statement.index)
+                if statement.index not in self.taken:
+                    self._try(statement, self._touches(statement, run))
+
+    def _touches(self, statement: Statement, run: set[int]) -> str:
+        """What of that which is run a statement may change; empty if nothing."""
+        effects = statement.effects
+        by_index = {s.index: s for s in self.order}
+        touched = sorted((effects.changes | effects.may_change) & run)
+        names = [min(by_index[i].gives, default="") for i in touched]
+        if statement.alone or not statement.binds:
+            known = {name for s in self.order for name in s.gives}
+            names += sorted(effects.sets & (known | self.unresolved))
+        packages = {_package(s.node) for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)}
+        packages |= {"builtins"}
+        set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
+        names += sorted(set_there) + sorted(effects.calls & packages)
+        if effects.anything:
+            names.append("any name")
+        if isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"}:
+            names.append("any name")
+        simple = not isinstance(statement.node, _Compound | _Definition | ast.ClassDef)
+        classes = [i for i in effects.instances if simple and i in by_index and self._wanted & by_index[i].binds]
+        names += [f"an object of {min(by_index[i].binds)}" for i in classes]
+        return ", ".join(dict.fromkeys(filter(None, names)))
+
+    def _try(self, statement: Statement, touched: str) -> None:
+        """Run what may change something, if it may be run; else note it."""
+        before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
+        effects, why = statement.effects, ""
+        if statement.alone:
+            why = "it runs only where the file is run by itself"
+        elif effects.anything or touched.startswith("an object of"):
+            why = effects.anything or "the class was asked for"
+        elif isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"} and not _is_here(statement.node):
+            why = "the package is not installed"
+        else:
+            try:
+                self._take(statement, touched, wanted=False)
+            except _NotRunError as error:
+                why = f"it {error.reason}" if error.root is statement else f"it needs `{error.root.title}`"
+            except InputError as error:
+                why = error.problem.removesuffix(".")
+        if why:
+            self.taken, self.order, self.unresolved, self._in_order = before
+            self.notes[statement.index] = f"{statement.place}: `{statement.title}` may change {touched} ({why})"
+
+    def needed(self) -> Needed:
+        """All that was found."""
+        run = self.in_order()
+        alone = tuple(note for index, note in self.notes.items() if self._all[index].alone)
+        return Needed(tuple(run), (*self.notes.values(), *_other_orders(self, run)), alone)
 
     def in_order(self) -> list[Statement]:
         """What was taken, as it is to be run."""
@@ -364,7 +449,8 @@ class _Search:
         if self.unresolved:
             # A name that nothing binds may come from one of these.
             stars = [s for s in self._all if isinstance(s.node, ast.ImportFrom) and s.binds == {"*"}]
-            taken = [*stars, *(s for s in taken if s not in stars)]
+            stars = [s for s in stars if s not in taken]
+            taken = [*stars, *taken]
         return taken
 
     def _take(self, statement: Statement, name: str, *, wanted: bool) -> None:
@@ -418,6 +504,8 @@ class _Search:
                     visit(child, names, False)
 
         visit(_table(statement.node), now, True)
+        if isinstance(statement.node, ast.AugAssign) and isinstance(statement.node.target, ast.Name):
+            now.add(statement.node.target.id)
         if isinstance(statement.node, ast.ClassDef):
             live = [
                 part for part in statement.node.body if not isinstance(part, _Definition) or self._is_live(part.name)
@@ -425,7 +513,8 @@ class _Search:
         self.attributes |= {n.attr for part in live for n in ast.walk(part) if isinstance(n, ast.Attribute)}
         # A class's own name in its methods, as in super(RNN, self), and what the statement makes itself.
         own = statement.binds if isinstance(statement.node, ast.ClassDef | _Definition | ast.If | ast.Try) else set()
-        return now - own, later - own
+        # `class Net(Net)` begins with another class of that name.
+        return now - (own - _named_before(statement.node)), later - own
 
     def _is_live(self, method: str) -> bool:
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
@@ -435,7 +524,7 @@ class _Search:
         for part in _run_at_once(node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
                 return "loops"
-            if isinstance(part, ast.With | ast.AsyncWith | ast.Await):
+            if isinstance(part, ast.With | ast.AsyncWith | ast.Await) and not _opens_nothing(part):
                 return "opens something"
             if isinstance(part, ast.Call) and (name := self._not_pure(part.func, seen)):
                 return f"calls {name}, and that may read, download or train"
@@ -451,20 +540,28 @@ class _Search:
         name = ".".join([*([root.id] if isinstance(root, ast.Name) else []), *reversed(parts)])
         if not isinstance(root, ast.Name):
             # A method of a value, or the call of what a call gave.
-            return name if parts and parts[0] not in _PURE_METHODS else ""
+            return name if parts and parts[0] not in PURE_METHODS | CHANGING_METHODS else ""
         binding = self._binding.get(root.id, [])
         imported = next((s.node for s in reversed(binding) if isinstance(s.node, ast.Import | ast.ImportFrom)), None)
         if imported is not None:
             module = imported.module or "" if isinstance(imported, ast.ImportFrom) else imported.names[0].name
             names = {*module.split("."), imported.names[0].name, *parts}
-            pure = (module.split(".")[0] in _PURE_PACKAGES and not names & _READING) or name == "os.path.join"
+            pure = (module.split(".")[0] in _PURE_PACKAGES and not names & _READING) or name.startswith(_PURE_PLACES)
             return "" if pure else name
         if parts:
-            return "" if parts[0] in _PURE_METHODS | _CHANGING_METHODS else name
+            in_place = parts[0].endswith("_") and not parts[0].startswith("_")
+            pure = in_place or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
+            return "" if pure else name
         definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | _Definition)), None)
         if isinstance(definition, ast.ClassDef | _Definition):
             return "" if self._reads_nothing(definition, seen) else name
         return "" if not binding and name in _PURE_BUILTINS else name
+
+    def _of_file(self, method: str, seen: set[str]) -> bool:
+        """Whether a method is one that classes of the file define, and reads and trains nothing."""
+        classes = [s.node for s in self._all if isinstance(s.node, ast.ClassDef)]
+        found = [m for c in classes for m in c.body if isinstance(m, _Definition) and m.name == method]
+        return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
 
     def _reads_nothing(self, definition: ast.ClassDef | _Definition, seen: set[str]) -> bool:
         """Whether a function of the file, or the making of an object, calls nothing that reads or trains, by names."""
@@ -495,3 +592,67 @@ def _making(definition: ast.ClassDef) -> list[ast.stmt]:
 
 def _is_import(statement: Statement) -> bool:
     return isinstance(statement.node, ast.Import | ast.ImportFrom)
+
+
+def _package(node: ast.Import | ast.ImportFrom) -> str:
+    return (node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
+
+
+def _is_here(node: ast.ImportFrom) -> bool:
+    """Whether a package can be imported; of one beside the file, that is seen when it is."""
+    try:
+        return bool(node.level) or importlib.util.find_spec((node.module or "").split(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _is_deleted(name: str, statements: Sequence[Statement]) -> bool:
+    """Whether the last that was done to a name is `del`: a builtin that had been hidden is one again."""
+    for statement in reversed(statements):
+        if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
+            return True
+        if name in statement.binds:
+            return False
+    return False
+
+
+def _since_it_is_certain(name: str, binding: Sequence[Statement]) -> list[Statement]:
+    """The last statements that give a name its value: with the one before them, where they may leave it as it was."""
+    chosen: list[Statement] = []
+    for statement in reversed(binding):
+        chosen.insert(0, statement)
+        if _surely_binds(statement.node, name):
+            break
+    return chosen
+
+
+def _surely_binds(node: ast.stmt, name: str) -> bool:
+    def in_all(*blocks: Sequence[ast.stmt]) -> bool:
+        return all(any(_surely_binds(part, name) for part in block) for block in blocks)
+
+    if isinstance(node, ast.If):
+        return in_all(node.body, node.orelse)
+    if isinstance(node, ast.Try):
+        return in_all(node.finalbody) or in_all([*node.body, *node.orelse], *(h.body for h in node.handlers))
+    if isinstance(node, ast.With | ast.AsyncWith):
+        return in_all(node.body)
+    return not isinstance(node, _Compound | ast.Expr | ast.AugAssign) and name in _bound(node)
+
+
+def _named_before(node: ast.stmt) -> set[str]:
+    """The names that the head of a class or function uses."""
+    heads: list[ast.AST | None] = []
+    if isinstance(node, ast.ClassDef):
+        heads = [*node.bases, *node.keywords, *node.decorator_list]
+    elif isinstance(node, _Definition):
+        heads = [*node.args.defaults, *node.args.kw_defaults, *node.decorator_list]
+    return {n.id for head in heads if head is not None for n in ast.walk(head) if isinstance(n, ast.Name)}
+
+
+def _opens_nothing(node: ast.With | ast.AsyncWith | ast.Await) -> bool:
+    if not isinstance(node, ast.With):
+        return False
+    names = [
+        ast.unparse(i.context_expr.func if isinstance(i.context_expr, ast.Call) else i.context_expr) for i in node.items
+    ]
+    return all(name.split(".")[-1] in _PURE_BLOCKS for name in names)

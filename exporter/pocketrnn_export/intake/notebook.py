@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.intake.effects import RUNNING_MAGICS
 from pocketrnn_export.intake.json_file import parsed_json
 
 __all__ = ["Cell", "python_file", "read_notebook"]
@@ -18,10 +20,19 @@ __all__ = ["Cell", "python_file", "read_notebook"]
 # A notebook holds what its cells printed, pictures included: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
 _GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
-# Cell magics whose cell is Python that runs in the notebook. A cell under any other (%%bash, %%writefile) is left out.
-_PYTHON_CELLS: Final = frozenset({"time", "timeit", "capture", "prun", "memit", "wandb"})
+# Cell magics whose cell is Python that gives the notebook its names; in %%timeit, all names are its own. A cell under
+# any other (%%bash, %%writefile) is left out.
+_PYTHON_CELLS: Final = frozenset({"time", "capture", "prun", "wandb"})
 # `%matplotlib inline`, `!pip install`, `files = !ls`, `model?`, without the spaces before.
 _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s*")
+# `%time X = 3`, `Y = %time f(x)`: the Python in them runs as it stands.
+_TIMED: Final = re.compile(r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?=[^\s-])(.*)")
+_GIVEN: Final = re.compile(r"(\w[\w.\[\]'\", ]*=)\s*([%!].*)")
+_NAMED: Final = re.compile(r"%(\w+)\s*(.*)")
+# Commands that Jupyter takes without a % where no variable has that name.
+_AUTOMATIC: Final = re.compile(
+    r"(?:apt|apt-get|cat|cd|conda|cp|git|head|less|ls|mkdir|mv|pip|pip3|pwd|rm|rmdir|unzip|wget)(?:\s+[^\s=(.].*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -31,14 +42,17 @@ class Cell:
     Attributes:
         name: what it is called in messages: `cell 3` for the third cell of code; empty for a Python file.
         file: what its code calls its file in a traceback.
-        source: the code; lines that only Jupyter understands are `pass`.
+        source: the code; lines that only Jupyter understands are `pass`, or calls of `get_ipython()` where they may
+            give a name its value.
         statements: its top-level statements.
+        count: as the how many-th it was last run, if the notebook says so.
     """
 
     name: str
     file: str
     source: str
     statements: tuple[ast.stmt, ...]
+    count: int | None = None
 
 
 def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
@@ -63,13 +77,13 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     if "python" not in language.lower():
         raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
     cells, unreadable = [], []
-    for number, source in enumerate(sources, 1):
+    for number, (source, count) in enumerate(sources, 1):
         name = f"cell {number}"
         python, statements = _parsed(source)
         if statements is None:
             unreadable.append(name)
         else:
-            cells.append(Cell(name, f"{path}, {name}", python, tuple(statements)))
+            cells.append(Cell(name, f"{path}, {name}", python, tuple(statements), count))
     return cells, unreadable
 
 
@@ -103,8 +117,8 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
 
 
-def _code_in(document: Any) -> Iterator[str]:
-    """The source of each cell of code. Format 4 has `cells`; 2 and 3 have `worksheets` of them, with `input`."""
+def _code_in(document: Any) -> Iterator[tuple[str, int | None]]:
+    """The source of each cell of code, and when it was run. Format 4 has `cells`; 2 and 3 `worksheets` of these."""
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]
@@ -115,7 +129,8 @@ def _code_in(document: Any) -> Iterator[str]:
                 continue
             source = cell.get("source", cell.get("input"))
             lines = source if isinstance(source, list) else [source]
-            yield "".join(line for line in lines if isinstance(line, str))
+            count = cell.get("execution_count", cell.get("prompt_number"))
+            yield "".join(line for line in lines if isinstance(line, str)), count if isinstance(count, int) else None
 
 
 def _language(document: Any) -> str:
@@ -140,8 +155,12 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
     if statements is not None:
         return source, statements
     # Only then: a line of a long string may begin with % or ! too.
-    python = "\n".join(_without_magics(source.split("\n")))
-    return python, _statements(python)
+    for more in (False, True):
+        python = textwrap.dedent("\n".join(_without_magics(source.split("\n"), automatic=more)))
+        statements = _statements(python)
+        if statements is not None:
+            break
+    return python, statements
 
 
 def _statements(source: str) -> list[ast.stmt] | None:
@@ -154,14 +173,27 @@ def _statements(source: str) -> list[ast.stmt] | None:
         return None
 
 
-def _without_magics(lines: list[str]) -> Iterator[str]:
-    """The lines, with `pass` for those that only Jupyter understands, so that line numbers and blocks stay."""
+def _without_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
+    """The lines, with Python for those that only Jupyter understands, so that line numbers and blocks stay."""
     goes_on = False
     for line in lines:
         code = line.lstrip()
-        is_magic = goes_on or _MAGIC.fullmatch(code) is not None
+        before = line[: len(line) - len(code)]
+        is_magic = _MAGIC.fullmatch(code) is not None or (automatic and _AUTOMATIC.fullmatch(code.rstrip()) is not None)
         if goes_on:
             yield ""
+        elif is_magic and (timed := _TIMED.fullmatch(code)):
+            yield before + timed[1] + timed[2]
+            continue
         else:
-            yield line[: len(line) - len(code)] + "pass" if is_magic else line
-        goes_on = is_magic and line.endswith("\\")
+            yield before + _as_python(code) if is_magic else line
+        goes_on = (is_magic or goes_on) and line.endswith("\\")
+
+
+def _as_python(code: str) -> str:
+    """A line of Jupyter as Jupyter's own Python for it, where it gives a value or runs other code; else `pass`."""
+    if given := _GIVEN.fullmatch(code):
+        return f"{given[1]} get_ipython().getoutput({given[2]!r})"
+    if (named := _NAMED.fullmatch(code)) and named[1] in RUNNING_MAGICS:
+        return f"get_ipython().run_line_magic({named[1]!r}, {named[2]!r})"
+    return "pass"

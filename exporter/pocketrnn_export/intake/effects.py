@@ -1,0 +1,768 @@
+"""What the statements of a file do to values that exist already: names, objects, packages. Nothing is run.
+
+A statement is followed as it would run: through the functions and classes of the file that it calls, with what they are
+given. An object is known by the statement that gave it a name; a name may reach several, as `c` does after `c = config`
+or `c = [config]`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["CHANGING_METHODS", "HARMLESS_METHODS", "PURE_METHODS", "RUNNING_MAGICS", "Effects", "effects_of"]
+
+Objects = frozenset[int]
+_NONE: Final[Objects] = frozenset()
+# Stands for the names of the file, as globals() gives them.
+_NAMES: Final = -1
+
+# Methods of strings, containers, tensors and modules that make a value of a value.
+PURE_METHODS: Final = frozenset({
+    "bool", "clone", "copy", "count", "cpu", "cuda", "decode", "detach", "device_count", "dim", "double", "encode",
+    "endswith", "eval", "find", "float", "format", "get", "half", "index", "int", "is_available", "item", "items",
+    "join", "keys", "long", "lower", "lstrip", "most_common", "named_parameters", "numel", "numpy", "parameters",
+    "replace", "reshape", "rsplit", "rstrip", "size", "split", "splitlines", "squeeze", "startswith", "strip",
+    "title", "to", "tolist", "union", "unsqueeze", "upper", "values", "view",
+})  # fmt: skip
+# Methods that change their object as its owner means it; and those of modules and tables that leave a definition alone.
+CHANGING_METHODS: Final = frozenset({
+    "__delattr__", "__delitem__", "__iadd__", "__ior__", "__setattr__", "__setitem__", "add", "add_module", "append",
+    "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert", "intersection_update",
+    "move_to_end", "pop", "popitem", "popleft", "register_buffer", "register_forward_hook",
+    "register_forward_pre_hook", "register_module", "register_parameter", "remove", "reverse", "rotate", "setdefault",
+    "sort", "subtract", "symmetric_difference_update", "update",
+})  # fmt: skip
+HARMLESS_METHODS: Final = frozenset({
+    "apply", "backward", "children", "close", "cpu", "cuda", "describe", "double", "eval", "flatten_parameters",
+    "float", "half", "head", "info", "load_state_dict", "modules", "named_modules", "named_parameters", "parameters",
+    "requires_grad_", "share_memory", "show", "state_dict", "step", "to", "train", "zero_grad",
+})  # fmt: skip
+_PURE_MORE: Final = frozenset({
+    "argmax", "argsort", "astype", "cat", "code", "difference", "elements", "forward", "fromkeys", "intersection",
+    "isalpha", "isdigit", "issubset", "max", "mean", "min", "permute", "predict", "squeeze", "std", "sum", "swapcase",
+    "t", "transpose", "type", "unique", "shape", "splitlines", "zfill",
+})  # fmt: skip
+# Builtins that give (parts of) what they are given; all others give something else.
+_SHARING: Final = frozenset({
+    "dict", "enumerate", "filter", "frozenset", "getattr", "iter", "list", "map", "max", "min", "next", "reversed",
+    "set", "sorted", "tuple", "type", "vars", "zip",
+})  # fmt: skip
+# Packages that leave alone what they are given, but for the functions below.
+_LEAVE_ALONE: Final = (frozenset(sys.stdlib_module_names) - {"importlib", "unittest"}) | frozenset({
+    "IPython", "PIL", "bs4", "contractions", "cv2", "datasets", "dill", "emoji", "fasttext", "gensim", "google",
+    "h5py", "ignite", "ipywidgets", "joblib", "kaggle", "keras", "lightning", "livelossplot", "matplotlib", "mlflow",
+    "nltk", "numpy", "optuna", "pandas", "plotly", "psutil", "pytorch_lightning", "regex", "requests", "rich", "scipy",
+    "seaborn", "sentencepiece", "skimage", "sklearn", "spacy", "tabulate", "tensorboard", "tensorboardX", "tensorflow",
+    "tokenizers", "torch", "torchaudio", "torchinfo", "torchmetrics", "torchsummary", "torchtext", "torchvision",
+    "torchviz", "tqdm", "transformers", "wandb", "wordcloud", "xgboost", "yaml",
+})  # fmt: skip
+_CHANGES_FIRST: Final = frozenset({
+    "bisect.insort", "bisect.insort_left", "bisect.insort_right", "heapq.heapify", "heapq.heappop", "heapq.heappush",
+    "numpy.copyto", "numpy.fill_diagonal", "numpy.place", "numpy.put", "numpy.putmask", "numpy.random.shuffle",
+    "operator.delitem", "operator.iadd", "operator.ior", "operator.setitem", "random.shuffle",
+})  # fmt: skip
+# Functions of packages that set something in the package itself.
+_SETS_STATE: Final = ("torch.set_default_", "torch.nn.modules.module.register_module_", "importlib.reload")
+_MAY_DO_ANYTHING: Final = (
+    "unittest.mock",
+    "mock",
+    "runpy",
+    "wrapt",
+    "gorilla",
+    "IPython.get_ipython",
+    "importlib.reload",
+)
+_CHANGES_MODULES: Final = ("torch.nn.utils.", "torch.quantization.", "torch.ao.")
+_NOT_MODULES: Final = ("torch.nn.utils.rnn.", "torch.nn.utils.clip_", "torch.nn.utils.parameters_to_vector")
+# Magics of IPython that run code which is not in the notebook.
+RUNNING_MAGICS: Final = frozenset({"macro", "pylab", "recall", "rerun", "run", "store"})
+# What is set in these parts of a package changes no answer.
+_SWITCHES: Final = (
+    "logging", "matplotlib", "pandas", "torch.autograd", "torch.backends", "torch.cuda", "torch.multiprocessing",
+    "tqdm", "warnings", "seaborn", "plotly",
+)  # fmt: skip
+# So many parts of functions are followed for one statement; more than that would take seconds.
+_MOST_STEPS: Final = 60_000
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+@dataclass
+class Effects:
+    """What a statement does to what exists already.
+
+    Attributes:
+        sets: names of the file that it gives a value in another way than an assignment of its own: in a function that
+            it calls, or by globals().
+        changes: objects that it changes itself, by the statements that named them.
+        may_change: objects that a function which it calls changes, or may change.
+        packages: what it sets in imported packages, as `torch.nn.functional.relu`.
+        calls: imported packages that do not leave alone what they are given, or themselves, and that it calls.
+        instances: classes of the file, by their statements, of whose objects it sets an attribute.
+        anything: why it may do anything; empty otherwise.
+    """
+
+    sets: set[str] = field(default_factory=set)
+    changes: set[int] = field(default_factory=set)
+    may_change: set[int] = field(default_factory=set)
+    packages: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    instances: set[int] = field(default_factory=set)
+    anything: str = ""
+
+
+def effects_of(statements: Iterable[tuple[int, ast.stmt, frozenset[str]]]) -> dict[int, Effects]:
+    """The effects of statements that are run one after the other.
+
+    Args:
+        statements: each with its number and the names that it binds.
+
+    Example:
+        >>> first, second = ast.parse("c = {}\nc[1] = 2").body
+        >>> effects_of([(0, first, frozenset({"c"})), (1, second, frozenset())])[1].changes
+        {0}
+    """
+    file = _File()
+    return {index: file.met(index, node, binds) for index, node, binds in statements}
+
+
+@dataclass
+class _Scope:
+    """The names of a function that is followed, with the objects that they reach; or those of the file."""
+
+    objects: dict[str, Objects] = field(default_factory=dict)
+    functions: dict[str, _Definition] = field(default_factory=dict)
+    outer: _Scope | None = None
+    of_file: set[str] = field(default_factory=set)
+    gives: Objects = _NONE
+    imports: dict[str, str] = field(default_factory=dict)
+    instances: dict[str, ast.ClassDef] = field(default_factory=dict)
+
+
+class _File:
+    """What is known of a file so far, statement after statement."""
+
+    def __init__(self) -> None:
+        self.names = _Scope()
+        self.classes: dict[str, tuple[int, ast.ClassDef]] = {}
+        self.methods: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+
+    def met(self, index: int, node: ast.stmt, binds: frozenset[str]) -> Effects:
+        following = _Following(self, node.value if isinstance(node, ast.Expr) else None)
+        try:
+            following.statement(node, self.names, top=True)
+        except _TooMuchError:
+            following.effects.anything = "it calls more than can be followed"
+        value = following.given_to_names
+        for name in binds:
+            compound = isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try | ast.AugAssign)
+            before = self.names.objects.get(name, _NONE) if compound else _NONE
+            # Nothing can change a number or a string, whoever holds it.
+            own = _NONE if _is_plain(getattr(node, "value", None)) else frozenset({index})
+            self.names.objects[name] = before | value.get(name, _NONE) | own
+        for name in following.effects.sets:
+            self.names.objects[name] = self.names.objects.get(name, _NONE) | {index}
+        if isinstance(node, ast.ClassDef):
+            self.classes[node.name] = index, node
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                    self.methods.setdefault(part.name, []).append(part)
+        return following.effects
+
+
+class _TooMuchError(Exception):
+    """There is more than can be followed."""
+
+
+class _Following:
+    """Follows one statement as it runs."""
+
+    def __init__(self, file: _File, call: ast.expr | None) -> None:
+        self.file = file
+        # What the statement is there for, if it is a call only.
+        self._own_call = call
+        self.effects = Effects()
+        self.given_to_names: dict[str, Objects] = {}
+        self._running: list[ast.AST] = []
+        self._steps = 0
+
+    # --- statements
+
+    def statements(self, nodes: Iterable[ast.stmt], scope: _Scope) -> None:
+        for node in nodes:
+            self.statement(node, scope)
+
+    def statement(self, node: ast.AST, scope: _Scope, *, top: bool = False) -> None:
+        self._step()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            self._definition(node, scope)
+        elif isinstance(node, ast.ClassDef):
+            self._class(node, scope, top=top)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            scope.imports.update(_imported(node))
+            for name, _ in _imported(node):
+                scope.functions.pop(name, None)
+        elif isinstance(node, ast.Global):
+            scope.of_file.update(node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For | ast.AsyncFor | ast.Delete):
+            self._assignment(node, scope)
+            for part in (*getattr(node, "body", ()), *getattr(node, "orelse", ())):
+                self.statement(part, scope)
+        elif isinstance(node, ast.Return):
+            scope.gives |= self.value(node.value, scope)
+        elif isinstance(node, ast.withitem):
+            value = self.value(node.context_expr, scope)
+            made = self._class_called(node.context_expr.func) if isinstance(node.context_expr, ast.Call) else None
+            if made is not None:
+                for name in ("__enter__", "__exit__"):
+                    self._method_of(made[1], name, [value, value], {}, scope)
+            if node.optional_vars is not None:
+                self._given(node.optional_vars, value, scope)
+        elif isinstance(node, ast.expr):
+            self.value(node, scope)
+        else:
+            for part in ast.iter_child_nodes(node):
+                self.statement(part, scope)
+
+    def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: _Scope) -> None:
+        scope.functions[node.name] = node
+        scope.imports.pop(node.name, None)
+        arguments = node.args
+        held = _NONE
+        for part in (*arguments.defaults, *arguments.kw_defaults):
+            held |= self.value(part, scope)
+        if node.decorator_list:
+            annotations = [a.annotation for a in (*arguments.args, *arguments.kwonlyargs) if a.annotation]
+            named = self._union([n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name)], scope)
+            for decorator in node.decorator_list:
+                self._decorated(decorator, named, scope)
+        self._named(node.name, held, scope)
+        if scope.outer is not None:
+            # A function in a function: it is called sooner or later, as a decorator's is.
+            self._call(node, [], {}, scope)
+
+    def _class(self, node: ast.ClassDef, scope: _Scope, *, top: bool) -> None:
+        inherited = self._union([*node.bases, *(keyword.value for keyword in node.keywords)], scope)
+        for base in node.bases:
+            known = self.file.classes.get(base.id) if isinstance(base, ast.Name) else None
+            while known is not None:
+                if any(isinstance(p, ast.FunctionDef) and p.name == "__init_subclass__" for p in known[1].body):
+                    # What it registers there, the class above holds.
+                    self._may_change(self._objects(known[1].name, scope) | {known[0]})
+                following = [b.id for b in known[1].bases if isinstance(b, ast.Name)]
+                known = next((self.file.classes[b] for b in following if b in self.file.classes), None)
+        inside = _Scope(outer=scope)
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                for default in (*part.args.defaults, *part.args.kw_defaults):
+                    self.value(default, scope)
+                for decorator in part.decorator_list:
+                    self.value(decorator, scope)
+            else:
+                self.statement(part, inside)
+        for decorator in node.decorator_list:
+            self._decorated(decorator, _NONE, scope)
+        held = frozenset().union(*inside.objects.values())
+        if top:
+            self.given_to_names[node.name] = held
+        else:
+            self._named(node.name, inherited | held, scope)
+        scope.imports.pop(node.name, None)
+
+    def _decorated(self, decorator: ast.expr, given: Objects, scope: _Scope) -> None:
+        """What a decorator does, and what the function does that a call of one gives."""
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if isinstance(decorator, ast.Call):
+            given |= self.value(decorator, scope)
+            given |= self._union([*decorator.args, *(k.value for k in decorator.keywords)], scope)
+        function = self._function(called, scope)
+        if function is not None:
+            self._call(function, [given], {}, scope)
+            return
+        dotted = self._dotted(called, scope)
+        if dotted is not None and dotted.split(".")[0] not in _LEAVE_ALONE:
+            self.effects.may_change |= given
+
+    def _assignment(
+        self, node: ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For | ast.AsyncFor | ast.Delete, scope: _Scope
+    ) -> None:
+        if isinstance(node, ast.Delete):
+            for target in node.targets:
+                if not isinstance(target, ast.Name):
+                    self._given(target, _NONE, scope)
+            return
+        value = self.value(node.iter if isinstance(node, ast.For | ast.AsyncFor) else node.value, scope)
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            if isinstance(node, ast.AugAssign) and isinstance(target, ast.Name):
+                # `x += [1]` changes the list itself, whoever else holds it.
+                self._change(self._objects(target.id, scope))
+            self._given(target, value, scope)
+        made = getattr(node, "value", None)
+        if isinstance(node, ast.Assign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
+            self._kind_of(targets[0].id, made, scope)
+
+    def _kind_of(self, name: str, value: ast.expr | None, scope: _Scope) -> None:
+        """Note what a name stands for: a function, an object of a class of the file, a package or a part of one."""
+        for known in (scope.functions, scope.instances, scope.imports):
+            known.pop(name, None)
+        if isinstance(value, ast.Lambda):
+            scope.functions[name] = value
+        elif isinstance(value, ast.Call):
+            made = self._class_called(value.func)
+            if made is not None:
+                scope.instances[name] = made[1]
+        elif isinstance(value, ast.Name | ast.Attribute):
+            if function := self._function(value, scope):
+                scope.functions[name] = function
+            elif isinstance(value, ast.Name) and (known_class := self._instance(value.id, scope)):
+                scope.instances[name] = known_class
+            elif dotted := self._dotted(value, scope):
+                scope.imports[name] = dotted
+
+    def _given(self, target: ast.expr, value: Objects, scope: _Scope) -> None:
+        """A target of an assignment gets a value."""
+        if isinstance(target, ast.Name):
+            self._named(target.id, value, scope)
+        elif isinstance(target, ast.Tuple | ast.List):
+            for part in target.elts:
+                self._given(part, value, scope)
+        elif isinstance(target, ast.Starred):
+            self._given(target.value, value, scope)
+        elif isinstance(target, ast.Attribute | ast.Subscript):
+            self._set_in(target, value, scope)
+
+    def _set_in(self, target: ast.Attribute | ast.Subscript, value: Objects, scope: _Scope) -> None:
+        if isinstance(target, ast.Subscript):
+            self.value(target.slice, scope)
+        dotted = self._dotted(target, scope) if isinstance(target, ast.Attribute) else None
+        if isinstance(target, ast.Subscript):
+            dotted = self._dotted(target.value, scope)
+        if dotted is not None:
+            self._set_in_package(dotted, target)
+            return
+        if _is_weight(target):
+            return
+        if isinstance(target.value, ast.Name):
+            self._asked_of_object(target.value.id, target, scope)
+        holder = self._class_of_object(target.value, scope) or self.value(target.value, scope)
+        if _NAMES in holder:
+            key = target.attr if isinstance(target, ast.Attribute) else getattr(target.slice, "value", None)
+            if isinstance(key, str):
+                self.effects.sets.add(key)
+            else:
+                self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
+        self._change(holder)
+        root = _root_name(target)
+        if root is not None:
+            known = self._instance(root, scope)
+            if known is not None and scope.outer is None and not self._class_of_object(target.value, scope):
+                self.effects.instances |= {i for i, node in self.file.classes.values() if node is known}
+            # The holder reaches from now on what it was given.
+            where = scope if root in scope.objects else self.file.names
+            where.objects[root] = where.objects.get(root, _NONE) | value
+
+    def _class_of_object(self, node: ast.expr, scope: _Scope) -> Objects:
+        """The class of the file that `type(x)` or `x.__class__` gives; none for anything else."""
+        inner: ast.expr | None = None
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type" and len(node.args) == 1:
+            inner = node.args[0]
+        elif isinstance(node, ast.Attribute) and node.attr == "__class__":
+            inner = node.value
+        known = self._instance(inner.id, scope) if isinstance(inner, ast.Name) else None
+        return frozenset(i for i, one in self.file.classes.values() if one is known)
+
+    def _set_in_package(self, dotted: str, target: ast.expr) -> None:
+        if dotted.startswith("<file>."):
+            self.effects.sets.add(dotted.split(".")[1])
+        elif dotted.startswith("__main__"):
+            # Here, that is another file.
+            self._anything(f"`{ast.unparse(target)[:60]}`")
+        elif not dotted.startswith(_SWITCHES):
+            self.effects.packages.add(dotted)
+
+    def _named(self, name: str, value: Objects, scope: _Scope) -> None:
+        if scope.outer is None:
+            self.given_to_names[name] = self.given_to_names.get(name, _NONE) | value
+            scope.objects[name] = scope.objects.get(name, _NONE) | value
+        elif name in scope.of_file:
+            self.effects.sets.add(name)
+        else:
+            scope.objects[name] = scope.objects.get(name, _NONE) | value
+
+    # --- values
+
+    def value(self, node: ast.expr | None, scope: _Scope) -> Objects:
+        """The objects that a value may be, or hold; after what computing it does."""
+        if node is None or isinstance(node, ast.Constant):
+            return _NONE
+        self._step()
+        if isinstance(node, ast.Name):
+            return self._objects(node.id, scope)
+        if isinstance(node, ast.Call):
+            return self._called(node, scope)
+        if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
+            self._asked_of_object(node.value.id, node, scope)
+        if isinstance(node, ast.Attribute):
+            held = self.value(node.value, scope)
+            if node.attr == "__globals__":
+                return frozenset({_NAMES})
+            if node.attr in CHANGING_METHODS:
+                # Given to somebody who calls it, as in map(config.update, ...).
+                self._change(held)
+            return held
+        if isinstance(node, ast.NamedExpr):
+            held = self.value(node.value, scope)
+            self._given(node.target, held, scope)
+            return held
+        if isinstance(node, ast.Lambda):
+            return self._call(node, [], {}, scope) | self._union(node.args.defaults, scope)
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            inside = _Scope(outer=scope)
+            for part in node.generators:
+                self._given(part.target, self.value(part.iter, inside), inside)
+                self._union(part.ifs, inside)
+            parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+            return self._union(parts, inside)
+        held = self._union([part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)], scope)
+        if isinstance(node, ast.BinOp):
+            return held if isinstance(node.op, ast.Add | ast.BitOr | ast.Mult) else _NONE
+        return _NONE if isinstance(node, ast.Compare | ast.UnaryOp | ast.JoinedStr | ast.FormattedValue) else held
+
+    def _asked_of_object(self, name: str, node: ast.Attribute | ast.Subscript, scope: _Scope) -> None:
+        """What an object of a class of the file does when an attribute or item is read or set."""
+        known = self._instance(name, scope)
+        if known is None:
+            return
+        reads = isinstance(node.ctx, ast.Load)
+        if isinstance(node, ast.Subscript):
+            names = ["__getitem__", "__missing__"] if reads else ["__setitem__", "__delitem__"]
+        else:
+            names = ["__getattr__", "__getattribute__"] if reads else ["__setattr__", "__delattr__"]
+            if any(isinstance(p, ast.FunctionDef) and p.name == node.attr and p.decorator_list for p in known.body):
+                names.append(node.attr)
+        for one in names:
+            held = self._objects(name, scope)
+            self._method_of(known, one, [held, _NONE, _NONE], {}, scope)
+
+    def _union(self, nodes: Iterable[ast.expr | None], scope: _Scope) -> Objects:
+        held = _NONE
+        for node in nodes:
+            held |= self.value(node, scope)
+        return held
+
+    def _objects(self, name: str, scope: _Scope) -> Objects:
+        within: _Scope | None = scope
+        while within is not None and name not in within.of_file:
+            if name in within.objects:
+                return within.objects[name]
+            within = within.outer
+        return self.file.names.objects.get(name, _NONE)
+
+    # --- calls
+
+    def _called(self, node: ast.Call, scope: _Scope) -> Objects:
+        given = [self.value(argument, scope) for argument in node.args]
+        named = {keyword.arg or "**": self.value(keyword.value, scope) for keyword in node.keywords}
+        everything = frozenset().union(*given, *named.values())
+        function = self._function(node.func, scope)
+        if function is not None:
+            return self._call(function, given, named, scope) | everything
+        made = self._class_called(node.func)
+        if made is not None:
+            self._method_of(made[1], "__init__", [_NONE, *given], named, scope)
+            return everything
+        dotted = self._dotted(node.func, scope)
+        if dotted is not None:
+            return self._imported_called(dotted, node, given, everything, scope)
+        if isinstance(node.func, ast.Name):
+            return self._builtin_called(node.func.id, node, given, everything, scope)
+        if isinstance(node.func, ast.Attribute):
+            return self._method_called(node.func, node, given, named, scope)
+        held = self.value(node.func, scope)
+        self._may_change(held)
+        return held | everything
+
+    def _builtin_called(
+        self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
+    ) -> Objects:
+        own = self._objects(name, scope)
+        if own:
+            # A value that is called: a module, or what a function gave.
+            if self._instance(name, scope) is None and not self._running:
+                self._may_change(own)
+            return everything
+        if name in ("exec", "eval", "execfile", "run_path"):
+            self._anything(f"`{ast.unparse(node)[:60]}`")
+        elif name in ("globals", "locals", "vars") and not node.args:
+            return frozenset({_NAMES}) if name == "globals" or scope.outer is None else _NONE
+        elif name in ("setattr", "delattr") and node.args:
+            key = node.args[1] if len(node.args) > 1 else None
+            constant = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else "some_attribute"
+            target = ast.Attribute(node.args[0], constant, ast.Store())
+            self._set_in(ast.copy_location(target, node), everything, scope)
+        elif name == "next" and given:
+            self._change(given[0])
+        for argument in node.args:
+            if function := self._function(argument, scope):
+                self._call(function, [everything], {}, scope)
+        return everything if name in _SHARING else _NONE
+
+    def _imported_called(
+        self, dotted: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
+    ) -> Objects:
+        package = dotted.split(".")[0]
+        if dotted.startswith(_MAY_DO_ANYTHING):
+            self._anything(f"`{ast.unparse(node)[:60]}`")
+        if dotted.startswith((*_SETS_STATE, "sys.path.")):
+            self.effects.packages.add(dotted)
+        elif dotted in _CHANGES_FIRST and given:
+            self._change(given[0])
+        elif dotted.startswith(_CHANGES_MODULES) and not dotted.startswith(_NOT_MODULES):
+            self._change(everything)
+        elif package not in _LEAVE_ALONE:
+            self.effects.calls.add(package)
+            self._may_change(everything)
+        elif {"environ", "__dict__"} & set(dotted.split(".")) and dotted.split(".")[-1] in CHANGING_METHODS:
+            self.effects.packages.add(dotted)
+        for keyword in node.keywords:
+            if keyword.arg in ("inplace", "out"):
+                self._change(everything if keyword.arg == "inplace" else self.value(keyword.value, scope))
+        for argument in node.args if package in ("functools", "itertools") else ():
+            if function := self._function(argument, scope):
+                self._call(function, [everything], {}, scope)
+        last = dotted.split(".")[-1]
+        shares = package in ("functools", "itertools", "collections", "types", "dataclasses", "operator", "contextlib")
+        if dotted == "copy.deepcopy" or not (shares or dotted == "copy.copy" or last[:1].isupper() or last[:2] == "as"):
+            return everything if last == "from_numpy" or package not in _LEAVE_ALONE else _NONE
+        return everything
+
+    def _method_called(
+        self,
+        called: ast.Attribute,
+        node: ast.Call,
+        given: Sequence[Objects],
+        named: Mapping[str, Objects],
+        scope: _Scope,
+    ) -> Objects:
+        """A method of a value. What a class of the file defines under that name is followed."""
+        name, root = called.attr, called.value
+        held = self.value(root, scope)
+        everything = frozenset().union(*given, *named.values())
+        if name == "run_line_magic" and node.args and isinstance(node.args[0], ast.Constant):
+            if node.args[0].value in RUNNING_MAGICS:
+                self._anything(f"`%{' '.join(str(getattr(a, 'value', '')) for a in node.args)[:60]}`")
+            return _NONE
+        if isinstance(root, ast.Name) and root.id in ("dict", "list", "set", "object", "type", "OrderedDict") and given:
+            if name in CHANGING_METHODS:
+                self._change(given[0])
+            return everything
+        if isinstance(root, ast.Name) and (known := self.file.classes.get(root.id)):
+            self._method_of(known[1], name, given, named, scope)
+        if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and name.startswith("__"):
+            return everything
+        known_class = self._instance(root.id, scope) if isinstance(root, ast.Name) else None
+        if known_class is not None and self._method_of(known_class, name, [held, *given], named, scope):
+            return held | everything
+        if _NAMES in held and name in ("update", "setdefault", "__setitem__"):
+            self._names_updated(node)
+        if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
+            if not _is_weight(called):
+                self._change(held)
+            return held | everything
+        if name in PURE_METHODS | HARMLESS_METHODS | _PURE_MORE:
+            if name == "apply" and node.args and (function := self._function(node.args[0], scope)):
+                self._call(function, [held], {}, scope)
+            return held
+        of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
+        for method in of_file:
+            self._call(method, [held, *given], named, scope)
+        if not of_file and node is self._own_call:
+            self._change(held)
+        if not of_file:
+            self._may_change(held | everything)
+        return held | everything
+
+    def _names_updated(self, node: ast.Call) -> None:
+        keys: list[object] = [keyword.arg for keyword in node.keywords]
+        for argument in node.args:
+            if isinstance(argument, ast.Dict):
+                keys += [getattr(key, "value", None) for key in argument.keys]
+            elif isinstance(argument, ast.Constant):
+                keys.append(argument.value)
+            elif not keys:
+                keys.append(None)
+        for key in keys:
+            if isinstance(key, str):
+                self.effects.sets.add(key)
+            else:
+                self._anything(f"`{ast.unparse(node)[:60]}`")
+
+    def _method_of(
+        self, node: ast.ClassDef, name: str, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
+    ) -> bool:
+        own = [p for p in node.body if isinstance(p, ast.FunctionDef | ast.AsyncFunctionDef) and p.name == name]
+        for part in own:
+            # A property has a function to read it, and one to set it.
+            self._call(part, given, named, scope)
+        if own:
+            return True
+        for base in node.bases:
+            known = self.file.classes.get(base.id) if isinstance(base, ast.Name) else None
+            if known is not None and known[1] is not node and self._method_of(known[1], name, given, named, scope):
+                return True
+        return False
+
+    def _call(
+        self, node: _Definition, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
+    ) -> Objects:
+        """Follow a call of a function, and give what it gives."""
+        if node in self._running or len(self._running) > 12:
+            return _NONE
+        arguments, inside = node.args, _Scope(outer=scope if scope.outer is not None else self.file.names)
+        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+        own = self.file.names.objects.get(getattr(node, "name", ""), _NONE)
+        defaults = dict(zip(names[len(names) - len(arguments.defaults) :], arguments.defaults, strict=True))
+        defaults |= {
+            a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None
+        }
+        rest = frozenset().union(*given[len(names) :], named.get("**", _NONE))
+        for name in (*names, *(a.arg for a in arguments.kwonlyargs)):
+            inside.objects[name] = named.get(name, named.get("**", _NONE))
+        for name, value in zip(names, given, strict=False):
+            inside.objects[name] = value
+        for name, default in defaults.items():
+            if not isinstance(default, ast.Constant) and not inside.objects[name]:
+                # A list as a default is the function's own, from call to call.
+                inside.objects[name] = own | self.value(default, scope)
+        for star in filter(None, (arguments.vararg, arguments.kwarg)):
+            inside.objects[star.arg] = rest.union(*named.values())
+        self._running.append(node)
+        try:
+            if isinstance(node, ast.Lambda):
+                return self.value(node.body, inside)
+            inside.of_file = {
+                n for part in node.body for g in ast.walk(part) if isinstance(g, ast.Global) for n in g.names
+            }
+            self.statements(node.body, inside)
+            return inside.gives
+        finally:
+            self._running.pop()
+
+    # --- names
+
+    def _function(self, node: ast.expr, scope: _Scope) -> _Definition | None:
+        """The function of the file that an expression names."""
+        if not isinstance(node, ast.Name):
+            return node if isinstance(node, ast.Lambda) else None
+        within: _Scope | None = scope
+        while within is not None:
+            if node.id in within.functions:
+                return within.functions[node.id]
+            if node.id in within.objects and within.outer is not None:
+                return None
+            within = within.outer
+        return self.file.names.functions.get(node.id)
+
+    def _class_called(self, node: ast.expr) -> tuple[int, ast.ClassDef] | None:
+        return self.file.classes.get(node.id) if isinstance(node, ast.Name) else None
+
+    def _instance(self, name: str, scope: _Scope) -> ast.ClassDef | None:
+        within: _Scope | None = scope
+        while within is not None:
+            if name in within.instances:
+                return within.instances[name]
+            within = within.outer
+        return self.file.names.instances.get(name)
+
+    def _dotted(self, node: ast.expr, scope: _Scope) -> str | None:
+        """What an expression names of an imported package, as `torch.nn.functional.relu`; None for anything else."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
+            return "<file>." + ".".join(reversed(parts))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "sys.modules":
+            key = node.slice.value if isinstance(node.slice, ast.Constant) else "builtins"
+            return ".".join([str(key), *reversed(parts)])
+        if not isinstance(node, ast.Name):
+            return None
+        within: _Scope | None = scope
+        while within is not None:
+            if node.id in within.imports:
+                return ".".join([within.imports[node.id], *reversed(parts)])
+            if node.id in within.objects and within.outer is not None:
+                return None
+            within = within.outer
+        found = self.file.names.imports.get(node.id)
+        return None if found is None else ".".join([found, *reversed(parts)])
+
+    # --- what is found
+
+    def _change(self, objects: Objects) -> None:
+        # In a function that is followed, it is the function that does it.
+        found = self.effects.may_change if self._running else self.effects.changes
+        found |= objects - {_NAMES}
+
+    def _may_change(self, objects: Objects) -> None:
+        self.effects.may_change |= objects - {_NAMES}
+
+    def _anything(self, why: str) -> None:
+        self.effects.anything = self.effects.anything or why
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise _TooMuchError
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}"
+        elif alias.asname:
+            yield alias.asname, alias.name
+        else:
+            top = alias.name.split(".")[0]
+            yield top, top
+
+
+def _is_plain(node: ast.AST | None) -> bool:
+    """Whether an expression gives a number, a string or the like, by what is written there."""
+    if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
+        return True
+    if isinstance(node, ast.UnaryOp):
+        return _is_plain(node.operand)
+    if isinstance(node, ast.BinOp):
+        return _is_plain(node.left) and _is_plain(node.right)
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+        "bool",
+        "float",
+        "int",
+        "len",
+        "round",
+        "str",
+    )
+
+
+def _is_weight(node: ast.expr) -> bool:
+    """Whether it is something in a weight, or a weight of a layer: these are loaded later."""
+    parts = []
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        if isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+        node = node.value
+    inner, last = parts[1:], parts[:1]
+    return bool({"data", "weight", "bias", "grad"} & set(inner)) or (
+        len(parts) > 1 and bool({"data", "weight", "bias", "grad", "requires_grad"} & set(last))
+    )
+
+
+def _root_name(node: ast.AST) -> str | None:
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None

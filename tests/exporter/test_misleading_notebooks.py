@@ -1,0 +1,261 @@
+"""Notebooks that change a value by another way than an assignment: it is run, or noted, or refused, never lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import torch
+from notebook_maker import cell, notebook
+from torch import nn
+from torch.nn import functional
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.intake.module_file import ModuleName, check_not_random, load_module, module_name
+
+# What is changed must be "max" in the end, as it is after the whole notebook has run. What stands after % is not run,
+# but noted or refused.
+OF_CONFIG: Final = """
+c = config; c["pool"] = "max"
+c: dict = config; c["pool"] = "max"
+a = b = config; b["pool"] = "max"
+a = config; b = a; b.update(pool="max")
+(c, n) = (config, 3); c["pool"] = "max"
+(c,), = zip([config]); c["pool"] = "max"
+cs = [config]; cs[0]["pool"] = "max"
+d = {"a": config}; list(d.values())[0]["pool"] = "max"
+c = config; c |= {"pool": "max"}
+config = {**config, "pool": "max"}
+c = config; c.clear(); c.setdefault("pool", "max")
+config.__setitem__("pool", "max")
+dict.update(config, pool="max")
+import operator; operator.setitem(config, "pool", "max")
+list(map(config.update, [{"pool": "max"}]))
+[config.update(pool=p) for p in ["max"]]
+x = config.update(pool="max")
+sorted([1, 2], key=lambda v: config.update(pool="max") or v)
+exec("config['pool'] = 'max'")
+%time config.update(pool="max")
+if True: config.update(pool="max")
+import copy; d = copy.copy({"c": config}); d["c"]["pool"] = "max"
+|def tweak(c):|    c["pool"] = "max"|tweak(config)
+|def tweak(a, *, c):|    c.update(pool="max")|_ = tweak(1, c=config)
+|def tweak(*a, **k):|    k["c"]["pool"] = "max"|tweak(c=config)
+|def tweak(c, n):|    tweak(c, n - 1) if n else c.update(pool="max")|tweak(config, 3)
+|def get():|    return config|get()["pool"] = "max"
+|def p(x):|    config["pool"] = "max"|    return True|list(filter(p, [1]))
+|class S:|    def __init__(s, c):|        s.c = c|    def go(s):|        s.c["pool"] = "max"|s = S(config)|s.go()
+|class Once:|    config["pool"] = "max"
+|class L(dict):|    def __missing__(self, k):|        config["pool"] = "max"|l = L()|l["x"]
+|def register(f):|    config["pool"] = "max"|    return f|@register|def other():|    pass
+|class B:|    held = config|    def __init_subclass__(cls):|        B.held["pool"] = "max"|class D(B):|    pass
+|try:|    1 / 0|except ZeroDivisionError:|    pass|finally:|    config["pool"] = "max"
+|if __name__ == "__main__":|    config["pool"] = "max"
+|def main():|    config["pool"] = "max"|    return 3|n = main()
+% use = lambda p: config.update(pool=p); use("max")
+% from functools import partial; set_pool = partial(config.__setitem__, "pool"); set_pool("max")
+% |for c in [config]:|    c["pool"] = "max"
+% |while config["pool"] != "max":|    config["pool"] = "max"
+% |def main():|    config["pool"] = "max"|    open("log", "w").close()|main()
+% |def outer(c):|    def inner(p):|        c["pool"] = p|    return inner|use = outer(config)|use("max")
+% |class U:|    def __enter__(s):|        config["pool"] = "max"|    def __exit__(s, *_): pass|with U():|    pass
+% eval("config.update(pool='max')")
+% from somewhere import tweak; tweak(config)
+""".strip().splitlines()
+OF_NAMES: Final = """
+POOL = "max"
+print(POOL := "max")
+[POOL := p for p in ["mean", "max"]]
+if (POOL := "max"): pass
+%time POOL = "max"
+POOL = %time str("max")
+globals()["POOL"] = "max"
+globals().update({"POOL": "max"})
+ns = globals(); ns["POOL"] = "max"
+locals()["POOL"] = "max"
+exec("POOL = 'max'")
+import sys; sys.modules[__name__].POOL = "max"
+a, *POOLS = 1, "mean", "max"; [*_, POOL] = POOLS
+POOL, A = "max", POOL
+it = iter(["mean", "max"]); first = next(it); POOL = next(it)
+names = ["max", "mean"]; last = names.pop(); POOL = names[-1]
+POOL = "m"; POOL += "ax"
+from settings import *
+import os; os.environ["POCKET_POOL"] = "max"; POOL = os.environ.get("POCKET_POOL", "mean")
+|def f():|    pass|f.__globals__["POOL"] = "max"
+|def inner():|    global POOL|    POOL = "max"|def setup():|    inner()|setup()
+|with torch.no_grad():|    POOL = "max"
+|try:|    POOL = "max"|except Exception:|    pass
+|POOL = "max"|if False:|    POOL = "mean"
+|match 3:|    case 3:|        POOL = "max"
+%%capture out|POOL = "max"
+% POOL = !echo max
+% %run settings.py
+% code = "POOL = 'max'"; exec(code)
+% import __main__; __main__.POOL = "max"
+% |for k, v in {"POOL": "max"}.items():|    globals()[k] = v
+% |for POOL in ["mean", "max"]:|    pass
+% POOL = "max"; print "Python 2"
+""".strip().splitlines()
+OF_PACKAGES: Final = """
+F.relu = torch.tanh
+import torch.nn.functional as FF; FF.relu = torch.tanh
+from torch.nn import functional; functional.relu = torch.tanh
+nn.functional.relu = torch.tanh
+G = F; G.relu = torch.tanh
+setattr(F, "relu", torch.tanh)
+vars(F)["relu"] = torch.tanh
+F.__dict__.update(relu=torch.tanh)
+import sys; sys.modules["torch.nn.functional"].relu = torch.tanh
+import patches
+|def patch(m):|    m.relu = torch.tanh|patch(F)
+% from unittest import mock; mock.patch("torch.nn.functional.relu", torch.tanh).start()
+% |for name in ["relu"]:|    setattr(F, name, torch.tanh)
+""".strip().splitlines()
+OF_CLASSES: Final = """
+Net.mode = "max"
+setattr(Net, "mode", "max")
+model = Net(); type(model).mode = "max"
+_ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
+|class Net(Net):|    mode = "max"
+|def add(cls):|    cls.mode = "max"|    return cls|add(Net)
+% model = Net(); model.mode = "max"
+% |for k, v in {"mode": "max"}.items():|    setattr(Net, k, v)
+""".strip().splitlines()
+# Each: what stands before the change, and what is asked for.
+SUBJECTS: Final = {
+    "config": ('config = {"pool": "mean"}', 'def made():\n    return config["pool"]', OF_CONFIG),
+    "name": ('POOL = "mean"', "def made():\n    return POOL", OF_NAMES),
+    "package": ("", 'def made():\n    return "max" if F.relu is torch.tanh else "relu"', OF_PACKAGES),
+    "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
+}
+CASES: Final = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
+BUILD: Final = "def build():\n    m = nn.Linear(1, 1)\n    m.found = made()\n    return m"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(functional, "relu", functional.relu)
+    monkeypatch.setenv("POCKET_POOL", "mean")
+    (tmp_path / "settings.py").write_text('POOL = "max"\n')
+    (tmp_path / "patches.py").write_text("import torch\nimport torch.nn.functional as F\nF.relu = torch.tanh\n")
+    for name in ("settings", "patches"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+def named(given: str) -> ModuleName:
+    found = module_name(given)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("subject", "change"), CASES)
+def test_what_a_notebook_changes_is_run_or_noted_or_refused(
+    subject: str, change: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, asked, _ = SUBJECTS[subject]
+    code = change.removeprefix("% ").strip("|").replace("|", "\n") if "|" in change else change.removeprefix("% ")
+    if " |= " in change:
+        code = change
+    if subject == "class" and change == OF_CLASSES[-2]:
+        asked = "made = lambda: Net().mode"
+    imports = "import torch\nfrom torch import nn\nimport torch.nn.functional as F"
+    notebook(folder / "n.ipynb", [imports, before, code.replace("; ", "\n"), asked, BUILD])
+    name = "Net()" if subject == "class" and "model" in change and change.startswith("%") else "build()"
+    try:
+        module: Any = load_module(named(f"n.ipynb:{name}"))
+    except InputError as error:
+        refused = str(error)
+    else:
+        refused = ""
+    if refused:
+        assert change.startswith("% ")
+        assert "cell 3" in refused
+        return
+    found = module.found if name == "build()" else module.mode
+    if change.startswith("% "):
+        assert found != "max"
+        assert "cell 3" in caplog.text
+    else:
+        assert found == "max"
+        assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        "model = Net()\noptimizer = torch.optim.Adam(model.parameters())\nloss_of = nn.CrossEntropyLoss()",
+        "def train(model, loader):\n    model.train()\n    for x, y in loader:\n        loss = loss_of(model(x), y)\n"
+        "        optimizer.zero_grad()\n        loss.backward()\n        optimizer.step()\n",
+        "for epoch in range(3):\n    train(model, loader)\n    losses.append(loss)\n",
+        "import pandas as pd\ndf = pd.read_csv(config['data'])\ndf['text'] = df.text.apply(str.lower)\nprint(config)",
+        "import matplotlib.pyplot as plt\nplt.rcParams['figure.figsize'] = (3, 4)\nplt.plot(losses)\nplt.show()",
+        "torch.manual_seed(0)\ntorch.backends.cudnn.deterministic = True\ns = str(model)\nmodel.eval()\nprint(model)",
+        "with torch.no_grad():\n    out = model(x)\nacc = (out.argmax(1) == y).float().mean().item()",
+        "import copy\nbest = copy.deepcopy(config)\nbest['pool'] = 'max'\nd = dict(n=1)\nd['n'] += 1\ndel best",
+        "torch.save(model.state_dict(), config['file'])\nmodel.load_state_dict(torch.load(config['file']))",
+    ],
+)
+def test_a_usual_training_is_neither_run_nor_noted(
+    training: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    net = (
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(1, 1)"
+        "\n    def forward(self, x):\n        return self.fc(x) if config['pool'] == 'max' else x"
+    )
+    notebook(folder / "n.ipynb", ["import torch\nfrom torch import nn\nconfig = {'pool': 'mean'}", net, training])
+    load_module(named("n.ipynb:Net()"))
+    assert [one.getMessage() for one in caplog.records] == [
+        "Running of n.ipynb only what Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; "
+        "cell 2: class Net"
+    ]
+
+
+def test_what_a_script_does_only_by_itself_is_noted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "script.py").write_text(
+        "from torch import nn\nPOOL = 'mean'\ndef build():\n    m = nn.Linear(1, 1)\n    m.found = POOL\n"
+        "    return m\n"
+        "if __name__ == '__main__':\n    POOL = 'max'\n    print('training')\n"
+    )
+    assert load_module(named("script.py:build")).found == "mean"
+    assert "line 8: `POOL = 'max'` may change POOL" in caplog.text
+
+
+def test_cells_that_were_run_in_another_order_are_noted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sources = ["from torch import nn", "POOL = 'mean'", "POOL = 'max'", "def made():\n    return POOL", BUILD]
+    for counts, noted in (((1, 2, 3, 4, 5), False), ((1, 9, 3, 4, 5), True), ((1, 2, None, 4, 5), True)):
+        caplog.clear()
+        cells = [cell(source, execution_count=count) for source, count in zip(sources, counts, strict=True)]
+        (folder / "n.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))
+        assert load_module(named("n.ipynb:build")).found == "max"
+        assert ("POOL has its value from cells" in caplog.text) == noted
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["torch.rand(3)", "torch.tensor(np.random.rand(3))", "[random.random()]", "random.sample(range(99), 9)"],
+)
+def test_a_table_that_is_drawn_and_that_no_weights_hold_is_refused(table: str, folder: Path) -> None:
+    net = (
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(3, 3)"
+        "\n    def forward(self, x):\n        return self.fc(x) * scale()\ndef scale():\n    return torch.tensor(TABLE)"
+    )
+    seeds = "torch.manual_seed(1)\nnp.random.seed(1)\nrandom.seed(1)\n"
+    imports = "import random\nimport numpy as np\nimport torch\nfrom torch import nn\n"
+    notebook(folder / "n.ipynb", [imports, f"{seeds}TABLE = {table}", net, "def made():\n    return loaded(Net())",
+                                  "def loaded(m):\n    nn.init.ones_(m.fc.weight)\n    nn.init.ones_(m.fc.bias)\n"
+                                  "    return m"])  # fmt: skip
+    states = torch.get_rng_state(), np.random.get_state()[1]
+    module = load_module(named("n.ipynb:made()"))
+    with pytest.raises(InputError, match="two values of TABLE"):
+        check_not_random(named("n.ipynb:made()"), module)
+    torch.set_rng_state(states[0])
+    assert isinstance(module, nn.Module)
