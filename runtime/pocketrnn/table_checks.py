@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import DataError, did_you_mean, first_line, shown
 
-__all__ = ["SAVE_AS_UTF8", "check_columns", "header_line", "json_object", "listed", "not_parquet"]
+__all__ = ["DAMAGED_PARQUET", "SAVE_AS_UTF8", "check_columns", "header_line", "json_object", "listed", "not_parquet"]
 
 SAVE_AS_UTF8: Final = "Save it as UTF-8."
 
@@ -80,6 +80,10 @@ def json_object(line: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError("is not a JSON object")
     return row
+
+
+# What pyarrow raises of a damaged file, beside its own errors: names that are not UTF-8, sizes that no memory has.
+DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, MemoryError, NotImplementedError)
 
 
 def not_parquet(name: str, error: BaseException) -> DataError:

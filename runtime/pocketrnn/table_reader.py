@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, require, shown
-from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, header_line, json_object, not_parquet
+from pocketrnn.table_checks import (
+    DAMAGED_PARQUET,
+    SAVE_AS_UTF8,
+    check_columns,
+    header_line,
+    json_object,
+    not_parquet,
+)
 from pocketrnn.tables import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Batch, CsvRows, JsonRows, RowSource
 
 if TYPE_CHECKING:
@@ -23,6 +30,8 @@ _CHUNK: Final = 1 << 20
 _BATCH_CHUNKS: Final = 4
 # Without a limit, a quotation mark that is never closed would take the rest of a CSV file as one field.
 _LARGEST_FIELD: Final = 1 << 26
+# A line is held until it ends: a file of one that never does, such as a device, would fill the memory.
+_LONGEST_LINE: Final = 1 << 28
 _NAME_THE_COLUMN: Final = "Name the column with the texts with --text-column."
 
 
@@ -137,14 +146,19 @@ class _Chunks:
 
     def _whole_lines(self) -> Iterator[bytes]:
         begun: list[bytes] = []
+        held = 0
         while chunk := self._chunk():
             self.read += len(chunk)
             whole, newline, rest = chunk.rpartition(b"\n")
             if not newline:
                 begun.append(chunk)
+                held += len(chunk)
+                if held > _LONGEST_LINE:
+                    raise DataError(f"The input has a line of more than {_LONGEST_LINE >> 20} MiB.", "Check the input.")
                 continue
             yield b"".join([*begun, whole, newline])
             begun = [rest] if rest else []
+            held = len(rest)
         if begun:
             yield b"".join(begun)
 
@@ -344,7 +358,7 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
             yield _from_arrow(batch, source, text_column)
         if not given:
             yield _from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, *DAMAGED_PARQUET) as error:
         raise not_parquet(source.name, error) from None
 
 

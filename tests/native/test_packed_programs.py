@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import test_all_configurations as family
 import torch
 import user_modules
+from onnx import TensorProto, helper, numpy_helper
 from packing_tools import graph_of, logits_of, packed_graph
 from sampling import mostly_slow
 from torch import nn
@@ -204,3 +206,62 @@ def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(
         for engine, rows in zip(engines, together, strict=True):
             engine.logits_of_texts(texts, rows, np.empty(len(texts), np.uint8))
         np.testing.assert_allclose(together[1:], together[:1].repeat(2, 0), atol=2e-6, rtol=1e-6)
+
+
+def _asked(operator: str, opset: int, kind: int = TensorProto.FLOAT, **attributes: object) -> tuple[bytes, Graph]:
+    """A graph for one text with an operator on what was looked up for it, as numbers of a type."""
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["looked up"]),
+        helper.make_node("Cast", ["looked up"], ["given"], to=kind),
+        helper.make_node(operator, ["given"] * (2 if operator in TWICE else 1), ["made"], name="odd", **attributes),
+        helper.make_node("Cast", ["made"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["numbers"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "factors"], ["logits"]),
+    ]
+    table = np.abs(np.random.default_rng(0).normal(size=(50, 8))).astype(np.float32)
+    tensors = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.ones((1, 4), np.float32), "factors")]
+    graph = helper.make_graph(
+        nodes,
+        "odd",
+        [helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "length"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4])],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    entry = Graph(
+        file="m.onnx", sha256="0" * 64, opset=opset, inputs=("tokens",), padding=False, embedding_rows=50, batch=1
+    )
+    return model.SerializeToString(), entry
+
+
+TWICE = ("BitShift", "Add", "Mul")
+ODD = [
+    ("BitShift", 17, TensorProto.UINT8, {"direction": "LEFT"}),
+    ("BitShift", 17, TensorProto.UINT64, {"direction": "RIGHT"}),
+    ("Abs", 17, TensorProto.UINT32, {}),
+    ("Add", 17, TensorProto.UINT64, {}),
+    # They wrap at 8 and 16 bits.
+    ("Add", 17, TensorProto.UINT8, {}),
+    ("Mul", 17, TensorProto.INT16, {}),
+    ("ReduceSum", 17, TensorProto.FLOAT, {"keepdims": 7}),
+    ("Elu", 17, TensorProto.FLOAT, {"alpha": float("nan")}),
+    ("Softmax", 17, TensorProto.FLOAT, {"axis": 1 << 40}),
+    ("NonZero", 17, TensorProto.FLOAT, {}),
+]
+
+
+@pytest.mark.parametrize(("operator", "opset", "kind", "attributes"), ODD, ids=lambda value: str(value))
+def test_an_odd_operator_is_refused_by_its_name_and_place(
+    operator: str, opset: int, kind: int, attributes: dict[str, object]
+) -> None:
+    with pytest.raises(ExportError) as raised:
+        program_of(*_asked(operator, opset, kind, **attributes))
+    # The Cast before it makes numbers that the engine does not have, or onnxruntime has no such operator.
+    refused = re.search("The operator (.*) cannot be packed, at |cannot be run", str(raised.value))
+    assert refused is not None
+    assert kind != TensorProto.FLOAT or refused[1] in (operator, None)
+
+
+def test_bounds_that_are_attributes_are_those_of_old_operators() -> None:
+    content, graph = _asked("Clip", 9, min=0.5, max=0.75)
+    check_packed(content, graph, vocabulary_of(50))

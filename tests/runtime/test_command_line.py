@@ -110,7 +110,7 @@ def test_lines_are_answered_as_they_arrive(padded: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_odd_texts_are_answered_whatever_the_terminal_can_show(padded: Path, as_json: bool, encoding: str) -> None:
-    texts = ["", " ", "?!.", "\udcff\udcfe", "wall " * 20_000, "\u00fc\u20ac"]
+    texts = ["", " ", "?!.", "\x1b\x7f", "wall " * 20_000, "\u00fc\u20ac"]
     options = ["--json"] if as_json else []
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     result = process("classify", "-b", padded, *options, "--", *texts, env=environment)
@@ -388,3 +388,48 @@ def test_a_command_whose_work_is_not_its_output_is_done_without_standard_streams
 def test_an_error_is_not_written_among_the_answers_when_standard_error_is_closed(arguments: list[str]) -> None:
     result = with_closed("2>&-", *arguments)
     assert (result.returncode, result.stdout) == (2, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are bytes on Unix")
+def test_an_argument_is_utf8_whatever_the_locale_or_it_is_refused(
+    padded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Python makes of the bytes of an argument that the locale cannot decode.
+    monkeypatch.setattr("os.fsencode", lambda text: text.encode("ascii", "surrogateescape"))
+    said = CliRunner().invoke(main, ["classify", "-b", str(padded), "--json", "caf\udcc3\udca9"])
+    assert json.loads(said.stdout)["text"] == "caf\u00e9"
+    for wrong in (["caf\udce9"], ["-i", "in.csv", "--text-column", "\udcff"]):
+        refused = CliRunner().invoke(main, ["classify", "-b", str(padded), *wrong])
+        assert refused.exit_code == 2
+        assert "is not UTF-8 (byte" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+@pytest.mark.parametrize("given", [["-i", "/dev/zero", "--input-format", "csv"], []])
+def test_a_line_that_never_ends_is_refused_before_it_fills_the_memory(
+    given: list[str], padded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pocketrnn.table_reader._LONGEST_LINE", 1 << 22)
+    monkeypatch.setattr("pocketrnn.commands.standard_streams._LONGEST_LINE", 1 << 22)
+    with Path("/dev/zero").open("rb") as endless:
+        result = CliRunner().invoke(main, ["classify", "-b", str(padded), *given], input=endless)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "MiB" in result.stderr
+
+
+def test_what_nobody_foresaw_is_one_line_without_a_traceback(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, words in (
+        (KeyError("BitShift"), "KeyError: 'BitShift'"),
+        (MemoryError(), "memory"),
+        (PermissionError(13, "Permission denied", "news.csv"), "news.csv"),
+    ):
+
+        def fails(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("pocketrnn.classifier.Classifier.load", fails)
+        result = CliRunner().invoke(main, ["classify", "-b", str(padded), "oil"])
+        assert result.exit_code == (2 if isinstance(error, OSError) else 1)
+        assert words in result.stderr
+        assert result.stderr.count("\n") == 1

@@ -15,7 +15,15 @@ import pyarrow.parquet
 
 from pocketrnn.errors import DataError, first_line
 from pocketrnn.folder import near_file
-from pocketrnn.table_checks import SAVE_AS_UTF8, check_columns, header_line, json_object, listed, not_parquet
+from pocketrnn.table_checks import (
+    DAMAGED_PARQUET,
+    SAVE_AS_UTF8,
+    check_columns,
+    header_line,
+    json_object,
+    listed,
+    not_parquet,
+)
 
 __all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited"]
 
@@ -226,7 +234,7 @@ def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     with opened(path) as content:
         try:
             yield pyarrow.parquet.ParquetFile(content)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, *DAMAGED_PARQUET) as error:
             raise not_parquet(str(path), error) from None
 
 

@@ -12,6 +12,9 @@ from pocketrnn_export.intake.json_file import brief, parsed_json
 
 __all__ = ["lines_of_file", "read_labels"]
 
+# Bytes of a text file: far more than any vocabulary, or texts for a proof.
+_LARGEST: Final = 1 << 28
+
 _GIVE: Final = 'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1} or {"0": "a", "1": "b"}.'
 # Where a larger JSON object, such as a model's config.json, holds the labels.
 _NESTED: Final = ("id2label", "label2id", "labels", "classes", "class_names")
@@ -64,7 +67,10 @@ def lines_of_file(path: Path) -> list[str]:
         ['World', 'Sports']
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        with path.open("rb") as file:
+            # A device may have no end.
+            content = file.read(_LARGEST + 1)
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except OSError as error:
@@ -72,6 +78,8 @@ def lines_of_file(path: Path) -> list[str]:
         raise InputError(
             f"{path} cannot be read: {error.strerror}.", near or "Give a text file, one entry a line."
         ) from None
+    if len(content) > _LARGEST:
+        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB.", "Give a text file, one entry a line.")
     if lines[-1] == "":
         del lines[-1]
     if not lines:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import FileOptions, file_options
 from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
@@ -31,7 +31,7 @@ __all__ = ["classify"]
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "threads"),
     },
 )
-@click.argument("texts", nargs=-1)
+@click.argument("texts", nargs=-1, type=Text())
 @click.option(
     "-b",
     "--bundle",

@@ -160,6 +160,8 @@ class _Commands(click.Group):
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 give_up_stdout()
                 problem = f"The answer cannot be written: {error.strerror}."
+                if error.errno == errno.ENOSPC:
+                    problem = "There is no room to write the answer."
                 raise _Failed(OutputError(problem, "Free some space, or write it elsewhere.")) from error
             raise _Failed(_unforeseen(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
-__all__ = ["Command", "as_options", "examples_of"]
+__all__ = ["Command", "Text", "as_options", "examples_of"]
 
 _EXAMPLES: Final = "Examples:"
 # What a message says in Python's words behind the option: `--call, or call=`, `--gives logits (gives=...)`.
@@ -18,6 +19,28 @@ _ALSO_IN_PYTHON: Final = re.compile(
         (?:,?\ or\ \w+=(?:\w+)?|,\ in\ Python\ \w+=|,\ \w+=(?=\))|\ \(\w+=[^)]*\))(?=[.;,)\ ]|$)""",
     re.VERBOSE,
 )
+
+
+class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+    """An argument that is text and no path. Bytes that the locale could not decode stand in it as surrogates: they are
+    read as UTF-8, whatever the locale, or refused."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text that was typed; click's own error where it is not UTF-8."""
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            try:
+                return os.fsencode(text).decode()
+            except UnicodeDecodeError as error:
+                self.fail(f"{text!a} is not UTF-8 (byte {error.start + 1}). Convert it, as with iconv.", param, ctx)
+            # Half of a surrogate pair, which Windows lets be typed.
+            except UnicodeEncodeError:
+                return text
+        return text
 
 
 class Command(click.Command):

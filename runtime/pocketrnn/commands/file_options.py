@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
+from pocketrnn.commands.command import Text
 from pocketrnn.incoming import OnError
 from pocketrnn.tables import KINDS, Kind
 
@@ -73,13 +74,24 @@ _OPTIONS: Final = (
         help="The format of the output.  [default: by the end of its name, else that of the input]",
     ),
     click.option(
-        "--text-column", default="text", show_default=True, metavar="NAME", help="The column that holds the texts."
+        "--text-column",
+        type=Text(),
+        default="text",
+        show_default=True,
+        metavar="NAME",
+        help="The column that holds the texts.",
     ),
     click.option(
-        "--label-column", default="label", show_default=True, metavar="NAME", help="The column to write labels to."
+        "--label-column",
+        type=Text(),
+        default="label",
+        show_default=True,
+        metavar="NAME",
+        help="The column to write labels to.",
     ),
     click.option(
         "--probability-column",
+        type=Text(),
         default="probability",
         show_default=True,
         metavar="NAME",

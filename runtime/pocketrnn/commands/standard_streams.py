@@ -29,6 +29,8 @@ __all__ = [
 # at once. A file gives some 4,000 texts at a time, which costs 33 us a text; the 64 KiB of a pipe cost 35 us.
 _LARGEST_READ: Final = 1 << 20
 _LARGEST_FRAGMENT: Final = 1 << 16
+# A line is held until it ends: one that never does, as of a device, would fill the memory.
+_LONGEST_LINE: Final = 1 << 28
 _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
 
 
@@ -72,17 +74,22 @@ def arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
     """The lines that have arrived, each time some have, without their line ends.
 
     Raises:
-        InputError: a line is not UTF-8. The lines before it are given first.
+        InputError: a line is not UTF-8, or longer than 256 MiB. The lines before it are given first.
     """
-    number = 0
+    number = held = 0
     begun: list[bytes] = []
     while chunk := stream.read1(_LARGEST_READ):  # type: ignore[attr-defined]
         whole, newline, rest = chunk.rpartition(b"\n")
         if not newline:
             begun.append(chunk)
+            held += len(chunk)
+            if held > _LONGEST_LINE:
+                raise InputError(
+                    f"Line {number + 1} of standard input is longer than {_LONGEST_LINE >> 20} MiB.", "Check the input."
+                )
             continue
         lines = b"".join([*begun, whole]).split(b"\n")
-        begun = [rest] if rest else []
+        begun, held = [rest] if rest else [], len(rest)
         yield from _decoded(lines, number)
         number += len(lines)
     if begun:
