@@ -22,6 +22,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.manifest import Limits
+from pocketrnn_export.forms.exact_rewriting import optimize
+from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.cells import NotALayer
@@ -30,6 +32,7 @@ from pocketrnn_export.tracing.idioms import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
 from pocketrnn_export.tracing.restrictions import UntraceableError, Way
 from pocketrnn_export.tracing.rolled import rolled
+from pocketrnn_export.tracing.size_numbers import refuse_rounded
 from pocketrnn_export.tracing.sizes import Path, Seen, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
 from pocketrnn_export.tracing.turns import Loop, in_turns
@@ -150,6 +153,7 @@ def _program(
             with in_turns(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
                 with watched(traced, seen, paths, choices, cut_counted=cut_counted):
                     program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+                    refuse_rounded(program)
                     note_program(seen, program)
                 seen.check_answered()
                 whole = rolled(program, loops) if loops else None
@@ -260,17 +264,20 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
                 program,
                 dynamo=True,
                 opset_version=OPSET,
-                custom_translation_table=dict(TRANSLATIONS),
+                custom_translation_table={**TRANSLATIONS, **NUMBER_TRANSLATIONS},
                 input_names=names.inputs,
                 output_names=names.outputs,
+                optimize=False,
                 verbose=False,
             )
+            assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
+            round_numbers(exported.model)
+            optimize(exported.model)
         except Exception as error:
             raise ExportError(
                 f"The module was traced, but has no form in ONNX: {_first_cause(error)}.",
                 "Replace the operation that the message names by one that ONNX has.",
             ) from error
-    assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
     return _cleaned(exported.model, metadata, names)
 
 

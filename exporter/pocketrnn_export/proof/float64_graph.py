@@ -18,7 +18,17 @@ from onnx.reference import ReferenceEvaluator
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.float64_operators import OPERATORS
 
-__all__ = ["Doubles", "Ids", "Run64", "evaluator", "float64_run_of_onnx", "in_float64", "perturbable", "run_in_float64"]
+__all__ = [
+    "SINGLE",
+    "Doubles",
+    "Ids",
+    "Run64",
+    "evaluator",
+    "float64_run_of_onnx",
+    "in_float64",
+    "perturbable",
+    "run_in_float64",
+]
 
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -30,7 +40,7 @@ _DOUBLE: Final = int(TensorProto.DOUBLE)
 # Attributes that name a type: of Cast, EyeLike and the random operators; of DequantizeLinear.
 _TYPE_ATTRIBUTES: Final = frozenset({"to", "dtype", "output_dtype"})
 # What a value is called that is meant to be float32.
-_SINGLE: Final = ".pocketrnn.single"
+SINGLE: Final = ".pocketrnn.single"
 # Numbers inside PyTorch's own functions that ONNX keeps in attributes, which are float32 always: those of SELU, and the
 # sixth of hardsigmoid and hardswish.
 _PYTORCH_S: Final = {np.float32(number): number for number in (1.0507009873554805, 1.6732632423543772, 1 / 6)}
@@ -92,7 +102,7 @@ def evaluator(
         single = [
             name
             for name, value in results.items()
-            if getattr(value, "dtype", None) == np.float32 and not name.endswith(_SINGLE)
+            if getattr(value, "dtype", None) == np.float32 and not name.endswith(SINGLE)
         ]
         if single:
             raise _not_computed(TypeError(f"{single[0]} is computed in float32"))
@@ -138,6 +148,7 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
         for node in graph.node:
             _double_node(node)
     _round_products_of_int8(copied.graph)
+    _round_singles(copied.graph)
     return copied
 
 
@@ -151,11 +162,31 @@ def _round_products_of_int8(graph: GraphProto) -> None:
         elif node.op_type == "Mul" and whole.intersection(node.input):
             name = str(node.output[0])
             node.output[0] = f"{name}.pocketrnn.product"
-            nodes.append(helper.make_node("Cast", [node.output[0]], [name + _SINGLE], to=_FLOAT))
-            nodes.append(helper.make_node("Cast", [name + _SINGLE], [name], to=_DOUBLE))
+            nodes.append(helper.make_node("Cast", [node.output[0]], [name + SINGLE], to=_FLOAT))
+            nodes.append(helper.make_node("Cast", [name + SINGLE], [name], to=_DOUBLE))
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def _round_singles(graph: GraphProto) -> None:
+    """Round what is called so: numbers that Python makes of sizes in float64, and PyTorch rounds to float32 where they
+    meet a tensor."""
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+        if node.op_type == "Cast" and node.output[0].endswith(SINGLE) and not _goes_on(graph, node.output[0]):
+            name = node.output[0]
+            nodes[-1].output[0] = f"{name}.rounded{SINGLE}"
+            nodes[-1].attribute[0].i = _FLOAT
+            nodes.append(helper.make_node("Cast", [nodes[-1].output[0]], [name], to=_DOUBLE))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _goes_on(graph: GraphProto, name: str) -> bool:
+    """Whether a value is one that `_round_products_of_int8` has rounded."""
+    return any(node.op_type == "Cast" and node.output[0] == name.removesuffix(SINGLE) for node in graph.node)
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:

@@ -27,6 +27,7 @@ __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 _LARGEST: Final = float(np.finfo(np.float32).max)
 # What makes a tensor of numbers that are given: these are rounded to float32, as the module's own run would.
 _OF_NUMBERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.full})
+_DTYPE: Final = Tensor.dtype.__get__  # type: ignore[attr-defined]
 _TYPES: Final[dict[Any, Any]] = {
     torch.float32: torch.float64,
     "torch.FloatTensor": "torch.DoubleTensor",
@@ -40,6 +41,7 @@ class Float64Mode(TorchFunctionMode):
     - `.float()`, `.to(torch.float32)`, `dtype=torch.float32` mean float64.
     - Tensors that are made (`zeros`, `arange`, `tensor`, ...) are float64 where they would be float32, and so are
       results of integers (`lengths / 2`).
+    - A float64 tensor says that it is float32: `x.dtype` is asked for `torch.finfo(x.dtype).eps`.
     - A Python number is rounded to float32 first: `x * 0.1` in float32 multiplies by the float32 nearest to 0.1, and so
       does every graph that is made of it.
     """
@@ -49,6 +51,9 @@ class Float64Mode(TorchFunctionMode):
     ) -> Any:
         del types
         kwargs = dict(kwargs or {})
+        if func == _DTYPE:
+            # `torch.finfo(x.dtype).eps` is the one of float32, which x stands for.
+            return torch.float32 if args[0].dtype == torch.float64 else args[0].dtype
         if func is Tensor.float:
             return args[0].double()
         if func in _OF_NUMBERS and not any(isinstance(a, Tensor) for a in args[:1]):

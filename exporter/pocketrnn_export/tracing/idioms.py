@@ -18,6 +18,7 @@ import contextlib
 import dis
 import functools
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.proof.surroundings import surroundings
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.size_numbers import is_size
 from pocketrnn_export.tracing.sizes import given_whole
 from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
 from pocketrnn_export.tracing.turns import Positions
@@ -40,6 +42,9 @@ from pocketrnn_export.tracing.unnoticed import unnoticed
 
 __all__ = ["followed"]
 
+# torch does not annotate it.
+_sym_max: Callable[..., Any] = torch.sym_max
+_arange: Callable[..., Tensor] = torch.arange
 _OWN: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _log = logging.getLogger(__name__)
 
@@ -96,24 +101,33 @@ def _fake_lists() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Give back the attributes that a run assigns."""
+    """Give back the attributes that a run assigns.
+
+    torch.export would take a buffer that forward assigns, such as a table of positions that grows, for an output of the
+    program: its hook is put aside for as long.
+    """
     tables = ("_parameters", "_buffers", "_modules")
-    before = [(layer, dict(vars(layer)), {t: dict(vars(layer)[t]) for t in tables}) for layer in module.modules()]
+    before = [
+        (layer, dict(vars(layer)), {table: dict(vars(layer)[table]) for table in tables})
+        for layer in module.modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+    ]
+    hooks = torch.nn.modules.module._global_buffer_registration_hooks
+    aside = {key: hook for key, hook in hooks.items() if hook.__module__.startswith(("torch.export", "torch._"))}
+    for key in aside:
+        del hooks[key]
     try:
         yield
     finally:
+        hooks.update(aside)
         for layer, attributes, registered in before:
-            if isinstance(layer, torch.jit.ScriptModule):
-                continue
-            now = vars(layer)
-            for name in [name for name in now if name not in attributes]:
-                del now[name]
-            for name, value in attributes.items():
-                if now.get(name) is not value:
-                    now[name] = value
-            for table, entries in registered.items():
-                if dict(now[table]) != entries and any(now[table].get(k) is not v for k, v in entries.items()):
-                    now[table].update(entries)
+            for now, entries in ((vars(layer), attributes), *((vars(layer)[t], registered[t]) for t in tables)):
+                for name in [name for name in now if name not in entries]:
+                    del now[name]
+                for name, value in entries.items():
+                    # By identity: to compare two tables of positions would be a step of the trace.
+                    if now.get(name) is not value:
+                        now[name] = value
 
 
 class _Followed(TorchFunctionMode):
@@ -265,10 +279,77 @@ def _holds_lengths(x: Tensor) -> bool:
 
 
 def _tensor(data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """`torch.tensor(lengths)` where the lengths are a tensor still, or of numbers that are tensors."""
+    """`torch.tensor(lengths)` where the lengths are a tensor still, or of numbers that are tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
+    if is_size(data):
+        usual = torch.int64 if isinstance(data, torch.SymInt) else torch.float32
+        return torch.full((), data, dtype=usual if dtype is None else dtype)
+    if isinstance(data, list | tuple) and any(map(is_size, data)):
+        if not all(is_size(number) or isinstance(number, int | float) for number in data):
+            return NotImplemented
+        whole = all(isinstance(number, torch.SymInt | int) for number in data)
+        usual = torch.int64 if whole else torch.float32
+        return torch.stack([torch.full((), number, dtype=usual if dtype is None else dtype) for number in data])
     return NotImplemented
+
+
+def _linspace(start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any) -> Any:
+    """`torch.linspace(0, 1, n)`: from both ends to the middle, as PyTorch computes it."""
+    if known.scripted or not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
+        return NotImplemented
+    kind = torch.float32 if dtype is None else dtype
+    if not kind.is_floating_point:
+        return NotImplemented
+    first, last = torch.full((), start, dtype=kind), torch.full((), end, dtype=kind)
+    position = _arange(steps)
+    step = (last - first) / torch.full((), _sym_max(steps - 1, 1), dtype=kind)
+    below = position < _sym_max(steps // 2, 1)
+    return torch.where(below, first + position * step, last + (position - _sym_max(steps - 1, 0)) * step)
+
+
+def _logspace(start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any) -> Any:
+    powers = _linspace(start, end, steps, dtype=dtype)
+    return powers if powers is NotImplemented else torch.full((), base, dtype=powers.dtype) ** powers
+
+
+def _embedding_bag(
+    input: Any,  # noqa: A002 - torch's name
+    weight: Any,
+    offsets: Any = None,
+    max_norm: Any = None,
+    norm_type: Any = 2.0,
+    scale_grad_by_freq: Any = False,
+    mode: Any = "mean",
+    sparse: Any = False,
+    per_sample_weights: Any = None,
+    include_last_offset: Any = False,
+    padding_idx: Any = None,
+) -> Any:
+    """Bags of rows of a table: the sum, mean or largest of each. A bag with no id but the padding is zeros."""
+    del norm_type, scale_grad_by_freq, sparse
+    if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
+        return NotImplemented
+    rows = torch.nn.functional.embedding(input, weight)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.unsqueeze(-1)
+    counted = torch.ones_like(input, dtype=torch.bool)
+    if padding_idx is not None:
+        counted = input != (padding_idx if padding_idx >= 0 else weight.shape[0] + padding_idx)
+    if input.dim() == 1:
+        # One axis of ids, cut at the offsets: every bag sees all ids, and counts its own.
+        if offsets is None:
+            return NotImplemented
+        starts = offsets[:-1] if include_last_offset else offsets
+        bag = (torch.arange(input.shape[0])[None] >= starts[:, None]).sum(0) - 1
+        counted = counted[None] & (bag[None] == torch.arange(starts.shape[0])[:, None])
+        rows = rows[None]
+    if mode == "max":
+        largest = rows.masked_fill(~counted.unsqueeze(-1), -math.inf).amax(1)
+        return torch.where(counted.any(1, keepdim=True), largest, torch.zeros((), dtype=rows.dtype))
+    mask = counted.to(rows.dtype)
+    total = (mask @ rows[0]) if input.dim() == 1 else (rows * mask.unsqueeze(-1)).sum(1)
+    return total if mode == "sum" else total / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def _new(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -326,15 +407,42 @@ def _is_whole(size: Any, x: Tensor, axis: int) -> bool:
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
 
 
-def _adaptive(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
+def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
+    """A pool to a number of windows, whose ends hang on the size: window j of k is the steps from j * n // k up to
+    (j + 1) * n / k, rounded up."""
+
     def pool(x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
         sizes = list(output_size) if isinstance(output_size, list | tuple) else [output_size] * axes
-        if return_indices or any(size not in (1, None) for size in sizes):
+        sizes = sizes * axes if len(sizes) == 1 else sizes
+        if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
             return NotImplemented
-        whole = [axis for axis, size in zip(range(-axes, 0), sizes * axes, strict=False) if size == 1]
-        return reduce(x, whole) if whole else NotImplemented
+        whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
+        if known.scripted and any(size not in (1, None) for size in sizes):
+            return NotImplemented
+        for axis, size in zip(range(-axes, 0), sizes, strict=True):
+            if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
+                x = _windows(x, axis, size, largest=largest)
+        if not whole:
+            return x
+        return _largest(x, whole) if largest else _mean(x, whole)
 
     return pool
+
+
+def _windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
+    """x [..., n, ...] as [..., count, ...]: the largest or the mean of each window along an axis."""
+    size = x.shape[axis]
+    window = torch.arange(count)
+    starts = torch.div(window * size, count, rounding_mode="floor")[:, None]
+    ends = torch.div((window + 1) * size + count - 1, count, rounding_mode="floor")[:, None]
+    steps = torch.arange(size)[None]
+    inside = (steps >= starts) & (steps < ends)
+    last = x.movedim(axis, -1)
+    if largest:
+        found = last.unsqueeze(-2).masked_fill(~inside, -math.inf).amax(-1)
+    else:
+        found = last @ (inside.to(x.dtype) / (ends - starts).to(x.dtype)).transpose(0, 1)
+    return found.movedim(-1, axis)
 
 
 def _largest(x: Any, axes: list[int]) -> Any:
@@ -358,8 +466,11 @@ _REWRITTEN: Final[dict[str, Callable[..., Any]]] = {
     "max_pool2d": _pool(2, _largest),
     "avg_pool1d": _pool(1, _mean),
     "avg_pool2d": _pool(2, _mean),
-    "adaptive_max_pool1d": _adaptive(1, _largest),
-    "adaptive_max_pool2d": _adaptive(2, _largest),
-    "adaptive_avg_pool1d": _adaptive(1, _mean),
-    "adaptive_avg_pool2d": _adaptive(2, _mean),
+    "adaptive_max_pool1d": _adaptive(1, largest=True),
+    "adaptive_max_pool2d": _adaptive(2, largest=True),
+    "adaptive_avg_pool1d": _adaptive(1, largest=False),
+    "adaptive_avg_pool2d": _adaptive(2, largest=False),
+    "embedding_bag": _embedding_bag,
+    "linspace": _linspace,
+    "logspace": _logspace,
 }

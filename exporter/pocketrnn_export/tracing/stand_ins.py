@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import dataclasses
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
+from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
 from pocketrnn_export.tracing.unnoticed import UNNOTICED
 
@@ -320,6 +322,18 @@ def _array_function(name: str) -> Callable[..., Any]:
     return stand_in
 
 
+def _arange(*args: Any, **kwargs: Any) -> Any:
+    """`np.arange(len(x))`."""
+    if known.active and any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args) and not kwargs:
+        return TracedArray(torch.arange(*(number_of(n) if isinstance(n, Tensor) else n for n in unwrapped(args))))
+    return np.arange(*args, **kwargs)
+
+
+def _default_tensor_type(kind: Any) -> None:
+    """`torch.set_default_tensor_type(torch.FloatTensor)` in forward: torch takes no stand-in for the type."""
+    torch.set_default_tensor_type(shipped_types(kind))
+
+
 class _Stand(ModuleType):
     """A module of Python with some of its names changed."""
 
@@ -336,17 +350,31 @@ _LEGACY: Final = {name: _legacy(name, getattr(torch, name)) for name in _DTYPES}
 _CUDA: Final = _Stand(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
 _VARIABLE: Final = _class_like(torch.autograd.Variable, _variable)
 _AUTOGRAD: Final = _Stand(torch.autograd, {"Variable": _VARIABLE})
-_TORCH: Final = _Stand(torch, {**_LEGACY, "cuda": _CUDA, "autograd": _AUTOGRAD, "from_numpy": _from_numpy})
+_TORCH: Final = _Stand(
+    torch,
+    {
+        **_LEGACY,
+        "cuda": _CUDA,
+        "autograd": _AUTOGRAD,
+        "from_numpy": _from_numpy,
+        "set_default_tensor_type": _default_tensor_type,
+    },
+)
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
-_NUMPY: Final = _Stand(np, {name: _array_function(name) for name in _ARRAYS})
+_NUMPY: Final = _Stand(
+    np, {"arange": _arange, **size_numbers.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
+)
+_MATH: Final = _Stand(math, size_numbers.MATH)
 _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
     "int": _class_like(int, _int),
+    "float": _class_like(float, size_numbers.BUILTINS["float"]),
+    "divmod": size_numbers.BUILTINS["divmod"],
     "list": _class_like(list, _list),
     "type": _class_like(type, _type),
     "range": _range,
-    "max": _of_one(builtins.max, "max"),
-    "min": _of_one(builtins.min, "min"),
+    "max": _of_one(size_numbers.BUILTINS["max"], "max"),
+    "min": _of_one(size_numbers.BUILTINS["min"], "min"),
     "sum": _of_one(builtins.sum, "sum"),
     "all": _of_one(builtins.all, "all"),
     "any": _of_one(builtins.any, "any"),
@@ -361,7 +389,10 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.autograd, _AUTOGRAD),
         (torch.autograd.Variable, _VARIABLE),
         (torch.from_numpy, _from_numpy),
+        (torch.set_default_tensor_type, _default_tensor_type),
         (np, _NUMPY),
+        (math, _MATH),
+        *((getattr(math, name), stand_in) for name, stand_in in size_numbers.MATH.items()),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
         *UNNOTICED,
     )

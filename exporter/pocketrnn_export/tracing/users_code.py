@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import sysconfig
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ __all__ = [
     "is_users",
     "is_users_file",
     "line_of",
+    "line_of_node",
     "place_of",
     "users_line",
 ]
@@ -33,7 +35,7 @@ _NOT_USERS: Final = (
 )
 _ASKED_FOR: Final = (
     torch.__file__,
-    *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "stand_ins.py")),
+    *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "size_numbers.py", "stand_ins.py")),
 )
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"
 _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
@@ -99,3 +101,12 @@ def place_of(frame: FrameType, number: int | None = None) -> str:
     """
     file, line, source = line_of(frame, number)
     return f"{file}:{line}: `{source}`"
+
+
+def line_of_node(node: torch.fx.Node) -> str:
+    """The line of the module's own code that made a node of a trace, as one shows it in an error; empty where that is
+    not known."""
+    stack = str(node.meta.get("stack_trace", ""))
+    frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
+    users = [frame for frame in frames if is_users_file(frame[0])]
+    return "{}:{}: `{}`".format(*users[-1]) if users else ""

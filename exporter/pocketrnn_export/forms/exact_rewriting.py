@@ -1,0 +1,84 @@
+"""onnxscript's optimizer, with constants compared as they are.
+
+Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
+`a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
+the very number. The other rules move nodes about and compare whole numbers only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript import optimizer, rewriter
+from onnxscript.rewriter import pattern
+from onnxscript.rewriter.rules.common import _no_op
+
+__all__ = ["REWRITE_RULES", "optimize"]
+
+# As often as onnxscript goes over a graph.
+_ROUNDS: Final = 2
+
+
+def optimize(model: ir.Model) -> None:
+    """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`."""
+    passes.InlinePass()(model)
+    for _ in range(_ROUNDS):
+        folded = optimizer.fold_constants_ir(model, onnx_shape_inference=True)
+        rewritten = rewriter.RewritePass(REWRITE_RULES)(model)
+        optimizer.remove_unused_nodes(model)
+        passes.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
+        passes.RemoveUnusedOpsetsPass()(model)
+        if not folded.modified and not rewritten.modified:
+            break
+    for last in (
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        last(model)
+
+
+def _very(number: int) -> pattern.Constant:
+    return pattern.Constant(number, rel_tol=0.0, abs_tol=0.0)
+
+
+def _times_one(op: Any, x: Any) -> Any:
+    return op.Mul(x, _very(1))
+
+
+def _by_one(op: Any, x: Any) -> Any:
+    return op.Div(x, _very(1))
+
+
+def _plus_zero(op: Any, x: Any) -> Any:
+    return op.Add(x, _very(0))
+
+
+def _minus_zero(op: Any, x: Any) -> Any:
+    return op.Sub(x, _very(0))
+
+
+def _unchanged(op: Any, x: Any, **_: Any) -> Any:
+    return op.Identity(x)
+
+
+_TIMES_ONE: Final = pattern.RewriteRule(_times_one, _unchanged, name="TimesOne")
+_PLUS_ZERO: Final = pattern.RewriteRule(_plus_zero, _unchanged, name="PlusZero")
+_WITHIN_A_TOLERANCE: Final = frozenset(
+    id(rule) for rule in _no_op.rules if rule not in (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
+)
+
+# onnxscript's rules, those that match within a tolerance replaced by exact ones.
+REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
+    *_TIMES_ONE.commute(),
+    *_PLUS_ZERO.commute(),
+    pattern.RewriteRule(_by_one, _unchanged, name="ByOne"),
+    pattern.RewriteRule(_minus_zero, _unchanged, name="MinusZero"),
+    *(rule for rule in rewriter._DEFAULT_REWRITE_RULES if id(rule) not in _WITHIN_A_TOLERANCE),
+)

@@ -1,0 +1,111 @@
+"""The optimizer of graphs compares constants as they are: `x + 1e-10` is not `x`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from pocketrnn_export import export
+from pocketrnn_export.forms.exact_rewriting import REWRITE_RULES, optimize
+
+NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+
+
+def graph_of(operator: str, number: float, kind: ir.DataType, *, first: bool, initializer: bool) -> ir.Model:
+    x = ir.Value(name="x", type=ir.TensorType(kind), shape=ir.Shape([3]))
+    tensor = ir.tensor(np.array(number, kind.numpy()), name="number")
+    nodes = []
+    if initializer:
+        value = ir.Value(name="number", const_value=tensor, type=ir.TensorType(kind), shape=ir.Shape([]))
+    else:
+        nodes.append(ir.node("Constant", [], attributes={"value": tensor}))
+        value = nodes[0].outputs[0]
+    nodes.append(ir.node(operator, [value, x] if first else [x, value]))
+    # A graph's only node would keep its output's name.
+    nodes.append(ir.node("Neg", [nodes[-1].outputs[0]]))
+    nodes[-1].outputs[0].name = "y"
+    graph = ir.Graph([x], nodes[-1].outputs, nodes=nodes, opset_imports={"": 18})
+    if initializer:
+        graph.initializers["number"] = value
+    return ir.Model(graph, ir_version=10)
+
+
+@given(
+    operator=st.sampled_from(sorted(NEUTRAL)),
+    number=st.one_of(
+        st.sampled_from([0.0, 1.0, 1e-10, -3e-9, 1e-8, 1e-12, 1 + 1e-6, 1 - 1e-9, 1.000009, 5e-324]),
+        st.floats(-2, 2, allow_nan=False),
+    ),
+    kind=st.sampled_from([ir.DataType.FLOAT, ir.DataType.DOUBLE]),
+    first=st.booleans(),
+    initializer=st.booleans(),
+)
+def test_only_the_very_constant_is_left_out(
+    operator: str, number: float, kind: ir.DataType, first: bool, initializer: bool
+) -> None:
+    model = graph_of(operator, number, kind, first=first, initializer=initializer)
+    optimize(model)
+    commutes = operator in {"Add", "Mul"} or not first
+    gone = bool(kind.numpy().type(number) == NEUTRAL[operator]) and commutes
+    assert [node.op_type for node in model.graph] == ([] if gone else [operator]) + ["Neg"]
+
+
+def test_no_rule_compares_a_float_within_a_tolerance() -> None:
+    found = []
+    for rule in REWRITE_RULES:
+        pattern: Any = rule._target_pattern
+        for node in pattern:
+            for value in node.inputs:
+                if hasattr(value, "_abs_tol") and (value._abs_tol or value._rel_tol):
+                    numbers = value.value if isinstance(value.value, list) else [value.value]
+                    found += [number for number in numbers if type(number) is not int]
+                    # Shapes and indices: whole numbers, which no tolerance of 1e-5 takes for one another.
+                    assert rule.name in {"SqueezeReshape1d", "ScatterAllDynamic"}
+    assert found == []
+
+
+class _Embedded(nn.Module):
+    number: ClassVar[float] = 1e-10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn, self.fc = nn.Embedding(40, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, 3)
+        self.register_buffer("small", torch.tensor(3e-9))
+        self.gain = nn.Parameter(torch.tensor(1.000004))
+
+
+class Attention(_Embedded):
+    """Of many notebooks; here the sum of the weights is small, so that the 1e-10 is seen."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(self.embedding(x))
+        a = torch.exp(torch.tanh(h.sum(-1))) * 1e-3
+        a = a / (torch.sum(a, 1, keepdim=True) + 1e-10)
+        return self.fc((h * a.unsqueeze(-1)).sum(1))
+
+
+class Everywhere(_Embedded):
+    """A buffer, a parameter, a number and a float64 number."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.rnn(self.embedding(x))[0][:, -1]
+        h = (h + self.small) * self.gain / (1 + 1e-6) - 2e-9
+        h = (h.double() * (1 + 1e-9)).float()
+        return self.fc(torch.log(h.abs() + 1e-9)) * 1.0000003
+
+
+@pytest.mark.parametrize("kind", [Attention, Everywhere])
+def test_a_module_with_small_constants_is_exported(kind: type[nn.Module], tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind()
+    vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
+    export(module, tmp_path / "bundle", labels=["a", "b", "c"], vocabulary=vocabulary, torchscript=False)

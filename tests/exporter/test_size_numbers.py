@@ -1,0 +1,101 @@
+"""What forward computes of a size is what Python computes, at every length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.proof.comparing import session_of
+from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
+
+EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
+MOST = 3000
+
+WHOLE: list[Callable[[Any], tuple[Any, ...]]] = [
+    lambda n: (-n // 2, (-n - 1) // 3, n // 2, n % 7, -n % 5, n // 2 + 1, n >> 3),
+    lambda n: (int(n * 0.7), int(n * 0.3), int(0.1 * n), int(n / 3), int(n * 0.7 * 10), int(n * 1.1 - 0.1)),
+    lambda n: (round(n * 0.15), round(n / 2), round(n * 2.5), round(-n / 4), round(n)),
+    lambda n: (math.ceil(n * 0.1), math.ceil(n / 2), math.floor(n * 0.29), math.trunc(-n * 0.7), math.ceil(n)),
+    lambda n: (int(math.sqrt(n)), int(n**0.5), math.ceil(math.sqrt(n)), int(np.sqrt(n)), int(np.ceil(n * 0.1))),
+    lambda n: (max(1, int(n * 0.02)), min(n, 77), max(n - 5, 0), *divmod(n, 12), int(float(n) / 7), abs(3 - n)),
+]
+FLOATS: list[Callable[[Any], tuple[Any, ...]]] = [
+    lambda n: (1.0 / n, n / 7, n * 0.1, math.sqrt(n), n**0.5, 1 / math.sqrt(n), float(n), 0.3 - n / 11),
+    lambda n: (math.log(n), math.log(n + 1, 2), math.log2(n), math.log10(n), math.log1p(n), math.exp(-n / 50)),
+    lambda n: (math.tanh(n / 9), math.sin(n), math.cos(n / 3), np.sqrt(n), np.log(n), np.floor(n / 3), 0.99**n),
+    lambda n: (max(1.5, n / 3), min(n / 3, 2), 1 / (math.log(n) + 1), np.log1p(n) * 3 - 1, (n / 3) ** 1.5),
+]
+
+
+class Numbers(nn.Module):
+    """Gives [batch, numbers]: what a function makes of the number of tokens, beside nothing of the embedding."""
+
+    def __init__(self, numbers: Callable[[Any], tuple[Any, ...]], *, scale: float) -> None:
+        super().__init__()
+        self.embedding, self.numbers, self.scale = nn.Embedding(30, 2), numbers, scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = self.embedding(x)[:, 0, 0] * self.scale + 1
+        return torch.stack([one * number for number in self.numbers(x.size(1))], dim=1)
+
+
+@pytest.mark.parametrize("numbers", mostly_slow(WHOLE, 3))
+def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
+    session = session_of(onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content)
+    for n in range(1, MOST + 1):
+        given = session.run(None, {"tokens": np.full((1, n), 3)})[0][0]
+        np.testing.assert_array_equal(given, np.array(numbers(n), np.float32), err_msg=f"{n} tokens")
+
+
+@pytest.mark.parametrize("numbers", mostly_slow(FLOATS, 3))
+def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
+    content = onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content
+    session, in_doubles = session_of(content), float64_run_of_onnx(content)
+    for n in (*range(1, 130), 1000, 2999):
+        tokens = np.full((1, n), 3)
+        expected = np.array([float(number) for number in numbers(n)])
+        np.testing.assert_allclose(session.run(None, {"tokens": tokens})[0][0], expected, rtol=1.5e-7, atol=1e-12)
+        exact = in_doubles(tokens, np.array([n]))[0]
+        np.testing.assert_allclose(exact, expected.astype(np.float32), rtol=1e-12, err_msg=f"{n} tokens")
+
+
+@pytest.mark.parametrize(
+    "numbers", [lambda n: (round(n / 7, 1), n), lambda n: (int(n**0.7), n), lambda n: (int(math.log2(n)), n)]
+)
+def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
+    with pytest.raises(ExportError, match=r"test_size_numbers.py:\d+: `"):
+        onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {})
+
+
+class Spread(nn.Module):
+    """Weights from 0 to 1 over the steps, and as many of them as there are steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(30, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, e = x.size(1), self.embedding(x)
+        weights = torch.linspace(0, 1, n) + torch.linspace(start=2.5, end=-1, steps=x.size(1))
+        weights = weights + torch.logspace(0, -1, n) + torch.arange(n) / n + torch.tensor(1.0 / n)
+        return self.fc((e * weights[None, :, None]).mean(1)) * torch.tensor([n, 1, n // 3]) / n
+
+
+def test_weights_spread_over_the_steps_are_pytorchs() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Spread().eval()
+    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    for n in (*range(1, 40), 64, 257, 1000):
+        tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
+        given = session.run(None, {"tokens": tokens.numpy()})[0]
+        np.testing.assert_allclose(given, module(tokens).detach().numpy(), atol=2e-6, rtol=1e-5)
