@@ -327,3 +327,43 @@ def test_an_attribute_of_a_weight_that_no_trace_keeps_is_never_lost_in_silence(t
         return
     given = Classifier.load(tmp_path / "b").logits(["w1 w5 w9 w2 w2"])
     np.testing.assert_allclose(given, copy_free_answer(module), atol=1e-5)
+
+
+def begins_in(name: str) -> Any:
+    def forward(self: Net, x: Tensor) -> Tensor:
+        state = getattr(self, name)
+        state = torch.zeros(1, state, 5) if isinstance(state, int) else state
+        logits: Tensor = self.out(self.rnn(self.emb(x), state)[1][-1])
+        return logits
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    ("held", "remedy"),
+    [
+        (torch.randn(1, 64, 5), r'--call "module\.held = torch\.zeros\(1, tokens\.size\(0\), 5\); module\(tokens\)"'),
+        (32, r'--call "module\.held = tokens\.size\(0\); module\(tokens\)"'),
+        (nn.Parameter(torch.randn(1, 8, 5)), r"module\.held is a state for 8 texts: keep one of \[1, 1, 5\]"),
+    ],
+)
+def test_a_state_for_a_fixed_number_of_texts_is_refused_with_the_call_that_makes_it_anew(
+    held: Any, remedy: str
+) -> None:
+    module = of_class(forward=begins_in("held"))
+    del module.held
+    module.held = held
+    with pytest.raises(ExportError, match=remedy) as caught:
+        prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
+    if "--call" in remedy:
+        call = str(caught.value).split('--call "')[1].split('"')[0]
+        prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False, call=call)
+
+
+def test_a_module_that_answers_by_how_often_it_was_asked_is_refused_by_what_it_counts() -> None:
+    def forward(self: Net, x: Tensor) -> Tensor:
+        self.scale += 1
+        return Net.forward(self, x) / self.scale * (1 if self.scale < 12 else 2)
+
+    with pytest.raises((ParityError, ExportError)):
+        compared(of_class(scale=0, forward=forward))

@@ -78,10 +78,19 @@ class AsGiven:
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # A module may do more than this in methods of its own, so that they are not called without need.
                 brought_to_float32(self.module, self.kept)
+            counts = _plain_values(self.module)
             found = self._on_all(answered, "as given", exact)
+            after = _plain_values(self.module)
+            changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
         failing = [one for one in found.each if not passes(one, None)]
         if failing:
             worst = max(failing, key=lambda one: one.largest)
+            if changed:
+                raise ParityError(
+                    f"The module answers {worst.largest:.1e} otherwise when it is asked more often, on {worst.case}: "
+                    f"its forward changes its own {changed[0]}.",
+                    "Let a text's answer depend on no call before it.",
+                )
             lost = difference_of(self.module, _copy_of(self.module))
             raise ParityError(
                 f"The copy of the module that is exported answers {worst.largest:.1e} otherwise than the module "
@@ -145,6 +154,17 @@ class AsGiven:
 
 def _steps_off(case: Case, logits: Logits, given: Logits, exact: Callable[[Case], Exact | None]) -> float:
     return difference("", case.name, logits, given, exact(case)).spreads or 0.0
+
+
+def _plain_values(module: nn.Module) -> dict[str, Any]:
+    """The numbers, strings and the like that layers hold, by name."""
+    return {
+        f"{path}.{name}".lstrip("."): value
+        for path, layer in module.named_modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+        for name, value in vars(layer).items()
+        if isinstance(value, bool | int | float | str)
+    }
 
 
 def _copy_of(module: nn.Module) -> Any:

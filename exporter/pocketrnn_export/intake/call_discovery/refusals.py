@@ -12,6 +12,7 @@ import torch
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
+from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
 
 __all__ = ["Fails", "ambiguous", "raised", "refusal"]
 
@@ -40,7 +41,7 @@ def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
             f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
             "forward."
         )
-    return f"The module fails{line}: {what}.", advice
+    return f"The module fails{line}: {what}.", fixed_batch_advice(asked.module, error) or advice
 
 
 def _line_of(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from pocketrnn_export.intake.convention import (
     batch_size_of_file,
 )
 
-__all__ = ["setups_of", "state_makers", "states_of"]
+__all__ = ["fixed_batch_advice", "setups_of", "state_makers", "states_of"]
 
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 
@@ -89,6 +89,43 @@ def setups_of(module: nn.Module) -> list[str]:
     if len(zeros) > 1:
         found.append("; ".join([*([setup] if setup else []), *zeros]) + "; ")
     return found[:12]
+
+
+def fixed_batch_advice(module: nn.Module, error: BaseException) -> str | None:
+    """What to write where a module fails since it holds a number of texts, or a state of so many; None for all else."""
+    said = str(error)
+    if found := re.search(r"got \[(\d+), (\d+), (\d+)\]", said):
+        shape = tuple(map(int, found.groups()))
+    elif found := re.search(r"shape '\[(\d+)", said):
+        shape = (0, int(found[1]), 0)
+    else:
+        return None
+    if isinstance(module, torch.jit.ScriptModule):
+        return None
+    for path, layer in module.named_modules():
+        target = "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
+        if isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
+            continue
+        held = {**vars(layer), **layer._buffers, **layer._parameters}
+        for name, value in held.items():
+            if isinstance(value, nn.Parameter) and tuple(value.shape) == shape:
+                return (
+                    f"Its {target}.{name} is a state for {shape[1]} texts: keep one of [{shape[0]}, 1, {shape[2]}], "
+                    "and expand it in forward to the number of texts."
+                )
+            if isinstance(value, Tensor) and tuple(value.shape) == shape:
+                zeros = f"torch.zeros({shape[0]}, tokens.size(0), {shape[2]})"
+                return (
+                    f"Its {target}.{name} is a state for {shape[1]} texts. If each text begins with zeros, say so: "
+                    f'--call "{target}.{name} = {zeros}; module(tokens)", or call=.'
+                )
+        for name, value in held.items():
+            if type(value) is int and value == shape[1]:
+                return (
+                    f"Its {target}.{name} is {value}, a fixed number of texts: say that it is that of the batch, "
+                    f'--call "{target}.{name} = tokens.size(0); module(tokens)", or call=.'
+                )
+    return None
 
 
 def _kept_states(layer: nn.Module) -> list[str]:
