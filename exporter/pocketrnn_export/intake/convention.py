@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FunctionType, SimpleNamespace
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -193,8 +193,14 @@ def batch_size_of_file(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
     if not isinstance(forward, FunctionType):
         return []
     names = forward.__globals__
-    read = {one.argval for one in dis.get_instructions(forward.__code__) if one.opname == "LOAD_GLOBAL"}
-    return [(name, names) for name in sorted(read) if BATCH_SIZE.search(name) and type(names.get(name)) is int]
+    return [(name, names) for name in _batch_sizes_read(forward.__code__) if type(names.get(name)) is int]
+
+
+@functools.cache
+def _batch_sizes_read(code: CodeType) -> tuple[str, ...]:
+    """The names of a batch size among the globals that code reads. Taking code apart is slow, and every call asks."""
+    read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+    return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 
 
 @functools.cache

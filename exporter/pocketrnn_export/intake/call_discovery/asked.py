@@ -92,8 +92,4 @@ def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
             inspect.Parameter(a.name, kind, default=a.default_value if a.has_default_value() else inspect._empty)
             for a in arguments
         ]
-    wanted = [
-        p for p in inspect.signature(module.forward).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    # What stands after *args is given by name only where it must be.
-    return [p for i, p in enumerate(wanted) if p.kind is not inspect.Parameter.VAR_POSITIONAL or i == 0]
+    return list(inspect.signature(module.forward).parameters.values())

@@ -73,10 +73,11 @@ def _reading(leaf: Tensor | None, rows: int, units: int) -> str | None:
     return None
 
 
-def no_place(answer: Any, rows: int, asked: Asked) -> tuple[str, str]:
-    """What is wrong with an answer that holds no [rows, classes]."""
+def no_place(answer: Any, tokens: Tensor, asked: Asked) -> tuple[str, str]:
+    """What is wrong with an answer to tokens [batch, sequence] that holds no [batch, classes]."""
     leaves = dict(leaves_of(answer))
-    texts = "1 text" if rows == 1 else f"{rows} texts"
+    rows, width = tokens.shape
+    texts = f"{'1 text' if rows == 1 else f'{rows} texts'} of {width} tokens"
     if isinstance(answer, Tensor) and not answer.is_floating_point():
         return (
             f"The module's forward gives a tensor of {answer.dtype}.",
@@ -90,14 +91,25 @@ def no_place(answer: Any, rows: int, asked: Asked) -> tuple[str, str]:
     shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
     if isinstance(answer, Tensor):
         shapes = f"a tensor of shape {list(answer.shape)}"
+    if any(_of_each_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
+        return (
+            f"The module gives {shapes} for {texts} and {asked.classes} labels: one answer for every token, as a "
+            "module that labels each word does.",
+            "A bundle gives one answer for a text. If your code takes that from one of the steps, or from their mean, "
+            "say so as it does: --call, or call=.",
+        )
     advice = "Return logits [batch, classes] from forward, and give a label for every class."
-    for suffix, leaf in leaves.items():
-        if leaf.dim() == 3 and leaf.shape[-1] == asked.classes:
-            axis = {rows: leaf.shape.index(rows)}.get(rows) if rows in leaf.shape[:2] else None
-            last = "[:, -1]" if axis == 0 else "[-1]"
-            advice = (
-                "It holds one answer a step, or a layer: say which is that of the text, such as the last: "
-                f'--call "module(tokens){suffix}{last}", or call=.'
-            )
-            break
+    if any(leaf.dim() == 3 and leaf.shape[-1] == asked.classes for leaf in leaves.values()):
+        advice = (
+            "It holds several answers for a text: say which is the one that your code takes, with --call, or call=."
+        )
     return f"The module gives {shapes} for {texts} and {asked.classes} labels.", advice
+
+
+def _of_each_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
+    """Whether a tensor holds the numbers of the labels for each token, in any order of the axes."""
+    shape = tuple(leaf.shape)
+    return sorted(shape) == sorted((rows, width, classes)) or shape in {
+        (rows * width, classes),
+        (classes, rows * width),
+    }

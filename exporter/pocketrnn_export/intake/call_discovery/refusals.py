@@ -14,8 +14,10 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
 from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
 
-__all__ = ["Fails", "ambiguous", "raised", "refusal"]
+__all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "raised", "refusal"]
 
+# The rank of an input beside the text whose value changes the answer.
+INPUT_BESIDE: Final = 4.5
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
@@ -24,7 +26,7 @@ class Fails:
     """A way that does not hold, why, and what may help. The higher the rank, the more the reason says."""
 
     line: str
-    rank: int
+    rank: float
     problem: str
     advice: str
     error: BaseException | None = None
@@ -56,6 +58,13 @@ def _line_of(error: BaseException) -> str:
 
 def ambiguous(holding: Sequence[str]) -> ExportError:
     """Two lines or more hold, with other answers."""
+    if len({line.rpartition(")")[0] for line in holding}) == 1:
+        places = ", ".join("answer" + line.rpartition(")")[2] for line in holding)
+        return ExportError(
+            f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
+            "heads does.",
+            f'Say which is that of these labels: --call "{holding[0]}", or call=. Export each head by itself.',
+        )
     lines = " and ".join(f'"{line}"' for line in holding[:3])
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {lines}.",

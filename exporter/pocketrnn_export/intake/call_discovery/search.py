@@ -8,18 +8,22 @@ axis can be taken for another. Where two ways hold with other answers, nothing i
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.activation import activated
-from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
-from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, calls_of
+from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.beside import notes_on_defaults, takes_numbers, unknown_inputs
+from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, Way, ways_of
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
-from pocketrnn_export.intake.call_discovery.refusals import Fails, ambiguous, refusal
+from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, refusal
 from pocketrnn_export.intake.call_discovery.states import setups_of
-from pocketrnn_export.intake.call_discovery.trial import Holds, try_line
+from pocketrnn_export.intake.call_discovery.trial import Holds, try_line, try_way
 from pocketrnn_export.intake.convention import (
     Call,
     Convention,
@@ -27,6 +31,9 @@ from pocketrnn_export.intake.convention import (
 )
 
 __all__ = ["asked_convention"]
+
+# So many ways are tried to give the same inputs a constant, where the module runs with none.
+_MOST_WITHOUT: Final = 24
 
 
 def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention:
@@ -62,7 +69,7 @@ def _given(asked: Asked, line: str, function: Call) -> Convention:
         if one_text and not asked.one_text and any(failed.rank >= 4 for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
             break
-        outcomes = try_line(asked, line, function, widths, one_text=one_text, suffixes=False)
+        outcomes = try_line(asked, line, function, widths, one_text=one_text)
         for found in outcomes:
             if isinstance(found, Holds):
                 return found.convention
@@ -73,45 +80,76 @@ def _given(asked: Asked, line: str, function: Call) -> Convention:
 def _found(asked: Asked) -> Convention:
     """The convention that holds among those that people have."""
     failures: list[Fails] = []
-    inputs = list(itertools.islice(calls_of(asked), MOST_LINES))
+    ways = list(itertools.islice(ways_of(asked), MOST_LINES))
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *setups_of(asked.module)]
     for one_text in (False, True):
         if asked.one_text and not one_text:
             continue
         for widths in asked.tried_widths:
             for setup in setups:
-                holding: list[Holds] = []
-                for line in inputs:
-                    if holding and line == LENGTH_FIRST:
-                        continue
-                    for found in try_line(asked, setup + line, compiled(setup + line), widths, one_text=one_text):
-                        if isinstance(found, Fails):
-                            failures.append(found)
-                        elif not any(_same_answers(found, other, asked) for other in holding):
-                            holding.append(found)
-                    if holding and not setup and _certain(asked, line, inputs):
-                        break
-                # Of two masks, that under which what is past the length tells less is right.
-                holding = [holds for holds in holding if not holds.leaks] or holding
+                holding, failing = _holding(
+                    asked, [replace(way, setup=setup) for way in ways], widths, one_text=one_text
+                )
+                failures += failing
                 if len(holding) > 1:
                     raise ambiguous([holds.convention.line for holds in holding])
                 if holding:
-                    return holding[0].convention
+                    return _with_notes(asked, holding[0], widths)
+                if any(failed.rank == INPUT_BESIDE for failed in failing):
+                    raise refusal(asked, failures)
         if mixing := [failed for failed in failures if failed.rank >= 4]:
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
             raise refusal(asked, mixing)
+    if all(failed.rank < 2 for failed in failures):
+        first = failures[0].error if failures else None
+        failures += [said for said in (takes_numbers(asked, ways), unknown_inputs(ways, first)) if said][:1]
     raise refusal(asked, failures)
 
 
-def _certain(asked: Asked, line: str, lines: Sequence[str]) -> bool:
-    """Whether a way that holds needs no comparison with others: forward takes the tokens only, or lengths by name."""
-    if line != lines[0] or line not in {"module(tokens)", "module(tokens, lengths)"}:
-        return False
-    parameters = parameters_of(asked.module)
-    if asked.widths.least > 1 and any("len" in p.name.lower() and p.default is not p.empty for p in parameters):
-        # Where the rules pad every text, a module may be given the real lengths of its texts, or may not.
-        return False
-    return not any("mask" in p.name.lower() for p in parameters)
+def _holding(
+    asked: Asked, ways: Sequence[Way], widths: tuple[int, ...], *, one_text: bool
+) -> tuple[list[Holds], list[Fails]]:
+    """The ways that hold with other answers, and why others do not."""
+    holding: list[Holds] = []
+    failures: list[Fails] = []
+    beside: set[frozenset[int]] = set()
+    without: Counter[frozenset[int]] = Counter()
+    for way in ways:
+        constants = frozenset(way.at("constant"))
+        if (holding and way.plain == LENGTH_FIRST) or (
+            constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
+        ):
+            continue
+        for found in try_way(asked, way, widths, one_text=one_text, holding=holding):
+            if isinstance(found, Fails):
+                failures.append(found)
+                without[constants] += found.rank == 0
+                if found.rank == INPUT_BESIDE:
+                    beside.add(constants)
+            elif not any(_same_answers(found, other, asked) for other in holding):
+                holding.append(found)
+        if holding and not way.setup and way is ways[0] and _certain(way):
+            break
+    # Of two masks, that under which what is past the length tells less is right.
+    return [holds for holds in holding if not holds.leaks] or holding, failures
+
+
+def _certain(way: Way) -> bool:
+    """Whether a way that holds needs no comparison with others: forward takes the tokens only, or lengths by name, and
+    no further input that could be given or left out."""
+    return way.signature is not None and all(
+        slot.role == "tokens" or (slot.role == "lengths" and slot.required) or (option.given == "default" and
+        slot.role == "other")
+        for slot, option in zip(way.slots, way.options, strict=True)
+    )  # fmt: skip
+
+
+def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention:
+    """The convention of a way that holds, with what it assumes."""
+    if holds.way is None:
+        return holds.convention
+    batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
+    return replace(holds.convention, notes=notes_on_defaults(asked, holds.way, holds.suffix, batches))
 
 
 def _same_answers(one: Holds, other: Holds, asked: Asked) -> bool:

@@ -7,7 +7,6 @@ text from another, and answers each text as it does alone.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -15,7 +14,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
+from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.beside import beside_the_text, constants_of
+from pocketrnn_export.intake.call_discovery.candidates import Way
 from pocketrnn_export.intake.call_discovery.reading import leaves_of, no_place, places_of
 from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
@@ -30,7 +31,7 @@ from pocketrnn_export.intake.convention import (
 )
 from pocketrnn_export.proof.surroundings import answer_of, surroundings
 
-__all__ = ["Holds", "answer_to", "read_answer", "try_line"]
+__all__ = ["Holds", "answer_to", "read_answer", "try_line", "try_way"]
 
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
@@ -46,32 +47,68 @@ class Holds:
     convention: Convention
     answers: tuple[Tensor, ...]
     leaks: bool = False
+    way: Way | None = None
+    suffix: str = ""
 
 
 def try_line(
-    asked: Asked, line: str, function: Call, widths: Sequence[int], *, one_text: bool, suffixes: bool = True
+    asked: Asked, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[Holds | Fails]:
-    """Try a line; it holds once for each part of its answer that may be the logits."""
+    """Try the call that an owner wrote."""
+    return _tried(asked, line, function, asked.batches(1 if one_text else asked.rows, widths), None, one_text=one_text)
+
+
+def try_way(
+    asked: Asked, way: Way, widths: Sequence[int], *, one_text: bool, holding: Sequence[Holds] = ()
+) -> Iterable[Holds | Fails]:
+    """Try a way; it holds once for each part of its answer that may be the logits, and that no other way gives which is
+    known to hold."""
+    line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
     if one_text and ("tolist" in line or "numpy" in line):
         return
-    rows = 1 if one_text else asked.rows
-    batches = asked.batches(rows, widths)
+    batches = asked.batches(1 if one_text else asked.rows, widths)
+    with_constants = constants_of(asked, way, batches)
+    way = way if with_constants is None else with_constants
+    yield from _tried(asked, way.line, compiled(way.line), batches, way, one_text=one_text, holding=holding)
+
+
+def _tried(
+    asked: Asked,
+    line: str,
+    function: Call,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    way: Way | None,
+    *,
+    one_text: bool,
+    holding: Sequence[Holds] = (),
+) -> Iterable[Holds | Fails]:
     try:
         answers = [answer_to(asked.module, function, *batch) for batch in batches]
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         yield Fails(line, 0, *raised(error, asked), error)
         return
-    places = places_of(asked, answers, rows, suffixes=suffixes)
+    rows = len(batches[0][0])
+    places = places_of(asked, answers, rows, suffixes=way is not None)
     if not places:
-        yield Fails(line, 2, *no_place(answers[0], rows, asked))
+        yield Fails(line, 2, *no_place(answers[0], batches[0][0], asked))
     for suffix, units in places:
-        whole = line + suffix
-        reading = _then(function, suffix)
-        convention = Convention(whole, reading, units, takes_lengths=True, one_text=one_text)
-        yield _holds(asked, convention, batches)
+        convention = Convention(line + suffix, _then(function, suffix), units, takes_lengths=True, one_text=one_text)
+        given = [dict(leaves_of(answer))[suffix].float().reshape(rows, units) for answer in answers]
+        if any(not holds.leaks and _are_answers_of(holds, given) for holds in holding):
+            continue
+        # First: a constant for each text may be why a text is not answered beside others as it is alone.
+        refused = None if way is None else beside_the_text(asked, way, suffix, batches)
+        found = refused or _holds(asked, convention, batches, way)
+        yield replace(found, way=way, suffix=suffix) if isinstance(found, Holds) else found
+
+
+def _are_answers_of(holds: Holds, answers: Sequence[Tensor]) -> bool:
+    return all(
+        a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, holds.answers, strict=True)
+    )
 
 
 def _then(function: Call, suffix: str) -> Call:
@@ -86,7 +123,9 @@ def _then(function: Call, suffix: str) -> Call:
     return call
 
 
-def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> Holds | Fails:
+def _holds(
+    asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: Way | None
+) -> Holds | Fails:
     """Whether a way is reproducible, tells texts apart, and answers each as it does alone."""
     line = convention.line
     try:
@@ -107,8 +146,30 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
     exact, fails_alone = _shapes_of_answers(asked, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
-    if convention.one_text:
-        return Holds(convention, answers)
+    if not convention.one_text and (mixes := _mixes(asked, convention, batches, answers)) is not None:
+        return mixes
+    leaks = False
+    if way is not None and asked.lengths is None:
+        for i in [*way.at("lengths"), *way.at("mask")]:
+            if not _is_told(asked, convention, way, i, batches[-1]):
+                slot = way.slots[i]
+                if slot.role != "mask":
+                    return Fails(
+                        line,
+                        3.5,
+                        f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
+                        "mask: tokens past the length tell in its answer.",
+                        "Say what it is given: --call, or call=. A bundle is given nothing but a text.",
+                    )
+                leaks = True
+    return Holds(convention, answers, leaks)
+
+
+def _mixes(
+    asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+) -> Fails | None:
+    """Why texts are not answered in a batch as they are alone, if so."""
+    line = convention.line
     for (tokens, lengths), together in zip(batches, answers, strict=True):
         for row in range(len(tokens)):
             try:
@@ -125,18 +186,7 @@ def _holds(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor,
                     "Compute nothing across the batch and branch on no values: each row may depend on its own tokens "
                     "only. If its owner asks it one text at a time, export it so: --one-text, or one_text=True.",
                 )
-    refused = None
-    if asked.lengths is None:
-        refused = _not_lengths(asked, convention, batches[-1])
-    if refused is not None and not _masked(asked, convention):
-        return refused
-    return Holds(convention, answers, leaks=refused is not None)
-
-
-def _masked(asked: Asked, convention: Convention) -> bool:
-    """Whether a line gives masks to arguments of that name."""
-    names = [p.name.lower() for p in parameters_of(asked.module)] if "torch.arange" in convention.line else []
-    return any("mask" in name for name in names)
+    return None
 
 
 def _of_random(asked: Asked, line: str) -> str:
@@ -205,40 +255,29 @@ class _Untouchable:
         raise AttributeError(name)
 
 
-def _not_lengths(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> Fails | None:
-    """A refusal where an argument that got lengths does not behave as such: what stands past them tells in the answer.
+def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether an input that got lengths or a mask behaves so: where it alone tells shorter lengths, what stands past
+    them does not change the answer.
 
-    A name with "len" in it is believed: a mean over all of a row, divided by its length, is right for rows of full
+    A name that says lengths is believed: a mean over all of a row, divided by its length, is right for rows of full
     length. A mask is not: it may be true at the tokens or at the padding.
     """
-    if not convention.takes_lengths or isinstance(asked.module, torch.jit.ScriptModule):
-        return None
-    named = [p.name for p in parameters_of(asked.module)]
-    if "torch.arange" not in convention.line and (
-        len(named) < 2 or any(re.search("len", name.lower()) for name in named)
-    ):
-        return None
+    if way.slots[i].role == "lengths" or isinstance(asked.module, torch.jit.ScriptModule):
+        return True
+    if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
+        return True
     tokens, _ = batch
-    width = tokens.shape[1]
-    shorter = torch.tensor([width, *range(width - 1, width - len(tokens), -1)])
+    width, rows = tokens.shape[1], len(tokens)
+    shorter = torch.tensor([width, *range(width - 1, width - rows, -1)] if rows > 1 else [width - 2])
     past = torch.arange(width) >= shorter[:, None]
     other = torch.where(past, tokens.flip(0).roll(1, 1), tokens)
+    line = way.with_lengths_at(i).line
+    told = replace(convention, function=_then(compiled(line), convention.line[len(way.line) :]))
     try:
-        one = read_answer(asked, convention, tokens, shorter)
-        two = read_answer(asked, convention, other, shorter)
+        return _near(read_answer(asked, told, tokens, shorter), read_answer(asked, told, other, shorter))
     # Whatever a user's module raises.
-    except (Exception, SystemExit) as error:
-        return Fails(convention.line, 3, *raised(error, asked), error)
-    if _near(one, two):
-        return None
-    second = named[-1]
-    return Fails(
-        convention.line,
-        4,
-        f"The module's forward takes a second argument, {second}, that is neither lengths nor a mask: tokens past the "
-        "length tell in its answer.",
-        f'Say what it is given: --call "module(tokens, {second}=...)", or call=.',
-    )
+    except (Exception, SystemExit):
+        return False
 
 
 def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:

@@ -1,0 +1,299 @@
+"""Inputs beside the text: given a constant where no value changes the answer, and refused by name where one does."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import first_line
+from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.candidates import Way
+from pocketrnn_export.intake.call_discovery.reading import leaves_of
+from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails
+from pocketrnn_export.intake.call_discovery.states import state_makers
+from pocketrnn_export.intake.convention import called_as, compiled, left_as_it_was
+from pocketrnn_export.proof.surroundings import surroundings
+
+__all__ = ["beside_the_text", "constants_of", "notes_on_defaults", "takes_numbers", "unknown_inputs"]
+
+# Answers that differ by more are other answers.
+_NEAR: Final = 1e-6
+# Of so many constants of other kinds, one error at least says something else than the first, if they are its reason.
+_SAME_ERROR: Final = 4
+# So many combinations of constants are tried for several inputs.
+_MOST: Final = 160
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Values of one kind: what it is called, and values that differ, as they are written."""
+
+    said: str
+    values: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=1)
+def _kinds(asked: Asked) -> tuple[_Kind, ...]:
+    return tuple(_each_kind(asked))
+
+
+def _each_kind(asked: Asked) -> Iterator[_Kind]:
+    """The kinds of values that an input may have, with values of each: small and large, of both signs, as in a batch of
+    texts and for all of them."""
+    ids, top = asked.ids, max(2, asked.ids - 1)
+    yield _Kind("no value", ("None",))
+    rows = "torch.arange(tokens.size(0))"
+    yield _Kind(
+        "a number for each text, such as the id of a user or a domain",
+        (
+            "torch.zeros(tokens.size(0), dtype=torch.long)", "torch.ones(tokens.size(0), dtype=torch.long)",
+            f"{rows} + 1",
+            *(f"torch.full((tokens.size(0),), {n})" for n in (2, 3, 4, 5, 7, 9, top, 1000, 10**6, -1)),
+            "torch.zeros(tokens.size(0))", f"{rows} * 1.7 - 0.6", f"{rows} * -1.3 + 40.5",
+            "torch.zeros(tokens.size(0), 1)", f"({rows} * 1.7 - 0.6)[:, None]",
+            "torch.zeros(tokens.size(0), 1, dtype=torch.long)", f"({rows} + 1)[:, None]",
+        ),
+    )  # fmt: skip
+    every = f"(torch.arange(tokens.numel()).reshape(tokens.shape) * 7 + 3) % {ids}"
+    for said, more in (("a second text", 3), ("a number for each token, such as its type or place", 0)):
+        wide = every if not more else f"F.pad({every}, (0, {more}), value={top})"
+        for end in ("", ".t()"):
+            yield _Kind(
+                said,
+                (
+                    f"torch.zeros_like({wide}){end}", f"torch.ones_like({wide}){end}", f"({wide}){end}",
+                    f"(({wide}) % 9){end}", f"(({wide}) * 0.37 - 1.1){end}", f"(({wide}) % 2 > 0){end}",
+                ),
+            )  # fmt: skip
+    yield _Kind(
+        "rows of ids for each token",
+        tuple(f"{v}[..., None].repeat(1, 1, 6)" for v in ("(tokens * 0)", f"({every} % 9)")),
+    )
+    for size in _sizes(asked.module, asked.classes):
+        numbers = f"(torch.arange(tokens.size(0) * {size}).reshape(-1, {size}) * 0.37 - 1.1)"
+        yield _Kind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
+        steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
+        yield _Kind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
+    yield _Kind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
+    for state in _state_shapes(asked.module):
+        zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
+        yield _Kind("a state", (zeros, ones))
+        yield _Kind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
+    yield _Kind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
+    yield _Kind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
+    yield _Kind("a switch", ("False", "True"))
+    if constants := list(dict.fromkeys(_constants_of_code(asked.module)))[:24]:
+        yield _Kind("a word or number of its code", (*map(repr, constants), "'a'"))
+
+
+def _sizes(module: nn.Module, classes: int) -> list[int]:
+    """How many numbers its layers take."""
+    sizes = [classes]
+    for layer in module.modules():
+        for name in ("in_features", "input_size", "embedding_dim"):
+            if isinstance(size := getattr(layer, name, None), int):
+                sizes.append(size)
+    return list(dict.fromkeys(sizes))[:6]
+
+
+def _state_shapes(module: nn.Module) -> list[str]:
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
+    return []
+
+
+def _constants_of_code(module: nn.Module) -> Iterator[str | int | float]:
+    """The words and numbers that the code of its forward compares something with, or looks something up by."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for kind in dict.fromkeys(
+        type(layer) for layer in module.modules() if not type(layer).__module__.startswith("torch.")
+    ):
+        for function in vars(kind).values():
+            if isinstance(function, types.FunctionType):
+                yield from _constants_in(function.__code__)
+
+
+def _constants_in(code: types.CodeType) -> Iterator[str | int | float]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _constants_in(constant)
+        elif isinstance(constant, str | int | float) and (not isinstance(constant, str) or len(constant) < 40):
+            yield constant
+
+
+# --- trying them
+
+
+def constants_of(asked: Asked, way: Way, batches: Sequence[tuple[Tensor, Tensor]]) -> Way | None:
+    """The way, with the first constants with which the module runs; None if it does with none."""
+    wanted = way.at("constant")
+    if not wanted:
+        return way
+    kinds = [kind.values for kind in _kinds(asked)]
+    first = [values[0] for values in kinds]
+    # Further values where the first does not do: a length of 0, a division by 0.
+    single = [*first, *(value for values in kinds for value in values[1:3])]
+    alike = ((value,) * len(wanted) for value in single)
+    errors: list[str] = []
+    for values in itertools.islice(itertools.chain(alike, itertools.product(first, repeat=len(wanted))), _MOST):
+        tried = way
+        for i, value in zip(wanted, values, strict=True):
+            tried = tried.with_value(i, value)
+        answer = _answer(asked, tried, batches[0], errors)
+        if answer is not None and all(bool(torch.isfinite(leaf).all()) for leaf in answer.values()):
+            return tried
+        # The same error whatever these are given comes of something else.
+        if len(errors) == _SAME_ERROR and len(set(errors)) == 1:
+            return None
+    return None
+
+
+def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> Fails | None:
+    """A refusal of a way whose constants change its answer, or were not shown to leave it."""
+    changing = [(i, _changes(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
+    said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
+    if not said:
+        return None
+    at = " and ".join(said)
+    names = " and ".join(way.slots[i].name for i, kind in changing if kind is not None)
+    text = way.slots[way.signature.tokens_at].name if way.signature is not None else "tokens"
+    problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
+    advice = (
+        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=. '
+        "A bundle is given nothing but a text."
+    )
+    if any(kind == "a second text" for _, kind in changing):
+        problem = f"The module's forward takes two texts, {text} and {at}"
+    return Fails(way.line, INPUT_BESIDE, problem, advice)
+
+
+def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+    """Of which kind a value is that changes the answer, or that no two values run; None where none changes it."""
+    own = _answer(asked, way, batch)
+    if own is None or suffix not in own:
+        return "no value that was tried runs twice"
+    ran, changing = 0, []
+    for kind in _kinds(asked):
+        for value in kind.values:
+            given = _answer(asked, way.with_value(i, value), batch)
+            if given is None:
+                continue
+            answer = given.get(suffix)
+            # An answer of another form, as for a switch that adds something to it, says nothing.
+            if answer is None or answer.shape != own[suffix].shape:
+                continue
+            ran += value not in {"None", way.options[i].value}
+            if not _same(answer, own[suffix]):
+                changing.append(kind.said)
+                break
+    if changing:
+        # What has the most axes is what it is; a number for each text can often be broadcast to it.
+        ranks = ("a second text", "token", "features", "each text", "state", "word", "")
+        return min(dict.fromkeys(changing), key=lambda said: next(i for i, part in enumerate(ranks) if part in said))
+    return None if ran >= 2 else "only one value of it runs"
+
+
+def _answer(
+    asked: Asked, way: Way, batch: tuple[Tensor, Tensor], errors: list[str] | None = None
+) -> dict[str, Tensor] | None:
+    """The tensors in the answer of the module, by where they are; None if it fails, with why."""
+    tokens, lengths = batch
+    try:
+        with torch.no_grad(), surroundings(), left_as_it_was(asked.module):
+            answer: Any = called_as(compiled(way.line), asked.module, tokens.clone(), lengths.clone())
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        if errors is not None:
+            errors.append(f"{type(error).__name__} {error}")
+        return None
+    return dict(leaves_of(answer)) or None
+
+
+def _same(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
+
+
+# --- what is said
+
+
+def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
+    """What is assumed of inputs that are left out, or begin in a state that the module does not make itself."""
+    notes, telling = [], []
+    own = _answer(asked, way, batches[0])
+    if way.signature is None or own is None or suffix not in own:
+        return ()
+    made = [f"module.{name}({arguments})" for name, arguments in state_makers(asked.module)]
+    for i, slot in enumerate(way.slots):
+        if way.options[i].given == "default" and slot.role in {"other", "state"}:
+            values = [v for kind in _kinds(asked) for v in kind.values] if slot.role == "other" else made
+            answers = [_answer(asked, way.with_value(i, value), batches[0]) for value in values]
+            same = [_same(answer[suffix], own[suffix]) for answer in answers if answer is not None and suffix in answer]
+            shown = len([a for a in answers if a is not None]) >= 3
+            if not all(same) or (slot.role == "other" and slot.default is None and not shown):
+                telling.append(f"{slot.name} ({slot.default!r:.40})")
+        if way.options[i].given == "state" and way.options[i].value not in made:
+            notes.append(f"forward's {slot.name} is given {way.options[i].value}: that each text begins so is assumed.")
+    if telling:
+        notes.insert(
+            0,
+            f"What forward may leave out keeps its default, and other values change the answer: {', '.join(telling)}. "
+            "If your code gives one, say so with --call or call=.",
+        )
+    return tuple(notes)
+
+
+def unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fails | None:
+    """A refusal that names the inputs beside the text, where no way of calling the module runs; None without such."""
+    way = next((way for way in ways if way.at("constant")), None)
+    if way is None or any(way.slots[i].role != "other" or not way.slots[i].named for i in way.at("constant")):
+        return None
+    names = " and ".join(way.slots[i].name for i in way.at("constant"))
+    why = f" ({type(error).__name__}: {first_line(error).rstrip('.')})" if error is not None else ""
+    return Fails(
+        way.line,
+        3,
+        f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
+        f'Say how it is called, --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but '
+        "a text.",
+    )
+
+
+def takes_numbers(asked: Asked, ways: Sequence[Way]) -> Fails | None:
+    """A refusal of a module that takes numbers in place of ids; None where it does not."""
+    if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
+        return None
+    batch = asked.batch(asked.rows, asked.widths.clip(29))
+    for way in [way for way in ways if way.signature is not None][:24]:
+        for size in _channels(asked.module):
+            numbers = f"torch.zeros(*tokens.shape, {size})"
+            for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
+                if _answer(asked, way.with_value(way.at("tokens")[0], value), batch) is not None:
+                    name = way.slots[way.at("tokens")[0]].name
+                    return Fails(
+                        way.line,
+                        4,
+                        f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
+                        "it has no embedding",
+                        "Put the embedding that made these numbers into the module, or say how ids become numbers: "
+                        "--call, or call=.",
+                    )
+    return None
+
+
+def _channels(module: nn.Module) -> list[int]:
+    """How many numbers of a step its layers take."""
+    found = []
+    for layer in module.modules():
+        for name in ("input_size", "in_channels", "in_features"):
+            if isinstance(size := getattr(layer, name, None), int):
+                found.append(size)
+    return list(dict.fromkeys(found))[:6]

@@ -1,0 +1,258 @@
+"""The inputs of a forward, one by one, and how a call of it is written: as arguments, in a tuple, by keys or fields."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from pocketrnn_export.intake.call_discovery.asked import parameters_of
+from pocketrnn_export.intake.call_discovery.roles import Role, is_of_texts, role_of
+from pocketrnn_export.intake.convention import left_as_it_was
+from pocketrnn_export.proof.surroundings import surroundings
+
+__all__ = ["Signature", "Slot", "signatures_of"]
+
+# A forward that takes what it is given (*args, a tuple) takes so many inputs at most.
+_NAMELESS: Final = 3
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input of a forward.
+
+    Attributes:
+        name: of the parameter, key or field; of an input without a name, where it stands.
+        required: whether it has no default.
+        role: what its name says that it is.
+        named: whether it has a name that says something.
+        default: what it is if it is left out.
+    """
+
+    name: str
+    required: bool = True
+    role: Role = "other"
+    named: bool = True
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs of a forward.
+
+    Attributes:
+        slots: one by one; just one has the role `tokens`.
+        write: the line that calls the module with values for these; None leaves one out.
+        plain: whether they are arguments, and not in a tuple or by keys.
+    """
+
+    slots: tuple[Slot, ...]
+    write: Callable[[Sequence[str | None]], str]
+    plain: bool = False
+
+    @property
+    def tokens_at(self) -> int:
+        """Which slot is the text."""
+        return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
+
+
+def signatures_of(module: nn.Module) -> Iterator[Signature]:
+    """The inputs that a forward may take, the likely first."""
+    parameters = list(parameters_of(module))
+    kinds = inspect.Parameter
+    own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
+    more = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
+    keys = _keywords(module, own) if any(p.kind is kinds.VAR_KEYWORD for p in parameters) else []
+    for extra in range(0 if own or keys else 1, _NAMELESS + (0 if own else 1) if more is not None else 1):
+        nameless = [Slot(f"{more}[{i}]", named=False) for i in range(extra)]
+        first = [p for p in own if p.kind is not kinds.KEYWORD_ONLY]
+        last = [p for p in own if p.kind is kinds.KEYWORD_ONLY]
+        slots = [
+            *map(_slot, first),
+            *nameless,
+            *map(_slot, last),
+            *(Slot(name) for name in keys),
+        ]
+        positional = len(first) + extra
+        if slots:
+            write = functools.partial(_arguments, tuple(slots), positional)
+            yield from (replace(signature, plain=True) for signature in _with_tokens(slots, write))
+    if len([p for p in own if p.default is p.empty]) == 1 and not isinstance(module, torch.jit.ScriptModule):
+        yield from _in_one_argument(module)
+    elif len(own) == 1:
+        yield from _tuples()
+
+
+def _slot(parameter: inspect.Parameter) -> Slot:
+    required = parameter.default is parameter.empty
+    return Slot(parameter.name, required, default=None if required else parameter.default)
+
+
+def _arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
+    arguments, in_order = [], True
+    for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
+        if value is None:
+            in_order = False
+        elif in_order and i < positional:
+            arguments.append(value)
+        else:
+            arguments.append(f"{slot.name}={value}")
+    return f"module({', '.join(arguments)})"
+
+
+def _with_tokens(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
+    """With one of the slots as the text, and the roles of the others. Without names, the first or the second is it."""
+    if not any(slot.named for slot in slots):
+        for at in range(min(2, len(slots))):
+            yield Signature(tuple(_as(slot, "tokens" if i == at else "other") for i, slot in enumerate(slots)), write)
+        return
+    at = _tokens_at(slots)
+    text = slots[at].name
+    roles = [role_of(s.name, text=text, required=s.required) if s.named else "other" for s in slots]
+    # Of two that may be the lengths, or the mask, the first is.
+    for role in ("lengths", "mask"):
+        for again in [i for i, found in enumerate(roles) if found == role and slots[i].required][1:]:
+            roles[again] = "other"
+    yield Signature(
+        tuple(_as(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
+        write,
+    )
+
+
+def _as(slot: Slot, role: Role) -> Slot:
+    return replace(slot, role=role)
+
+
+def _tokens_at(slots: Sequence[Slot]) -> int:
+    """The input that is the text: the first whose name says so; else the first whose name says nothing else."""
+    open_ = [i for i, slot in enumerate(slots) if role_of(slot.name, required=slot.required) == "other"]
+    wanted = [i for i in open_ if slots[i].required] or open_
+    said = [i for i in wanted if is_of_texts(slots[i].name)]
+    return (said or wanted or [0])[0]
+
+
+# --- everything in one argument
+
+
+def _in_one_argument(module: nn.Module) -> Iterator[Signature]:
+    by_name = False
+    for keys in (True, False):
+        names = _names_asked(module, keys=keys)
+        slots = [Slot(name, required) for name, required in names.items()]
+        if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
+            continue
+        by_name = True
+
+        def write(values: Sequence[str | None], slots: Sequence[Slot] = slots, keys: bool = keys) -> str:
+            given = [(slot.name, value) for slot, value in zip(slots, values, strict=True) if value is not None]
+            if keys:
+                return "module({" + ", ".join(f'"{name}": {value}' for name, value in given) + "})"
+            return f"module(SimpleNamespace({', '.join(f'{name}={value}' for name, value in given)}))"
+
+        def with_lengths(values: Sequence[str | None], write: Callable[..., str] = write) -> str:
+            # torchtext's batch, whose field is a pair with the lengths.
+            return write([f"({v}, lengths)" if v in {"tokens", "tokens.t()"} else v for v in values])
+
+        yield from _with_tokens(slots, write)
+        if not keys:
+            yield from _with_tokens(slots, with_lengths)
+    if not by_name:
+        yield from _tuples()
+
+
+def _tuples() -> Iterator[Signature]:
+    for n in range(2, _NAMELESS + 1):
+        slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
+        yield from _with_tokens(slots, lambda values: f"module(({', '.join(map(str, values))}))")
+        if n == 2:
+            yield from _with_tokens(slots, lambda values: f"module([{', '.join(map(str, values))}])")
+
+
+class _Keys(dict[str, Any]):
+    """A batch that notes which keys forward takes from it, and whether it can do without."""
+
+    def __init__(self, give: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._give = give
+        self.asked: dict[str, bool] = {}
+
+    def __missing__(self, key: str) -> Any:
+        self.asked[str(key)] = True
+        return self._give(str(key))
+
+    def get(self, key: str, _default: Any = None) -> Any:
+        self.asked.setdefault(str(key), False)
+        return self._give(str(key))
+
+
+class _Fields:
+    """A batch that notes which attributes forward takes from it: `batch.text`, as torchtext's."""
+
+    def __init__(self, give: Callable[[str], Any]) -> None:
+        self._give = give
+        self.asked: dict[str, bool] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        # What a tensor has shows that it is one which is wanted.
+        if name.startswith("_") or (hasattr(torch.Tensor, name) and not is_of_texts(name)):
+            raise AttributeError(name)
+        self.asked[name] = True
+        return self._give(name)
+
+
+def _names_asked(module: nn.Module, *, keys: bool) -> dict[str, bool]:
+    """The keys or fields that forward takes from its one argument, as far as it comes with what it is given; each with
+    whether it needs it."""
+    names: dict[str, bool] = {}
+    for text, other in _dummies(pairs=not keys):
+        batch = (_Keys if keys else _Fields)(lambda name, t=text, o=other: _dummy(name, t, o))  # type: ignore[misc]
+        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), surroundings(), left_as_it_was(module):
+            module(batch)
+        names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
+    return names
+
+
+def _dummies(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
+    """What forward is given for the text, and for whatever is neither text, lengths nor mask."""
+    one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
+    for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
+        yield one, other
+        if pairs:
+            yield (one, lengths), other
+
+
+def _dummy(name: str, text: Any, other: Any) -> Any:
+    role = role_of(name)
+    if role == "lengths":
+        return torch.full((3,), 5)
+    if role == "mask":
+        return torch.ones(3, 5)
+    return text if is_of_texts(name) else other
+
+
+def _keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
+    """The names that forward takes from its **kwargs: it says which one it misses."""
+    names: list[str] = []
+    for text, other in _dummies(pairs=False):
+        for _ in range(8):
+            given = {n: _dummy(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]}
+            try:
+                with torch.no_grad(), surroundings(), left_as_it_was(module):
+                    module(**given)
+            except KeyError as error:
+                name = error.args[0] if error.args else None
+                if not isinstance(name, str) or not name.isidentifier() or name in given:
+                    break
+                names.append(name)
+            # Whatever a user's module raises.
+            except (Exception, SystemExit):
+                break
+            else:
+                break
+    return names

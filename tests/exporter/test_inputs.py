@@ -1,0 +1,133 @@
+"""Of the inputs of forward one is the lengths, and one the mask; any other is refused by name, unless no value changes
+the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import input_modules as zoo
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sampling import mostly_slow
+from torch import nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.call_discovery.roles import role_of, words_of
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
+
+# The input that is named, and what it is said to be.
+REFUSED = {
+    zoo.User: ("user", "id of a user"),
+    zoo.OneTextDomain: ("domain", ""),
+    zoo.TwoTexts: ("hypothesis", "two texts"),
+    zoo.Types: ("token_type_ids", "each token"),
+    zoo.Temperature: ("temperature", ""),
+    zoo.UserFirst: ("user", ""),
+    zoo.UserByKeyword: ("user", ""),
+    zoo.UserInADict: ("user", ""),
+    zoo.UserInFields: ("user", ""),
+    zoo.UserInATuple: ("input[1]", ""),
+    zoo.UserInArguments: ("args[2]", ""),
+    zoo.UserInKeywords: ("user", ""),
+    zoo.OneTextWeight: ("weight", ""),
+    zoo.TwoTextsWithLengths: ("d", "two texts"),
+    zoo.TwoTextsInADict: ("hypothesis", "two texts"),
+    zoo.Aspect: ("aspect", "two texts"),
+    zoo.AspectMask: ("aspect_mask", "each token"),
+    zoo.Tags: ("pos", "each token"),
+    zoo.Times: ("time", "each token"),
+    zoo.Characters: ("char_ids", "each token"),
+    zoo.Features: ("features", ""),
+    zoo.DomainFive: ("domain", ""),
+    zoo.Task: ("task", ""),
+    zoo.Valence: ("valence", ""),
+    zoo.UserState: ("user_state", ""),
+    zoo.Context: ("context", "state"),
+    zoo.LabelsEachWord: ("labels each word", ""),
+    zoo.LabelsEachWordFlat: ("labels each word", ""),
+    zoo.Numbers: ("takes numbers", "no ids"),
+    zoo.Heads: ("several heads", "['mood']"),
+    zoo.StateLeftOut: ("2 ways", "init_hidden"),
+}
+REAL = "torch.arange(tokens.size(1)) < lengths[:, None]"
+FOUND = {
+    zoo.LengthsInArguments: "module(tokens, lengths)",
+    zoo.UnusedUser: "module(tokens, lengths, None)",
+    zoo.LengthsInFurtherArguments: "module(tokens, lengths)",
+    zoo.LengthsInKeywords: "module(input_ids=tokens, lengths=lengths)",
+    zoo.LengthsByAnotherName: "module(tokens, lengths)",
+    zoo.LabelsInADict: 'module({"text": tokens, "lengths": lengths, '
+    '"label": torch.zeros(tokens.size(0), dtype=torch.long)})[1]',
+    zoo.LabelsInATuple: "module((tokens, lengths, None))",
+    zoo.LengthsAndMask: f"module(tokens, lengths, {REAL})",
+    zoo.OneTextLength: "module(tokens, lengths)",
+}
+TOLD = {
+    zoo.UserLeftOut: "user (None)",
+    zoo.TemperatureLeftOut: "temperature (1.0)",
+    zoo.StateFromOutside: "hidden is given None",
+}
+
+
+def prepared(kind: type[nn.Module], **options: Any) -> PreparedModule:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind().eval()
+    known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": zoo.CLASSES, "multi_label": False}
+    return prepare(module, **{**known, **options})
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 4), ids=lambda kind: kind.__name__)
+def test_an_input_that_a_text_does_not_give_is_refused_by_name(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError) as refusal:
+        prepared(kind)
+    name, what = REFUSED[kind]
+    assert name in refusal.value.problem
+    assert what in refusal.value.problem
+    assert "call=" in str(refusal.value.remedy)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(FOUND), 4), ids=lambda kind: kind.__name__)
+def test_what_each_input_is_given_is_found_out(kind: type[nn.Module]) -> None:
+    assert prepared(kind).convention.line == FOUND[kind]
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.__name__)
+def test_what_is_assumed_of_an_input_is_told_and_kept(kind: type[nn.Module], caplog: pytest.LogCaptureFixture) -> None:
+    found = prepared(kind).convention
+    assert TOLD[kind] in found.provenance["assumed"]
+    assert any(TOLD[kind] in record.message for record in caplog.records if record.levelname == "WARNING")
+
+
+def test_an_input_is_what_its_owner_says() -> None:
+    call = "module(tokens, lengths, torch.full((tokens.size(0),), 3))"
+    assert prepared(zoo.User, call=call).convention.line == call
+
+
+def test_a_name_is_believed_where_all_its_words_say_the_same() -> None:
+    lengths = ["lengths", "x_len", "textLengths", "seq_lens", "lens", "input_length", "seqlens"]
+    masks = ["mask", "attention_mask", "padding_mask", "src_key_padding_mask", "x_mask"]
+    states = ["hidden", "h0", "h_0", "hx", "state", "prev_hidden", "init_state", "c_0"]
+    others = [
+        "aspect_len",
+        "valence",
+        "aspect_mask",
+        "user_state",
+        "token_type_ids",
+        "statement",
+        "chidden",
+        "us_state",
+    ]
+    assert {role_of(name) for name in lengths} == {"lengths"}
+    assert {role_of(name) for name in masks} == {"mask"}
+    assert {role_of(name) for name in states} == {"state"}
+    assert {role_of(name) for name in others} == {"other"}
+    assert role_of("aspect_len", text="aspect") == "lengths"
+
+
+@given(st.text(max_size=30))
+def test_any_name_has_a_role(name: str) -> None:
+    assert role_of(name) in {"lengths", "mask", "state", "batch size", "device", "training", "targets", "other"}
+    assert all(word == word.lower() for word in words_of(name))
