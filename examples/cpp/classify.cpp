@@ -134,6 +134,11 @@ struct Text {
       if (tokenizer == "characters" || !splits) icu::UnicodeString(c).toUTF8String(tokens.back());
     }
     if (tokenizer != "space" && tokens.back().empty()) tokens.pop_back();
+    return counted(tokens);
+  }
+
+  // What is done to tokens that the tokenizer gave, or that were given in its place.
+  Strings counted(Strings tokens) const {
     if (rules.contains("stop_words")) {
       const auto words = rules["stop_words"].get<std::set<std::string>>();
       tokens.erase(std::remove_if(tokens.begin(), tokens.end(), [&](const auto& token) { return words.count(token); }),
@@ -149,10 +154,58 @@ struct Text {
     return tokens;
   }
 
-  std::vector<int64_t> encode(const std::string& text) const {
+  // A text as JSON: a string; a list of its tokens; or a list of its ids, to which nothing is done.
+  std::vector<int64_t> encode(const json& given, int64_t rows) const {
+    const bool is_external = rules["tokenizer"] == "external";
+    if (given.is_string()) {
+      if (is_external) throw std::runtime_error("This bundle does not split texts: give a list of tokens or ids.");
+      return encoded_tokens(tokens(given));
+    }
+    if (!given.is_array()) throw std::runtime_error("A text is no string, and no list of tokens or ids.");
+    const bool is_tokens = given.empty() || given[0].is_string();
+    for (const json& value : given)
+      if (is_tokens ? !value.is_string() : !value.is_number_integer())
+        throw std::runtime_error("The text is a list of " + std::string(is_tokens ? "tokens" : "ids") + " with " +
+                                 value.dump().substr(0, 40) + ".");
+    if (is_tokens) return encoded_tokens(counted(given.get<Strings>()));
+    std::vector<int64_t> ids;
+    for (const json& id : given) {
+      if (id < 0 || id >= rows) throw std::runtime_error("The text has the id " + id.dump() + ", which is out of range.");
+      ids.push_back(id);
+    }
+    check_whole(ids);
+    return ids;
+  }
+
+  // Refuses ids that the rules give for no text: something that stands around them was left out, or nothing was cut.
+  void check_whole(const std::vector<int64_t>& ids) const {
+    const auto size = static_cast<int64_t>(ids.size()), none = int64_t(-1), padding = rules["padding_id"].get<int64_t>();
+    const int64_t first = rules.value("first_id", none), last = rules.value("last_id", none);
+    const int64_t least = rules.value("min_width", int64_t(1)), width = rules.value("max_width", none);
+    int64_t most = width < 0 ? INT64_MAX : width;
+    if (!rules["max_tokens"].is_null()) {
+      int64_t made = (first >= 0) + (last >= 0);
+      for (int64_t n = 0; n < rules["ngrams"]; n++) made += std::max<int64_t>(0, rules["max_tokens"].get<int64_t>() - n);
+      most = std::min(most, std::max(made, least));
+    }
+    const std::string has = "The text has " + std::to_string(size) + " ids, and the rules ";
+    if (size < least) throw std::runtime_error(has + "fill every text up to " + std::to_string(least) + ".");
+    if (size > most) throw std::runtime_error(has + "cut every text to " + std::to_string(most) + ".");
+    auto from = ids.begin(), to = ids.end();
+    const bool pads = rules.contains("min_width"), left = rules.value("pad_side", "right") == "left";
+    while (pads && left && from < to && *from == padding) ++from;
+    while (pads && !left && from < to && to[-1] == padding) --to;
+    const std::string cut = size == width ? rules.value("cut_side", "right") : "";
+    if (first >= 0 && first != padding && cut != "left" && (from == to || *from != first))
+      throw std::runtime_error("The text does not begin with the id " + std::to_string(first) + ".");
+    if (last >= 0 && last != padding && cut != "right" && (from == to || to[-1] != last))
+      throw std::runtime_error("The text does not end with the id " + std::to_string(last) + ".");
+  }
+
+  std::vector<int64_t> encoded_tokens(const Strings& tokens) const {
     std::vector<int64_t> encoded;
     if (rules.contains("first_id")) encoded.push_back(rules["first_id"]);
-    for (const auto& token : tokens(text)) {
+    for (const auto& token : tokens) {
       const auto known = ids.find(token);
       if (known != ids.end()) encoded.push_back(known->second);
       else if (!rules["unknown_id"].is_null()) encoded.push_back(rules["unknown_id"]);
@@ -549,7 +602,13 @@ void check_steps(const json& steps) {
 // The members of the text rules that version 2 added, each of which may be missing.
 void check_version_2(const json& document, int64_t rows) {
   const json& text = document.at("text");
-  std::string found = text.at("tokenizer") == "space" ? "the tokenizer space" : "";
+  const bool is_external = text.at("tokenizer") == "external";
+  if (is_external && document["version"] != 3)
+    throw std::runtime_error("The text rules hold the tokenizer external: that is version 3.");
+  if (is_external && (text.at("lowercase") != false || text.contains("steps")))
+    throw std::runtime_error("The tokenizer external is given no text, so that there is nothing to clean or lower-case.");
+  std::string found = is_external || text.at("tokenizer") == "space"
+                          ? "the tokenizer " + text.at("tokenizer").get<std::string>() : "";
   for (const char* name : {"steps", "stop_words", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side"})
     if (text.contains(name)) found += (found.empty() ? "" : ", ") + std::string(name);
   if (found.empty()) return;
@@ -575,8 +634,9 @@ void check_version_2(const json& document, int64_t rows) {
 // classifier.json, parsed, if it is whole and says nothing that this reader does not know.
 json checked(const std::string& content) {
   json document = parsed(content);
-  if (document.at("format") != "pocketrnn-classifier" || (document.at("version") != 1 && document["version"] != 2))
-    throw std::runtime_error("This is no pocketrnn-classifier of version 1 or 2.");
+  if (document.at("format") != "pocketrnn-classifier" || (document.at("version") != 1 && document["version"] != 2 &&
+                                                          document["version"] != 3))
+    throw std::runtime_error("This is no pocketrnn-classifier of version 1, 2 or 3.");
   // The file's end alone, since std::regex recurses over what it is given.
   const size_t start = content.size() - std::min<size_t>(content.size(), 200);
   const std::string tail = content.substr(start);
@@ -591,7 +651,7 @@ json checked(const std::string& content) {
                                        "last_id",   "max_width",  "min_width", "cut_side",  "pad_side"};
   for (const auto& [name, value] : document.at("text").items())
     if (!rules.count(name)) throw std::runtime_error("The text rule " + name + " is not known.");
-  if (!std::set<json>{"basic_english", "whitespace", "characters", "space"}.count(document["text"].at("tokenizer")))
+  if (!std::set<json>{"basic_english", "whitespace", "characters", "space", "external"}.count(document["text"].at("tokenizer")))
     throw std::runtime_error("The tokenizer is not known.");
   if (!std::set<json>{"softmax", "sigmoid"}.count(document.at("activation")))
     throw std::runtime_error("The activation is not known.");
@@ -669,6 +729,10 @@ class Classifier {
     return result;
   }
 
+  std::vector<int64_t> encode(const json& given) const {
+    return text.encode(given, whole(document["graph"], "embedding_rows", 1, (int64_t(1) << 31) - 1));
+  }
+
   std::string label(const std::vector<float>& logits) const {
     return document["labels"][std::max_element(logits.begin(), logits.end()) - logits.begin()];
   }
@@ -696,7 +760,9 @@ int main(int count, char** arguments) try {
   std::string line;
   if (count == 2) {
     while (std::getline(std::cin, line)) {
-      const auto logits = classifier.logits(classifier.text.encode(line));
+      // Of a bundle that does not split texts, each line is a JSON list of tokens or ids.
+      const bool is_external = classifier.document["text"]["tokenizer"] == "external";
+      const auto logits = classifier.logits(classifier.encode(is_external ? json::parse(line) : json(line)));
       const auto probabilities = classifier.probabilities(logits);
       const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
       std::cout << classifier.label(logits) << '\t' << probabilities[best] << '\n';
@@ -707,9 +773,10 @@ int main(int count, char** arguments) try {
   int texts = 0, wrong = 0;
   while (std::getline(file, line)) {
     const json vector = json::parse(line);
-    const auto ids = classifier.text.encode(vector["text"]);
+    const auto ids = classifier.encode(vector["text"]);
     const auto logits = classifier.logits(ids);
-    const bool right = classifier.text.tokens(vector["text"]) == vector["tokens"].get<Strings>() && ids == vector["ids"] &&
+    const bool split = !vector["text"].is_string() || classifier.text.tokens(vector["text"]) == vector["tokens"].get<Strings>();
+    const bool right = split && ids == vector["ids"] &&
                        close({logits.begin(), logits.end()}, vector["logits"]) &&
                        close(classifier.probabilities(logits), vector["probabilities"]) &&
                        classifier.label(logits) == vector["label"];

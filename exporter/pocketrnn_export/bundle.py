@@ -8,7 +8,7 @@ import importlib.metadata
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,9 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, Terminated, first_line, shown
 from pocketrnn.folder import check_free, name_of, written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
-from pocketrnn.text import TextRules
+from pocketrnn.ready import Text, Tokenizer
+from pocketrnn.text import EXTERNAL, TextRules
+from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import ONNX
@@ -29,17 +31,20 @@ from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import AsGiven, random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
-from pocketrnn_export.intake.pipeline import Tokenizer, checked_pairs, chosen_rules
+from pocketrnn_export.intake.external import given_ids, made_ids
+from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import (
+    MADE_TEXTS,
     Case,
     Logits,
     Widths,
     bound_cases,
     drawn_cases,
     hazard_cases,
+    made_texts,
     shape_grid,
     text_cases,
     texts_for_proof,
@@ -77,7 +82,8 @@ def export(
     gives: str | None = None,
     one_text: bool = False,
     multi_label: bool = False,
-    example_texts: Sequence[str] = (),
+    example_texts: Sequence[Text] = (),
+    examples: bool = True,
     name: str | None = None,
     torchscript: bool | None = None,
     streaming: bool = False,
@@ -102,9 +108,10 @@ def export(
         labels: the classes, in the order of the logits.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these.
-        tokenizer: `basic_english` (the default, which is logged), `whitespace` or `characters`, where `rules` is None.
-            Or your own function, text -> tokens: the rules, or the first of these three that agrees, must give the same
-            ids on all example texts.
+        tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
+            `rules` is None. Or your own function, text -> tokens: the rules, or the first of these three that agrees,
+            must give the same ids on all example texts. Where the rules' tokenizer is `external`, the bundle takes
+            tokens or ids, and the function, text -> tokens or ids, splits the texts of the proof.
         rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
@@ -120,8 +127,10 @@ def export(
             Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
-        example_texts: real texts for the proof. The first of them become golden examples. Without any, texts are made
-            of the vocabulary's words.
+        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and no function. The
+            first of them become golden examples. Without any, texts are made of the vocabulary's words.
+        examples: whether given texts become golden examples, which whoever has the bundle can read. With False they
+            serve the proof only, and the golden examples are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
         torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
             freezes what forward asks about a size.
@@ -158,8 +167,13 @@ def export(
         rules=chosen_rules(known, rules, tokenizer, pairs, example_texts),
         vocabulary=known.tokens,
         activation="sigmoid" if multi_label else "softmax",
-        provenance={**(provenance or {}), "versions": versions()},
+        provenance={
+            **(provenance or {}),
+            "versions": versions(),
+        },
     )
+    verdict = _text_verdict(description, tokenizer, pairs, example_texts)
+    description = replace(description, provenance={**description.provenance, TEXT_RULES: verdict.document})
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
     if report is not None:
@@ -171,7 +185,8 @@ def export(
     for kind in kinds:
         if kind.required:
             kind.check(module, description.rules)
-    texts = texts_for_proof(example_texts or [text for text, _ in pairs], description.vocabulary, description.rules)
+    description, given, texts = _texts_of_proof(description, tokenizer, pairs, example_texts, examples=examples)
+    private = frozenset() if examples else frozenset(given)
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time, random_state_kept(), _in_a_sentence(module):
         ask = functools.partial(
@@ -189,12 +204,16 @@ def export(
         prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
         description = replace(
             description,
-            provenance={**description.provenance, **prepared.convention.provenance},
+            provenance={
+                **description.provenance,
+                **prepared.convention.provenance,
+                "golden_examples": "given texts" if given and examples else "made of words of the vocabulary",
+            },
             real_token=prepared.real_token,
         )
         graph, bounds = _graph_of(forms)
         _tell_what_is_assumed(prepared, graph, description, compared=bool(pairs))
-        texts = _texts_for(graph.limits, texts, description)
+        texts = _texts_for(graph.limits, texts, description, private)
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),
@@ -207,13 +226,64 @@ def export(
                 one_row=graph.batch == 1,
             ),
             texts=texts,
+            private=private,
             rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
             tolerance=tolerance,
             report=report,
             given=prepared.given,
         )
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
-        return write_bundle(path, description, forms, plan, force=force)
+        manifest = write_bundle(path, description, forms, plan, force=force)
+    _tell_verdicts(manifest)
+    return manifest
+
+
+def _texts_of_proof(
+    description: Description,
+    tokenizer: str | Tokenizer | None,
+    pairs: Sequence[Pair],
+    example_texts: Sequence[Text],
+    *,
+    examples: bool,
+) -> tuple[Description, list[str], list[str]]:
+    """The description with the ids of texts that only the owner's code can split; the given texts; and all texts."""
+    rules, vocabulary = description.rules, description.vocabulary
+    if rules.tokenizer != EXTERNAL:
+        texts: Any = example_texts or [text for text, _ in pairs]
+        return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+    function = tokenizer if callable(tokenizer) else None
+    given = given_ids(rules, vocabulary, rows=description.ids, tokenizer=function, pairs=pairs, texts=example_texts)
+    made = made_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
+    known = {**given, **made, **given} if examples else {**made, **given}
+    return replace(description, known=known), list(given), list(known)
+
+
+def _text_verdict(
+    description: Description, tokenizer: str | Tokenizer | None, pairs: Sequence[Pair], texts: Sequence[Text]
+) -> TextVerdict:
+    """What is known of the text rules, after `chosen_rules` has refused what differs."""
+    external = description.rules.tokenizer == EXTERNAL
+    # Of a text without an id the module says nothing.
+    compared = {text for text, ids in pairs if ids}
+    if compared and (callable(tokenizer) or not external):
+        return TextVerdict("compared", len(compared), "ids")
+    if external:
+        return TextVerdict("external")
+    if callable(tokenizer):
+        return TextVerdict("compared", len({*map(str, texts), *(text for text, _ in pairs)}), "tokens")
+    stated = description.provenance.get(TEXT_RULES)
+    return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
+
+
+def _tell_verdicts(manifest: Manifest) -> None:
+    """Log the two verdicts: a warning where one leaves something open."""
+    verdict, log = text_verdict(manifest), logging.getLogger(LOGGER)
+    is_open = verdict.kind == "not compared"
+    how = " Give example_ids=[(text, ids), ...], with the ids that your pipeline gives for some texts." * is_open
+    log.log(
+        logging.WARNING if is_open else logging.INFO,
+        "%s. The graph: %s The text rules: %s%s", manifest.name, graph_sentence(manifest), verdict.sentence, how,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -317,14 +387,20 @@ def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Desc
     return forms
 
 
-def _texts_for(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
-    """The texts that the module takes, for the proof.
+def _texts_for(
+    limits: Limits | None, texts: Sequence[str], description: Description, private: frozenset[str]
+) -> list[str]:
+    """The texts that the module takes, for the proof; among them one that may be shown.
 
     Raises:
         ExportError: there is none.
     """
     inside = texts_within(limits, texts, description)
-    if not inside:
+    if private.issuperset(inside) and description.rules.tokenizer != EXTERNAL:
+        # Of as many words as the module needs, where those that are made for every module have fewer.
+        least = max(1, (limits and limits.min_tokens) or 1)
+        inside += texts_within(limits, made_texts(description.vocabulary, description.rules, (least,)), description)
+    if private.issuperset(inside):
         raise ExportError(
             "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "
             "word.",
@@ -360,6 +436,7 @@ class ProofPlan:
         reference: what every form is compared with.
         cases: by kind of inputs. Those of the texts are added.
         texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
+        private: those of the texts that become no golden example.
         rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
         tolerance: as for `proof.verdict.passes`.
         report: a file to write every single case to, also where the proof fails.
@@ -370,6 +447,7 @@ class ProofPlan:
     reference: Reference
     cases: Mapping[str, Sequence[Case]]
     texts: Sequence[str]
+    private: frozenset[str] = frozenset()
     rows_alone: bool = True
     tolerance: float | None = None
     report: str | Path | None = None
@@ -485,13 +563,14 @@ def write_bundle(
             vocabulary=description.vocabulary,
             activation=description.activation,
             provenance=description.provenance,
-            examples=golden_examples(plan.texts, cases["texts"], texts) if examples is None else examples,
+            examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
             parity=_verdict(plan, compared, answers),
             **_entries(proven_forms),
         )
         compared = [*_exact_lines(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        compared += texts_end_to_end(Classifier.load(work), plan.texts, answers, reference=plan.reference.name)
+        given = description.given(plan.texts)
+        compared += texts_end_to_end(Classifier.load(work), given, answers, reference=plan.reference.name)
         manifest = replace(manifest, parity=_verdict(plan, compared, answers))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
@@ -580,10 +659,13 @@ def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -
     return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))
 
 
-def golden_examples(texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits]) -> tuple[Example, ...]:
-    """The first texts and the last two, which usually hold no known token. Logits are kept as the shortest digits that
-    give them."""
-    chosen = sorted({*range(min(GOLDEN_EXAMPLES - 2, len(texts))), *range(max(0, len(texts) - 2), len(texts))})
+def golden_examples(
+    texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits], private: Container[str] = ()
+) -> tuple[Example, ...]:
+    """The first texts that are not private and the last two of them, which usually hold no known token. Logits are kept
+    as the shortest digits that give them."""
+    shown = [i for i, text in enumerate(texts) if text not in private]
+    chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
     return tuple(
         Example(
             text=texts[i],

@@ -14,29 +14,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pocketrnn import manifest as manifests
 from pocketrnn.benchmark import interleaved, one_by_one
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.folder import check_free, written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON, Manifest, to_bytes
+from pocketrnn.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
+from pocketrnn.ready import Text
 from pocketrnn.shipped import bundle_folder
+from pocketrnn.text import EXTERNAL
+from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle import ProofPlan, cases_for, texts_within, versions, write_bundle
 from pocketrnn_export.forms.edge import edge_form
+from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx_graph import onnx_form
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
 from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.proof.cases import texts_for_proof
-from pocketrnn_export.proof.comparing import graph_reference
+from pocketrnn_export.intake.external import cut_ids
+from pocketrnn_export.proof.answered import Answered
+from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
+from pocketrnn_export.proof.comparing import compare, graph_reference, run_of_onnx
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
 
 __all__ = ["Compressed", "Step", "compress", "table"]
 
-REFERENCE: Final = "rounded weights"
+# Of fewer texts, one is more than a point.
+_FEW_TEXTS: Final = 100
 # How many texts are timed for p50.
 _TIMED_TEXTS: Final = 300
 
@@ -51,15 +59,23 @@ class Step:
         name: what was done; "and ..." where a step came before.
         size: bytes of all files.
         accuracy: the share of the data's rows with the right label; None without data.
-        agreement: the share of the data's rows, or without data of the golden examples, with the original's label.
+        agreeing: of how many of `texts` the label is the original's.
+        texts: how many texts were asked: the data's rows or, without data, the golden examples; without those that are
+            a tie for the original, or hold no known word, which say nothing of what is lost.
         p50: the median time of an answer to one text, in microseconds.
     """
 
     name: str
     size: int
     accuracy: float | None
-    agreement: float
+    agreeing: int
+    texts: int
     p50: float
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of the texts with the original's label; None without texts."""
+        return self.agreeing / self.texts if self.texts else None
 
 
 @dataclass(frozen=True)
@@ -110,16 +126,23 @@ def compress(
     manifest = original.manifest if name is None else replace(original.manifest, name=name)
     _check(manifest, storage, data, max_loss)
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
-        stages = [_Stage("original", folder, original)]
+        stages, rounding = [_Stage("original", folder, original)], []
         for what, so_far in _steps(manifest, storage):
             _log.info("Making and proving: %s", what.removeprefix("and "))
             smaller = Path(made) / str(len(stages))
-            _write_small(folder, manifest, so_far, smaller)
+            rounding = _write_small(folder, manifest, so_far, smaller)
             stages.append(_Stage(what, smaller, Classifier.load(smaller)))
         steps = _measured(stages, data)
         _check_loss(steps, max_loss)
         last = stages[-1]
-        compressed = replace(last.classifier.manifest, provenance=_provenance(manifest, storage, steps, data))
+        proof = last.classifier.manifest.parity
+        # The whole chain: what the original was proven with, what rounding changed, and the proof of this graph.
+        chain = (*manifest.parity.comparisons, *rounding, *proof.comparisons)
+        compressed = replace(
+            last.classifier.manifest,
+            parity=replace(proof, comparisons=chain),
+            provenance=_provenance(manifest, storage, steps, data),
+        )
         # The last stage is proven. Only its provenance changes: what was measured is known now.
         with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
@@ -143,6 +166,10 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+    if data is not None and manifest.text.tokenizer == EXTERNAL:
+        raise InputError(
+            f"{manifest.name} does not split texts, so that it cannot be measured on any.", "Compress it without data."
+        )
     if data is not None and tuple(data.labels) != manifest.labels:
         raise InputError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
@@ -192,22 +219,31 @@ def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]
         yield f"{and_}other weights in {storage.weights}", so_far
 
 
-def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> None:
+def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
     """Write a bundle with its weights stored so, proven equal to the original with rounded weights.
+
+    Returns:
+        what rounding changed, on the same inputs: measured, and no part of the proof.
 
     Raises:
         ParityError: it is not.
     """
     description = replace(Description.of(manifest), vocabulary=manifest.vocabulary[: storage.rows])
+    if storage.rows is not None:
+        cut = {text: cut_ids(ids, manifest.text, storage.rows) for text, ids in description.known.items()}
+        description = replace(description, known=cut)
     metadata, graph = description.metadata, manifest.graph
-    small = quantized(manifests.checked_bytes(folder / graph.file, graph.sha256), storage, metadata)
+    content = manifests.checked_bytes(folder / graph.file, graph.sha256)
+    small = quantized(content, storage, metadata)
     if storage.rows is not None:
         graph = replace(graph, embedding_rows=storage.rows)
-    forms = [edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph)]
+    forms = [_named(edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph))]
     if (stream := manifest.stream) is not None:
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(step_form(steps.content, stream))
-    texts = texts_for_proof([e.text for e in manifest.examples], description.vocabulary, manifest.text)
+    texts = list(description.known) or texts_for_proof(
+        [e.text for e in manifest.examples], description.vocabulary, manifest.text
+    )
     texts = texts_within(graph.limits, texts, description)
     if not texts:
         raise CompressionError(
@@ -217,7 +253,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         )
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
-        reference=graph_reference(REFERENCE, small.rounded),
+        reference=graph_reference(ROUNDED, small.rounded),
         cases=cases_for(
             manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
         ),
@@ -225,20 +261,45 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         texts=texts,
     )
     write_bundle(path, description, forms, plan)
+    return _rounding(content, small.rounded, plan, text_cases(texts, description.encoder()))
+
+
+def _named(form: Form) -> Form:
+    """The form under the name of a compressed one, so that the chain tells it from the graph that it is made from."""
+    return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
+
+
+def _rounding(content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]) -> list[Comparison]:
+    """What rounding the weights changed in the answers: the rounded graph against the one before."""
+    before = Answered(graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone)
+    run = run_of_onnx(rounded, optimized=False)
+    lines = []
+    for inputs in before.kinds:
+        cases, logits = zip(*before.of(inputs, one_row=not plan.rows_alone), strict=True)
+        lines.append(compare(ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
+    if not all(np.isfinite(line.largest_difference) for line in lines):
+        raise CompressionError(
+            "With rounded weights, the graph has no finite answer where the original has one.",
+            "Store weights as float16 or float32.",
+        )
+    return lines
 
 
 def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Step, ...]:
-    texts = [e.text for e in stages[0].classifier.manifest.examples] if data is None else list(data.texts)
-    answers = [stage.classifier.logits(texts, on_error="skip") for stage in stages]
+    examples = stages[0].classifier.manifest.examples
+    texts = [example.text for example in examples] if data is None else list(data.texts)
+    given = [_given(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
+    answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
     # What the original does not take is not measured; what a smaller one no longer takes has no right label there.
     without = np.array([np.isnan(logits[:, 0]) for logits in answers])
-    measured = ~without[0]
+    measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
-    classes = [np.where(none, -1, logits.argmax(1))[measured] for none, logits in zip(without, answers, strict=True)]
+    classes = [np.where(none, -1, logits.argmax(1)) for none, logits in zip(without, answers, strict=True)]
+    asked = measured & _telling(stages[0].classifier, given[0], answers[0])
     # All stages take the golden examples of the last.
-    taken = [text for text, none in zip(texts, without.max(axis=0), strict=True) if not none]
-    taken = taken or [e.text for e in stages[-1].classifier.manifest.examples]
+    taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
+    taken = taken or _given(last := stages[-1].classifier.manifest, last.examples)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = interleaved(
         {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
@@ -247,12 +308,32 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Ste
         Step(
             name=stage.name,
             size=_size(stage.folder),
-            accuracy=None if data is None else float((given == data.targets[measured]).mean()),
-            agreement=float((given == classes[0]).mean()),
+            accuracy=None if data is None else float((given == data.targets)[measured].mean()),
+            agreeing=int((given == classes[0])[asked].sum()),
+            texts=int(asked.sum()),
             p50=speed.p50 or 0.0,
         )
         for stage, given, speed in zip(stages, classes, speeds, strict=True)
     )
+
+
+def _given(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
+    """What a bundle is given for golden examples of its own or of the larger one that it was made from."""
+    if manifest.text.tokenizer != EXTERNAL:
+        return [example.text for example in examples]
+    return [cut_ids(example.ids, manifest.text, manifest.graph.embedding_rows) for example in examples]
+
+
+def _telling(classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which texts show whether a label is lost, bool [texts]: not those without a known word, and not those of which
+    two labels are equally likely within rounding."""
+    rules = classifier.manifest.text
+    nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, rules.first_id, rules.last_id}
+    known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
+    highest = np.sort(logits, axis=1)[:, -2:].astype(np.float64)
+    margin = (highest[:, 1] - highest[:, 0]) / np.maximum(1.0, np.abs(highest).max(axis=1) / 10)
+    telling: NDArray[np.bool_] = np.array(known) & (margin > 2 * classifier.manifest.parity.tolerance)
+    return telling
 
 
 def _size(folder: Path) -> int:
@@ -278,12 +359,12 @@ def _provenance(
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
-        "from_graph_largest_difference": max(c.largest_difference for c in manifest.parity.comparisons),
         "words": storage.rows or len(manifest.vocabulary),
         "words_before": len(manifest.vocabulary),
         "embedding": storage.embedding,
         "weights": storage.weights,
         "label_agreement": steps[-1].agreement,
+        "label_agreement_of": {"texts": steps[-1].texts, "source": "golden examples" if data is None else "data"},
         "versions": versions(),
     }
     if data is not None:
@@ -293,12 +374,16 @@ def _provenance(
 
 
 def table(steps: Sequence[Step]) -> str:
-    """The steps as a Markdown table; each has all those above it."""
+    """The steps as a Markdown table; each has all those above it. Of few texts the label's column has counts, since a
+    share would say more than they do."""
+    texts = steps[0].texts
     lines = [
-        "| | bytes, all files | accuracy | label as the original | one text, p50, us |",
+        f"| | bytes, all files | accuracy | label as the original, {texts:,} texts | one text, p50, us |",
         "|---|---:|---:|---:|---:|",
     ]
     for step in steps:
         accuracy = "" if step.accuracy is None else f"{step.accuracy:.2%}"
-        lines.append(f"| {step.name} | {step.size:,} | {accuracy} | {step.agreement:.2%} | {step.p50:.0f} |")
+        few = step.agreement is None or texts < _FEW_TEXTS
+        agreement = f"{step.agreeing} of {texts}" if few else f"{step.agreement:.2%}"
+        lines.append(f"| {step.name} | {step.size:,} | {accuracy} | {agreement} | {step.p50:.0f} |")
     return "\n".join(lines)

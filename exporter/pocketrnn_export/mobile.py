@@ -9,6 +9,7 @@ from pocketrnn import manifest as manifests
 from pocketrnn.errors import InputError
 from pocketrnn.folder import check_free
 from pocketrnn.manifest import CLASSIFIER_JSON, Manifest
+from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle import ProofPlan, cases_for, write_bundle
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, operators_of, ort_graph, ort_step_graph
 from pocketrnn_export.intake.description import Description
@@ -45,7 +46,7 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
     if stream is not None:
         forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
-        reference=graph_reference("onnx", content),
+        reference=graph_reference(graph_name(manifest), content),
         cases=cases_for(
             manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
         ),

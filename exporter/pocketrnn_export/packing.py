@@ -22,6 +22,8 @@ from pocketrnn.graph_file import read_graph
 from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.shipped import bundle_folder
+from pocketrnn.text import EXTERNAL
+from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle import cases_for, texts_within, versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.forms.packed import program_of
@@ -36,7 +38,6 @@ from pocketrnn_export.proof.verdict import proven
 
 __all__ = ["pack", "program_of_bundle", "run_of_packed", "run_of_packed_steps"]
 
-REFERENCE: Final = "onnx"
 # The two ways to open a packed file, as the proof calls them; whether weights stay in place, as where memory is scarce.
 WAYS: Final = {"packed": False, "packed, in place": True}
 # Memory for products of words, as pocketrnn_native gives it.
@@ -75,6 +76,11 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: 
         if is_packed(folder):
             raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
         manifest = manifests.read(folder)
+        if manifest.text.tokenizer == EXTERNAL:
+            raise InputError(
+                f"{manifest.name} cannot be packed: its tokenizer is external, and the native engine takes texts only.",
+                "Use the bundle, which takes tokens and ids.",
+            )
         if not manifest.graph.file.endswith(".onnx"):
             raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
         # As the runtime does: a bundle may be a stranger's.
@@ -126,7 +132,7 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
             compared += _compared(opened, run_of_packed(file, in_place=in_place), answers)
             if step is not None and manifest.stream is not None:
                 compared += _step_compared(file, manifest, step, answers, texts, opened)
-        compared += texts_end_to_end(Classifier.load(file), texts, answers, reference=REFERENCE)
+        compared += texts_end_to_end(Classifier.load(file), texts, answers, reference=graph_name(manifest))
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
     allowed = max(parity.tolerance, manifest.parity.tolerance)
@@ -145,7 +151,7 @@ def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
         manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
     )
     answers = Answered(
-        graph_reference(REFERENCE, content),
+        graph_reference(graph_name(manifest), content),
         {**cases, "texts": text_cases(texts, description.encoder())},
         rows_alone=graph.batch != 1,
     )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
 from pocketrnn.packed_file import is_packed
+from pocketrnn.ready import Text
 from pocketrnn.shipped import bundle_folder
 
 __all__ = [
@@ -152,7 +153,7 @@ def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 
-def ready_ids(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, NDArray[np.int64]]]:
+def ready_ids(classifier: Classifier, texts: Sequence[Text]) -> list[dict[str, NDArray[np.int64]]]:
     """The graph's inputs for each text: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
     rows = [classifier.encode(text) for text in texts]
     inputs = classifier.manifest.graph.inputs
@@ -164,12 +165,12 @@ def ready_ids(classifier: Classifier, texts: Sequence[str]) -> list[dict[str, ND
     ]
 
 
-def bench(bundle: str | os.PathLike[str], texts: Sequence[str], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
+def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
     """Measure a bundle: one text at a time and many at once, beside the bare graph.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file, which has no graph beside it.
-        texts: what to classify: some hundred texts, as long as those that will be classified.
+        texts: what to classify: some hundred texts, or lists of their tokens or ids, as long as those that will be.
         rounds: how often each contestant takes its turn.
         threads: how many cores `predict` may use in its second measurement; 1 omits that measurement.
 

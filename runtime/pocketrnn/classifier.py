@@ -17,12 +17,13 @@ from pocketrnn import manifest as manifests
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Engine, Ids, Options, ReadsTexts
-from pocketrnn.errors import InputError, TextError
+from pocketrnn.errors import InputError
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.incoming import Chunk, OnError, checked_batches, chunks
 from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import is_packed
 from pocketrnn.parallel import mapped_in_order
+from pocketrnn.ready import ReadyTexts, Text, Tokenizer
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
 from pocketrnn.text_limits import SKIP_THEM, kinds_outside, limit_error, outside
@@ -54,17 +55,26 @@ class Classifier(TrainedEstimator):
         'Business'
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, engine: Engine, threads: int, options: Options) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        engine: Engine,
+        threads: int,
+        options: Options,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
         self.manifest = manifest
         self._folder = folder
         self._engine = engine
         self._threads = threads
         self._options = options
         self._encoder = TextEncoder(manifest.text, manifest.vocabulary)
+        self._ready = ReadyTexts(manifest.name, self._encoder, manifest.graph.embedding_rows, tokenizer)
         self._answers = Answers.of(manifest)
         self._limits = manifest.graph.limits
         # An engine that reads texts itself, where the class is not asked for ids.
-        self._reader = engine if isinstance(engine, ReadsTexts) else None
+        self._reader = engine if isinstance(engine, ReadsTexts) and self._ready.splits else None
 
     @classmethod
     def load(
@@ -75,6 +85,7 @@ class Classifier(TrainedEstimator):
         max_batch_tokens: int = MAX_TOKENS,
         providers: Sequence[str] = (CPU,),
         trust: bool = False,
+        tokenizer: Tokenizer | None = None,
     ) -> Classifier:
         """Read and check a bundle, or a packed file.
 
@@ -87,9 +98,12 @@ class Classifier(TrainedEstimator):
             providers: onnxruntime's execution providers, most wanted first.
             trust: allow graphs with any operator, among them loops, which may never end. For a bundle that you made
                 yourself: see SECURITY.md.
+            tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
+                bundle's tokenizer. One whose tokenizer is `external` splits none itself (docs/text-rules.md).
 
         Raises:
-            InputError: `threads` or `max_batch_tokens` is not a number from 1, or onnxruntime has no such provider.
+            InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider, or
+                `tokenizer` is no function.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: it is a packed file, and the native engine is not installed.
 
@@ -105,14 +119,14 @@ class Classifier(TrainedEstimator):
 
             options = Options(max_batch_tokens, tuple(providers), trust)
             native = NativeEngine(folder)
-            return cls(folder.absolute(), native.manifest, native, threads, options)
+            return cls(folder.absolute(), native.manifest, native, threads, options, tokenizer)
         # A packed classifier does without onnxruntime, which takes most of the time of a start.
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
         options = checked_options(max_batch_tokens, providers, trust=trust)
         manifest = manifests.read(folder)
         engine = OnnxRuntimeEngine(folder, manifest, options)
-        classifier = cls(folder.absolute(), manifest, engine, threads, options)
+        classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
         return classifier
 
@@ -136,14 +150,21 @@ class Classifier(TrainedEstimator):
         """
         return self.manifest.labels
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: Text) -> list[int]:
         """The token ids of one text; never empty.
 
+        Args:
+            text: as in `classify`.
+
+        Raises:
+            TextError: as `classify`.
+
         Example:
-            >>> len(Classifier.load("ag_news").encode("Oil prices rise again"))
-            4
+            >>> classifier = Classifier.load("ag_news")
+            >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
+            True
         """
-        return self._encoder.encode(text)
+        return self._ready.ids(text)
 
     def stream(self, saved: bytes | None = None) -> Stream:
         """A text that arrives in fragments, answered for after each: `stream.push("Wall St. ")`.
@@ -163,52 +184,57 @@ class Classifier(TrainedEstimator):
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
         from pocketrnn.stream import Stream
 
+        if self._ready.tokenizer is not None:
+            raise InputError(
+                "A text that arrives in fragments is split by the bundle's tokenizer, not by another one.",
+                "Load the classifier without tokenizer= for streams.",
+            )
         return Stream(self.manifest, self._encoder, self._engine, self._answers, saved)
 
-    def classify(self, text: str, top: int = 1) -> Prediction:
+    def classify(self, text: Text, top: int = 1) -> Prediction:
         """Classify one text.
 
         Args:
-            text: any string; one without a known token is answered as the empty text is.
+            text: any string; one without a known token is answered as the empty text is. Or a text that is split
+                already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md).
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            TextError: `text` is not a string.
+            TextError: `text` is no string and no such list, or the rules could give no such ids.
             LimitError: `text` has fewer or more tokens than the graph takes, or no known word where the graph needs one
                 (`manifest.graph.limits`).
-            InputError: `top` is out of its range.
+            InputError: `top` is out of its range; `text` is a string, and the bundle's tokenizer is external; or the
+                tokenizer that it was loaded with fails.
 
         Example:
             >>> Classifier.load("ag_news").classify("Striker scores twice in cup final").label
             'Sports'
         """
-        if not isinstance(text, str):
-            raise TextError(
-                f"A text must be a string, not {type(text).__name__}.",
-                "Use predict or predict_proba for several texts.",
-            )
         if top != 1:
             self._answers.check_top(top)
-        if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
-            return self._answers.prediction(logits, top)
-        tokens = self._encoder.encode_row(text)
+        if isinstance(text, str) and self._ready.splits:
+            if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
+                return self._answers.prediction(logits, top)
+            tokens = self._encoder.encode_row(text)
+        else:
+            tokens = np.array([self._ready.ids(text)], np.int64)
         if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.padding_id):
             raise limit_error(self.name, self._limits, tokens.shape[1])
         return self._answers.prediction(self._engine.logits_of_one(tokens), top)
 
-    def explain(self, text: str, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
+    def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Which words decided: each is left out once, and what the label loses by it is told.
 
         All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
 
         Args:
-            text: any string.
+            text: any string, or a list of tokens. Of tokens, `start` and `end` of a fragment count tokens.
             label: the label to explain; None for the likeliest.
             most_fragments: a text of more words than this is explained in fragments of several words. Very long texts
                 are cut into fewer fragments, and not at all where even two would take too long.
 
         Raises:
-            TextError: `text` is not a string.
+            TextError: `text` is no string and no list of tokens.
             LimitError: `text` is beyond the graph's limits.
             InputError: there is no such label, or `most_fragments` is out of its range.
 
@@ -220,25 +246,25 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, as the stream is.
         from pocketrnn.explanation import Explainer
 
-        if not isinstance(text, str):
-            raise TextError(f"A text must be a string, not {type(text).__name__}.", "Explain one text at a time.")
-        return Explainer(self.manifest, self.encode, self.logits).explained(text, label, most_fragments)
+        whole = text if isinstance(text, str) and self._ready.splits else self._ready.tokens(text)
+        return Explainer(self.manifest, self.encode, self.logits).explained(whole, label, most_fragments)
 
     @overload
-    def predict(self, texts: Iterable[str], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
+    def predict(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
     @overload
-    def predict(self, texts: Iterable[str], *, on_error: OnError) -> list[str] | list[str | None]: ...
-    def predict(self, texts: Iterable[str], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
+    def predict(self, texts: Iterable[Text], *, on_error: OnError) -> list[str] | list[str | None]: ...
+    def predict(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
         """The likeliest label of every text, in the texts' order.
 
         Args:
-            texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by chunk.
-            on_error: what becomes of an item that is not a string (None, bytes, a number), or is a text that the graph
-                does not take (`manifest.graph.limits`): of fewer or more tokens, or without a known word. `raise`
-                refuses it, `skip` gives None as its label.
+            texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by chunk. An
+                item is a string, or a list of the text's tokens or ids, as in `classify`.
+            on_error: what becomes of an item that is no text (None, bytes, a number, a list of other things), or is a
+                text that the graph does not take (`manifest.graph.limits`): of fewer or more tokens, or without a known
+                word. `raise` refuses it, `skip` gives None as its label.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is not a string.
+            TextError: `texts` is one string, or an item of it is no text.
             LimitError: an item of it is beyond the graph's limits.
 
         Example:
@@ -255,7 +281,7 @@ class Classifier(TrainedEstimator):
         return answers
 
     def classify_all(
-        self, texts: Iterable[str], *, top: int = 1, on_error: OnError = "raise"
+        self, texts: Iterable[Text], *, top: int = 1, on_error: OnError = "raise"
     ) -> Iterator[Prediction | None]:
         """Yields predictions lazily, in the texts' order, reading only a few chunks ahead.
 
@@ -268,7 +294,7 @@ class Classifier(TrainedEstimator):
             on_error: `raise` refuses an item as in `predict`, `skip` gives None for it.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is not a string.
+            TextError: `texts` is one string, or an item of it is no text.
             LimitError: an item of it is beyond the graph's limits.
             InputError: `top` is out of its range.
 
@@ -283,7 +309,7 @@ class Classifier(TrainedEstimator):
                 for index, row in enumerate(logits.tolist()):
                     yield None if index in passed_over else self._answers.prediction(row, top)
 
-    def predict_proba(self, texts: Iterable[str], *, on_error: OnError = "raise") -> Floats:
+    def predict_proba(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """The probabilities of every label for every text.
 
         Args:
@@ -295,7 +321,7 @@ class Classifier(TrainedEstimator):
             is multi-label.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is not a string.
+            TextError: `texts` is one string, or an item of it is no text.
             LimitError: an item of it is beyond the graph's limits.
 
         Example:
@@ -305,7 +331,7 @@ class Classifier(TrainedEstimator):
         return self._answers.probabilities(self.logits(texts, on_error=on_error))
 
     def predict_labels(
-        self, texts: Iterable[str], threshold: float = 0.5, *, on_error: OnError = "raise"
+        self, texts: Iterable[Text], threshold: float = 0.5, *, on_error: OnError = "raise"
     ) -> list[tuple[str, ...]]:
         """Every label of every text whose probability reaches `threshold`: what a multi-label classifier is asked for.
 
@@ -318,7 +344,7 @@ class Classifier(TrainedEstimator):
             for each text its labels, in the order of `labels`; none, one or several.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is not a string.
+            TextError: `texts` is one string, or an item of it is no text.
             LimitError: an item of it is beyond the graph's limits.
 
         Example:
@@ -328,7 +354,7 @@ class Classifier(TrainedEstimator):
         reached = self.predict_proba(texts, on_error=on_error) >= threshold
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in reached]
 
-    def logits(self, texts: Iterable[str], *, on_error: OnError = "raise") -> Floats:
+    def logits(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """The graph's own answers, before they are made probabilities.
 
         Args:
@@ -339,7 +365,7 @@ class Classifier(TrainedEstimator):
             float32 [texts, labels], the columns in the order of `labels`.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is not a string.
+            TextError: `texts` is one string, or an item of it is no text.
             LimitError: an item of it is beyond the graph's limits.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are no probabilities (NaN or infinite).
@@ -355,11 +381,11 @@ class Classifier(TrainedEstimator):
         return np.concatenate(parts)
 
     def _logits_of_chunks(
-        self, texts: Iterable[str], on_error: OnError
+        self, texts: Iterable[Text], on_error: OnError
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
         total = 0
-        given = chunks(texts, on_error=on_error, threads=self._threads)
+        given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
         for _, (logits, skipped) in mapped_in_order(partial(self._logits_of, on_error=on_error), given, self._threads):
             total += len(skipped)
             yield logits, skipped
@@ -369,9 +395,12 @@ class Classifier(TrainedEstimator):
 
     def _logits_of(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""
-        if self._reader is not None and (read := self._reader.logits_of_texts(chunk.texts)) is not None:
-            self._answers.check_finite(read)
-            return read, chunk.skipped
+        strings = chunk.strings
+        if strings is not None and self._reader is not None:
+            read = self._reader.logits_of_texts(strings)
+            if read is not None:
+                self._answers.check_finite(read)
+                return read, chunk.skipped
         ids, lengths = self._encoder.encode_all(chunk.texts)
         if self._limits is not None:
             beyond = outside(self._limits, ids, lengths, self.manifest.text.padding_id)
@@ -398,7 +427,7 @@ class Classifier(TrainedEstimator):
         return logits, sorted({*chunk.skipped, *np.flatnonzero(beyond).tolist()})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded_again, (self._folder, self._threads, self._options)
+        return _loaded_again, (self._folder, self._threads, self._options, self._ready.tokenizer)
 
     def __repr__(self) -> str:
         return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
@@ -430,7 +459,7 @@ def logits_of_batches(
         [(1, 4), (2, 4)]
     """
     work = partial(classifier._logits_of, on_error=on_error)
-    for _, (logits, skipped) in mapped_in_order(work, checked_batches(batches), classifier._threads):
+    for _, (logits, skipped) in mapped_in_order(work, checked_batches(batches, classifier._ready), classifier._threads):
         logits[skipped] = np.nan
         yield logits
 
@@ -445,11 +474,12 @@ def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
     return classifier._engine.metadata
 
 
-def _loaded_again(folder: Path, threads: int, options: Options) -> Classifier:
+def _loaded_again(folder: Path, threads: int, options: Options, tokenizer: Tokenizer | None) -> Classifier:
     return Classifier.load(
         folder,
         threads=threads,
         max_batch_tokens=options.max_batch_tokens,
         providers=options.providers,
         trust=options.trust,
+        tokenizer=tokenizer,
     )

@@ -82,15 +82,15 @@ class Explainer:
 
     Attributes:
         manifest: its labels, text rules and limits.
-        encode: the token ids of one text.
+        encode: the token ids of one text, or of its tokens.
         logits: float32 [texts, labels] of many texts.
     """
 
     manifest: Manifest
-    encode: Callable[[str], Sequence[int]]
-    logits: Callable[[Sequence[str]], NDArray[np.float32]]
+    encode: Callable[[str | list[str]], Sequence[int]]
+    logits: Callable[[Sequence[str | list[str]]], NDArray[np.float32]]
 
-    def explained(self, text: str, label: str | None, most_fragments: int) -> Explanation:
+    def explained(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
         """What each word did for a label; see `Classifier.explain`.
 
         Raises:
@@ -107,9 +107,10 @@ class Explainer:
         ids = self.encode(text)
         if not self._takes(ids):
             raise limit_error(self.manifest.name, limits, len(ids))
-        words = _words(text, by_character=self.manifest.text.tokenizer == "characters")
+        by_character = not isinstance(text, str) or self.manifest.text.tokenizer == "characters"
+        words = _words(text, by_character=by_character)
         places = _fragments(words, min(most_fragments, _MOST_TOKENS // len(ids)))
-        without = [text[:start] + text[end:] for start, end in places]
+        without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
         kept = [i for i, rest in enumerate(without) if limits == Limits() or self._takes(self.encode(rest))]
         logits = self.logits([text, *(without[i] for i in kept)]).astype(np.float64)
         index = int(logits[0].argmax()) if label is None else labels.index(label)
@@ -117,7 +118,7 @@ class Explainer:
         # Of both activations, the probability is the sigmoid of the log-odds; the tanh form overflows for none.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(
-            Fragment(text[start:end], start, end, lost, fallen)
+            Fragment(_joined(text[start:end]), start, end, lost, fallen)
             for (start, end), lost, fallen in zip(
                 (places[i] for i in kept), _lost(odds), _lost(probabilities), strict=True
             )
@@ -129,9 +130,13 @@ class Explainer:
         return limits is None or limits.take(ids, self.manifest.text.padding_id)
 
 
-def _words(text: str, *, by_character: bool) -> list[Place]:
-    """Where the words are, or where characters are the tokens, these: begins and ends."""
-    if by_character:
+def _joined(fragment: str | list[str]) -> str:
+    return fragment if isinstance(fragment, str) else " ".join(fragment)
+
+
+def _words(text: str | list[str], *, by_character: bool) -> list[Place]:
+    """Where the words are, or where characters are the tokens, these; in a list, its tokens: begins and ends."""
+    if by_character or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
     return [found.span() for found in _WORD.finditer(text)]
 

@@ -1,13 +1,17 @@
-"""Texts as people hand them over: a list, a generator, a column of numpy or pandas; checked, and in chunks."""
+"""Texts as people hand them over: a list, a generator, a column of numpy or pandas; checked, and in chunks.
+
+A text among them is a string, or a list of its tokens or ids (`ready.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, TextError
+from pocketrnn.ready import ReadyTexts, Text
 
 __all__ = ["Chunk", "OnError", "checked_batches", "chunks"]
 
@@ -26,7 +30,7 @@ class Chunk:
     """Some texts that follow each other.
 
     Attributes:
-        texts: strings only.
+        texts: strings; or the ids of texts that were ready, or that another tokenizer has split.
         skipped: the indices in `texts` of items that were no text; an empty text stands there.
         first: the position of the first of them in all texts, from 0.
 
@@ -35,12 +39,17 @@ class Chunk:
         [1]
     """
 
-    texts: list[str]
+    texts: list[str] | list[str | list[int]]
     skipped: list[int]
     first: int = 0
 
+    @property
+    def strings(self) -> list[str] | None:
+        """The texts, if all are strings."""
+        return self.texts if set(map(type, self.texts)) <= {str} else None  # type: ignore[return-value]
 
-def chunks(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterable[Chunk]:
+
+def chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threads: int) -> Iterable[Chunk]:
     """Check texts, and share them out in chunks, in their order.
 
     What has a length (a list, a column) is checked whole before any work is done. What has none (a generator) is read
@@ -48,67 +57,73 @@ def chunks(texts: Iterable[str], *, on_error: OnError, threads: int) -> Iterable
 
     Args:
         texts: the texts.
-        on_error: `raise` refuses an item that is not a string; `skip` lets an empty text stand for it.
+        ready: what makes ids of those that are no strings, or of all.
+        on_error: `raise` refuses an item that is no text; `skip` lets an empty text stand for it.
         threads: how many threads the chunks are for.
 
     Raises:
-        TextError: `texts` is no collection of texts, or an item of it is not a string.
-        InputError: `on_error` is neither.
+        TextError: `texts` is no collection of texts, or an item of it is no text.
+        InputError: `on_error` is neither; or the caller's tokenizer fails.
 
     Example:
-        >>> [chunk.texts for chunk in chunks(["a", "b"], on_error="raise", threads=1)]
+        >>> [chunk.texts for chunk in chunks(["a", "b"], ready, on_error="raise", threads=1)]
         [['a', 'b']]
     """
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error is {on_error!r}.", "Use 'raise' or 'skip'.")
     items = _iterator(texts)
     if not isinstance(texts, Sized):
-        return _checked_chunks(items, 0, _LARGEST, on_error)
+        return _checked_chunks(items, ready, _LARGEST, on_error)
     everything = list(items)
     shared_out = -(-len(everything) // (_CHUNKS_A_THREAD * threads))
     size = _LARGEST if threads == 1 else min(_LARGEST, max(_SMALLEST, shared_out))
-    return list(_checked_chunks(iter(everything), 0, size, on_error))
+    return list(_checked_chunks(iter(everything), ready, size, on_error))
 
 
-def checked_batches(batches: Iterable[list[str]]) -> Iterator[Chunk]:
+def checked_batches(batches: Iterable[list[str]], ready: ReadyTexts) -> Iterator[Chunk]:
     """Check lists of texts, and give each as one chunk.
 
     Raises:
-        TextError: an item of a batch is not a string.
+        TextError: an item of a batch is no text.
 
     Example:
-        >>> [chunk.texts for chunk in checked_batches([["a"], ["b"]])]
+        >>> [chunk.texts for chunk in checked_batches([["a"], ["b"]], ready)]
         [['a'], ['b']]
     """
     first = 0
     for batch in batches:
-        _not_strings(batch, first, "raise")
-        yield Chunk(batch, [], first)
+        yield _chunk(batch, ready, first, "raise")
         first += len(batch)
 
 
-def _checked_chunks(items: Iterator[str], first: int, size: int, on_error: OnError) -> Iterator[Chunk]:
+def _checked_chunks(items: Iterator[Text], ready: ReadyTexts, size: int, on_error: OnError) -> Iterator[Chunk]:
+    first = 0
     while some := list(islice(items, size)):
-        skipped = _not_strings(some, first, on_error)
-        for index in skipped:
-            some[index] = ""
-        yield Chunk(some, skipped, first)
+        yield _chunk(some, ready, first, on_error)
         first += len(some)
 
 
-def _not_strings(items: list[str], first: int, on_error: OnError) -> list[int]:
-    """The indices of items that are no strings."""
-    odd = [index for index, item in enumerate(items) if not isinstance(item, str)]
-    if odd and on_error == "raise":
-        raise TextError(
-            f"The text at position {first + odd[0]} (counted from 0) is not a string but "
-            f"{type(items[odd[0]]).__name__}.",
-            "Give strings only, or skip the others with on_error='skip'.",
-        )
-    return odd
+def _chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnError) -> Chunk:
+    """The items as a chunk, with the ids of those that are no strings, or of all where the bundle does not split."""
+    others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]
+    if not others:
+        return Chunk(list(items), [], first)  # type: ignore[arg-type]
+    texts: list[Any] = list(items)
+    skipped = []
+    for index in others:
+        try:
+            texts[index] = ready.ids(items[index], f"The text at position {first + index} (counted from 0)")
+        except TextError as error:
+            if on_error == "raise":
+                raise TextError(
+                    error.problem, f"{error.remedy.removesuffix('.')}; or skip such texts with on_error='skip'."
+                ) from None
+            texts[index] = ready.blank
+            skipped.append(index)
+    return Chunk(texts, skipped, first)
 
 
-def _iterator(texts: Iterable[str]) -> Iterator[str]:
+def _iterator(texts: Iterable[Text]) -> Iterator[Text]:
     if isinstance(texts, (str, bytes)):
         raise TextError(
             f"This takes a list of texts, not one {type(texts).__name__}.", "Use classify for one text, or give a list."
@@ -121,7 +136,7 @@ def _iterator(texts: Iterable[str]) -> Iterator[str]:
     if getattr(texts, "ndim", 1) != 1:
         raise TextError(
             f"This takes one column of texts, not a {type(texts).__name__} of {texts.ndim} dimensions.",  # type: ignore[attr-defined]
-            "Give one column of it.",
+            "Give one column of it, or, where its rows are token ids, a list of lists, each without its padding.",
         )
     try:
         return iter(texts)

@@ -22,13 +22,14 @@ from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.schema import first_fault, parsed
-from pocketrnn.text import TextRules, beyond_version_1, rules_document, rules_of
+from pocketrnn.text import EXTERNAL, TextRules, beyond_version_1, beyond_version_2, rules_document, rules_of
 
 __all__ = [
     "CLASSIFIER_JSON",
     "FORMAT",
     "GIVE_A_BUNDLE",
     "LARGEST_FILE",
+    "ROUNDED",
     "VERSION",
     "Comparison",
     "Example",
@@ -53,9 +54,11 @@ __all__ = [
 ]
 
 FORMAT: Final = "pocketrnn-classifier"
-# The newest version that can be read. What version 1 can say is written in version 1, for older readers.
-VERSION: Final = 2
+# The newest version that can be read. What an older version can say is written in that, for older readers.
+VERSION: Final = 3
 CLASSIFIER_JSON: Final = "classifier.json"
+# What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
+ROUNDED: Final = "rounded weights"
 # A graph of ONNX has at most so many bytes, which is protobuf's limit.
 LARGEST_FILE: Final = (1 << 31) - 1
 # A vocabulary of 5 million n-grams takes some 100 MB. Python makes up to 20 bytes of one.
@@ -176,6 +179,16 @@ class Comparison:
     labels_differing: int
     spreads: float | None = None
 
+    @property
+    def is_rounding(self) -> bool:
+        """Whether it says what rounding the weights changed, which is measured, and has no limit.
+
+        Example:
+            >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).is_rounding
+            True
+        """
+        return self.candidate == ROUNDED
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -260,7 +273,7 @@ class Manifest:
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json, versions 1 and 2."""
+    """The JSON Schema of classifier.json, versions 1 to 3."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
@@ -380,8 +393,12 @@ def version_of(text: TextRules, *, real_token: bool) -> int:
     Example:
         >>> version_of(TextRules(), real_token=False), version_of(TextRules(min_width=200), real_token=False)
         (1, 2)
+        >>> version_of(TextRules("external"), real_token=False)
+        3
     """
-    return 1 if text.is_plain and not real_token else VERSION
+    if text.tokenizer == EXTERNAL:
+        return 3
+    return 1 if text.is_plain and not real_token else 2
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -534,6 +551,8 @@ def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
 
 def _built(document: dict[str, Any]) -> Manifest:
     text = rules_of(document["text"])
+    if document["version"] < 3 and (beyond := beyond_version_2(document["text"])):
+        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 3.", _MAKE_AGAIN)
     # By name: a member that says what its absence would say is unknown to readers of version 1 all the same.
     if document["version"] == 1 and (beyond := beyond_version_1(document["text"])):
         raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from pocketrnn.manifest import Comparison, Manifest
+from pocketrnn.text import EXTERNAL
+from pocketrnn.verdicts import HOW_TO_COMPARE, graph_sentence, links_of, text_verdict
 from pocketrnn.verification import Verification
 
 __all__ = ["proof_page"]
@@ -100,9 +102,16 @@ def _verdict(verified: Verification, when: datetime) -> Iterator[str]:
     largest = max(replay.largest_difference for replay in verified.replays)
     examples = len(verified.manifest.examples)
     yield '<div class="verdict">'
+    yield f"<p><strong>The graph:</strong> {_text(graph_sentence(verified.manifest), 10 * _LONGEST)}</p>"
+    verdict = text_verdict(verified.manifest)
+    how = f" {HOW_TO_COMPARE}" if verdict.kind == "not compared" else ""
+    yield f"<p><strong>The text rules:</strong> {_text(verdict.sentence + how)}</p>"
+    same = "the same token ids and the same labels"
+    if verified.manifest.text.tokenizer == EXTERNAL:
+        same = "the same labels; they were given as token ids, since the owner's code splits the texts"
     yield (
         f"<p><strong>It answers here as it did when it was made.</strong> Every file has the digest that was stated. "
-        f"{examples} golden examples give the same token ids and the same labels; their logits differ by at most "
+        f"{examples} golden examples give {same}; their logits differ by at most "
         f"{largest:.1e}, where {verified.tolerance:g} is allowed.</p>"
     )
     yield (
@@ -139,22 +148,26 @@ def _what_it_is(manifest: Manifest) -> Iterator[str]:
 def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield "<h2>At export: every form against what it was made from</h2>"
     yield (
-        "<p>Before the bundle was written, each form was run on the same token ids as what it was made from: the "
-        "PyTorch module or, for a compressed bundle, the graph with rounded weights. The logits were compared. In "
+        "<p>Before the bundle was written, each form was run on the same token ids as what it was made from, from the "
+        "PyTorch module to this file. The logits were compared. In "
         f"double precision they must agree to {_EXACT:g}. In single precision, rounding moves every answer a little, "
         "that of the module too. The unit for it is the spread: how far the exact answer moves when the weights are "
         f"rounded. A form may be {_SPREADS} spreads from the exact answer. Each dot is one kind of input.</p>"
     )
-    kinds = list(dict.fromkeys((c.candidate, c.reference) for c in comparisons))
+    if any(c.is_rounding for c in comparisons):
+        yield (
+            "<p>One link of the chain is no proof: where weights are stored in fewer bytes, they are rounded, and that "
+            "changes answers. How far is measured, and drawn as the rest. What follows is proven equal to the graph "
+            "with these rounded weights.</p>"
+        )
     rows = [
         (
-            f"{candidate}",
-            [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in comparisons
-             if (c.candidate, c.reference) == (candidate, reference)],
-            _EXACT if candidate.endswith("float64") else None,
+            f"{link.line.candidate}{' (rounding)' if link.line.is_rounding else ''}",
+            [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in link.each],
+            _EXACT if link.line.candidate.endswith("float64") else None,
         )
-        for candidate, reference in kinds
-    ]  # fmt: skip
+        for link in links_of(comparisons)
+    ]
     yield _drawing(rows, "Largest difference of a logit, by form")
     yield from _table(
         ("form", "against", "inputs", "runs", "texts", "largest difference", "spreads", "labels differing"),
@@ -165,7 +178,7 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
         ),
         3,
     )  # fmt: skip
-    differing = sum(c.labels_differing for c in comparisons)
+    differing = sum(c.labels_differing for c in comparisons if not c.is_rounding)
     if differing:
         yield f"<p>{differing:,} labels differ: there, two labels were equally likely within rounding.</p>"
 
@@ -196,7 +209,8 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What this does not say</h2><ul>"
     yield "<li>Whether the classifier is right: only that it answers as the PyTorch module does.</li>"
     yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
-    yield "<li>That texts became these token ids in training: that is what the text rules state.</li>"
+    if text_verdict(manifest).kind == "not compared":
+        yield "<li>That texts became these token ids in training: the text rules say so, and nothing was compared.</li>"
     if manifest.graph.limits is not None:
         yield "<li>Anything of texts beyond the limits that the bundle states; they are refused.</li>"
     yield "</ul>"

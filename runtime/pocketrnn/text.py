@@ -10,6 +10,9 @@ A text goes through these steps, in this order; docs/format.md says the same for
 6. `first_id` and `last_id` are set around the ids;
 7. the ids are cut to `max_width` and padded to `min_width`;
 8. a text that has no id left becomes the one id `empty_id`, so that no length is ever 0.
+
+Tokens that are ready, because somebody else has cut the text, enter behind step 2's tokenizer: nothing is lower-cased,
+cleaned or cut, and all that follows is done. Ids that are ready are final: nothing is done to them.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ from pocketrnn.errors import InputError, shown
 from pocketrnn.text_steps import Keep, Lowercase, Replace, Step, applied, check_growth, step_documents, steps_of
 
 __all__ = [
+    "EXTERNAL",
     "TOKENIZERS",
     "TextEncoder",
     "TextRules",
     "basic_english",
     "beyond_version_1",
+    "beyond_version_2",
     "ngrams_of",
     "rules_document",
     "rules_of",
@@ -83,6 +88,8 @@ _SPLITS: Final[dict[str, Callable[[str], list[str]]]] = {
     "space": lambda text: text.split(" "),
 }
 
+# The tokenizer of a bundle whose texts are split outside of it, by its owner's code: it is given tokens or ids.
+EXTERNAL: Final = "external"
 # A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
 _MOST_NGRAMS: Final = 16
 _MOST_STOP_WORDS: Final = 1 << 16
@@ -114,8 +121,9 @@ class TextRules:
     """Everything but the vocabulary that decides how a text becomes ids.
 
     Attributes:
-        tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty.
-        lowercase: lower-case the text first; `basic_english` always does.
+        tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
+            are split by their owner's code, and come as tokens or ids.
+        lowercase: lower-case the text first; `basic_english` always does, `external` never.
         ngrams: 1 for tokens alone, n for n-grams up to n beside them.
         max_tokens: how many of the tokenizer's tokens are read (n-grams are made from these), or None for all.
         unknown_id: the id of a token that the vocabulary does not hold, or None to drop such tokens.
@@ -159,8 +167,18 @@ class TextRules:
     pad_side: Side = "right"
 
     def __post_init__(self) -> None:
-        if self.tokenizer not in _SPLITS:
-            raise InputError(f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join(_SPLITS)}.")
+        if self.tokenizer not in (*_SPLITS, EXTERNAL):
+            raise InputError(
+                f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join((*_SPLITS, EXTERNAL))}."
+            )
+        if self.tokenizer == EXTERNAL:
+            # There is no text that could be lower-cased.
+            object.__setattr__(self, "lowercase", False)
+            if self.steps:
+                raise InputError(
+                    "The tokenizer external is given tokens or ids, so that no step can be done before it.",
+                    "Leave the steps out, and clean texts where you split them.",
+                )
         if self.tokenizer == "basic_english" and not self.lowercase:
             raise InputError("basic_english always lower-cases.", "Use the tokenizer whitespace to keep the case.")
         if not 1 <= self.ngrams <= _MOST_NGRAMS:
@@ -211,6 +229,55 @@ class TextRules:
         )
 
     @property
+    def sizes(self) -> tuple[int, int | None]:
+        """The fewest and the most ids that the rules give for any text; None where there is no limit.
+
+        Example:
+            >>> TextRules(max_tokens=5, last_id=3).sizes, TextRules(min_width=9, max_width=9).sizes
+            ((1, 6), (9, 9))
+        """
+        least, most = self.min_width or 1, self.max_width
+        if self.max_tokens is not None:
+            ids = sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
+            around = (self.first_id is not None) + (self.last_id is not None)
+            most = min(most or _LARGEST, max(ids + around, least))
+        return least, most
+
+    def fault_of(self, ids: list[int]) -> str:
+        """Why the rules give these ids for no text, as the end of a sentence; empty if they may.
+
+        Whoever gives ids gives all of a text's, with what stands around them: were something left out, the answer would
+        be another one, and nobody would see it.
+
+        Example:
+            >>> TextRules(min_width=9).fault_of([4, 17])
+            'has 2 ids, and the rules fill every text up to 9'
+        """
+        least, most = self.sizes
+        if len(ids) < least:
+            return f"has {len(ids)} ids, and the rules fill every text up to {least}"
+        if most is not None and len(ids) > most:
+            return f"has {len(ids):,} ids, and the rules cut every text to {most:,}"
+        cut = self.cut_side if len(ids) == self.max_width else None
+        start, end = self._without_padding(ids)
+        if self.first_id not in (None, self.padding_id) and cut != "left" and ids[start:end][:1] != [self.first_id]:
+            return f"does not begin with the id {self.first_id}, with which the rules begin every text"
+        if self.last_id not in (None, self.padding_id) and cut != "right" and ids[start:end][-1:] != [self.last_id]:
+            return f"does not end with the id {self.last_id}, with which the rules end every text"
+        return ""
+
+    def _without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Where the ids begin and end without those that fill a text up."""
+        start, end = 0, len(ids)
+        if self.min_width is not None and self.pad_side == "left":
+            while start < end and ids[start] == self.padding_id:
+                start += 1
+        elif self.min_width is not None:
+            while start < end and ids[end - 1] == self.padding_id:
+                end -= 1
+        return start, end
+
+    @property
     def highest_id(self) -> int:
         """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""
         return max(self.unknown_id or 0, self.empty_id, self.padding_id, self.first_id or 0, self.last_id or 0)
@@ -247,6 +314,16 @@ def beyond_version_1(document: Mapping[str, Any]) -> list[str]:
     return [*tokenizer, *(name for name in _SINCE_VERSION_2 if name in document)]
 
 
+def beyond_version_2(document: Mapping[str, Any]) -> list[str]:
+    """What `text` of a classifier.json holds that version 2 of the format does not have.
+
+    Example:
+        >>> beyond_version_2({"tokenizer": "external"})
+        ['the tokenizer external']
+    """
+    return ["the tokenizer external"] if document["tokenizer"] == EXTERNAL else []
+
+
 def rules_of(document: Mapping[str, Any]) -> TextRules:
     """The rules that `text` of classifier.json says; a member that is missing is the default.
 
@@ -264,6 +341,8 @@ def rules_of(document: Mapping[str, Any]) -> TextRules:
     }
     if "steps" in members:
         members["steps"] = steps_of(members["steps"])
+    if members["tokenizer"] == EXTERNAL and members.get("lowercase"):
+        raise InputError("The tokenizer external cannot lower-case.", "Say that lowercase is false.")
     if isinstance(members.get("stop_words"), list):
         members["stop_words"] = tuple(members["stop_words"])
     return TextRules(**members)
@@ -298,23 +377,57 @@ class TextEncoder:
         self._tokenize = _tokenize_by(rules)
         self._lower_first = rules.lowercase
         self._is_plain = rules.is_plain
+        # What stands in its place while many texts are encoded.
+        self._id_of_marker = self._ids.get(_ManyTexts.MARKER)
         self._many = _ManyTexts(rules, self._ids) if self._is_plain and rules.lowercase and rules.ngrams == 1 else None
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, n-grams included, before the vocabulary is asked."""
+        return self._counted(self._tokenize(text.lower() if self._lower_first else text))
+
+    def _counted(self, tokens: list[str]) -> list[str]:
+        """The tokens that are read, and their n-grams; the list may be changed."""
         rules = self.rules
-        tokens = self._tokenize(text.lower() if self._lower_first else text)
         if rules.max_tokens is not None:
             _cut(tokens, rules.max_tokens, rules.cut_side)
         return tokens if rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
-        ids = self.look_up(self.tokens(text))
+        return self._whole(self._look_up(self.tokens(text)))
+
+    def encode_tokens(self, tokens: Sequence[str]) -> list[int]:
+        """The token ids of a text that somebody has split; never empty.
+
+        Example:
+            >>> TextEncoder(TextRules(last_id=0), ["<eos>", "oil"]).encode_tokens(["oil"])
+            [1, 0]
+        """
+        dropped = frozenset(self.rules.stop_words)
+        return self._whole(self.look_up(self._counted([token for token in tokens if token not in dropped])))
+
+    def holds(self, token: str) -> bool:
+        """Whether the vocabulary has a token.
+
+        Example:
+            >>> TextEncoder(TextRules(), ["oil"]).holds("Oil")
+            False
+        """
+        return (self._id_of_marker if token == _ManyTexts.MARKER else self._ids.get(token)) is not None
+
+    def _whole(self, ids: list[int]) -> list[int]:
         return (ids if self._is_plain else _set_in_width(ids, self.rules)) or [self.rules.empty_id]
 
     def look_up(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens, without those that the rules drop."""
+        if self._many is None or _ManyTexts.MARKER not in tokens:
+            return self._look_up(tokens)
+        unknown, known = self.rules.unknown_id, {**self._ids, _ManyTexts.MARKER: self._id_of_marker}
+        ids = (unknown if (i := known.get(token)) is None else i for token in tokens)
+        return [i for i in ids if i is not None]
+
+    def _look_up(self, tokens: Sequence[str]) -> list[int]:
+        """The same for tokens among which the marker of many texts is not."""
         lookup = self._ids.get
         unknown = self.rules.unknown_id
         if unknown is None:
@@ -333,26 +446,38 @@ class TextEncoder:
         number = len(tokens)
         return np.fromiter(map(self._ids.get, tokens, repeat(unknown)), np.int64, number).reshape(1, number)
 
-    def encode_all(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The token ids of many texts, as `encode` gives those of one, in three quarters of the time.
+    def encode_all(
+        self, texts: Sequence[str] | Sequence[str | list[int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The token ids of many texts, as `encode` gives those of one, in three quarters of the time. A text that is a
+        list holds its ids already.
 
         Returns:
             int64 [tokens of all texts], one text after the other; int64 [texts], how many ids each has, at least 1.
         """
-        if self._many is not None and texts:
-            return self._many.encode(texts)
-        rows = [self.encode(text) for text in texts]
+        if self._many is not None and texts and set(map(type, texts)) <= {str}:
+            return self._many.encode(texts)  # type: ignore[arg-type]
+        rows = [text if isinstance(text, list) else self.encode(text) for text in texts]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
 
 
 def _tokenize_by(rules: TextRules) -> Callable[[str], list[str]]:
     """What cuts a text, lower-cased where the rules say so, into tokens."""
+    if rules.tokenizer == EXTERNAL:
+        return _no_split
     split = _SPLITS[rules.tokenizer]
     if not rules.steps and not rules.stop_words:
         return split
     clean, dropped = applied(rules.steps), frozenset(rules.stop_words)
     return lambda text: [token for token in split(clean(text)) if token not in dropped]
+
+
+def _no_split(text: str) -> list[str]:
+    raise InputError(
+        f"The text {shown(text, 40)} cannot be split: the tokenizer is external.",
+        "Give its tokens or ids as a list, or a tokenizer to Classifier.load.",
+    )
 
 
 def _cut(items: list[Any], most: int, side: Side) -> None:

@@ -17,6 +17,7 @@ from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.manifest import Manifest
 from pocketrnn.packed_file import check_digest, is_packed
 from pocketrnn.shipped import bundle_folder
+from pocketrnn.text import EXTERNAL
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
 
@@ -141,7 +142,9 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
-    texts = [example.text for example in manifest.examples]
+    # Texts that the bundle cannot split are given as ids.
+    splits = manifest.text.tokenizer != EXTERNAL
+    texts = [example.text if splits else list(example.ids) for example in manifest.examples]
     golden = np.array([example.logits for example in manifest.examples], np.float64)
     try:
         answers = {
@@ -149,13 +152,15 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
             "all in one batch": classifier.logits(texts),
         }
         if manifest.stream is not None:
-            answers["each as a stream"] = streamed_logits(classifier, texts)
+            answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.examples])
     except BundleError:
         raise
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
     ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, manifest.examples, strict=True)]
-    faults = [f"{text[:40]!r} becomes other token ids" for text, equal in zip(texts, ids, strict=True) if not equal]
+    faults = [
+        f"{e.text[:40]!r} becomes other token ids" for e, equal in zip(manifest.examples, ids, strict=True) if not equal
+    ]
     for how, logits in answers.items():
         faults += _faults(manifest, golden, logits, how)
     if faults:

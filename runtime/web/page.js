@@ -115,7 +115,9 @@ async function start() {
     }
   };
   at("text").addEventListener("input", answer);
-  const examples = classifier.manifest.examples.map(({ text }) => text).filter((text) => classifier.encode(text).length > 1);
+  const external = classifier.manifest.text.tokenizer === "external";
+  const texts = external ? [] : classifier.manifest.examples.map(({ text }) => text);
+  const examples = texts.filter((text) => classifier.encode(text).length > 1);
   at("examples").replaceChildren(
     ...examples.slice(0, SHOWN_EXAMPLES).map((text) => {
       const button = document.createElement("button");

@@ -11,7 +11,7 @@
  */
 
 const FORMAT = "pocketrnn-classifier";
-const VERSION = 2;
+const VERSION = 3;
 const CLASSIFIER_JSON = "classifier.json";
 // Bytes that a file may have. The graph's limit is protobuf's.
 const LARGEST_JSON = 2 ** 27;
@@ -110,6 +110,8 @@ const TOKENIZERS = {
   characters: (text) => [...text],
   space: (text) => text.split(" "),
 };
+// The tokenizer of a bundle whose texts are split outside of it: it is given tokens or ids.
+const EXTERNAL = "external";
 
 /** What a step of the text rules does to a text. */
 function stepFunction({ replace, keep, by }) {
@@ -149,10 +151,13 @@ export class TextEncoding {
 
   /** The tokens of `text`, n-grams included, before the vocabulary is asked. */
   tokens(text) {
-    const { lowercase, ngrams, max_tokens, cut_side } = this.rules;
-    let cleaned = lowercase ? lowerCase(text) : text;
+    let cleaned = this.rules.lowercase ? lowerCase(text) : text;
     for (const step of this.#steps) cleaned = step(cleaned);
-    let tokens = this.#tokenize(cleaned);
+    return this.#counted(this.#tokenize(cleaned));
+  }
+
+  #counted(tokens) {
+    const { ngrams, max_tokens, cut_side } = this.rules;
     if (this.#stopWords.size) tokens = tokens.filter((token) => !this.#stopWords.has(token));
     if (max_tokens !== null) tokens = cut(tokens, max_tokens, cut_side);
     const single = tokens.length;
@@ -163,9 +168,47 @@ export class TextEncoding {
 
   /** The token ids of `text`; never empty. */
   encode(text) {
+    return this.#whole(this.tokens(text));
+  }
+
+  /** The token ids of a text that is split already, of its tokens; never empty. */
+  encodeTokens(tokens) {
+    return this.#whole(this.#counted([...tokens]));
+  }
+
+  /** Whether the vocabulary has a token. */
+  holds(token) {
+    return this.#ids.has(token);
+  }
+
+  /** Why the rules give these ids for no text, as the end of a sentence; else undefined. As TextRules.fault_of. */
+  faultOf(ids) {
+    const { ngrams, max_tokens, padding_id, first_id, last_id, max_width, min_width, cut_side, pad_side } = this.rules;
+    const least = min_width ?? 1;
+    let most = max_width ?? Infinity;
+    if (max_tokens !== null) {
+      let tokens = (first_id !== undefined) + (last_id !== undefined);
+      for (let n = 0; n < ngrams; n++) tokens += Math.max(0, max_tokens - n);
+      most = Math.min(most, Math.max(tokens, least));
+    }
+    if (ids.length < least) return `has ${ids.length} ids, and the rules fill every text up to ${least}`;
+    if (ids.length > most) return `has ${ids.length} ids, and the rules cut every text to ${most}`;
+    const cutSide = ids.length === max_width ? (cut_side ?? "right") : undefined;
+    let [start, end] = [0, ids.length];
+    if (min_width !== undefined && pad_side === "left") while (start < end && ids[start] === padding_id) start++;
+    else if (min_width !== undefined) while (start < end && ids[end - 1] === padding_id) end--;
+    const inside = ids.slice(start, end);
+    if (first_id !== undefined && first_id !== padding_id && cutSide !== "left" && inside[0] !== first_id)
+      return `does not begin with the id ${first_id}, with which the rules begin every text`;
+    if (last_id !== undefined && last_id !== padding_id && cutSide !== "right" && inside.at(-1) !== last_id)
+      return `does not end with the id ${last_id}, with which the rules end every text`;
+    return undefined;
+  }
+
+  #whole(tokens) {
     const { unknown_id, empty_id, padding_id, first_id, last_id, max_width, min_width = 0, cut_side, pad_side } = this.rules;
     let ids = first_id === undefined ? [] : [first_id];
-    for (const token of this.tokens(text)) {
+    for (const token of tokens) {
       const id = this.#ids.get(token) ?? unknown_id;
       if (id !== null) ids.push(id);
     }
@@ -349,7 +392,7 @@ const MORE_MEMBERS = {
   stream: (value) => isObject(value) && isFile(value.file) && isDigest(value.sha256) && isInteger(value.state_size, 1, 2 ** 20),
 };
 const TEXT_MEMBERS = {
-  tokenizer: (value) => isString(value) && Object.hasOwn(TOKENIZERS, value),
+  tokenizer: (value) => value === EXTERNAL || (isString(value) && Object.hasOwn(TOKENIZERS, value)),
   lowercase: (value) => typeof value === "boolean",
   ngrams: (value) => isInteger(value, 1, 16),
   max_tokens: (value) => value === null || isInteger(value, 1),
@@ -416,7 +459,11 @@ function faultOf(document) {
   if (text.tokenizer === "basic_english" && !text.lowercase) return "basic_english always lower-cases";
   if (vocabulary.length > rows) return `the vocabulary holds ${vocabulary.length} tokens, but the embedding has ${rows} rows`;
   const beyond = Object.keys(MORE_TEXT_MEMBERS).filter((name) => Object.hasOwn(text, name));
-  if (text.tokenizer === "space") beyond.unshift("the tokenizer space");
+  if (text.tokenizer === "space" || text.tokenizer === EXTERNAL) beyond.unshift(`the tokenizer ${text.tokenizer}`);
+  if (text.tokenizer === EXTERNAL && document.version < 3)
+    return "the text rules hold the tokenizer external: that is version 3";
+  if (text.tokenizer === EXTERNAL && (text.lowercase || text.steps))
+    return `the tokenizer external is given no text, so that there is nothing to ${text.steps ? "clean" : "lower-case"}`;
   if (beyond.length && document.version === 1) return `the text rules hold ${beyond.join(", ")}: that is version 2`;
   if (beyond.length && document.stream) return `the text rules hold ${beyond.join(", ")}, which a stream cannot follow`;
   if (text.min_width > text.max_width) return `min_width is ${text.min_width}, but max_width ${text.max_width}`;
@@ -835,17 +882,63 @@ export class Classifier {
 
   /** The tokens of one text, n-grams included, before the vocabulary is asked. */
   tokens(text) {
-    return this.#encoding.tokens(checkedText(text));
+    checkedText(text);
+    this.#checkSplits();
+    return this.#encoding.tokens(text);
   }
 
-  /** The token ids of one text; never empty. */
+  /**
+   * The token ids of one text; never empty.
+   *
+   * @param text a string; or a list of the text's tokens, which are looked up, or of all its ids.
+   * @throws InputError it is neither, the rules could give no such ids, or it is a string and the bundle splits none.
+   */
   encode(text) {
-    return this.#encoding.encode(checkedText(text));
+    if (!isString(text)) return this.#readyIds(text);
+    this.#checkSplits();
+    return this.#encoding.encode(text);
+  }
+
+  #checkSplits() {
+    if (this.#document.text.tokenizer === EXTERNAL)
+      throw new InputError(
+        `${this.name} does not split texts: its tokenizer is external.`,
+        "Give each text as a list of its tokens or ids.",
+      );
+  }
+
+  #readyIds(text) {
+    const values = Array.isArray(text) || (ArrayBuffer.isView(text) && !(text instanceof DataView)) ? [...text] : undefined;
+    if (values === undefined) checkedText(text);
+    const { tokenizer } = this.#document.text;
+    const rows = this.#document.graph.embedding_rows;
+    const kind = values.length === 0 || isString(values[0]) ? "tokens" : "ids";
+    for (const [index, value] of values.entries())
+      if (kind === "tokens" ? !isString(value) : !Number.isInteger(value))
+        throw new InputError(
+          `The text is a list of ${kind} with ${String(value).slice(0, 40)} at index ${index}.`,
+          "Give strings only, which are tokens, or whole numbers only, which are ids.",
+        );
+      else if (kind === "ids" && !(value >= 0 && value < rows))
+        throw new InputError(
+          `The text has the id ${value} at index ${index}, and the ids of ${this.name} are 0 to ${rows - 1}.`,
+          "Give the ids that it was trained with.",
+        );
+      else if (kind === "tokens" && tokenizer !== EXTERNAL && !this.#encoding.holds(value) && isText(value, tokenizer))
+        throw new InputError(
+          `The text has the token ${JSON.stringify(value).slice(0, 40)}, which ${tokenizer} would cut.`,
+          "A list of strings is one text as tokens: give several texts to predict, as a list of strings.",
+        );
+    if (kind === "tokens") return this.#encoding.encodeTokens(values);
+    const fault = this.#encoding.faultOf(values);
+    if (fault) throw new InputError(`The text ${fault}.`, "Give all ids of a text, as encode does, or give its tokens.");
+    return values;
   }
 
   /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. Of a classifier of
    * characters, its code points. */
   words(text) {
+    this.#checkSplits();
     const parts = this.#document.text.tokenizer === "characters" ? [...checkedText(text)] : words(checkedText(text));
     let end = 0;
     return parts.map((part) => {
@@ -860,11 +953,12 @@ export class Classifier {
     return this.#allows(this.encode(text));
   }
 
-  /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
+  /** Classify one text, given as to `encode`: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top`
+   * likeliest labels. */
   async classify(text, top = 1) {
     if (!Number.isInteger(top) || top < 1 || top > this.labels.length)
       throw new InputError(`top is ${top}.`, `Use a whole number from 1 to ${this.labels.length}.`);
-    const [logits] = await this.logits([checkedText(text)]);
+    const [logits] = await this.logits([text]);
     const probabilities = this.#probabilities(logits);
     const likeliest = this.labels
       .map((_, i) => i)
@@ -921,7 +1015,10 @@ export class Classifier {
    */
   async verify() {
     const { examples, parity } = this.#document;
-    const together = await this.logits(examples.map((example) => example.text));
+    // Texts that the bundle cannot split are given as ids.
+    const external = this.#document.text.tokenizer === EXTERNAL;
+    const givenFor = (example) => (external ? example.ids : example.text);
+    const together = await this.logits(examples.map(givenFor));
     let largest = 0;
     for (const [i, { text, ids, logits }] of examples.entries()) {
       const fail = (how) => {
@@ -930,9 +1027,10 @@ export class Classifier {
           "Do not use it in this browser; report the browser and the version of onnxruntime-web.",
         );
       };
-      if (this.encode(text).join() !== ids.join()) fail("it becomes other token ids");
+      const given = givenFor(examples[i]);
+      if (this.encode(given).join() !== ids.join()) fail("it becomes other token ids");
       const likeliest = logits.indexOf(Math.max(...logits));
-      for (const answer of [together[i], (await this.logits([text]))[0]]) {
+      for (const answer of [together[i], (await this.logits([given]))[0]]) {
         if (answer.indexOf(Math.max(...answer)) !== likeliest) fail("the label is another one");
         const scale = Math.max(1, Math.max(...logits.map(Math.abs)) / 10);
         const difference = Math.max(...logits.map((logit, k) => Math.abs(answer[k] - logit))) / scale;
@@ -1030,6 +1128,12 @@ export class Classifier {
         "Export the bundle again.",
       );
   }
+}
+
+/** Whether a token is a text that the tokenizer would cut. */
+function isText(token, tokenizer) {
+  if (tokenizer === "characters") return [...token].length > 1;
+  return tokenizer === "space" ? words(token).length > 1 && token.includes(" ") : words(token).length > 1;
 }
 
 function checkedText(text) {

@@ -282,7 +282,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof(trained: Path, tm
     result = run("export", trained, "-o", tmp_path / "b")
     assert result.exit_code == 0, result.output
     assert "onnx with pytorch" in result.stdout
-    assert "Proven equal" in result.stdout
+    assert "Graph: proven equal to the PyTorch module." in result.stdout
     assert "Tracing the module for ONNX ..." in result.stderr
     read = manifest.read(tmp_path / "b")
     assert read.name == "news"

@@ -79,7 +79,7 @@ def test_other_peoples_modules_are_stored_smaller_and_proven(made: Any, stored: 
     original = exported(seeded(made), tmp_path / "original")
     smaller = compress(original, tmp_path / "small", storage=Storage(stored, stored))
     assert (tmp_path / "small" / "model.onnx").stat().st_size < (original / "model.onnx").stat().st_size
-    assert max(c.largest_difference for c in smaller.manifest.parity.comparisons) <= 1e-5
+    assert max(c.largest_difference for c in smaller.manifest.parity.comparisons if not c.is_rounding) <= 1e-5
     assert verify(tmp_path / "small").files == ("classifier.json", "model.onnx")
     texts = ["w1 w2 w3", "w40 unheard w5 w9"]
     np.testing.assert_allclose(

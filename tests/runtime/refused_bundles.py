@@ -88,6 +88,17 @@ def _ruled(members: str, version: int = 2) -> Callable[[str], bytes]:
     return change
 
 
+def _external(version: int = 3, lowercase: str = "false", more: str = "") -> Callable[[str], bytes]:
+    """A bundle that does not split texts."""
+
+    def change(text: str) -> bytes:
+        rules = f'{more}"tokenizer": "external", "lowercase": {lowercase}'
+        split = _swapped('"tokenizer": "basic_english", "lowercase": true', rules)
+        return _swapped('"version": 1', f'"version": {version}')(split(text).decode())
+
+    return change
+
+
 def _ruled_stream(text: str) -> bytes:
     step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
     return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(
@@ -207,6 +218,10 @@ REFUSED: dict[str, Refused] = {
     "rules-width-too-large": Refused("min_width", json=_ruled('"min_width": 65537')),
     "rules-width-crossed": Refused("max_width", json=_ruled('"min_width": 9, "max_width": 8')),
     "rules-side-unknown": Refused("pad_side", json=_ruled('"min_width": 9, "pad_side": "both"')),
+    "rules-external-in-version-2": Refused("that is version 3", json=_external(version=2)),
+    "rules-external-in-version-1": Refused("that is version 3", json=_external(version=1)),
+    "rules-external-lower-cased": Refused("lower-case", json=_external(lowercase="true")),
+    "rules-external-cleaned": Refused("clean", json=_external(more='"steps": [{"replace": "a", "by": "b"}], ')),
     "rules-stream": Refused("a stream cannot follow", json=_ruled_stream),
     "weights-elsewhere": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _LOCATION + _VALUE)))),
     "weights-elsewhere-value-first": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _VALUE + _LOCATION)))),

@@ -162,7 +162,7 @@ def test_one_string_is_not_taken_for_a_list_of_texts(classifier: Classifier, met
         getattr(classifier, method)(None)
 
 
-@pytest.mark.parametrize("odd", [None, b"bytes", 3, ["nested"], float("nan")])
+@pytest.mark.parametrize("odd", [None, b"bytes", 3, ["nested", 3], float("nan")])
 def test_an_item_that_is_no_text_is_named_by_its_place_before_any_work(
     classifier: Classifier, odd: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

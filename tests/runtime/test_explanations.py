@@ -151,8 +151,8 @@ def test_what_cannot_be_explained_is_refused(classifier: Classifier, arguments: 
 
 
 def test_what_is_no_text_is_refused(classifier: Classifier) -> None:
-    with pytest.raises(TextError, match="must be a string, not list"):
-        classifier.explain(["oil"])  # type: ignore[arg-type]
+    with pytest.raises(TextError, match="not a string but NoneType"):
+        classifier.explain(None)  # type: ignore[arg-type]
 
 
 def test_the_command_gives_json_where_there_is_no_terminal(padded: Path, classifier: Classifier) -> None:

@@ -367,7 +367,7 @@ def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classe
 def test_train_goes_all_the_way_to_a_bundle(reviews: Path) -> None:
     result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2", "--export", "bundle")
     assert result.exit_code == 0, result.output
-    assert "Proven equal. Wrote bundle" in result.stdout
+    assert "Text rules: those that it was trained with." in result.stdout
     bundle = read_manifest(Path("bundle"))
     assert bundle.labels == LABELS
     assert bundle.provenance["metrics"]["temperature"] == checkpoints.read(Path("c")).metrics["temperature"]
@@ -600,3 +600,18 @@ def test_an_adversarial_shift_is_as_long_as_asked_and_raises_the_loss(monkeypatc
     for shift, length, apart in seen:
         assert shift == pytest.approx(0.3 * length, rel=1e-4)
         assert apart > 0
+
+
+def test_none_of_the_texts_is_in_what_is_made_without_examples(reviews: Path) -> None:
+    shown = run("train", str(reviews), "-o", "shown", *OPTIONS, "--epochs", "1")
+    assert "of your texts, as examples" in shown.stdout
+    texts = checkpoints.read(Path("shown")).examples
+    result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "1", "--no-examples", "--export", "bundle")
+    assert result.exit_code == 0, result.output
+    assert "--no-examples" not in result.stdout
+    kept = checkpoints.read(Path("c"))
+    assert kept.examples
+    assert not set(texts) & set(kept.examples)
+    made = read_manifest(Path("bundle"))
+    assert made.provenance["golden_examples"] == "made of words of the vocabulary"
+    assert not set(texts) & {example.text for example in made.examples}

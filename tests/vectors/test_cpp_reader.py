@@ -13,6 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "examples" / "cpp" / "classify.cpp"
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
+EXTERNAL = HERE / "external" / "words"
 REFUSED = [json.loads(line) for line in (HERE / "refused" / "refused.jsonl").read_text().splitlines()]
 LIBRARIES = ("libonnxruntime", "nlohmann_json", "libcrypto", "icu-uc")
 
@@ -55,6 +56,18 @@ def test_the_cpp_reader_answers_the_vectors_as_they_say(classify: Path, bundle: 
     number = len((bundle / file).read_text(encoding="ascii").splitlines())
     assert done.stdout == f"{number} of {number} test vectors right\n"
     assert done.returncode == 0
+
+
+def test_the_cpp_reader_takes_texts_that_are_split_already(classify: Path) -> None:
+    vectors = (EXTERNAL / "vectors.jsonl").read_text(encoding="ascii").splitlines()
+    done = run(classify, EXTERNAL, EXTERNAL / "vectors.jsonl")
+    assert done.stdout == f"{len(vectors)} of {len(vectors)} test vectors right\n"
+    for line in (EXTERNAL / "refused.jsonl").read_text(encoding="ascii").splitlines():
+        vector = json.loads(line)
+        refused = run(classify, EXTERNAL, given=json.dumps(vector["text"]) + "\n")
+        assert refused.returncode == 2
+        assert refused.stdout == ""
+        assert vector["said"] in refused.stderr or "no list of tokens or ids" in refused.stderr
 
 
 @pytest.mark.parametrize("bundle", ["limits", "real-token"])

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from pocketrnn import Classifier, verify
-from pocketrnn.errors import BundleError, LimitError
+from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import TextEncoder
 from pocketrnn.text_steps import Keep, Lowercase, Replace
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
 REFUSED = HERE / "refused"
+EXTERNAL = HERE / "external" / "words"
 FILES = ("vectors.jsonl", "unicode-14.jsonl", "surrogates.jsonl")
 
 
@@ -41,6 +42,26 @@ def test_the_vectors_are_answered_as_they_say(bundle: Path, file: str) -> None:
     probabilities = [vector["probabilities"] for vector in vectors]
     np.testing.assert_allclose(classifier.predict_proba(texts), probabilities, atol=1e-5, rtol=0)
     assert classifier.predict(texts) == [vector["label"] for vector in vectors]
+
+
+def test_texts_that_are_split_already_are_answered_as_the_vectors_say() -> None:
+    vectors = vectors_in(EXTERNAL / "vectors.jsonl")
+    for classifier in (Classifier.load(EXTERNAL), Classifier.load(EXTERNAL, tokenizer=json.loads)):
+        texts = [vector["text"] for vector in vectors]
+        given = texts if classifier._ready.tokenizer is None else list(map(json.dumps, texts))
+        assert [classifier.encode(text) for text in given] == [vector["ids"] for vector in vectors]
+        expected = [vector["logits"] for vector in vectors]
+        np.testing.assert_allclose(classifier.logits(given), expected, atol=1e-5, rtol=0)
+        assert [classifier.classify(text).label for text in given] == [vector["label"] for vector in vectors]
+    assert verify(EXTERNAL).name == "words"
+
+
+@pytest.mark.parametrize("vector", vectors_in(EXTERNAL / "refused.jsonl"), ids=lambda vector: str(vector["text"])[:20])
+def test_what_is_no_text_of_a_bundle_that_splits_none_is_refused(vector: dict[str, Any]) -> None:
+    classifier = Classifier.load(EXTERNAL)
+    for ask in (classifier.classify, classifier.encode, lambda text: classifier.predict([["the"], text])):
+        with pytest.raises(InputError, match=vector["said"]):
+            ask(vector["text"])
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)

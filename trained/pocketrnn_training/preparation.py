@@ -24,6 +24,9 @@ __all__ = ["Task", "parts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
+# What `about` says of examples that are nobody's texts, and how many words they have.
+MADE_EXAMPLES: Final = "made of words of the vocabulary"
+_MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
 
@@ -111,7 +114,8 @@ def prepare(
         validation: the validation rows.
         settings: the choices.
         word_vectors: a file in GloVe's format.
-        examples: texts for the checkpoint; None for some validation texts.
+        examples: texts for the checkpoint; None for some validation texts; none at all for texts made of the
+            vocabulary's words.
         report: called with what the owner of the data should know.
 
     Raises:
@@ -144,7 +148,7 @@ def prepare(
         class_weights=_class_weights(data, balanced=settings.class_weights == "balanced"),
         validation_texts=EncodedTexts.of(validation.texts, TextEncoder(rules, tokens)),
         validation_targets=validation.targets,
-        examples=tuple(_short_texts(validation.texts) if examples is None else examples),
+        examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
         about={
             "source": data.source,
             "licence": data.licence,
@@ -153,7 +157,8 @@ def prepare(
             "validation_rows": len(validation),
             "word_vectors": None if start is None else _about_vectors(start),
         }
-        | ({} if teacher is None else {"teacher": teacher.figures}),
+        | ({} if teacher is None else {"teacher": teacher.figures})
+        | ({"examples": MADE_EXAMPLES} if examples is not None and not examples else {}),
     )
 
 
@@ -272,6 +277,14 @@ def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
 def _about_vectors(start: vectors.Vectors) -> dict[str, Any]:
     added = len(start.added)
     return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
+
+
+def _made_texts(tokens: Sequence[str], rules: TextRules) -> list[str]:
+    """Texts of words of the vocabulary, drawn at random, for a checkpoint that is to hold nobody's texts."""
+    generator = np.random.default_rng(0)
+    words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
+    between = "" if rules.tokenizer == "characters" else " "
+    return [between.join(generator.choice(words, size)) for size in _MADE_SIZES]
 
 
 def _short_texts(texts: Sequence[str]) -> list[str]:

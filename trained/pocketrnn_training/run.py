@@ -70,6 +70,7 @@ class TrainingRun:
     unlabelled: tuple[Path, ...] = ()
     force: bool = False
     resume: bool = False
+    examples: bool = True
     state: State | None = field(default=None, init=False, repr=False)
     has_kept: bool = field(default=False, init=False)
 
@@ -78,6 +79,12 @@ class TrainingRun:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.resume:
             self.state = _state_to_resume(self.output, self.settings)
+            if ("examples" in self.state.best.data) == self.examples:
+                raise InputError(
+                    f"The run in {self.output} was made {'without' if self.examples else 'with'} texts of the rows as "
+                    "examples.",
+                    f"{'Give' if self.examples else 'Leave out'} --no-examples.",
+                )
         else:
             check_free(self.output, force=self.force, made_by=checkpoints.CONFIG_JSON)
 
@@ -111,6 +118,7 @@ class TrainingRun:
             name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
             validation=validation_data,
             word_vectors=self.word_vectors,
+            examples=None if self.examples else (),
             report=note,
             keep=self._keep,
             resume=self.state,

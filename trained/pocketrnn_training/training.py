@@ -96,7 +96,8 @@ def train(
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
             need no label.
         word_vectors: a file in GloVe's format that the embedding starts from. Words that it lacks start at random.
-        examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows.
+        examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows, which whoever
+            has the checkpoint can read. An empty list puts in texts made of the vocabulary's words.
         report: called with the progress of the run, for display.
         keep: called after each epoch with the state that an interrupted run is resumed from.
         resume: the state that `keep` was last called with.

@@ -13,6 +13,7 @@ from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
 
 __all__ = ["compress"]
 
@@ -23,7 +24,7 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
     cls=Command,
     short_help="Make a bundle smaller.",
     groups={
-        "Options": ("output", "words", "data", "max_loss", "name", "force"),
+        "Options": ("output", "words", "data", "max_loss", "name", "no_examples", "force"),
         "Rare options": ("embedding", "weights", "text_column", "label_column"),
     },
 )
@@ -43,9 +44,17 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 @click.option("--weights", type=_STORAGES, default="int8", show_default=True, help="How other weights are stored.")
 @data_options
 @click.option("--name", help="What the classifier is called.  [default: as before]")
+@click.option("--no-examples", is_flag=True, help="Put none of a checkpoint's texts into the bundle.")
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 def compress(
-    source: str, output: Path, words: int | None, embedding: str, weights: str, name: str | None, **options: Any
+    source: str,
+    output: Path,
+    words: int | None,
+    embedding: str,
+    weights: str,
+    name: str | None,
+    no_examples: bool,
+    **options: Any,
 ) -> None:
     """Write a smaller bundle: weights in fewer bytes, fewer words, no TorchScript copy.
 
@@ -74,9 +83,14 @@ def compress(
         module, description = from_checkpoint(Path(source))
         with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
             with stages_on_stderr():
-                export(module, Path(folder) / "bundle", **description, torchscript=False)
-            write_compressed(Path(folder) / "bundle", output, storage, name=name, **options)
+                export(module, Path(folder) / "bundle", **description, torchscript=False, examples=not no_examples)
+            manifest = write_compressed(Path(folder) / "bundle", output, storage, name=name, **options)
+        told = lines_of_examples(manifest)
     else:
-        write_compressed(source, output, storage, name=name, **options)
+        if no_examples:
+            raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
+        manifest, told = write_compressed(source, output, storage, name=name, **options), []
+    for line in [*verdict_lines(manifest), *told]:
+        click.echo(line)
     click.echo(f"Wrote {output}.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')

@@ -15,6 +15,7 @@ from pocketrnn.errors import InputError, require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
 
 if TYPE_CHECKING:
     from pocketrnn.manifest import Manifest, Parity
@@ -29,7 +30,7 @@ __all__ = ["export"]
     cls=Command,
     short_help="Export a classifier, with its proof.",
     groups={
-        "Options": ("output", "weights", "vocabulary", "labels", "name", "force"),
+        "Options": ("output", "weights", "vocabulary", "labels", "name", "no_examples", "force"),
         "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
         "How the module is made and called": ("set", "random_weights", "call", "gives", "one_text", "multi_label"),
         "What is written": (
@@ -64,8 +65,9 @@ __all__ = ["export"]
               help="Export a module file as it is made, with random weights.")  # fmt: skip
 @click.option("--set", multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
-@click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters"]),
-              help="How texts become tokens, for a module file.  [default: basic_english]")  # fmt: skip
+@click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters", "external"]),
+              help="How texts become tokens, for a module file; external: your own code splits them, and the bundle "
+              "takes tokens or ids.  [default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
               '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
@@ -87,6 +89,11 @@ __all__ = ["export"]
 @click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
 @click.option(
     "--texts", type=click.Path(path_type=Path), metavar="FILE", help="A UTF-8 file of texts for the proof, one a line."
+)
+@click.option(
+    "--no-examples",
+    is_flag=True,
+    help="Put none of your texts into the bundle: golden examples are made of words of the vocabulary.",
 )
 @click.option("--tolerance", type=click.FloatRange(min=0, max=1), metavar="X",
               help="The largest difference of two logits that passes.  "
@@ -160,6 +167,7 @@ def export(source: str, output: Path, **options: Any) -> None:
         description["name"] = options["name"]
     profile = options["profile"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
+    description["examples"] = not options["no_examples"]
     copied = options["torchscript"] if profile is None else False
     description |= {"torchscript": copied, "edge": profile == "edge"}
     if options["compress"] or profile in ("mobile", "packed"):
@@ -168,9 +176,9 @@ def export(source: str, output: Path, **options: Any) -> None:
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
     click.echo(_table(manifest.parity))
-    in_float64 = any(line.candidate.endswith("float64") for line in manifest.parity.comparisons)
-    proven = "Proven equal." if in_float64 else "Equal in single precision; not proven in double precision."
-    click.echo(f"{proven} Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
+    for line in [*verdict_lines(manifest), *lines_of_examples(manifest)]:
+        click.echo(line)
+    click.echo(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
     click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
 
 

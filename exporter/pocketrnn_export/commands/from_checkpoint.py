@@ -14,7 +14,9 @@ def from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     Raises:
         CheckpointError: the folder holds no checkpoint, or a damaged one.
     """
+    from pocketrnn.verdicts import TEXT_RULES, TextVerdict
     from pocketrnn_training import checkpoint
+    from pocketrnn_training.preparation import MADE_EXAMPLES
 
     trained = checkpoint.read(folder)
     return trained.module, {
@@ -22,7 +24,8 @@ def from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
         "labels": trained.labels,
         "rules": trained.rules,
         "lengths": trained.architecture.packed,
-        "example_texts": trained.examples,
+        "example_texts": () if trained.data.get("examples") == MADE_EXAMPLES else trained.examples,
         "name": trained.name,
-        "provenance": {"data": trained.data, "metrics": trained.metrics},
+        # Training made its ids by the same code and the same rules.
+        "provenance": {"data": trained.data, "metrics": trained.metrics, TEXT_RULES: TextVerdict("trained").document},
     }

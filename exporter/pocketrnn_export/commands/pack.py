@@ -9,6 +9,7 @@ import click
 from pocketrnn.commands.command import Command
 from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn_export.commands.verdict_lines import verdict_lines
 
 __all__ = ["pack"]
 
@@ -50,7 +51,9 @@ def pack(bundle: str, output: Path | None, c_array: Path | None, force: bool) ->
     from pocketrnn_export.packing import pack as packed
 
     with stages_on_stderr():
-        packed(bundle, path, force=force, c_array=c_array is not None)
+        manifest = packed(bundle, path, force=force, c_array=c_array is not None)
+    for line in verdict_lines(manifest):
+        click.echo(line)
     click.echo(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     if output is not None:
         click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')

@@ -12,6 +12,7 @@ from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
+    from pocketrnn.manifest import Manifest
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.data import LabelledTexts
 
@@ -49,7 +50,7 @@ def write_compressed(
     max_loss: float | None,
     text_column: str,
     label_column: str,
-) -> None:
+) -> Manifest:
     """Compress a bundle as the options say, and print the size and the accuracy after each step."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
@@ -62,6 +63,12 @@ def write_compressed(
     with stages_on_stderr():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
     click.echo(table(made.steps))
+    if rows is None:
+        click.echo(
+            f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
+            "texts to measure what is lost: --data FILE"
+        )
+    return made.manifest
 
 
 def _read(path: Path, bundle: str | Path, text_column: str, label_column: str) -> LabelledTexts:

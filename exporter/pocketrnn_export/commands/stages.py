@@ -19,9 +19,15 @@ def _show(record: logging.LogRecord) -> None:
 
 @contextlib.contextmanager
 def stages_on_stderr() -> Iterator[None]:
-    """While the block runs, each stage that the exporter logs is a line on standard error."""
+    """While the block runs, each stage that the exporter logs is a line on standard error.
+
+    Verdicts are left out: a command says them in its last lines.
+    """
+    from pocketrnn.verdicts import LOGGER
+
     logger = logging.getLogger("pocketrnn_export")
     handler = logging.Handler()
+    handler.addFilter(lambda record: record.name != LOGGER)
     handler.emit = _show  # type: ignore[method-assign]
     level = logger.level
     logger.addHandler(handler)

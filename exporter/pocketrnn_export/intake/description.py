@@ -10,7 +10,8 @@ from typing import Any
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.manifest import Manifest, text_digest, version_of
-from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
+from pocketrnn_export.intake.external import KnownTexts
 
 __all__ = ["Description", "checked_labels", "checked_name"]
 
@@ -27,6 +28,7 @@ class Description:
         activation: what makes probabilities of logits: `softmax` or `sigmoid`.
         provenance: the origin: data, metrics, licence, versions.
         real_token: whether the graph takes no text of padding only, which needs version 2 of the format.
+        known: the ids of the proof's texts, where the owner's code splits them.
     """
 
     name: str
@@ -36,10 +38,12 @@ class Description:
     activation: str
     provenance: Mapping[str, Any]
     real_token: bool = False
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
         """What a bundle says."""
+        external = manifest.text.tokenizer == EXTERNAL
         return cls(
             manifest.name,
             manifest.labels,
@@ -48,6 +52,7 @@ class Description:
             manifest.activation,
             manifest.provenance,
             manifest.graph.limits is not None and manifest.graph.limits.real_token is True,
+            {example.text: example.ids for example in manifest.examples} if external else {},
         )
 
     @property
@@ -66,8 +71,21 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """What makes token ids of texts."""
+        """What makes token ids of texts; of those in `known` only, where the owner's code splits them."""
+        if self.rules.tokenizer == EXTERNAL:
+            return KnownTexts(self.rules, self.vocabulary, self.known)
         return TextEncoder(self.rules, self.vocabulary)
+
+    def given(self, texts: Sequence[str]) -> list[str | list[int]]:
+        """What a Classifier is given for these texts: their ids, where the owner's code splits them.
+
+        Example:
+            >>> description.given(["oil prices"])
+            ['oil prices']
+        """
+        if self.rules.tokenizer != EXTERNAL:
+            return list(texts)
+        return [list(self.known[text]) for text in texts]
 
 
 def checked_name(name: str) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import operator
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, shown
-from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.ready import Text, Tokenizer
+from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
 from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.labels import lines_of_file
 from pocketrnn_export.intake.nearest_rules import candidates, framed, most_agreeing, named, written
@@ -28,7 +29,12 @@ _log = logging.getLogger(__name__)
 
 # A text, and its ids by the owner's pipeline.
 Pair = tuple[str, Sequence[int]]
-Tokenizer = Callable[[str], Sequence[str]]
+
+# What is said where no rules can say what the owner's code does.
+_EXTERNAL_WAY: Final = (
+    "If no rules can do what your code does, leave it to your code: --tokenizer external (TextRules('external') in "
+    "Python) makes a bundle that takes tokens or ids, and Classifier.load(..., tokenizer=function)."
+)
 
 _LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
 _NAMED_WORDS: Final = 5
@@ -62,7 +68,7 @@ def chosen_rules(
     rules: TextRules | None,
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[Pair],
-    texts: Sequence[str],
+    texts: Sequence[Text],
 ) -> TextRules:
     """The text rules of a bundle, compared with all that is known of the owner's pipeline.
 
@@ -75,15 +81,21 @@ def chosen_rules(
         texts: texts to try a function on, besides those of the pairs.
 
     Raises:
-        InputError: the rules give other ids; the message shows the first difference.
+        InputError: the rules give other ids; the message shows the first difference. Where the tokenizer is external,
+            texts are not looked at here.
 
     Example:
         >>> known = read_vocabulary(["<unk>", "oil"])
         >>> chosen_rules(known, None, str.split, [], ["Oil oil"]).lowercase
         False
     """
+    if rules is not None and rules.tokenizer == EXTERNAL:
+        return rules
+    if tokenizer == EXTERNAL:
+        return named_rules(vocabulary, EXTERNAL)
     if callable(tokenizer):
-        chosen = _agreeing(tokenizer, vocabulary, rules, [*texts, *(text for text, _ in pairs)])
+        strings = [text for text in texts if isinstance(text, str)]
+        chosen = _agreeing(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
     else:
         chosen = rules if rules is not None else named_rules(vocabulary, tokenizer)
     encoder = TextEncoder(chosen, vocabulary.tokens)
@@ -191,8 +203,8 @@ def _advice(vocabulary: Vocabulary, rules: TextRules, pairs: Sequence[Pair]) -> 
         implied = text_rules(vocabulary)
         return f"{named(best)} agrees on all {agreed} texts: give --rules {shlex.quote(written(best, implied))}."
     if not agreed:
-        return "No rules that were tried agree on any text; docs/text-rules.md says what rules can do."
-    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts."
+        return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}"
+    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {_EXTERNAL_WAY}"
 
 
 def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | None, texts: Sequence[str]) -> TextRules:
@@ -223,7 +235,7 @@ def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | N
     if agreed == len(texts):
         raise InputError(
             f"{named(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
-            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules.",
+            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_EXTERNAL_WAY}",
         )
     encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
     text, theirs = next(pair for pair in owners if not agrees(best, pair))
@@ -236,13 +248,13 @@ def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | N
     raise InputError(
         f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and {named(best)} gives {_word(own)}. "
         f"{named(best)} agrees on {agreed} of {len(texts)} texts.",
-        "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do.",
+        f"Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}",
     )
 
 
 def _tokens_by(tokenizer: Tokenizer, text: str) -> list[str]:
     try:
-        tokens = list(tokenizer(text))
+        tokens: list[Any] = list(tokenizer(text))
     # Whatever the owner's function raises.
     except Exception as error:
         raise InputError(
@@ -252,7 +264,8 @@ def _tokens_by(tokenizer: Tokenizer, text: str) -> list[str]:
     if wrong := [token for token in tokens if not isinstance(token, str)]:
         raise InputError(
             f"tokenizer gives {brief(wrong[0])} on {shown(text)}, which is no string.",
-            "Give a function that takes a text and returns its tokens; for ids, give example_ids.",
+            "Give a function that takes a text and returns its tokens; for ids, give example_ids, or rules="
+            "TextRules('external').",
         )
     return tokens
 

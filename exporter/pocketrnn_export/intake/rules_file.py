@@ -10,7 +10,7 @@ from pocketrnn.errors import InputError, shown
 from pocketrnn.folder import near_file
 from pocketrnn.manifest import json_schema
 from pocketrnn.schema import first_fault
-from pocketrnn.text import TextRules, rules_document, rules_of
+from pocketrnn.text import EXTERNAL, TextRules, rules_document, rules_of
 from pocketrnn.text_steps import step_documents, steps_of
 from pocketrnn_export.intake.vocabulary import Vocabulary, text_rules
 
@@ -54,7 +54,8 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     schema = json_schema()
     if fault := first_fault(document, {**schema["properties"]["text"], "required": []}, schema):
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
-    return rules_of(rules_document(text_rules(vocabulary)) | document)
+    implied = text_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
+    return rules_of(rules_document(implied) | document)
 
 
 def _document(given: str, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pocketrnn.text import TextEncoder, TextRules
 
 __all__ = [
     "BATCHES",
+    "MADE_TEXTS",
     "SEQUENCES",
     "Case",
     "Ids",
@@ -27,6 +28,7 @@ __all__ = [
     "drawn_cases",
     "each_row",
     "hazard_cases",
+    "made_texts",
     "neighbour_cases",
     "real_id",
     "shape_grid",
@@ -50,7 +52,7 @@ _NEIGHBOURS: Final = ((7, 17), (7, 64))
 # How many shapes are drawn besides the grid.
 _DRAWN: Final = 16
 # How many words the texts have that are made where none are given.
-_MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
 
 @dataclass(frozen=True)
@@ -287,8 +289,15 @@ def each_row(cases: Iterable[Case]) -> list[Case]:
     ]
 
 
-def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: TextRules) -> list[str]:
+def texts_for_proof(
+    given: Sequence[str], vocabulary: Sequence[str], rules: TextRules, *, made_too: bool = False
+) -> list[str]:
     """The given texts, or made ones; after them two texts without a known token, which every runtime will meet.
+
+    Args:
+        given: texts of the owner's.
+        vocabulary, rules: what texts are made of.
+        made_too: make some even where there are given ones, and put them first.
 
     Raises:
         InputError: something in `given` is not a string.
@@ -300,11 +309,21 @@ def texts_for_proof(given: Sequence[str], vocabulary: Sequence[str], rules: Text
     if isinstance(given, str) or not all(isinstance(text, str) for text in given):
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
     texts = list(given)
-    if not texts:
-        generator = np.random.default_rng(0)
-        between = "" if rules.tokenizer == "characters" else " "
-        texts = [between.join(generator.choice(vocabulary, size)) for size in _MADE_TEXTS]
+    if not texts or made_too:
+        texts = [*made_texts(vocabulary, rules, MADE_TEXTS), *texts]
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
+
+
+def made_texts(vocabulary: Sequence[str], rules: TextRules, sizes: Iterable[int]) -> list[str]:
+    """Texts of words of the vocabulary, drawn at random.
+
+    Example:
+        >>> made_texts(["oil"], TextRules(), [2])
+        ['oil oil']
+    """
+    generator = np.random.default_rng(0)
+    between = "" if rules.tokenizer == "characters" else " "
+    return [between.join(generator.choice(vocabulary, size)) for size in sizes]
 
 
 def text_cases(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:

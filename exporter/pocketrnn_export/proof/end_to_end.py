@@ -14,13 +14,14 @@ __all__ = ["texts_end_to_end"]
 
 
 def texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str], answers: Answered, *, reference: str
+    classifier: Classifier, texts: Sequence[str | list[int]], answers: Answered, *, reference: str
 ) -> list[Compared]:
     """Compare the runtime with the reference, and with itself, on texts.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        texts: what it is given, all in one call and each alone; as a stream too, where the bundle can do that.
+        texts: what it is given, strings or their ids, all in one call and each alone; as a stream too, where the bundle
+            can do that, which takes strings.
         answers: the reference's, with each text as a case of its own.
         reference: what the proof calls the reference.
     """
@@ -29,7 +30,8 @@ def texts_end_to_end(
     each = [classifier.logits([text]) for text in texts]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
     if classifier.manifest.stream is not None:
-        pairs.append((reference, "runtime, as a stream", expected, streamed_logits(classifier, texts)))
+        streamed = streamed_logits(classifier, [text for text in texts if isinstance(text, str)])
+        pairs.append((reference, "runtime, as a stream", expected, streamed))
     compared = []
     for against, candidate, rows, given in pairs:
         differences = [

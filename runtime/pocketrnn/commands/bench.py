@@ -48,7 +48,8 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     if texts is None:
         folder = bundle_folder(bundle)
         manifest = Classifier.load(folder).manifest if is_packed(folder) else manifests.read(folder)
-        examples = [example.text for example in manifest.examples]
+        external = manifest.text.tokenizer == "external"
+        examples = [list(example.ids) if external else example.text for example in manifest.examples]
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for lines in arriving_lines(texts) for text in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import FileOptions, file_options
 from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
-from pocketrnn.errors import LimitError
+from pocketrnn.errors import InputError, LimitError, shown
 
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
     from pocketrnn.classifier import Classifier
+    from pocketrnn.ready import Text
 
 __all__ = ["classify"]
 
@@ -26,7 +28,7 @@ __all__ = ["classify"]
     cls=Command,
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
-        "Options": ("bundle", "top", "as_json", "threshold", "explains", "as_stream"),
+        "Options": ("bundle", "top", "as_json", "threshold", "explains", "as_stream", "as_tokens"),
         "Files of rows": ("input", "output", "text_column", "on_error", "force"),
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "threads"),
     },
@@ -70,6 +72,12 @@ __all__ = ["classify"]
     is_flag=True,
     help="Treat all as one text that arrives in fragments; for a bundle that was exported with --streaming.",
 )
+@click.option(
+    "--tokens",
+    "as_tokens",
+    is_flag=True,
+    help="Each text is a JSON list of its tokens or token ids; for a bundle that does not split texts itself.",
+)
 @file_options
 def classify(
     texts: tuple[str, ...],
@@ -80,6 +88,7 @@ def classify(
     threads: int,
     explains: bool,
     as_stream: bool,
+    as_tokens: bool,
     files: FileOptions,
 ) -> None:
     """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
@@ -99,6 +108,10 @@ def classify(
     for the label are green, those that speak against it red and underlined. Otherwise, or with --json, each text is
     answered with a JSON object; log_odds and probability of a fragment say how far those of the label fall without it.
 
+    With --tokens, each text, also a line of standard input, is a JSON list: of its tokens, which are looked up in the
+    vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else.
+    --explain gives JSON then, and counts tokens in start and end.
+
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
     probability_2 and so on. Rows are counted from 1, without the header. The output file is written as a whole or not
@@ -110,16 +123,20 @@ def classify(
       pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
       pocketrnn classify --explain "Oil prices rise again"
+      pocketrnn classify --tokens '["oil", "prices", "rise"]' "[17, 25]"
       pocketrnn classify --input headlines.csv --output labelled.csv
       pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
 
-    if files.are_given and (texts or as_json or as_stream or explains or threshold is not None):
+    if files.are_given and (texts or as_json or as_stream or as_tokens or explains or threshold is not None):
         raise click.UsageError(
-            "TEXTS, --json, --stream, --explain and --threshold are not for files; see --output-format and --top."
+            "TEXTS, --json, --stream, --tokens, --explain and --threshold are not for files; see --output-format and "
+            "--top."
         )
+    if as_stream and as_tokens:
+        raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
     if explains and (as_stream or threshold is not None or top != 1):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     classifier = Classifier.load(bundle, threads=threads)
@@ -131,7 +148,7 @@ def classify(
     if threshold is not None:
         top = _top_for_threshold(classifier, threshold, top)
     Answers.of(classifier.manifest).check_top(top)
-    wanted = _Wanted(top, threshold, as_json, explains)
+    wanted = _Wanted(top, threshold, as_json, explains, as_tokens)
     if as_stream:
         _answer_fragments(classifier, texts, wanted)
     elif texts:
@@ -149,12 +166,33 @@ class _Wanted:
         threshold: which probability a label must reach; None for any.
         as_json: whether an answer is a JSON object.
         explains: whether the words are shown that decided.
+        as_tokens: whether a text is a JSON list of tokens or ids.
     """
 
     top: int
     threshold: float | None
     as_json: bool
     explains: bool
+    as_tokens: bool = False
+
+    def given(self, text: str, kind: str, number: int) -> Text:
+        """What the classifier is given for a text.
+
+        Raises:
+            InputError: it is no JSON list.
+        """
+        if not self.as_tokens:
+            return text
+        try:
+            values = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, list):
+            raise InputError(
+                f"{kind} {number} is {shown(text, 40)}, and no JSON list of tokens or ids.",
+                'Write ["oil", "prices"] or [17, 254].',
+            )
+        return values
 
     def line(self, text: str, prediction: Prediction) -> str:
         """The answer for one text as a line, without the line end."""
@@ -168,6 +206,10 @@ class _Wanted:
         return json_line({"text": text, "label": prediction.label, "probability": prediction.probability, "top": pairs})
 
 
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> int:
     """How many labels to ask for, so that a threshold can choose among them: all."""
     if threshold != threshold:
@@ -177,10 +219,8 @@ def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> in
     return len(classifier.labels)
 
 
-def _until_refused(
-    classifier: Classifier, texts: Sequence[str], kind: str, before: int
-) -> tuple[Sequence[str], LimitError]:
-    """The texts up to the first that the graph cannot take, and what to say of that one."""
+def _until_refused(classifier: Classifier, texts: Sequence[Text], kind: str, before: int) -> tuple[int, LimitError]:
+    """How many texts stand before the first that the graph cannot take, and what to say of that one."""
     from pocketrnn.manifest import Limits
     from pocketrnn.text_limits import limit_error
 
@@ -188,7 +228,7 @@ def _until_refused(
     padding_id = classifier.manifest.text.padding_id
     rows = (classifier.encode(text) for text in texts)
     index, ids = next((index, ids) for index, ids in enumerate(rows) if not limits.take(ids, padding_id))
-    return texts[:index], limit_error(classifier.name, limits, len(ids), text=f"{kind} {before + index + 1}")
+    return index, limit_error(classifier.name, limits, len(ids), text=f"{kind} {before + index + 1}")
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
@@ -218,11 +258,12 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
     if wanted.explains:
         _explain(classifier, texts, wanted, kind, before)
         return
+    given = _all_given(classifier, texts, wanted, kind, before)
     try:
-        rows = classifier.logits(texts).tolist()
+        rows = classifier.logits(given).tolist()
     except LimitError:
-        within, error = _until_refused(classifier, texts, kind, before)
-        _answer(classifier, within, wanted)
+        within, error = _until_refused(classifier, given, kind, before)
+        _answer(classifier, texts[:within], wanted, kind, before)
         raise error from None
     answers_of = Answers.of(classifier.manifest)
     answers = [wanted.line(text, answers_of.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=True)]
@@ -231,15 +272,38 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
         say("\n".join(answers))
 
 
+def _all_given(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int) -> Sequence[Text]:
+    """What the classifier is given for the texts.
+
+    Raises:
+        InputError: one is no list of tokens or ids, where that is asked for. Those before it are answered first.
+    """
+    if not wanted.as_tokens:
+        return texts
+    given: list[Text] = []
+    for index, text in enumerate(texts):
+        number = before + index + 1
+        try:
+            given.append(wanted.given(text, kind, number))
+            classifier.encode(given[-1])
+        except InputError as error:
+            _answer(classifier, texts[:index], wanted, kind, before)
+            problem = error.problem.replace("The text", f"{kind} {number}", 1)
+            raise InputError(problem, error.remedy) from None
+    return given
+
+
 def _explain(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int) -> None:
     """As `_answer`, one text after the other, with the words that decided."""
     from pocketrnn.commands.explained import coloured_line, explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    shown = coloured_line if on_terminal and not wanted.as_json else explanation_as_json
+    coloured = on_terminal and not wanted.as_json and not wanted.as_tokens
+    line_of = coloured_line if coloured else explanation_as_json
     for index, text in enumerate(texts):
+        given = wanted.given(text, kind, before + index + 1)
         try:
-            explanation = classifier.explain(text)
+            explanation = classifier.explain(given)
         except LimitError:
-            raise _until_refused(classifier, [text], kind, before + index)[1] from None
-        say(shown(text, explanation))
+            raise _until_refused(classifier, [given], kind, before + index)[1] from None
+        say(line_of(text, explanation))

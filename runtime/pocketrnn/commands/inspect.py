@@ -26,6 +26,9 @@ __all__ = ["inspect"]
 def inspect(bundle: str, as_json: bool) -> None:
     """Show what a bundle is: labels, text rules, graph, sizes, proof and provenance.
 
+    There are two verdicts: what is proven of the graph, and what the text rules were compared with. The proof has a
+    line for each form and what it was made from; --json has each kind of input.
+
     PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Of a
     bundle, only classifier.json is read; `pocketrnn verify` checks the other files.
 
@@ -59,11 +62,13 @@ def _say(manifest: Manifest, sizes: Mapping[str, int], *, as_json: bool) -> None
 
 def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
     from pocketrnn.text import rules_document
+    from pocketrnn.verdicts import graph_sentence, text_verdict
 
     described = asdict(manifest)
     described["vocabulary_size"] = len(described.pop("vocabulary"))
     described["examples"] = len(manifest.examples)
     described["text"] = rules_document(manifest.text)
+    described["verdicts"] = {"graph": graph_sentence(manifest), "text_rules": text_verdict(manifest).document}
     return {**described, "bytes": dict(sizes)}
 
 
@@ -74,7 +79,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("name", manifest.name),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
         ("probabilities", f"{manifest.activation} of the logits"),
-        ("tokenizer", text.tokenizer + ("" if text.lowercase else ", case kept")),
+        ("tokenizer", _tokenizer(text)),
         ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
         *([("cleaning", f"{len(text.steps)} steps before it")] if text.steps else []),
         *([("stop words", f"{len(text.stop_words):,}")] if text.stop_words else []),
@@ -92,25 +97,42 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
     ]
     yield from aligned([(name, one_line(value)) for name, value in facts])
     yield ""
-    yield f"Parity: largest logit difference allowed {manifest.parity.tolerance:g}"
-    head = ("reference", "candidate", "inputs", "runs", "texts", "difference", "labels differing")
-    rows = [
-        (
-            c.reference,
-            c.candidate,
-            c.inputs,
-            f"{c.cases}",
-            f"{c.rows}",
-            f"{c.largest_difference:.1e}",
-            f"{c.labels_differing}",
-        )
-        for c in manifest.parity.comparisons
-    ]
-    yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
+    yield from _proof(manifest)
     if manifest.provenance:
         yield ""
         yield "Provenance"
         yield from _outline(manifest.provenance)
+
+
+def _proof(manifest: Manifest) -> Iterator[str]:
+    """The two verdicts, and the chain from the module to the file, a line for each form. --json has every line."""
+    from pocketrnn.verdicts import HOW_TO_COMPARE, graph_sentence, links_of, text_verdict
+
+    verdict = text_verdict(manifest)
+    yield f"Graph: {one_line(graph_sentence(manifest))}"
+    yield f"Text rules: {verdict.sentence}" + (f" {HOW_TO_COMPARE}" if verdict.kind == "not compared" else "")
+    yield ""
+    yield f"Proof: largest logit difference allowed {manifest.parity.tolerance:g}"
+    links = [link.line for link in links_of(manifest.parity.comparisons)]
+    rows = [
+        (
+            line.reference,
+            f"{line.candidate} (what rounding changed)" if line.is_rounding else line.candidate,
+            line.inputs,
+            f"{line.rows}",
+            f"{line.largest_difference:.1e}",
+            f"{line.labels_differing}",
+        )
+        for line in links
+    ]
+    head = ("reference", "candidate", "inputs", "texts", "difference", "labels differing")
+    yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
+
+
+def _tokenizer(text: TextRules) -> str:
+    if text.tokenizer == "external":
+        return "external: the owner's code splits texts, which are given as tokens or ids"
+    return text.tokenizer + ("" if text.lowercase else ", case kept")
 
 
 def _tokens_read(text: TextRules) -> str:

@@ -77,6 +77,7 @@ _COUNT: Final = click.IntRange(min=1)
             "bundle",
             "text_column",
             "label_column",
+            "no_examples",
             "resume",
             "force",
         ),
@@ -108,6 +109,11 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @click.option("--force", is_flag=True, help="Replace a checkpoint in that folder.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in that folder; give the same settings.")
+@click.option(
+    "--no-examples",
+    is_flag=True,
+    help="Put none of your texts into the checkpoint, and so into no bundle that is made of it.",
+)
 @click.option(
     "--export",
     "bundle",
@@ -229,6 +235,7 @@ def train(
     output: Path,
     force: bool,
     resume: bool,
+    no_examples: bool,
     bundle: Path | None,
     logger: str | None,
     name: str | None,
@@ -256,7 +263,9 @@ def train(
     label. If the file has the column of texts, they are compared with those of DATA. Or it is the folder of a
     checkpoint or a bundle, which is asked. See docs/from-a-transformer.md.
 
-    A checkpoint holds up to 32 texts of the validation rows, which `pocketrnn export` copies as examples.
+    A checkpoint holds up to 32 texts of the validation rows, of which `pocketrnn export` copies some into the bundle as
+    golden examples. Whoever has them can read these texts. With --no-examples, they are made of words of the vocabulary
+    instead. The report shows texts, too: those of the worst mistakes.
 
     \b
     Examples:
@@ -286,9 +295,15 @@ def train(
         unlabelled=unlabelled,
         force=force,
         resume=resume,
+        examples=not no_examples,
     )
     best = _displayed_run(run, logger)
     click.echo(f"The checkpoint and its report are in {output}: {_summary(best)}.")
+    if not no_examples:
+        click.echo(
+            f"Inside are {len(best.examples)} of your texts, as examples; every bundle made of it shows some. Leave "
+            "them out with --no-examples."
+        )
     if export is not None:
         context.invoke(export, source=str(output), output=bundle, force=force)
     else:

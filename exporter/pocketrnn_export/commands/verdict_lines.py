@@ -1,0 +1,46 @@
+"""What `export`, `compress` and `pack` say at their end: what was shown of the graph and of the text rules, and which
+texts are inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pocketrnn.commands.terminal import one_line
+
+if TYPE_CHECKING:
+    from pocketrnn.manifest import Manifest
+
+__all__ = ["lines_of_examples", "verdict_lines"]
+
+_COMPARE = "Compare them: --pairs FILE, with texts and the ids that your pipeline gives (docs/your-files.md)."
+
+
+def verdict_lines(manifest: Manifest) -> list[str]:
+    """The two verdicts, each on a line of its own.
+
+    Example:
+        >>> verdict_lines(manifest)[1]
+        'Text rules: those that it was trained with.'
+    """
+    from pocketrnn.verdicts import graph_sentence, text_verdict
+
+    graph, verdict = graph_sentence(manifest), text_verdict(manifest)
+    return [
+        f"Graph: {one_line(graph)}",
+        f"Text rules: {verdict.sentence}" + (f" {_COMPARE}" if verdict.kind == "not compared" else ""),
+    ]
+
+
+def lines_of_examples(manifest: Manifest) -> list[str]:
+    """That texts which were given are inside, for who can still leave them out; none where there are none.
+
+    Example:
+        >>> lines_of_examples(manifest)
+        []
+    """
+    if manifest.provenance.get("golden_examples") != "given texts":
+        return []
+    return [
+        f"Inside are {len(manifest.examples)} golden examples, which are texts of yours: whoever has the bundle can "
+        "read them. Leave them out with --no-examples."
+    ]

@@ -1,0 +1,129 @@
+"""Texts that the owner's own code splits: their ids for the proof, since the bundle itself cannot make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from pocketrnn.errors import InputError, TextError, shown
+from pocketrnn.ready import ReadyTexts, Text, Tokenizer
+from pocketrnn.text import TextEncoder, TextRules
+
+__all__ = ["KnownTexts", "cut_ids", "given_ids", "made_ids"]
+
+# What a text without a known token is, beside the empty one; every runtime will meet it.
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
+
+
+class KnownTexts(TextEncoder):
+    """An encoder that has the ids of some texts, and can make no others.
+
+    Args:
+        rules: the text rules.
+        vocabulary: the tokens.
+        known: the ids of the texts.
+
+    Example:
+        >>> KnownTexts(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]}).encode("Oil!")
+        [1]
+    """
+
+    def __init__(self, rules: TextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
+        super().__init__(rules, vocabulary)
+        self._known = known
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text that is known."""
+        return list(self._known[text]) if text in self._known else super().encode(text)
+
+
+def given_ids(
+    rules: TextRules,
+    vocabulary: Sequence[str],
+    *,
+    rows: int,
+    tokenizer: Tokenizer | None,
+    pairs: Iterable[tuple[str, Sequence[int]]],
+    texts: Iterable[Text],
+) -> dict[str, list[int]]:
+    """The ids of the texts that the owner gives, by what they are called; each once.
+
+    Args:
+        rules: the text rules, whose tokenizer is external.
+        vocabulary: the tokens.
+        rows: all ids are below this.
+        tokenizer: the owner's function, text -> tokens or ids; None where there is none.
+        pairs: texts with the ids that the owner's pipeline gives.
+        texts: texts for the tokenizer, or lists of tokens or ids.
+
+    Raises:
+        InputError: an id is out of range, the rules could give no such ids, the tokenizer fails or gives other ids than
+            those of a pair, or a text is a string without a tokenizer.
+
+    Example:
+        >>> given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[("Oil!", [1])], texts=[])
+        {'Oil!': [1]}
+    """
+    ready = ReadyTexts("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
+    known: dict[str, list[int]] = {}
+    for number, (text, ids) in enumerate(pairs, 1):
+        # The owner's module cannot be given a text without ids, so nothing is known of its answer.
+        if ids:
+            known.setdefault(text, _of_pair(ready, text, ids, f"Text {number} of your pipeline, {shown(text, 40)},"))
+    for given in texts:
+        if isinstance(given, str) and tokenizer is None:
+            raise InputError(
+                f"{shown(given, 40)} cannot be split: the tokenizer is external.",
+                "Give texts with their ids (--pairs, or example_ids=), or your tokenizer as a function.",
+            )
+        named = given if isinstance(given, str) else " ".join(map(str, given))
+        known.setdefault(named, _in_a_sentence(ready, given))
+    return known
+
+
+def made_ids(rules: TextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
+    """The ids of texts of so many words of the vocabulary, drawn at random, and of two without a known token.
+
+    Example:
+        >>> made_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
+        [0]
+    """
+    encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
+    drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
+    made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
+    return {**made, "": encoder.encode_tokens([]), _UNKNOWN: encoder.encode_tokens([_UNKNOWN])}
+
+
+def cut_ids(ids: Sequence[int], rules: TextRules, rows: int) -> list[int]:
+    """The ids of a text where only the first `rows` words of the vocabulary are left.
+
+    Example:
+        >>> cut_ids([4, 17], TextRules("external", unknown_id=0), 10)
+        [4, 0]
+    """
+    replaced = (i if i < rows else rules.unknown_id for i in ids)
+    return [i for i in replaced if i is not None] or [rules.empty_id]
+
+
+def _of_pair(ready: ReadyTexts, text: str, ids: Sequence[int], which: str) -> list[int]:
+    try:
+        given = ready.ids(list(ids), which)
+        ours = given if ready.tokenizer is None else ready.ids(text, which)
+    except TextError as error:
+        raise InputError(error.problem, error.remedy) from None
+    if ours != given:
+        at = next(i for i in range(len(ours) + 1) if ours[i : i + 1] != given[i : i + 1])
+        raise InputError(
+            f"{which} has {given[at : at + 1]} at index {at} among its ids, and your tokenizer with the rules gives "
+            f"{ours[at : at + 1]}.",
+            "Give the rules that your pipeline has behind its tokenizer: unknown_id, first_id, last_id, min_width, ...",
+        )
+    return given
+
+
+def _in_a_sentence(ready: ReadyTexts, given: Text) -> list[int]:
+    try:
+        return ready.ids(given, "One of example_texts")
+    except TextError as error:
+        raise InputError(error.problem, error.remedy) from None

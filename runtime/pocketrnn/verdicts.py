@@ -1,0 +1,185 @@
+"""What was shown of a bundle, in two verdicts: one on its graph, one on its text rules; and the chain of the proof.
+
+A graph can be proven equal to a module while every text is cut into other words than in training. So nothing here
+speaks of both at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from pocketrnn.manifest import ROUNDED, Comparison, Manifest
+from pocketrnn.text import EXTERNAL
+
+__all__ = [
+    "COMPRESSED",
+    "HOW_TO_COMPARE",
+    "LOGGER",
+    "TEXT_RULES",
+    "Link",
+    "TextVerdict",
+    "graph_name",
+    "graph_sentence",
+    "links_of",
+    "rounding_sentence",
+    "text_verdict",
+]
+
+# What the proof calls the graph of a compressed bundle; "onnx" is the one that it was made from.
+COMPRESSED: Final = "compressed"
+# The member of provenance that says what the text rules were compared with.
+TEXT_RULES: Final = "text_rules"
+HOW_TO_COMPARE: Final = (
+    "Export it again with texts and the ids that your pipeline gives: pocketrnn export ... --pairs FILE"
+)
+# What the exporter says of a bundle that it has written goes to this logger.
+LOGGER: Final = "pocketrnn_export.verdicts"
+_FLOAT64: Final = ", float64"
+
+
+@dataclass(frozen=True)
+class TextVerdict:
+    """What is known of the text rules.
+
+    Attributes:
+        kind: `compared`, with what the owner's pipeline makes of some texts; `trained`, the rules that pocketrnn
+            trained the classifier with; `external`, where the owner's code splits the texts; or `not compared`, which
+            is also said of bundles that say nothing.
+        texts: how many texts were compared.
+        by: what gave the other side: `ids` of the owner's pipeline, or `tokens` of the owner's tokenizer.
+
+    Example:
+        >>> TextVerdict("compared", 40, "ids").sentence
+        'compared with your pipeline on 40 texts: the same ids.'
+    """
+
+    kind: Literal["compared", "trained", "external", "not compared"] = "not compared"
+    texts: int = 0
+    by: Literal["ids", "tokens"] = "ids"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The verdict as the member `text_rules` of provenance."""
+        if self.kind != "compared":
+            return {"verdict": self.kind}
+        return {"verdict": self.kind, "texts": self.texts, "by": self.by}
+
+    @property
+    def sentence(self) -> str:
+        """The verdict as the end of a sentence that begins with "The text rules: "."""
+        if self.kind == "trained":
+            return "those that it was trained with."
+        if self.kind == "external":
+            return "texts are split by the owner's code, and given as tokens or ids; that was not compared."
+        if self.kind == "not compared":
+            return "not compared with the owner's pipeline."
+        texts = "1 text" if self.texts == 1 else f"{self.texts:,} texts"
+        if self.by == "ids":
+            return f"compared with your pipeline on {texts}: the same ids."
+        return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
+
+
+def text_verdict(manifest: Manifest) -> TextVerdict:
+    """What a bundle says of its text rules; one that says nothing of the kind is not compared.
+
+    Example:
+        >>> text_verdict(Classifier.load("ag_news").manifest).kind
+        'trained'
+    """
+    stated = manifest.provenance.get(TEXT_RULES)
+    stated = stated if isinstance(stated, Mapping) else {}
+    texts, by = stated.get("texts"), stated.get("by")
+    if stated.get("verdict") == "trained":
+        return TextVerdict("trained")
+    if stated.get("verdict") == "compared" and type(texts) is int and texts > 0 and by in ("ids", "tokens"):
+        return TextVerdict("compared", texts, by)
+    return TextVerdict("external" if manifest.text.tokenizer == EXTERNAL else "not compared")
+
+
+@dataclass(frozen=True)
+class Link:
+    """All comparisons of one form with another that stand together, as one.
+
+    Attributes:
+        line: their sums, and the largest difference.
+        each: the comparisons, a kind of inputs each.
+
+    Example:
+        >>> links_of(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
+        'onnx, float64'
+    """
+
+    line: Comparison
+    each: tuple[Comparison, ...]
+
+
+def links_of(comparisons: Iterable[Comparison]) -> list[Link]:
+    """The chain of a proof: from the module to the file, a link for each form and what it was compared with."""
+    chain: list[list[Comparison]] = []
+    for line in comparisons:
+        if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
+            chain[-1].append(line)
+        else:
+            chain.append([line])
+    return [Link(_summed(lines), tuple(lines)) for lines in chain]
+
+
+def _summed(lines: list[Comparison]) -> Comparison:
+    spreads = [line.spreads for line in lines if line.spreads is not None]
+    return replace(
+        lines[0],
+        inputs=lines[0].inputs if len(lines) == 1 else f"{len(lines)} kinds",
+        cases=sum(line.cases for line in lines),
+        rows=sum(line.rows for line in lines),
+        largest_difference=max(line.largest_difference for line in lines),
+        labels_differing=sum(line.labels_differing for line in lines),
+        spreads=max(spreads, default=None),
+    )
+
+
+def graph_name(manifest: Manifest) -> str:
+    """What the proof of a bundle calls its graph, for what is made from it next.
+
+    Example:
+        >>> graph_name(Classifier.load("ag_news").manifest)
+        'compressed'
+    """
+    return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
+
+
+def graph_sentence(manifest: Manifest) -> str:
+    """What is shown of the graph, as the end of a sentence that begins with "The graph: ".
+
+    Example:
+        >>> graph_sentence(Classifier.load("ag_news").manifest).startswith("proven equal to the PyTorch module")
+        True
+    """
+    first = manifest.parity.comparisons[0]
+    module = first.reference.removesuffix(_FLOAT64)
+    exact = first.candidate.endswith(_FLOAT64)
+    module = "the PyTorch module" if module == "pytorch" else module
+    rounding = rounding_sentence(manifest)
+    if rounding:
+        shown = "proven equal to" if exact else "equal in single precision to"
+        return f"{shown} {module} with rounded weights. {rounding}"
+    if module == ROUNDED:
+        return "proven equal to an earlier graph with rounded weights; of the module itself, the bundle says nothing."
+    if exact:
+        return f"proven equal to {module}."
+    return f"equal to {module} in single precision; not proven in double precision."
+
+
+def rounding_sentence(manifest: Manifest) -> str:
+    """What rounding the weights changed, which is measured and no part of the proof; empty where none were rounded."""
+    changed = [line for line in manifest.parity.comparisons if line.is_rounding]
+    if not changed:
+        return ""
+    if not any(line.largest_difference for line in changed):
+        return "Rounding changed no answer."
+    rows, labels = sum(line.rows for line in changed), sum(line.labels_differing for line in changed)
+    return (
+        f"Rounding moved a logit by at most {max(line.largest_difference for line in changed):.1e}, and changed the "
+        f"label of {labels:,} of {rows:,} inputs."
+    )

@@ -1,0 +1,192 @@
+"""Bundles whose texts are split by the owner's code: exported, proven, made smaller, refused where that is due."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from pocketrnn import Classifier, verify
+from pocketrnn import manifest as manifests
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
+from pocketrnn.manifest import Manifest
+from pocketrnn.text import TextRules
+from pocketrnn.verdicts import TextVerdict, text_verdict
+from pocketrnn_export import export
+from pocketrnn_export.compression import compress
+from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.packing import pack
+
+WORDS = ["<unk>", "<pad>", "<s>", "</s>", *(f"w{i}" for i in range(40))]
+TEXTS = ("w1,w2", "w3;w4!", "w5w6", "unheard-of")
+FRAMED = TextRules("external", padding_id=1, first_id=2, last_id=3)
+MODULE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(44, 16)
+        self.gru = torch.nn.GRU(16, 8, batch_first=True)
+        self.fc = torch.nn.Linear(8, 2)
+
+    def forward(self, tokens):
+        return self.fc(self.gru(self.embedding(tokens))[0].max(dim=1).values)
+"""
+
+
+def split(text: str) -> list[str]:
+    return re.findall(r"w\d+|\w+|\S", text)
+
+
+def encoded(text: str) -> list[int]:
+    return [2, *(WORDS.index(word) if word in WORDS else 0 for word in split(text)), 3]
+
+
+def net() -> torch.nn.Module:
+    made: dict[str, Any] = {}
+    exec(MODULE, made)  # noqa: S102 - above
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return made["Net"]()  # type: ignore[no-any-return]
+
+
+def exported(path: Path, **more: Any) -> Manifest:
+    return export(net(), path, labels=["no", "yes"], vocabulary=WORDS, torchscript=False, **more)
+
+
+PAIRS = [(text, encoded(text)) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("external") / "framed"
+    exported(path, rules=FRAMED, tokenizer=split, example_ids=PAIRS)
+    return path
+
+
+def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: Path) -> None:
+    manifest = manifests.read(bundle)
+    assert manifests.document_of(manifest)["version"] == 3
+    assert text_verdict(manifest) == TextVerdict("compared", 4, "ids")
+    assert [example.text for example in manifest.examples][:4] == list(TEXTS)
+    assert verify(bundle).replays
+    plain, own = Classifier.load(bundle), Classifier.load(bundle, tokenizer=split)
+    with torch.no_grad():
+        for text, ids in PAIRS:
+            expected = torch.softmax(net()(torch.tensor([ids]))[0], 0)
+            assert own.classify(text) == plain.classify(split(text)) == plain.classify(ids)
+            assert own.predict_proba([text])[0].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_what_is_made_of_such_a_bundle_takes_the_same(bundle: Path, tmp_path: Path) -> None:
+    made = compress(bundle, tmp_path / "small", storage=Storage("int8", "float32", 8))
+    assert max(i for example in made.manifest.examples for i in example.ids) < 8
+    verify(tmp_path / "small")
+    small = Classifier.load(tmp_path / "small", tokenizer=split)
+    assert small.encode("w1,w39") == [2, 5, 0, 0, 3]
+    with pytest.raises(InputError, match="its tokenizer is external"):
+        pack(bundle, tmp_path / "b.prnn")
+    assert not (tmp_path / "b.prnn").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict", "examples"),
+    [
+        ({"tokenizer": "external"}, TextVerdict("external"), 12),
+        ({"tokenizer": "external", "example_ids": PAIRS}, TextVerdict("external"), 6),
+        ({"tokenizer": "external", "example_texts": [["w1", ","], [5, 6]]}, TextVerdict("external"), 4),
+        ({"rules": TextRules("external"), "tokenizer": encoded, "example_texts": TEXTS}, TextVerdict("external"), 6),
+        (
+            {"rules": FRAMED, "tokenizer": split, "example_ids": PAIRS, "examples": False},
+            TextVerdict("compared", 4),
+            12,
+        ),
+        # Of several texts with one name, the first is taken.
+        ({"tokenizer": "external", "example_ids": [("a", [5]), ("a", [6])]}, TextVerdict("external"), 3),
+    ],
+)
+@pytest.mark.slow
+def test_every_way_to_give_the_proof_its_texts(
+    given: dict[str, Any], verdict: TextVerdict, examples: int, tmp_path: Path
+) -> None:
+    manifest = exported(tmp_path / "b", **given)
+    assert text_verdict(manifest) == verdict
+    assert len(manifest.examples) == examples
+    assert given.get("examples", True) or not {e.text for e in manifest.examples} & set(TEXTS)
+    verify(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tokenizer": "external", "example_texts": TEXTS}, "cannot be split"),
+        ({"tokenizer": "external", "example_ids": [("x", [99])]}, "has the id 99"),
+        ({"tokenizer": "external", "example_texts": [[True]]}, "list of ids with True"),
+        ({"rules": TextRules("external", first_id=2), "tokenizer": split, "example_ids": PAIRS}, "your tokenizer with"),
+        ({"rules": TextRules("external", last_id=4), "example_ids": PAIRS}, "does not end with the id 4"),
+        ({"rules": TextRules("external", max_tokens=2), "example_ids": PAIRS}, "cut every text to 2"),
+        ({"rules": FRAMED, "tokenizer": lambda _: 5, "example_texts": TEXTS}, "gives no tokens"),
+        ({"rules": FRAMED, "tokenizer": lambda _: [None], "example_texts": TEXTS}, "gives what is no text"),
+        ({"rules": FRAMED, "tokenizer": lambda text: text.no, "example_texts": TEXTS}, "raises AttributeError"),
+    ],
+)
+def test_texts_that_do_not_fit_are_refused_before_anything_is_traced(
+    given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        exported(tmp_path / "b", **given)
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_refusals_of_other_rules_name_the_way(tmp_path: Path) -> None:
+    many = [f"w{i},w{i + 1};w{i + 2}x w{i}" for i in range(30)]
+    for given in (
+        {"tokenizer": split, "example_texts": many},
+        {"tokenizer": split, "example_texts": ["w1;w2"]},
+        {"tokenizer": "whitespace", "example_ids": [(text, encoded(text)[1:-1]) for text in many]},
+    ):
+        with pytest.raises(InputError) as caught:
+            exported(tmp_path / "b", **given)
+        assert "--tokenizer external" in str(caught.value)
+        assert "Classifier.load(..., tokenizer=function)" in str(caught.value)
+
+
+@pytest.mark.parametrize("rules", [{"steps": ["lowercase"]}, {"lowercase": True}])
+def test_rules_for_texts_that_are_not_split_here_are_refused(rules: dict[str, Any], tmp_path: Path) -> None:
+    result = command(tmp_path, "--rules", json.dumps({"tokenizer": "external", **rules}))
+    assert result.exit_code == 2
+    assert "external" in result.stderr
+
+
+def command(folder: Path, *more: str) -> Result:
+    (folder / "model.py").write_text(MODULE, encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    lines = [json.dumps({"text": text, "ids": ids}) for text, ids in PAIRS]
+    (folder / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    arguments = [
+        "export",
+        f"{folder / 'model.py'}:Net()",
+        "--random-weights",
+        "--vocabulary",
+        str(folder / "vocab.txt"),
+    ]
+    arguments += ["--labels", "no,yes", "-o", str(folder / "b"), "--no-torchscript", *more]
+    return CliRunner().invoke(main, arguments)
+
+
+def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
+    rules = json.dumps({"tokenizer": "external", "first_id": "<s>", "last_id": "</s>"})
+    result = command(tmp_path, "--rules", rules, "--pairs", str(tmp_path / "pairs.jsonl"))
+    assert result.exit_code == 0, result.output
+    assert "Text rules: texts are split by the owner's code" in result.stdout
+    asked = CliRunner().invoke(main, ["classify", "-b", str(tmp_path / "b"), "--tokens", '["w1"]', "[2, 5, 3]"])
+    assert len({line.split("\t")[1] for line in asked.stdout.splitlines()}) == 1
+    named = command(tmp_path, "--tokenizer", "external", "--force")
+    assert named.exit_code == 0, named.output

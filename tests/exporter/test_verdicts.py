@@ -1,0 +1,212 @@
+"""Two verdicts, on the graph and on the text rules; the whole chain of a proof; and whose texts are inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from pocketrnn import Classifier, verify
+from pocketrnn import manifest as manifests
+from pocketrnn.commands.cli import main
+from pocketrnn.manifest import Manifest
+from pocketrnn.proof_page import proof_page
+from pocketrnn.verdicts import TextVerdict, graph_sentence, links_of, text_verdict
+from pocketrnn_export import export
+from pocketrnn_export.compression import compress
+from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.mobile import mobile
+from pocketrnn_export.packing import pack
+
+WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(40))]
+LABELS = ["no", "yes"]
+PRIVATE = "w3 w4 my w5 secret"
+CHAIN = [
+    ("pytorch, float64", "onnx, float64"),
+    ("pytorch", "onnx"),
+    ("pytorch", "onnx as written"),
+    ("pytorch", "runtime"),
+    ("alone", "together"),
+    ("onnx", "rounded weights"),
+    ("rounded weights, float64", "compressed, float64"),
+    ("rounded weights", "compressed"),
+    ("rounded weights", "compressed as written"),
+    ("rounded weights", "runtime"),
+    ("alone", "together"),
+]
+
+
+class Net(torch.nn.Module):
+    """Large enough that its weights are stored in fewer bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(len(WORDS), 16)
+        self.gru = torch.nn.GRU(16, 8, batch_first=True)
+        self.fc = torch.nn.Linear(8, 2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.gru(self.embedding(tokens))[0].max(dim=1).values)  # type: ignore[no-any-return]
+
+
+def net() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Net()
+
+
+def exported(path: Path, **more: Any) -> Manifest:
+    return export(net(), path, labels=LABELS, vocabulary=WORDS, torchscript=False, **more)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("verdicts") / "bundle"
+    exported(path, example_texts=[PRIVATE, "w1 w2"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(bundle: Path) -> Path:
+    compress(bundle, bundle.parent / "small")
+    return bundle.parent / "small"
+
+
+def links(manifest: Manifest) -> list[tuple[str, str]]:
+    return [(link.line.reference, link.line.candidate) for link in links_of(manifest.parity.comparisons)]
+
+
+def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    manifest = manifests.read(bundle)
+    assert graph_sentence(manifest) == "proven equal to the PyTorch module."
+    assert text_verdict(manifest) == TextVerdict()
+    shown = run("inspect", bundle).stdout
+    assert "Graph: proven equal" in shown
+    assert "Text rules: not compared" in shown
+    assert "--pairs" in shown
+    assert json.loads(run("inspect", "--json", bundle).stdout)["verdicts"]["text_rules"] == {"verdict": "not compared"}
+    page = proof_page(verify(bundle))
+    assert "<strong>The text rules:</strong> not compared" in page
+    assert "nothing was compared" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        # Of a text that stands twice, and of one without an id, nothing more is known.
+        ({"example_ids": [("w1 w2", [3, 4]), ("w1 w2", [3, 4]), ("w7", [9]), ("", [])]}, TextVerdict("compared", 2)),
+        ({"example_ids": [("", [])]}, TextVerdict()),
+        ({"tokenizer": str.split, "example_texts": ["w1 w2", "w3", "w3"]}, TextVerdict("compared", 2, "tokens")),
+        # Nobody can claim a comparison that was not made; that the rules are those of training can only be stated.
+        ({"provenance": {"text_rules": {"verdict": "compared", "texts": 9, "by": "ids"}}}, TextVerdict()),
+        ({"provenance": {"text_rules": {"verdict": "trained"}}}, TextVerdict("trained")),
+    ],
+)
+@pytest.mark.slow
+def test_the_text_rules_have_a_verdict_of_their_own(
+    given: dict[str, Any], verdict: TextVerdict, tmp_path: Path
+) -> None:
+    assert text_verdict(exported(tmp_path / "bundle", **given)) == verdict
+
+
+def test_python_is_told_of_what_was_not_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        exported(tmp_path / "open")
+        exported(tmp_path / "compared", example_ids=[("w1 w2", [3, 4])])
+    told = [record for record in caplog.records if record.name == "pocketrnn_export.verdicts"]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    assert "example_ids" in told[0].getMessage()
+    assert "on 1 text" in told[1].getMessage()
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [None, [], "trained", {}, {"verdict": "proven"}, {"verdict": "compared"},
+     {"verdict": "compared", "texts": 0, "by": "ids"}, {"verdict": "compared", "texts": True, "by": "ids"},
+     {"verdict": "compared", "texts": 5, "by": ["ids"]}, {"verdict": ["trained"]}],
+)  # fmt: skip
+def test_whatever_an_old_or_hostile_bundle_states_is_not_compared(bundle: Path, stated: Any) -> None:
+    manifest = replace(manifests.read(bundle), provenance={"text_rules": stated})
+    assert text_verdict(manifest) == TextVerdict()
+    assert text_verdict(replace(manifest, provenance={})) == TextVerdict()
+
+
+def test_a_smaller_bundle_keeps_the_whole_chain_and_says_what_rounding_changed(small: Path) -> None:
+    manifest = manifests.read(small)
+    assert links(manifest) == CHAIN
+    assert [line.inputs for line in manifest.parity.comparisons if line.is_rounding][-1] == "texts"
+    changed = max(line.largest_difference for line in manifest.parity.comparisons if line.is_rounding)
+    assert 1e-5 < changed < 0.1
+    assert manifest.parity.tolerance < 1e-3
+    assert graph_sentence(manifest).startswith(
+        "proven equal to the PyTorch module with rounded weights. Rounding moved"
+    )
+    shown = run("inspect", small).stdout.split("Provenance")[0]
+    assert "rounded weights (what rounding changed)  5 kinds" in shown
+    assert len(shown.splitlines()) < 40
+    page = proof_page(verify(small))
+    assert "One link of the chain is no proof" in page
+    assert f"{changed:.1e}" in page
+    assert page.count("<circle") == len(manifest.parity.comparisons) + 2 * len(manifest.examples)
+
+
+def test_what_is_made_of_a_smaller_bundle_keeps_the_chain_too(small: Path, tmp_path: Path) -> None:
+    packed = pack(small, tmp_path / "small.prnn")
+    assert links(packed)[: len(CHAIN)] == CHAIN
+    assert links(packed)[len(CHAIN) :] == [
+        ("compressed", "packed"), ("compressed", "runtime"), ("alone", "together"),
+    ]  # fmt: skip
+    assert Classifier.load(tmp_path / "small.prnn").manifest.parity == packed.parity
+    assert "onnx      " in run("inspect", tmp_path / "small.prnn").stdout
+    on_phones = mobile(small, tmp_path / "mobile")
+    assert links(on_phones)[: len(CHAIN)] == CHAIN
+    assert links(on_phones)[len(CHAIN)][0] == "compressed"
+
+
+def test_a_bundle_of_rounded_weights_without_its_chain_says_so(small: Path) -> None:
+    manifest = manifests.read(small)
+    comparisons = tuple(line for line in manifest.parity.comparisons if line.reference.startswith("rounded"))
+    old = replace(manifest, parity=replace(manifest.parity, comparisons=comparisons))
+    assert "of the module itself, the bundle says nothing" in graph_sentence(old)
+
+
+def test_labels_are_counted_on_texts_that_tell_something(bundle: Path, tmp_path: Path) -> None:
+    """Not on the empty text, on one without a known word, or on one of which two labels are equally likely."""
+    made = compress(bundle, tmp_path / "small")
+    assert {(step.agreeing, step.texts) for step in made.steps} == {(2, 2)}
+    assert made.manifest.provenance["compression"]["label_agreement_of"] == {"texts": 2, "source": "golden examples"}
+    told = run("compress", bundle, "-o", tmp_path / "again").stdout
+    assert "label as the original, 2 texts" in told
+    assert "| 2 of 2 |" in told
+    assert "%" not in told
+    assert "--data FILE" in told
+    tie = torch.nn.Linear(8, 2)
+    with torch.no_grad():
+        tie.weight.copy_(tie.weight[:1].expand(2, 8))
+        tie.bias.fill_(0.0)
+    module = net()
+    module.fc = tie
+    export(module, tmp_path / "tie", labels=LABELS, vocabulary=WORDS, torchscript=False)
+    assert {(step.agreeing, step.texts) for step in compress(tmp_path / "tie", tmp_path / "t").steps} == {(0, 0)}
+
+
+def test_given_texts_stay_out_of_a_bundle_where_that_is_asked(bundle: Path, tmp_path: Path) -> None:
+    assert PRIVATE in (bundle / "classifier.json").read_text(encoding="utf-8")
+    kept_out = exported(tmp_path / "made", example_ids=[(PRIVATE, [5, 6, 0, 7, 0])], examples=False)
+    assert text_verdict(kept_out) == TextVerdict("compared", 1)
+    assert kept_out.provenance["golden_examples"] == "made of words of the vocabulary"
+    assert len(kept_out.examples) == 12
+    compress(tmp_path / "made", tmp_path / "small", storage=Storage("int8", "float32"))
+    for folder in (tmp_path / "made", tmp_path / "small"):
+        assert "secret" not in (folder / "classifier.json").read_text(encoding="utf-8")
+        verify(folder)

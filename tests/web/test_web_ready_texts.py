@@ -1,0 +1,70 @@
+"""The browser runtime takes texts that are split already, as tokens or ids; a stand-in is its onnxruntime-web."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_node import Node
+
+from pocketrnn import Classifier
+from pocketrnn.errors import InputError
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+EXTERNAL = VECTORS / "external" / "words"
+
+
+def asked(node: Node, bundle: Path, texts: list[Any], refused: list[Any]) -> Any:
+    files = {
+        name: base64.b64encode((bundle / name).read_bytes()).decode() for name in ("classifier.json", "model.onnx")
+    }
+    return node("ready_in_node.mjs", {"files": files, "classes": 4, "texts": texts, "refused": refused})
+
+
+def lines_of(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (EXTERNAL / name).read_text(encoding="ascii").splitlines()]
+
+
+def test_the_vectors_of_texts_that_are_split_already_are_answered_as_they_say(node: Node) -> None:
+    vectors, refused = lines_of("vectors.jsonl"), lines_of("refused.jsonl")
+    answer = asked(node, EXTERNAL, [v["text"] for v in vectors], [v["text"] for v in refused])
+    assert answer["ids"] == answer["run"] == [vector["ids"] for vector in vectors]
+    assert answer["typed"] == vectors[0]["ids"]
+    for vector, (alone, second) in zip(refused, answer["said"], strict=True):
+        # What is no list is said in other words here.
+        said = "must be a string" if vector["said"] == "is not" else vector["said"]
+        for each in (alone, second):
+            assert each is not None, vector
+            assert each.startswith("InputError: "), vector
+            assert said in each, vector
+    # The stand-in answers with zeros: what is missed is the label, not the ids.
+    assert "other token ids" not in answer["verified"]
+
+
+@pytest.mark.parametrize("name", ["cased", "padded", "keras"])
+def test_bundles_that_split_texts_take_lists_as_python_does(node: Node, name: str) -> None:
+    classifier = Classifier.load(VECTORS / name)
+    texts: list[Any] = [
+        ["the", "cup"],
+        [],
+        ["A", "x y z".replace(" ", "")],
+        classifier.encode("the cup"),
+        ["the", "the"],
+    ]
+    texts = [text for text in texts if not is_refused(classifier, text)]
+    refused = [["the cup is here now"], ["", "the  team wins"], [-1], [10**6]]
+    assert all(is_refused(classifier, text) for text in refused)
+    answer = asked(node, VECTORS / name, texts, refused)
+    assert answer["ids"] == [classifier.encode(text) for text in texts]
+    assert all(each and each.startswith("InputError") for pair in answer["said"] for each in pair)
+
+
+def is_refused(classifier: Classifier, text: Any) -> bool:
+    try:
+        classifier.encode(text)
+    except InputError:
+        return True
+    return False
