@@ -36,6 +36,8 @@ HOW_TO_COMPARE: Final = (
 )
 # What the exporter says of a bundle that it has written goes to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
+# What the proof calls a module whose weights are of another precision.
+_IN_OWN_PRECISION: Final = "as given in "
 _FLOAT64: Final = ", float64"
 
 
@@ -160,15 +162,24 @@ def graph_sentence(manifest: Manifest) -> str:
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
     module = "the PyTorch module" if module == "pytorch" else module
-    rounding = rounding_sentence(manifest)
+    rounding, own = rounding_sentence(manifest), "".join(map(_own_precision, manifest.parity.comparisons))
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
-        return f"{shown} {module} with rounded weights. {rounding}"
+        return f"{shown} {module} with rounded weights.{own} {rounding}"
     if module == ROUNDED:
         return "proven equal to an earlier graph with rounded weights; of the module itself, the bundle says nothing."
     if exact:
-        return f"proven equal to {module}."
-    return f"equal to {module} in single precision; not proven in double precision."
+        return f"proven equal to {module}.{own}"
+    return f"equal to {module} in single precision; not proven in double precision.{own}"
+
+
+def _own_precision(line: Comparison) -> str:
+    """What a module in another precision than float32 answers otherwise, which is measured."""
+    if not line.candidate.startswith(_IN_OWN_PRECISION):
+        return ""
+    precision = line.candidate.removeprefix(_IN_OWN_PRECISION)
+    apart = f"{line.largest_difference:.1e}"
+    return f" It computes in float32: in {precision}, the module's own logits differ by up to {apart}."
 
 
 def rounding_sentence(manifest: Manifest) -> str:

@@ -31,6 +31,7 @@ CHAIN = [
     ("pytorch, float64", "onnx, float64"),
     ("pytorch", "onnx"),
     ("pytorch", "onnx as written"),
+    ("pytorch", "as given"),
     ("pytorch", "runtime"),
     ("alone", "together"),
     ("onnx", "rounded weights"),
