@@ -28,6 +28,7 @@ __all__ = [
     "CLASSIFIER_JSON",
     "FORMAT",
     "GIVE_A_BUNDLE",
+    "IN_OWN_PRECISION",
     "LARGEST_FILE",
     "ROUNDED",
     "VERSION",
@@ -59,6 +60,8 @@ VERSION: Final = 3
 CLASSIFIER_JSON: Final = "classifier.json"
 # What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
 ROUNDED: Final = "rounded weights"
+# What it calls a module whose weights are of another precision, followed by that.
+IN_OWN_PRECISION: Final = "as given in "
 # A graph of ONNX has at most so many bytes, which is protobuf's limit.
 LARGEST_FILE: Final = (1 << 31) - 1
 # A vocabulary of 5 million n-grams takes some 100 MB. Python makes up to 20 bytes of one.
@@ -188,6 +191,16 @@ class Comparison:
             True
         """
         return self.candidate == ROUNDED
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is no part of the proof: what rounding changed, or a module in another precision than float32.
+
+        Example:
+            >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
+            True
+        """
+        return self.is_rounding or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from pocketrnn.manifest import ROUNDED, Comparison, Manifest
+from pocketrnn.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
 from pocketrnn.text import EXTERNAL
 
 __all__ = [
@@ -36,8 +36,6 @@ HOW_TO_COMPARE: Final = (
 )
 # What the exporter says of a bundle that it has written goes to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
-# What the proof calls a module whose weights are of another precision.
-_IN_OWN_PRECISION: Final = "as given in "
 _FLOAT64: Final = ", float64"
 
 
@@ -175,9 +173,9 @@ def graph_sentence(manifest: Manifest) -> str:
 
 def _own_precision(line: Comparison) -> str:
     """What a module in another precision than float32 answers otherwise, which is measured."""
-    if not line.candidate.startswith(_IN_OWN_PRECISION):
+    if line.is_rounding or not line.is_measured:
         return ""
-    precision = line.candidate.removeprefix(_IN_OWN_PRECISION)
+    precision = line.candidate.removeprefix(IN_OWN_PRECISION)
     apart = f"{line.largest_difference:.1e}"
     return f" It computes in float32: in {precision}, the module's own logits differ by up to {apart}."
 

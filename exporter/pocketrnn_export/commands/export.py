@@ -166,6 +166,11 @@ def export(source: str, output: Path, **options: Any) -> None:
     if options["name"] is not None:
         description["name"] = options["name"]
     profile = options["profile"]
+    if profile == "packed" and description["rules"].tokenizer == "external":
+        raise InputError(
+            "A bundle whose tokenizer is external cannot be packed: the native engine takes texts only.",
+            "Export it without --profile packed.",
+        )
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     copied = options["torchscript"] if profile is None else False

@@ -63,7 +63,7 @@ def write_compressed(
     with stages_on_stderr():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
     click.echo(table(made.steps))
-    if rows is None:
+    if rows is None and made.manifest.text.tokenizer != "external":
         click.echo(
             f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
             "texts to measure what is lost: --data FILE"
