@@ -276,7 +276,7 @@ def _text_verdict(
 
 
 def _tell_verdicts(manifest: Manifest) -> None:
-    """Log the two verdicts: a warning where one leaves something open."""
+    """Log the two verdicts: a warning where one leaves something open; and whose texts are inside."""
     verdict, log = text_verdict(manifest), logging.getLogger(LOGGER)
     is_open = verdict.kind == "not compared"
     how = " Give example_ids=[(text, ids), ...], with the ids that your pipeline gives for some texts." * is_open
@@ -284,6 +284,12 @@ def _tell_verdicts(manifest: Manifest) -> None:
         logging.WARNING if is_open else logging.INFO,
         "%s. The graph: %s The text rules: %s%s", manifest.name, graph_sentence(manifest), verdict.sentence, how,
     )  # fmt: skip
+    if manifest.provenance.get("golden_examples") == "given texts":
+        log.info(
+            "%s holds %d golden examples, which are texts that were given: whoever has it can read them. Leave them "
+            "out with examples=False",
+            manifest.name, len(manifest.examples),
+        )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -125,7 +125,8 @@ def test_python_is_told_of_what_was_not_compared(tmp_path: Path, caplog: pytest.
         exported(tmp_path / "open")
         exported(tmp_path / "compared", example_ids=[("w1 w2", [3, 4])])
     told = [record for record in caplog.records if record.name == "pocketrnn_export.verdicts"]
-    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    assert [record.levelname for record in told] == ["WARNING", "INFO", "INFO"]
+    assert "examples=False" in told[2].getMessage()
     assert "example_ids" in told[0].getMessage()
     assert "on 1 text" in told[1].getMessage()
 
@@ -165,7 +166,7 @@ def test_what_is_made_of_a_smaller_bundle_keeps_the_chain_too(small: Path, tmp_p
     packed = pack(small, tmp_path / "small.prnn")
     assert links(packed)[: len(CHAIN)] == CHAIN
     assert links(packed)[len(CHAIN) :] == [
-        ("compressed", "packed"), ("compressed", "runtime"), ("alone", "together"),
+        ("compressed", "packed"), ("compressed", "packed, in place"), ("compressed", "runtime"), ("alone", "together"),
     ]  # fmt: skip
     assert Classifier.load(tmp_path / "small.prnn").manifest.parity == packed.parity
     assert "onnx      " in run("inspect", tmp_path / "small.prnn").stdout

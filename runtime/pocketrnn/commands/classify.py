@@ -143,6 +143,12 @@ def classify(
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
+        if classifier.manifest.text.tokenizer == "external":
+            raise InputError(
+                f"{classifier.name} does not split texts, and a file of rows holds texts: its tokenizer is external.",
+                "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
+                "Classifier.load(..., tokenizer=function).",
+            )
         classify_file(classifier, files, top)
         return
     if threshold is not None:
