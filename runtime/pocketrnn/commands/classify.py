@@ -19,7 +19,7 @@ from pocketrnn.errors import InputError, LimitError, shown
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
     from pocketrnn.classifier import Classifier
-    from pocketrnn.ready import Text
+    from pocketrnn.ready import Text as Given
 
 __all__ = ["classify"]
 
@@ -181,7 +181,7 @@ class _Wanted:
     explains: bool
     as_tokens: bool = False
 
-    def given(self, text: str, kind: str, number: int) -> Text:
+    def given(self, text: str, kind: str, number: int) -> Given:
         """What the classifier is given for a text.
 
         Raises:
@@ -225,7 +225,7 @@ def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> in
     return len(classifier.labels)
 
 
-def _until_refused(classifier: Classifier, texts: Sequence[Text], kind: str, before: int) -> tuple[int, LimitError]:
+def _until_refused(classifier: Classifier, texts: Sequence[Given], kind: str, before: int) -> tuple[int, LimitError]:
     """How many texts stand before the first that the graph cannot take, and what to say of that one."""
     from pocketrnn.manifest import Limits
     from pocketrnn.text_limits import limit_error
@@ -278,7 +278,9 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
         say("\n".join(answers))
 
 
-def _all_given(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int) -> Sequence[Text]:
+def _all_given(
+    classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int
+) -> Sequence[Given]:
     """What the classifier is given for the texts.
 
     Raises:
@@ -286,7 +288,7 @@ def _all_given(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, ki
     """
     if not wanted.as_tokens:
         return texts
-    given: list[Text] = []
+    given: list[Given] = []
     for index, text in enumerate(texts):
         number = before + index + 1
         try:
