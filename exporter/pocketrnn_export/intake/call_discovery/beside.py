@@ -195,6 +195,8 @@ def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, T
             if not _same(answer, own[suffix]):
                 changing.append(kind.said)
                 break
+    if "a second text" in changing and "one number" in changing:
+        return "whatever it is given"
     if changing:
         # What has the most axes is what it is; a number for each text can often be broadcast to it.
         ranks = ("a second text", "token", "features", "each text", "state", "word", "")
