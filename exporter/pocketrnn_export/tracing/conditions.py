@@ -32,6 +32,7 @@ __all__ = [
     "every_size",
     "renamed_sizes",
     "value_at",
+    "values_over",
 ]
 
 # Tokens of the largest input that is tried. A GRU of 100 takes about 10 s for as many steps of one text.
@@ -147,7 +148,7 @@ class Condition:
         return str(self.relation)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
     sizes = every_size(batch)
     if condition.of == {"tokens"}:
@@ -191,6 +192,17 @@ def value_at(expression: Any, sizes: Sizes) -> Any:
     """
     at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
     return np.broadcast_to(_value(expression, at, _ARRAYS), (1,))[0].item()
+
+
+def values_over(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
+    """What an expression comes to for each of `every_size`: [sizes].
+
+    Raises:
+        UnsolvableError: that cannot be computed.
+    """
+    every = every_size(batch)
+    found = _value(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)
+    return np.broadcast_to(found, every.batch.shape)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import sympy
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.conditions import BATCH, TOKENS, Condition, EverySize, Sizes, every_size
+from pocketrnn_export.tracing.conditions import BATCH, TOKENS, Condition, EverySize, Sizes, every_size, values_over
 from pocketrnn_export.tracing.sizes import Question, Seen
 
 __all__ = ["Followed", "Regions", "explored"]
@@ -116,6 +116,7 @@ def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
         index = _next(every, left)
         followed = follow(every.at(index))
         answers = _answers(followed.seen, every.at(index), batch)
+        _refuse_many_numbers(followed.seen, answers, batch)
         inside = left & _where(answers, batch)
         if followed.fails:
             # Others of these sizes may not fail, and ask on.
@@ -136,6 +137,23 @@ def _answers(seen: Seen, sizes: Sizes, batch: int | None) -> dict[Condition, boo
     asked = [question.condition for question in seen.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
+
+
+def _refuse_many_numbers(seen: Seen, answers: Mapping[Condition, bool], batch: int | None) -> None:
+    """Refuse a size that Python takes for a plain number at once where there are too many on this way: each would be a
+    way of its own.
+
+    Raises:
+        ExportError: there are.
+    """
+    way = np.ones(len(every_size(batch)), np.bool_)
+    for condition, answer in answers.items():
+        question = next((q for q in seen.questions if q.condition == condition and q.number), None)
+        if question is not None and isinstance(condition.relation, sympy.Eq):
+            numbers = values_over(condition.relation.lhs, batch)[way]
+            if len(np.unique(numbers)) > _MOST:
+                raise _too_many([question])
+        way &= condition.over_all(batch) == answer
 
 
 def _where(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
