@@ -28,6 +28,8 @@ __all__ = ["Followed", "Regions", "explored"]
 _MOST: Final = 80
 # Where forward fails, it is followed for others of these sizes: at these shares of them.
 _OTHERS: Final = (0.02, 0.2, 0.5, 0.9)
+# Texts of at most so many tokens are taken from a region's middle, where it has such.
+_ORDINARY: Final = 2_000
 # Sizes of 1 are plain numbers to PyTorch: they are looked at by themselves.
 _ONE_ROW: Final = Condition(sympy.Eq(BATCH, 1))
 _ONE_TOKEN: Final = Condition(sympy.Eq(TOKENS, 1))
@@ -62,6 +64,8 @@ class Regions:
         every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
+        # Sums of very long texts round otherwise in each engine.
+        one_row = one_row[every.tokens[one_row] <= max(_ORDINARY, every.tokens[one_row[:1]].sum())]
         chosen = [*inside[:3], *several[:2], *one_row[:3], one_row[len(one_row) // 2] if len(one_row) else inside[0]]
         return [every.at(int(index)) for index in dict.fromkeys(chosen)]
 
