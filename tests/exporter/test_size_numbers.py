@@ -13,7 +13,9 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn.manifest import Graph
 from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.packed import program_of
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 
@@ -74,6 +76,13 @@ def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any
 def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     with pytest.raises(ExportError, match=r"test_size_numbers.py:\d+: `"):
         onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {})
+
+
+def test_a_packed_file_makes_no_whole_number_in_float32() -> None:
+    content = onnx_graph(Numbers(lambda n: (n, int(n * 0.0001)), scale=1.0), EXAMPLE, {}).content
+    graph = Graph(file="model.onnx", sha256="", opset=18, inputs=("tokens",), padding=False, embedding_rows=30)
+    with pytest.raises(ExportError, match=r"operator Cast cannot be packed.*double precision"):
+        program_of(content, graph)
 
 
 class Spread(nn.Module):

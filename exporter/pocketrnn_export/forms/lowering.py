@@ -74,6 +74,7 @@ class Lowering:
         """
         for node in self.graph.model.graph.node:
             if not any(name in self.graph.of_tokens for name in node.output if name):
+                self._check_whole(node)
                 continue
             handler = HANDLERS.get(node.op_type)
             try:
@@ -94,6 +95,19 @@ class Lowering:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
         return self.program
+
+    def _check_whole(self, node: onnx.NodeProto) -> None:
+        """Refuse a whole number that a text's length decides by a float64 one, such as `int(n * 0.7)`.
+
+        Observed at some lengths it may seem to be always the same, and in float32 it can be the next number.
+
+        Raises:
+            ExportError: it is one.
+        """
+        if node.op_type == "Cast":
+            kinds = [self.graph.values[name][0].dtype for name in (node.input[0], node.output[0])]
+            if kinds[0] == np.float64 and kinds[1].kind == "i":
+                raise _refused(node, "The number of tokens decides it in double precision, which the engine has not.")
 
     def _check(self, node: onnx.NodeProto) -> None:
         """Refuse what no operation of the engine means.
