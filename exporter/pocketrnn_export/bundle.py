@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from torch import nn
@@ -53,10 +54,11 @@ from pocketrnn_export.proof.cases import (
 from pocketrnn_export.proof.comparing import Compared, Reference, compare
 from pocketrnn_export.proof.coverage import cases_of_every_id
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
-from pocketrnn_export.proof.exact import graph_proof
+from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.restrictions import UntraceableError
+from pocketrnn_export.tracing.users_code import is_users, place_of
 
 __all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "texts_within", "versions", "write_bundle"]
 
@@ -570,10 +572,13 @@ def write_bundle(
             activation=description.activation,
             provenance=description.provenance,
             examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
-            parity=_verdict(plan, compared, answers),
+            parity=_first_verdict(plan, compared, proven_forms, answers),
             **_entries(proven_forms),
         )
-        compared = [*_exact_lines(proven_forms, answers), *compared]
+        try:
+            compared = [*_exact_lines(proven_forms, answers), *compared]
+        except ParityError as error:
+            raise _with_its_operation(error, proven_forms, answers) from None
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
         given = description.given(plan.texts)
         compared += texts_end_to_end(Classifier.load(work), given, answers, reference=plan.reference.name)
@@ -647,6 +652,37 @@ def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
             )
             lines.append(Compared(line, ()))
     return lines
+
+
+def _first_verdict(plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: Answered) -> Parity:
+    """`_verdict`, whose error names the operation at which the graph departs from the module, where that is found."""
+    try:
+        return _verdict(plan, compared, answers)
+    except ParityError as error:
+        raise _with_its_operation(error, forms, answers) from None
+
+
+def _users_place(frame: FrameType | None) -> str:
+    while frame is not None and not is_users(frame):
+        frame = frame.f_back
+    return "" if frame is None else place_of(frame)
+
+
+def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: Answered) -> ParityError:
+    form = next((form for form in forms if form.member == "graph" and form.float64_run is not None), None)
+    if form is None or form.float64_run is None or answers.reference.departs is None:
+        return error
+    run = form.float64_run()
+    known = [exact for kind in answers.kinds for exact in answers.exact(kind, one_row=form.one_row) or ()]
+    for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
+        with contextlib.suppress(PocketRNNError):
+            if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
+                found = answers.reference.departs(form.content, exact.case, _users_place)
+                if not found:
+                    return error
+                says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
+                return ParityError(says, error.remedy)
+    return error
 
 
 def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -> Parity:

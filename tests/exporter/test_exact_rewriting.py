@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
@@ -15,6 +16,10 @@ from torch import nn
 
 from pocketrnn_export import export
 from pocketrnn_export.forms.exact_rewriting import REWRITE_RULES, optimize
+from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.proof.departure import departure
+from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.tracing.users_code import users_line
 
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 
@@ -102,10 +107,24 @@ class Everywhere(_Embedded):
         return self.fc(torch.log(h.abs() + 1e-9)) * 1.0000003
 
 
-@pytest.mark.parametrize("kind", [Attention, Everywhere])
-def test_a_module_with_small_constants_is_exported(kind: type[nn.Module], tmp_path: Path) -> None:
+def made(kind: type[nn.Module]) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = kind()
+        return kind().eval()
+
+
+@pytest.mark.parametrize("kind", [Attention, Everywhere])
+def test_a_module_with_small_constants_is_exported(kind: type[nn.Module], tmp_path: Path) -> None:
+    module = made(kind)
     vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
     export(module, tmp_path / "bundle", labels=["a", "b", "c"], vocabulary=vocabulary, torchscript=False)
+
+
+def test_a_refusal_of_the_proof_names_the_operation() -> None:
+    content = onnx_graph(made(Attention), (torch.full((3, 7), 2),), {}).content
+    model = onnx.load_from_string(content)
+    (small,) = (t for t in model.graph.initializer if onnx.numpy_helper.to_array(t).ravel()[:1] == np.float32(1e-10))
+    small.CopyFrom(onnx.numpy_helper.from_array(np.float32(1e-3), small.name))
+    found = departure(doubled(made(Attention)), model.SerializeToString(), [np.full((2, 5), 3)], users_line)
+    assert "`add`" in found
+    assert "1e-10" in found

@@ -38,8 +38,9 @@ from pocketrnn_export.proof.cases import (
     with_real_tokens,
 )
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
+from pocketrnn_export.proof.departure import Place, departure
 from pocketrnn_export.proof.float64_graph import Run64
-from pocketrnn_export.proof.float64_module import float64_run_of
+from pocketrnn_export.proof.float64_module import doubled, float64_run_of
 from pocketrnn_export.proof.spread import moved_modules
 
 __all__ = ["PreparedModule", "prepare"]
@@ -108,6 +109,7 @@ class PreparedModule:
             _said(run, self.padding_id),
             _float64_run(self),
             lambda: moved_modules(self.computed, takes_lengths=self.takes_lengths),
+            lambda content, case, place: _departure(self, content, case, place),
         )
 
     def asked(self, cases: Iterable[Case]) -> list[Case]:
@@ -290,6 +292,13 @@ def _float64_run(prepared: PreparedModule) -> Run64:
         return float64_run_of(prepared.computed, takes_lengths=prepared.takes_lengths)
 
     return lambda tokens, lengths: made()(tokens, lengths)
+
+
+def _departure(prepared: PreparedModule, content: bytes, case: Case, place: Place) -> str:
+    """The operation of forward at which a graph departs from the module, and its line."""
+    order = np.argsort(-case.lengths, kind="stable")
+    inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
+    return departure(doubled(prepared.computed), content, inputs, place)
 
 
 def _padding_fault(prepared: PreparedModule) -> str | None:

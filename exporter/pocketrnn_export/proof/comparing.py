@@ -14,6 +14,7 @@ from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.manifest import Comparison
 from pocketrnn.verification import logit_differences
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
+from pocketrnn_export.proof.departure import Place
 from pocketrnn_export.proof.exact import nearness
 from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs
@@ -52,12 +53,15 @@ class Reference:
         run: its answers.
         float64_run: its answers computed in double precision; None where it cannot do that.
         moved: the same with all weights moved by one float32 step, a run a draw.
+        departs: of an ONNX file and a case that it answers otherwise in double precision, the operation where the two
+            part; empty where that cannot be found. It is given what shows a user's line.
     """
 
     name: str
     run: Run
     float64_run: Run64 | None = None
     moved: Callable[[], Iterator[Run64]] = lambda: iter(())
+    departs: Callable[[bytes, Case, Place], str] | None = None
 
     def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[Exact]:
         """The exact answers to the cases.
