@@ -386,12 +386,17 @@ class Classifier(TrainedEstimator):
         """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
         total = 0
         given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
-        for _, (logits, skipped) in mapped_in_order(partial(self._logits_of, on_error=on_error), given, self._threads):
+        work = partial(self._logits_of, on_error=on_error)
+        for _, (logits, skipped) in mapped_in_order(work, given, self._threads, self._stop):
             total += len(skipped)
             yield logits, skipped
         if total:
             kinds = ["that are no texts", *([] if self._limits is None else kinds_outside(self._limits))]
             _log.warning("%s passed over %d items %s", self.name, total, ", or ".join(kinds))
+
+    def _stop(self) -> None:
+        if isinstance(self._engine, ReadsTexts):
+            self._engine.stop()
 
     def _logits_of(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""

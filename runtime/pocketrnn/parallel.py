@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from pocketrnn.errors import Terminated
+
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
@@ -16,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def mapped_in_order(
-    work: Callable[[Given], Result], items: Iterable[Given], threads: int
+    work: Callable[[Given], Result], items: Iterable[Given], threads: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[Given, Result]]:
     """Every item and what `work` makes of it, in the items' order, by `threads` threads.
 
@@ -27,6 +29,7 @@ def mapped_in_order(
         work: called with one item; it must release the interpreter lock to gain anything from several threads.
         items: what to work on.
         threads: how many threads, from 1.
+        stop: called where a signal ends the iteration, since the threads are waited for: it ends their work.
 
     Example:
         >>> list(mapped_in_order(len, ["a", "bb"], 1))
@@ -59,6 +62,9 @@ def mapped_in_order(
         while waiting:
             item, future = waiting.popleft()
             yield item, future.result()
+    except (KeyboardInterrupt, Terminated):
+        stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     if failure is not None:

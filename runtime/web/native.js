@@ -21,6 +21,7 @@ const NO_WORD = 12;
 const NO_STREAM = 13;
 const UNDECIDED = 14;
 const SAVED = 15;
+const COSTLY = 17;
 
 const LIMITS = new Set([TOO_SHORT, TOO_LONG, NO_WORD]);
 
@@ -34,6 +35,7 @@ const EXTRA = 2 ** 20;
 // So many texts are answered in one call of the engine.
 const AT_ONCE = 256;
 const MAKE_AGAIN = "Copy the file again from where it was made, or make it again with: pocketrnn pack";
+const TOO_COSTLY = "Shorten the text; if short ones are refused too, do not use the file.";
 const BUILD = "Build it with scripts/build_web, or use a bundle with pocketrnn.js and onnxruntime-web.";
 
 /** Every error of this module: `problem` is one sentence of what is wrong, `remedy` one of what to do. */
@@ -632,6 +634,7 @@ export class Classifier {
       );
     const remedy = { [UNDECIDED]: "Classify such a text as a whole.", [SAVED]: "Begin the stream again from its text." }[status];
     if (remedy) return new InputError(sentence, remedy);
+    if (status === COSTLY) return new LimitError(sentence, TOO_COSTLY);
     if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
     return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
   }

@@ -33,7 +33,7 @@ static uint64_t state;
 static uint32_t drawn(uint32_t below)
 {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 33) % below;
+    return below ? (uint32_t)(state >> 33) % below : 0;
 }
 
 /* A file taken apart: the operations of one program as words, and where each begins. */
@@ -112,13 +112,13 @@ static uint32_t *operand_drawn(struct file *f)
     return fields + drawn(OP_READS[op[0]] + 1u);
 }
 
-/* Another value, more often than not one of the same type and kind. */
+/* Another value, more often than not one of the same type, and a constant for a constant. */
 static uint32_t value_like(struct file *f, uint32_t one)
 {
     for (int tries = 0; tries < 12; tries++) {
         uint32_t other = drawn(f->value_count);
         const uint32_t *a = f->values + VALUE_WORDS * other, *b = f->values + VALUE_WORDS * (one < f->value_count ? one : 0);
-        if (drawn(4) == 0 || (a[0] == b[0] && (a[1] == NONE) == (b[1] == NONE)))
+        if (drawn(2) == 0 || (a[0] == b[0] && (a[1] == NONE) == (b[1] == NONE)))
             return other;
     }
     return one;
@@ -265,7 +265,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
             case 0: case 1: case 2: change_operand(&f); break;
             case 3: case 4: change_field(&f); break;
             case 5: case 6: change_value(&f); break;
-            case 7: make_small(&f); break;
+            case 7: make_small(&f); change_operand(&f); break;
             case 8: change_everywhere(&f); break;
             case 9: reordered = k == 1; break; /* last, since it moves what the others point to */
             case 10: change_header(&f); break;

@@ -32,8 +32,9 @@ def hostile(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that changes files, with the engine, both built with sanitizers."""
     program = tmp_path_factory.mktemp("hostile") / "hostile"
     built = subprocess.run(
-        [compiler, "-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall",
-         "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers", f"-I{SOURCE}",
+        [compiler, "-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+         "-DPRNN_GUARDED", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
+         "-Wno-missing-field-initializers", f"-I{SOURCE}",
          str(SOURCE / "pocketrnn.c"), str(HERE / "hostile.c"), "-o", str(program), "-lm"],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip

@@ -8,14 +8,18 @@
 
 #include "pocketrnn.h"
 
-/* Working memory; those of calls that are over wait in a list for the next one. */
+/* Working memory; those of calls that are over wait in a list for the next one. In front of the bytes stands where this is,
+ * since the engine asks with them whether to stop. */
 struct memory {
     struct memory *next;
     size_t size;
     void *bytes;
+    PyThreadState *thread;    /* that has let the interpreter lock go; NULL where it is held */
+    const volatile unsigned *stops; /* how often all calls of the classifier were stopped: now, */
+    unsigned stops_before;          /* and when this one began */
 };
 
-enum { FIRST_SIZE = 1 << 16, LARGEST_KEPT = 1 << 22 };
+enum { FIRST_SIZE = 1 << 16, LARGEST_KEPT = 1 << 22, IN_FRONT = 64 };
 
 typedef struct {
     PyObject_HEAD
@@ -24,6 +28,7 @@ typedef struct {
     void *opened_in;
     const prnn *classifier;
     struct memory *idle;
+    volatile unsigned stops;
 } Packed;
 
 /* A text that arrives, for one classifier. The interpreter lock is held while it is read on. */
@@ -41,6 +46,10 @@ static struct PyModuleDef module_definition;
 
 static PyObject *failed_by(PyObject *self, int status, const char *reason)
 {
+    if (status == PRNN_STOPPED && PyErr_Occurred()) /* what a signal's handler has raised */
+        return NULL;
+    if (status == PRNN_MEMORY)
+        return PyErr_NoMemory();
     PyObject *module = PyType_GetModule(Py_TYPE(self));
     State *state = module ? PyModule_GetState(module) : NULL;
     if (!state)
@@ -55,42 +64,75 @@ static PyObject *failed_by(PyObject *self, int status, const char *reason)
 
 static PyObject *failed(PyObject *self, int status) { return failed_by(self, status, prnn_error(status)); }
 
+/* Make room for `size`; what was there is lost. Without the interpreter lock. */
+static int grown(struct memory *memory, size_t size)
+{
+    if (memory->bytes)
+        free((char *)memory->bytes - IN_FRONT);
+    char *start = size > PTRDIFF_MAX - IN_FRONT ? NULL : malloc(size + IN_FRONT);
+    memory->bytes = start ? start + IN_FRONT : NULL;
+    memory->size = start ? size : 0;
+    if (start)
+        memcpy(start, &memory, sizeof memory);
+    return start != NULL;
+}
+
+static void memory_freed(struct memory *memory)
+{
+    if (memory->bytes)
+        free((char *)memory->bytes - IN_FRONT);
+    free(memory);
+}
+
 /* Taken and given back while the interpreter lock is held. */
 static struct memory *memory_taken(Packed *self)
 {
     struct memory *memory = self->idle;
-    if (memory) {
+    if (memory)
         self->idle = memory->next;
-        return memory;
-    }
-    memory = calloc(1, sizeof *memory);
-    if (memory && !(memory->bytes = malloc(memory->size = FIRST_SIZE))) {
+    else if ((memory = calloc(1, sizeof *memory)) != NULL && !grown(memory, FIRST_SIZE)) {
         free(memory);
         memory = NULL;
     }
-    if (!memory)
+    if (!memory) {
         PyErr_NoMemory();
+        return NULL;
+    }
+    memory->stops = &self->stops;
+    memory->stops_before = self->stops;
     return memory;
+}
+
+/* What the engine asks during long computations: whether a signal's handler has raised, or all calls are stopped. */
+static int asked(const void *bytes)
+{
+    struct memory *memory;
+    memcpy(&memory, (const char *)bytes - IN_FRONT, sizeof memory);
+    PyThreadState *thread = memory->thread;
+    if (thread)
+        PyEval_RestoreThread(thread);
+    int is_over = PyErr_CheckSignals() < 0 || *memory->stops != memory->stops_before;
+    if (thread)
+        PyEval_SaveThread();
+    return is_over;
+}
+
+static void lock_let_go(struct memory *memory) { memory->thread = PyEval_SaveThread(); }
+
+static void lock_taken_again(struct memory *memory)
+{
+    PyEval_RestoreThread(memory->thread);
+    memory->thread = NULL;
 }
 
 static void memory_given_back(Packed *self, struct memory *memory)
 {
     if (memory->size > LARGEST_KEPT) {
-        free(memory->bytes);
-        free(memory);
+        memory_freed(memory);
         return;
     }
     memory->next = self->idle;
     self->idle = memory;
-}
-
-/* Make room for `size`; what was there is lost. Without the interpreter lock. */
-static int grown(struct memory *memory, size_t size)
-{
-    free(memory->bytes);
-    memory->bytes = size > PTRDIFF_MAX ? NULL : malloc(size);
-    memory->size = memory->bytes ? size : 0;
-    return memory->bytes != NULL;
 }
 
 static int classified(const prnn *classifier, const char *text, size_t bytes, float *logits, struct memory *memory)
@@ -173,12 +215,11 @@ static PyObject *packed_logits(PyObject *object, PyObject *text)
     struct memory *memory = logits ? memory_taken(self) : NULL;
     if (memory) {
         int status;
-        Py_BEGIN_ALLOW_THREADS
+        lock_let_go(memory);
         status = classified(self->classifier, utf8, (size_t)bytes, logits, memory);
-        Py_END_ALLOW_THREADS
+        lock_taken_again(memory);
         memory_given_back(self, memory);
-        result = status == PRNN_OK ? floats_of(logits, classes)
-                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+        result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
     } else if (!logits)
         PyErr_NoMemory();
     if (logits != few)
@@ -205,7 +246,7 @@ static PyObject *packed_encode(PyObject *object, PyObject *text)
         if (status == PRNN_OK)
             list = PyList_New((Py_ssize_t)count);
         else
-            status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+            failed(object, status);
         for (size_t i = 0; list && i < count; i++) {
             PyObject *id = PyLong_FromLong(ids[i]);
             if (!id || PyList_SetItem(list, (Py_ssize_t)i, id) < 0)
@@ -262,7 +303,7 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     if (memory) {
         int status;
         size_t done = 0;
-        Py_BEGIN_ALLOW_THREADS
+        lock_let_go(memory);
         qsort(texts, (size_t)count, sizeof *texts, by_length);
         for (;;) {
             size_t size = memory->size;
@@ -272,8 +313,8 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
         }
         for (Py_ssize_t i = 0; i < count; i++)
             ((uint8_t *)statuses.buf)[(size_t)(texts[i].logits - logits) / classes] = (uint8_t)texts[i].status;
-        Py_END_ALLOW_THREADS
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : PyErr_NoMemory();
+        lock_taken_again(memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
         memory_given_back(self, memory);
     }
     for (Py_ssize_t i = 0; held && i < count; i++)
@@ -304,7 +345,7 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
     if (memory) {
         int status = PRNN_OK;
         const int32_t *at = ids.buf;
-        Py_BEGIN_ALLOW_THREADS
+        lock_let_go(memory);
         for (size_t i = 0; i < count && status == PRNN_OK; i++) {
             if (each[i] < 0 || (uint64_t)each[i] > left)
                 status = PRNN_ARGUMENT;
@@ -313,10 +354,9 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
             at += status == PRNN_OK ? each[i] : 0;
             left -= status == PRNN_OK ? (size_t)each[i] : 0;
         }
-        Py_END_ALLOW_THREADS
+        lock_taken_again(memory);
         memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None)
-                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
     }
     PyBuffer_Release(&ids);
     PyBuffer_Release(&lengths);
@@ -432,17 +472,16 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
         memory = memory_taken(self);
     if (memory) {
         int status;
-        Py_BEGIN_ALLOW_THREADS
+        lock_let_go(memory);
         size_t size;
         do {
             size = memory->size;
             status = prnn_step(self->classifier, ids.buf, (size_t)ids.len / sizeof(int32_t), state.buf, logits.buf,
                                new_state.buf, memory->bytes, &size);
         } while (status == PRNN_MEMORY && grown(memory, size));
-        Py_END_ALLOW_THREADS
+        lock_taken_again(memory);
         memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None)
-                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
     }
     PyBuffer_Release(&ids);
     PyBuffer_Release(&state);
@@ -458,8 +497,7 @@ static void packed_free(PyObject *object)
     while (self->idle) {
         struct memory *memory = self->idle;
         self->idle = memory->next;
-        free(memory->bytes);
-        free(memory);
+        memory_freed(memory);
     }
     free(self->opened_in);
     if (self->has_file)
@@ -507,7 +545,14 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         Py_DECREF(self);
         return NULL;
     }
+    prnn_ask(self->classifier, asked);
     return (PyObject *)self;
+}
+
+static PyObject *packed_stop(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    ((Packed *)self)->stops++;
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *stream_push(PyObject *object, PyObject *fragment)
@@ -533,8 +578,7 @@ static PyObject *stream_push(PyObject *object, PyObject *fragment)
             status = prnn_stream_push(classifier, self->stream, text, (size_t)bytes, logits, memory->bytes, &size);
         } while (status == PRNN_MEMORY && grown(memory, size));
         memory_given_back(self->packed, memory);
-        result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier))
-                                   : status == PRNN_MEMORY ? PyErr_NoMemory() : failed(object, status);
+        result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier)) : failed(object, status);
     } else if (text && !logits)
         PyErr_NoMemory();
     free(logits);
@@ -640,6 +684,7 @@ static PyMethodDef packed_methods[] = {
     {"state_size", packed_state_size, METH_NOARGS, "How many numbers a stream keeps; 0 if there are no streams."},
     {"step", packed_step, METH_VARARGS,
      "(ids, state, logits, new_state): read on, with int32 ids and buffers of float32."},
+    {"stop", packed_stop, METH_NOARGS, "End the calls of all threads that are under way, within milliseconds: they raise."},
     {"examples", packed_examples, METH_NOARGS, "The golden examples: (text, ids, logits) in a list."},
     {NULL, NULL, 0, NULL}};
 
@@ -672,7 +717,8 @@ static int module_ready(PyObject *module)
     } statuses[] = {{"OK", PRNN_OK}, {"NO_FILE", PRNN_NO_FILE}, {"VERSION", PRNN_VERSION}, {"DAMAGED", PRNN_DAMAGED},
                     {"CONTENT", PRNN_CONTENT}, {"TOO_SHORT", PRNN_TOO_SHORT}, {"TOO_LONG", PRNN_TOO_LONG},
                     {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}, {"TEXT", PRNN_TEXT}, {"NO_WORD", PRNN_NO_WORD},
-                    {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED}};
+                    {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED},
+                    {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)
         added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);
     return added;

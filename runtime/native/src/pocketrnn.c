@@ -141,6 +141,10 @@ PRNN_AFTER_KERNELS
 enum { HEADER = 256, ALIGN = 64, VALUE_WORDS = 13, FACTORS = 4, MOST_VALUES = 1 << 14, MOST_OPS = 1 << 14 };
 #define NONE 0xFFFFFFFFu
 #define MOST_NUMBERS ((uint64_t)1 << 40)
+/* Multiply-adds for products of words while a file is opened. */
+#define MOST_OPENING ((uint64_t)1 << 30)
+/* Slots one after the other that are not 0, so many are looked at for one word; strings that hash at random reach some hundreds. */
+enum { MOST_RUN = 1 << 10, MOST_EXAMPLES = 1 << 14 };
 
 enum { NAME_DOCUMENT, NAME_LABELS, NAME_RULES, NAME_STOPS, NAME_VOCABULARY, NAME_VALUES, NAME_OPS, NAME_WEIGHTS,
        NAME_EXAMPLES, NAME_STEP, SECTIONS };
@@ -207,6 +211,7 @@ struct prnn {
     int in_place;   /* whether weights stay as they are in the file */
     const struct kernels *kernels;
     const void **constants; /* by value */
+    int (*asked)(const void *memory); /* whether to stop; or NULL */
 };
 
 
@@ -270,6 +275,13 @@ static int read_strings(const uint32_t *header, int name, struct strings *out)
     for (uint32_t i = 0; i < slots; i++)
         if ((slot_of(out, i) & mask) > count)
             return 0;
+    uint32_t run = 0, first = 0; /* one may go on from the last slot to the first */
+    for (uint32_t i = 0; i < slots && run <= MOST_RUN; i++) {
+        run = slot_of(out, i) & mask ? run + 1 : 0;
+        first = run == i + 1 ? run : first;
+    }
+    if (run + first > MOST_RUN)
+        return 0;
     return 1;
 }
 
@@ -719,6 +731,8 @@ COLD static int check_examples(prnn *p)
     if (!section_of(p->header, NAME_EXAMPLES, &p->examples, &size) || size % 4)
         return 0;
     p->example_words = (uint32_t)(size / 4);
+    if (p->header[H_EXAMPLES] > MOST_EXAMPLES) /* each is found from the first one on */
+        return 0;
     uint64_t at = 0;
     for (uint32_t i = 0; i < p->header[H_EXAMPLES]; i++) {
         if (at + 2 > p->example_words)
@@ -847,12 +861,13 @@ COLD static int open_as(const prnn **opened, const void *file, size_t file_size,
     if (!p.value_count || p.value_count > MOST_VALUES || p.whole.op_count > MOST_OPS ||
         p.whole.regions > p.value_count || !check_content(&p))
         return PRNN_CONTENT;
-    uint64_t needed = ALIGN + aligned(sizeof(prnn)) + aligned(p.value_count * sizeof(void *));
+    uint64_t needed = ALIGN + aligned(sizeof(prnn)) + aligned(p.value_count * sizeof(void *)), made = 0;
     size_t before = (size_t)needed - ALIGN;
     for (uint32_t i = 0; i < p.value_count; i++)
-        needed += is_made(&p, i) ? aligned(constant_numbers(&p, i) * sizeof(real)) : 0;
-    if (needed > SIZE_MAX / 2)
-        return PRNN_CONTENT;
+        made += is_made(&p, i) ? aligned(constant_numbers(&p, i) * sizeof(real)) : 0;
+    needed += made;
+    if (made > PRNN_MOST_MADE(file_size) || needed > SIZE_MAX / 2)
+        return PRNN_COSTLY;
     if (!memory || *size < needed) {
         *size = (size_t)needed;
         return PRNN_MEMORY;
@@ -902,9 +917,17 @@ const char *prnn_error(int status)
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
     case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
     case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
+    case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
+    case PRNN_STOPPED: return "This was stopped.";
     case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }
+}
+
+void prnn_ask(const prnn *p, int (*asked)(const void *memory))
+{
+    /* The memory that a classifier was opened in is the caller's, who may write to it. */
+    ((prnn *)(uintptr_t)p)->asked = asked;
 }
 
 uint32_t prnn_classes(const prnn *p) { return p->header[H_CLASSES]; }

@@ -56,8 +56,19 @@ enum {
     PRNN_NO_STREAM,  /* the file has no program that reads on */
     PRNN_UNDECIDED,  /* more than 4,096 characters wait for what decides the form of a capital sigma */
     PRNN_SAVED,      /* this is no stream of this classifier, or was changed after it was saved */
-    PRNN_MACHINE     /* this machine is big-endian: a packed file cannot be read in place */
+    PRNN_MACHINE,    /* this machine is big-endian: a packed file cannot be read in place */
+    PRNN_COSTLY,     /* the text, or the file when it is opened, would take more than the limits below */
+    PRNN_STOPPED     /* the caller wanted an end; see prnn_ask */
 };
+
+/* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
+ * counted by the time that it takes (docs/packed-format.md). A file that is opened: bytes of the constants that are not
+ * stored as they are needed. What a classifier takes is a small part of these; only what grows with the square of the text
+ * reaches them, for long texts. */
+#define PRNN_MOST_MEMORY(file, ids) ((UINT64_C(1) << 26) + 16 * (uint64_t)(file) + (ids) * ((1 << 16) + (uint64_t)(file) / 256))
+#define PRNN_MOST_WORK(file, ids) ((UINT64_C(1) << 31) + (ids) * ((1 << 24) + 4 * (uint64_t)(file)))
+#define PRNN_MOST_COMPARED(bytes) ((UINT64_C(1) << 28) + ((bytes) << 12)) /* bytes of a text with those of its rules */
+#define PRNN_MOST_MADE(file) ((1 << 20) + 16 * (uint64_t)(file))
 
 /* What a status means, as a sentence. */
 const char *prnn_error(int status);
@@ -73,6 +84,10 @@ int prnn_open(const prnn **opened, const void *file, size_t file_size, void *mem
  * and are made float32 row by row whenever they are read. Answers are the same; on a processor with
  * vectors they take 20 times as long. */
 int prnn_open_in_place(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size);
+
+/* Long computations can be stopped: each asks now and then, after some milliseconds, with the memory that the call was given,
+ * and ends with PRNN_STOPPED where the answer is not 0. To be said before the classifier is used; NULL: nobody is asked. */
+void prnn_ask(const prnn *classifier, int (*asked)(const void *memory));
 
 /* The number of labels, which is that of the logits. */
 uint32_t prnn_classes(const prnn *classifier);

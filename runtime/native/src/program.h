@@ -9,12 +9,52 @@ struct run {
     void **at;       /* by value */
     size_t *numbers; /* by value: how many numbers it has */
     real *scratch;
+    const void *memory; /* that the call was given */
+    uint64_t left, since; /* work that the text may still take, and work since the caller was asked whether to stop */
+    int only_counts;      /* whether operations are checked and counted, and not done */
 };
 
-static real *floats(const struct run *r, uint32_t value) { return value == NONE ? NULL : r->at[value]; }
+/* Work is counted in multiply-adds of the kernels, some tenths of a nanosecond; what takes longer counts for more. It does
+ * not depend on how the file was opened. */
+enum { OFTEN = 1 << 24, LONG_TEXT = 1 << 12, CHUNK = 1 << 16, CHEAP = 4, DEAR = 64 };
+
+/* a * b as an amount of work, which is never too large for a sum of a few. */
+static uint64_t work_of(uint64_t a, uint64_t b)
+{
+    uint64_t most = (uint64_t)1 << 60;
+    return b && a > most / b ? most : a * b;
+}
+
+/* What an operation of so much work, which was checked, gives at once; or -1, where it is to be done. */
+static int taken_from(struct run *r, uint64_t work)
+{
+    work += DEAR;
+    if (work > r->left)
+        return PRNN_COSTLY;
+    r->left -= work;
+    return r->only_counts ? PRNN_OK : -1;
+}
+#define COUNTED(r, work)                                                                                               \
+    do {                                                                                                               \
+        int status_of_work = taken_from(r, work);                                                                      \
+        if (status_of_work >= 0)                                                                                       \
+            return status_of_work;                                                                                     \
+    } while (0)
+
+/* Whether the caller wants an end, who is asked after so much work. */
+static int stops(struct run *r, uint64_t work)
+{
+    r->since += work;
+    if (r->since < OFTEN || !r->p->asked)
+        return 0;
+    r->since = 0;
+    return r->p->asked(r->memory);
+}
+
+static real *floats(struct run *r, uint32_t value) { return value == NONE ? NULL : r->at[value]; }
 
 /* Whether a value, or none, has so many numbers. */
-static int has(const struct run *r, uint32_t value, uint64_t numbers) { return value == NONE || numbers <= r->numbers[value]; }
+static int has(struct run *r, uint32_t value, uint64_t numbers) { return value == NONE || numbers <= r->numbers[value]; }
 
 static float float_of(uint32_t bits)
 {
@@ -23,7 +63,7 @@ static float float_of(uint32_t bits)
     return number;
 }
 
-static int run_lookup(const struct run *r, const uint32_t *f)
+static int run_lookup(struct run *r, const uint32_t *f)
 {
     for (int k = 0; k < MOST_KNOWN; k++)
         if (r->g->known[k].lookup == f)
@@ -34,7 +74,10 @@ static int run_lookup(const struct run *r, const uint32_t *f)
     real *out = floats(r, f[2]);
     if (!has(r, f[2], times(count, columns)) || times(rows, columns) > r->numbers[f[0]])
         return PRNN_CONTENT;
+    COUNTED(r, work_of(count, 2 * columns + DEAR));
     for (size_t i = 0; i < count; i++) {
+        if (stops(r, columns))
+            return PRNN_STOPPED;
         int64_t id = ids[i] < 0 ? (int64_t)ids[i] + (int64_t)rows : ids[i];
         if (id < 0 || (uint64_t)id >= rows)
             return PRNN_ID;
@@ -61,7 +104,7 @@ static int64_t pair_at(const uint32_t *pair, size_t steps)
     return (int64_t)(int32_t)pair[0] * (int64_t)steps + (int32_t)pair[1];
 }
 
-static int run_copy(const struct run *r, const uint32_t *f)
+static int run_copy(struct run *r, const uint32_t *f)
 {
     size_t sizes[5], total;
     int64_t from[5], to[5];
@@ -86,6 +129,7 @@ static int run_copy(const struct run *r, const uint32_t *f)
     if (!has(r, f[1], total) || !reaches(source, from, sizes, 5, r->numbers[f[0]]) ||
         !reaches(target, to, sizes, 5, r->numbers[f[1]]))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(total, CHEAP) + work_of(total / sizes[4], CHEAP));
     size_t each = bytes_of(type_of(r->p, f[0]));
     const uint8_t *in = r->at[f[0]];
     uint8_t *out = r->at[f[1]];
@@ -93,6 +137,8 @@ static int run_copy(const struct run *r, const uint32_t *f)
         for (size_t b = 0; b < sizes[1]; b++)
             for (size_t c = 0; c < sizes[2]; c++)
                 for (size_t d = 0; d < sizes[3]; d++) {
+                    if (stops(r, sizes[4]))
+                        return PRNN_STOPPED;
                     int64_t s = source + (int64_t)a * from[0] + (int64_t)b * from[1] + (int64_t)c * from[2] + (int64_t)d * from[3];
                     int64_t t = target + (int64_t)a * to[0] + (int64_t)b * to[1] + (int64_t)c * to[2] + (int64_t)d * to[3];
                     if (from[4] == 1 && to[4] == 1) {
@@ -105,9 +151,10 @@ static int run_copy(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_fill(const struct run *r, const uint32_t *f)
+static int run_fill(struct run *r, const uint32_t *f)
 {
     uint32_t type = type_of(r->p, f[0]);
+    COUNTED(r, r->numbers[f[0]]);
     for (size_t i = 0; i < r->numbers[f[0]]; i++) {
         if (type == FLOAT)
             floats(r, f[0])[i] = float_of(f[1]);
@@ -120,7 +167,7 @@ static int run_fill(const struct run *r, const uint32_t *f)
 }
 
 /* The sizes of [outer, n, inner], none of them 0, if a value has as many numbers. */
-static int view(const struct run *r, const uint32_t *pairs, uint32_t value, size_t *sizes)
+static int view(struct run *r, const uint32_t *pairs, uint32_t value, size_t *sizes)
 {
     size_t total;
     for (int i = 0; i < 3; i++)
@@ -129,7 +176,7 @@ static int view(const struct run *r, const uint32_t *pairs, uint32_t value, size
     return numbers_at(pairs, 3, r->steps, &total) && has(r, value, total);
 }
 
-static int run_count(const struct run *r, const uint32_t *f)
+static int run_count(struct run *r, const uint32_t *f)
 {
     size_t s[3];
     if (!view(r, f + 1, f[0], s))
@@ -137,6 +184,7 @@ static int run_count(const struct run *r, const uint32_t *f)
     int64_t start = pair_at(f + 7, r->steps), step = (int32_t)f[9];
     if (start > (int64_t)MOST_NUMBERS || start < -(int64_t)MOST_NUMBERS)
         return PRNN_CONTENT;
+    COUNTED(r, work_of(s[0] * s[1] * s[2], CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t n = 0; n < s[1]; n++)
             for (size_t i = 0; i < s[2]; i++) {
@@ -232,14 +280,20 @@ static void input_sums(const struct direction *d, size_t first, size_t block, co
              d->row);
 }
 
-static void run_direction(const struct kernels *k, const struct direction *d)
+/* Multiply-adds and functions of one step. */
+static uint64_t work_of_step(const struct direction *d) { return d->gate_width * (d->input + d->hidden) + DEAR * d->width; }
+
+static int run_direction(struct run *r, const struct direction *d)
 {
+    const struct kernels *k = r->p->kernels;
     const real *at[BLOCK];
     for (size_t done = 0; done < d->steps;) {
         size_t block = d->steps - done < d->block ? d->steps - done : d->block;
         size_t first = d->reverse ? d->steps - done - block : done;
         input_sums(d, first, block, at);
         for (size_t i = 0; i < block; i++) {
+            if (stops(r, work_of_step(d)))
+                return PRNN_STOPPED;
             size_t row = d->reverse ? block - 1 - i : i;
             step(k, d, at[row]);
             if (d->y)
@@ -247,6 +301,7 @@ static void run_direction(const struct kernels *k, const struct direction *d)
         }
         done += block;
     }
+    return PRNN_OK;
 }
 
 /* The two biases as one, but where a GRU's reset gate multiplies the second. */
@@ -257,7 +312,7 @@ static void add_biases(const real *first, const real *second, uint32_t kind, siz
 }
 
 /* One direction of a layer, with its states as they begin; `scratch` is for it alone. */
-static struct direction direction_of(const struct run *r, const uint32_t *f, size_t i, size_t steps, real *scratch)
+static struct direction direction_of(struct run *r, const uint32_t *f, size_t i, size_t steps, real *scratch)
 {
     const uint32_t *weights = f + R_WEIGHTS + 4 * i;
     size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN], width = padded(hidden);
@@ -292,7 +347,8 @@ static struct direction direction_of(const struct run *r, const uint32_t *f, siz
     return d;
 }
 
-static int check_layer(const struct run *r, const uint32_t *f, size_t *steps)
+/* Whether a layer fits its values, and what it takes; -1 if it is to be run. */
+static int check_layer(struct run *r, const uint32_t *f, size_t *steps)
 {
     static const uint8_t STATES[] = {R_H0, R_C0, R_LAST_H, R_LAST_C};
     size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1, hidden = f[R_HIDDEN];
@@ -302,10 +358,13 @@ static int check_layer(const struct run *r, const uint32_t *f, size_t *steps)
     for (int i = 0; i < 4; i++)
         if (!has(r, f[STATES[i]], directions * hidden))
             return PRNN_CONTENT;
-    return PRNN_OK;
+    size_t width = padded(hidden);
+    uint64_t step = work_of(gates_of(f[R_KIND]) * width, f[R_INPUT] + hidden) + work_of(width, DEAR);
+    COUNTED(r, work_of(work_of(*steps, directions), step));
+    return -1;
 }
 
-static void keep_states(const struct run *r, const uint32_t *f, size_t i, const struct direction *d)
+static void keep_states(struct run *r, const uint32_t *f, size_t i, const struct direction *d)
 {
     if (f[R_LAST_H] != NONE)
         memcpy(floats(r, f[R_LAST_H]) + i * d->hidden, d->h, d->hidden * sizeof(real));
@@ -313,16 +372,25 @@ static void keep_states(const struct run *r, const uint32_t *f, size_t i, const 
         memcpy(floats(r, f[R_LAST_C]) + i * d->hidden, d->c, d->hidden * sizeof(real));
 }
 
-static int run_recurrent(const struct run *r, const uint32_t *f)
+static int run_layer(struct run *r, const uint32_t *f, size_t steps)
 {
-    size_t steps, directions = f[R_DIRECTIONS] == 3 ? 2 : 1;
-    int status = check_layer(r, f, &steps);
-    for (size_t i = 0; !status && i < directions; i++) {
+    size_t directions = f[R_DIRECTIONS] == 3 ? 2 : 1;
+    for (size_t i = 0; i < directions; i++) {
         struct direction d = direction_of(r, f, i, steps, r->scratch);
-        run_direction(r->p->kernels, &d);
+        if (run_direction(r, &d))
+            return PRNN_STOPPED;
         keep_states(r, f, i, &d);
     }
-    return status;
+    return PRNN_OK;
+}
+
+static int run_recurrent(struct run *r, const uint32_t *f)
+{
+    size_t steps;
+    int status = check_layer(r, f, &steps);
+    if (status >= 0)
+        return status;
+    return run_layer(r, f, steps);
 }
 
 enum { TOGETHER = 4 };
@@ -354,9 +422,9 @@ static void step_together(const struct kernels *k, const struct direction *d, si
     }
 }
 
-static void run_direction_together(const struct kernels *k, const struct direction *d, size_t count,
-                                   const struct together *s)
+static int run_direction_together(struct run *r, const struct direction *d, size_t count, const struct together *s)
 {
+    const struct kernels *k = r->p->kernels;
     const real *at[TOGETHER][BLOCK], *sums[TOGETHER];
     size_t width = d[0].width;
     for (size_t i = 0; i < count; i++) {
@@ -375,6 +443,8 @@ static void run_direction_together(const struct kernels *k, const struct directi
                 input_sums(&d[i], first, block, at[i]);
             sums[i] = at[i][d[i].reverse ? block - 1 - (done - start) : done - start];
         }
+        if (stops(r, work_of(count, work_of_step(d))))
+            return PRNN_STOPPED;
         step_together(k, d, count, sums, s);
         for (size_t i = 0; i < count; i++) {
             size_t place = d[i].reverse ? d[i].steps - 1 - done : done;
@@ -386,45 +456,49 @@ static void run_direction_together(const struct kernels *k, const struct directi
             }
         }
     }
+    return PRNN_OK;
 }
 
-static int run_recurrent_together(const struct run *runs, size_t count, const uint32_t *f, real *scratch)
+static int run_recurrent_together(struct run *runs, size_t count, const uint32_t *f, real *scratch)
 {
     struct direction d[TOGETHER];
     size_t steps[TOGETHER], directions = f[R_DIRECTIONS] == 3 ? 2 : 1;
+    int falls = 1;
     for (size_t k = 0; k < count; k++) {
         int status = check_layer(&runs[k], f, &steps[k]);
-        if (status)
+        if (status >= 0)
             return status;
-        if (k && steps[k] > steps[k - 1]) { /* a layer that reads fewer steps of longer texts */
-            for (size_t n = 0; n < count; n++)
-                if ((status = run_recurrent(&runs[n], f)) != PRNN_OK)
-                    return status;
-            return PRNN_OK;
-        }
+        falls &= !k || steps[k] <= steps[k - 1];
     }
-    for (size_t i = 0; i < directions; i++) {
+    for (size_t k = 0; !falls && k < count; k++) /* a layer that reads fewer steps of longer texts */
+        if (run_layer(&runs[k], f, steps[k]))
+            return PRNN_STOPPED;
+    for (size_t i = 0; falls && i < directions; i++) {
         for (size_t k = 0; k < count; k++)
             d[k] = direction_of(&runs[k], f, i, steps[k], runs[k].scratch);
         struct together s = {.h = scratch, .c = scratch + TOGETHER * d[0].width};
         s.start = s.c + TOGETHER * d[0].width;
         s.gates = s.start + TOGETHER * d[0].gate_width;
-        run_direction_together(runs[0].p->kernels, d, count, &s);
+        if (run_direction_together(&runs[0], d, count, &s))
+            return PRNN_STOPPED;
         for (size_t k = 0; k < count; k++)
             keep_states(&runs[k], f, i, &d[k]);
     }
     return PRNN_OK;
 }
 
-static int run_linear(const struct run *r, const uint32_t *f)
+static int run_linear(struct run *r, const uint32_t *f)
 {
     size_t rows, k = f[6], n = f[7], width = padded(n);
     if (!size_at(f + 4, r->steps, &rows) || !has(r, f[0], (uint64_t)rows * k) || !has(r, f[3], (uint64_t)rows * n))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(rows, work_of(k, width) + CHEAP * width));
     const real *x = floats(r, f[0]), *bias = floats(r, f[2]);
     real *out = floats(r, f[3]);
     for (size_t done = 0; done < rows;) {
         size_t block = rows - done < 4 ? rows - done : 4;
+        if (stops(r, work_of(block * k, width)))
+            return PRNN_STOPPED;
         multiply(r->p, f[1], x + done * k, k, block, k, width, bias, 0, r->scratch, width, r->scratch + 4 * width);
         for (size_t i = 0; i < block; i++)
             memcpy(out + (done + i) * n, r->scratch + i * width, n * sizeof(real));
@@ -433,7 +507,7 @@ static int run_linear(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_matmul(const struct run *r, const uint32_t *f)
+static int run_matmul(struct run *r, const uint32_t *f)
 {
     size_t batch, m, k, n, work;
     if (!size_at(f + 3, r->steps, &batch) || !size_at(f + 5, r->steps, &m) || !size_at(f + 7, r->steps, &k) ||
@@ -443,6 +517,7 @@ static int run_matmul(const struct run *r, const uint32_t *f)
     if (!numbers_at(f + 3, 4, r->steps, &work) || !has(r, f[0], of_a) || !has(r, f[1], of_b) ||
         !has(r, f[2], times(times(batch, m), n)))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(work_of(batch, m), work_of(k, n + CHEAP) + DEAR));
     const real *a = floats(r, f[0]), *b = floats(r, f[1]);
     real *out = floats(r, f[2]);
     for (size_t i = 0; i < batch; i++, out += m * n) {
@@ -452,6 +527,8 @@ static int run_matmul(const struct run *r, const uint32_t *f)
             memset(to, 0, n * sizeof(real));
             for (size_t q = 0; q < k; q++) {
                 real factor = left[row * k + q];
+                if (stops(r, n))
+                    return PRNN_STOPPED;
                 for (size_t j = 0; j < n; j++)
                     to[j] += factor * right[q * n + j];
             }
@@ -501,14 +578,14 @@ static real unary_of(uint32_t kind, real given, real alpha, real beta)
 }
 
 /* One number of a value, whatever its type. */
-static wide number_at(const struct run *r, uint32_t value, size_t at)
+static wide number_at(struct run *r, uint32_t value, size_t at)
 {
     uint32_t type = type_of(r->p, value);
     return type == FLOAT ? (wide)floats(r, value)[at]
                          : type == INT ? (wide)((const int32_t *)r->at[value])[at] : (wide)((const uint8_t *)r->at[value])[at];
 }
 
-static void put_at(const struct run *r, uint32_t value, size_t at, wide number)
+static void put_at(struct run *r, uint32_t value, size_t at, wide number)
 {
     uint32_t type = type_of(r->p, value);
     if (type == FLOAT)
@@ -519,19 +596,32 @@ static void put_at(const struct run *r, uint32_t value, size_t at, wide number)
         ((int32_t *)r->at[value])[at] = number >= (wide)-2147483648.0 && number < (wide)2147483648.0 ? (int32_t)number : INT32_MIN;
 }
 
-static int run_unary(const struct run *r, const uint32_t *f)
+/* Whether a function takes no more than some nanoseconds a number. */
+static int is_cheap(uint32_t kind)
+{
+    return kind == NEGATIVE || kind == ABSOLUTE || kind == SQRT || kind == TANH || kind == RELU || kind == RECIPROCAL ||
+           kind == FLOOR || kind == CEIL || kind == SIGN || kind == LEAKY || kind == CLIP || kind >= HARD_SIGMOID;
+}
+
+static int run_unary(struct run *r, const uint32_t *f)
 {
     size_t numbers = r->numbers[f[1]];
     if (!has(r, f[0], numbers))
         return PRNN_CONTENT;
-    if (f[2] == TANH)
-        r->p->kernels->tanh_all(floats(r, f[0]), numbers, floats(r, f[1]));
-    else if (f[2] < NOT)
-        for (size_t i = 0; i < numbers; i++)
-            floats(r, f[1])[i] = unary_of(f[2], floats(r, f[0])[i], float_of(f[3]), float_of(f[4]));
-    else
-        for (size_t i = 0; i < numbers; i++)
-            put_at(r, f[1], i, f[2] == NOT ? number_at(r, f[0], i) == 0 : number_at(r, f[0], i));
+    COUNTED(r, work_of(numbers, is_cheap(f[2]) ? CHEAP : DEAR));
+    for (size_t done = 0; done < numbers; done += CHUNK) {
+        size_t end = numbers - done < CHUNK ? numbers : done + CHUNK;
+        if (stops(r, DEAR * (uint64_t)(end - done)))
+            return PRNN_STOPPED;
+        if (f[2] == TANH)
+            r->p->kernels->tanh_all(floats(r, f[0]) + done, end - done, floats(r, f[1]) + done);
+        else if (f[2] < NOT)
+            for (size_t i = done; i < end; i++)
+                floats(r, f[1])[i] = unary_of(f[2], floats(r, f[0])[i], float_of(f[3]), float_of(f[4]));
+        else
+            for (size_t i = done; i < end; i++)
+                put_at(r, f[1], i, f[2] == NOT ? number_at(r, f[0], i) == 0 : number_at(r, f[0], i));
+    }
     return PRNN_OK;
 }
 
@@ -541,7 +631,7 @@ struct walk {
     size_t strides[3][4];
 };
 
-static int walk_of(const struct run *r, const uint32_t *pairs, const uint32_t *masks, const uint32_t *operands, int count,
+static int walk_of(struct run *r, const uint32_t *pairs, const uint32_t *masks, const uint32_t *operands, int count,
                    uint32_t out, struct walk *w)
 {
     for (int i = 0; i < 4; i++)
@@ -606,12 +696,13 @@ static void float_rows(uint32_t kind, const real *a, size_t a_step, const real *
     }
 }
 
-static int run_binary(const struct run *r, const uint32_t *f)
+static int run_binary(struct run *r, const uint32_t *f)
 {
     struct walk w;
     if (!walk_of(r, f + 4, f + 12, f, 2, f[2], &w))
         return PRNN_CONTENT;
     int is_real = f[3] < EQUAL && type_of(r->p, f[0]) == FLOAT;
+    COUNTED(r, work_of(w.total, f[3] == POW ? DEAR : CHEAP) + work_of(w.total ? w.total / w.sizes[3] : 0, DEAR / CHEAP));
     if (type_of(r->p, f[0]) == INT && f[3] == DIV)
         for (size_t i = 0; i < r->numbers[f[1]]; i++)
             if (!((const int32_t *)r->at[f[1]])[i])
@@ -620,6 +711,8 @@ static int run_binary(const struct run *r, const uint32_t *f)
     for (size_t i = 0; i < w.sizes[0]; i++)
         for (size_t j = 0; j < w.sizes[1]; j++)
             for (size_t k = 0; k < w.sizes[2]; k++, at += w.sizes[3]) {
+                if (stops(r, work_of(w.sizes[3], f[3] == POW ? DEAR : CHEAP)))
+                    return PRNN_STOPPED;
                 size_t a = i * w.strides[0][0] + j * w.strides[0][1] + k * w.strides[0][2];
                 size_t b = i * w.strides[1][0] + j * w.strides[1][1] + k * w.strides[1][2];
                 if (is_real) {
@@ -634,17 +727,20 @@ static int run_binary(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_where(const struct run *r, const uint32_t *f)
+static int run_where(struct run *r, const uint32_t *f)
 {
     struct walk w;
     if (!walk_of(r, f + 4, f + 12, f, 3, f[3], &w))
         return PRNN_CONTENT;
     size_t each = bytes_of(type_of(r->p, f[3])), at = 0;
+    COUNTED(r, work_of(w.total, 2 * CHEAP));
     const uint8_t *condition = r->at[f[0]];
     const uint8_t *sides[2] = {r->at[f[2]], r->at[f[1]]};
     for (size_t i = 0; i < w.sizes[0]; i++)
         for (size_t j = 0; j < w.sizes[1]; j++)
-            for (size_t k = 0; k < w.sizes[2]; k++)
+            for (size_t k = 0; k < w.sizes[2]; k++) {
+                if (stops(r, work_of(w.sizes[3], CHEAP)))
+                    return PRNN_STOPPED;
                 for (size_t n = 0; n < w.sizes[3]; n++, at++) {
                     size_t from[3];
                     for (int q = 0; q < 3; q++)
@@ -652,16 +748,20 @@ static int run_where(const struct run *r, const uint32_t *f)
                     int chosen = condition[from[0]] != 0;
                     memmove((uint8_t *)r->at[f[3]] + at * each, sides[chosen] + from[chosen ? 1 : 2] * each, each);
                 }
+            }
     return PRNN_OK;
 }
 
-static int run_reduce(const struct run *r, const uint32_t *f)
+static int run_reduce(struct run *r, const uint32_t *f)
 {
     size_t s[3];
     if (!view(r, f + 3, f[0], s) || !has(r, f[1], (uint64_t)s[0] * s[2]))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(s[0] * s[1] * s[2], CHEAP));
     for (size_t o = 0; o < s[0]; o++) {
         for (size_t i = 0; i < s[2]; i++) {
+            if (stops(r, CHEAP * (uint64_t)s[1]))
+                return PRNN_STOPPED;
             wide so_far = number_at(r, f[0], o * s[1] * s[2] + i);
             for (size_t n = 1; n < s[1]; n++) {
                 wide x = number_at(r, f[0], (o * s[1] + n) * s[2] + i);
@@ -674,13 +774,16 @@ static int run_reduce(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_softmax(const struct run *r, const uint32_t *f)
+static int run_softmax(struct run *r, const uint32_t *f)
 {
     size_t s[3];
     if (!view(r, f + 3, f[0], s) || !has(r, f[1], (uint64_t)s[0] * s[1] * s[2]))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(s[0] * s[1] * s[2], 2 * DEAR));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
+            if (stops(r, 2 * DEAR * (uint64_t)s[1]))
+                return PRNN_STOPPED;
             const real *x = floats(r, f[0]) + o * s[1] * s[2] + i;
             real *y = floats(r, f[1]) + o * s[1] * s[2] + i;
             wide largest = (wide)x[0], total = 0;
@@ -696,14 +799,17 @@ static int run_softmax(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_norm(const struct run *r, const uint32_t *f)
+static int run_norm(struct run *r, const uint32_t *f)
 {
     size_t outer, n;
     if (!size_at(f + 4, r->steps, &outer) || !size_at(f + 6, r->steps, &n) || !n || !has(r, f[0], (uint64_t)outer * n) ||
         !has(r, f[3], (uint64_t)outer * n) || !has(r, f[1], n) || !has(r, f[2], n))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(outer, work_of(n, 3 * CHEAP) + DEAR));
     const real *scale = floats(r, f[1]), *bias = floats(r, f[2]);
     for (size_t o = 0; o < outer; o++) {
+        if (stops(r, 3 * CHEAP * (uint64_t)n))
+            return PRNN_STOPPED;
         const real *x = floats(r, f[0]) + o * n;
         real *y = floats(r, f[3]) + o * n;
         wide mean = 0, spread = 0;
@@ -722,7 +828,7 @@ static int run_norm(const struct run *r, const uint32_t *f)
 enum { C_CHANNELS = 4, C_HEIGHT = 5, C_WIDTH = 7, C_OUT, C_GROUPS = 10, C_KERNEL, C_STRIDE = 13, C_PAD = 15,
        C_DILATION = 17, C_OUT_HEIGHT = 19, C_OUT_WIDTH = 21 };
 
-static int run_conv(const struct run *r, const uint32_t *f)
+static int run_conv(struct run *r, const uint32_t *f)
 {
     size_t height, width, out_height, out_width, channels = f[C_CHANNELS], outs = f[C_OUT + 1], groups = f[C_GROUPS];
     const uint32_t *k = f + C_KERNEL;
@@ -740,6 +846,7 @@ static int run_conv(const struct run *r, const uint32_t *f)
         !has(r, f[1], (uint64_t)outs * each * area) || !has(r, f[2], outs) ||
         !has(r, f[3], (uint64_t)outs * out_height * out_width))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(work_of(outs, out_height), work_of(work_of(each, area), CHEAP * (uint64_t)out_width + CHEAP) + out_width));
     const real *x = floats(r, f[0]), *w = floats(r, f[1]), *bias = floats(r, f[2]);
     real *y = floats(r, f[3]);
     for (size_t o = 0; o < outs; o++)
@@ -749,14 +856,16 @@ static int run_conv(const struct run *r, const uint32_t *f)
                 row[j] = bias ? bias[o] : 0;
             for (size_t c = 0; c < each; c++)
                 for (size_t a = 0; a < k[0]; a++) {
-                    int64_t from_row = (int64_t)(i * k[2] + a * k[6]) - k[4];
+                    if (stops(r, work_of(k[1], CHEAP * (uint64_t)out_width + CHEAP)))
+                        return PRNN_STOPPED;
+                    int64_t from_row = (int64_t)i * k[2] + (int64_t)a * k[6] - k[4];
                     if (from_row < 0 || from_row >= (int64_t)height)
                         continue;
                     const real *in = x + ((o / (outs / groups) * each + c) * height + (size_t)from_row) * width;
                     for (size_t b = 0; b < k[1]; b++) {
                         real factor = w[((o * each + c) * k[0] + a) * k[1] + b];
                         for (size_t j = 0; j < out_width; j++) {
-                            int64_t from = (int64_t)(j * k[3] + b * k[7]) - k[5];
+                            int64_t from = (int64_t)j * k[3] + (int64_t)b * k[7] - k[5];
                             if (from >= 0 && from < (int64_t)width)
                                 row[j] += factor * in[from];
                         }
@@ -766,7 +875,7 @@ static int run_conv(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_pool(const struct run *r, const uint32_t *f)
+static int run_pool(struct run *r, const uint32_t *f)
 {
     size_t height, width, out_height, out_width, channels = f[3];
     const uint32_t *k = f + 8;
@@ -779,33 +888,40 @@ static int run_pool(const struct run *r, const uint32_t *f)
     if ((uint64_t)height * width > MOST_NUMBERS / channels || (uint64_t)out_height * out_width > MOST_NUMBERS / channels ||
         !has(r, f[0], (uint64_t)channels * height * width) || !has(r, f[1], (uint64_t)channels * out_height * out_width))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(work_of(channels * out_height, out_width), work_of(work_of(k[0], k[1]), CHEAP) + DEAR));
     for (size_t at = 0; at < channels * out_height * out_width; at++) {
         size_t c = at / (out_height * out_width), i = at / out_width % out_height, j = at % out_width, counted = 0;
         wide so_far = 0;
-        for (size_t a = 0; a < k[0]; a++)
+        for (size_t a = 0; a < k[0]; a++) {
+            if (stops(r, CHEAP * (uint64_t)k[1]))
+                return PRNN_STOPPED;
             for (size_t b = 0; b < k[1]; b++) {
-                int64_t y = (int64_t)(i * k[2] + a) - k[4], x = (int64_t)(j * k[3] + b) - k[5];
+                int64_t y = (int64_t)i * k[2] + (int64_t)a - k[4], x = (int64_t)j * k[3] + (int64_t)b - k[5];
                 if (y < 0 || y >= (int64_t)height || x < 0 || x >= (int64_t)width)
                     continue;
                 wide number = (wide)floats(r, f[0])[(c * height + (size_t)y) * width + (size_t)x];
                 so_far = f[2] ? so_far + number : !counted || number > so_far || number != number ? number : so_far;
                 counted++;
             }
+        }
         size_t by = f[2] == 2 ? (size_t)k[0] * k[1] : counted;
         floats(r, f[1])[at] = (real)(f[2] && by ? so_far / (wide)by : so_far);
     }
     return PRNN_OK;
 }
 
-static int run_gather(const struct run *r, const uint32_t *f)
+static int run_gather(struct run *r, const uint32_t *f)
 {
     size_t s[3], count = r->numbers[f[1]], each = bytes_of(type_of(r->p, f[0]));
     const int32_t *indices = r->at[f[1]];
     if (!view(r, f + 3, f[0], s) || (uint64_t)s[0] * s[2] > MOST_NUMBERS || count > MOST_NUMBERS / (s[0] * s[2]) ||
         !has(r, f[2], (uint64_t)s[0] * count * s[2]))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(work_of(s[0], count), s[2] + DEAR / CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < count; i++) {
+            if (stops(r, s[2]))
+                return PRNN_STOPPED;
             int64_t index = indices[i] < 0 ? (int64_t)indices[i] + (int64_t)s[1] : indices[i];
             if (index < 0 || (uint64_t)index >= s[1])
                 return PRNN_ID;
@@ -815,13 +931,16 @@ static int run_gather(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int run_argmax(const struct run *r, const uint32_t *f)
+static int run_argmax(struct run *r, const uint32_t *f)
 {
     size_t s[3];
     if (!view(r, f + 3, f[0], s) || !has(r, f[1], (uint64_t)s[0] * s[2]))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(s[0] * s[1] * s[2], 2 * CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
+            if (stops(r, 2 * CHEAP * (uint64_t)s[1]))
+                return PRNN_STOPPED;
             size_t best = 0;
             for (size_t n = 1; n < s[1]; n++) {
                 wide x = number_at(r, f[0], (o * s[1] + n) * s[2] + i);
@@ -834,13 +953,16 @@ static int run_argmax(const struct run *r, const uint32_t *f)
 }
 
 /* Flags: 1 leaves each number itself out, 2 goes from the end. */
-static int run_cumsum(const struct run *r, const uint32_t *f)
+static int run_cumsum(struct run *r, const uint32_t *f)
 {
     size_t s[3];
     if (!view(r, f + 3, f[0], s) || !has(r, f[1], (uint64_t)s[0] * s[1] * s[2]))
         return PRNN_CONTENT;
+    COUNTED(r, work_of(s[0] * s[1] * s[2], 2 * CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
+            if (stops(r, 2 * CHEAP * (uint64_t)s[1]))
+                return PRNN_STOPPED;
             wide sum = 0;
             for (size_t n = 0; n < s[1]; n++) {
                 size_t at = (o * s[1] + (f[2] & 2 ? s[1] - 1 - n : n)) * s[2] + i;
@@ -852,7 +974,7 @@ static int run_cumsum(const struct run *r, const uint32_t *f)
     return PRNN_OK;
 }
 
-static int (*const RUN[OP_KINDS])(const struct run *, const uint32_t *) = {
+static int (*const RUN[OP_KINDS])(struct run *, const uint32_t *) = {
 #define OPERATION(NAME, name, words, reads, optional) run_##name,
 #include "ops.def"
 #undef OPERATION
@@ -884,10 +1006,26 @@ static int measured(struct run *r, size_t *regions)
         regions[i] = (size_t)total;
         total += aligned(bytes);
         if (total > SIZE_MAX / 8)
-            return PRNN_CONTENT;
+            return PRNN_COSTLY;
     }
+    if (total + p->scratch * sizeof(real) > PRNN_MOST_MEMORY(p->header[H_SIZE], (uint64_t)r->steps))
+        return PRNN_COSTLY;
     return r->numbers[0] == r->steps && (!g->state_size || r->numbers[g->first] == g->state_size) ? PRNN_OK
                                                                                                    : PRNN_CONTENT;
+}
+
+/* Whether a text may take what its operations take; asked before a long one is begun. */
+static int counted(struct run *r)
+{
+    const uint32_t *op = r->g->ops;
+    uint64_t left = r->left;
+    int status = PRNN_OK;
+    r->only_counts = 1;
+    for (uint32_t i = 0; i < r->g->op_count && !status; i++, op += op[1])
+        status = RUN[op[0]](r, op + 2);
+    r->only_counts = 0;
+    r->left = left;
+    return status;
 }
 
 /* Where every value stands, for a text of so many ids; `state` is a step's. */
@@ -895,6 +1033,8 @@ static int placed(struct run *r, const int32_t *ids, const real *state, struct a
 {
     const prnn *p = r->p;
     const struct program *g = r->g;
+    r->memory = a->memory;
+    r->left = PRNN_MOST_WORK(p->header[H_SIZE], (uint64_t)r->steps);
     r->at = taken(a, (uint64_t)g->end * sizeof *r->at, 0);
     r->numbers = r->at ? taken(a, (uint64_t)g->end * sizeof *r->numbers, 0) : NULL;
     size_t *regions = r->numbers ? taken(a, ((uint64_t)g->regions + 1) * sizeof *regions, 0) : NULL;
@@ -907,6 +1047,8 @@ static int placed(struct run *r, const int32_t *ids, const real *state, struct a
     uint8_t *start = taken(a, regions[g->regions], 0);
     if (!start)
         return PRNN_MEMORY;
+    /* A program that reads what it did not write finds nothing of an earlier text. */
+    memset(start, 0, regions[g->regions]);
     for (uint32_t i = 0; i < g->end; i++)
         r->at[i] = is_constant(p, i) ? (void *)(uintptr_t)p->constants[i]
                    : i >= g->first   ? start + regions[value_of(p, i)[1]]
@@ -915,7 +1057,7 @@ static int placed(struct run *r, const int32_t *ids, const real *state, struct a
     r->at[0] = (void *)(uintptr_t)ids;
     if (g->state_size)
         r->at[g->first] = (void *)(uintptr_t)state;
-    return PRNN_OK;
+    return r->steps > LONG_TEXT ? counted(r) : PRNN_OK;
 }
 
 /* Whether a classifier takes a text of these ids, which are in their range. */
@@ -1011,7 +1153,7 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
         const int32_t *own;
         size_t steps = 0, at = right;
         int status = encode(p, texts[k].text, texts[k].bytes, &own, &steps, a);
-        if (status == PRNN_MEMORY)
+        if (status == PRNN_MEMORY || status == PRNN_STOPPED)
             return status;
         if (!status)
             status = beyond(p, own, steps);
@@ -1047,7 +1189,7 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
         if (!status)
             memcpy(of[k]->logits, floats(&runs[k], p->whole.output), classes * sizeof(real));
     }
-    if (status) /* one alone may be right all the same */
+    if (status && status != PRNN_STOPPED) /* one alone may be right all the same */
         for (size_t k = 0; k < right; k++) {
             struct arena again = *a;
             size_t count_of_ids = runs[k].steps;
@@ -1056,7 +1198,7 @@ static int classify_some(const prnn *p, struct prnn_text *texts, size_t count, s
                 return PRNN_MEMORY;
             }
         }
-    return PRNN_OK;
+    return status == PRNN_STOPPED ? status : PRNN_OK;
 }
 
 int prnn_classify_many(const prnn *p, struct prnn_text *texts, size_t count, size_t *done, void *memory, size_t *size)
@@ -1064,10 +1206,11 @@ int prnn_classify_many(const prnn *p, struct prnn_text *texts, size_t count, siz
     while (*done < count) {
         struct arena a = arena_of(memory, *size);
         size_t some = count - *done < TOGETHER ? count - *done : TOGETHER;
-        if (classify_some(p, texts + *done, some, &a) == PRNN_MEMORY) {
+        int status = classify_some(p, texts + *done, some, &a);
+        if (status == PRNN_MEMORY)
             *size = a.wanted;
-            return PRNN_MEMORY;
-        }
+        if (status)
+            return status;
         *done += some;
     }
     return PRNN_OK;
@@ -1162,6 +1305,8 @@ static void make_known(prnn *p, uint8_t *memory, size_t size)
         size_t aside = aligned((4 * input + 2 * gate_width) * sizeof(real)), words = size > aside ? (size - aside) / each : 0;
         words = (words < table[6] ? words : table[6]) & ~(size_t)3;
         words = words < p->header[H_IDS] ? words : p->header[H_IDS] & ~3u;
+        uint64_t each_word = (uint64_t)input * gate_width * (f[R_DIRECTIONS] == 3 ? 2 : 1);
+        words = words < MOST_OPENING / each_word ? words : (size_t)(MOST_OPENING / each_word) & ~(size_t)3;
         g->known[k].words = (uint32_t)words;
         if (!words)
             continue;

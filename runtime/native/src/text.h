@@ -4,11 +4,26 @@
 struct arena {
     uint8_t *low, *high;
     size_t size, wanted;
+    const void *memory; /* as it was given */
 };
+
+/* Under the address sanitizer, PRNN_GUARDED keeps what is taken apart, so that a step from one part into the next is seen. */
+#ifdef PRNN_GUARDED
+#include <sanitizer/asan_interface.h>
+enum { GUARD = ALIGN };
+static void guarded(uint8_t *at, size_t bytes, size_t whole)
+{
+    ASAN_UNPOISON_MEMORY_REGION(at, bytes);
+    ASAN_POISON_MEMORY_REGION(at + bytes, whole - bytes);
+}
+#else
+enum { GUARD = 0 };
+static void guarded(uint8_t *at, size_t bytes, size_t whole) { (void)at, (void)bytes, (void)whole; }
+#endif
 
 static struct arena arena_of(void *memory, size_t size)
 {
-    struct arena a = {NULL, NULL, size, 0};
+    struct arena a = {NULL, NULL, size, 0, memory};
     uint8_t *start = aligned_pointer(memory);
     if (memory && size >= ALIGN) {
         a.low = start;
@@ -24,16 +39,18 @@ static void *taken(struct arena *a, uint64_t bytes, int from_high)
         a->wanted = SIZE_MAX;
         return NULL;
     }
-    size_t whole = aligned((size_t)bytes), left = (size_t)(a->high - a->low);
+    size_t whole = aligned((size_t)bytes) + GUARD, left = (size_t)(a->high - a->low);
     if (whole > left) {
         a->wanted = a->size + a->size / 2 + 2 * whole + 4 * ALIGN;
         return NULL;
     }
     if (from_high) {
         a->high -= whole;
+        guarded(a->high, (size_t)bytes, whole);
         return a->high;
     }
     a->low += whole;
+    guarded(a->low - whole, (size_t)bytes, whole);
     return a->low - whole;
 }
 
@@ -167,8 +184,20 @@ static int is_utf8(const uint8_t *text, size_t bytes)
     return 1;
 }
 
-/* One step on a text: the bytes that it makes, written where `out` is not NULL. */
-static uint64_t stepped(const uint32_t *step, const uint8_t *text, size_t bytes, uint8_t *out)
+/* Whether a string stands at a place; what is compared is taken from `left`, so that a long string of which many parts stand
+ * in a text cannot take the product of both. */
+static int stands_at(const uint8_t *at, const uint8_t *what, size_t bytes, uint64_t *left)
+{
+    size_t same = 0;
+    while (same < bytes && at[same] == what[same])
+        same++;
+    *left -= *left < same ? *left : same;
+    return same == bytes;
+}
+
+/* One step on a text: the bytes that it makes, written where `out` is not NULL; where it is NULL, UINT64_MAX if it takes
+ * too long. */
+static uint64_t stepped(const uint32_t *step, const uint8_t *text, size_t bytes, uint8_t *out, uint64_t *left)
 {
     const uint8_t *at = text, *end = text + bytes;
     uint64_t made = 0;
@@ -181,8 +210,10 @@ static uint64_t stepped(const uint32_t *step, const uint8_t *text, size_t bytes,
             const uint8_t *found = at;
             for (;; found++) {
                 found = (size_t)(end - found) < what_bytes ? NULL : memchr(found, what[0], (size_t)(end - found) - what_bytes + 1);
-                if (!found || !memcmp(found, what, what_bytes))
+                if (!found || stands_at(found, what, what_bytes, left))
                     break;
+                if (!*left && !out) /* what was measured is written, whatever it takes */
+                    return UINT64_MAX;
             }
             size_t kept = (size_t)((found ? found : end) - at);
             if (out) {
@@ -211,19 +242,25 @@ static uint64_t stepped(const uint32_t *step, const uint8_t *text, size_t bytes,
     return made;
 }
 
+/* So many bytes, or tokens, take milliseconds. */
+enum { MUCH_TEXT = 1 << 16 };
+
 /* A text after lower-casing and all steps; each is written to the other end of the memory than what it reads. */
-static int cleaned(const struct rules *r, const uint8_t **text, size_t *bytes, struct arena *a)
+static int cleaned(const prnn *p, const uint8_t **text, size_t *bytes, struct arena *a)
 {
+    const struct rules *r = &p->rules;
     struct arena before = *a;
-    uint64_t most = ((uint64_t)*bytes + 1) * 256 + (1 << 16);
+    uint64_t most = ((uint64_t)*bytes + 1) * 256 + (1 << 16), left = PRNN_MOST_COMPARED((uint64_t)*bytes);
     const uint32_t *step = r->step;
     int high = 0, first = (int)r->lowercase;
     uint32_t done = 0;
     while (first || done < r->steps) {
         int lower = first || step[0] == LOWERCASE;
-        uint64_t size = lower ? (uint64_t)*bytes + *bytes / 2 + 8 : stepped(step, *text, *bytes, NULL);
+        uint64_t size = lower ? (uint64_t)*bytes + *bytes / 2 + 8 : stepped(step, *text, *bytes, NULL, &left);
         if (size > most)
-            return PRNN_CONTENT;
+            return PRNN_COSTLY;
+        if (*bytes > MUCH_TEXT && p->asked && p->asked(a->memory))
+            return PRNN_STOPPED;
         if (lower && !first && !is_utf8(*text, *bytes))
             return PRNN_CONTENT;
         if (high)
@@ -233,7 +270,7 @@ static int cleaned(const struct rules *r, const uint8_t **text, size_t *bytes, s
         uint8_t *out = taken(a, size, high);
         if (!out)
             return PRNN_MEMORY;
-        *bytes = lower ? lowered(*text, *bytes, *text + *bytes, 0, out) : (size_t)stepped(step, *text, *bytes, out);
+        *bytes = lower ? lowered(*text, *bytes, *text + *bytes, 0, out) : (size_t)stepped(step, *text, *bytes, out, &left);
         *text = out;
         high = !high;
         if (!first) {
@@ -375,18 +412,21 @@ static void split(struct tokens *t, const uint8_t *at, const uint8_t *end)
         ended_if_any(t);
 }
 
-/* The ids of tokens `first` to `count` and their n-grams. */
-static size_t looked_up(const prnn *p, const struct tokens *t, size_t first, int32_t *ids)
+/* The ids of tokens `first` to `count` and their n-grams, and how many; PRNN_STOPPED where the caller wants it. */
+static int looked_up(const prnn *p, const struct tokens *t, size_t first, int32_t *ids, size_t *ids_made, const void *memory)
 {
     size_t made = 0, count = t->count - first, most = p->rules.ngrams < count ? p->rules.ngrams : count;
     for (size_t n = 1; n <= most; n++)
         for (size_t i = first; i + n <= t->count; i++) {
+            if ((i + 1) % MUCH_TEXT == 0 && p->asked && p->asked(memory))
+                return PRNN_STOPPED;
             int32_t id = find(&p->vocabulary, t->bytes + t->starts[i], t->starts[i + n] - 1 - t->starts[i]);
             id = id < 0 ? p->rules.unknown_id : id;
             if (id >= 0)
                 ids[made++] = id;
         }
-    return made;
+    *ids_made = made;
+    return PRNN_OK;
 }
 
 /* The ids in their width: special ids around them, cut and padded. ids[0] is free. */
@@ -425,7 +465,7 @@ static int encode(const prnn *p, const char *given, size_t bytes, const int32_t 
         return PRNN_TOO_LONG;
     if (!is_utf8(text, bytes))
         return PRNN_TEXT;
-    int status = cleaned(r, &text, &bytes, a);
+    int status = cleaned(p, &text, &bytes, a);
     if (status)
         return status;
     if (bytes > INT32_MAX / 4)
@@ -445,7 +485,9 @@ static int encode(const prnn *p, const char *given, size_t bytes, const int32_t 
     int32_t *made = taken(a, room * sizeof *made, 0);
     if (!made)
         return PRNN_MEMORY;
-    *count = looked_up(p, &t, first, made + 1);
+    status = looked_up(p, &t, first, made + 1, count, a->memory);
+    if (status)
+        return status;
     *count = set_in_width(r, &made, *count);
     *ids = made;
     return PRNN_OK;

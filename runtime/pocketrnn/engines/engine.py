@@ -108,3 +108,7 @@ class ReadsTexts(Protocol):
             PocketRNNError: the logits cannot be computed.
         """
         ...
+
+    def stop(self) -> None:
+        """End the calls of all threads that are under way; they raise."""
+        ...

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from pocketrnn.engines.engine import Floats, Ids
-from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
+from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, PocketRNNError
 from pocketrnn.manifest import Manifest, text_digest
 from pocketrnn.packed_file import manifest_of, mapped
 
@@ -91,6 +91,8 @@ class NativeEngine:
             logits = np.empty((len(texts), self._classes), np.float32)
             statuses = np.zeros(len(texts), np.uint8)
             self._packed.logits_of_texts(list(texts), logits, statuses)
+        except self._module.EngineError as error:
+            raise self._failed(error) from None
         except MemoryError:
             raise _no_memory(self.manifest.name) from None
         if not statuses.any():
@@ -140,7 +142,16 @@ class NativeEngine:
             raise _no_memory(self.manifest.name) from None
         return logits, new_state
 
+    def stop(self) -> None:
+        """See `ReadsTexts.stop`."""
+        self._packed.stop()
+
     def _failed(self, error: Exception) -> PocketRNNError:
+        if error.args[0] == self._module.COSTLY:
+            return LimitError(
+                f"A text would take more memory or time of {self.manifest.name} than a file of its size may ask for.",
+                "Shorten the text; if short ones are refused too, do not use the file.",
+            )
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {error.args[1]}", "Check the file with: pocketrnn verify"
         )
