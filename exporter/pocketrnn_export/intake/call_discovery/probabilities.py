@@ -95,9 +95,9 @@ def with_activation(asked: Asked, convention: Convention) -> Convention:
         return replace(convention, gives="logits: numbers below 0 and above 0")
     if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
         return replace(convention, gives="logits: numbers above 1, which do not sum to one number")
-    if _crosses(asked, convention, probed):
-        which = ("below", "from 0 on") if probed.sign == 1 else ("above", "up to 0")
-        why = f"logits: numbers {which[1]} for every text that was tried, and with other weights {which[0]} 0"
+    if (other := _with_other_weights(asked, convention, probed)) is not None:
+        tried = "from 0 on" if probed.sign == 1 else "up to 0"
+        why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
         return replace(convention, gives=why)
     raise _in_doubt(convention, probed)
 
@@ -227,28 +227,37 @@ def _around(convention: Convention, wrapped: str) -> str:
     return "; ".join([*setup, wrapped % last])
 
 
-def _crosses(asked: Asked, convention: Convention, probed: _Probed) -> bool:
-    """Whether other weights give answers of the other sign, whichever one of the matrices keeps its signs.
+def _with_other_weights(asked: Asked, convention: Convention, probed: _Probed) -> str | None:
+    """Where the answers of other weights lie, whichever one of the matrices keeps its signs: beyond 0, or, of several
+    units, above 1. None where they stay.
 
     A layer of weights gives both signs. A sigmoid gives one, whatever it is given; so does one that is multiplied by
-    weights above 0, which is why one matrix at a time is only made larger.
+    weights above 0, which is why one matrix at a time is only made larger. A last ReLU gives one sign too, and numbers
+    above 1.
     """
     module: nn.Module = copy.deepcopy(asked.module)
     again, batches = replace(asked, module=module), probed.batches[:2]
     matrices = [weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point()]
     own = [weight.detach().clone() for weight in matrices]
     generator = torch.Generator().manual_seed(0)
+    may_exceed_one = probed.kind == "softmax" and probed.sign == 1
+    crossed, exceeded = bool(matrices), bool(matrices) and may_exceed_one
     for kept in range(len(matrices)):
-        found = False
+        crosses = exceeds = False
         for scale in _DRAWS:
             for i, weight in enumerate(matrices):
                 weight.data.copy_(own[i] * scale if i == kept else _drawn(own[i], scale, generator))
-            if any(bool((answer * probed.sign < -_ROUNDING).any()) for answer in _answers(again, convention, batches)):
-                found = True
+            for answer in _answers(again, convention, batches):
+                crosses = crosses or bool((answer * probed.sign < -_ROUNDING).any())
+                exceeds = exceeds or bool((answer > 1 + 1e-3).any())
+            if (crosses or not crossed) and (exceeds or not exceeded):
                 break
-        if not found:
-            return False
-    return bool(matrices)
+        crossed, exceeded = crossed and crosses, exceeded and exceeds
+        if not crossed and not exceeded:
+            return None
+    if crossed:
+        return "below 0" if probed.sign == 1 else "above 0"
+    return "above 1" if exceeded else None
 
 
 def _answers(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
