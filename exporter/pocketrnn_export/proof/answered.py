@@ -62,9 +62,9 @@ class Answered:
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered
 
-    def all(self) -> list[tuple[Case, Logits]]:
-        """The cases of all kinds, with the answers in single precision."""
-        return [pair for inputs in self.kinds for pair in self.of(inputs, one_row=False)]
+    def all(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
+        """The cases of all kinds, or each of their rows, with the answers in single precision."""
+        return [pair for inputs in self.kinds for pair in self.of(inputs, one_row=one_row)]
 
     def _finite(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
         """The case with its answer, without the rows that the reference has no answer to; none if no row is left.
