@@ -543,7 +543,11 @@ def write_bundle(
     cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
     answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
     texts = [answer for _, answer in answers.of("texts", one_row=False)]
-    as_given = [] if plan.given is None else plan.given.compared(answers.all(one_row=all(form.one_row for form in forms)), answers.with_spread)
+    as_given = (
+        []
+        if plan.given is None
+        else plan.given.compared(answers.all(one_row=all(form.one_row for form in forms)), answers.with_spread)
+    )
     compared: list[Compared] = []
     with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         proven_forms = []
