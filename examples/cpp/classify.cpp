@@ -631,6 +631,14 @@ void check_version_2(const json& document, int64_t rows) {
       throw std::runtime_error(std::string("classifier.json is not valid: ") + name + " is neither left nor right.");
 }
 
+// The ids of which a text that holds one takes a run of its own. Here every text does.
+void check_alone(const json& ids, int64_t rows) {
+  if (!ids.is_array() || ids.size() > 4096) throw std::runtime_error("classifier.json is not valid: alone.");
+  std::set<int64_t> different;
+  for (const json& id : ids) different.insert(whole(json{{"alone", id}}, "alone", 0, rows - 1));
+  if (different.size() < ids.size()) throw std::runtime_error("classifier.json is not valid: alone holds an id twice.");
+}
+
 // classifier.json, parsed, if it is whole and says nothing that this reader does not know.
 json checked(const std::string& content) {
   json document = parsed(content);
@@ -666,8 +674,10 @@ json checked(const std::string& content) {
   if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
     throw std::runtime_error("The graph's file is not a plain file name.");
   const Limits limits = limits_of(document["graph"]);
-  if (limits.real_token && document["version"] == 1)
-    throw std::runtime_error("The limits of the graph hold real_token: that is version 2.");
+  const bool alone = document["graph"].contains("alone");
+  if ((limits.real_token || alone) && document["version"] == 1)
+    throw std::runtime_error(std::string("The graph has ") + (alone ? "alone" : "the limit real_token") + ": that is version 2.");
+  if (alone) check_alone(document["graph"]["alone"], rows);
   if (document.contains("stream") && limits.least > 1)
     throw std::runtime_error("classifier.json contradicts itself: the graph takes no text of fewer than " +
                              std::to_string(limits.least) + " tokens, but a stream begins with one.");

@@ -26,15 +26,16 @@ from pocketrnn.text import EXTERNAL, TextRules
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
-from pocketrnn_export.forms.onnx_graph import ONNX
+from pocketrnn_export.forms.onnx_graph import ONNX, whole_numbers_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import AsGiven, random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
 from pocketrnn_export.intake.external import given_ids, made_ids
+from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.intake.prepared import PreparedModule, prepare, with_ids_tried
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import (
@@ -42,6 +43,7 @@ from pocketrnn_export.proof.cases import (
     Case,
     Logits,
     Widths,
+    apart,
     bound_cases,
     drawn_cases,
     hazard_cases,
@@ -53,7 +55,7 @@ from pocketrnn_export.proof.cases import (
 )
 from pocketrnn_export.proof.comparing import Compared, Reference, compare
 from pocketrnn_export.proof.coverage import cases_of_every_id
-from pocketrnn_export.proof.end_to_end import texts_end_to_end
+from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
 from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import passes, proven, write_report
@@ -64,6 +66,8 @@ __all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "texts_within"
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
+# How many rows of one case are asked alone at most.
+_EVERY_ROW: Final = 64
 
 _log = logging.getLogger(__name__)
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
@@ -211,11 +215,11 @@ def export(
                 **prepared.convention.provenance,
                 "golden_examples": "given texts" if given and examples else "made of words of the vocabulary",
             },
-            real_token=prepared.real_token,
         )
         graph, bounds = _graph_of(forms)
-        _tell_what_is_assumed(prepared, graph, description, compared=bool(pairs))
+        _tell_what_is_assumed(graph, description, compared=bool(pairs))
         texts = _texts_for(graph.limits, texts, description, private)
+        description = _with_padding_measured(prepared, graph, description, texts)
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),
@@ -226,6 +230,7 @@ def export(
                 limits=graph.limits,
                 bounds=bounds,
                 one_row=graph.batch == 1,
+                alone=tuple(prepared.alone),
             ),
             texts=texts,
             private=private,
@@ -327,7 +332,6 @@ def _prepared_and_made(
 ) -> tuple[PreparedModule, list[Form]]:
     """The module as it is called, and its forms: for one text at a time, where there are none for batches."""
     prepared = ask(one_text=one_text)
-    description = replace(description, real_token=prepared.real_token)
     if prepared.real_token:
         _log.warning(
             "The bundle takes no text that holds the padding only (the id %d), as a text without a known word may: the "
@@ -337,13 +341,22 @@ def _prepared_and_made(
             prepared.padding_fault,
         )
     try:
-        return prepared, _made(kinds, prepared, description)
+        forms = _made(kinds, prepared, _for_graph(description, prepared))
+        if EDGE in kinds or prepared.one_text:
+            return prepared, forms
+        # A graph says which numbers forward compares ids with.
+        rules = description.rules
+        numbers = [rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id, *_whole_numbers(forms)]
+        tried = with_ids_tried(prepared, [i for i in numbers if i is not None])
+        if tried.alone != prepared.alone:
+            prepared, forms = tried, _made(kinds, tried, _for_graph(description, tried))
+        return prepared, forms
     except UntraceableError as error:
         if prepared.one_text or EDGE in kinds:
             raise
         try:
             alone = ask(one_text=True)
-            forms = _made(kinds, alone, replace(description, real_token=alone.real_token))
+            forms = _made(kinds, alone, _for_graph(description, alone))
         except (ExportError, InputError):
             raise error from error.__cause__
         _log.warning(
@@ -353,7 +366,60 @@ def _prepared_and_made(
         return alone, forms
 
 
-def _tell_what_is_assumed(prepared: PreparedModule, graph: Graph, description: Description, *, compared: bool) -> None:
+def _for_graph(description: Description, prepared: PreparedModule) -> Description:
+    """The description with what its graph will need of the format."""
+    stated = prepared.stated_alone(description.rules)
+    beyond = [*(["the limit real_token"] if prepared.real_token else []), *(["alone"] if stated is not None else [])]
+    return replace(description, graph_beyond=tuple(beyond))
+
+
+def _with_padding_measured(
+    prepared: PreparedModule, graph: Graph, description: Description, texts: Sequence[str]
+) -> Description:
+    """Log what padding does to the module's answers, and keep it in the provenance; nothing where it does nothing."""
+    rules, encoder = description.rules, description.encoder()
+    if prepared.alone and graph.batch != 1:
+        _log.warning(
+            "A text that holds %s is answered otherwise beside other texts than alone%s, as where forward takes that "
+            "for padding and pools up to the longest text of a batch. pocketrnn answers such a text alone, which takes "
+            "longer where there are many",
+            _named(prepared.alone, description.vocabulary), _moved(max(prepared.alone.values())),
+        )  # fmt: skip
+    effect = padding_effect(
+        prepared.as_reference(),
+        [encoder.encode(text) for text in texts],
+        padding_id=rules.padding_id,
+        widths=prepared.widths,
+        most=None if graph.limits is None else graph.limits.max_tokens,
+        takes_lengths=prepared.takes_lengths,
+        one_text=prepared.one_text,
+        multi_label=prepared.multi_label,
+    )
+    if effect is None or not effect.tells:
+        return description
+    advice = "" if prepared.takes_lengths or prepared.widths.least > 1 else (
+        ". If your pipeline pads texts to one width, say so in the rules: min_width, max_width and pad_side "
+        "(docs/text-rules.md)"
+    )  # fmt: skip
+    _log.warning(
+        "%s, as in batches of your own (seen on %d texts); pocketrnn answers each text without padding%s",
+        effect.said, effect.texts, advice,
+    )  # fmt: skip
+    return replace(description, provenance={**description.provenance, "padding": effect.document})
+
+
+def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """Ids with their words, the first five."""
+    found = list(ids)
+    some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
+    return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _moved(probability: float) -> str:
+    return f", by up to {probability:.2g} in probability" if probability < 1 else ""
+
+
+def _tell_what_is_assumed(graph: Graph, description: Description, *, compared: bool) -> None:
     """Log what a wrong bundle may come of, and nothing here can show to be wrong."""
     words, rows = len(description.vocabulary), graph.embedding_rows
     if rows > words and not compared:
@@ -363,11 +429,11 @@ def _tell_what_is_assumed(prepared: PreparedModule, graph: Graph, description: D
             "example_ids=) to compare with.",
             rows, words,
         )  # fmt: skip
-    if not prepared.takes_lengths and prepared.convention.counts is None and prepared.widths.least == 1:
-        _log.warning(
-            "Every text is given to the module unpadded. If your pipeline pads texts to one width, and the module "
-            "reads the padding, say so in the rules: min_width, max_width and pad_side (docs/text-rules.md)."
-        )
+
+
+def _whole_numbers(forms: Iterable[Form]) -> list[int]:
+    """The small constants of the ONNX graph among the forms."""
+    return [number for form in forms if isinstance(form.entry, Graph) for number in whole_numbers_of(form.content)]
 
 
 def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Description) -> list[Form]:
@@ -471,6 +537,7 @@ def cases_for(
     limits: Limits | None = None,
     bounds: Iterable[tuple[int, int]] = (),
     one_row: bool = False,
+    alone: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof but for the texts, by kind.
 
@@ -481,6 +548,7 @@ def cases_for(
         limits: what the graph takes; cases beyond are left out.
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
         one_row: the graph takes one text a run: fewer and longer rows hold every id then.
+        alone: a text that holds one of these ids takes a run of its own.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -500,7 +568,10 @@ def cases_for(
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
     }
     inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
-    return {inputs: some for inputs, some in inside.items() if some}
+    # All rows of special ids and those of every id, and two of each other case.
+    most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
+    asked = {inputs: apart(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()}
+    return {inputs: some for inputs, some in asked.items() if some}
 
 
 def widths_of(rules: TextRules) -> Widths:
@@ -584,8 +655,9 @@ def write_bundle(
         except ParityError as error:
             raise _with_its_operation(error, proven_forms, answers) from None
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        given = description.given(plan.texts)
-        compared += texts_end_to_end(Classifier.load(work), given, answers, reference=plan.reference.name)
+        classifier, given = Classifier.load(work), description.given(plan.texts)
+        compared += texts_end_to_end(classifier, given, answers, reference=plan.reference.name)
+        compared += rows_end_to_end(classifier, answers)
         manifest = replace(manifest, parity=_verdict(plan, compared, answers))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest

@@ -236,7 +236,8 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     content = manifests.checked_bytes(folder / graph.file, graph.sha256)
     small = quantized(content, storage, metadata)
     if storage.rows is not None:
-        graph = replace(graph, embedding_rows=storage.rows)
+        kept = None if graph.alone is None else tuple(i for i in graph.alone if i < storage.rows)
+        graph = replace(graph, embedding_rows=storage.rows, alone=kept)
     forms = [_named(edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph))]
     if (stream := manifest.stream) is not None:
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
@@ -255,7 +256,12 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
         reference=graph_reference(ROUNDED, small.rounded),
         cases=cases_for(
-            manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
+            manifest.text,
+            ids=graph.embedding_rows,
+            ragged=graph.padding,
+            limits=graph.limits,
+            one_row=graph.batch == 1,
+            alone=graph.run_alone(manifest.text.padding_id),
         ),
         rows_alone=graph.batch != 1,
         texts=texts,

@@ -48,7 +48,12 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
     plan = ProofPlan(
         reference=graph_reference(graph_name(manifest), content),
         cases=cases_for(
-            manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
+            manifest.text,
+            ids=graph.embedding_rows,
+            ragged=graph.padding,
+            limits=graph.limits,
+            one_row=graph.batch == 1,
+            alone=graph.run_alone(manifest.text.padding_id),
         ),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.examples],

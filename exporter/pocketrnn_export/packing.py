@@ -148,7 +148,12 @@ def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
     texts = texts_within(graph.limits, given, description)
     cases = cases_for(
-        manifest.text, ids=graph.embedding_rows, ragged=graph.padding, limits=graph.limits, one_row=graph.batch == 1
+        manifest.text,
+        ids=graph.embedding_rows,
+        ragged=graph.padding,
+        limits=graph.limits,
+        one_row=graph.batch == 1,
+        alone=graph.run_alone(manifest.text.padding_id),
     )
     answers = Answered(
         graph_reference(graph_name(manifest), content),

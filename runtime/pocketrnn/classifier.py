@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
     from pocketrnn.stream import Stream
 
-__all__ = ["Classifier", "Prediction", "graph_metadata", "logits_of_batches"]
+__all__ = ["Classifier", "Prediction", "graph_metadata", "logits_of_batches", "logits_of_ids"]
 
 Floats = NDArray[np.float32]
 
@@ -467,6 +467,30 @@ def logits_of_batches(
     for _, (logits, skipped) in mapped_in_order(work, checked_batches(batches, classifier._ready), classifier._threads):
         logits[skipped] = np.nan
         yield logits
+
+
+def logits_of_ids(classifier: Classifier, rows: Sequence[Sequence[int] | Ids]) -> Floats:
+    """The logits of texts that are ids already, put into runs as `Classifier.logits` puts them.
+
+    Args:
+        classifier: who answers.
+        rows: the ids of each text, at least one; none of these beyond the graph's limits.
+
+    Returns:
+        float32 [texts, labels].
+
+    Raises:
+        PocketRNNError: as `Classifier.logits`.
+
+    Example:
+        >>> classifier = Classifier.load("ag_news")
+        >>> logits_of_ids(classifier, [classifier.encode("Oil prices")]).shape
+        (1, 4)
+    """
+    lengths = np.array([len(row) for row in rows], np.int64)
+    logits = classifier._engine.logits(np.concatenate([np.asarray(row, np.int64) for row in rows]), lengths)
+    classifier._answers.check_finite(logits)
+    return logits
 
 
 def graph_metadata(classifier: Classifier) -> Mapping[str, str]:

@@ -46,6 +46,7 @@ __all__ = [
     "json_schema",
     "near_bundle",
     "of_document",
+    "padding_told",
     "read",
     "sha256_of",
     "size_of",
@@ -129,7 +130,9 @@ class Limits:
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], and `lengths` int64 [batch] where the model uses them, to
     `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer; `batch` is
-    1 where a run takes one text only, else None. `limits` are those of its texts and runs, if it has any."""
+    1 where a run takes one text only, else None. `limits` are those of its texts and runs, if it has any. `alone` are
+    the ids of which a text that holds one takes a run of its own; None where the bundle does not say. Version 2 of the
+    format has it."""
 
     file: str
     sha256: str
@@ -139,6 +142,36 @@ class Graph:
     embedding_rows: int
     batch: int | None = None
     limits: Limits | None = None
+    alone: tuple[int, ...] | None = None
+
+    def run_alone(self, padding_id: int) -> tuple[int, ...]:
+        """The ids of which a text that holds one takes a run of its own.
+
+        A module that looks for the padding among the ids may answer a text with that id inside by its neighbours. Where
+        a bundle does not say that this one does not, nobody has looked.
+
+        Args:
+            padding_id: that of the text rules.
+
+        Example:
+            >>> graph = Classifier.load("ag_news").manifest.graph
+            >>> graph.run_alone(1), replace(graph, alone=()).run_alone(1)
+            ((1,), ())
+        """
+        if self.batch == 1:
+            return ()
+        return (padding_id,) if self.alone is None else self.alone
+
+    @property
+    def beyond_version_1(self) -> list[str]:
+        """What of it version 1 of the format cannot say.
+
+        Example:
+            >>> Classifier.load("ag_news").manifest.graph.beyond_version_1
+            []
+        """
+        needs = self.limits is not None and self.limits.real_token is True
+        return [*(["the limit real_token"] if needs else []), *(["alone"] if self.alone is not None else [])]
 
 
 @dataclass(frozen=True)
@@ -254,6 +287,11 @@ class Manifest:
                 f"The text rules use the token id {self.text.highest_id}, but the embedding has {rows} rows.",
                 "Give the ids that the model was trained with.",
             )
+        if self.graph.alone and max(self.graph.alone) >= rows:
+            raise BundleError(
+                f"The graph's alone holds the token id {max(self.graph.alone)}, but the embedding has {rows} rows.",
+                _MAKE_AGAIN,
+            )
         limits = self.graph.limits or Limits()
         if self.stream is not None and (limits.min_tokens or 1) > 1:
             raise BundleError(
@@ -282,6 +320,26 @@ class Manifest:
                     f"The golden example {example.text[:40]!r} does not fit {len(self.labels)} labels and {rows} rows.",
                     _MAKE_AGAIN,
                 )
+
+
+def padding_told(provenance: Mapping[str, Any]) -> str | None:
+    """What a bundle's export measured of padding, as a sentence without its full stop; None where it does nothing.
+
+    Args:
+        provenance: the bundle's, which may hold anything.
+
+    Example:
+        >>> padding_told({"padding": {"ids": 10, "texts": 9, "probability_after": 0.071, "probability_before": 0.12}})
+        '10 ids of padding after a text would change a probability by up to 0.071, before it by up to 0.12'
+    """
+    found = provenance.get("padding")
+    if not isinstance(found, Mapping):
+        return None
+    ids, after, before = (found.get(name) for name in ("ids", "probability_after", "probability_before"))
+    if type(ids) is not int or not isinstance(after, int | float):
+        return None
+    more = f", before it by up to {before:.2g}" if isinstance(before, int | float) else ""
+    return f"{ids:,} ids of padding after a text would change a probability by up to {after:.2g}{more}"
 
 
 @functools.cache
@@ -396,22 +454,22 @@ def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str,
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def version_of(text: TextRules, *, real_token: bool) -> int:
-    """The version in which a bundle is written: the oldest that can say its text rules and limits.
+def version_of(text: TextRules, graph_beyond: Sequence[str] = ()) -> int:
+    """The version in which a bundle is written: the oldest that can say its text rules, and what its graph needs.
 
     Args:
         text: the text rules.
-        real_token: whether the graph takes no text of padding only.
+        graph_beyond: what `Graph.beyond_version_1` names.
 
     Example:
-        >>> version_of(TextRules(), real_token=False), version_of(TextRules(min_width=200), real_token=False)
-        (1, 2)
-        >>> version_of(TextRules("external"), real_token=False)
+        >>> version_of(TextRules()), version_of(TextRules(min_width=200)), version_of(TextRules(), ["real_token"])
+        (1, 2, 2)
+        >>> version_of(TextRules("external"))
         3
     """
     if text.tokenizer == EXTERNAL:
         return 3
-    return 1 if text.is_plain and not real_token else 2
+    return 1 if text.is_plain and not graph_beyond else 2
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -430,7 +488,7 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
     """What classifier.json says, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
-        "version": version_of(manifest.text, real_token=_needs_a_real_token(manifest.graph)),
+        "version": version_of(manifest.text, manifest.graph.beyond_version_1),
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,
@@ -571,8 +629,6 @@ def _built(document: dict[str, Any]) -> Manifest:
         raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)
     torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
     limits = document["graph"].get("limits")
-    if document["version"] == 1 and "real_token" in (limits or {}):
-        raise BundleError("The limits of the graph hold real_token: that is version 2.", _MAKE_AGAIN)
     graph = {
         **document["graph"],
         "inputs": tuple(document["graph"]["inputs"]),
@@ -580,7 +636,10 @@ def _built(document: dict[str, Any]) -> Manifest:
         "embedding_rows": int(document["graph"]["embedding_rows"]),
         "batch": 1 if "batch" in document["graph"] else None,
         "limits": None if limits is None else _limits_of(limits),
+        "alone": tuple(map(int, document["graph"]["alone"])) if "alone" in document["graph"] else None,
     }
+    if document["version"] == 1 and (beyond := Graph(**graph).beyond_version_1):
+        raise BundleError(f"The graph has {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)
     return Manifest(
         name=document["name"],
         labels=tuple(document["labels"]),
@@ -605,10 +664,6 @@ def _built(document: dict[str, Any]) -> Manifest:
 def _limits_of(members: Mapping[str, Any]) -> Limits:
     sizes = {name: int(value) for name, value in members.items() if name != "real_token"}
     return Limits(**sizes, real_token=True if "real_token" in members else None)
-
-
-def _needs_a_real_token(graph: Graph) -> bool:
-    return graph.limits is not None and graph.limits.real_token is True
 
 
 def _stated(members: Mapping[str, Any]) -> dict[str, Any]:

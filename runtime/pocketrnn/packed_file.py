@@ -89,7 +89,9 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == manifests.Limits():
         limits = None
-    return replace(graph, file="program", sha256=digest, inputs=("tokens",), padding=False, batch=1, limits=limits)
+    return replace(
+        graph, file="program", sha256=digest, inputs=("tokens",), padding=False, batch=1, limits=limits, alone=None
+    )
 
 
 def is_packed(path: Path) -> bool:

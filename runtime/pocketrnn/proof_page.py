@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from pocketrnn.manifest import Comparison, Manifest
+from pocketrnn.manifest import Comparison, Manifest, padding_told
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import HOW_TO_COMPARE, graph_sentence, links_of, text_verdict
 from pocketrnn.verification import Verification
@@ -211,6 +211,14 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
     if text_verdict(manifest).kind == "not compared":
         yield "<li>That texts became these token ids in training: the text rules say so, and nothing was compared.</li>"
+    if told := padding_told(manifest.provenance):
+        yield f"<li>What other programs answer that pad texts: {_text(told)}. Here each is answered without.</li>"
+    if manifest.graph.alone:
+        yield (
+            "<li>What other programs answer in batches: a text that holds one of the token ids "
+            f"{_text(', '.join(map(str, manifest.graph.alone)))} would get another answer beside longer texts. Here it "
+            "is answered alone.</li>"
+        )
     if manifest.graph.limits is not None:
         yield "<li>Anything of texts beyond the limits that the bundle states; they are refused.</li>"
     yield "</ul>"

@@ -101,8 +101,9 @@ def _array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any],
         for i, item in enumerate(value):
             if fault := first_fault(item, items, root, f"{at}[{i}]"):
                 return fault
-    if schema.get("uniqueItems") and all(type(item) is str for item in value) and len(set(value)) < len(value):
-        seen: set[str] = set()
+    plain = schema.get("uniqueItems") and all(type(item) in (str, int, float) for item in value)
+    if plain and len(set(value)) < len(value):
+        seen: set[str | float] = set()
         for item in value:
             if item in seen:
                 return f"{at} holds {_shown(item)} twice"

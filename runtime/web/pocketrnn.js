@@ -431,8 +431,10 @@ const LIMIT_MEMBERS = {
   max_batch: (value) => isInteger(value, 1),
   real_token: (value) => value === true,
 };
-// May be missing. With batch, a run takes one text only; with limits, the graph does not take every text.
+// May be missing. With batch, a run takes one text only; with limits, the graph does not take every text; a text that
+// holds an id of alone, which is of version 2, takes a run of its own.
 const MORE_GRAPH_MEMBERS = {
+  alone: (value) => isSetOf(value, 0, (id) => isInteger(id, 0)) && value.length <= 4096,
   batch: (value) => value === 1,
   limits: (value) => isObject(value) && Object.keys(value).length > 0,
 };
@@ -473,7 +475,11 @@ function faultOf(document) {
     return "a golden example does not fit the labels and the embedding";
   const limits = document.graph.limits ?? {};
   const { min_tokens = 1, max_tokens = Infinity, real_token } = limits;
-  if (real_token && document.version === 1) return "the limits of the graph hold real_token: that is version 2";
+  const { alone } = document.graph;
+  const needs = [...(real_token ? ["the limit real_token"] : []), ...(alone ? ["alone"] : [])];
+  if (needs.length && document.version === 1) return `the graph has ${needs.join(", ")}: that is version 2`;
+  if (alone?.some((id) => id >= rows))
+    return `the graph's alone holds the token id ${Math.max(...alone)}, but the embedding has ${rows} rows`;
   if (min_tokens > max_tokens) return `no text has at least ${min_tokens} and at most ${max_tokens} tokens`;
   if (document.stream && min_tokens > 1)
     return `the graph takes no text of fewer than ${min_tokens} tokens, but a stream begins with one`;
@@ -801,9 +807,11 @@ const MAX_TOKENS = 4096;
 const SHORTEST = 0.8;
 const SLACK = 8;
 
-/** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. */
-export function* runs(lengths, padding, maxTokens = MAX_TOKENS, maxTexts = Infinity) {
-  const order = lengths.map((_, i) => i).sort((i, j) => lengths[j] - lengths[i]);
+/** Shares out texts among runs of like length; only texts of equal length share one where padding is not allowed. Those
+ * of which `alone` is true take a run each. */
+export function* runs(lengths, padding, maxTokens = MAX_TOKENS, maxTexts = Infinity, alone = () => false) {
+  const places = lengths.map((_, i) => i);
+  const order = places.filter((i) => !alone(i)).sort((i, j) => lengths[j] - lengths[i]);
   for (let start = 0, end; start < order.length; start = end) {
     const width = lengths[order[start]];
     const shortest = padding ? Math.min(Math.floor(width * SHORTEST), width - SLACK) : width;
@@ -811,6 +819,7 @@ export function* runs(lengths, padding, maxTokens = MAX_TOKENS, maxTexts = Infin
     for (end = start + 1; end < Math.min(most, order.length) && lengths[order[end]] >= shortest; end++);
     yield order.slice(start, end);
   }
+  for (const place of places) if (alone(place)) yield [place];
 }
 
 /** A classifier read from a bundle. Make one with `Classifier.load`. */
@@ -989,9 +998,13 @@ export class Classifier {
       throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
     const rows = Array.from(texts, (text) => this.encode(text));
     const answers = new Array(rows.length);
-    const { padding, batch, limits } = this.#document.graph;
+    const { graph, text } = this.#document;
+    const { padding, batch, limits } = graph;
+    // Where the bundle does not say which ids a graph takes for padding within a text, it may be those of the padding.
+    const ids = new Set(graph.alone ?? [text.padding_id]);
+    const alone = (place) => rows[place].some((id) => ids.has(id));
     if (limits) this.#checkLimits(rows);
-    for (const places of runs(rows.map((row) => row.length), padding, MAX_TOKENS, batch ?? limits?.max_batch)) {
+    for (const places of runs(rows.map((row) => row.length), padding, MAX_TOKENS, batch ?? limits?.max_batch, alone)) {
       const some = places.map((place) => rows[place]);
       const { data } = await this.#run(some);
       const classes = this.labels.length;

@@ -65,6 +65,14 @@ def _real_token(value: str = "true", version: int = 2) -> Callable[[str], bytes]
     return change
 
 
+def _alone(value: str, version: int = 2) -> Callable[[str], bytes]:
+    def change(text: str) -> bytes:
+        said = _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "alone": {value}')(text).decode()
+        return _swapped('"version": 1', f'"version": {version}')(said)
+
+    return change
+
+
 def _example_of_padding(text: str) -> bytes:
     return _swapped('"ids": [2, 3]', '"ids": [0, 0]')(_real_token()(text).decode())
 
@@ -194,6 +202,14 @@ REFUSED: dict[str, Refused] = {
     "limits-real-token-in-version-1": Refused("that is version 2", json=_real_token(version=1)),
     "limits-real-token-stream": Refused("a stream may begin with one", json=_limited_stream(_real_token())),
     "limits-real-token-example": Refused("golden example", json=_example_of_padding),
+    "alone-in-version-1": Refused("that is version 2", json=_alone("[0]", version=1)),
+    "alone-none-in-version-1": Refused("that is version 2", json=_alone("[]", version=1)),
+    "alone-null": Refused("alone", json=_alone("null")),
+    "alone-number": Refused("alone", json=_alone("1")),
+    "alone-twice": Refused("alone", json=_alone("[1, 1]")),
+    "alone-fraction": Refused("alone", json=_alone("[0.5]")),
+    "alone-negative": Refused("alone", json=_alone("[-1]")),
+    "alone-beyond-the-rows": Refused("alone", json=_alone("[0, 4]")),
     "rules-of-version-2-in-version-1": Refused("that is version 2", json=_ruled('"max_width": 9', version=1)),
     "rules-unknown": Refused("most", json=_ruled('"most": 9')),
     "rules-steps-none": Refused("steps", json=_ruled('"steps": []')),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import onnx
 import sympy
 import torch
 from torch import Tensor, nn
@@ -58,9 +60,12 @@ __all__ = [
     "onnx_graph",
     "token_lookups",
     "traced_alike",
+    "whole_numbers_of",
 ]
 
 ONNX_FILE: Final = "model.onnx"
+# A constant of more numbers is a weight.
+_SMALL: Final = 64
 # What a classifier of one text at a time is traced on: real tokens are not needed, one text is.
 ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
@@ -78,6 +83,21 @@ class SingleText(nn.Module):
         lengths = (given_whole(whole),) if self.takes_lengths else ()
         logits: Tensor = self.classifier(tokens, *lengths)
         return logits
+
+
+def whole_numbers_of(content: bytes) -> list[int]:
+    """The whole numbers among a graph's small constants, each with those beside it (`x > 3` is true of 4): what forward
+    may compare ids with.
+
+    Args:
+        content: the file's bytes.
+    """
+    graph = onnx.load_model_from_string(content).graph
+    tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
+    small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)
+    numbers = (float(number) for array in small if array.dtype.kind in "iuf" for number in array)
+    found = [int(number) for number in numbers if 0 <= number < 1 << 31 and number == int(number)]
+    return list(dict.fromkeys([*found, *(n + 1 for n in found), *(n - 1 for n in found if n)]))
 
 
 def onnx_form(content: bytes, graph: Graph) -> Form:
@@ -140,6 +160,7 @@ def _make(prepared: PreparedModule, description: Description) -> Form:
         embedding_rows=made.embedding_rows or description.ids,
         batch=1 if one_text else None,
         limits=limits_of(made, prepared),
+        alone=prepared.stated_alone(description.rules),
     )
 
     def retraced() -> bytes:

@@ -27,7 +27,7 @@ class Description:
         vocabulary: the tokens in the order of their ids.
         activation: what makes probabilities of logits: `softmax` or `sigmoid`.
         provenance: the origin: data, metrics, licence, versions.
-        real_token: whether the graph takes no text of padding only, which needs version 2 of the format.
+        graph_beyond: what version 1 of the format cannot say of the graph; see `Graph.beyond_version_1`.
         known: the ids of the proof's texts, where the owner's code splits them.
     """
 
@@ -37,7 +37,7 @@ class Description:
     vocabulary: tuple[str, ...] = field(repr=False)
     activation: str
     provenance: Mapping[str, Any]
-    real_token: bool = False
+    graph_beyond: tuple[str, ...] = ()
     known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -51,7 +51,7 @@ class Description:
             manifest.vocabulary,
             manifest.activation,
             manifest.provenance,
-            manifest.graph.limits is not None and manifest.graph.limits.real_token is True,
+            tuple(manifest.graph.beyond_version_1),
             {example.text: example.ids for example in manifest.examples} if external else {},
         )
 
@@ -64,7 +64,7 @@ class Description:
     def metadata(self) -> dict[str, str]:
         """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
         return {
-            "pocketrnn.version": str(version_of(self.rules, real_token=self.real_token)),
+            "pocketrnn.version": str(version_of(self.rules, self.graph_beyond)),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
             "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),

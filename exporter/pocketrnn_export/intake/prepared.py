@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn.text import TextRules
 from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
@@ -26,6 +27,7 @@ from pocketrnn_export.intake.copied import (
     unwrapped,
     with_traceable_parts,
 )
+from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
 from pocketrnn_export.proof.cases import (
     Case,
     Ids,
@@ -36,6 +38,7 @@ from pocketrnn_export.proof.cases import (
     real_id,
     shape_grid,
     with_real_tokens,
+    without_ids,
 )
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
 from pocketrnn_export.proof.departure import Place, departure
@@ -43,13 +46,15 @@ from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
 from pocketrnn_export.proof.spread import moved_modules
 
-__all__ = ["PreparedModule", "prepare"]
+__all__ = ["PreparedModule", "prepare", "with_ids_tried"]
 
 _log = logging.getLogger(__name__)
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
 # How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
 _PADDING_WIDTHS: Final = (1, 2, 7, 31)
+# Of so few ids each is tried, where the likely ones do not explain what a batch does.
+_FEW: Final = 512
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class PreparedModule:
         takes_lengths: whether forward is given lengths.
         padding: whether a row may be padded beside longer ones without changing its answer.
         padding_id: the token past a row's length.
+        ids: how many token ids there are.
         example: what the module is traced on, (tokens,) or (tokens, lengths): three rows by falling length, seven
             steps; sizes that occur nowhere else. One row where the module answers one text at a time.
         convention: how the user's module is called in it.
@@ -70,6 +76,8 @@ class PreparedModule:
         widths: how many tokens a text can have.
         padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
         given: the user's own module, of which this is a copy.
+        alone: the ids that make a text's answer depend on its neighbours where it holds one, each with how far a
+            probability was seen to move: such a text is answered alone.
     """
 
     module: nn.Module
@@ -77,17 +85,30 @@ class PreparedModule:
     takes_lengths: bool
     padding: bool
     padding_id: int
+    ids: int
     example: tuple[Tensor, ...]
     convention: Convention
     multi_label: bool
     widths: Widths
     padding_fault: str | None = None
     given: AsGiven | None = None
+    alone: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def real_token(self) -> bool:
         """Whether the module takes no text of padding only."""
         return self.padding_fault is not None
+
+    def stated_alone(self, rules: TextRules) -> tuple[int, ...] | None:
+        """What a bundle says of the ids of which a text that holds one takes a run of its own.
+
+        Where it says nothing, readers take the padding's. That it is none is said where most texts hold the padding,
+        and would all be answered one by one.
+        """
+        if self.one_text:
+            return None
+        usual = rules.unknown_id == self.padding_id or (rules.min_width or 1) > 1
+        return tuple(self.alone) if self.alone or usual else None
 
     @property
     def one_text(self) -> bool:
@@ -113,10 +134,11 @@ class PreparedModule:
         )
 
     def asked(self, cases: Iterable[Case]) -> list[Case]:
-        """The cases as the module may be asked them: of widths that a text can have, and with a real token in each row
-        where it needs one."""
+        """The cases as the module may be asked them: of widths that a text can have, with a real token in each row
+        where it needs one, and without the ids of `alone`."""
         fitted = self.widths.fitted(cases, self.padding_id)
-        return with_real_tokens(fitted, self.padding_id) if self.real_token else fitted
+        real = with_real_tokens(fitted, self.padding_id) if self.real_token else fitted
+        return without_ids(real, self.alone, self.ids) if self.alone else real
 
     def check_neighbours(self, cases: Iterable[Case]) -> None:
         """Refuse a module that answers a text differently in a batch of some sizes than alone.
@@ -213,6 +235,7 @@ def prepare(
         convention.takes_lengths,
         padding=False,
         padding_id=padding_id,
+        ids=ids,
         example=_example(padding_id, widths, convention),
         convention=convention,
         multi_label=multi_label,
@@ -222,13 +245,60 @@ def prepare(
     prepared = replace(prepared, padding_fault=_padding_fault(prepared))
     if convention.one_text:
         return prepared
-    if not _rows_stand_alone(prepared, shape_grid(ids, 0, ragged=False)):
+    return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def with_ids_tried(prepared: PreparedModule, candidates: Iterable[int]) -> PreparedModule:
+    """A module with further ids tried: may a text that holds one be answered beside others?
+
+    Example:
+        >>> with_ids_tried(prepared, [57]).alone
+        {57: 0.0142}
+    """
+    if prepared.one_text:
+        return prepared
+    tried = dict.fromkeys(i for i in candidates if 0 <= i < prepared.ids and i not in prepared.alone)
+    told = dict(prepared.alone)
+    for ragged in (False, True) if prepared.padding else (False,):
+        told = {
+            **ids_told_by_neighbours(
+                prepared.as_reference(),
+                list(tried),
+                ids=prepared.ids,
+                padding_id=prepared.padding_id,
+                widths=prepared.widths,
+                ragged=ragged,
+                multi_label=prepared.multi_label,
+            ),
+            **told,
+        }
+    # A module of which most ids do mixes its texts.
+    return prepared if 2 * len(told) > prepared.ids else replace(prepared, alone=dict(sorted(told.items())))
+
+
+def _beside_others(prepared: PreparedModule, candidates: Sequence[int]) -> PreparedModule:
+    """A module that takes a batch: which texts may share one.
+
+    Raises:
+        ExportError: it mixes the texts of a batch.
+    """
+    ids, padding_id = prepared.ids, prepared.padding_id
+    full, uneven = shape_grid(ids, 0, ragged=False), shape_grid(ids, padding_id, ragged=True)
+    prepared = with_ids_tried(prepared, candidates)
+    alone = _rows_stand_alone(prepared, full)
+    if not alone and ids <= _FEW:
+        # One of them is in the grid; which, was not among the candidates.
+        prepared = with_ids_tried(prepared, range(ids))
+        alone = _rows_stand_alone(prepared, full)
+    if not alone:
         raise ExportError(
             "The module answers a text differently beside other texts of the same length.",
-            "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only.",
+            "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only. If "
+            "its owner asks it one text at a time, export it so: --one-text, or one_text=True.",
         )
-    padding = prepared.takes_lengths and _rows_stand_alone(prepared, shape_grid(ids, padding_id, ragged=True))
-    return replace(prepared, padding=padding)
+    if not prepared.takes_lengths or not _rows_stand_alone(prepared, uneven):
+        return prepared
+    return with_ids_tried(replace(prepared, padding=True), candidates)
 
 
 def _itself(module: nn.Module) -> nn.Module:

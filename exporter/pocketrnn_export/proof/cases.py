@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ __all__ = [
     "Logits",
     "Run",
     "Widths",
+    "apart",
     "bound_cases",
     "drawn_cases",
     "each_row",
@@ -36,6 +37,7 @@ __all__ = [
     "texts_for_proof",
     "with_real_tokens",
     "within",
+    "without_ids",
 ]
 
 Ids = npt.NDArray[np.int64]
@@ -256,6 +258,48 @@ def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
             case = Case(case.name, tokens, case.lengths)
         made.append(case)
     return made
+
+
+def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
+    """The cases with other ids in the place of some; what stands past a row's length stays.
+
+    Args:
+        cases: the cases.
+        unwanted: the ids that no text is to hold.
+        ids: how many ids there are, more than these.
+
+    Example:
+        >>> without_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()
+        [[1, 2], [6, 0]]
+    """
+    others = np.setdiff1d(np.arange(ids), list(unwanted))
+    made = []
+    for case in cases:
+        places = np.arange(case.tokens.shape[1])
+        wrong = np.isin(case.tokens, list(unwanted)) & (places < case.lengths[:, None])
+        if wrong.any():
+            other = others[np.broadcast_to(places, case.tokens.shape) % len(others)]
+            case = Case(case.name, np.where(wrong, other, case.tokens), case.lengths)
+        made.append(case)
+    return made
+
+
+def apart(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
+    """The cases as a graph is asked them of which texts with some ids take a run of their own: with other ids in their
+    place; and after them up to `most` of each case's rows that hold one, each by itself.
+
+    Example:
+        >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
+        >>> [case.tokens.tolist() for case in apart([two], [0], 8, most=1)]
+        [[[1], [5]], [[0]]]
+    """
+    if not alone:
+        return list(cases)
+    shared, by_themselves = without_ids(cases, alone, ids), []
+    for before, after in zip(cases, shared, strict=True):
+        changed = (before.tokens != after.tokens).any(1)
+        by_themselves += [row for row, wanted in zip(each_row([before]), changed, strict=True) if wanted][:most]
+    return [*shared, *by_themselves]
 
 
 def real_id(padding_id: int) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from pocketrnn.classifier import Classifier
+from pocketrnn.classifier import Classifier, logits_of_ids
 from pocketrnn.verification import streamed_logits
 from pocketrnn_export.proof.answered import Answered
-from pocketrnn_export.proof.cases import Case, Logits
+from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
 
-__all__ = ["texts_end_to_end"]
+__all__ = ["rows_end_to_end", "texts_end_to_end"]
+
+_ROWS_OF_A_CASE: Final = 12
 
 
 def texts_end_to_end(
@@ -40,6 +43,31 @@ def texts_end_to_end(
         ]
         compared.append(summary(differences, reference=against, inputs="texts", rows=len(texts)))
     return compared
+
+
+def rows_end_to_end(classifier: Classifier, answers: Answered) -> list[Compared]:
+    """Compare each row of the hazards, as the runtime answers it in its own batches, with the same row alone.
+
+    Among them are rows that hold the padding inside, at the begin and at the end, and nothing else, beside rows of
+    their length and of others.
+
+    Args:
+        classifier: the bundle, as the runtime loads it.
+        answers: the reference's, whose cases are taken.
+
+    Returns:
+        one line; none for a graph that takes one text a run.
+    """
+    if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
+        return []
+    # Of a batch of 300 rows, the first ones show as much.
+    rows = [row for case, _ in answers.of("hazards", one_row=False) for row in each_row([case])[:_ROWS_OF_A_CASE]]
+    together = logits_of_ids(classifier, [row.tokens[0] for row in rows])
+    differences = []
+    for i, row in enumerate(rows):
+        alone = logits_of_ids(classifier, [row.tokens[0]])
+        differences.append(_difference("together", row, alone, together[i : i + 1], answers))
+    return [summary(differences, reference="alone", inputs="rows of special ids", rows=len(rows))]
 
 
 def _difference(candidate: str, case: Case, expected: Logits, given: Logits, answers: Answered) -> Difference:

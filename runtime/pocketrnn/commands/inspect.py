@@ -73,6 +73,8 @@ def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+    from pocketrnn.manifest import padding_told
+
     graph, text = manifest.graph, manifest.text
     unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"
     facts = [
@@ -91,6 +93,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
         ("batches", _batches(graph)),
+        *([("padding", f"none is given; {told}")] if (told := padding_told(manifest.provenance)) else []),
         *(() if graph.limits is None else [("limits", _limits(graph.limits))]),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
@@ -155,7 +158,11 @@ def _around(text: TextRules) -> str:
 def _batches(graph: Graph) -> str:
     if graph.batch == 1:
         return "of one text"
-    return "padded" if graph.padding else "of one length, since padding would change the answers"
+    shared = "padded" if graph.padding else "of one length, since padding would change the answers"
+    if not graph.alone:
+        return shared
+    ids = ", ".join(map(str, graph.alone[:5])) + (f" and {len(graph.alone) - 5:,} more" if len(graph.alone) > 5 else "")
+    return f"{shared}; a text that holds the id {ids.replace(', ', ' or ')} alone, since others would change its answer"
 
 
 def _limits(limits: Limits) -> str:

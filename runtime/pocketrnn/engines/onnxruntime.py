@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pocketrnn.batching import rectangle, runs
+from pocketrnn.batching import holding, rectangle, runs
 from pocketrnn.engines.engine import CPU, Floats, Ids, Options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_file import ORT_SUFFIX, read_graph
@@ -95,12 +95,20 @@ class OnnxRuntimeEngine:
         return logits
 
     def logits(self, ids: Ids, lengths: Ids) -> Floats:
-        """The logits of many texts; see `Engine.logits`. A run holds texts of like length."""
+        """The logits of many texts; see `Engine.logits`. A run holds texts of like length, or one text that the graph
+        would answer by its neighbours."""
         starts = np.cumsum(lengths) - lengths
         logits = np.empty((len(lengths), self._classes), np.float32)
         graph, padding_id = self._manifest.graph, self._manifest.text.padding_id
         most = graph.batch or (None if graph.limits is None else graph.limits.max_batch)
-        for rows in runs(lengths, padding=graph.padding, max_tokens=self._options.max_batch_tokens, max_texts=most):
+        shapes = runs(
+            lengths,
+            padding=graph.padding,
+            max_tokens=self._options.max_batch_tokens,
+            max_texts=most,
+            alone=holding(ids, lengths, graph.run_alone(padding_id)),
+        )
+        for rows in shapes:
             some = lengths[rows]
             logits[rows] = self._run(rectangle(ids, starts[rows], some, padding_id), some)
         return logits

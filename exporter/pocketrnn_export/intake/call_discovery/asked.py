@@ -55,12 +55,13 @@ class Asked:
     def batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """Random real tokens [rows, width], each row another, with the highest id among them, and their lengths."""
         generator = torch.Generator().manual_seed(1000 * rows + width)
-        # Without 0 and 1 where there are others: a module may take these for padding.
-        low = 2 if self.ids > 4 else 0
+        # Without the first ones where there are others: a module may take these for padding.
+        low = 8 if self.ids > 16 else 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (rows, width), generator=generator)
         tokens[tokens == self.padding_id] = self.ids - 1 if self.padding_id != self.ids - 1 else low
         if self.padding_id != self.ids - 1:
-            tokens[0, 0] = self.ids - 1
+            # In each row: a module may take it for padding, and answer a text by the longest of its batch.
+            tokens[:, width // 2] = self.ids - 1
         return tokens, torch.full((rows,), width)
 
     def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:

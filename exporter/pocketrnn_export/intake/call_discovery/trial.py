@@ -178,7 +178,9 @@ def _mixes(
             except (Exception, SystemExit) as error:
                 problem, advice = raised(error, asked)
                 return Fails(line, 3, f"For a single text: {problem}", advice, error)
-            if not _near(alone, together[row : row + 1]):
+            # Whether texts with padding inside may share a batch is found out later (padding_effect); they need not.
+            whole = int(lengths.min()) == tokens.shape[1]
+            if whole and not _near(alone, together[row : row + 1]):
                 return Fails(
                     line,
                     4,

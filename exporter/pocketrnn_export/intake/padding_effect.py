@@ -1,0 +1,286 @@
+"""What padding does to a module's answers: inside a text, beside other texts; and after or before it.
+
+A module that looks for the padding among the ids (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id.
+If it then pools all that unpacking gives, or cuts the batch to its longest text, a text with such an id inside is
+answered by its neighbours. A module that reads padding like any word answers by how much of it stands around a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.activation import activated
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths
+from pocketrnn_export.proof.comparing import Reference, rows_stand_alone
+
+__all__ = ["PADDING_IDS", "PaddingEffect", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
+
+# How many ids of padding are put around a text to see what they change.
+PADDING_IDS: Final = 10
+# A probability that padding moves by less is moved by rounding.
+_ROUNDING: Final = 1e-5
+# How wide the batches are on which an id is tried; a convolution needs the wider one.
+_WIDTHS: Final = (7, 31)
+# Ids that vocabularies keep for padding, unknown words and the like stand first.
+_FIRST: Final = 8
+# So many ids are tried at most: each takes some runs of the module.
+_MOST: Final = 96
+_MOST_TEXTS: Final = 16
+
+
+def candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
+    """The ids that a module may take for padding: the special ones, the first ones and the last, those that it holds as
+    numbers (`self.pad_idx`), and those whose vector is zero.
+
+    Args:
+        module: the user's module.
+        ids: how many ids there are.
+        special: ids that mean something in the text rules.
+
+    Example:
+        >>> candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
+        [1, 0, 2, 3, 4, 5, 6, 7, 39, 11]
+    """
+    found = [*special, *range(_FIRST), ids - 1]
+    for layer in module.modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            continue
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            found += [] if layer.padding_idx is None else [layer.padding_idx]
+            found += (layer.weight == 0).all(1).nonzero().flatten()[:_FIRST].tolist()
+        for value in (*vars(layer).values(), *layer._buffers.values()):
+            found += [value] if type(value) is int else []
+            if isinstance(value, Tensor) and not value.is_floating_point() and value.numel() <= _FIRST:
+                found += value.flatten().tolist()
+    return [i for i in dict.fromkeys(map(int, found)) if 0 <= i < ids][:_MOST]
+
+
+def ids_told_by_neighbours(
+    reference: Reference,
+    candidates: Sequence[int],
+    *,
+    ids: int,
+    padding_id: int,
+    widths: Widths,
+    ragged: bool,
+    multi_label: bool,
+) -> dict[int, float]:
+    """The candidates that make a text's answer depend on its neighbours, where it holds one.
+
+    Args:
+        reference: the module.
+        candidates: the ids that are tried.
+        ids: how many ids there are.
+        padding_id: the id past a row's length.
+        widths: how many tokens a text can have.
+        ragged: try them in texts that are padded beside longer ones; else in texts of one length.
+        multi_label: whether each label has a probability of its own.
+
+    Returns:
+        the ids, each with how far a probability was seen to move; infinity where the module fails on such a batch.
+
+    Example:
+        >>> ids_told_by_neighbours(
+        ...     prepared.as_reference(), [0, 1], ids=40, padding_id=1, widths=Widths(), ragged=False, multi_label=False
+        ... )
+        {1: 0.0142}
+    """
+    plain = _plain_ids(ids, candidates, padding_id)
+    for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
+        beside = _rows_of(plain, 2, width)
+        if not _stand_alone(reference, _beside(beside, beside[:0], padding_id)):
+            # It fails on so few tokens; or it mixes all texts, which is found out elsewhere.
+            continue
+        short = max(width - 2, 1) if ragged else width
+        held = {i: _answered_alone(reference.run, _holding(i, plain, short)) for i in candidates}
+        if not any(len(rows) for rows in held.values()):
+            continue
+        # Nearly always no id tells: one batch of all shows that.
+        if _stand_alone(reference, _beside(beside, np.concatenate(list(held.values())), padding_id)):
+            return {}
+        cases = {i: _beside(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
+        told = (i for i, case in cases.items() if not _stand_alone(reference, case))
+        return {i: _moved(reference.run, cases[i], multi_label=multi_label) for i in told}
+    return {}
+
+
+def _plain_ids(ids: int, candidates: Sequence[int], padding_id: int) -> Ids:
+    """Ids that are taken for words: no candidates, where there are others."""
+    chosen = np.setdiff1d(np.arange(ids), candidates)
+    # Of a few ids, all are candidates; the last ones are words rather than the first.
+    return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id])
+
+
+def _rows_of(plain: Ids, rows: int, width: int) -> Ids:
+    return np.resize(np.roll(plain, -3), (rows, width)).astype(np.int64)
+
+
+def _holding(token: int, plain: Ids, width: int) -> Ids:
+    """Rows of one width that hold an id: inside; inside and at the end; at the begin; nearly everywhere; everywhere."""
+    rows, some = _rows_of(plain[::-1], 5, width), max(1, width // 3)
+    rows[0, width // 2] = token
+    rows[1, [some, *range(width - some, width)]] = token
+    rows[2, :some] = token
+    rows[3, np.arange(width) != width // 2] = token
+    rows[4] = token
+    return rows
+
+
+def _answered_alone(run: Run, rows: Ids) -> Ids:
+    """The rows that a module answers alone with finite numbers: it may fail on padding only."""
+    kept = []
+    for i, row in enumerate(rows):
+        try:
+            if np.isfinite(run(row[None], np.array([len(row)], np.int64)).max()):
+                kept.append(i)
+        except ExportError:
+            continue
+    return rows[kept]
+
+
+def _beside(full: Ids, rows: Ids, padding_id: int) -> Case:
+    """Rows beside others that are as wide, or wider."""
+    (some, width), (more, length) = full.shape, rows.shape
+    padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
+    return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
+
+
+def _stand_alone(reference: Reference, case: Case) -> bool:
+    """Whether every row of a case is answered as alone; not where the module fails on the case."""
+    try:
+        if rows_stand_alone(reference.run, [case]):
+            return True
+        # Other sums of a larger batch are rounded otherwise. What looks at its neighbours does in float64 too.
+        return reference.float64_run is not None and rows_stand_alone(reference.float64_run, [case], tolerance=1e-8)
+    except ExportError:
+        return False
+
+
+def _moved(run: Run, case: Case, *, multi_label: bool) -> float:
+    """How far a probability of a row is moved by the other rows."""
+    try:
+        together = run(case.tokens, case.lengths)
+        alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
+    except ExportError:
+        return float("inf")
+    return _apart(together, np.concatenate(alone), multi_label=multi_label)
+
+
+def _apart(one: Logits, other: Logits, *, multi_label: bool) -> float:
+    """The largest difference of a probability; of rows without a finite answer there is none."""
+    first, second = (_probabilities(logits, multi_label=multi_label) for logits in (one, other))
+    differences = np.abs(first - second)
+    return float(differences[np.isfinite(differences)].max(initial=0.0))
+
+
+def _probabilities(logits: Any, *, multi_label: bool) -> Any:
+    return activated("sigmoid" if multi_label else "softmax", torch.from_numpy(np.asarray(logits, np.float64))).numpy()
+
+
+@dataclass(frozen=True)
+class PaddingEffect:
+    """How far ten ids of padding move a probability of a text.
+
+    Attributes:
+        texts: how many texts were tried.
+        after: put after the text.
+        before: put before it; None where that was not measured, as where a module takes lengths.
+    """
+
+    texts: int
+    after: float
+    before: float | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether more than rounding moves. A module that padding after a text does not move is made for that: nobody
+        puts it before."""
+        return self.after > _ROUNDING
+
+    @property
+    def said(self) -> str:
+        """It as the begin of a sentence.
+
+        Example:
+            >>> PaddingEffect(9, after=0.0712, before=0.12).said
+            'Ten ids of padding after a text change a probability by up to 0.071, before it by up to 0.12'
+        """
+        more = "" if self.before is None else f", before it by up to {self.before:.2g}"
+        return f"Ten ids of padding after a text change a probability by up to {self.after:.2g}{more}"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What a bundle's provenance says of it."""
+        moved = {"after": self.after, "before": self.before}
+        return {
+            "ids": PADDING_IDS,
+            "texts": self.texts,
+            **{f"probability_{side}": float(f"{value:.2g}") for side, value in moved.items() if value is not None},
+        }
+
+
+def padding_effect(
+    reference: Reference,
+    texts: Iterable[Sequence[int]],
+    *,
+    padding_id: int,
+    widths: Widths,
+    most: int | None,
+    takes_lengths: bool,
+    one_text: bool,
+    multi_label: bool,
+) -> PaddingEffect | None:
+    """Measure what padding around a text changes, as in a batch of its owner's: beside a text that fills the width.
+
+    Args:
+        reference: the module.
+        texts: their ids; the first 16 that may be so long are tried.
+        padding_id: the id of padding.
+        widths: how many tokens a text can have by its rules.
+        most: how many the module takes; None where any number.
+        takes_lengths: whether it is given lengths, which do not count the padding.
+        one_text: whether it answers one text at a time.
+        multi_label: whether each label has a probability of its own.
+
+    Returns:
+        None where nothing could be measured: every text has one width, or the module takes none so long.
+
+    Example:
+        >>> padding_effect(
+        ...     prepared.as_reference(), [[5, 8, 3]], padding_id=1, widths=Widths(), most=None, takes_lengths=False,
+        ...     one_text=False, multi_label=False,
+        ... ).after
+        0.0712
+    """
+    longest = min(widths.most or most or 1 << 30, most or 1 << 30) - PADDING_IDS
+    rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) <= longest][:_MOST_TEXTS]
+    if widths.fixed is not None or (one_text and takes_lengths):
+        return None
+    moved: dict[str, list[float]] = {"after": [], "before": []}
+    for row in rows:
+        alone = np.array([row], np.int64), np.array([len(row)], np.int64)
+        for side, found in moved.items():
+            if side == "before" and takes_lengths:
+                continue
+            padding = [padding_id] * PADDING_IDS
+            padded = [row + padding if side == "after" else padding + row]
+            # The same words again, without padding.
+            beside = [] if one_text else [np.resize(row, len(padded[0])).tolist()]
+            lengths = [len(row) if takes_lengths else len(padded[0]), *map(len, beside)]
+            try:
+                one = reference.run(*alone)
+                two = reference.run(np.array([*padded, *beside], np.int64), np.array(lengths, np.int64))[:1]
+            except ExportError:
+                continue
+            if np.isfinite(one).all() and np.isfinite(two).all():
+                found.append(_apart(one, two, multi_label=multi_label))
+    if not moved["after"]:
+        return None
+    return PaddingEffect(len(moved["after"]), max(moved["after"]), max(moved["before"], default=None))

@@ -1,0 +1,352 @@
+"""A text with the padding's id inside is answered in any batch as alone; what padding does to a module is measured."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import padding_modules as modules
+import pytest
+import torch
+from click.testing import CliRunner
+from padding_modules import MODULES, Reads
+from sampling import mostly_slow
+from torch import Tensor, nn
+
+from pocketrnn import Classifier, verify
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import ExportError, LimitError
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
+from pocketrnn_export.bundle import cases_for
+from pocketrnn_export.compression import compress
+from pocketrnn_export.forms.quantized import Storage
+from pocketrnn_export.intake.convention import compiled
+from pocketrnn_export.intake.padding_effect import PADDING_IDS, candidate_ids, padding_effect
+from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.mobile import mobile
+from pocketrnn_export.proof.cases import Case, Widths, apart, without_ids
+
+LABELS = list("abc")
+# ids, the padding's id, the id that the module takes for padding, and the rules.
+SETTINGS: dict[str, tuple[int, int, int, dict[str, Any]]] = {
+    "padding 1": (120, 1, 1, {"unknown_id": 0, "empty_id": 0}),
+    "unknown words are padding": (120, 0, 0, {"unknown_id": 0, "empty_id": 0}),
+    "padding last": (120, 119, 119, {"unknown_id": 0, "empty_id": 0}),
+    "a few words": (14, 0, 0, {"unknown_id": 1, "empty_id": 1}),
+    "another id than the rules say": (120, 1, 0, {"unknown_id": 0, "empty_id": 0}),
+    "of one width": (120, 0, 0, {"unknown_id": 1, "empty_id": 1, "min_width": 9, "max_width": 9, "pad_side": "left"}),
+    "at least six": (120, 0, 0, {"unknown_id": 1, "empty_id": 1, "min_width": 6}),
+    "cut": (120, 1, 1, {"unknown_id": 0, "empty_id": 0, "max_width": 8}),
+    "around": (120, 0, 0, {"unknown_id": 1, "empty_id": 1, "first_id": 2, "last_id": 3}),
+}
+# Modules that pocketrnn refuses, in a sentence with a way out: a loop to the longest of the batch.
+REFUSED = {"LoopToLongest"}
+
+
+def vocabulary(ids: int, padding_id: int) -> list[str]:
+    words = [f"w{i}" for i in range(ids)]
+    words[padding_id] = "<pad>"
+    return words
+
+
+def module_of(kind: type[Reads], ids: int, padding: int) -> Reads:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind(padding, ids).eval()
+
+
+def rules_of(padding_id: int, more: dict[str, Any]) -> TextRules:
+    return TextRules("whitespace", padding_id=padding_id, **more)
+
+
+def adversarial(words: list[str], padding_id: int, seed: int = 0) -> list[str]:
+    """Texts that begin with, end in, hold or are the padding's word, an unknown one, the first or the last."""
+    generator, texts = np.random.default_rng(seed), []
+    real = [word for word in words[5:-1] if word != "<pad>"]
+    for size in (1, 2, 3, 5, 9, 17):
+        texts.append(list(generator.choice(real, size)))
+        for word in ("<pad>", "unheard", words[0], words[3], words[-1]):
+            for places in ([0], [-1], [size // 2], range(size // 2, size), range(size - 1), range(size)):
+                text = list(generator.choice(real, size))
+                for place in places:
+                    text[place] = word
+                texts.append(text)
+    return ["", "unheard", *(" ".join(text) for text in texts)]
+
+
+def alone(module: nn.Module, classifier: Classifier, text: str) -> np.ndarray:
+    """What the module answers to one text, called as the export found."""
+    manifest = classifier.manifest
+    tokens = torch.tensor([classifier.encode(text)])
+    lengths = torch.tensor([tokens.shape[1]])
+    if manifest.text.min_width:
+        lengths = (tokens != manifest.text.padding_id).sum(1).clamp(min=1)
+    with torch.no_grad():
+        answer: Tensor = compiled(manifest.provenance["call"])(module, tokens, lengths)
+    return answer.numpy()
+
+
+def check_batches(module: nn.Module, classifier: Classifier, texts: list[str]) -> None:
+    """Batches of many sizes and orders give what the module answers to each text alone."""
+    taken = [text for text in texts if classifier.predict([text], on_error="skip") != [None]]
+    assert len(taken) > len(texts) // 2
+    expected = np.concatenate([alone(module, classifier, text) for text in taken])
+    scale = np.maximum(1, np.abs(expected).max(1) / 10)
+    for seed, size in enumerate((len(taken), 2, 3, 7, 20, 50)):
+        order = np.random.default_rng(seed).permutation(len(taken))[:size]
+        apart = np.abs(classifier.logits([taken[i] for i in order]) - expected[order]).max(1) / scale[order]
+        worst = int(apart.argmax())
+        assert apart[worst] <= classifier.manifest.parity.tolerance, taken[order[worst]]
+
+
+def exported(kind: type[Reads], setting: str, path: Path, **more: Any) -> tuple[nn.Module, Classifier]:
+    ids, padding_id, taken_for_padding, rules = SETTINGS[setting]
+    module, words = module_of(kind, ids, taken_for_padding), vocabulary(ids, padding_id)
+    given = {
+        "torchscript": False,
+        "rules": rules_of(padding_id, rules),
+        "example_texts": ["w9 w8 w7", "w6", "<pad> w9"],
+    }
+    export(module, path, labels=LABELS, vocabulary=words, **{**given, **more})
+    verify(path)
+    return module, Classifier.load(path)
+
+
+FAST = {
+    ("LengthsAndCountsPacked", "unknown words are padding"),
+    ("CountSorted", "a few words"),
+    ("CountMean", "of one width"),
+}
+EVERY = [
+    pytest.param(kind, setting, marks=() if (kind.__name__, setting) in FAST else pytest.mark.slow)
+    for kind in MODULES
+    for setting in SETTINGS
+]
+
+
+@pytest.mark.parametrize(("kind", "setting"), EVERY)
+def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
+    kind: type[Reads], setting: str, tmp_path: Path
+) -> None:
+    ids, padding_id, _, _ = SETTINGS[setting]
+    try:
+        module, classifier = exported(kind, setting, tmp_path / "b")
+    except ExportError as error:
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
+        # A few words, among them several that it takes for padding, are in every batch.
+        assert kind.__name__ in REFUSED or (setting == "a few words" and "--one-text" in refused.remedy), refused
+        return
+    check_batches(module, classifier, adversarial(vocabulary(ids, padding_id), padding_id))
+    lines = {(line.reference, line.candidate, line.inputs) for line in classifier.manifest.parity.comparisons}
+    assert ("alone", "together", "rows of special ids") in lines
+
+
+def prepared(kind: type[Reads], ids: int = 120, padding_id: int = 1, **more: Any) -> PreparedModule:
+    module = module_of(kind, ids, padding_id)
+    return prepare(module, lengths=None, ids=ids, padding_id=padding_id, classes=3, multi_label=False, **more)
+
+
+RIGHT = {
+    "CountLast", "SortsLast", "TotalLength", "MaskedMean", "MaskedMax", "MaskedAttention", "PackedAttention",
+    "LastByIndex", "LoopOverCounts", "LengthsBesideMask", "LengthsBesideMax", "LengthsMeanOverWidth",
+    "LengthsAttentionOverWidth", "LengthsPacked", "LengthsSorted", "PlainLast", "PlainMean", "PlainMax",
+}  # fmt: skip
+OTHERS = {
+    "CountGt": {0}, "CountSign": {0}, "CountBool": {0}, "CountAboveSpecials": {0, 1, 2, 3}, "CountTwo": {1, 119},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", mostly_slow(MODULES, 4))
+def test_the_ids_that_a_module_takes_for_padding_are_found(kind: type[Reads]) -> None:
+    found = prepared(kind)
+    expected = set() if kind.__name__ in RIGHT else OTHERS.get(kind.__name__, {1})
+    assert set(found.alone) == expected
+    assert all(moved > 1e-5 for moved in found.alone.values())
+
+
+class Hidden(Reads):
+    """Takes an id for padding that nothing but its code knows."""
+
+    def counted(self, x: Tensor) -> Tensor:
+        return (x != 57).sum(1).clamp(min=1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.packed(x, self.counted(x))[0].mean(1))
+
+
+def test_an_id_that_only_the_code_knows_is_found_in_the_graph(tmp_path: Path) -> None:
+    words, module = vocabulary(5000, 1), module_of(Hidden, 5000, 1)
+    export(module, tmp_path / "b", labels=LABELS, vocabulary=words, rules=rules_of(1, {}), torchscript=False)
+    classifier = Classifier.load(tmp_path / "b")
+    assert classifier.manifest.graph.alone == (57,)
+    check_batches(module, classifier, ["w9 w57 w8", "w9 w8 w7", "w57 w57", "w5 w6", "w57", "w3"])
+
+
+def test_a_module_that_mixes_all_texts_is_refused_with_a_way_out() -> None:
+    class Mixes(Reads):
+        def forward(self, x: Tensor) -> Any:
+            return self.out(self.rnn(self.emb(x))[1][-1].mean(0, keepdim=True).expand(x.size(0), -1))
+
+    with pytest.raises(ExportError, match="--one-text"):
+        prepared(Mixes)
+
+
+def test_what_is_tried_is_what_may_be_padding() -> None:
+    module = module_of(modules.CountMean, 120, 57)
+    module.special = torch.tensor([60, 61])  # type: ignore[assignment]
+    module.a_size = 500
+    found = candidate_ids(module, ids=120, special=[7, 9])
+    assert {0, 1, 7, 9, 57, 60, 61, 119} <= set(found)
+    assert max(found) < 120
+    assert len(found) == len(set(found)) < 30
+
+
+def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
+    rules = rules_of(0, {})
+    plain, cases = cases_for(rules, ids=9, ragged=True), cases_for(rules, ids=9, ragged=True, alone=(0, 3))
+    assert plain.keys() == cases.keys()
+    for kind, some in cases.items():
+        shared, single = some[: len(plain[kind])], some[len(plain[kind]) :]
+        assert [case.tokens.shape for case in shared] == [case.tokens.shape for case in plain[kind]]
+        for case in shared:
+            inside = np.arange(case.tokens.shape[1]) < case.lengths[:, None]
+            assert not np.isin(case.tokens[inside], (0, 3)).any()
+        assert single
+        assert all(len(case.lengths) == 1 and np.isin(case.tokens, (0, 3)).any() for case in single)
+
+
+def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
+    case = Case("two", np.array([[0, 5, 0], [4, 6, 7]]), np.array([2, 3]))
+    shared, single = apart([case], [0], 8, most=3)
+    assert shared.tokens.tolist() == [[1, 5, 0], [4, 6, 7]]
+    assert (single.tokens.tolist(), single.lengths.tolist()) == ([[0, 5]], [2])
+    assert apart([case], [], 8, most=3) == [case]
+    assert without_ids([case], [9], 10) == [case]
+
+
+@pytest.mark.slow
+def test_smaller_bundles_and_others_of_one_take_it_over(tmp_path: Path) -> None:
+    _, classifier = exported(modules.CountAboveSpecials, "padding 1", tmp_path / "b")
+    texts = [text for text in adversarial(vocabulary(120, 1), 1) if "w119" not in text]
+    compress(tmp_path / "b", tmp_path / "small")
+    compress(tmp_path / "b", tmp_path / "few", storage=Storage("float32", "float32", rows=3))
+    mobile(tmp_path / "b", tmp_path / "mobile")
+    assert Classifier.load(tmp_path / "few").manifest.graph.alone == (0, 1, 2)
+    for name in ("small", "few", "mobile"):
+        made = Classifier.load(tmp_path / name)
+        np.testing.assert_allclose(made.logits(texts), np.concatenate([made.logits([t]) for t in texts]), atol=1e-6)
+    pytest.importorskip("pocketrnn_native")
+    from pocketrnn_export.packing import pack
+
+    packed = Classifier.load(
+        tmp_path / "b" if pack(tmp_path / "b", tmp_path / "b.prnn") is None else tmp_path / "b.prnn"
+    )
+    np.testing.assert_allclose(packed.logits(texts), classifier.logits(texts), atol=1e-5)
+
+
+# --- what padding around a text does
+
+
+def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.message for one in caplog.records if one.levelno == logging.WARNING and "padding" in one.message]
+
+
+@pytest.mark.parametrize(
+    ("name", "tells"),
+    [("CountLast", False), ("PlainMean", True), ("LengthsPacked", False), ("LengthsMeanOverWidth", True)],
+)
+def test_what_ten_ids_of_padding_change_is_said_with_the_figure_or_nothing_is(
+    name: str, tells: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["w9 w8 w7", "w11 w12", "w30 w31 w32 w33 w34 w35"]
+    with caplog.at_level(logging.WARNING):
+        module, classifier = exported(getattr(modules, name), "padding 1", tmp_path / "b", example_texts=texts)
+    provenance = classifier.manifest.provenance
+    inspected = CliRunner().invoke(main, ["inspect", str(tmp_path / "b")]).output
+    if not tells:
+        assert notes(caplog) == []
+        assert "padding" not in provenance
+        assert "ids of padding" not in inspected
+        return
+    (told,) = notes(caplog)
+    moved = provenance["padding"]["probability_after"]
+    assert f"Ten ids of padding after a text change a probability by up to {moved:.2g}" in told
+    assert f"10 ids of padding after a text would change a probability by up to {moved:.2g}" in inspected
+    assert ("min_width" in told) == (not name.startswith("Lengths"))
+    assert abs(moved - moved_by_hand(module, classifier, texts)) < 0.01 * moved + 1e-6
+    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 1
+    assert (classifier.manifest.graph.alone, classifier.manifest.graph.run_alone(1)) == (None, (1,))
+
+
+def moved_by_hand(module: nn.Module, classifier: Classifier, texts: list[str]) -> float:
+    """The same figure, from the module called by itself."""
+    moved = []
+    for text in [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]:
+        ids = classifier.encode(text)
+        rows = torch.tensor([[*ids, *[1] * PADDING_IDS], np.resize(ids, len(ids) + PADDING_IDS).tolist()])
+        given: list[Any] = [rows]
+        if "lengths" in classifier.manifest.provenance["call"]:
+            # By falling length.
+            given = [rows.flip(0), torch.tensor([rows.shape[1], len(ids)])]
+        with torch.no_grad():
+            padded = module(*given).softmax(1)[-1 if len(given) > 1 else 0]
+            by_itself = module(rows[:1, : len(ids)], *([torch.tensor([len(ids)])] * (len(given) - 1))).softmax(1)[0]
+        moved.append(float((padded - by_itself).abs().max()))
+    return max(moved)
+
+
+def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        _, classifier = exported(modules.CountMean, "padding 1", tmp_path / "b")
+    first, _ = notes(caplog)
+    assert "holds the id 1 ('<pad>')" in first
+    assert "in probability" in first
+    assert classifier.manifest.graph.alone == (1,)
+    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 2
+
+
+def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
+    one = prepared(kind)
+    given = {
+        "padding_id": 1, "widths": Widths(), "most": None, "takes_lengths": one.takes_lengths, "one_text": False,
+        "multi_label": False, **more,
+    }  # fmt: skip
+    return padding_effect(one.as_reference(), texts, **given)
+
+
+def test_padding_is_measured_where_it_can_be() -> None:
+    texts = [[5, 8, 3], [9, 9], [5, 8, 3]]
+    plain = effect(modules.PlainMean, texts)
+    assert (plain.texts, plain.tells, plain.before is not None) == (2, True, True)
+    assert effect(modules.PlainMean, texts, most=12).texts == 1
+    assert effect(modules.PlainMean, texts, most=11) is None
+    assert effect(modules.PlainMean, texts, widths=Widths(5, 5)) is None
+    assert effect(modules.PlainMean, texts, widths=Widths(1, 12)).texts == 1
+    assert effect(modules.PlainMean, texts, one_text=True).after == pytest.approx(plain.after, abs=1e-6)
+    assert effect(modules.PlainMean, texts, multi_label=True).after != pytest.approx(plain.after, abs=1e-6)
+    lengths = effect(modules.LengthsMeanOverWidth, texts)
+    assert (lengths.tells, lengths.before) == (True, None)
+    # It counts: padding after a text changes nothing, and nobody puts it before.
+    assert not effect(modules.CountLast, texts).tells
+
+
+@pytest.mark.slow
+def test_a_text_of_padding_only_is_refused_where_the_module_fails_there(tmp_path: Path) -> None:
+    class Fails(modules.CountMean):
+        def counted(self, x: Tensor) -> Tensor:
+            return (x != self.pad).sum(1)
+
+    module, classifier = exported(Fails, "padding 1", tmp_path / "b")
+    graph = classifier.manifest.graph
+    assert graph.limits is not None
+    assert (graph.limits.real_token, graph.alone) == (True, (1,))
+    with pytest.raises(LimitError):
+        classifier.classify("<pad> <pad>")
+    check_batches(module, classifier, [t for t in adversarial(vocabulary(120, 1), 1) if t])
