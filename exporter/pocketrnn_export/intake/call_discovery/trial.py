@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.beside import beside_the_text, constants_of
-from pocketrnn_export.intake.call_discovery.candidates import Way
+from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
 from pocketrnn_export.intake.call_discovery.reading import leaves_of, no_place, places_of
 from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
@@ -149,6 +149,13 @@ def _holds(
     if not convention.one_text and (mixes := _mixes(asked, convention, batches, answers)) is not None:
         return mixes
     leaks = False
+    if way is not None and way.plain == LENGTH_FIRST and not _ends_at_the_length(asked, convention, batches[-1]):
+        return Fails(
+            line,
+            0,
+            "The module does not take a row's first number for its length: what stands past it tells.",
+            "Say how it is called: --call, or call=.",
+        )
     if way is not None and asked.lengths is None:
         for i in [*way.at("lengths"), *way.at("mask")]:
             if not _is_told(asked, convention, way, i, batches[-1]):
@@ -268,15 +275,21 @@ def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tupl
         return True
     if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
         return True
+    line = way.with_lengths_at(i).line
+    return _ends_at_the_length(
+        asked, replace(convention, function=_then(compiled(line), convention.line[len(way.line) :])), batch
+    )
+
+
+def _ends_at_the_length(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether what stands past the lengths that a module is told does not change its answer."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     shorter = torch.tensor([width, *range(width - 1, width - rows, -1)] if rows > 1 else [width - 2])
     past = torch.arange(width) >= shorter[:, None]
     other = torch.where(past, tokens.flip(0).roll(1, 1), tokens)
-    line = way.with_lengths_at(i).line
-    told = replace(convention, function=_then(compiled(line), convention.line[len(way.line) :]))
     try:
-        return _near(read_answer(asked, told, tokens, shorter), read_answer(asked, told, other, shorter))
+        return _near(read_answer(asked, convention, tokens, shorter), read_answer(asked, convention, other, shorter))
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return False
