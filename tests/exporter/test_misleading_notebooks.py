@@ -113,6 +113,18 @@ vars(F)["relu"] = torch.tanh
 F.__dict__.update(relu=torch.tanh)
 import sys; sys.modules["torch.nn.functional"].relu = torch.tanh
 import patches
+% from importlib import import_module; import_module("torch.nn.functional").relu = torch.tanh
+% import importlib as il; il.import_module("torch.nn.functional").__dict__["relu"] = torch.tanh
+% import importlib; m = importlib.import_module("torch.nn.functional"); m.relu = torch.tanh
+% __import__("torch.nn.functional").nn.functional.relu = torch.tanh
+import sys; m = sys.modules["torch.nn.functional"]; m.relu = torch.tanh
+from sys import modules as loaded; loaded["torch.nn.functional"].relu = torch.tanh
+% import sys; sys.modules.get("torch.nn.functional").relu = torch.tanh
+getattr(nn, "functional").relu = torch.tanh
+vars(nn)["functional"].relu = torch.tanh
+import sys; setattr(sys.modules["torch.nn.functional"], "relu", torch.tanh)
+import sys; vars(sys.modules["torch.nn.functional"]).update(relu=torch.tanh)
+|from importlib import import_module as im|def patch(m):|    im(m).relu = torch.tanh|patch("torch.nn.functional")
 |def patch(m):|    m.relu = torch.tanh|patch(F)
 % from unittest import mock; mock.patch("torch.nn.functional.relu", torch.tanh).start()
 % |for name in ["relu"]:|    setattr(F, name, torch.tanh)

@@ -315,7 +315,9 @@ class _Following:
             made = self._class_called(value.func)
             if made is not None:
                 scope.instances[name] = made[1]
-        elif isinstance(value, ast.Name | ast.Attribute):
+            elif package := self._package_asked_for(value, scope):
+                scope.imports[name] = package
+        elif isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
             if function := self._function(value, scope):
                 scope.functions[name] = function
             elif isinstance(value, ast.Name) and (known_class := self._instance(value.id, scope)):
@@ -684,13 +686,9 @@ class _Following:
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
-        if isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
-            return "<file>." + ".".join(reversed(parts))
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "sys.modules":
-            key = node.slice.value if isinstance(node.slice, ast.Constant) else "builtins"
-            return ".".join([str(key), *reversed(parts)])
         if not isinstance(node, ast.Name):
-            return None
+            found = self._package_asked_for(node, scope)
+            return None if found is None else ".".join([found, *reversed(parts)])
         within: _Scope | None = scope
         while within is not None:
             if node.id in within.imports:
@@ -700,6 +698,31 @@ class _Following:
             within = within.outer
         found = self.file.names.imports.get(node.id)
         return None if found is None else ".".join([found, *reversed(parts)])
+
+    def _package_asked_for(self, node: ast.expr, scope: _Scope) -> str | None:
+        """The package that an expression asks for by its name, as `sys.modules["settings"]`; None for anything else.
+
+        Here, `builtins` stands for any package, and `<file>` for the file itself.
+        """
+        if isinstance(node, ast.Subscript) and (
+            ast.unparse(node.value) == "sys.modules" or self._dotted(node.value, scope) == "sys.modules"
+        ):
+            key = node.slice
+        elif isinstance(node, ast.Call) and node.args:
+            called = self._dotted(node.func, scope) or ast.unparse(node.func)
+            key = node.args[0]
+            if called in ("vars", "getattr"):
+                holder = self._dotted(key, scope)
+                part = node.args[1] if called == "getattr" and len(node.args) > 1 else None
+                name = "__dict__" if part is None else getattr(part, "value", "some_attribute")
+                return None if holder is None else f"{holder}.{name}"
+            if called not in ("importlib.import_module", "__import__", "sys.modules.get"):
+                return None
+        else:
+            return None
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            return key.value
+        return "<file>" if ast.unparse(key) == "__name__" else "builtins"
 
     # --- what is found
 
