@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import onnx_ir as ir
+import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.tracing.recurrence import OPERATOR
@@ -13,6 +14,7 @@ from pocketrnn_export.tracing.sizes import CUT, CUT_TO_LONGEST, SIZE
 
 __all__ = ["TRANSLATIONS"]
 
+_BOOL: Final = int(ir.DataType.BOOL)
 _INT32: Final = int(ir.DataType.INT32)
 _INT64: Final = int(ir.DataType.INT64)
 
@@ -65,6 +67,28 @@ def _size(x: Any, axis: int) -> Any:
     return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _ints(0))
 
 
+def _any(x: Any, *dims: int | Sequence[int] | None, keepdim: bool = False) -> Any:
+    """`any` as a count above 0: torch's own translation takes the largest value. Of no values, such as the pairs of one
+    word, that is whatever an engine begins with."""
+    if not x.shape:
+        return op.Cast(x, to=_BOOL)
+    named = dims[0] if dims else None
+    axes = [] if named is None else [named] if isinstance(named, int) else list(named)
+    true: Any = op.Cast(x, to=_BOOL)
+    ones: Any = op.Cast(true, to=_INT64)
+    total: Any = op.ReduceSum(ones, _ints(*axes), keepdims=keepdim) if axes else op.ReduceSum(ones, keepdims=keepdim)
+    return op.Greater(total, op.Constant(value_int=0))
+
+
+def _sort(x: Any, **options: Any) -> tuple[Any, Any]:
+    """A stable sort: TopK puts the lower index first among equal values."""
+    if not x.shape:
+        return op.Identity(x), op.Constant(value_int=0)
+    axis = options.get("dim", -1) % len(x.shape)
+    every = op.Shape(x, start=axis, end=axis + 1)
+    return op.TopK(x, every, axis=axis, largest=options.get("descending", False), sorted=True)
+
+
 def _index(value: Any) -> Any:
     return _ints(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints(1))  # type: ignore[type-var]
 
@@ -79,4 +103,8 @@ TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     CUT: _slice,
     SIZE: _size,
     CUT_TO_LONGEST: _slice_to_longest,
+    torch.ops.aten.any.default: _any,
+    torch.ops.aten.any.dim: _any,
+    torch.ops.aten.any.dims: _any,
+    torch.ops.aten.sort.stable: _sort,
 }

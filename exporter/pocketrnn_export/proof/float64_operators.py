@@ -258,6 +258,24 @@ def _scattered(data: Any, positions: tuple[Any, ...], updates: Any, reduction: s
     return result
 
 
+class TopK(OpRun):
+    """Values in order; among equal ones the lower index first, as ONNX says and the evaluator's own does not."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Any, k: Any, axis: int | None = None, largest: int | None = None, **_sorted: Any
+    ) -> tuple[Any, Any]:
+        axis = (-1 if axis is None else axis) % x.ndim
+        # The order of the reversed row, counted from its end, is the falling order with the lower index first.
+        if largest == 0:
+            order = np.argsort(x, axis=axis, kind="stable")
+        else:
+            order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        first = np.take(order, np.arange(int(np.asarray(k).reshape(()))), axis=axis)
+        return np.take_along_axis(x, first, axis), first
+
+
 class GatherND(OpRun):
     """Indexing by the last axis of `indices`, beside `batch_dims` shared axes."""
 
@@ -290,5 +308,5 @@ class Pad(OpRun):
 
 
 OPERATORS: Final[tuple[type[OpRun], ...]] = (
-    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, GatherND, Pad
+    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Pad
 )  # fmt: skip
