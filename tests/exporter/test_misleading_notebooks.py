@@ -135,6 +135,9 @@ setattr(Net, "mode", "max")
 model = Net(); type(model).mode = "max"
 _ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
 |class Net(Net):|    mode = "max"
+|class Sub(Net):|    pass|Sub.__mro__[1].mode = "max"
+|class Sub(Net):|    pass|setattr(Sub.__bases__[0], "mode", "max")
+|class Sub(Net):|    pass|Sub.__base__.mode = "max"
 |def add(cls):|    cls.mode = "max"|    return cls|add(Net)
 % model = Net(); model.mode = "max"
 % |for k, v in {"mode": "max"}.items():|    setattr(Net, k, v)

@@ -368,7 +368,13 @@ class _Following:
             where.objects[root] = where.objects.get(root, _NONE) | value
 
     def _class_of_object(self, node: ast.expr, scope: _Scope) -> Objects:
-        """The class of the file that `type(x)` or `x.__class__` gives; none for anything else."""
+        """The class of the file that `type(x)` or `x.__class__` gives; none for anything else.
+
+        Which of the bases of a class is meant is not followed: any class of the file may be.
+        """
+        bases = node.value if isinstance(node, ast.Subscript) else node
+        if isinstance(bases, ast.Attribute) and bases.attr in ("__base__", "__bases__", "__mro__"):
+            return frozenset(i for i, _ in self.file.classes.values())
         inner: ast.expr | None = None
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type" and len(node.args) == 1:
             inner = node.args[0]
