@@ -1,4 +1,5 @@
-"""How the code is laid out: which file may import which, how long a function may be, and where an example must be.
+"""How the code is laid out: which file may import which, which one knows private parts of torch, how long a function
+may be, and where an example must be.
 
 The source is parsed and never imported. An import counts wherever it is: at the top of a file, inside of a function, or
 under TYPE_CHECKING.
@@ -8,9 +9,11 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -21,23 +24,26 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, and `c_array` a file of C of a packed one.
 WINGS = ("proof", "intake", "tracing", "forms", "bundle", "compression", "c_array", "packing", "mobile", "commands")
 TERMINAL = {"click", "rich"}
+# What is used of the private parts of torch and onnxscript, and of nothing else; it imports nothing of this project.
+GUARDED = "pocketrnn_export.tracing.torch_internals"
 LONGEST = 60
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.ClassDef
 
 
-def sources() -> dict[str, ast.Module]:
+def texts() -> dict[str, str]:
     """Every module of the three packages by its full name; a package by that of its folder."""
     found = {}
     for package, folder in PACKAGES.items():
         for path in sorted((ROOT / folder / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT / folder).with_suffix("").parts).removesuffix(".__init__")
-            found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            found[name] = path.read_text(encoding="utf-8")
     return found
 
 
-SOURCES = sources()
+TEXTS = texts()
+SOURCES = {name: ast.parse(text, name) for name, text in TEXTS.items()}
 
 
 def imports_of(name: str) -> set[str]:
@@ -88,10 +94,12 @@ def test_a_wing_of_the_exporter_imports_only_from_those_to_its_left() -> None:
     wrong = [
         (name, other)
         for name in modules
-        for other in IMPORTS[name] & wings.keys()
+        for other in IMPORTS[name] & wings.keys() - {GUARDED}
         if WINGS.index(wings[other]) > WINGS.index(wings[name])
     ]
     assert wrong == []
+    # So that every wing may import it.
+    assert IMPORTS[GUARDED] & SOURCES.keys() == set()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -190,3 +198,156 @@ def test_every_public_function_shows_an_example(package: str) -> None:
         if not re.search(r"^Examples?:\n+ +>>> ", ast.get_docstring(function) or "", re.MULTILINE)
     ]
     assert without == []
+
+
+# --- Private parts of torch and onnxscript ---
+
+FOREIGN = {"torch", "onnxscript", "onnx_ir", "onnx", "onnxruntime"}
+# How PyTorch's objects keep what a trace knows: `size.node.expr`, `environment.guards`, `guard.sloc`.
+OF_A_TRACE = {"guards", "shape_env", "sloc"}
+OF_A_NODE = {"expr", "hint"}
+# Names with an underscore that are documented. torch's page on sparse tensors shows the last two for a tensor that is
+# not coalesced.
+DOCUMENTED = {"_getframe", "_indices", "_values"}
+# Dunder names that say what a library is, and those that torch's page on `__torch_function__` shows.
+SAID = {"__file__", "__version__", "__get__", "__name__"}
+
+
+def is_private(dotted: str) -> bool:
+    """Whether a full name leads through a part of a library that is private; torch.fx.experimental says it is."""
+    first, *others = dotted.split(".")
+    if first not in FOREIGN:
+        return False
+    dunder = any(part.startswith("__") and part not in SAID for part in others)
+    underscore = any(part.startswith("_") and not part.startswith("__") for part in others)
+    return dunder or underscore or dotted.startswith("torch.fx.experimental")
+
+
+def names_bound(tree: ast.Module) -> tuple[dict[str, str], list[str]]:
+    """What each name of a file stands for, by its imports and `name = library.part`; and the full names imported."""
+    bound, imported = {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                imported.append(alias.name)
+                bound[alias.asname or package_of(alias.name)] = alias.name if alias.asname else package_of(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                imported.append(f"{node.module}.{alias.name}")
+                bound[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            full = full_name(node.value, bound)
+            if full is not None and package_of(full) in FOREIGN:
+                bound.setdefault(node.targets[0].id, full)
+    return bound, imported
+
+
+def full_name(node: ast.AST, bound: dict[str, str]) -> str | None:
+    if isinstance(node, ast.Name):
+        return bound.get(node.id)
+    if isinstance(node, ast.Attribute):
+        before = full_name(node.value, bound)
+        return None if before is None else f"{before}.{node.attr}"
+    return None
+
+
+def names_defined(trees: Iterator[ast.Module]) -> set[str]:
+    """What this project itself defines: a name with an underscore that is none of these is somebody else's."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return (
+        {node.name for node in nodes if isinstance(node, Definition)}
+        | {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        | {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+        | {str(key.value) for node in nodes if isinstance(node, ast.Dict) for key in node.keys if is_constant(key)}
+    )
+
+
+def is_constant(node: ast.AST | None) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant)
+
+
+def private_uses(text: str, ours: set[str]) -> list[str]:
+    """What a file uses of the private parts of torch and onnxscript, each with its line.
+
+    Looked for: imports, from anywhere in the file; attributes, also of `nn` and other names that were imported or
+    assigned, and `__code__` and the like of what is a library's; names with an underscore that nothing of ours
+    defines, also as text for `getattr`; what a size of a trace has; and the name of a private module in any text.
+    """
+    tree = ast.parse(text)
+    bound, imported = names_bound(tree)
+    found = [f"imports {name}" for name in imported if is_private(name)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            full, name = full_name(node, bound), node.attr
+            hidden = name.startswith("_") and not name.startswith("__") and name not in ours | DOCUMENTED
+            of_node = isinstance(node.value, ast.Attribute) and node.value.attr == "node" and name in OF_A_NODE
+            if hidden or of_node or name in OF_A_TRACE or (full is not None and is_private(full)):
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr", "hasattr", "delattr"}:
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+            if re.match(r"_[a-z]", str(name)) and name not in ours:
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+    in_text = re.compile(r"\btorch\._(?!VF|_)\w|from torch\._|torch\.fx\.experimental|torch\.utils\._|onnxscript\._")
+    return found + [f"{i}: {line}" for i, line in enumerate(text.splitlines(), 1) if in_text.search(line)]
+
+
+def test_private_parts_of_torch_are_in_one_file() -> None:
+    ours = names_defined(iter(SOURCES.values()))
+    wrong = {name: private_uses(TEXTS[name], ours) for name in SOURCES if name != GUARDED}
+    assert {name: uses for name, uses in wrong.items() if uses} == {}
+    assert len(private_uses(TEXTS[GUARDED], ours)) > 20
+
+
+def test_the_least_torch_that_pyproject_allows_is_one_that_was_run() -> None:
+    releases = next(
+        ast.literal_eval(node.value)
+        for node in SOURCES[GUARDED].body
+        if isinstance(node, ast.AnnAssign) and node.value is not None and ast.unparse(node.target) == "RELEASES"
+    )
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    asked = [line for extra in extras.values() for line in extra if re.match(r"torch\W", line)]
+    assert set(asked) == {f"torch>={releases[0]}"}
+    assert f'torch: ["{releases[0]}.0", newest, nightly]' in (ROOT / ".github/workflows/tests.yml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch._dynamo",
+        "import torch.fx.experimental.symbolic_shapes as shapes",
+        "from torch.fx import experimental",
+        "from torch.utils import _pytree as pytree",
+        "def f():\n    from torch._subclasses.fake_tensor import FakeTensor",
+        "import torch\ntorch._C._get_tracing_state()",
+        "import torch as t\nt.utils._sympy",
+        "from torch import nn\nnn.modules.module._global_buffer_registration_hooks",
+        "import torch\nutils = torch.utils\nutils._pytree",
+        "from torch.nn.utils import rnn\nrnn.pack_padded_sequence.__code__ = None",
+        "import torch\ntorch.SymBool.__bool__ = len",
+        "from onnxscript.rewriter.rules.common import _no_op",
+        "from onnxscript import rewriter\nrewriter._DEFAULT_REWRITE_RULES",
+        "def f(layer):\n    return layer._flat_weights",
+        "def f(target):\n    return getattr(target, '_overloadname', '')",
+        "def f(size):\n    return size.node.expr",
+        "def f(size):\n    return size.node.shape_env.guards",
+        "import importlib\nimportlib.import_module('torch._export')",
+        "x = 1  # as torch._inductor does",
+    ],
+)
+def test_a_private_part_is_found_however_it_is_named(text: str) -> None:
+    assert private_uses(text, {"_own"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch\nprint(torch.__version__, torch.export.Dim.DYNAMIC, torch.jit.trace)",
+        "import sys\nsys._getframe(1)",
+        "def f(self):\n    return self._own, getattr(self, '_own')",
+        "def f(statement):\n    return statement.node.lineno",
+        "from torch import nn\nnn.GRU.forward",
+    ],
+)
+def test_what_is_public_is_not_taken_for_private(text: str) -> None:
+    assert private_uses(text, {"_own"}) == []

@@ -273,7 +273,7 @@ class TrainingLoop:
             },
             data=task.about,
             examples=task.examples,
-            training=asdict(self.settings) | {"torch": torch.__version__},
+            training=asdict(self.settings) | {"torch": torch.version.__version__},
         )
 
 

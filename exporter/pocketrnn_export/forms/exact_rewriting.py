@@ -13,7 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
-from onnxscript.rewriter.rules.common import _no_op
+
+from pocketrnn_export.tracing.torch_internals import default_rewrite_rules, rules_within_a_tolerance
 
 __all__ = ["REWRITE_RULES", "optimize"]
 
@@ -70,9 +71,7 @@ def _unchanged(op: Any, x: Any, **_: Any) -> Any:
 
 _TIMES_ONE: Final = pattern.RewriteRule(_times_one, _unchanged, name="TimesOne")
 _PLUS_ZERO: Final = pattern.RewriteRule(_plus_zero, _unchanged, name="PlusZero")
-_WITHIN_A_TOLERANCE: Final = frozenset(
-    id(rule) for rule in _no_op.rules if rule not in (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
-)
+_WITHIN_A_TOLERANCE: Final = frozenset(id(rule) for rule in rules_within_a_tolerance())
 
 # onnxscript's rules, those that match within a tolerance replaced by exact ones.
 REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
@@ -80,5 +79,5 @@ REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     *_PLUS_ZERO.commute(),
     pattern.RewriteRule(_by_one, _unchanged, name="ByOne"),
     pattern.RewriteRule(_minus_zero, _unchanged, name="MinusZero"),
-    *(rule for rule in rewriter._DEFAULT_REWRITE_RULES if id(rule) not in _WITHIN_A_TOLERANCE),
+    *(rule for rule in default_rewrite_rules() if id(rule) not in _WITHIN_A_TOLERANCE),
 )

@@ -20,6 +20,7 @@ from onnxscript import opset18 as op
 
 from pocketrnn_export.proof.float64_graph import SINGLE
 from pocketrnn_export.tracing.size_numbers import OF_NUMBER
+from pocketrnn_export.tracing.torch_internals import sym_sqrt
 
 __all__ = ["NUMBER_TRANSLATIONS", "round_numbers"]
 
@@ -123,7 +124,7 @@ def _of_number(number: Any, function: str) -> Any:
 NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     OF_NUMBER: _of_number,
     torch.sym_float: _to_float,
-    torch._sym_sqrt: lambda value: _marked(op.Sqrt(_double(value))),  # type: ignore[attr-defined]
+    sym_sqrt: lambda value: _marked(op.Sqrt(_double(value))),
     torch.sym_max: _either(op.Max),
     torch.sym_min: _either(op.Min),
     operator.add: _either(op.Add),

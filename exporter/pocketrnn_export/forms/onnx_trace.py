@@ -17,8 +17,6 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.manifest import Limits
@@ -35,6 +33,7 @@ from pocketrnn_export.tracing.rolled import rolled
 from pocketrnn_export.tracing.size_numbers import refuse_rounded
 from pocketrnn_export.tracing.sizes import Path, Seen, note_program, watched
 from pocketrnn_export.tracing.ties import orders_in
+from pocketrnn_export.tracing.torch_internals import LOGGERS, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.turns import Loop, in_turns
 from pocketrnn_export.tracing.users_code import is_users, place_of
 
@@ -197,9 +196,9 @@ def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, se
     """
     traced = copied_again(module)
     add_onnx_weights(traced)
-    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
-    fakes = [mode.from_tensor(value, symbolic_context=_unknown_sizes(value, first=i == 0))
-             for i, value in enumerate(inputs)]  # fmt: skip
+    mode = unknown_sizes()
+    # The tokens have two axes of unknown size, the lengths one.
+    fakes = [of_unknown_sizes(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
     loops: list[Loop] = []
     with _quiet(), torch.no_grad():
         try:
@@ -210,12 +209,6 @@ def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, se
         except (Exception, SystemExit) as error:
             return error
     return None
-
-
-def _unknown_sizes(value: Tensor, *, first: bool) -> Any:
-    axes = 2 if first else 1
-    kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
-    return StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
 
 
 def _line_of(error: BaseException) -> str:
@@ -411,13 +404,7 @@ class _WithoutGraphs(io.TextIOBase):
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
-    loggers = [
-        logging.getLogger(name)
-        for name in (
-            "torch.onnx._internal.exporter._registration", "onnxscript", "torch.fx.experimental.symbolic_shapes",
-            "torch.export._trace", "torch._export.non_strict_utils", "torch._functorch._aot_autograd.graph_capture",
-        )
-    ]  # fmt: skip
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stderr(_WithoutGraphs(sys.stderr)):
         warnings.simplefilter("ignore")

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.tracing.torch_internals import TORCH_FOLDER
+
 __all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
 
 # What a module may end in, by the name of torch's function. exp stands behind log_softmax.
 _KINDS: Final = frozenset({"sigmoid", "sigmoid_", "special_expit", "softmax", "special_softmax", "exp", "exp_"})
-_TORCH: Final = str(Path(torch.__file__).parent)
 _OURS: Final = str(Path(__file__).parent.parent)
 
 
@@ -112,7 +113,7 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None and frame.f_code.co_name != "called_as":
         file = frame.f_code.co_filename
         # TorchScript that is run operator by operator has one line of ours for all of them.
-        if not file.startswith(_TORCH) and (not file.startswith(_OURS) or file.endswith("scripted.py")):
+        if not file.startswith(TORCH_FOLDER) and (not file.startswith(_OURS) or file.endswith("scripted.py")):
             yield frame
         frame = frame.f_back
 

@@ -28,6 +28,7 @@ from pocketrnn_export.proof.exact import SPREADS
 from pocketrnn_export.proof.spread import Exact
 from pocketrnn_export.proof.verdict import passes
 from pocketrnn_export.proof.whole_copy import difference_of, has_attributes, whole_copy
+from pocketrnn_export.tracing.torch_internals import writes_to
 
 __all__ = ["AsGiven", "brought_to_float32", "names_read", "precision_of", "random_state_kept", "untouched"]
 
@@ -351,14 +352,14 @@ def _put_back(array: Any, content: Any) -> None:
 
 
 def _of_tensor(tensor: Tensor) -> Callable[[], None]:
-    data, wanted, version = tensor.data, tensor.requires_grad, tensor._version
+    data, wanted, version = tensor.data, tensor.requires_grad, writes_to(tensor)
     gradient = tensor.grad if tensor.is_leaf else None
     content = data.clone() if data.device.type == "cpu" else None
 
     def undo() -> None:
         if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
             tensor.data = data
-        if content is not None and (tensor._version != version or not torch.equal(tensor.data, content)):
+        if content is not None and (writes_to(tensor) != version or not torch.equal(tensor.data, content)):
             tensor.data.copy_(content)
         if tensor.is_leaf and tensor.requires_grad != wanted:
             tensor.requires_grad_(wanted)

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn_export.intake.activation import ActivationCall, Passing
+from pocketrnn_export.tracing.torch_internals import buffers_of
 
 __all__ = [
     "BATCH_SIZE",
@@ -168,7 +169,7 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
         yield
         return
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
-    before = [(layer, dict(vars(layer)), dict(layer._buffers)) for layer in layers]
+    before = [(layer, dict(vars(layer)), dict(buffers_of(layer))) for layer in layers]
     sizes = [(names, name, names[name]) for layer in layers for name, names in batch_size_of_file(layer)]
     try:
         yield
@@ -176,8 +177,8 @@ def left_as_it_was(module: nn.Module) -> Iterator[None]:
         for layer, attributes, buffers in before:
             vars(layer).clear()
             vars(layer).update(attributes)
-            layer._buffers.clear()
-            layer._buffers.update(buffers)
+            buffers_of(layer).clear()
+            buffers_of(layer).update(buffers)
         for names, name, size in sizes:
             names[name] = size
 

@@ -21,6 +21,13 @@ from pocketrnn_export.intake.fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import read_back, saved
 from pocketrnn_export.proof.whole_copy import whole_copy
+from pocketrnn_export.tracing.torch_internals import (
+    compiled_from,
+    flat_weights,
+    forward_pre_hooks_of,
+    parts_of,
+    renew_flat_weights,
+)
 
 __all__ = [
     "copied",
@@ -112,7 +119,7 @@ def with_traceable_parts(module: nn.Module) -> nn.Module:
             continue
         for name, part in layer.named_children():
             if isinstance(part, torch.jit.ScriptModule):
-                layer._modules[name] = module_of(part)
+                parts_of(layer)[name] = module_of(part)
     return module
 
 
@@ -120,8 +127,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """The module in what nn.DataParallel and torch.compile put around it."""
     while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
-    inner = getattr(module, "_orig_mod", module)
-    return inner if isinstance(inner, nn.Module) else module
+    return compiled_from(module)
 
 
 def _refuse_missing_values(module: nn.Module) -> None:
@@ -143,7 +149,7 @@ def _refuse_old_weights(module: nn.Module) -> None:
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
-        for name, used in zip(layer._flat_weights_names, layer._flat_weights, strict=True):
+        for name, used in flat_weights(layer):
             given = getattr(layer, name)
             if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
                 raise ExportError(
@@ -161,7 +167,7 @@ def _computed(layer: nn.Module) -> Iterator[Tensor]:
 
 def kept_tensors(layer: nn.Module) -> Iterator[Tensor]:
     """The tensors on a layer, in whatever holds them, such as a plain list of layers; not those of its children."""
-    waiting, met = [value for name, value in vars(layer).items() if name != "_modules"], set[int]()
+    waiting, met = [value for value in vars(layer).values() if value is not parts_of(layer)], set[int]()
     while waiting:
         value = waiting.pop()
         if id(value) in met:
@@ -196,7 +202,8 @@ def _renormalise(layer: nn.Module) -> None:
 def _make_weights_plain(layer: nn.Module) -> None:
     if isinstance(layer, torch.jit.ScriptModule):
         return
-    hooks = {key: hook for key, hook in layer._forward_pre_hooks.items() if isinstance(hook, WeightNorm | SpectralNorm)}
+    registered = forward_pre_hooks_of(layer)
+    hooks = {key: hook for key, hook in registered.items() if isinstance(hook, WeightNorm | SpectralNorm)}
     values: dict[str, Tensor] = {}
     if parametrize.is_parametrized(layer):
         names = list(layer.parametrizations)  # type: ignore[arg-type]
@@ -208,10 +215,10 @@ def _make_weights_plain(layer: nn.Module) -> None:
         layer.__class__ = parametrize.type_before_parametrizations(layer)
         del layer.parametrizations
     for key, hook in hooks.items():
-        del layer._forward_pre_hooks[key]
+        del registered[key]
         hook.remove(layer)
     for name, value in values.items():
         layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
     if (hooks or values) and isinstance(layer, nn.RNNBase):
-        layer._init_flat_weights()
+        renew_flat_weights(layer)
     layer.requires_grad_(False)

@@ -45,6 +45,7 @@ from pocketrnn_export.proof.departure import Place, departure
 from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
 from pocketrnn_export.proof.spread import moved_modules
+from pocketrnn_export.tracing.torch_internals import BatchNorm
 
 __all__ = ["PreparedModule", "prepare", "with_ids_tried"]
 
@@ -469,7 +470,7 @@ def _said(run: Run, padding_id: int) -> Run:
 
 def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
     for path, layer in module.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+        if isinstance(layer, BatchNorm) and layer.running_mean is None:
             raise ExportError(
                 f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics: it answers "
                 "a text differently beside other texts.",

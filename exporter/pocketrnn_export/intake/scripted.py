@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.tracing.torch_internals import parsed_schema, weight_names
 
 __all__ = ["module_of"]
 
@@ -206,7 +207,7 @@ def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
             weights[0].shape[1], hidden, layers, bias=has_biases, batch_first=False if packed else given[8],
             bidirectional=bidirectional, **more,
         )  # fmt: skip
-    for name, weight in zip(layer._flat_weights_names, weights, strict=True):
+    for name, weight in zip(weight_names(layer), weights, strict=True):
         setattr(layer, name, nn.Parameter(weight.detach(), requires_grad=False))
     return layer.eval()
 
@@ -268,7 +269,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
         raise _no_counterpart(kind)
-    schema = torch._C.parse_schema(text)
+    schema = parsed_schema(text)
     overloads = getattr(torch.ops.aten, schema.name.removeprefix("aten::"))
     positional, by_name = [], {}
     for argument, value in zip(schema.arguments, inputs, strict=True):

@@ -48,7 +48,9 @@ _NEW_VOCAB: Final = frozenset({"torchtext.vocab.vocab.Vocab", "torchtext.vocab.V
 _NATIVE_VOCAB: Final = "torchtext._torchtext.Vocab"
 _OLD_VOCAB: Final = frozenset({"torchtext.vocab.Vocab", "torchtext.legacy.vocab.Vocab"})
 _OLD_DEFAULT: Final = "torchtext.vocab._default_unk_index"
-_TENSOR: Final = "torch._utils._rebuild_tensor_v2"
+# The names of PyTorch's that such files hold; it is not needed to read them.
+_TORCH: Final = "torch"
+_TENSOR: Final = f"{_TORCH}._utils._rebuild_tensor_v2"
 # A Vocab and what stands around it: the containers of an nn.Module, the counts and word vectors of an old Vocab.
 _KNOWN: Final = (
     _NEW_VOCAB
@@ -56,7 +58,7 @@ _KNOWN: Final = (
     | {_NATIVE_VOCAB, _OLD_DEFAULT, _TENSOR}
     | {"collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
     | {"builtins.set", "builtins.object", "copyreg._reconstructor"}
-    | {f"torch.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
+    | {f"{_TORCH}.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
 )
 # Protocols 0 to 2 use the names of Python 2.
 _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pocketrnn_export.tracing.torch_internals import MODULE_TABLES
+
 __all__ = ["copied_again", "difference_of", "has_attributes", "whole_copy"]
 
 _T = TypeVar("_T")
@@ -133,7 +135,7 @@ def difference_of(original: Any, made: Any) -> str | None:
 
 def _joined(path: str, name: str) -> str:
     # What torch keeps its parts in is no name of the user's.
-    if name in {"._parameters", "._buffers", "._modules"}:
+    if name in {f".{table}" for table in MODULE_TABLES}:
         return path
     own = path and not name.startswith("[")
     return f"{path}{name if own else name.removeprefix('.')}" if own else f"{path}{name.removeprefix('.')}"

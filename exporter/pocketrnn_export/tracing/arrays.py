@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.torch_internals import values_of
 
 __all__ = ["Known", "TracedArray", "known", "number_of", "unwrapped"]
 
@@ -107,7 +108,7 @@ class TracedArray:
         if isinstance(self.tensor.shape[0], int):
             return iter([number_of(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)])
         if known.scripted:
-            return iter(_values(self.tensor))
+            return iter(values_of(self.tensor))
         raise _frozen("a loop in Python")
 
     def amax(self, axis: Any = None, **_: Any) -> Any:
@@ -210,12 +211,6 @@ def number_of(value: Any) -> Any:
     if known.of(value) == "longest" and known.width is not None:
         return known.width
     return value
-
-
-def _values(tensor: Tensor) -> list[Any]:
-    with torch._C.DisableTorchFunction():
-        values: list[Any] = tensor.tolist()
-    return values
 
 
 def _frozen(what: str) -> ExportError:

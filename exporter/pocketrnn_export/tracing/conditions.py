@@ -18,7 +18,8 @@ import numpy.typing as npt
 import sympy
 import torch
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
-from torch.utils._sympy import functions as of_torch
+
+from pocketrnn_export.tracing.torch_internals import size_functions as of_torch
 
 __all__ = [
     "BATCH",

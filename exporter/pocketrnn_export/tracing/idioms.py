@@ -28,8 +28,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.proof.surroundings import surroundings
@@ -37,6 +35,12 @@ from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwra
 from pocketrnn_export.tracing.size_numbers import is_size
 from pocketrnn_export.tracing.sizes import given_whole
 from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
+from pocketrnn_export.tracing.torch_internals import (
+    MODULE_TABLES,
+    buffer_hooks_aside,
+    lists_of_traced,
+    statically_known_true,
+)
 from pocketrnn_export.tracing.turns import Positions
 from pocketrnn_export.tracing.unnoticed import unnoticed
 
@@ -74,7 +78,7 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
     module.forward = followed_forward
     known.active, known.scripted, known.told = True, scripted, frozenset()
     try:
-        with renamed(module), _fake_lists(), unnoticed():
+        with renamed(module), lists_of_traced(_list_of_traced), unnoticed():
             yield
     finally:
         known.active, known.scripted, known.width, known.marks = False, False, None, ()
@@ -85,43 +89,23 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fake_lists() -> Iterator[None]:
-    """While the block runs, `tolist` of this thread's traced tensors is seen by `_Followed`: theirs passes it by."""
-    shipped = FakeTensor.tolist
-
-    def tolist(self: FakeTensor) -> Any:
-        return _tolist(self) if known.active else shipped(self)
-
-    FakeTensor.tolist = tolist  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        FakeTensor.tolist = shipped  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
 def _attributes_restored(module: nn.Module) -> Iterator[None]:
     """Give back the attributes that a run assigns.
 
     torch.export would take a buffer that forward assigns, such as a table of positions that grows, for an output of the
     program: its hook is put aside for as long.
     """
-    tables = ("_parameters", "_buffers", "_modules")
     before = [
-        (layer, dict(vars(layer)), {table: dict(vars(layer)[table]) for table in tables})
+        (layer, dict(vars(layer)), {table: dict(vars(layer)[table]) for table in MODULE_TABLES})
         for layer in module.modules()
         if not isinstance(layer, torch.jit.ScriptModule)
     ]
-    hooks = torch.nn.modules.module._global_buffer_registration_hooks
-    aside = {key: hook for key, hook in hooks.items() if hook.__module__.startswith(("torch.export", "torch._"))}
-    for key in aside:
-        del hooks[key]
     try:
-        yield
+        with buffer_hooks_aside():
+            yield
     finally:
-        hooks.update(aside)
         for layer, attributes, registered in before:
-            for now, entries in ((vars(layer), attributes), *((vars(layer)[t], registered[t]) for t in tables)):
+            for now, entries in ((vars(layer), attributes), *((vars(layer)[t], registered[t]) for t in MODULE_TABLES)):
                 for name in [name for name in now if name not in entries]:
                     del now[name]
                 for name, value in entries.items():
@@ -268,6 +252,10 @@ def _tolist(x: Any) -> Any:
     if known.scripted and not _holds_lengths(x):
         return NotImplemented
     return TracedArray(x) if x.dim() else number_of(x)
+
+
+def _list_of_traced(x: Any, shipped: Callable[[Any], Any]) -> Any:
+    return _tolist(x) if known.active else shipped(x)
 
 
 def _item(x: Any) -> Any:

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import torch
 
+from pocketrnn_export.tracing.torch_internals import methods_replaced
+
 __all__ = ["plain_numbers"]
 
 # What a class of PyTorch's has, and answers with a number of the example or with the name of a symbol.
@@ -45,23 +47,13 @@ def plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> Iterator[None
         ...     [10, 20, 30, 40, 50, 60, 70, 80][size]
         80
     """
-    missing: Any = object()
-    changed: list[tuple[type, str, Any]] = []
-    try:
-        for kind, plain in _CLASSES:
-            for name in _names(kind, plain):
-                shipped = vars(kind).get(name, missing)
-                inherited = getattr(kind, name, missing) if shipped is missing else shipped
-                stand_in = _stand_in(name, plain, None if inherited is missing else inherited, number)
-                changed.append((kind, name, shipped))
-                setattr(kind, name, stand_in)
+    stand_ins = {
+        (kind, name): _stand_in(name, plain, getattr(kind, name, None), number)
+        for kind, plain in _CLASSES
+        for name in _names(kind, plain)
+    }
+    with methods_replaced(stand_ins):
         yield
-    finally:
-        for kind, name, shipped in reversed(changed):
-            if shipped is missing:
-                delattr(kind, name)
-            else:
-                setattr(kind, name, shipped)
 
 
 def _names(kind: type, plain: type) -> list[str]:

@@ -19,17 +19,23 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from types import CodeType, FunctionType
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.arrays import known, unwrapped
 from pocketrnn_export.tracing.sizes import cut_to_longest, given_whole
+from pocketrnn_export.tracing.torch_internals import (
+    code_exchanged,
+    methods_replaced,
+    parameters_of,
+    shipped_copy,
+    statically_known_true,
+    weight_names,
+)
 
 __all__ = ["OPERATOR", "add_onnx_weights", "checked_states", "traceable_recurrence"]
 
@@ -108,25 +114,15 @@ def traceable_recurrence() -> Iterator[None]:
         >>> with traceable_recurrence():
         ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
-    layers: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
-    forwards = [layer.forward for layer in layers]
-    pack, pad = torch_rnn.pack_padded_sequence.__code__, torch_rnn.pad_packed_sequence.__code__
-    _shipped["pack"] = _function_of(torch_rnn.pack_padded_sequence, pack)
-    _shipped["pad"] = _function_of(torch_rnn.pad_packed_sequence, pad)
-    try:
-        for layer, forward in zip(layers, forwards, strict=True):
-            layer.forward = _forward_while_tracing(forward)
-        torch_rnn.pack_padded_sequence.__code__ = _pack_padded_sequence.__code__
-        torch_rnn.pad_packed_sequence.__code__ = _pad_packed_sequence.__code__
-        _tracing.active = True
-        yield
-    finally:
-        _tracing.active = False
-        _tracing.zero_past_end = ()
-        torch_rnn.pack_padded_sequence.__code__ = pack
-        torch_rnn.pad_packed_sequence.__code__ = pad
-        for layer, forward in zip(layers, forwards, strict=True):
-            layer.forward = forward
+    _shipped["pad"] = shipped_copy(torch_rnn.pad_packed_sequence)
+    unpacking = code_exchanged(torch_rnn.pad_packed_sequence, _pad_packed_sequence)
+    with _layers_and_packing(_forward_while_tracing), unpacking:
+        try:
+            _tracing.active = True
+            yield
+        finally:
+            _tracing.active = False
+            _tracing.zero_past_end = ()
 
 
 @contextlib.contextmanager
@@ -138,19 +134,18 @@ def checked_states() -> Iterator[None]:
     An `expand` to the batch is in the trace, does nothing, and fails where the sizes differ. `pack_padded_sequence`
     takes lengths that `pocketrnn_export.tracing.arrays` stands for.
     """
-    layers: tuple[type[nn.RNNBase], ...] = (nn.RNN, nn.LSTM, nn.GRU)
-    forwards = [layer.forward for layer in layers]
-    pack = torch_rnn.pack_padded_sequence.__code__
-    _shipped["pack"] = _function_of(torch_rnn.pack_padded_sequence, pack)
-    try:
-        for layer, forward in zip(layers, forwards, strict=True):
-            layer.forward = _forward_with_checked_state(forward)
-        torch_rnn.pack_padded_sequence.__code__ = _pack_padded_sequence.__code__
+    with _layers_and_packing(_forward_with_checked_state):
         yield
-    finally:
-        torch_rnn.pack_padded_sequence.__code__ = pack
-        for layer, forward in zip(layers, forwards, strict=True):
-            layer.forward = forward
+
+
+@contextlib.contextmanager
+def _layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """While the block runs, recurrent layers have the forward that `forward_of` makes of theirs, and packing is
+    `_packed`."""
+    _shipped["pack"] = shipped_copy(torch_rnn.pack_padded_sequence)
+    forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
+    with methods_replaced(forwards), code_exchanged(torch_rnn.pack_padded_sequence, _pack_padded_sequence):
+        yield
 
 
 def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,12 +167,6 @@ def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., An
 
 # PyTorch's own functions, while their code is exchanged.
 _shipped: dict[str, Callable[..., Any]] = {}
-
-
-def _function_of(function: Callable[..., Any], code: CodeType) -> Callable[..., Any]:
-    copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
 
 
 # The code of the next two runs with torch.nn.utils.rnn's globals, so that they can only name what they import.
@@ -265,7 +254,7 @@ def add_onnx_weights(module: nn.Module) -> None:
         if not isinstance(layer, nn.RNNBase):
             continue
         layer._onnx_path = path
-        if all(name in layer._parameters for name in layer._flat_weights_names):
+        if all(name in parameters_of(layer) for name in weight_names(layer)):
             with torch.no_grad():
                 for i in range(layer.num_layers):
                     for name, weight in _named(_onnx_weights(layer, i)).items():

@@ -17,6 +17,7 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.rings import planned
+from pocketrnn_export.tracing.torch_internals import expression_of
 from pocketrnn_export.tracing.turn_graph import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
 from pocketrnn_export.tracing.turns import KEEP, STACKED, TURNS, Loop
 
@@ -233,11 +234,11 @@ class _Run:
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = first.args
         source, axis, index = given
-        size, start = source.meta["val"].shape[axis].node.expr, number(index)
+        size, start = expression_of(source.meta["val"].shape[axis]), number(index)
         moved: Tensor = self.value(source).movedim(axis, 0)
         if loop.direction(node) < 0:
             moved, start = moved.flip(0), size - 1 - start
-        missing = size - loop.loop.count.node.expr - start
+        missing = size - expression_of(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
             raise loop.refused("takes steps of the text that are not understood")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
@@ -248,9 +249,9 @@ class _Run:
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
         tensor, value, axis, index = given
-        size, start = tensor.meta["val"].shape[axis].node.expr, number(index)
+        size, start = expression_of(tensor.meta["val"].shape[axis]), number(index)
         backward = loop.direction(put) < 0
-        if (size - 1 - start if backward else start) != 0 or loop.loop.count.node.expr != size:
+        if (size - 1 - start if backward else start) != 0 or expression_of(loop.loop.count) != size:
             raise loop.refused("fills only some steps of a tensor")
         sequence = self.sequence(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
@@ -408,7 +409,7 @@ class _AllTurns:
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _size(self, node: Node, size: torch.SymInt) -> Any:
-        expression = size.node.expr
+        expression = expression_of(size)
         if expression == self.loop.traced.batch:
             return self.count * self.rows
         if self.loop.traced.batch in expression.free_symbols:

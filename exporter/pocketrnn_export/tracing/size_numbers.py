@@ -21,17 +21,16 @@ import numpy as np
 import sympy
 import torch
 from torch import Tensor
-from torch.utils._sympy.functions import FloatPow, RoundDecimal
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.arrays import TracedArray, known, unwrapped
+from pocketrnn_export.tracing.torch_internals import expression_of, size_functions, sym_sqrt
 from pocketrnn_export.tracing.users_code import line_of_node
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
 
 # torch does not annotate these.
 _sym_float: Callable[..., Any] = torch.sym_float
-_sym_sqrt: Callable[..., Any] = torch._sym_sqrt  # type: ignore[attr-defined]
 _sym_min: Callable[..., Any] = torch.sym_min
 _sym_max: Callable[..., Any] = torch.sym_max
 
@@ -143,7 +142,7 @@ def _by(shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, scripted:
 def _sqrt(number: Any) -> Any:
     if isinstance(number, TracedNumber):
         return TracedNumber(number.tensor.sqrt())
-    return _sym_sqrt(_sym_float(number))
+    return sym_sqrt(_sym_float(number))
 
 
 def _sqrt_scripted(number: Tensor) -> Tensor:
@@ -241,10 +240,10 @@ def refuse_rounded(program: torch.export.ExportedProgram) -> None:
         value = node.meta.get("val")
         if not is_size(value):
             continue
-        functions = value.node.expr.atoms(sympy.Function)
-        powers = [one for one in functions if isinstance(one, FloatPow) and one.args[1] != 0.5]
+        functions = expression_of(value).atoms(sympy.Function)
+        powers = [one for one in functions if isinstance(one, size_functions.FloatPow) and one.args[1] != 0.5]
         if (powers and isinstance(value, torch.SymInt)) or any(
-            isinstance(one, RoundDecimal) and one.args[1] != 0 for one in functions
+            isinstance(one, size_functions.RoundDecimal) and one.args[1] != 0 for one in functions
         ):
             where = line_of_node(node)
             raise ExportError(

@@ -29,9 +29,7 @@ from typing import Any, Final
 import sympy
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.overrides import TorchFunctionMode
-from torch.utils._sympy import functions as of_torch
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.conditions import (
@@ -46,6 +44,18 @@ from pocketrnn_export.tracing.conditions import (
 from pocketrnn_export.tracing.identity import compared_by_identity
 from pocketrnn_export.tracing.output_only import output_of
 from pocketrnn_export.tracing.plain_numbers import plain_numbers
+from pocketrnn_export.tracing.torch_internals import (
+    environment_of,
+    expression_of,
+    guards_of,
+    hint_of,
+    made_at,
+    relation_of,
+    statically_known_true,
+    symbol_of,
+    truths_of_sizes,
+)
+from pocketrnn_export.tracing.torch_internals import size_functions as of_torch
 from pocketrnn_export.tracing.users_code import (
     OWN,
     asking,
@@ -294,7 +304,6 @@ def watched(
         choices: what chooses each path but the first.
         cut_counted: whether `cut_to_longest` cuts.
     """
-    shipped: Callable[[Any], bool] = torch.SymBool.__bool__
     forward = module.forward
     own = "forward" in module.__dict__
 
@@ -320,22 +329,19 @@ def watched(
                 answer = torch.where(condition.over(batch, tokens), other, answer)
         return answer
 
-    def answered(self: Any) -> bool:
-        return shipped(self) if _watching.seen is None else _answer(self, shipped)
-
     _watching.seen, _watching.path, _watching.names, _watching.environment = seen, None, None, None
-    torch.SymBool.__bool__ = answered  # type: ignore[method-assign]
     module.forward = watched_forward
+    noticed = functools.partial(_note_identity, seen)
     try:
-        try:
-            with plain_numbers(_plain_number), compared_by_identity(module, functools.partial(_note_identity, seen)):
-                yield
-        finally:
-            # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
-            for guard in _watching.environment.guards if _watching.environment is not None else ():
-                note_guard(seen, guard)
+        with truths_of_sizes(_answer):
+            try:
+                with plain_numbers(_plain_number), compared_by_identity(module, noticed):
+                    yield
+            finally:
+                # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
+                for guard in guards_of(_watching.environment):
+                    note_guard(seen, guard)
     finally:
-        torch.SymBool.__bool__ = shipped  # type: ignore[method-assign]
         _watching.seen = _watching.path = _watching.names = _watching.environment = None
         _watching.given = ()
         if own:
@@ -351,13 +357,18 @@ def _names_of_sizes(inputs: list[Tensor]) -> dict[str, str]:
         for value in inputs[:1] if axis else inputs:
             size = value.shape[axis] if value.dim() > axis else None
             if isinstance(size, torch.SymInt):
-                names[str(size.node._expr)] = name
+                names[symbol_of(size)] = name
     return names
 
 
 def _sizes_of(tokens: Tensor) -> Sizes:
     """The sizes of an example, which its symbols stand for."""
-    return Sizes(*(int(size.node.hint) if isinstance(size, torch.SymInt) else size for size in tokens.shape[:2]))
+    return Sizes(*(hint_of(size) if isinstance(size, torch.SymInt) else size for size in tokens.shape[:2]))
+
+
+def _renamed(size: Any) -> Any:
+    """A size as an expression of `batch` and `tokens`; None where it is none, or depends on something else."""
+    return renamed_sizes(expression_of(size), _watching.names or {}) if isinstance(size, torch.SymInt) else None
 
 
 def _condition(relation: Any) -> Condition | None:
@@ -371,7 +382,7 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     seen, frame = _watching.seen, asking(sys._getframe(2))
     if seen is None or _watching.names is None or frame is None or not is_users(frame):
         return shipped(asked)
-    condition = _condition(asked.node.expr)
+    condition = _condition(expression_of(asked))
     if condition is None:
         try:
             return shipped(asked)
@@ -383,11 +394,11 @@ def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
         return shipped(asked)
     if _watching.path is not None:
         return question.holds(_watching.path.sizes)
-    guards = _watching.environment.guards if _watching.environment is not None else []
+    guards = guards_of(_watching.environment)
     before = len(guards)
     answer = shipped(asked)
     # The answer restricts sizes; that is this question again, or its opposite.
-    seen.answered.update(str(guard.expr) for guard in guards[before:])
+    seen.answered.update(str(relation_of(guard)) for guard in guards[before:])
     return answer
 
 
@@ -399,7 +410,7 @@ def _plain_number(size: Any, frame: FrameType, method: str) -> Any:
     # A library that wants a key goes on without one, such as einops.
     if method == "__hash__" and is_library(caller):
         return None
-    expression = renamed_sizes(size.node.expr, _watching.names)
+    expression = renamed_sizes(expression_of(size), _watching.names)
     if expression is None:
         return None
     sizes = _watching.example if _watching.path is None else _watching.path.sizes
@@ -497,7 +508,7 @@ class _Operations(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         environment = _environment(args)
-        before = len(environment.guards) if environment is not None else 0
+        before = len(guards_of(environment))
         try:
             rewritten = _GENERAL.get(getattr(func, "__name__", ""))
             if self.path is not None and rewritten is not None:
@@ -513,8 +524,8 @@ class _Operations(TorchFunctionMode):
                 self.seen.raised.append(place_of(caller))
             raise
         finally:
-            if environment is not None and len(environment.guards) > before:
-                self._note(environment.guards[before:])
+            if made := guards_of(environment)[before:]:
+                self._note(made)
 
     def _note(self, guards: list[Any]) -> None:
         frame: FrameType | None = sys._getframe(2)
@@ -526,13 +537,13 @@ class _Operations(TorchFunctionMode):
 
 def note_guard(seen: Seen, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
     """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
-    condition = _condition(guard.expr)
-    if condition is None or str(guard.expr) in seen.answered:
+    condition = _condition(relation_of(guard))
+    if condition is None or str(relation_of(guard)) in seen.answered:
         return
     if asked_at is None:
-        frame = guard.sloc.framework_loc
-        line = linecache.getline(frame.filename, frame.lineno).strip() if hasattr(frame, "filename") else ""
-        asked_at = (frame.filename, frame.lineno, line) if line and is_users_file(frame.filename) else ("", 0, "")
+        file, number = made_at(guard)
+        line = linecache.getline(file, number).strip()
+        asked_at = (file, number, line) if line and is_users_file(file) else ("", 0, "")
     seen.note(Question(condition, False, *asked_at))
 
 
@@ -547,15 +558,15 @@ def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
-                environment = size.node.shape_env
-                _note_clamps(seen, size.node.expr)
-    for guard in environment.guards if environment is not None else ():
+                environment = environment_of(size)
+                _note_clamps(seen, expression_of(size))
+    for guard in guards_of(environment):
         note_guard(seen, guard)
 
 
 def _note_steps(seen: Seen, x: Tensor) -> None:
     for size in x.shape[:2]:
-        expression = renamed_sizes(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+        expression = _renamed(size)
         if expression is not None:
             seen.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
 
@@ -596,7 +607,7 @@ def _environment(args: Any) -> Any:
         if isinstance(value, Tensor):
             for size in value.shape:
                 if isinstance(size, torch.SymInt):
-                    return size.node.shape_env
+                    return environment_of(size)
     return None
 
 
@@ -678,7 +689,7 @@ def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, *
 def _chunk(operations: _Operations, /, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Chunks as cuts of equal width. There are as many as for the sizes of the path, which is a question of its own."""
     size = x.shape[dim]
-    expression = renamed_sizes(size.node.expr, _watching.names or {}) if isinstance(size, torch.SymInt) else None
+    expression = _renamed(size)
     if not isinstance(chunks, int) or expression is None or operations.path is None:
         return NotImplemented
     if expression == BATCH:

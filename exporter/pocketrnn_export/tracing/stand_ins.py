@@ -22,11 +22,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
-from torch._subclasses.functional_tensor import FunctionalTensor
 
 from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.unnoticed import UNNOTICED
 
 __all__ = ["filled", "renamed", "shipped_types"]
@@ -282,7 +281,7 @@ def _type(*args: Any, **kwargs: Any) -> Any:
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])
-    if issubclass(kind, FakeTensor | FunctionalTensor):
+    if issubclass(kind, TRACED_TENSORS):
         return _LEGACY["Tensor"]
     named = next((shipped for shipped, like in _LIKE.items() if kind is like or kind is shipped), None)
     return kind if named is None else _BUILTINS[named.__name__]

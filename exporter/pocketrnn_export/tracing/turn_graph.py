@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
-from torch.utils import _pytree as pytree
 
 from pocketrnn_export.tracing.cells import NotALayer
 from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.torch_internals import expression_of, flattened, overload_name
 from pocketrnn_export.tracing.turns import PUT, STEP, TURN, TURNS, Loop
 
 __all__ = [
@@ -121,12 +121,12 @@ class Traced:
         results: Any = self.nodes[-1].args[0]
         self.outputs = [n for n, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
         batch = self.inputs[0].meta["val"].shape[0]
-        self.batch = batch.node.expr if isinstance(batch, torch.SymInt) else None
+        self.batch = expression_of(batch) if isinstance(batch, torch.SymInt) else None
 
     def batch_axis(self, node: Node) -> int | None:
         """The axis of a node's value that is the batch."""
         sizes = list(node.meta["val"].shape)
-        axes = [i for i, size in enumerate(sizes) if isinstance(size, torch.SymInt) and size.node.expr == self.batch]
+        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and expression_of(n) == self.batch]
         return axes[0] if len(axes) == 1 else None
 
     def shape(self, node: Node, batch: int) -> list[int]:
@@ -137,7 +137,7 @@ class Traced:
         """A size for a batch of our choice, and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)
-        expression = size.node.expr
+        expression = expression_of(size)
         chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
         return int(expression.xreplace(chosen))
 
@@ -242,7 +242,7 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _matched_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
-        flat = [pytree.tree_flatten((n.args, n.kwargs)) for n in nodes]
+        flat = [flattened((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.refused("does not do the same in each turn")
         index = index_of(nodes[0])
@@ -345,7 +345,7 @@ def index_of(node: Node) -> Any:
 def of_tensors(node: Node) -> Any:
     """The operator on two tensors of one on a tensor and a number; None where a node's is no such."""
     packet = getattr(node.target, "overloadpacket", None)
-    if getattr(node.target, "_overloadname", "") not in ("Scalar", "Tensor") or packet is None:
+    if overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
         return None
     return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
 
@@ -353,7 +353,7 @@ def of_tensors(node: Node) -> Any:
 def number(value: Any) -> Any:
     """A number, or a size as torch's expression."""
     found = value.meta["val"] if isinstance(value, Node) else value
-    return found.node.expr if isinstance(found, torch.SymInt) else found
+    return expression_of(found) if isinstance(found, torch.SymInt) else found
 
 
 def counted_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:

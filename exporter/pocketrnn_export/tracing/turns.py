@@ -29,6 +29,7 @@ from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.tracing.restrictions import UntraceableError
+from pocketrnn_export.tracing.torch_internals import expression_of
 from pocketrnn_export.tracing.users_code import users_line
 
 __all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "Positions", "in_turns"]
@@ -338,7 +339,7 @@ def _one_step(part: slice) -> Any:
     """The position that a slice such as `t : t + 1` takes; None for other slices."""
     if part.step in (None, 1) and part.start is not None and part.stop is not None:
         length = part.stop - part.start
-        if (length.node.expr if _is_size(length) else length) == 1:
+        if (expression_of(length) if _is_size(length) else length) == 1:
             return part.start
     return None
 
@@ -403,7 +404,7 @@ def _split(x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> An
 def _chunk(x: Tensor, chunks: Any, dim: int = 0) -> Any:
     dim %= x.dim()
     size: Any = x.shape[dim]
-    if not _is_size(chunks) or not _is_size(size) or chunks.node.expr != size.node.expr:
+    if not _is_size(chunks) or not _is_size(size) or expression_of(chunks) != expression_of(size):
         return NotImplemented
     return _Slices(x, dim, keeps_axis=True)
 

@@ -8,47 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from pocketrnn_export.tracing.torch_internals import functions_that_tell
 from pocketrnn_export.tracing.users_code import is_users
 
 __all__ = ["UNNOTICED", "unnoticed"]
 
-# By their modules. Some are one function of two names.
-_TELLING: Final = (
-    ("torch.compiler", "is_compiling"),
-    ("torch.compiler", "is_dynamo_compiling"),
-    ("torch.compiler", "is_exporting"),
-    ("torch._dynamo", "is_compiling"),
-    ("torch._dynamo.external_utils", "is_compiling"),
-    ("torch._utils", "is_compiling"),
-    ("torch.jit", "is_tracing"),
-    ("torch.onnx", "is_in_onnx_export"),
-    ("torch._C", "_get_tracing_state"),
-    ("torch._C", "_is_tracing"),
-)
 
-
-def _answering(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _answering(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
     @functools.wraps(shipped)
     def answering(*args: Any, **kwargs: Any) -> Any:
         if is_users(sys._getframe(1)):
-            return None if shipped.__name__ == "_get_tracing_state" else False
+            return untraced
         return shipped(*args, **kwargs)
 
     return answering
 
 
-def _found() -> list[tuple[Any, str, Any]]:
-    modules = [(importlib.import_module(module), name) for module, name in _TELLING]
-    return [(module, name, getattr(module, name)) for module, name in modules if hasattr(module, name)]
-
-
 # What stands in for a function that a file took by its name: (the function, its stand-in).
-UNNOTICED: Final = tuple((shipped, _answering(shipped)) for _, _, shipped in _found())
+UNNOTICED: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped, untraced in functions_that_tell())
 
 
 @contextlib.contextmanager
@@ -60,11 +41,11 @@ def unnoticed() -> Iterator[None]:
         ...     torch.compiler.is_compiling()
         False
     """
-    changed = _found()
+    changed = functions_that_tell()
     try:
-        for module, name, shipped in changed:
-            setattr(module, name, _answering(shipped))
+        for module, name, shipped, untraced in changed:
+            setattr(module, name, _answering(shipped, untraced))
         yield
     finally:
-        for module, name, shipped in changed:
+        for module, name, shipped, _ in changed:
             setattr(module, name, shipped)

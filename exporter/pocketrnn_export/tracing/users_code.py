@@ -12,6 +12,8 @@ from typing import Final
 
 import torch
 
+from pocketrnn_export.tracing.torch_internals import TORCH_FILE, TORCH_FOLDER
+
 __all__ = [
     "OWN",
     "asking",
@@ -28,13 +30,13 @@ __all__ = [
 # Frames of these are not the module's own code.
 OWN: Final = tuple(f"{Path(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
 _NOT_USERS: Final = (
-    f"{Path(torch.__file__).parent}{os.sep}",
+    f"{TORCH_FOLDER}{os.sep}",
     *OWN,
     *(str(Path(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
     "<",
 )
 _ASKED_FOR: Final = (
-    torch.__file__,
+    TORCH_FILE,
     *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "size_numbers.py", "stand_ins.py")),
 )
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"

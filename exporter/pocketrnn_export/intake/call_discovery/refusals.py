@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
 from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
+from pocketrnn_export.tracing.torch_internals import TORCH_FOLDER
 
 __all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "raised", "refusal"]
 
@@ -48,10 +47,9 @@ def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
 
 def _line_of(error: BaseException) -> str:
     """Where in the user's files an error was raised."""
-    torch_files = str(Path(torch.__file__).parent)
     ours = str(Path(__file__).parents[2])
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((torch_files, ours, "<")):
+        if not frame.filename.startswith((TORCH_FOLDER, ours, "<")):
             return f" at {Path(frame.filename).name}:{frame.lineno}"
     return ""
 

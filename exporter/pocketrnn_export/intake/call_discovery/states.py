@@ -14,6 +14,7 @@ from pocketrnn_export.intake.convention import (
     BATCH_SIZE,
     batch_size_of_file,
 )
+from pocketrnn_export.tracing.torch_internals import buffers_of, parameters_of
 
 __all__ = ["fixed_batch_advice", "setups_of", "state_makers", "states_of"]
 
@@ -106,7 +107,7 @@ def fixed_batch_advice(module: nn.Module, error: BaseException) -> str | None:
         target = "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
         if isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             continue
-        held = {**vars(layer), **layer._buffers, **layer._parameters}
+        held = {**vars(layer), **buffers_of(layer), **parameters_of(layer)}
         for name, value in held.items():
             if isinstance(value, nn.Parameter) and tuple(value.shape) == shape:
                 return (

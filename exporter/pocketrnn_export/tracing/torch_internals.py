@@ -1,0 +1,387 @@
+"""All that this project uses of PyTorch's and onnxscript's private parts: this file touches them, and no other does.
+
+A private part may change with any release, and nothing announces it. Here each has a name, what it is for, and what
+goes wrong without it ("Without:"), so that a reader of a new release knows where to look. `tests/test_imports.py` holds
+that no other file of the three packages names a private module, function or attribute of torch, onnxscript or onnx_ir.
+
+All of it was looked at, and the tests of tracing were run, with the releases of `RELEASES`. None of them differs from
+the others in what is used here. Where one does, its difference is one function here that asks for the release, and the
+function's name and its docstring stay what they are.
+
+The file imports nothing of this project, so that every part of the exporter may import it. What it gives is mostly
+typed `Any`: torch annotates little of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.fx.experimental.symbolic_shapes import (
+    DimDynamic,
+    ShapeEnv,
+    StatelessSymbolicContext,
+    statically_known_true,
+)
+from torch.utils import _pytree
+from torch.utils._sympy import functions as size_functions
+
+__all__ = [
+    "LOGGERS",
+    "MODULE_TABLES",
+    "RELEASES",
+    "TORCH_FILE",
+    "TORCH_FOLDER",
+    "TRACED_TENSORS",
+    "BatchNorm",
+    "buffer_hooks_aside",
+    "buffers_of",
+    "code_exchanged",
+    "compiled_from",
+    "default_rewrite_rules",
+    "environment_of",
+    "expression_of",
+    "flat_weights",
+    "flattened",
+    "forward_pre_hooks_of",
+    "functions_that_tell",
+    "guards_of",
+    "hint_of",
+    "lists_of_traced",
+    "made_at",
+    "methods_replaced",
+    "of_unknown_sizes",
+    "overload_name",
+    "parameters_of",
+    "parsed_schema",
+    "parts_of",
+    "relation_of",
+    "renew_flat_weights",
+    "rules_within_a_tolerance",
+    "shipped_copy",
+    "size_functions",
+    "statically_known_true",
+    "sym_sqrt",
+    "symbol_of",
+    "truths_of_sizes",
+    "unknown_sizes",
+    "values_of",
+    "weight_names",
+    "writes_to",
+]
+
+# The releases of torch with which all of this was run, the first of which is the least that pyproject.toml asks for.
+RELEASES: Final = ("2.9", "2.13")
+# The code that is torch's own, and the file that defines what a size can do.
+TORCH_FILE: Final = str(torch.__file__)
+TORCH_FOLDER: Final = str(Path(torch.__file__).parent)
+
+
+# --- Sizes: what a trace knows of a torch.SymInt, SymFloat or SymBool -------------------------------------------------
+
+
+# `size_functions` has the functions that torch writes into a size's expression and sympy does not have: FloorDiv, Mod,
+# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `pocketrnn_export.tracing.conditions` has a table of all that are
+# known. Without: a relation holds a function of no known class, and the module is refused with the function's name.
+
+# `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it asks nothing of the trace, and so
+# restricts none. Without: what is known already would be a restriction of the graph.
+
+# The square root of a size, also as the operator that a trace holds. torch.sym_float, sym_min and sym_max are public.
+sym_sqrt: Final[Callable[..., Any]] = torch._sym_sqrt  # type: ignore[attr-defined]
+
+
+def expression_of(size: Any) -> Any:
+    """The expression, of sympy, that a size is: `s27 + 1`; that of a truth is a relation.
+
+    Symbols whose value is known by now are replaced. Without: no question about sizes is understood.
+    """
+    return size.node.expr
+
+
+def symbol_of(size: Any) -> str:
+    """The name that a size of an input was given first, which `expression_of` has until it is restricted."""
+    return str(size.node._expr)
+
+
+def hint_of(size: Any) -> int:
+    """What a size is in the example that is traced. Without: a trace has no path of its own."""
+    return int(size.node.hint)
+
+
+def environment_of(size: Any) -> Any:
+    """What a trace knows of all its sizes; of one trace it is one object."""
+    return size.node.shape_env
+
+
+def guards_of(environment: Any) -> list[Any]:
+    """The restrictions that a trace has made so far, in their order; none where there is no environment.
+
+    Without: what a graph is restricted to is only seen where its answers differ.
+    """
+    guards: list[Any] = [] if environment is None else environment.guards
+    return guards
+
+
+def relation_of(guard: Any) -> Any:
+    """The relation, of sympy, that a restriction is."""
+    return guard.expr
+
+
+def made_at(guard: Any) -> tuple[str, int]:
+    """The file and line at which a restriction was made; ("", 0) where that is not known."""
+    frame = guard.sloc.framework_loc
+    return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
+
+
+@contextlib.contextmanager
+def methods_replaced(changes: Mapping[Any, Any]) -> Iterator[None]:
+    """While the block runs, classes of torch have other methods.
+
+    Args:
+        changes: (class, name of the method): what is there meanwhile. A class that has the method by
+            inheritance, or not at all, is given it and loses it again.
+    """
+    missing = object()
+    shipped = {(kind, name): vars(kind).get(name, missing) for kind, name in changes}
+    try:
+        for (kind, name), value in changes.items():
+            setattr(kind, name, value)
+        yield
+    finally:
+        for (kind, name), value in shipped.items():
+            if value is not missing:
+                setattr(kind, name, value)
+            elif name in vars(kind):
+                delattr(kind, name)
+
+
+def truths_of_sizes(answer: Callable[[Any, Callable[[Any], bool]], bool]) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, `bool(size > 512)` is answered by `answer`, which is given the truth that is asked for and
+    torch's own method, and is called by the method itself: two frames below the one that asks.
+
+    Without: a branch on a size is that of the example, with no word about it.
+    """
+    shipped: Callable[[Any], bool] = torch.SymBool.__bool__
+
+    def answered(self: Any) -> bool:
+        return answer(self, shipped)
+
+    return methods_replaced({(torch.SymBool, "__bool__"): answered})
+
+
+# --- Tensors of a trace -----------------------------------------------------------------------------------------------
+
+
+# The classes of tensors that stand for a module's inputs while it is traced. Without: `type(x)` of the user's is one.
+TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
+
+
+def unknown_sizes() -> FakeTensorMode:
+    """A mode in which a forward runs without computing anything, each size that is unknown of its own: also where two
+    are equal."""
+    return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
+
+
+def of_unknown_sizes(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
+    """A tensor of such a mode in the place of `value`: its first `axes` axes unknown, but one of size 1, which is a
+    plain number as it is for PyTorch."""
+    kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
+    context: Any = StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
+    return mode.from_tensor(value, symbolic_context=context)
+
+
+def lists_of_traced(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, `tolist` of a traced tensor is `tolist`, which is given torch's own beside. No
+    TorchFunctionMode sees the method of a FakeTensor.
+
+    Without: `lengths.tolist()` asks for values, and the module is refused.
+    """
+    shipped: Callable[[Any], Any] = FakeTensor.tolist
+    return methods_replaced({(FakeTensor, "tolist"): lambda self: tolist(self, shipped)})
+
+
+def values_of(tensor: Tensor) -> list[Any]:
+    """`tensor.tolist()`, past every TorchFunctionMode."""
+    with torch._C.DisableTorchFunction():
+        values: list[Any] = tensor.tolist()
+    return values
+
+
+def writes_to(tensor: Tensor) -> int:
+    """How often something has been written into a tensor in place, by which autograd sees that it has changed."""
+    return tensor._version
+
+
+def flattened(tree: Any) -> tuple[list[Any], Any]:
+    """What lists, tuples and dicts hold, in one list, and how they hold it."""
+    return _pytree.tree_flatten(tree)
+
+
+def overload_name(target: Any) -> str:
+    """`Tensor` of `aten.add.Tensor`; empty for what is no operator."""
+    return str(getattr(target, "_overloadname", ""))
+
+
+def parsed_schema(text: str) -> Any:
+    """The name, the overload and the arguments of an operator, from its schema in TorchScript's writing."""
+    return torch._C.parse_schema(text)
+
+
+# --- What is put aside while a module is traced -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def buffer_hooks_aside() -> Iterator[None]:
+    """While the block runs, torch.export is not told of the buffers that a module registers.
+
+    Without: a buffer that forward assigns is taken for an output of the program.
+    """
+    hooks = nn.modules.module._global_buffer_registration_hooks
+    aside = {key: hook for key, hook in hooks.items() if hook.__module__.startswith(("torch.export", "torch._"))}
+    for key in aside:
+        del hooks[key]
+    try:
+        yield
+    finally:
+        hooks.update(aside)
+
+
+# The functions that tell a module that it is traced, by their modules, and what each says where nothing is. Some are
+# one function of two names. A release that lacks one is passed over; one that has another would be believed by a
+# module, whose export the proof then compares with the module as it runs.
+_TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
+    ("torch.compiler", "is_compiling", False),
+    ("torch.compiler", "is_dynamo_compiling", False),
+    ("torch.compiler", "is_exporting", False),
+    ("torch._dynamo", "is_compiling", False),
+    ("torch._dynamo.external_utils", "is_compiling", False),
+    ("torch._utils", "is_compiling", False),
+    ("torch.jit", "is_tracing", False),
+    ("torch.onnx", "is_in_onnx_export", False),
+    ("torch._C", "_get_tracing_state", None),
+    ("torch._C", "_is_tracing", False),
+)
+
+
+def functions_that_tell() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
+    """The functions that tell a module whether it is traced: module, name, the function, its answer outside of one."""
+    modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
+    return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
+
+
+# Where the exporters log what a user cannot do anything about. A logger of a name that is gone is simply silent.
+LOGGERS: Final = (
+    "torch.onnx._internal.exporter._registration",
+    "onnxscript",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.export._trace",
+    "torch._export.non_strict_utils",
+    "torch._functorch._aot_autograd.graph_capture",
+)
+
+
+# --- Functions that are bound by name ---------------------------------------------------------------------------------
+
+
+def shipped_copy(function: Any) -> Callable[..., Any]:
+    """A function of torch's with the code that it has now."""
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+@contextlib.contextmanager
+def code_exchanged(function: Any, stand_in: Any) -> Iterator[None]:
+    """While the block runs, a function of torch's runs the code of another, for every thread and under every name that
+    it was imported by. The code sees the globals of torch's file, so that it can only name what it imports.
+
+    Modules bind `pack_padded_sequence` by name, which a change of torch's namespace would miss. A TorchFunctionMode
+    does not see it either: it is Python, sorts the rows, and calls `torch._VF._pack_padded_sequence` only then.
+    """
+    shipped = function.__code__
+    function.__code__ = stand_in.__code__
+    try:
+        yield
+    finally:
+        function.__code__ = shipped
+
+
+# --- Modules and recurrent layers -------------------------------------------------------------------------------------
+
+
+# What an nn.Module keeps its parts in. Without: what forward assigns would not be given back.
+MODULE_TABLES: Final = ("_parameters", "_buffers", "_modules")
+# What all layers of batch normalisation are.
+BatchNorm: Final = nn.modules.batchnorm._BatchNorm
+
+
+def parameters_of(layer: nn.Module) -> dict[str, nn.Parameter | None]:
+    """A layer's own table of parameters, to be read: with those that are None, and one under each of its names."""
+    return layer._parameters
+
+
+def buffers_of(layer: nn.Module) -> dict[str, Tensor | None]:
+    """A layer's own table of buffers, to be read or written."""
+    return layer._buffers
+
+
+def parts_of(layer: nn.Module) -> dict[str, nn.Module | None]:
+    """A layer's own table of layers, to be read or written: `setattr` would take what a class has under that name."""
+    return layer._modules
+
+
+def forward_pre_hooks_of(layer: nn.Module) -> dict[int, Callable[..., Any]]:
+    """A layer's own table of what runs before its forward, such as the hooks of the old weight_norm."""
+    return layer._forward_pre_hooks
+
+
+def compiled_from(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wraps; any other as it is."""
+    inner = getattr(module, "_orig_mod", module)
+    return inner if isinstance(inner, nn.Module) else module
+
+
+def weight_names(layer: nn.RNNBase) -> Sequence[str]:
+    """The names of a recurrent layer's weights in the order in which PyTorch's kernels take them."""
+    return layer._flat_weights_names
+
+
+def flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
+    """The weights that a recurrent layer runs with, by their names. After a parametrization was added they may be
+    older than the attributes of those names."""
+    return list(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
+
+
+def renew_flat_weights(layer: nn.RNNBase) -> None:
+    """Let a recurrent layer run with the weights that are its attributes now."""
+    layer._init_flat_weights()
+
+
+# --- onnxscript -------------------------------------------------------------------------------------------------------
+
+# Imported where it is used: what only traces does not need it. Looked at: 0.7.2.
+
+
+def default_rewrite_rules() -> Sequence[Any]:
+    """The rules that `onnxscript.optimizer.optimize` rewrites a graph by."""
+    from onnxscript import rewriter
+
+    return rewriter._DEFAULT_REWRITE_RULES
+
+
+def rules_within_a_tolerance() -> list[Any]:
+    """Those of them that take a constant near 0 or 1 for 0 or 1. Without: such a constant is lost, which the proof
+    sees where it is large enough."""
+    from onnxscript.rewriter.rules.common import _no_op
+
+    exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
+    return [rule for rule in _no_op.rules if rule not in exact]
