@@ -55,7 +55,7 @@ def candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> lis
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             found += [] if layer.padding_idx is None else [layer.padding_idx]
             found += (layer.weight == 0).all(1).nonzero().flatten()[:_FIRST].tolist()
-        for value in (*vars(layer).values(), *layer._buffers.values()):
+        for value in (*vars(layer).values(), *layer.buffers(recurse=False)):
             found += [value] if type(value) is int else []
             if isinstance(value, Tensor) and not value.is_floating_point() and value.numel() <= _FIRST:
                 found += value.flatten().tolist()
