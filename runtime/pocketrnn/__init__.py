@@ -21,14 +21,25 @@ _FROM = {
     "verify": "pocketrnn.verification",
 }
 
+# Type checkers read the imports above: with this function, they would take a misspelt name for one that is there.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> object:
-    if name not in _FROM:
+    def __getattr__(name: str) -> object:
+        """A name of `__all__`; or a module of the package, such as `pocketrnn.errors`, that nobody imported yet."""
+        from importlib import import_module
+
+        if name in _FROM:
+            value = globals()[name] = getattr(import_module(_FROM[name]), name)
+            return value
+        if name.isidentifier() and not name.startswith("_"):
+            module = f"{__name__}.{name}"
+            try:
+                return import_module(module)
+            except ModuleNotFoundError as error:
+                # Not of another package, which the module needs.
+                if error.name != module:
+                    raise
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(_FROM[name]), name)
-    return value
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,7 @@ __all__ = [
     "TextError",
     "did_you_mean",
     "first_line",
+    "reason",
     "require",
     "shown",
 ]
@@ -143,6 +144,17 @@ def first_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0].strip().removesuffix(".") if lines else type(error).__name__
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, for the end of a sentence: of an error of the system without its number and the file,
+    which the sentence names.
+
+    Example:
+        >>> reason(OSError(21, "Is a directory", "news.csv"))
+        'Is a directory'
+    """
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def shown(value: object, length: int = 60) -> str:

@@ -1,24 +1,25 @@
 """Folders and files that are written whole or not at all.
 
-Everything is written into a temporary sibling of its path: `.NAME.xxxxxxxx.partial`. A process that is killed leaves
-its sibling behind; the next one that writes to the path deletes it, see `put_back`.
+Everything is written into a temporary sibling of its path: `.NAME.xxxxxxxx.partial`. Whenever an interruption comes, it
+is deleted: its name is known before it is made, and what a `finally` did not come to is done at the end of the process.
+A process that is killed leaves its sibling behind; the next one that writes to the path deletes it, see `put_back`.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import glob
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from pocketrnn.errors import OutputError, did_you_mean
+from pocketrnn.errors import OutputError, did_you_mean, first_line
 
 __all__ = [
     "bundle_for",
@@ -28,12 +29,15 @@ __all__ = [
     "name_of",
     "near_file",
     "put_back",
+    "remove_siblings",
     "written_whole",
 ]
 
 _LEFT_BEHIND_SECONDS = 3600
 # What people end the names of checkpoints, bundles and packed files in, which is no part of a classifier's name.
 _ENDS = (".ckpt", ".checkpoint", ".bundle", ".prnn")
+# The temporary siblings there are, or are about to be: the path that each is for, and the process that made it.
+_siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def name_of(path: Path) -> str:
@@ -79,7 +83,9 @@ def near_file(
         beside = [
             other.name
             for other in path.absolute().parent.iterdir()
-            if other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with)
+            # A link that leads nowhere has the very name.
+            if other.name != path.name
+            and (other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with))
         ]
     except (OSError, ValueError):
         beside = []
@@ -104,11 +110,13 @@ def check_free(path: Path, *, force: bool, made_by: str) -> None:
     try:
         put_back(path)
         _check_free(path, force=force, made_by=made_by)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _cannot_write(path, error) from error
 
 
 def _check_free(path: Path, *, force: bool, made_by: str) -> None:
+    # The name stands in files, and libraries such as PyTorch open no other.
+    os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
@@ -131,7 +139,8 @@ def _check_free(path: Path, *, force: bool, made_by: str) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{parent} is not a folder that can be written.", "Choose another output folder.")
     # Some names are too long, and some folders cannot be written though their rights say so.
-    Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=parent)).rmdir()
+    with _sibling(parent / path.name, ".partial") as probe:
+        probe.mkdir(0o700)
 
 
 @contextlib.contextmanager
@@ -151,27 +160,26 @@ def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
     """
     check_free(path, force=force, made_by=made_by)
     path = path.absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        yield work
-        # mkdtemp makes a folder for this user alone; give it the rights that mkdir would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        work.chmod(0o777 & ~umask)
-        # What appeared at `path` while the work was done is not ours to replace, unless asked. Not `check_free`: its
-        # `put_back` could take `work` for a leftover if the block wrote nothing for an hour.
-        _check_free(path, force=force, made_by=made_by)
-        _move_to(work, path)
-    except OSError as error:
-        if not _is_about(error, path.parent):
-            raise
-        raise _cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with _sibling(path, ".partial") as work:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work.mkdir(0o700)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        try:
+            yield work
+            # Until here the folder was for this user alone; give it the rights that mkdir would have given.
+            umask = os.umask(0)
+            os.umask(umask)
+            work.chmod(0o777 & ~umask)
+            # What appeared at `path` while the work was done is not ours to replace, unless asked. Not `check_free`:
+            # its `put_back` could take `work` for a leftover if the block wrote nothing for an hour.
+            _check_free(path, force=force, made_by=made_by)
+            _move_to(work, path)
+        except OSError as error:
+            if not _is_about(error, path.parent):
+                raise
+            raise _cannot_write(path, error) from error
 
 
 def put_back(path: Path) -> None:
@@ -189,19 +197,58 @@ def put_back(path: Path) -> None:
     path = path.absolute()
     if not path.parent.is_dir():
         return
-    # mkdtemp's eight characters hold no dot: what belongs to a folder `run.2` is not taken for that of `run`.
+    # The eight characters hold no dot: what belongs to a folder `run.2` is not taken for that of `run`.
     ours = f".{glob.escape(path.name)}." + "[a-z0-9_]" * 8
     asides = sorted(path.parent.glob(f"{ours}.old"), key=_last_written, reverse=True)
     for aside in asides:
-        old = aside / path.name
         # Another user's cannot be read, and another process may be doing the same.
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            if old.is_dir() and not path.exists():
-                old.rename(path)
+            if _returned(aside, path):
                 aside.rmdir()
     for left in (*asides, *path.parent.glob(f"{ours}.partial")):
         if time.time() - _last_written(left) > _LEFT_BEHIND_SECONDS:
             _delete(left)
+
+
+def _returned(aside: Path, path: Path) -> bool:
+    """Move a folder that was moved aside back to its path, if nothing is there; whether that was done."""
+    old = aside / path.name
+    if not old.is_dir() or path.exists():
+        return False
+    old.rename(path)
+    return True
+
+
+@contextlib.contextmanager
+def _sibling(path: Path, suffix: str) -> Iterator[Path]:
+    """The name of a temporary sibling of a path, which the block makes, and which is deleted at the end of the block.
+
+    Whenever a signal raises an exception, here or in the `with` of the caller, `remove_siblings` still knows the name.
+    """
+    sibling = path.parent / f".{path.name}.{os.urandom(4).hex()}{suffix}"
+    _siblings[sibling] = path, os.getpid()
+    try:
+        yield sibling
+    finally:
+        _delete(sibling)
+        _siblings.pop(sibling, None)
+
+
+@atexit.register
+def remove_siblings() -> None:
+    """Delete the temporary siblings of this process which an interruption kept from being deleted; a folder that one of
+    them holds is put back. For the end of the process.
+
+    Example:
+        >>> remove_siblings()
+    """
+    for sibling, (path, process) in list(_siblings.items()):
+        # A forked process has its parent's list, too.
+        if process == os.getpid():
+            with contextlib.suppress(OSError):
+                _returned(sibling, path)
+            _delete(sibling)
+            _siblings.pop(sibling, None)
 
 
 def _last_written(path: Path) -> float:
@@ -213,10 +260,10 @@ def _last_written(path: Path) -> float:
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
 
 
@@ -234,29 +281,34 @@ def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         >>> with file_written_whole(Path("answers.csv"), force=True) as file:  # doctest: +SKIP
         ...     file.write(b"text,label\\n")
     """
-    path = Path(os.path.realpath(path))
-    _check_file(path, force=force)
     try:
-        put_back(path)
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    work = Path(name)
-    try:
-        with open(number, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
-        # What appeared at `path` while the work was done is not ours to replace, unless asked.
+        path = Path(os.path.realpath(path))
         _check_file(path, force=force)
-        work.replace(path)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or not _is_about(error, path.parent):
-            raise
+        put_back(path)
+    except (OSError, ValueError) as error:
         raise _cannot_write(path, error) from error
-    finally:
-        work.unlink(missing_ok=True)
+    with _sibling(path, ".partial") as work:
+        try:
+            file = open(work, "xb", opener=_for_this_user)  # noqa: SIM115 - closed below
+        except (OSError, ValueError) as error:
+            raise _cannot_write(path, error) from error
+        try:
+            with file:
+                yield file
+            umask = os.umask(0)
+            os.umask(umask)
+            work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
+            # What appeared at `path` while the work was done is not ours to replace, unless asked.
+            _check_file(path, force=force)
+            work.replace(path)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or not _is_about(error, path.parent):
+                raise
+            raise _cannot_write(path, error) from error
+
+
+def _for_this_user(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def check_file_free(path: Path, *, force: bool) -> None:
@@ -270,12 +322,13 @@ def check_file_free(path: Path, *, force: bool) -> None:
     """
     try:
         _check_file(path, force=force)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _cannot_write(path, error) from error
 
 
 def _check_file(path: Path, *, force: bool) -> None:
-    if path.exists() and not path.is_file():
+    # What no link leads out of is a circle of links.
+    if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
     if path.exists() and not force:
         raise OutputError(f"{path} exists already.", "Choose another output file, or replace it with --force.")
@@ -288,16 +341,14 @@ def _move_to(work: Path, path: Path) -> None:
         return
     if _exchange(work, path):
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    old = aside / path.name
-    try:
-        path.rename(old)
-        work.rename(path)
-    finally:
-        # After an interruption too: the old folder is back, or the new one is there and the old one is deleted.
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+    with _sibling(path, ".old") as aside:
+        try:
+            aside.mkdir(0o700)
+            path.rename(aside / path.name)
+            work.rename(path)
+        finally:
+            # After an interruption too: the old folder is back, or the new one is there and the old one is deleted.
+            _returned(aside, path)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -326,7 +377,10 @@ def _is_about(error: OSError, parent: Path) -> bool:
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def _cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
+    # A ValueError is of a name that no system has, such as one with a NUL.
+    if not isinstance(error, OSError):
+        return OutputError(f"{path} could not be written: {first_line(error)}.", "Choose another name.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"There is no room on the disk to write {path}.", "Free some space, or choose another disk.")
     return OutputError(

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn import manifest as manifests
-from pocketrnn.errors import BundleError
+from pocketrnn.errors import BundleError, reason
 from pocketrnn.manifest import Example, Graph, Manifest, StepGraph, document_of
 from pocketrnn.schema import parsed
 from pocketrnn.text import TextRules
@@ -123,7 +123,7 @@ def mapped(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+        raise BundleError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
 
 
 def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manifest:

@@ -433,3 +433,21 @@ def test_what_nobody_foresaw_is_one_line_without_a_traceback(padded: Path, monke
         assert result.exit_code == (2 if isinstance(error, OSError) else 1)
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+def test_an_error_is_one_line_of_some_screens_however_long_what_was_given(padded: Path, tmp_path: Path) -> None:
+    long = "x" * 100_000
+    for given in (
+        ["classify", "-b", long, "oil"],
+        ["classify", "-b", padded, "--top", long],
+        ["classify", "-b", padded, "-i", f"{long}.csv"],
+        ["verify", padded, "--html", tmp_path / long],
+        [long],
+        [f"--{long}"],
+        ["inspect", padded, long],
+    ):
+        result = run(*given)
+        assert result.exit_code == 2
+        assert len(result.stderr) < 3000
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith("Error: ")

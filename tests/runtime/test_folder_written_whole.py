@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -299,6 +302,82 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_
         assert {after for after, *_ in seen} == {"old", "new"}
     else:
         assert {after for after, *_ in seen} == {"old", "new", "absent"}
+
+
+# A file that was opened in the very line is closed when its object goes.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("kind", ["file", "exchange", "two renames"])
+def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 0
+    if kind == "two renames":
+        monkeypatch.setattr(folder, "_exchange", lambda *_: False)
+    out = tmp_path / "out"
+
+    def write_out(content: str) -> None:
+        if kind != "file":
+            write(out, content, force=True)
+            return
+        with file_written_whole(out, force=True) as file:
+            file.write(content.encode())
+
+    files = {folder.__file__, contextlib.__file__, __file__}
+    lines = 0
+
+    def interrupts(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename not in files:
+            return None
+        lines += event == "line"
+        # A trace function that raises is not called again.
+        if lines == moment:
+            raise KeyboardInterrupt
+        return interrupts
+
+    ended = False
+    while not ended:
+        moment, lines = moment + 1, 0
+        write_out("old")
+        before = sys.gettrace()
+        sys.settrace(interrupts)
+        try:
+            write_out("new")
+            ended = True
+        except KeyboardInterrupt:
+            folder.remove_siblings()
+        finally:
+            sys.settrace(before)
+        assert os.listdir(tmp_path) == ["out"], (moment, lines)  # noqa: PTH208
+        assert (out.read_text() if kind == "file" else content_of(out)) in ("old", "new")
+    assert moment > 20
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "a\udcff"])
+def test_a_name_that_no_system_has_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError):
+        check_free(tmp_path / name, force=True, made_by=MARK)
+    # Windows takes halves of surrogate pairs; Linux takes any bytes for a file, which is named in no other.
+    if name == "a\0b" or (sys.platform != "win32" and name == "\ud800"):
+        with pytest.raises(OutputError), file_written_whole(tmp_path / name, force=True):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_links_that_lead_nowhere_are_not_lost(tmp_path: Path) -> None:
+    circle, dangling = tmp_path / "circle", tmp_path / "dangling"
+    circle.symlink_to(circle)
+    dangling.symlink_to(tmp_path / "target")
+    for force in (False, True):
+        with pytest.raises(OutputError), file_written_whole(circle, force=force):
+            pass
+    with file_written_whole(dangling, force=False) as file:
+        file.write(b"new")
+    assert circle.is_symlink()
+    assert dangling.is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
 
 
 def two_folders(parent: Path) -> tuple[Path, Path]:

@@ -136,3 +136,37 @@ def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:
 def test_the_public_names_are_these() -> None:
     assert sorted(pocketrnn.__all__) == ["Classifier", "PocketRNNError", "Prediction", "__version__", "verify"]
     assert all(hasattr(pocketrnn, name) for name in pocketrnn.__all__)
+
+
+def test_a_module_of_the_package_is_an_attribute_whether_or_not_anybody_imported_it() -> None:
+    code = """
+import sys
+import pocketrnn
+assert issubclass(pocketrnn.errors.InputError, pocketrnn.PocketRNNError)
+assert "numpy" not in sys.modules
+assert pocketrnn.commands.__name__ == "pocketrnn.commands"
+assert pocketrnn.classifier.Classifier is pocketrnn.Classifier
+for name in ("nothing", "Clasifier", "a.b", "", "_private", "__wrapped__"):
+    assert not hasattr(pocketrnn, name), name
+from pocketrnn import *
+assert not {"errors", "classifier"} & {*globals()}
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+@pytest.mark.slow
+def test_type_checkers_see_the_names_and_no_others(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pocketrnn\n\nlabels: list[str] = pocketrnn.Classifier.load('a').predict(['b'])\n"
+        "error: type[Exception] = pocketrnn.errors.InputError\n"
+        "wrong = pocketrnn.Clasifier\n"
+    )
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", program],
+        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "MYPYPATH": str(RUNTIME.parent)},
+    )  # fmt: skip
+    assert checked.returncode == 1
+    (line, _) = checked.stdout.splitlines()
+    assert "program.py:5:" in line
+    assert "Clasifier" in line

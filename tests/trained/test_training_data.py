@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError
-from pocketrnn_training import ag_news_files, column_files
+from pocketrnn_training import ag_news_files, column_files, vectors
 from pocketrnn_training.ag_news_files import AG_NEWS_LABELS, ag_news
 from pocketrnn_training.data import LabelledTexts, read_files, split
 from pocketrnn_training.stored import StoredTexts
@@ -138,7 +138,7 @@ def test_any_text_survives_every_format(tmp_path_factory: pytest.TempPathFactory
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     assert "does not exist" in refusal(tmp_path / name)
     (tmp_path / name).mkdir()
-    assert "cannot be read" in refusal(tmp_path / name)
+    assert f"{name} is no regular file" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.csv.gz", "a.json"])
@@ -376,3 +376,19 @@ def test_no_room_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("pocketrnn_training.stored.tempfile.TemporaryFile", full)
     with pytest.raises(DataError, match="No space left on device"):
         StoredTexts.of([["a long text"]], in_memory=3)
+
+
+def test_files_without_an_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if Path("/dev/zero").exists():
+        for name in ("a.csv", "a.jsonl", "a.parquet"):
+            (tmp_path / name).symlink_to("/dev/zero")
+            assert name in refusal(tmp_path / name)
+        with pytest.raises(DataError):
+            vectors.read(Path("/dev/zero"), ["a"])
+    monkeypatch.setattr(column_files, "_LONGEST_LINE", 40)
+    monkeypatch.setattr(vectors, "_LONGEST_LINE", 40)
+    rows = '{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n'
+    assert len(read_files([write(tmp_path, "rows.jsonl", rows)])) == 2
+    assert "Line 3 " in refusal(write(tmp_path, "endless.jsonl", rows + '{"text": "' + "a" * 100))
+    with pytest.raises(DataError, match="Line 2 "):
+        vectors.read(write(tmp_path, "vectors.txt", "a 1 2\nb" + " 1" * 100), ["a"])

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from pocketrnn.errors import CheckpointError, PocketRNNError
+from pocketrnn.errors import CheckpointError, PocketRNNError, reason
 from pocketrnn.folder import written_whole
 from pocketrnn.manifest import CLASSIFIER_JSON
 from pocketrnn.schema import first_fault, parsed
@@ -196,6 +196,9 @@ def read(folder: Path) -> Checkpoint:
 
 def _content(path: Path, folder: Path) -> bytes:
     try:
+        # A device may have no end.
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is no regular file.", _MAKE_AGAIN)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         if (folder / CLASSIFIER_JSON).is_file():
@@ -207,7 +210,7 @@ def _content(path: Path, folder: Path) -> bytes:
         problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
         raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
 
 
 def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from pocketrnn.errors import DataError, first_line
+from pocketrnn.errors import DataError, first_line, reason
 from pocketrnn.folder import near_file
 from pocketrnn.table_checks import (
     DAMAGED_PARQUET,
@@ -29,6 +29,8 @@ __all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited
 
 # Bytes of a CSV file that are read at once. No row may be longer.
 _BLOCK: Final = 16 * 2**20
+# Bytes of a line of JSON Lines, as for the runtime's files.
+_LONGEST_LINE: Final = 1 << 28
 # Rows of a chunk of JSON Lines and Parquet.
 _ROWS: Final = 10_000
 _NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
@@ -68,15 +70,18 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file of data.
 
     Raises:
-        DataError: the file is missing or cannot be read.
+        DataError: the file is missing, cannot be read, or is no regular file.
     """
     try:
+        # A device may have no end, and a pipe cannot be read twice.
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is no regular file.", "Give the name of a file.")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
 
 
 def _not_utf8(path: Path, line: int, byte: int) -> DataError:
@@ -202,7 +207,10 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str) -> Iterator
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the object of each line of a JSON Lines file that is not empty."""
     with opened(path) as file:
-        for number, line in enumerate(file, start=1):
+        # One byte more than a line may have, so that what is longer is seen.
+        for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+            if len(line) > _LONGEST_LINE:
+                raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")
             row = _json_object(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, number, path)
             if row is not None:
                 yield number, row

@@ -7,15 +7,21 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError
+from pocketrnn.errors import DataError, reason
 from pocketrnn.folder import near_file
 
 __all__ = ["Vectors", "read"]
+
+
+# In characters. GloVe's longest have some 4,000.
+_LONGEST_LINE: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,18 @@ def read(
     dimensions = 0
     number = 0
     try:
+        # A device may have no end.
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is no regular file.", "Give the name of a file of vectors.")
         # A carriage return or another line separator may be part of a word.
         with (
             gzip.open(path, "rt", encoding="utf-8", newline="\n")
             if path.suffix == ".gz"
             else path.open(encoding="utf-8", newline="\n")
         ) as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(iter(partial(lines.readline, _LONGEST_LINE + 1), ""), start=1):
+                if len(line) > _LONGEST_LINE:
+                    raise DataError(f"Line {number} of {path} is longer than a vector is.", "Check the file.")
                 if number == 1 and _is_header(line):
                     continue
                 line = line.rstrip(" \r\n")
@@ -96,8 +107,8 @@ def read(
         raise DataError(
             f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."
         ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Check the file and its rights.") from None
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
     if len(found) == len(added):
         raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
     ids = np.fromiter(found, dtype=np.int64, count=len(found))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.command import Command, Text
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
@@ -43,7 +45,7 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 @click.option("--embedding", type=_STORAGES, default="int8", show_default=True, help="How the embedding is stored.")
 @click.option("--weights", type=_STORAGES, default="int8", show_default=True, help="How other weights are stored.")
 @data_options
-@click.option("--name", help="What the classifier is called.  [default: as before]")
+@click.option("--name", type=Text(), metavar="TEXT", help="What the classifier is called.  [default: as before]")
 @click.option("--no-examples", is_flag=True, help="Put none of a checkpoint's texts into the bundle.")
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 def compress(
@@ -91,6 +93,6 @@ def compress(
             raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
         manifest, told = write_compressed(source, output, storage, name=name, **options), []
     for line in [*verdict_lines(manifest), *told]:
-        click.echo(line)
-    click.echo(f"Wrote {output}.")
-    click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+        tell(line)
+    tell(f"Wrote {output}.")
+    tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.command import Command, Text
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import aligned
 from pocketrnn.errors import InputError, require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
@@ -63,7 +65,7 @@ __all__ = ["export"]
               help="The labels of a module file, in the order of its logits: a,b,c or a file of them.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
               help="Export a module file as it is made, with random weights.")  # fmt: skip
-@click.option("--set", multiple=True, metavar="NAME=VALUE",
+@click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters", "external"]),
               help="How texts become tokens, for a module file; external: your own code splits them, and the bundle "
@@ -80,13 +82,14 @@ __all__ = ["export"]
     help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.",
 )
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
-@click.option("--call", metavar="LINE",
+@click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
               "a function (module, tokens, lengths) in the module file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
               help="What a module gives.  [default: its numbers decide]")  # fmt: skip
 @click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
-@click.option("--name", help="What the classifier is called.  [default: the checkpoint's or the output's name]")
+@click.option("--name", type=Text(), metavar="TEXT",
+              help="What the classifier is called.  [default: the checkpoint's or the output's name]")  # fmt: skip
 @click.option(
     "--texts", type=click.Path(path_type=Path), metavar="FILE", help="A UTF-8 file of texts for the proof, one a line."
 )
@@ -180,11 +183,10 @@ def export(source: str, output: Path, **options: Any) -> None:
     else:
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
-    click.echo(_table(manifest.parity))
-    for line in [*verdict_lines(manifest), *lines_of_examples(manifest)]:
-        click.echo(line)
-    click.echo(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
-    click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+    for line in [*_table(manifest.parity), *verdict_lines(manifest), *lines_of_examples(manifest)]:
+        tell(line)
+    tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
+    tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
 
 
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
@@ -317,7 +319,7 @@ def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     return module, function
 
 
-def _table(parity: Parity) -> str:
+def _table(parity: Parity) -> list[str]:
     """The proof as lines of text."""
     rows = [("compared", "on", "cases", "texts", "largest difference", "labels differing")]
     rows += [
@@ -325,4 +327,4 @@ def _table(parity: Parity) -> str:
          str(c.labels_differing))
         for c in parity.comparisons
     ]  # fmt: skip
-    return "\n".join(aligned(rows))
+    return aligned(rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pocketrnn.commands.command import Command
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 __all__ = ["import_vocab"]
@@ -40,15 +41,15 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     with stages_on_stderr():
         vocabulary = read_vocabulary(source)
     tokens, default = vocabulary.tokens, vocabulary.default_index
-    click.echo(f"{source}: {len(tokens):,} tokens")
+    tell(f"{source}: {len(tokens):,} tokens")
     more = ", ..." if len(tokens) > _FIRST else ""
-    click.echo(f"First: {', '.join(ascii(token[:30]) for token in tokens[:_FIRST])}{more}")
+    tell(f"First: {', '.join(ascii(token[:30]) for token in tokens[:_FIRST])}{more}")
     if default is None:
-        click.echo("Unknown words are dropped: there is no default index.")
+        tell("Unknown words are dropped: there is no default index.")
     elif 0 <= default < len(tokens):
-        click.echo(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
+        tell(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
     else:
-        click.echo(f"Unknown words get the id {default}, the default index, which is no token's.")
+        tell(f"Unknown words get the id {default}, the default index, which is no token's.")
     if output is not None and str(output) != "-":
         write_vocabulary(vocabulary, output, force=force)
-        click.echo(f"Wrote {output}.")
+        tell(f"Wrote {output}.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from pocketrnn.commands.command import Command
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import verdict_lines
@@ -53,7 +55,7 @@ def pack(bundle: str, output: Path | None, c_array: Path | None, force: bool) ->
     with stages_on_stderr():
         manifest = packed(bundle, path, force=force, c_array=c_array is not None)
     for line in verdict_lines(manifest):
-        click.echo(line)
-    click.echo(f"Wrote {path}: {path.stat().st_size:,} bytes.")
+        tell(line)
+    tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     if output is not None:
-        click.echo(f'Next: pocketrnn classify --bundle {output} "a text"')
+        tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pocketrnn.commands.command import Text
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
 
@@ -29,9 +31,9 @@ def data_options(command: _Command) -> _Command:
                          help="Labelled texts to measure a smaller bundle with: .csv, .tsv, .jsonl or .parquet."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
-            click.option("--text-column", default="text", show_default=True, metavar="NAME",
+            click.option("--text-column", type=Text(), default="text", show_default=True, metavar="NAME",
                          help="The data's column of texts."),
-            click.option("--label-column", default="label", show_default=True, metavar="NAME",
+            click.option("--label-column", type=Text(), default="label", show_default=True, metavar="NAME",
                          help="The data's column of labels."),
         )
     ):  # fmt: skip
@@ -62,9 +64,10 @@ def write_compressed(
     rows = None if data is None else _read(data, bundle, text_column, label_column)
     with stages_on_stderr():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
-    click.echo(table(made.steps))
+    for line in table(made.steps).split("\n"):
+        tell(line)
     if rows is None and made.manifest.text.tokenizer != "external":
-        click.echo(
+        tell(
             f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
             "texts to measure what is lost: --data FILE"
         )

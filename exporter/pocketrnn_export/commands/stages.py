@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-import click
+from pocketrnn.commands.standard_streams import tell
 
 __all__ = ["stages_on_stderr"]
 
@@ -14,7 +14,7 @@ __all__ = ["stages_on_stderr"]
 def _show(record: logging.LogRecord) -> None:
     """A stage that begins, or a warning."""
     message = record.getMessage()
-    click.echo(f"Note: {message}" if record.levelno >= logging.WARNING else f"{message} ...", err=True)
+    tell(f"Note: {message}" if record.levelno >= logging.WARNING else f"{message} ...", err=True)
 
 
 @contextlib.contextmanager

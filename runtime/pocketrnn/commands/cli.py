@@ -53,6 +53,8 @@ _USES: Final = ("classify", "verify", "inspect", "bench")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
+# Of a line of an error, in characters. A name or a value that was given can be as long as a command line, 128 kB.
+_LONGEST_LINE: Final = 2000
 
 
 class _Failed(click.ClickException):
@@ -62,7 +64,7 @@ class _Failed(click.ClickException):
         message = as_options(str(error), command)
         # The messages of these two are tables of several lines; every other message is one line.
         lines = message.split("\n") if isinstance(error, (CompressionError, ParityError)) else [message]
-        super().__init__("\n".join(map(one_line, lines)))
+        super().__init__("\n".join(map(_as_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
 
 
@@ -75,7 +77,7 @@ class _WrongUsage(click.UsageError):
             known = [name for p in error.ctx.command.get_params(error.ctx) for name in (*p.opts, *p.secondary_opts)]
             options = [name for name in known if name.startswith("-")]
             message = f"No such option {error.option_name}. {did_you_mean(error.option_name, options)}".strip()
-        super().__init__(one_line(message), error.ctx)
+        super().__init__(_as_line(message), error.ctx)
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line to standard error."""
@@ -83,6 +85,13 @@ class _WrongUsage(click.UsageError):
         # What the system says of a file has no full stop.
         message = self.message if self.message.endswith((".", "?", "!")) else f"{self.message}."
         click.echo(f"Error: {message} See {path} --help.", file=file or sys.stderr)
+
+
+def _as_line(message: str) -> str:
+    """A message that no name in it makes a second line, or longer than a screen: its begin and its end, the remedy."""
+    line = one_line(message)
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import IO, Any, Final
 
 import click
 
+from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, OutputError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "say",
     "standard_input",
     "standard_output",
+    "tell",
 ]
 
 # A read returns at most this many bytes, and what it returned is answered before the next read. A slow pipe is answered
@@ -172,6 +174,18 @@ def say(text: str, *, err: bool = False) -> None:
         raise OutputError(
             f"The answer cannot be written: {error.strerror or error}.", "Free some space, or write it elsewhere."
         ) from error
+
+
+def tell(line: str, *, err: bool = False) -> None:
+    """Write a line about what was done: nothing in it, such as the name of a file, breaks the line, commands the
+    terminal, or is lacking in the stream's encoding. Where the stream is closed, nothing is written.
+
+    Args:
+        line: without the line end.
+        err: write to standard error.
+    """
+    encoding = _encoding(sys.stderr if err else sys.stdout)
+    click.echo(one_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def _encoding(stream: object) -> str:

@@ -51,6 +51,9 @@ def leave(status: int) -> NoReturn:
         >>> leave(0)  # doctest: +SKIP
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
+        # What the interruption of a `finally` has left. A command that wrote nothing has not imported it.
+        if folder := sys.modules.get("pocketrnn.folder"):
+            folder.remove_siblings()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

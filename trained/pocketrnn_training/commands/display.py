@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-import click
-
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn_training.progress import Epoch, Notice, Progress
 
@@ -19,7 +18,7 @@ __all__ = ["displayed"]
 def displayed() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
     """A function that shows each event of a run."""
     if not sys.stderr.isatty():
-        yield lambda event: click.echo(_line(event), err=True)
+        yield lambda event: tell(_line(event), err=True)
         return
     with _live_bar() as show:
         yield show

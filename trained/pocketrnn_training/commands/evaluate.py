@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pocketrnn.commands.command import Command
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import aligned, one_line
 from pocketrnn.errors import require
 from pocketrnn_training.commands.data_options import data_options
@@ -57,7 +58,8 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     loaded = _loaded(classifier, threads)
     with limited(threads):
         result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
-    click.echo(json.dumps(asdict(result)) if as_json else "\n".join(_evaluation_lines(result)))
+    for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
+        tell(line)
 
 
 def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:

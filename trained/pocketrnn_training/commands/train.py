@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.command import Command, Text
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn.folder import bundle_for, check_free
 from pocketrnn.text import TOKENIZERS
@@ -128,6 +129,7 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @click.option(
     "--name",
+    type=Text(),
     metavar="TEXT",
     help="The name of the classifier.  [default: the output folder's name, without .checkpoint or .ckpt]",
 )
@@ -298,18 +300,16 @@ def train(
         examples=not no_examples,
     )
     best = _displayed_run(run, logger)
-    click.echo(f"The checkpoint and its report are in {output}: {_summary(best)}.")
+    tell(f"The checkpoint and its report are in {output}: {_summary(best)}.")
     if not no_examples:
-        click.echo(
+        tell(
             f"Inside are {len(best.examples)} of your texts, as examples; every bundle made of it shows some. Leave "
             "them out with --no-examples."
         )
     if export is not None:
         context.invoke(export, source=str(output), output=bundle, force=force)
     else:
-        click.echo(
-            f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(str(bundle_for(output)))}"
-        )
+        tell(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(str(bundle_for(output)))}")
 
 
 def _check_packages(logger: str | None) -> None:
@@ -336,13 +336,13 @@ def _displayed_run(run: TrainingRun, logger: str | None) -> Checkpoint:
             best = run.train(report)
     except (KeyboardInterrupt, PocketRNNError) as error:
         if run.state is not None and run.has_kept:
-            click.echo(f"The best checkpoint so far is in {run.output}: {_summary(run.state.best)}.", err=True)
+            tell(f"The best checkpoint so far is in {run.output}: {_summary(run.state.best)}.", err=True)
         if not isinstance(error, KeyboardInterrupt | OutputError):
             raise
         if run.state is not None:
-            click.echo("Go on with the same command and --resume.", err=True)
+            tell("Go on with the same command and --resume.", err=True)
         else:
-            click.echo("The first epoch was not over, so that nothing was kept.", err=True)
+            tell("The first epoch was not over, so that nothing was kept.", err=True)
         raise
     return best
 
