@@ -142,7 +142,11 @@ def first_line(error: BaseException) -> str:
         >>> first_line(KeyError())
         'KeyError'
     """
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    # The error may be of a user's class.
+    except Exception:
+        lines = []
     return lines[0].strip().removesuffix(".") if lines else type(error).__name__
 
 

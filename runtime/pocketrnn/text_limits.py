@@ -69,14 +69,14 @@ def limit_error(name: str, limits: Limits, tokens: int, *, text: str = "The text
         >>> limit_error("news", Limits(real_token=True), 1).problem
         'The text holds no known word, and news takes none such.'
     """
-    few = tokens < (limits.min_tokens or 1)
-    bound = f"at least {limits.min_tokens}" if few else f"at most {limits.max_tokens}"
-    ids = "1 token id" if tokens == 1 else f"{tokens} token ids"
-    problem, remedies = f"{text} becomes {ids}, but {name} takes {bound}.", ["give a longer one"]
-    if not few:
-        remedies = ["shorten it", "export the classifier with max_tokens in its text rules"]
+    becomes = f"{text} becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
     if limits.allow(tokens):
         problem = f"{text} holds no known word, and {name} takes none such."
         remedies = ["give one with a word of its vocabulary"]
+    elif tokens < (limits.min_tokens or 1):
+        problem, remedies = f"{becomes} at least {limits.min_tokens}.", ["give a longer one"]
+    else:
+        problem = f"{becomes} at most {limits.max_tokens}."
+        remedies = ["shorten it", "export the classifier with max_tokens in its text rules"]
     remedy = ", or ".join([*remedies, *([otherwise] if otherwise else [])])
     return LimitError(problem, f"{remedy[0].upper()}{remedy[1:]}.")

@@ -418,14 +418,20 @@ def test_a_line_that_never_ends_is_refused_before_it_fills_the_memory(
     assert "MiB" in result.stderr
 
 
+class OfAUser(BaseException):
+    def __str__(self) -> str:
+        raise ValueError
+
+
 def test_what_nobody_foresaw_is_one_line_without_a_traceback(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, words in (
         (KeyError("BitShift"), "KeyError: 'BitShift'"),
         (MemoryError(), "memory"),
+        (OfAUser(), "OfAUser"),
         (PermissionError(13, "Permission denied", "news.csv"), "news.csv"),
     ):
 
-        def fails(*_: object, error: Exception = error, **__: object) -> None:
+        def fails(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
         monkeypatch.setattr("pocketrnn.classifier.Classifier.load", fails)
@@ -451,3 +457,28 @@ def test_an_error_is_one_line_of_some_screens_however_long_what_was_given(padded
         assert len(result.stderr) < 3000
         assert result.stderr.count("\n") == 1
         assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("closed", "arguments", "status"), [
+    (">/dev/full", ["--help"], 2), (">/dev/full", ["--version"], 2), (">/dev/full 2>&1", ["inspect", "--help"], 2),
+    ("2>/dev/full", ["verify", "nowhere"], 2), ("2>/dev/full", ["classify", "--nope"], 2), ("2>/dev/full", [], 2),
+])  # fmt: skip
+def test_a_full_stream_changes_no_status_and_shows_no_traceback(closed: str, arguments: list[str], status: int) -> None:
+    result = with_closed(closed, *arguments)
+    assert result.returncode == status
+    assert b"Traceback" not in result.stdout + result.stderr
+    assert result.stderr.count(b"\n") <= 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_what_is_told_keeps_to_its_line_and_never_stops_the_work() -> None:
+    code = r"import sys; sys.argv = ['x']; from pocketrnn.commands.standard_streams import tell; "
+    code += r"tell('a\nb\x1b[31m\ud800\u00e9'); tell('c' * 9000, err=True); tell('d', err=True); tell('end')"
+    full = "2>/dev/full" if Path("/dev/full").exists() else "2>&-"
+    told = subprocess.run(
+        ["sh", "-c", f'"$@" {full}', "sh", sys.executable, "-c", code],
+        capture_output=True, timeout=60, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert told.stdout == rb"a\nb\x1b[31m\ud800\xe9" + b"\nend\n"
+    assert told.returncode == 0

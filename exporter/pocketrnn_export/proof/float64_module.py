@@ -143,7 +143,7 @@ def doubled(module: nn.Module) -> nn.Module:
 
 
 def float64_run_of(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """A module as a run on arrays in double precision. Rows are given by falling length, as in `parity.run_of`.
+    """A module as a run on arrays in double precision. Rows are given by falling length, as in `comparing.run_of`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.

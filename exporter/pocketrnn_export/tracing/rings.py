@@ -39,6 +39,8 @@ class Plan:
 
 def planned(loop: MatchedLoop) -> Plan:
     plan = Plan()
+    # Rings are the strongly connected components, in topological order. By hand: graphlib has no components, and a loop
+    # has a handful of states.
     reached = {state.before: _reached(loop, state.after) for state in loop.states.values()}
     left = list(loop.states.values())
     while left:

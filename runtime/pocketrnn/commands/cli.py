@@ -22,7 +22,7 @@ from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
 from pocketrnn.commands.command import as_options
 from pocketrnn.commands.inspect import inspect
-from pocketrnn.commands.standard_streams import give_up_stdout, replace_closed_stderr
+from pocketrnn.commands.standard_streams import give_up, give_up_stdout, replace_closed_stderr, tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.commands.termination import ended_by_signals
 from pocketrnn.commands.verify import verify
@@ -33,6 +33,7 @@ from pocketrnn.errors import (
     OutputError,
     ParityError,
     PocketRNNError,
+    Terminated,
     did_you_mean,
     first_line,
     require,
@@ -149,7 +150,10 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         replace_closed_stderr()
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            raise SystemExit(_status_unwritten(error)) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -159,7 +163,7 @@ class _Commands(click.Group):
             name = ctx.invoked_subcommand
             raise _Failed(error, None if name is None else self.get_command(ctx, name)) from error
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            tell("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
             give_up_stdout()
@@ -168,18 +172,34 @@ class _Commands(click.Group):
             # An error without a file name comes from standard output.
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 give_up_stdout()
-                problem = f"The answer cannot be written: {error.strerror}."
-                if error.errno == errno.ENOSPC:
-                    problem = "There is no room to write the answer."
-                raise _Failed(OutputError(problem, "Free some space, or write it elsewhere.")) from error
+                raise _Failed(_unwritten(error)) from error
             raise _Failed(_unforeseen(error)) from error
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
-        except Exception as error:
+        # A user's module may raise what is no Exception.
+        except BaseException as error:
             raise _Failed(_unforeseen(error)) from error
 
 
-def _unforeseen(error: Exception) -> PocketRNNError:
+def _unwritten(error: OSError) -> OutputError:
+    problem = f"The answer cannot be written: {error.strerror}."
+    if error.errno == errno.ENOSPC:
+        problem = "There is no room to write the answer."
+    return OutputError(problem, "Free some space, or write it elsewhere.")
+
+
+def _status_unwritten(error: OSError) -> int:
+    """The exit status where something could not be written outside of a command: an error, or the help."""
+    if isinstance(error.__context__, click.ClickException):
+        give_up(sys.stderr)
+        return error.__context__.exit_code
+    give_up_stdout()
+    failed = _Failed(_unwritten(error))
+    tell(f"Error: {failed.message}", err=True)
+    return failed.exit_code
+
+
+def _unforeseen(error: BaseException) -> PocketRNNError:
     """What is said of an error that nobody foresaw. In Python's development mode it is raised, for its traceback."""
     if isinstance(error, MemoryError):
         return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")

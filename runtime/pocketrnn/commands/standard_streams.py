@@ -18,6 +18,7 @@ from pocketrnn.errors import InputError, OutputError
 __all__ = [
     "arriving_fragments",
     "arriving_lines",
+    "give_up",
     "give_up_stdout",
     "json_line",
     "replace_closed_stderr",
@@ -182,10 +183,18 @@ def tell(line: str, *, err: bool = False) -> None:
 
     Args:
         line: without the line end.
-        err: write to standard error.
+        err: write to standard error. If that is full, or nobody reads it any more, the work goes on.
+
+    Raises:
+        OSError: standard output cannot be written.
     """
     encoding = _encoding(sys.stderr if err else sys.stdout)
-    click.echo(one_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+    try:
+        click.echo(one_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+    except OSError:
+        if not err:
+            raise
+        give_up(sys.stderr)
 
 
 def _encoding(stream: object) -> str:
@@ -194,6 +203,13 @@ def _encoding(stream: object) -> str:
 
 def give_up_stdout() -> None:
     """Drop what standard output still holds: Python would try to write it at its end, and complain."""
-    if sys.stdout is None:
+    give_up(sys.stdout)
+
+
+def give_up(stream: IO[str] | None) -> None:
+    """Drop what a stream still holds, and all that is written to it from now on."""
+    if stream is None:
         return
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

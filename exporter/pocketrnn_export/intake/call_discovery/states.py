@@ -78,7 +78,7 @@ def setups_of(module: nn.Module) -> list[str]:
         makers = list(state_makers(layer))
         kept = _kept_states(layer)
         for name, arguments in makers:
-            call = f"{target}.{name}({arguments})".replace("tokens.size(0)", "tokens.size(0)")
+            call = f"{target}.{name}({arguments})"
             states.append(call)
             states += [f"{target}.{attribute} = {call}" for attribute in kept]
         states += [f"{target}.{name} = {made}" for name, made in _kept_zeros(layer)]
