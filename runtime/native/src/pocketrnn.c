@@ -11,8 +11,10 @@ typedef prnn_number real;
 
 #ifdef __GNUC__
 #define COLD __attribute__((cold)) /* what is done once a file is made small: 8 kB less */
+#define APART __attribute__((noinline)) /* what many operations call, once each: 4 kB less */
 #else
 #define COLD
+#define APART
 #endif
 
 #ifdef PRNN_SINGLE /* for processors without double arithmetic: none is used; integers beyond 2^24 are rounded */
@@ -393,7 +395,12 @@ static int size_at(const uint32_t *pair, size_t steps, size_t *size)
 }
 
 /* a * b, or what is more than anything may have: a product of four sizes can be beyond 2^64. */
-static uint64_t times(uint64_t a, uint64_t b) { return b && a > MOST_NUMBERS / b ? UINT64_MAX : a * b; }
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    if ((a | b) >> 20 == 0) /* nearly always, and without a division, which takes as long as ten products */
+        return a * b;
+    return b && a > MOST_NUMBERS / b ? UINT64_MAX : a * b;
+}
 
 static int numbers_at(const uint32_t *pairs, int count, size_t steps, size_t *numbers)
 {

@@ -12,6 +12,7 @@ struct run {
     const void *memory; /* that the call was given */
     uint64_t left, since; /* work that the text may still take, and work since the caller was asked whether to stop */
     int only_counts;      /* whether operations are checked and counted, and not done */
+    int is_long;          /* whether the operation that is done takes so much that it asks on its way */
 };
 
 /* Work is counted in multiply-adds of the kernels, some tenths of a nanosecond; what takes longer counts for more. It does
@@ -22,27 +23,13 @@ enum { OFTEN = 1 << 24, LONG_TEXT = 1 << 12, CHUNK = 1 << 16, CHEAP = 4, DEAR = 
 static uint64_t work_of(uint64_t a, uint64_t b)
 {
     uint64_t most = (uint64_t)1 << 60;
+    if ((a | b) >> 30 == 0) /* without a division */
+        return a * b;
     return b && a > most / b ? most : a * b;
 }
 
-/* What an operation of so much work, which was checked, gives at once; or -1, where it is to be done. */
-static int taken_from(struct run *r, uint64_t work)
-{
-    work += DEAR;
-    if (work > r->left)
-        return PRNN_COSTLY;
-    r->left -= work;
-    return r->only_counts ? PRNN_OK : -1;
-}
-#define COUNTED(r, work)                                                                                               \
-    do {                                                                                                               \
-        int status_of_work = taken_from(r, work);                                                                      \
-        if (status_of_work >= 0)                                                                                       \
-            return status_of_work;                                                                                     \
-    } while (0)
-
 /* Whether the caller wants an end, who is asked after so much work. */
-static int stops(struct run *r, uint64_t work)
+APART static int asked_after(struct run *r, uint64_t work)
 {
     r->since += work;
     if (r->since < OFTEN || !r->p->asked)
@@ -51,7 +38,30 @@ static int stops(struct run *r, uint64_t work)
     return r->p->asked(r->memory);
 }
 
-static real *floats(struct run *r, uint32_t value) { return value == NONE ? NULL : r->at[value]; }
+/* The same within an operation, for each of its rows. One that takes little was asked for as a whole: its rows do not even
+ * count their work. */
+#define STOPS(r, work) ((r)->is_long && asked_after(r, work))
+
+/* What an operation of so much work, which was checked, gives at once; or -1, where it is to be done. */
+APART static int taken_from(struct run *r, uint64_t work)
+{
+    work += DEAR;
+    if (work > r->left)
+        return PRNN_COSTLY;
+    r->left -= work;
+    if (r->only_counts)
+        return PRNN_OK;
+    r->is_long = work >= OFTEN;
+    return !r->is_long && asked_after(r, work) ? PRNN_STOPPED : -1;
+}
+#define COUNTED(r, work)                                                                                               \
+    do {                                                                                                               \
+        int status_of_work = taken_from(r, work);                                                                      \
+        if (status_of_work >= 0)                                                                                       \
+            return status_of_work;                                                                                     \
+    } while (0)
+
+static real *floats(const struct run *r, uint32_t value) { return value == NONE ? NULL : r->at[value]; }
 
 /* Whether a value, or none, has so many numbers. */
 static int has(struct run *r, uint32_t value, uint64_t numbers) { return value == NONE || numbers <= r->numbers[value]; }
@@ -76,7 +86,7 @@ static int run_lookup(struct run *r, const uint32_t *f)
         return PRNN_CONTENT;
     COUNTED(r, work_of(count, 2 * columns + DEAR));
     for (size_t i = 0; i < count; i++) {
-        if (stops(r, columns))
+        if (STOPS(r, columns))
             return PRNN_STOPPED;
         int64_t id = ids[i] < 0 ? (int64_t)ids[i] + (int64_t)rows : ids[i];
         if (id < 0 || (uint64_t)id >= rows)
@@ -129,7 +139,7 @@ static int run_copy(struct run *r, const uint32_t *f)
     if (!has(r, f[1], total) || !reaches(source, from, sizes, 5, r->numbers[f[0]]) ||
         !reaches(target, to, sizes, 5, r->numbers[f[1]]))
         return PRNN_CONTENT;
-    COUNTED(r, work_of(total, CHEAP) + work_of(total / sizes[4], CHEAP));
+    COUNTED(r, work_of(total, CHEAP) + work_of(sizes[0] * sizes[1] * sizes[2] * sizes[3], CHEAP));
     size_t each = bytes_of(type_of(r->p, f[0]));
     const uint8_t *in = r->at[f[0]];
     uint8_t *out = r->at[f[1]];
@@ -137,7 +147,7 @@ static int run_copy(struct run *r, const uint32_t *f)
         for (size_t b = 0; b < sizes[1]; b++)
             for (size_t c = 0; c < sizes[2]; c++)
                 for (size_t d = 0; d < sizes[3]; d++) {
-                    if (stops(r, sizes[4]))
+                    if (STOPS(r, sizes[4]))
                         return PRNN_STOPPED;
                     int64_t s = source + (int64_t)a * from[0] + (int64_t)b * from[1] + (int64_t)c * from[2] + (int64_t)d * from[3];
                     int64_t t = target + (int64_t)a * to[0] + (int64_t)b * to[1] + (int64_t)c * to[2] + (int64_t)d * to[3];
@@ -292,7 +302,7 @@ static int run_direction(struct run *r, const struct direction *d)
         size_t first = d->reverse ? d->steps - done - block : done;
         input_sums(d, first, block, at);
         for (size_t i = 0; i < block; i++) {
-            if (stops(r, work_of_step(d)))
+            if (STOPS(r, work_of_step(d)))
                 return PRNN_STOPPED;
             size_t row = d->reverse ? block - 1 - i : i;
             step(k, d, at[row]);
@@ -443,7 +453,7 @@ static int run_direction_together(struct run *r, const struct direction *d, size
                 input_sums(&d[i], first, block, at[i]);
             sums[i] = at[i][d[i].reverse ? block - 1 - (done - start) : done - start];
         }
-        if (stops(r, work_of(count, work_of_step(d))))
+        if (STOPS(r, work_of(count, work_of_step(d))))
             return PRNN_STOPPED;
         step_together(k, d, count, sums, s);
         for (size_t i = 0; i < count; i++) {
@@ -497,7 +507,7 @@ static int run_linear(struct run *r, const uint32_t *f)
     real *out = floats(r, f[3]);
     for (size_t done = 0; done < rows;) {
         size_t block = rows - done < 4 ? rows - done : 4;
-        if (stops(r, work_of(block * k, width)))
+        if (STOPS(r, work_of(block * k, width)))
             return PRNN_STOPPED;
         multiply(r->p, f[1], x + done * k, k, block, k, width, bias, 0, r->scratch, width, r->scratch + 4 * width);
         for (size_t i = 0; i < block; i++)
@@ -527,7 +537,7 @@ static int run_matmul(struct run *r, const uint32_t *f)
             memset(to, 0, n * sizeof(real));
             for (size_t q = 0; q < k; q++) {
                 real factor = left[row * k + q];
-                if (stops(r, n))
+                if (STOPS(r, n))
                     return PRNN_STOPPED;
                 for (size_t j = 0; j < n; j++)
                     to[j] += factor * right[q * n + j];
@@ -578,7 +588,7 @@ static real unary_of(uint32_t kind, real given, real alpha, real beta)
 }
 
 /* One number of a value, whatever its type. */
-static wide number_at(struct run *r, uint32_t value, size_t at)
+static wide number_at(const struct run *r, uint32_t value, size_t at)
 {
     uint32_t type = type_of(r->p, value);
     return type == FLOAT ? (wide)floats(r, value)[at]
@@ -611,7 +621,7 @@ static int run_unary(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(numbers, is_cheap(f[2]) ? CHEAP : DEAR));
     for (size_t done = 0; done < numbers; done += CHUNK) {
         size_t end = numbers - done < CHUNK ? numbers : done + CHUNK;
-        if (stops(r, DEAR * (uint64_t)(end - done)))
+        if (STOPS(r, DEAR * (uint64_t)(end - done)))
             return PRNN_STOPPED;
         if (f[2] == TANH)
             r->p->kernels->tanh_all(floats(r, f[0]) + done, end - done, floats(r, f[1]) + done);
@@ -630,6 +640,22 @@ struct walk {
     size_t sizes[4], total;
     size_t strides[3][4];
 };
+
+/* Axes that every operand walks as one become one, the last: a row is begun as seldom as can be. */
+APART static void join_axes(struct walk *w, int count)
+{
+    for (int i = 2; i >= 0; i--) {
+        int joined = 1;
+        for (int k = 0; k < count; k++)
+            joined &= w->sizes[i] == 1 || w->sizes[3] == 1 || w->strides[k][i] == w->strides[k][3] * w->sizes[3];
+        if (!joined)
+            return;
+        for (int k = 0; k < count; k++)
+            w->strides[k][3] = w->sizes[3] == 1 ? w->strides[k][i] : w->strides[k][3];
+        w->sizes[3] *= w->sizes[i];
+        w->sizes[i] = 1;
+    }
+}
 
 static int walk_of(struct run *r, const uint32_t *pairs, const uint32_t *masks, const uint32_t *operands, int count,
                    uint32_t out, struct walk *w)
@@ -651,6 +677,8 @@ static int walk_of(struct run *r, const uint32_t *pairs, const uint32_t *masks, 
         if (!has(r, operands[k], numbers))
             return 0;
     }
+    if (w->total)
+        join_axes(w, count);
     return 1;
 }
 
@@ -702,7 +730,7 @@ static int run_binary(struct run *r, const uint32_t *f)
     if (!walk_of(r, f + 4, f + 12, f, 2, f[2], &w))
         return PRNN_CONTENT;
     int is_real = f[3] < EQUAL && type_of(r->p, f[0]) == FLOAT;
-    COUNTED(r, work_of(w.total, f[3] == POW ? DEAR : CHEAP) + work_of(w.total ? w.total / w.sizes[3] : 0, DEAR / CHEAP));
+    COUNTED(r, work_of(w.total, f[3] == POW ? DEAR : CHEAP) + work_of(w.sizes[0] * w.sizes[1] * w.sizes[2], DEAR / CHEAP));
     if (type_of(r->p, f[0]) == INT && f[3] == DIV)
         for (size_t i = 0; i < r->numbers[f[1]]; i++)
             if (!((const int32_t *)r->at[f[1]])[i])
@@ -711,7 +739,7 @@ static int run_binary(struct run *r, const uint32_t *f)
     for (size_t i = 0; i < w.sizes[0]; i++)
         for (size_t j = 0; j < w.sizes[1]; j++)
             for (size_t k = 0; k < w.sizes[2]; k++, at += w.sizes[3]) {
-                if (stops(r, work_of(w.sizes[3], f[3] == POW ? DEAR : CHEAP)))
+                if (STOPS(r, work_of(w.sizes[3], f[3] == POW ? DEAR : CHEAP)))
                     return PRNN_STOPPED;
                 size_t a = i * w.strides[0][0] + j * w.strides[0][1] + k * w.strides[0][2];
                 size_t b = i * w.strides[1][0] + j * w.strides[1][1] + k * w.strides[1][2];
@@ -739,7 +767,7 @@ static int run_where(struct run *r, const uint32_t *f)
     for (size_t i = 0; i < w.sizes[0]; i++)
         for (size_t j = 0; j < w.sizes[1]; j++)
             for (size_t k = 0; k < w.sizes[2]; k++) {
-                if (stops(r, work_of(w.sizes[3], CHEAP)))
+                if (STOPS(r, work_of(w.sizes[3], CHEAP)))
                     return PRNN_STOPPED;
                 for (size_t n = 0; n < w.sizes[3]; n++, at++) {
                     size_t from[3];
@@ -760,7 +788,7 @@ static int run_reduce(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(s[0] * s[1] * s[2], CHEAP));
     for (size_t o = 0; o < s[0]; o++) {
         for (size_t i = 0; i < s[2]; i++) {
-            if (stops(r, CHEAP * (uint64_t)s[1]))
+            if (STOPS(r, CHEAP * (uint64_t)s[1]))
                 return PRNN_STOPPED;
             wide so_far = number_at(r, f[0], o * s[1] * s[2] + i);
             for (size_t n = 1; n < s[1]; n++) {
@@ -782,7 +810,7 @@ static int run_softmax(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(s[0] * s[1] * s[2], 2 * DEAR));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
-            if (stops(r, 2 * DEAR * (uint64_t)s[1]))
+            if (STOPS(r, 2 * DEAR * (uint64_t)s[1]))
                 return PRNN_STOPPED;
             const real *x = floats(r, f[0]) + o * s[1] * s[2] + i;
             real *y = floats(r, f[1]) + o * s[1] * s[2] + i;
@@ -808,7 +836,7 @@ static int run_norm(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(outer, work_of(n, 3 * CHEAP) + DEAR));
     const real *scale = floats(r, f[1]), *bias = floats(r, f[2]);
     for (size_t o = 0; o < outer; o++) {
-        if (stops(r, 3 * CHEAP * (uint64_t)n))
+        if (STOPS(r, 3 * CHEAP * (uint64_t)n))
             return PRNN_STOPPED;
         const real *x = floats(r, f[0]) + o * n;
         real *y = floats(r, f[3]) + o * n;
@@ -856,7 +884,7 @@ static int run_conv(struct run *r, const uint32_t *f)
                 row[j] = bias ? bias[o] : 0;
             for (size_t c = 0; c < each; c++)
                 for (size_t a = 0; a < k[0]; a++) {
-                    if (stops(r, work_of(k[1], CHEAP * (uint64_t)out_width + CHEAP)))
+                    if (STOPS(r, work_of(k[1], CHEAP * (uint64_t)out_width + CHEAP)))
                         return PRNN_STOPPED;
                     int64_t from_row = (int64_t)i * k[2] + (int64_t)a * k[6] - k[4];
                     if (from_row < 0 || from_row >= (int64_t)height)
@@ -893,7 +921,7 @@ static int run_pool(struct run *r, const uint32_t *f)
         size_t c = at / (out_height * out_width), i = at / out_width % out_height, j = at % out_width, counted = 0;
         wide so_far = 0;
         for (size_t a = 0; a < k[0]; a++) {
-            if (stops(r, CHEAP * (uint64_t)k[1]))
+            if (STOPS(r, CHEAP * (uint64_t)k[1]))
                 return PRNN_STOPPED;
             for (size_t b = 0; b < k[1]; b++) {
                 int64_t y = (int64_t)i * k[2] + (int64_t)a - k[4], x = (int64_t)j * k[3] + (int64_t)b - k[5];
@@ -920,7 +948,7 @@ static int run_gather(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(work_of(s[0], count), s[2] + DEAR / CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < count; i++) {
-            if (stops(r, s[2]))
+            if (STOPS(r, s[2]))
                 return PRNN_STOPPED;
             int64_t index = indices[i] < 0 ? (int64_t)indices[i] + (int64_t)s[1] : indices[i];
             if (index < 0 || (uint64_t)index >= s[1])
@@ -939,7 +967,7 @@ static int run_argmax(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(s[0] * s[1] * s[2], 2 * CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
-            if (stops(r, 2 * CHEAP * (uint64_t)s[1]))
+            if (STOPS(r, 2 * CHEAP * (uint64_t)s[1]))
                 return PRNN_STOPPED;
             size_t best = 0;
             for (size_t n = 1; n < s[1]; n++) {
@@ -961,7 +989,7 @@ static int run_cumsum(struct run *r, const uint32_t *f)
     COUNTED(r, work_of(s[0] * s[1] * s[2], 2 * CHEAP));
     for (size_t o = 0; o < s[0]; o++)
         for (size_t i = 0; i < s[2]; i++) {
-            if (stops(r, 2 * CHEAP * (uint64_t)s[1]))
+            if (STOPS(r, 2 * CHEAP * (uint64_t)s[1]))
                 return PRNN_STOPPED;
             wide sum = 0;
             for (size_t n = 0; n < s[1]; n++) {
@@ -980,6 +1008,15 @@ static int (*const RUN[OP_KINDS])(struct run *, const uint32_t *) = {
 #undef OPERATION
 };
 
+/* Whether nothing reads a value, since its lookup is left out. */
+static int is_left_out(const struct program *g, uint32_t value)
+{
+    for (int k = 0; k < MOST_KNOWN; k++)
+        if (g->known[k].lookup && g->known[k].lookup[2] == value)
+            return 1;
+    return 0;
+}
+
 /* How many numbers each value has that a program may read, and where its regions begin, the last one being their end. */
 static int measured(struct run *r, size_t *regions)
 {
@@ -993,11 +1030,10 @@ static int measured(struct run *r, size_t *regions)
             continue;
         if (!numbers_at(value + 5, FACTORS, r->steps, &r->numbers[i]))
             return PRNN_CONTENT;
+        if (is_constant(p, i) || i < g->first)
+            continue;
         size_t bytes = r->numbers[i] * bytes_of(type_of(p, i));
-        for (int k = 0; k < MOST_KNOWN; k++) /* a value that nothing reads, since its lookup is left out */
-            if (g->known[k].lookup && g->known[k].lookup[2] == i)
-                bytes = 0;
-        if (!is_constant(p, i) && i >= g->first && bytes > regions[value[1]])
+        if (bytes > regions[value[1]] && !is_left_out(g, i))
             regions[value[1]] = bytes;
     }
     uint64_t total = 0;
