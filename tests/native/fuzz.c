@@ -1,6 +1,10 @@
-/* Coverage-guided fuzzing of the engine; scripts/fuzz_native builds and runs it. -DTARGET=OF_FILE, OF_TEXT or OF_RULES:
+/* Coverage-guided fuzzing of the engine; scripts/fuzz_native builds and runs it. -DTARGET=OF_FILE, OF_WAYS, OF_TEXT or
+ * OF_RULES:
  *
- *   OF_FILE   the input is a packed file, whose sums and size are made to fit. It is refused, or answers a few texts.
+ *   OF_FILE   the input is a packed file, whose sums and size are made to fit. It is refused, or answers a few texts,
+ *             also as streams, opened in both ways.
+ *   OF_WAYS   the same. Opened in both ways, alone and together, it gives a text the same logits, to the last bit: built
+ *             with the portable kernels and without fused operations, sums are the same ones, however strange.
  *   OF_TEXT   the input is a text. The packed files named in $FUZZ_FILES, between colons, all answer it.
  *   OF_RULES  the input is text rules (its first two bytes say how many words) and a text. The first of $FUZZ_FILES is
  *             opened with these rules in place of its own.
@@ -13,7 +17,7 @@
 
 #include "pocketrnn.h"
 
-enum { OF_FILE, OF_TEXT, OF_RULES };
+enum { OF_FILE, OF_WAYS, OF_TEXT, OF_RULES };
 enum { WANTED = TARGET };
 
 enum { MOST_FILES = 16, MOST_CLASSES = 64, MOST_MEMORY = 1 << 24 };
@@ -114,6 +118,37 @@ static int encode(const prnn *classifier, const char *text, size_t bytes)
     }
 }
 
+/* What was answered by a classifier opened in one way, to be found again in the other: statuses and logits. */
+enum { MOST_KEPT = 1 << 14 };
+static struct { prnn_number logits[MOST_KEPT]; int status[MOST_KEPT]; size_t count; } kept[2], *keeping;
+
+/* Nothing is said where memory is short, since how much is taken depends on the way. */
+static int agree(int one, int other)
+{
+    int is_short = one == PRNN_MEMORY || other == PRNN_MEMORY || one == PRNN_COSTLY || other == PRNN_COSTLY;
+    return one == other || is_short;
+}
+
+static int are_same(prnn_number a, prnn_number b) { return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b)); }
+
+static void keep(const prnn *classifier, int status, const prnn_number *logits)
+{
+    size_t classes = prnn_classes(classifier);
+    for (size_t k = 0; WANTED == OF_WAYS && k < classes && keeping->count < MOST_KEPT; k++) {
+        keeping->status[keeping->count] = status;
+        keeping->logits[keeping->count++] = status == PRNN_OK ? logits[k] : 0;
+    }
+}
+
+static void compare_kept(void)
+{
+    CHECK(kept[0].count == kept[1].count);
+    for (size_t i = 0; i < kept[0].count; i++) {
+        CHECK(agree(kept[0].status[i], kept[1].status[i]));
+        CHECK(kept[0].status[i] || kept[1].status[i] || are_same(kept[0].logits[i], kept[1].logits[i]));
+    }
+}
+
 static int classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits)
 {
     for (size_t size = 1 << 10;;) {
@@ -143,26 +178,57 @@ static void classify_together(const prnn *classifier, struct prnn_text *texts, s
     prnn_number *alone = exactly(classes * sizeof *alone);
     for (size_t i = 0; i < done; i++) {
         CHECK(is_known(texts[i].status));
-        if (WANTED != OF_TEXT) /* strange numbers may differ */
+        if (WANTED != OF_TEXT && WANTED != OF_WAYS) /* strange numbers may differ */
             continue;
-        CHECK(classify(classifier, texts[i].text, texts[i].bytes, alone) == texts[i].status);
-        for (size_t k = 0; !texts[i].status && k < classes; k++)
-            CHECK(fabs((double)alone[k] - (double)texts[i].logits[k]) <= 1e-4);
+        int status_alone = classify(classifier, texts[i].text, texts[i].bytes, alone);
+        CHECK(agree(status_alone, texts[i].status));
+        for (size_t k = 0; !status_alone && !texts[i].status && k < classes; k++)
+            CHECK(WANTED == OF_WAYS ? are_same(alone[k], texts[i].logits[k])
+                                    : fabs((double)alone[k] - (double)texts[i].logits[k]) <= 1e-4);
     }
     free(alone);
     for (size_t i = 0; i < count; i++)
         free(texts[i].logits);
 }
 
+/* A text in two fragments, where the classifier reads on. */
+static void stream(const prnn *classifier, const char *text, size_t bytes)
+{
+    size_t size = prnn_stream_size(classifier), done = 0;
+    if (!size || size > MOST_MEMORY)
+        return;
+    void *memory = exactly(size);
+    prnn_stream *read;
+    CHECK(prnn_stream_open(classifier, &read, memory, &size) == PRNN_OK);
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (int half = 0; half < 2; half++) {
+        size_t some = half ? bytes - done : bytes / 2, room = 1 << 10, given;
+        int status;
+        do {
+            void *work = exactly(given = room);
+            status = prnn_stream_push(classifier, read, text + done, some, logits, work, &room);
+            free(work);
+            CHECK(is_known(status) && (status != PRNN_MEMORY || room > given));
+        } while (status == PRNN_MEMORY && room <= MOST_MEMORY);
+        keep(classifier, status, logits);
+        done += status ? 0 : some;
+    }
+    free(logits);
+    free(memory);
+}
+
 static void answer(const prnn *classifier, const char *text, size_t bytes)
 {
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     encode(classifier, text, bytes);
-    if (classify(classifier, text, bytes, logits) == PRNN_OK) {
+    int answered = classify(classifier, text, bytes, logits);
+    keep(classifier, answered, logits);
+    if (answered == PRNN_OK) {
         int status = prnn_probabilities(classifier, logits, logits);
         CHECK(status == PRNN_OK || (status == PRNN_NOT_FINITE && WANTED != OF_TEXT));
     }
     free(logits);
+    stream(classifier, text, bytes);
     struct prnn_text texts[] = {{text, bytes, NULL, 0}, {"w1 w2 w3 oil", 12, NULL, 0}, {text, bytes / 2, NULL, 0},
                                 {"", 0, NULL, 0}, {"a b \xCE\xA3.", 7, NULL, 0}};
     classify_together(classifier, texts, sizeof texts / sizeof *texts);
@@ -201,7 +267,10 @@ static void fuzz_file(const uint8_t *data, size_t bytes)
     make_fit(o.file, bytes);
     for (int way = 0; way < WAY_COUNT; way++) {
         static const char *const TEXTS[] = {"", "oil", "w1 w2 w3 w4 w5, \"w6\" <br /> w7. \xCE\xA3 \xC4\xB0 it's",
-                                            "a b c d e f g h i j k l m n o p q r s t u v w x y z"};
+                                            "a b c d e f g h i j k l m n o p q r s t u v w x y z",
+                                            "a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N"};
+        keeping = &kept[way];
+        keeping->count = 0;
         if (opens(&o, way)) {
             read_all(o.classifier);
             for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
@@ -210,6 +279,8 @@ static void fuzz_file(const uint8_t *data, size_t bytes)
         free(o.memory);
     }
     free(o.file);
+    if (WANTED == OF_WAYS && kept[0].count && kept[1].count)
+        compare_kept();
 }
 
 static void fuzz_text(const uint8_t *data, size_t bytes)
@@ -271,11 +342,11 @@ static void read_files(const char *names)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    if (!file_count && WANTED != OF_FILE) {
+    if (!file_count && WANTED >= OF_TEXT) {
         read_files(getenv("FUZZ_FILES") ? getenv("FUZZ_FILES") : "");
         CHECK(file_count);
     }
-    if (WANTED == OF_FILE)
+    if (WANTED < OF_TEXT)
         fuzz_file(data, bytes);
     else if (WANTED == OF_TEXT)
         fuzz_text(data, bytes);

@@ -1,6 +1,8 @@
 /* What the fuzzer makes of a packed file: changes that a reader's checks of form let through. The sections are taken apart,
  * values, operations, the step and the header are changed as what they are, and a file is made of them again; its
- * sums are made to fit by fuzz.c. One change in eight is libFuzzer's own, of any bytes. */
+ * sums are made to fit by fuzz.c. Most changes leave a file that opens: a value is read in place of one that has no more
+ * numbers, a constant is stored otherwise in sizes of the same product. One change in eight is libFuzzer's own, of any
+ * bytes. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t bytes, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed);
 
 enum { HEADER = 256, SECTIONS = 10, VALUES = 5, OPS, WEIGHTS, STEP = 9, VALUE_WORDS = 13, STEP_WORDS = 6, MOST_OPS = 512 };
+enum { ROOM = 1 << 11, MOVES = 4, SOME_IDS = 26 }; /* what a section may grow by; changes at a time; of a text of fuzz.c */
 enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS }; /* words of the header */
 #define NONE 0xFFFFFFFFu
 
@@ -48,22 +51,9 @@ struct file {
     int is_step; /* whether these are the step's */
 };
 
-static int parted(const uint8_t *data, size_t bytes, struct file *f)
+/* Where the operations begin; 0 if these are none. */
+static int listed(struct file *f)
 {
-    if (bytes < HEADER)
-        return 0;
-    memcpy(f->header, data, HEADER);
-    for (int i = 0; i < SECTIONS; i++) {
-        uint32_t offset = f->header[FIRST_SECTION + 2 * i], size = f->header[FIRST_SECTION + 2 * i + 1];
-        if (offset % 4 || offset > bytes || size > bytes - offset)
-            return 0;
-        f->section[i] = malloc(size + 1024);
-        f->bytes[i] = size;
-        memcpy(f->section[i], data + offset, size);
-    }
-    f->values = (uint32_t *)(void *)f->section[VALUES];
-    f->value_count = (uint32_t)(f->bytes[VALUES] / (4 * VALUE_WORDS));
-    f->is_step = f->bytes[STEP] > 4 * STEP_WORDS && drawn(3) == 0;
     int name = f->is_step ? STEP : OPS;
     uint32_t before = f->is_step ? STEP_WORDS : 0, words = (uint32_t)(f->bytes[name] / 4) - before;
     f->ops = (struct list){.words = (uint32_t *)(void *)f->section[name] + before};
@@ -74,7 +64,26 @@ static int parted(const uint8_t *data, size_t bytes, struct file *f)
         f->ops.at[f->ops.count++] = at;
         at += size;
     }
-    return f->value_count && f->ops.count;
+    return f->ops.count != 0;
+}
+
+static int parted(const uint8_t *data, size_t bytes, struct file *f)
+{
+    if (bytes < HEADER)
+        return 0;
+    memcpy(f->header, data, HEADER);
+    for (int i = 0; i < SECTIONS; i++) {
+        uint32_t offset = f->header[FIRST_SECTION + 2 * i], size = f->header[FIRST_SECTION + 2 * i + 1];
+        if (offset % 4 || offset > bytes || size > bytes - offset)
+            return 0;
+        f->section[i] = malloc(size + ROOM);
+        f->bytes[i] = size;
+        memcpy(f->section[i], data + offset, size);
+    }
+    f->values = (uint32_t *)(void *)f->section[VALUES];
+    f->value_count = (uint32_t)(f->bytes[VALUES] / (4 * VALUE_WORDS));
+    f->is_step = f->bytes[STEP] > 4 * STEP_WORDS && drawn(3) == 0;
+    return f->value_count && listed(f);
 }
 
 /* The file's bytes; 0 if there is no room. Sections keep their order. */
@@ -101,7 +110,7 @@ static size_t whole(const struct file *f, uint8_t *data, size_t most)
 }
 
 static uint32_t *op_drawn(struct file *f) { return f->ops.words + f->ops.at[drawn(f->ops.count)]; }
-static uint32_t *value_drawn(struct file *f) { return f->values + VALUE_WORDS * drawn(f->value_count); }
+static uint32_t *value_drawn(const struct file *f) { return f->values + VALUE_WORDS * drawn(f->value_count); }
 
 /* The place of a value among an operation's words. */
 static uint32_t *operand_drawn(struct file *f)
@@ -184,6 +193,86 @@ static void change_value(struct file *f)
     }
 }
 
+/* How many numbers a value has for a text of fuzz.c; 0 where that is none, or far too many. */
+static uint64_t numbers_of(const struct file *f, uint32_t value)
+{
+    const uint32_t *sizes = f->values + VALUE_WORDS * value + 5;
+    uint64_t numbers = 1;
+    for (int i = 0; i < 4 && numbers; i++) {
+        int64_t size = (int64_t)(int32_t)sizes[2 * i] * SOME_IDS + (int32_t)sizes[2 * i + 1];
+        numbers = size < 0 || size > 1 << 20 || numbers > (uint64_t)1 << 40 ? 0 : numbers * (uint64_t)size;
+    }
+    return numbers;
+}
+
+static int is_constant(const struct file *f, uint32_t value) { return f->values[VALUE_WORDS * value + 1] == NONE; }
+
+/* A value of the same type with at least as many numbers, and none of the other program; `one` where there is none. */
+static uint32_t fitting(const struct file *f, uint32_t one, int is_written)
+{
+    uint32_t first = f->is_step ? f->header[COUNT_OF_VALUES] : 0;
+    for (int tries = 0; one < f->value_count && tries < 40; tries++) {
+        uint32_t other = drawn(f->value_count);
+        if (other == one || f->values[VALUE_WORDS * other] != f->values[VALUE_WORDS * one] ||
+            (is_constant(f, other) ? is_written : other < first) || numbers_of(f, other) < numbers_of(f, one))
+            continue;
+        return other;
+    }
+    return one;
+}
+
+/* An operation reads another value in place of one that has no more numbers. */
+static void redirect(struct file *f)
+{
+    uint32_t *operand = operand_drawn(f);
+    *operand = fitting(f, *operand, 0);
+}
+
+/* So many numbers as a matrix of some rows, stored in some way, at the weights' begin or wherever they were. */
+static void shape(const struct file *f, uint32_t *value, uint32_t numbers)
+{
+    uint32_t columns = 1 + drawn(numbers < 64 ? numbers : 64);
+    if (drawn(3)) /* as wide as the kernels' rows, or as another constant */
+        columns = drawn(2) ? 8 * (1 + drawn(6)) : value_drawn(f)[8];
+    if (!columns || columns > numbers || numbers % columns)
+        columns = drawn(2) ? 1 : numbers;
+    value[2] = drawn(4) ? 1 + drawn(3) : 0;
+    if (value[3] + (uint64_t)numbers * (value[2] == 1 ? 2 : value[2] ? 1 : 4) > f->bytes[WEIGHTS])
+        value[3] = 0;
+    value[4] = 0;
+    for (int i = 0; i < 4; i++) {
+        value[5 + 2 * i] = 0;
+        value[6 + 2 * i] = 1;
+    }
+    value[6] = numbers / columns;
+    value[8] = columns;
+}
+
+/* A constant stored otherwise, in sizes of the same product. */
+static void reshape(struct file *f)
+{
+    uint32_t at = drawn(f->value_count), *value = f->values + VALUE_WORDS * at;
+    uint64_t numbers = numbers_of(f, at);
+    if (is_constant(f, at) && value[0] == 0 && numbers && numbers <= 1 << 16)
+        shape(f, value, (uint32_t)numbers);
+}
+
+/* A further constant, which is read in place of a value of no more numbers. The whole text's program cannot have it
+ * where a step's values stand behind its own. */
+static void add_constant(struct file *f)
+{
+    uint32_t *operand = operand_drawn(f), *value = f->values + VALUE_WORDS * f->value_count, more = drawn(3) ? 0 : drawn(9);
+    uint64_t numbers = *operand < f->value_count ? numbers_of(f, *operand) + more : 0;
+    if (!numbers || numbers > f->bytes[WEIGHTS] || f->values[VALUE_WORDS * *operand] || (f->bytes[STEP] && !f->is_step))
+        return;
+    memset(value, 0, 4 * VALUE_WORDS);
+    value[1] = NONE;
+    shape(f, value, (uint32_t)numbers);
+    f->bytes[VALUES] += 4 * VALUE_WORDS;
+    *operand = f->value_count++;
+    *(f->is_step ? (uint32_t *)(void *)f->section[STEP] + 1 : f->header + COUNT_OF_VALUES) += 1;
+}
+
 /* A constant becomes the small matrix that weights in place are, or all of them do. */
 static void make_small(struct file *f)
 {
@@ -208,34 +297,42 @@ static void change_everywhere(struct file *f)
                 f->ops.words[f->ops.at[k] + n] = to;
 }
 
-/* Operations change places, one is left out, or done twice. */
-static void change_order(struct file *f)
+/* An operation is put where another one begins, or behind the last. */
+static void put(struct file *f, const uint32_t *op, uint32_t before)
 {
     uint32_t *words = f->ops.words, last = f->ops.at[f->ops.count - 1], end = last + words[last + 1];
-    uint32_t at = f->ops.at[drawn(f->ops.count)], size = words[at + 1], copy[64];
-    uint32_t to = f->ops.at[drawn(f->ops.count)];
-    uint32_t *count = f->is_step ? (uint32_t *)(void *)f->section[STEP] + 2 : f->header + COUNT_OF_OPS;
-    int name = f->is_step ? STEP : OPS, how = (int)drawn(3);
-    memcpy(copy, words + at, 4 * size);
-    if (how < 2 && f->ops.count > 1) { /* taken out */
-        memmove(words + at, words + at + size, 4 * (size_t)(end - at - size));
-        end -= size;
-        *count -= 1;
-        f->bytes[name] -= 4 * size;
-        to = to > at ? to - size : to;
-        to = to > end ? end : to;
-        if (to != end && how == 1) { /* where another one begins */
-            uint32_t begin = 0;
-            while (begin < to)
-                begin += words[begin + 1];
-            to = begin;
-        }
-    }
-    if (how) { /* and put in again, or another time; there is room for one */
-        memmove(words + to + size, words + to, 4 * (size_t)(end - to));
-        memcpy(words + to, copy, 4 * size);
-        *count += 1;
-        f->bytes[name] += 4 * size;
+    uint32_t at = before < f->ops.count ? f->ops.at[before] : end;
+    memmove(words + at + op[1], words + at, 4 * (size_t)(end - at));
+    memcpy(words + at, op, 4 * op[1]);
+    *(f->is_step ? (uint32_t *)(void *)f->section[STEP] + 2 : f->header + COUNT_OF_OPS) += 1;
+    f->bytes[f->is_step ? STEP : OPS] += 4 * op[1];
+    listed(f);
+}
+
+static void take(struct file *f, uint32_t which)
+{
+    uint32_t *words = f->ops.words, last = f->ops.at[f->ops.count - 1], end = last + words[last + 1];
+    uint32_t at = f->ops.at[which], size = words[at + 1];
+    memmove(words + at, words + at + size, 4 * (size_t)(end - at - size));
+    *(f->is_step ? (uint32_t *)(void *)f->section[STEP] + 2 : f->header + COUNT_OF_OPS) -= 1;
+    f->bytes[f->is_step ? STEP : OPS] -= 4 * size;
+    listed(f);
+}
+
+/* Operations change places, one is left out, or done a second time with other operands. */
+static void change_order(struct file *f)
+{
+    uint32_t copy[64], which = drawn(f->ops.count), *op = f->ops.words + f->ops.at[which], reads = OP_READS[op[0]];
+    memcpy(copy, op, 4 * op[1]);
+    int how = (int)drawn(6);
+    if (how < 3) {
+        for (uint32_t i = 0; how && i <= reads; i++)
+            copy[2 + i] = drawn(2) ? fitting(f, copy[2 + i], i == reads) : copy[2 + i];
+        put(f, copy, drawn(2) ? which + 1 : drawn(f->ops.count + 1));
+    } else if (f->ops.count > 1) {
+        take(f, which);
+        if (how < 5)
+            put(f, copy, drawn(f->ops.count + 1));
     }
 }
 
@@ -259,20 +356,20 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
     state = seed * 2654435761u + 88172645463325252u;
     size_t made = 0;
     if (drawn(8) && parted(data, bytes, &f)) {
-        int reordered = 0;
-        for (uint32_t k = 1 + drawn(4); k; k--)
-            switch (drawn(12)) {
-            case 0: case 1: case 2: change_operand(&f); break;
-            case 3: case 4: change_field(&f); break;
-            case 5: case 6: change_value(&f); break;
-            case 7: make_small(&f); change_operand(&f); break;
-            case 8: change_everywhere(&f); break;
-            case 9: reordered = k == 1; break; /* last, since it moves what the others point to */
-            case 10: change_header(&f); break;
+        for (uint32_t k = 1 + drawn(MOVES); k; k--)
+            switch (drawn(16)) {
+            case 0: case 1: change_operand(&f); break;
+            case 2: case 3: change_field(&f); break;
+            case 4: case 5: change_value(&f); break;
+            case 6: make_small(&f); change_operand(&f); break;
+            case 7: change_everywhere(&f); break;
+            case 8: case 9: redirect(&f); break;
+            case 10: case 11: reshape(&f); break;
+            case 12: add_constant(&f); break;
+            case 13: change_order(&f); break;
+            case 14: change_header(&f); break;
             default: change_step(&f);
             }
-        if (reordered)
-            change_order(&f);
         made = whole(&f, data, most);
     }
     for (int i = 0; i < SECTIONS; i++)

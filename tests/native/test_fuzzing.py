@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_native"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["file", "text", "rules"])
+@pytest.mark.parametrize("target", ["file", "ways", "text", "rules"])
 def test_some_seconds_of_fuzzing_find_nothing(target: str, tmp_path: Path) -> None:
     line = [sys.executable, str(SCRIPT), target, "--seconds", "5", "--corpus", str(tmp_path / "corpus")]
     done = subprocess.run(line, capture_output=True, text=True)
