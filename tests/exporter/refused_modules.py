@@ -33,15 +33,17 @@ class MeanOfPackedData(_Embedded):
 
 
 class OtherwiseInOnnx(_Embedded):
+    """A module is told of no trace, but it can look for what takes part in one."""
+
     def forward(self, x):
         h = self.rnn(self.emb(x))[1][-1]
-        return self.out(h * 1.5 if torch.compiler.is_exporting() else h)
+        return self.out(h * 1.5 if torch._C._len_torch_dispatch_stack() else h)
 
 
 class OtherwiseInTorchScript(_Embedded):
     def forward(self, x):
         h = self.rnn(self.emb(x))[1][-1]
-        return self.out(h * 1.5 if torch.jit.is_tracing() else h)
+        return self.out(h * 1.5 if isinstance(x.size(0), torch.Tensor) else h)
 
 
 class NeighboursMatter(_Embedded):

@@ -139,7 +139,7 @@ class Raises(idiom_modules.LenOfTheBatch):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.runs.append(1)
         if sum(self.runs) > self.most:
-            raise self.error
+            raise copy.copy(self.error)
         return super().forward(x)
 
 

@@ -48,9 +48,10 @@ def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
 def _line_of(error: BaseException) -> str:
     """Where in the user's files an error was raised."""
     ours = str(Path(__file__).parents[2])
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((TORCH_FOLDER, ours, "<")):
-            return f" at {Path(frame.filename).name}:{frame.lineno}"
+    # A module that raises one error again and again has a traceback that grows: no line of it is read.
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if not frame.f_code.co_filename.startswith((TORCH_FOLDER, ours, "<")):
+            return f" at {Path(frame.f_code.co_filename).name}:{line}"
     return ""
 
 
