@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ __all__ = [
     "EverySize",
     "Sizes",
     "UnsolvableError",
+    "all_of",
     "either",
     "every_size",
     "renamed_sizes",
@@ -136,10 +137,6 @@ class Condition:
         """What holds where it does not."""
         return Condition(sympy.Not(self.relation))
 
-    def also(self, other: Condition) -> Condition:
-        """What holds where both do."""
-        return Condition(sympy.And(self.relation, other.relation))
-
     @property
     def of(self) -> frozenset[str]:
         """The names of the sizes that it asks about: `batch`, `tokens`."""
@@ -160,6 +157,12 @@ def _over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
         along = np.arange(1, LARGEST + 1, dtype=np.int64)
         return condition.over(along, np.ones_like(along))[sizes.batch - 1]  # type: ignore[no-any-return]
     return condition.over(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
+
+
+def all_of(conditions: Iterable[Condition]) -> Condition:
+    """What holds where all of them do."""
+    # At once: sympy compares all parts of an `and` whenever one is made.
+    return Condition(sympy.And(*(condition.relation for condition in conditions)))
 
 
 def either(conditions: list[Condition]) -> Condition:

@@ -11,7 +11,6 @@ question, and the traced programs are held to its answers there:
 
 from __future__ import annotations
 
-import functools
 import itertools
 import sys
 import time
@@ -25,7 +24,7 @@ import sympy
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.manifest import Limits
-from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, either, every_size
+from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, all_of, either, every_size
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
 from pocketrnn_export.tracing.sizes import Path, Question, Seen
 
@@ -308,7 +307,7 @@ class _Search(Generic[Traced]):
         region, asked = part
         questions = [question.condition for question in self.known if not question.branch]
         conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
-        return functools.reduce(Condition.also, conditions, self.regions.conditions[region])
+        return all_of([self.regions.conditions[region], *conditions])
 
     def _fitted(self, way: Way, condition: Condition) -> Way:
         """A way with the tokens of the sizes that it is taken for."""

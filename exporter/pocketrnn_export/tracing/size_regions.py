@@ -19,7 +19,16 @@ import numpy.typing as npt
 import sympy
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.conditions import BATCH, TOKENS, Condition, EverySize, Sizes, every_size, values_over
+from pocketrnn_export.tracing.conditions import (
+    BATCH,
+    TOKENS,
+    Condition,
+    EverySize,
+    Sizes,
+    all_of,
+    every_size,
+    values_over,
+)
 from pocketrnn_export.tracing.sizes import Question, Seen
 
 __all__ = ["Followed", "Regions", "explored"]
@@ -173,7 +182,7 @@ def _next(every: EverySize, left: npt.NDArray[np.bool_]) -> int:
 
 
 def _all_of(answers: Mapping[Condition, bool]) -> Condition:
-    return functools.reduce(Condition.also, (one if answer else one.negated for one, answer in answers.items()))
+    return all_of(one if answer else one.negated for one, answer in answers.items())
 
 
 def _too_many(questions: Sequence[Question]) -> ExportError:
