@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +102,14 @@ def test_what_tract_cannot_open_or_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_tract_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = builtins.__import__
+    imported = importlib.import_module
 
-    def without_tract(name: str, *rest: Any, **more: Any) -> Any:
+    def without_tract(name: str, package: str | None = None) -> Any:
         if name == "tract":
             raise ModuleNotFoundError("No module named 'tract'", name="tract")
-        return imported(name, *rest, **more)
+        return imported(name, package)
 
-    monkeypatch.setattr("pocketrnn.errors.importlib.import_module", without_tract)
+    monkeypatch.setattr(importlib, "import_module", without_tract)
     with pytest.raises(MissingExtraError, match=r"pocketrnn\[edge\]"):
         exported(user_modules.PackedLastState(), tmp_path / "edge", edge=True)
 
