@@ -125,6 +125,12 @@ def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     assert found.convention.units == (1 if kind in ONE_NUMBER else 4)
 
 
+@pytest.mark.parametrize("width", range(6, zoo.WORDS - 2, 3))
+def test_a_row_that_begins_with_its_length_is_no_row_of_ids_whichever_ids_are_drawn(width: int) -> None:
+    found = prepared(zoo.LengthInTheFirstColumn, widths=Widths(width, width))
+    assert found.convention.line == BATCH[zoo.LengthInTheFirstColumn]
+
+
 @pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 6), ids=lambda kind: kind.__name__)
 def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     kind: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

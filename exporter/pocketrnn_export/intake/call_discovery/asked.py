@@ -62,6 +62,9 @@ class Asked:
         if self.padding_id != self.ids - 1:
             # In each row: a module may take it for padding, and answer a text by the longest of its batch.
             tokens[:, width // 2] = self.ids - 1
+            if rows > 1:
+                # At an end too: a module that counts by a row's first or last number fails on it, whatever is drawn.
+                tokens[0, 0] = tokens[-1, -1] = self.ids - 1
         return tokens, torch.full((rows,), width)
 
     def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
