@@ -131,6 +131,15 @@ def test_a_row_that_begins_with_its_length_is_no_row_of_ids_whichever_ids_are_dr
     assert found.convention.line == BATCH[zoo.LengthInTheFirstColumn]
 
 
+@pytest.mark.parametrize("width", [zoo.WORDS, 100])
+def test_a_row_that_may_begin_with_its_length_or_with_an_id_is_asked_about(width: int) -> None:
+    # Every id is a length of such a text too, so that both ways run.
+    with pytest.raises(ExportError, match="2 ways") as asked:
+        prepared(zoo.LengthInTheFirstColumn, widths=Widths(width, width))
+    assert BATCH[zoo.LengthInTheFirstColumn] in asked.value.problem
+    assert prepared(zoo.TimeMajor, widths=Widths(width, width)).convention.line == BATCH[zoo.TimeMajor]
+
+
 @pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 6), ids=lambda kind: kind.__name__)
 def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     kind: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

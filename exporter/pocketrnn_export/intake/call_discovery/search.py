@@ -114,9 +114,11 @@ def _holding(
     failures: list[Fails] = []
     beside: set[frozenset[int]] = set()
     without: Counter[frozenset[int]] = Counter()
+    certain = False
     for way in ways:
         constants = frozenset(way.at("constant"))
-        if (holding and way.plain == LENGTH_FIRST) or (
+        # Numbers below the width are a length as well as an id, so that a row may begin with one unnoticed.
+        if (certain and way.plain != LENGTH_FIRST) or (
             constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
         ):
             continue
@@ -128,8 +130,7 @@ def _holding(
                     beside.add(constants)
             elif not any(_same_answers(found, other, asked) for other in holding):
                 holding.append(found)
-        if holding and not way.setup and way is ways[0] and _certain(way):
-            break
+        certain = certain or (bool(holding) and not way.setup and way is ways[0] and _certain(way))
     # Of two masks, that under which what is past the length tells less is right.
     return [holds for holds in holding if not holds.leaks] or holding, failures
 

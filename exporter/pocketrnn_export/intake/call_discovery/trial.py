@@ -282,17 +282,25 @@ def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tupl
 
 
 def _ends_at_the_length(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Whether what stands past the lengths that a module is told does not change its answer."""
+    """Whether a row ends where its length says: what stands past it does not change the answer, and its last token
+    does. A module that only takes a row's first number for one more token, or reads some tokens only, fails this."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
-    shorter = torch.tensor([width, *range(width - 1, width - rows, -1)] if rows > 1 else [width - 2])
-    past = torch.arange(width) >= shorter[:, None]
-    other = torch.where(past, tokens.flip(0).roll(1, 1), tokens)
+    ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
+    lengths = torch.tensor(ends if rows > 1 else [max(1, width - 2)])
+    ids = [i for i in range(asked.ids) if i != asked.padding_id]
+    other = torch.tensor([ids[(int(token) + 3) % len(ids)] for token in tokens.flatten()]).view_as(tokens)
+    place = torch.arange(width)
+    past, last = place >= lengths[:, None], place == lengths[:, None] - 1
     try:
-        return _near(read_answer(asked, convention, tokens, shorter), read_answer(asked, convention, other, shorter))
+        own, changed, cut = (
+            read_answer(asked, convention, torch.where(where, other, tokens), lengths)
+            for where in (torch.zeros_like(past), last, past)
+        )
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return False
+    return _near(own, cut) and bool(((own - changed).abs().amax(1) > _ROUNDING).all())
 
 
 def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
