@@ -62,7 +62,16 @@ from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.restrictions import UntraceableError
 from pocketrnn_export.tracing.users_code import is_users, place_of
 
-__all__ = ["ProofPlan", "cases_for", "export", "golden_examples", "texts_within", "versions", "write_bundle"]
+__all__ = [
+    "ProofPlan",
+    "cases_for",
+    "cases_for_graph",
+    "export",
+    "golden_examples",
+    "texts_within",
+    "versions",
+    "write_bundle",
+]
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
@@ -572,6 +581,27 @@ def cases_for(
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
     asked = {inputs: apart(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()}
     return {inputs: some for inputs, some in asked.items() if some}
+
+
+def cases_for_graph(rules: TextRules, graph: Graph) -> dict[str, list[Case]]:
+    """The inputs of a proof of a form that is made of a graph, but for the texts, by kind; see `cases_for`.
+
+    Args:
+        rules: the text rules of its bundle.
+        graph: what the bundle says of the graph.
+
+    Example:
+        >>> list(cases_for_graph(manifest.text, manifest.graph))
+        ['shapes', 'drawn shapes', 'hazards', 'every id']
+    """
+    return cases_for(
+        rules,
+        ids=graph.embedding_rows,
+        ragged=graph.padding,
+        limits=graph.limits,
+        one_row=graph.batch == 1,
+        alone=graph.run_alone(rules.padding_id),
+    )
 
 
 def widths_of(rules: TextRules) -> Widths:

@@ -26,7 +26,7 @@ from pocketrnn.ready import Text
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import COMPRESSED
-from pocketrnn_export.bundle import ProofPlan, cases_for, texts_within, versions, write_bundle
+from pocketrnn_export.bundle import ProofPlan, cases_for_graph, texts_within, versions, write_bundle
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx_graph import onnx_form
@@ -255,14 +255,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
         reference=graph_reference(ROUNDED, small.rounded),
-        cases=cases_for(
-            manifest.text,
-            ids=graph.embedding_rows,
-            ragged=graph.padding,
-            limits=graph.limits,
-            one_row=graph.batch == 1,
-            alone=graph.run_alone(manifest.text.padding_id),
-        ),
+        cases=cases_for_graph(manifest.text, graph),
         rows_alone=graph.batch != 1,
         texts=texts,
     )

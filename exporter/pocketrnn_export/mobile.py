@@ -10,7 +10,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.folder import check_free
 from pocketrnn.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.verdicts import graph_name
-from pocketrnn_export.bundle import ProofPlan, cases_for, write_bundle
+from pocketrnn_export.bundle import ProofPlan, cases_for_graph, write_bundle
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, operators_of, ort_graph, ort_step_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.proof.comparing import graph_reference
@@ -47,14 +47,7 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=graph_reference(graph_name(manifest), content),
-        cases=cases_for(
-            manifest.text,
-            ids=graph.embedding_rows,
-            ragged=graph.padding,
-            limits=graph.limits,
-            one_row=graph.batch == 1,
-            alone=graph.run_alone(manifest.text.padding_id),
-        ),
+        cases=cases_for_graph(manifest.text, graph),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.examples],
         earlier=manifest.parity,

@@ -24,7 +24,7 @@ from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_en
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import graph_name
-from pocketrnn_export.bundle import cases_for, texts_within, versions
+from pocketrnn_export.bundle import cases_for_graph, texts_within, versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.forms.packed import program_of
 from pocketrnn_export.forms.step import run_of_steps
@@ -147,14 +147,7 @@ def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
     description = Description.of(manifest)
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
     texts = texts_within(graph.limits, given, description)
-    cases = cases_for(
-        manifest.text,
-        ids=graph.embedding_rows,
-        ragged=graph.padding,
-        limits=graph.limits,
-        one_row=graph.batch == 1,
-        alone=graph.run_alone(manifest.text.padding_id),
-    )
+    cases = cases_for_graph(manifest.text, graph)
     answers = Answered(
         graph_reference(graph_name(manifest), content),
         {**cases, "texts": text_cases(texts, description.encoder())},
