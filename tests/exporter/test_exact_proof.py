@@ -63,10 +63,11 @@ class Numbers(nn.Module):
 
 
 class WrongNumber(Numbers):
-    """What it multiplies by hangs on the one who asks: an exporter gets another number, by 1e-6."""
+    """What it multiplies by depends on who runs it: a trace, which it finds by what takes part in one, gets another
+    number, by 1e-6."""
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return super().forward(x, lengths) * (0.300001 if torch.compiler.is_exporting() else 0.3)
+        return super().forward(x, lengths) * (0.300001 if torch._C._len_torch_dispatch_stack() else 0.3)
 
 
 def source(kind: type[nn.Module], seed: int = 0) -> PreparedModule:
