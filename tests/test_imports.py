@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -351,3 +353,19 @@ def test_a_private_part_is_found_however_it_is_named(text: str) -> None:
 )
 def test_what_is_public_is_not_taken_for_private(text: str) -> None:
     assert private_uses(text, {"_own"}) == []
+
+
+def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
+    # `[export]` brings no pyarrow: scripts/demo exports the shipped checkpoint with that extra alone.
+    code = (
+        "import sys\n"
+        "for name in ('pyarrow', 'lightning_fabric', 'sklearn', 'rich', 'matplotlib', 'scipy'):\n"
+        "    sys.modules[name] = None\n"
+        "import pathlib\n"
+        "from pocketrnn_export.commands.from_checkpoint import from_checkpoint\n"
+        "from pocketrnn_export import bundle, compression, mobile, packing\n"
+        "from_checkpoint(pathlib.Path(sys.argv[1]))\n"
+    )
+    checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
+    done = subprocess.run([sys.executable, "-c", code, str(checkpoint)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

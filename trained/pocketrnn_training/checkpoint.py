@@ -26,6 +26,9 @@ from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
 __all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write", "write_files"]
 
+# What `data` says of examples that are nobody's texts.
+MADE_EXAMPLES: Final = "made of words of the vocabulary"
+
 FORMAT: Final = "pocketrnn-checkpoint"
 VERSION: Final = 1
 CONFIG_JSON: Final = "config.json"

@@ -15,6 +15,7 @@ from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training import vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.data import UNLABELLED, LabelledTexts, split
 from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
 from pocketrnn_training.progress import Notice
@@ -24,8 +25,7 @@ __all__ = ["Task", "parts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
-# What `about` says of examples that are nobody's texts, and how many words they have.
-MADE_EXAMPLES: Final = "made of words of the vocabulary"
+# How many words examples have that are nobody's texts.
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9

@@ -16,7 +16,6 @@ def from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
     """
     from pocketrnn.verdicts import TEXT_RULES, TextVerdict
     from pocketrnn_training import checkpoint
-    from pocketrnn_training.preparation import MADE_EXAMPLES
 
     trained = checkpoint.read(folder)
     return trained.module, {
@@ -24,7 +23,7 @@ def from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
         "labels": trained.labels,
         "rules": trained.rules,
         "lengths": trained.architecture.packed,
-        "example_texts": () if trained.data.get("examples") == MADE_EXAMPLES else trained.examples,
+        "example_texts": () if trained.data.get("examples") == checkpoint.MADE_EXAMPLES else trained.examples,
         "name": trained.name,
         # Training made its ids by the same code and the same rules.
         "provenance": {"data": trained.data, "metrics": trained.metrics, TEXT_RULES: TextVerdict("trained").document},
