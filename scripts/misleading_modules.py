@@ -1,0 +1,197 @@
+"""Modules made to mislead the exporter, by family, each exported and compared with its owner's own call.
+
+The modules are those of tests/exporter. Each is exported as somebody would who knows nothing of it; what is exported is
+asked about texts of every length up to `LENGTHS`, of some longer ones, and in batches, and compared with the module
+itself, called as its owner does, one text at a time. `scripts/measure_proof modules` prints the table.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn import Classifier
+from pocketrnn.errors import LimitError, PocketRNNError
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
+from pocketrnn_export.intake.convention import compiled
+from pocketrnn_export.proof.surroundings import surroundings
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "exporter"))
+
+__all__ = ["Outcome", "outcomes"]
+
+# Every length up to here, then some longer ones.
+LENGTHS = 420
+LONGER = (777, 1000, 2049)
+# How far a logit or probability may be from the module's, of the largest number of the answer.
+NEAR = 2e-4
+
+
+@dataclass(frozen=True)
+class Misleading:
+    """A module, and what is known to its owner alone.
+
+    Attributes:
+        family: what it misleads about.
+        name: of the module.
+        made: makes it.
+        call: how its owner calls it; None where no call without further inputs is right, so that it must be refused.
+        classes, ids, padding_id: of the classifier.
+        probabilities: whether it gives probabilities, of one unit or of each label.
+        options: further arguments of `export`.
+    """
+
+    family: str
+    name: str
+    made: Callable[[], nn.Module]
+    call: str | None
+    classes: int
+    ids: int
+    padding_id: int = 1
+    probabilities: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one module: `right`, `refused`, `wrong` or `died`; whether a limit is stated; and in words."""
+
+    family: str
+    name: str
+    verdict: str
+    limited: bool
+    what: str
+
+
+def outcomes() -> Iterator[Outcome]:
+    """What becomes of each module, one after the other.
+
+    Example:
+        >>> sum(one.verdict == "wrong" for one in outcomes())
+        0
+    """
+    for one in (*_inputs(), *_probabilities(), *_sizes(), *_padding()):
+        yield _outcome(one)
+
+
+def _inputs() -> Iterator[Misleading]:
+    import input_modules as zoo
+    from test_inputs import FOUND, REFUSED
+
+    for kind in REFUSED:
+        yield Misleading("an input that no text gives", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
+    for kind, line in FOUND.items():
+        yield Misleading("inputs that a text gives", kind.__name__, kind, line, zoo.CLASSES, zoo.WORDS)
+
+
+def _probabilities() -> Iterator[Misleading]:
+    import convention_modules as zoo
+    import test_probabilities as ends
+
+    for name, end in ends.ONE_SIGN.items():
+        # Asked about: what it is only its owner knows.
+        made = _ending(ends.Ends, end, 1)
+        yield Misleading("probabilities, not by an activation", name, made, None, 2, zoo.WORDS)
+    for name, end in ends.SUMS.items():
+        classes = 2 if name == "beside its own" else 4
+        yield Misleading("probabilities, not by an activation", name, _ending(ends.Ends, end, classes), None, classes,
+                         zoo.WORDS)  # fmt: skip
+    for name, (end, units) in ends.CONVERTED.items():
+        yield Misleading("probabilities by an activation", name, _ending(ends.Ends, end, units), "module(tokens)",
+                         max(2, units), zoo.WORDS, probabilities=True)  # fmt: skip
+    for name, (end, units) in ends.LOGITS.items():
+        yield Misleading("logits that look like probabilities", name, _ending(ends.Ends, end, units), "module(tokens)",
+                         max(2, units), zoo.WORDS)  # fmt: skip
+
+
+def _ending(kind: Callable[..., nn.Module], end: Any, units: int) -> Callable[[], nn.Module]:
+    return lambda: kind(end, units)
+
+
+def _sizes() -> Iterator[Misleading]:
+    import size_modules as zoo
+
+    kinds = [*zoo.HONOURED, *(kind for kind, _ in zoo.LIMITED), *(kind for kind, _ in (*zoo.REFUSED, *zoo.CAUGHT))]
+    for kind in (*kinds, *zoo.COUNTED):
+        module = kind()
+        call = "module(tokens, lengths)" if kind.forward.__code__.co_argcount > 2 else "module(tokens)"
+        yield Misleading("sizes", kind.__name__, kind, call, module.out.out_features, module.emb.num_embeddings)
+
+
+def _padding() -> Iterator[Misleading]:
+    import padding_modules as zoo
+
+    for kind in zoo.MODULES:
+        call = "module(tokens, lengths)" if kind.forward.__code__.co_argcount > 2 else "module(tokens)"
+        # The module's padding id and the number of its ids.
+        yield Misleading("padding inside of texts", kind.__name__, _padded(kind), call, 3, 40)
+
+
+def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: kind(1, 40)
+
+
+def _outcome(one: Misleading) -> Outcome:
+    torch.manual_seed(0)
+    module = one.made().eval()
+    words = [f"w{i}" for i in range(one.ids)]
+    words[one.padding_id] = "<pad>"
+    rules = TextRules("whitespace", padding_id=one.padding_id, unknown_id=0, empty_id=0)
+    labels = [f"label {i}" for i in range(one.classes)]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            export(module, Path(folder) / "bundle", labels=labels, vocabulary=words, rules=rules, **one.options)
+        except PocketRNNError as error:
+            return Outcome(one.family, one.name, "refused", limited=False, what=str(error))
+        # What a user would see as a traceback.
+        except Exception as error:
+            return Outcome(one.family, one.name, "died", limited=False, what=f"{type(error).__name__}: {error}")
+        classifier = Classifier.load(Path(folder) / "bundle")
+        if one.call is None:
+            return Outcome(one.family, one.name, "wrong", limited=False, what="exported, and nobody said its call")
+        return _compared(one, module, classifier, words)
+
+
+def _compared(one: Misleading, module: nn.Module, classifier: Classifier, words: Sequence[str]) -> Outcome:
+    """Texts of every length, alone and in batches of neighbours, against the owner's call of the module."""
+    generator, limited = np.random.default_rng(0), False
+    texts, rows = [], []
+    for length in (*range(1, LENGTHS + 1), *LONGER):
+        ids = generator.integers(0, one.ids, length)
+        try:
+            classifier.logits([" ".join(words[i] for i in ids)])
+        except LimitError:
+            limited = True
+            continue
+        texts.append(" ".join(words[i] for i in ids))
+        rows.append(ids)
+    order = generator.permutation(len(texts))
+    together = classifier.predict_proba([texts[i] for i in order]) if one.probabilities else classifier.logits(
+        [texts[i] for i in order]
+    )  # fmt: skip
+    for place, i in enumerate(order):
+        tokens = torch.from_numpy(rows[i])[None]
+        own = _own(one, module, tokens)
+        alone = (classifier.predict_proba if one.probabilities else classifier.logits)([texts[i]])[0]
+        for answer in (alone, together[place]):
+            given = answer[-own.size :]
+            off = float(np.abs(given - own).max()) / max(1.0, float(np.abs(own).max()))
+            if not off <= NEAR:
+                what = f"{off:.1e} off on a text of {len(rows[i])} tokens"
+                return Outcome(one.family, one.name, "wrong", limited, what)
+    return Outcome(one.family, one.name, "right", limited, "")
+
+
+def _own(one: Misleading, module: nn.Module, tokens: Tensor) -> np.ndarray:
+    with torch.no_grad(), surroundings():
+        answer = compiled(str(one.call))(module, tokens, torch.tensor([tokens.shape[1]]))
+    return np.asarray(answer.double().reshape(-1).numpy())
