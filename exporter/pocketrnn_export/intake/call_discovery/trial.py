@@ -149,7 +149,7 @@ def _holds(
     if not convention.one_text and (mixes := _mixes(asked, convention, batches, answers)) is not None:
         return mixes
     leaks = False
-    if way is not None and way.plain == LENGTH_FIRST and not _ends_at_the_length(asked, convention, batches[-1]):
+    if way is not None and way.plain == LENGTH_FIRST and not _reads_to_the_length(asked, convention, batches[-1]):
         return Fails(
             line,
             0,
@@ -282,8 +282,26 @@ def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tupl
 
 
 def _ends_at_the_length(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
-    """Whether a row ends where its length says: what stands past it does not change the answer, and its last token
-    does. A module that only takes a row's first number for one more token, or reads some tokens only, fails this."""
+    """Whether what stands past the lengths that a module is told does not change its answer."""
+    answers = _answers_around_the_ends(asked, convention, batch)
+    return answers is not None and _near(answers[0], answers[2])
+
+
+def _reads_to_the_length(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether a row ends where its length says, and its last token changes the answer. A module that takes a row's
+    first number for one more token, or reads some tokens only, fails this; a maximum over a row may, too."""
+    answers = _answers_around_the_ends(asked, convention, batch)
+    if answers is None:
+        return False
+    own, changed, cut = answers
+    return _near(own, cut) and bool(((own - changed).abs().amax(1) > _ROUNDING).all())
+
+
+def _answers_around_the_ends(
+    asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The answers to rows of several lengths, to rows with another last token, and with others past their ends; None
+    where the module fails."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
@@ -299,8 +317,8 @@ def _ends_at_the_length(asked: Asked, convention: Convention, batch: tuple[Tenso
         )
     # Whatever a user's module raises.
     except (Exception, SystemExit):
-        return False
-    return _near(own, cut) and bool(((own - changed).abs().amax(1) > _ROUNDING).all())
+        return None
+    return own, changed, cut
 
 
 def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
