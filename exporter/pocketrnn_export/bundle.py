@@ -1,35 +1,32 @@
-"""A bundle from its forms and its description: proven, and written whole or not at all."""
+"""`export`: from a module to its bundle."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import logging
-import sys
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 
-import pocketrnn
-from pocketrnn.classifier import Classifier
-from pocketrnn.errors import ExportError, InputError, ParityError, PocketRNNError, Terminated, first_line, shown
-from pocketrnn.folder import check_free, name_of, written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON, Comparison, Example, Graph, Limits, Manifest, Parity, to_bytes
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn.folder import check_free, name_of
+from pocketrnn.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
 from pocketrnn.ready import Text, Tokenizer
 from pocketrnn.text import EXTERNAL, TextRules
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
+from pocketrnn_export.bundle_proof import ProofPlan, texts_within
+from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import ONNX, whole_numbers_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
-from pocketrnn_export.intake.as_given import AsGiven, random_state_kept
+from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
 from pocketrnn_export.intake.external import given_ids, made_ids
@@ -37,46 +34,12 @@ from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
 from pocketrnn_export.intake.prepared import PreparedModule, prepare, with_ids_tried
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
-from pocketrnn_export.proof.answered import Answered
-from pocketrnn_export.proof.cases import (
-    MADE_TEXTS,
-    Case,
-    Logits,
-    Widths,
-    apart,
-    bound_cases,
-    drawn_cases,
-    hazard_cases,
-    made_texts,
-    shape_grid,
-    text_cases,
-    texts_for_proof,
-    within,
-)
-from pocketrnn_export.proof.comparing import Compared, Reference, compare
-from pocketrnn_export.proof.coverage import cases_of_every_id
-from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
-from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
-from pocketrnn_export.proof.float64_operators import one_thread
-from pocketrnn_export.proof.verdict import passes, proven, write_report
+from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
+from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
+from pocketrnn_export.proof.verdict import write_report
 from pocketrnn_export.tracing.restrictions import UntraceableError
-from pocketrnn_export.tracing.users_code import is_users, place_of
 
-__all__ = [
-    "ProofPlan",
-    "cases_for",
-    "cases_for_graph",
-    "export",
-    "golden_examples",
-    "texts_within",
-    "versions",
-    "write_bundle",
-]
-
-# The golden examples that a bundle carries: enough to show a difference, few enough to read.
-GOLDEN_EXAMPLES: Final = 12
-# How many rows of one case are asked alone at most.
-_EVERY_ROW: Final = 64
+__all__ = ["export"]
 
 _log = logging.getLogger(__name__)
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
@@ -492,342 +455,9 @@ def _texts_for(
     return inside
 
 
-def texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
-    """Those of the texts that a graph of such limits takes.
-
-    Example:
-        >>> texts_within(Limits(max_tokens=1), ["oil prices", "oil"], description)
-        ['oil']
-    """
-    encoder, padding_id = description.encoder(), description.rules.padding_id
-    return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
-
-
 def _graph_of(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
     """What classifier.json says of the graph, and the sizes on both sides of what forward asks about a size."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds
     raise ValueError("there is no graph among the forms")
-
-
-@dataclass(frozen=True)
-class ProofPlan:
-    """What the forms of a bundle are compared with, and on what.
-
-    Attributes:
-        reference: what every form is compared with.
-        cases: by kind of inputs. Those of the texts are added.
-        texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
-        private: those of the texts that become no golden example.
-        rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
-        tolerance: as for `proof.verdict.passes`.
-        report: a file to write every single case to, also where the proof fails.
-        earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
-        given: the user's own module, where the reference is a copy of it.
-    """
-
-    reference: Reference
-    cases: Mapping[str, Sequence[Case]]
-    texts: Sequence[str]
-    private: frozenset[str] = frozenset()
-    rows_alone: bool = True
-    tolerance: float | None = None
-    report: str | Path | None = None
-    earlier: Parity | None = None
-    given: AsGiven | None = None
-
-
-def cases_for(
-    rules: TextRules,
-    *,
-    ids: int,
-    ragged: bool,
-    limits: Limits | None = None,
-    bounds: Iterable[tuple[int, int]] = (),
-    one_row: bool = False,
-    alone: Sequence[int] = (),
-) -> dict[str, list[Case]]:
-    """The inputs of a proof but for the texts, by kind.
-
-    Args:
-        rules: the text rules, whose special ids occur more often.
-        ids: how many ids the graph takes.
-        ragged: rows of several lengths; else all rows are full.
-        limits: what the graph takes; cases beyond are left out.
-        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
-        one_row: the graph takes one text a run: fewer and longer rows hold every id then.
-        alone: a text that holds one of these ids takes a run of its own.
-
-    Example:
-        >>> list(cases_for(TextRules(), ids=8000, ragged=True))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
-    """
-    padding_id = rules.padding_id
-    widths = widths_of(rules)
-    special = [i for i in (rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id) if i is not None]
-    limits = limits or Limits()
-    # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
-    width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
-    cases = {
-        "shapes": shape_grid(ids, padding_id, ragged=ragged),
-        "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
-        "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
-        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged),
-        "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
-    }
-    inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
-    # All rows of special ids and those of every id, and two of each other case.
-    most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
-    asked = {inputs: apart(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()}
-    return {inputs: some for inputs, some in asked.items() if some}
-
-
-def cases_for_graph(rules: TextRules, graph: Graph) -> dict[str, list[Case]]:
-    """The inputs of a proof of a form that is made of a graph, but for the texts, by kind; see `cases_for`.
-
-    Args:
-        rules: the text rules of its bundle.
-        graph: what the bundle says of the graph.
-
-    Example:
-        >>> list(cases_for_graph(manifest.text, manifest.graph))
-        ['shapes', 'drawn shapes', 'hazards', 'every id']
-    """
-    return cases_for(
-        rules,
-        ids=graph.embedding_rows,
-        ragged=graph.padding,
-        limits=graph.limits,
-        one_row=graph.batch == 1,
-        alone=graph.run_alone(rules.padding_id),
-    )
-
-
-def widths_of(rules: TextRules) -> Widths:
-    """How many tokens a text can have by the rules."""
-    return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")
-
-
-def write_bundle(
-    path: Path,
-    description: Description,
-    forms: Sequence[Form],
-    plan: ProofPlan,
-    *,
-    examples: tuple[Example, ...] | None = None,
-    other_files: Mapping[str, bytes] | None = None,
-    force: bool = False,
-) -> Manifest:
-    """Prove every form, write the bundle, load it with the runtime, and prove the texts end to end.
-
-    Args:
-        path: the folder to write, whole or not at all.
-        description: all of the bundle that is not a form.
-        forms: made, and not proven yet.
-        plan: what they are compared with, and on what.
-        examples: the golden examples; by default made of the plan's texts and the reference's answers.
-        other_files: further files, by name, which no reader of bundles needs.
-        force: replace a bundle at `path`.
-
-    Raises:
-        OutputError: `path` is taken, or cannot be written.
-        ParityError: a form or the runtime does not give the reference's answers. Nothing was written.
-
-    Example:
-        >>> forms = [ONNX.make(prepared, description)]
-        >>> cases = cases_for(description.rules, ids=8000, ragged=True)
-        >>> plan = ProofPlan(prepared.as_reference(), cases, ["oil prices"])
-        >>> write_bundle(Path("news"), description, forms, plan).graph.file
-        'model.onnx'
-    """
-    cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
-    answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
-    texts = [answer for _, answer in answers.of("texts", one_row=False)]
-    as_given = (
-        []
-        if plan.given is None
-        else plan.given.compared(answers.all(one_row=all(form.one_row for form in forms)), answers.with_spread)
-    )
-    compared: list[Compared] = []
-    with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
-        proven_forms = []
-        for form in forms:
-            try:
-                found = _compared(form, answers)
-            except ParityError as error:
-                if form.required:
-                    raise
-                _log.warning("%s is left out. %s", form.file, error.problem)
-                continue
-            if not form.required and not _all_pass(found, plan.tolerance):
-                _log.warning("%s is left out: its answers are not those of %s", form.file, plan.reference.name)
-                continue
-            proven_forms.append(form)
-            compared += found
-            (work / form.file).write_bytes(form.content)
-        compared += as_given
-        for name, content in (other_files or {}).items():
-            (work / name).write_bytes(content)
-        manifest = Manifest(
-            name=description.name,
-            labels=description.labels,
-            text=description.rules,
-            vocabulary=description.vocabulary,
-            activation=description.activation,
-            provenance=description.provenance,
-            examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
-            parity=_first_verdict(plan, compared, proven_forms, answers),
-            **_entries(proven_forms),
-        )
-        try:
-            compared = [*_exact_lines(proven_forms, answers), *compared]
-        except ParityError as error:
-            raise _with_its_operation(error, proven_forms, answers) from None
-        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        classifier, given = Classifier.load(work), description.given(plan.texts)
-        compared += texts_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += rows_end_to_end(classifier, answers)
-        manifest = replace(manifest, parity=_verdict(plan, compared, answers))
-        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-    return manifest
-
-
-def _entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """What classifier.json says of the forms, by member."""
-    return {"torchscript": None, **{form.member: form.entry for form in forms}}
-
-
-def _compared(form: Form, answers: Answered) -> list[Compared]:
-    """A form in all its runs, on all the cases that it takes."""
-    compared = []
-    for candidate, run in form.runs.items():
-        for inputs in answers.kinds:
-            pairs = answers.of(inputs, one_row=form.one_row)
-            compared.append(
-                compare(
-                    candidate,
-                    run,
-                    [case for case, _ in pairs],
-                    [logits for _, logits in pairs],
-                    inputs=inputs,
-                    reference=answers.reference.name,
-                    exact=answers.with_spread,
-                )
-            )
-    return compared
-
-
-def _all_pass(compared: Iterable[Compared], tolerance: float | None) -> bool:
-    return all(passes(found, tolerance) for one in compared for found in one.each)
-
-
-def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
-    """The forms in double precision, which agree with the reference to 1e-10.
-
-    Raises:
-        ParityError: one does not.
-    """
-    lines = []
-    for form in forms:
-        if form.float64_run is None:
-            continue
-        candidate = f"{next(iter(form.runs))}, float64"
-        run = form.float64_run()
-        retraced = None if form.retraced is None else functools.cache(form.retraced)
-        for inputs in answers.kinds:
-            exact = answers.exact(inputs, one_row=form.one_row)
-            if exact is None:
-                _log.warning("Not proven in double precision. %s", answers.not_exact)
-                return []
-            found = graph_proof(
-                run,
-                exact,
-                content=form.content,
-                retraced=retraced,
-                spreads=answers.with_spread,
-            )
-            line = Comparison(
-                reference=f"{answers.reference.name}, float64",
-                candidate=candidate,
-                inputs=inputs,
-                cases=found.cases,
-                rows=found.rows,
-                largest_difference=found.largest_difference,
-                labels_differing=0,
-            )
-            lines.append(Compared(line, ()))
-    return lines
-
-
-def _first_verdict(plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: Answered) -> Parity:
-    """`_verdict`, whose error names the operation at which the graph departs from the module, where that is found."""
-    try:
-        return _verdict(plan, compared, answers)
-    except ParityError as error:
-        raise _with_its_operation(error, forms, answers) from None
-
-
-def _users_place(frame: FrameType | None) -> str:
-    while frame is not None and not is_users(frame):
-        frame = frame.f_back
-    return "" if frame is None else place_of(frame)
-
-
-def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: Answered) -> ParityError:
-    form = next((form for form in forms if form.member == "graph" and form.float64_run is not None), None)
-    if form is None or form.float64_run is None or answers.reference.departs is None:
-        return error
-    run = form.float64_run()
-    known = [exact for kind in answers.kinds for exact in answers.exact(kind, one_row=form.one_row) or ()]
-    for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
-        with contextlib.suppress(PocketRNNError):
-            if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
-                found = answers.reference.departs(form.content, exact.case, _users_place)
-                if not found:
-                    return error
-                says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
-                return ParityError(says, error.remedy)
-    return error
-
-
-def _verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -> Parity:
-    """The proof so far, after it is written to the report.
-
-    Raises:
-        ParityError: something that was compared differs by too much.
-    """
-    if plan.report is not None:
-        write_report(plan.report, compared, plan.tolerance)
-    allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
-    parity = proven(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
-    if plan.earlier is None:
-        return parity
-    allowed = max(parity.tolerance, plan.earlier.tolerance)
-    return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))
-
-
-def golden_examples(
-    texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits], private: Container[str] = ()
-) -> tuple[Example, ...]:
-    """The first texts that are not private and the last two of them, which usually hold no known token. Logits are kept
-    as the shortest digits that give them."""
-    shown = [i for i, text in enumerate(texts) if text not in private]
-    chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
-    return tuple(
-        Example(
-            text=texts[i],
-            ids=tuple(map(int, cases[i].tokens[0])),
-            logits=tuple(float(str(logit)) for logit in logits[i][0]),
-        )
-        for i in chosen
-    )
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a bundle was made with."""
-    return {
-        "pocketrnn": pocketrnn.__version__,
-        "python": sys.version.split()[0],
-        **{package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxscript", "onnxruntime")},
-    }

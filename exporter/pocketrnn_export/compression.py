@@ -26,7 +26,8 @@ from pocketrnn.ready import Text
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import COMPRESSED
-from pocketrnn_export.bundle import ProofPlan, cases_for_graph, texts_within, versions, write_bundle
+from pocketrnn_export.bundle_proof import ProofPlan, texts_within
+from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx_graph import onnx_form
@@ -36,6 +37,7 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.external import cut_ids
 from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
+from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import compare, graph_reference, run_of_onnx
 
 if TYPE_CHECKING:

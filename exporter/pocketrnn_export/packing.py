@@ -19,27 +19,28 @@ from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.folder import file_written_whole
 from pocketrnn.graph_file import read_graph
-from pocketrnn.manifest import Manifest
+from pocketrnn.manifest import Manifest, StepGraph
 from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import graph_name
-from pocketrnn_export.bundle import cases_for_graph, texts_within, versions
+from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
+from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
-from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed_steps
+from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import run_of_steps
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.proof.answered import Answered
-from pocketrnn_export.proof.cases import Ids, Logits, Run, text_cases, texts_for_proof
+from pocketrnn_export.proof.cases import Ids, Logits, text_cases, texts_for_proof
+from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import Compared, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import proven
 
-__all__ = ["pack", "program_of_bundle", "run_of_packed", "run_of_packed_steps"]
+__all__ = ["pack", "program_of_bundle"]
 
-# The two ways to open a packed file, as the proof calls them; whether weights stay in place, as where memory is scarce.
-WAYS: Final = {"packed": False, "packed, in place": True}
 # Memory for products of words, as pocketrnn_native gives it.
 _WORDS_SIZE: Final = 1 << 22
 
@@ -127,11 +128,12 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     _log.info("Proving it equal to the bundle's graph")
     answers, texts = _answers(manifest, content)
     with one_thread(), _written(to_packed(made, program)) as file:
-        compared = []
-        for opened, in_place in WAYS.items():
-            compared += _compared(opened, run_of_packed(file, in_place=in_place), answers)
-            if step is not None and manifest.stream is not None:
-                compared += _step_compared(file, manifest, step, answers, texts, opened)
+        compared = compared_on_cases(packed_form(file, made.graph), answers)
+        if step is not None and made.stream is not None:
+            compared += compared_on_cases(packed_step_form(file, made.stream), answers)
+            for opened, in_place in WAYS.items():
+                compared.append(_as_the_step_graph(file, made.stream, step, answers, opened=opened, in_place=in_place))
+                compared.append(_streams_compared(file, texts, answers, opened=opened, in_place=in_place))
         compared += texts_end_to_end(Classifier.load(file), texts, answers, reference=graph_name(manifest))
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
@@ -156,19 +158,6 @@ def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
     return answers, texts
 
 
-def _compared(candidate: str, run: Run, answers: Answered) -> list[Compared]:
-    compared = []
-    for inputs in answers.kinds:
-        cases, logits = zip(*answers.of(inputs, one_row=True), strict=True)
-        compared.append(
-            compare(
-                candidate, run, cases, logits, inputs=inputs, reference=answers.reference.name,
-                exact=answers.with_spread,
-            )
-        )  # fmt: skip
-    return compared
-
-
 @contextmanager
 def _written(content: bytes) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
@@ -177,85 +166,23 @@ def _written(content: bytes) -> Iterator[Path]:
         yield file
 
 
-def run_of_packed(path: Path, *, in_place: bool = False) -> Run:
-    """A packed file as a run on arrays, each row alone.
-
-    Args:
-        path: the file.
-        in_place: open it as on a machine with little memory.
-
-    Raises:
-        MissingExtraError: the native engine is not installed.
-        BundleError: it does not open.
-    """
-    from pocketrnn.engines.native import NativeEngine
-
-    engine = NativeEngine(path, in_place=in_place)
-
-    def run(tokens: Ids, lengths: Ids) -> Logits:
-        rows = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-        return engine.logits(np.concatenate(rows), lengths)
-
-    return run
-
-
-def run_of_packed_steps(path: Path, *, cuts: int | None, in_place: bool = False) -> Run:
-    """A packed file's step as a run on whole texts.
-
-    Args:
-        path: the file.
-        cuts: each text is read in `cuts` + 1 chunks of equal length (fewer for a short text); None: drawn at random.
-        in_place: open it as on a machine with little memory.
-
-    Raises:
-        MissingExtraError: the native engine is not installed.
-        BundleError: it does not open.
-    """
-    from pocketrnn.engines.native import NativeEngine
-
-    engine, generator = NativeEngine(path, in_place=in_place), np.random.default_rng(0)
-    size = 0 if engine.manifest.stream is None else engine.manifest.stream.state_size
-
-    def run(tokens: Ids, lengths: Ids) -> Logits:
-        rows = []
-        for row, length in zip(tokens, lengths, strict=True):
-            drawn = length if cuts is None else min(cuts + 1, length)
-            places = np.sort(generator.integers(1, length, drawn // 3)) if cuts is None and length > 1 else drawn
-            state = np.zeros((1, size), np.float32)
-            for some in np.array_split(row[:length], places):
-                if some.size:
-                    logits, state = engine.step(some.tolist(), state)
-            rows.append(logits)
-        return np.concatenate(rows)
-
-    return run
-
-
-def _step_compared(
-    file: Path, manifest: Manifest, step: bytes, answers: Answered, texts: Sequence[str], opened: str
-) -> list[Compared]:
-    """The step against the graph of whole texts, in chunks of ids; against the step graph, token by token; and the
-    engine's own streams, of texts cut anywhere, against the graph."""
-    size = 0 if manifest.stream is None else manifest.stream.state_size
-    compared, in_place = [], WAYS[opened]
-    for how, cuts in (("3 chunks", 2), ("1 token each", 10**9), ("chunks at random", None)):
-        run = run_of_packed_steps(file, cuts=cuts, in_place=in_place)
-        compared += _compared(f"{opened} step, {how}", run, answers)
+def _as_the_step_graph(
+    file: Path, stream: StepGraph, step: bytes, answers: Answered, *, opened: str, in_place: bool
+) -> Compared:
+    """The step against the step graph, token by token."""
     cases = [case for case, _ in answers.of("texts", one_row=True)]
-    stepped = run_of_steps(step, size, cuts=10**9)
+    stepped = run_of_steps(step, stream.state_size, cuts=10**9)
     expected = [stepped(case.tokens, case.lengths) for case in cases]
-    against = run_of_packed_steps(file, cuts=10**9, in_place=in_place)
-    compared.append(
-        compare(f"{opened} step", against, cases, expected, inputs="texts", reference="step graph",
-                exact=answers.with_spread)
-    )  # fmt: skip
-    return [*compared, _streams_compared(file, texts, answers, opened)]
+    run = run_of_packed_steps(file, cuts=10**9, in_place=in_place)
+    return compare(
+        f"{opened} step", run, cases, expected, inputs="texts", reference="step graph", exact=answers.with_spread
+    )
 
 
-def _streams_compared(file: Path, texts: Sequence[str], answers: Answered, opened: str) -> Compared:
+def _streams_compared(file: Path, texts: Sequence[str], answers: Answered, *, opened: str, in_place: bool) -> Compared:
     """The engine's own streams, of texts cut at random, also inside of characters."""
     engine, generator = native_module(), np.random.default_rng(0)
-    packed = engine.Packed(file.read_bytes(), 0 if WAYS[opened] else _WORDS_SIZE, WAYS[opened])
+    packed = engine.Packed(file.read_bytes(), 0 if in_place else _WORDS_SIZE, in_place)
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
     left = iter(texts)
 

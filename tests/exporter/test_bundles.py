@@ -14,7 +14,7 @@ import torch
 import user_modules
 from click.testing import CliRunner, Result
 
-import pocketrnn_export.bundle
+import pocketrnn_export.bundle_writer
 from pocketrnn import Classifier, manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, OutputError, ParityError
@@ -169,7 +169,7 @@ def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     def fails(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(pocketrnn_export.bundle, "to_bytes", fails)
+    monkeypatch.setattr(pocketrnn_export.bundle_writer, "to_bytes", fails)
     with pytest.raises(seen):
         exported(module, tmp_path / "b", name="new", force=True)
     assert manifest.read(tmp_path / "b").name == "old"
@@ -189,7 +189,7 @@ def test_the_report_holds_every_case_also_where_the_proof_fails(module: torch.nn
 def test_python_3_14_is_told_to_leave_torchscript_out(
     module: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pocketrnn_export.bundle.sys, "version_info", (3, 14))
+    monkeypatch.setattr(sys, "version_info", (3, 14))
     with pytest.raises(InputError, match="--no-torchscript"):
         export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY, torchscript=True)
     assert export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY).torchscript is None

@@ -13,12 +13,14 @@ import user_modules
 
 from pocketrnn.errors import ParityError
 from pocketrnn.text import TextRules
-from pocketrnn_export.bundle import ProofPlan, cases_for, write_bundle
+from pocketrnn_export.bundle_proof import ProofPlan
+from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.proof.cases import Ids
+from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_export.proof.comparing import Logits
 
 WORDS = user_modules.WORDS

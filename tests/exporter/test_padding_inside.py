@@ -21,7 +21,6 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.bundle import cases_for
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.intake.convention import compiled
@@ -29,6 +28,7 @@ from pocketrnn_export.intake.padding_effect import PADDING_IDS, candidate_ids, p
 from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.proof.cases import Case, Widths, apart, without_ids
+from pocketrnn_export.proof.chosen_cases import cases_for
 
 LABELS = list("abc")
 # ids, the padding's id, the id that the module takes for padding, and the rules.

@@ -15,7 +15,7 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn.manifest import Graph
 from pocketrnn_export.forms.onnx_graph import onnx_graph
-from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 

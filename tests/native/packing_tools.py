@@ -15,7 +15,7 @@ from pocketrnn.manifest import Example, Graph, Manifest, Parity, StepGraph
 from pocketrnn.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.onnx_graph import ONNX
-from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import prepare
 from pocketrnn_export.packing import program_of_bundle

@@ -29,7 +29,7 @@ from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.manifest import Graph, Limits, StepGraph
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.forms.onnx_graph import ONNX
-from pocketrnn_export.forms.packed import program_of
+from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.prepared import prepare

@@ -1,89 +1,99 @@
-"""The program of a packed classifier, made of a bundle's graph. docs/packed-format.md says what a packed file is."""
+"""A packed file as forms: its program, and its step, opened both ways."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
-import onnx
 
-from pocketrnn.errors import ExportError, first_line
-from pocketrnn.manifest import Graph
-from pocketrnn_export.forms import lowering_layers
-from pocketrnn_export.forms.lowering import Lowering
-from pocketrnn_export.forms.one_text import observed
-from pocketrnn_export.forms.packed_program import Program
+from pocketrnn.engines.native import NativeEngine
+from pocketrnn.manifest import Graph, StepGraph
+from pocketrnn_export.forms.form import Form
+from pocketrnn_export.proof.cases import Ids, Logits, Run
 
-__all__ = ["program_of"]
+__all__ = ["WAYS", "packed_form", "packed_step_form", "run_of_packed", "run_of_packed_steps"]
 
-# The files of this wing that bring operators register them when they are imported.
-_OPERATORS: Final = (lowering_layers,)
+# The two ways to open a packed file, as the proof calls them; whether weights stay in place, as where memory is scarce.
+WAYS: Final = {"packed": False, "packed, in place": True}
+# Into how many chunks a text is cut for the step, as the proof calls them; see `run_of_packed_steps`.
+_CHUNKS: Final = {"3 chunks": 2, "1 token each": 10**9, "chunks at random": None}
 
 
-def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Program:
-    """The program of an ONNX graph, for one text.
+def packed_form(path: Path, graph: Graph) -> Form:
+    """The program of a packed file as a form, opened both ways.
 
     Args:
-        content: the ONNX file.
-        graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
-        state_size: that of a step graph.
-        padding_id: that of the text rules, for a graph that takes no text of padding only.
+        path: the file.
+        graph: what it says of its program.
 
     Raises:
-        ExportError: the engine has no operation for an operator; the message names it and where it stands.
+        MissingExtraError: the native engine is not installed.
+        BundleError: the file does not open.
+
+    Example:
+        >>> list(packed_form(Path("news.prnn"), manifest.graph).runs)
+        ['packed', 'packed, in place']
     """
-    try:
-        content = _with_plain_tables(onnx.load_from_string(content))
-        seen = observed(content, graph, state_size=state_size, padding_id=padding_id)
-    # onnx's own errors, and numpy's for tensors that are not what they say, share no base of their own.
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ExportError(
-            f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
-        ) from error
-    return Lowering(seen).run()
+    runs = {opened: run_of_packed(path, in_place=in_place) for opened, in_place in WAYS.items()}
+    return Form(graph, "graph", path.read_bytes(), runs, one_row=True)
 
 
-def _is_cast(node: onnx.NodeProto) -> bool:
-    """Whether a node makes float32 of one value."""
-    to = next((a.i for a in node.attribute if a.name == "to"), None)
-    return node.op_type == "Cast" and len(node.input) == 1 and to == onnx.TensorProto.FLOAT
+def packed_step_form(path: Path, step: StepGraph) -> Form:
+    """The step of a packed file as a form, opened both ways, with each text in chunks of ids; as for `packed_form`."""
+    runs = {
+        f"{opened} step, {chunks}": run_of_packed_steps(path, cuts=cuts, in_place=in_place)
+        for opened, in_place in WAYS.items()
+        for chunks, cuts in _CHUNKS.items()
+    }
+    return Form(step, "stream", path.read_bytes(), runs, one_row=True)
 
 
-def _with_plain_tables(model: onnx.ModelProto) -> bytes:
-    """A graph whose tables of rows are float32, where they were stored in fewer bytes and brought back after they were
-    looked up. The program stores them in as few bytes again."""
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    made = {name: node for node in model.graph.node for name in node.output}
+def run_of_packed(path: Path, *, in_place: bool = False) -> Run:
+    """A packed file as a run on arrays, each row alone.
 
-    def looked_up(name: str) -> tuple[str, str] | None:
-        node = made.get(name)
-        if node is None or node.op_type != "Gather" or len(node.input) != 2 or node.input[0] not in tensors:
-            return None
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-        return (node.input[0], node.input[1]) if axis == 0 else None
+    Args:
+        path: the file.
+        in_place: open it as on a machine with little memory.
 
-    def array(name: str) -> Any:
-        return onnx.numpy_helper.to_array(tensors[name])
+    Raises:
+        MissingExtraError: the native engine is not installed.
+        BundleError: it does not open.
+    """
+    engine = NativeEngine(path, in_place=in_place)
 
-    for node in model.graph.node:
-        if node.op_type == "Mul" and len(node.input) == 2:
-            cast, scaled = made.get(node.input[0]), looked_up(node.input[1])
-            stored = None if cast is None or not _is_cast(cast) else looked_up(cast.input[0])
-            if stored is None or scaled is None or stored[1] != scaled[1] or array(stored[0]).dtype != np.int8:
-                continue
-            table = array(stored[0]).astype(np.float32) * array(scaled[0])
-        elif _is_cast(node):
-            stored = looked_up(node.input[0])
-            if stored is None or array(stored[0]).dtype != np.float16:
-                continue
-            table = array(stored[0]).astype(np.float32)
-        else:
-            continue
-        name = f"{stored[0]}.as float32"
-        if name not in tensors:
-            tensors[name] = onnx.numpy_helper.from_array(table, name)
-            model.graph.initializer.append(tensors[name])
-        plain = onnx.helper.make_node("Gather", [name, stored[1]], list(node.output), name=node.name, axis=0)
-        node.CopyFrom(plain)
-    content: bytes = model.SerializeToString()
-    return content
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        rows = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+        return engine.logits(np.concatenate(rows), lengths)
+
+    return run
+
+
+def run_of_packed_steps(path: Path, *, cuts: int | None, in_place: bool = False) -> Run:
+    """A packed file's step as a run on whole texts.
+
+    Args:
+        path: the file.
+        cuts: each text is read in `cuts` + 1 chunks of equal length (fewer for a short text); None: drawn at random.
+        in_place: open it as on a machine with little memory.
+
+    Raises:
+        MissingExtraError: the native engine is not installed.
+        BundleError: it does not open.
+    """
+    engine, generator = NativeEngine(path, in_place=in_place), np.random.default_rng(0)
+    size = 0 if engine.manifest.stream is None else engine.manifest.stream.state_size
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        rows = []
+        for row, length in zip(tokens, lengths, strict=True):
+            drawn = length if cuts is None else min(cuts + 1, length)
+            places = np.sort(generator.integers(1, length, drawn // 3)) if cuts is None and length > 1 else drawn
+            state = np.zeros((1, size), np.float32)
+            for some in np.array_split(row[:length], places):
+                if some.size:
+                    logits, state = engine.step(some.tolist(), state)
+            rows.append(logits)
+        return np.concatenate(rows)
+
+    return run

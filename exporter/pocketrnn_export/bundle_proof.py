@@ -1,0 +1,214 @@
+"""The proof of a bundle: what its forms are compared with, on what, and whether that is a proof."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from pocketrnn.errors import ParityError, PocketRNNError
+from pocketrnn.manifest import Comparison, Limits, Parity
+from pocketrnn_export.forms.form import Form
+from pocketrnn_export.intake.as_given import AsGiven
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.proof.answered import Answered
+from pocketrnn_export.proof.cases import Case
+from pocketrnn_export.proof.comparing import Compared, Reference, compare
+from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
+from pocketrnn_export.proof.verdict import passes, proven, write_report
+from pocketrnn_export.tracing.users_code import is_users, place_of
+
+__all__ = [
+    "ProofPlan",
+    "compared_in_float64",
+    "compared_on_cases",
+    "first_verdict",
+    "provable",
+    "texts_within",
+    "verdict",
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProofPlan:
+    """What the forms of a bundle are compared with, and on what.
+
+    Attributes:
+        reference: what every form is compared with.
+        cases: by kind of inputs. Those of the texts are added.
+        texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
+        private: those of the texts that become no golden example.
+        rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
+        tolerance: as for `proof.verdict.passes`.
+        report: a file to write every single case to, also where the proof fails.
+        earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
+        given: the user's own module, where the reference is a copy of it.
+    """
+
+    reference: Reference
+    cases: Mapping[str, Sequence[Case]]
+    texts: Sequence[str]
+    private: frozenset[str] = frozenset()
+    rows_alone: bool = True
+    tolerance: float | None = None
+    report: str | Path | None = None
+    earlier: Parity | None = None
+    given: AsGiven | None = None
+
+
+def texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
+    """Those of the texts that a graph of such limits takes.
+
+    Example:
+        >>> texts_within(Limits(max_tokens=1), ["oil prices", "oil"], description)
+        ['oil']
+    """
+    encoder, padding_id = description.encoder(), description.rules.padding_id
+    return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
+
+
+def provable(forms: Iterable[Form], plan: ProofPlan, answers: Answered) -> tuple[list[Form], list[Compared]]:
+    """The forms without those that are not required and answer otherwise than the reference, which is said; and their
+    lines of the proof.
+
+    Raises:
+        ParityError: a required form cannot be run.
+    """
+    kept, compared = [], []
+    for form in forms:
+        try:
+            found = compared_on_cases(form, answers)
+        except ParityError as error:
+            if form.required:
+                raise
+            _log.warning("%s is left out. %s", form.file, error.problem)
+            continue
+        if not form.required and not _all_pass(found, plan.tolerance):
+            _log.warning("%s is left out: its answers are not those of %s", form.file, plan.reference.name)
+            continue
+        kept.append(form)
+        compared += found
+    return kept, compared
+
+
+def compared_on_cases(form: Form, answers: Answered) -> list[Compared]:
+    """A form in all its runs, on all the cases that it takes; a line for each kind of inputs."""
+    compared = []
+    for candidate, run in form.runs.items():
+        for inputs in answers.kinds:
+            pairs = answers.of(inputs, one_row=form.one_row)
+            compared.append(
+                compare(
+                    candidate,
+                    run,
+                    [case for case, _ in pairs],
+                    [logits for _, logits in pairs],
+                    inputs=inputs,
+                    reference=answers.reference.name,
+                    exact=answers.with_spread,
+                )
+            )
+    return compared
+
+
+def _all_pass(compared: Iterable[Compared], tolerance: float | None) -> bool:
+    return all(passes(found, tolerance) for one in compared for found in one.each)
+
+
+def compared_in_float64(forms: Sequence[Form], answers: Answered) -> list[Compared]:
+    """The forms in double precision, which agree with the reference to 1e-10.
+
+    Raises:
+        ParityError: one does not; it names the operation at which the graph departs from the module, where that is
+            found.
+    """
+    try:
+        return _exact_lines(forms, answers)
+    except ParityError as error:
+        raise _with_its_operation(error, forms, answers) from None
+
+
+def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
+    lines = []
+    for form in forms:
+        if form.float64_run is None:
+            continue
+        candidate = f"{next(iter(form.runs))}, float64"
+        run = form.float64_run()
+        retraced = None if form.retraced is None else functools.cache(form.retraced)
+        for inputs in answers.kinds:
+            exact = answers.exact(inputs, one_row=form.one_row)
+            if exact is None:
+                _log.warning("Not proven in double precision. %s", answers.not_exact)
+                return []
+            found = graph_proof(
+                run,
+                exact,
+                content=form.content,
+                retraced=retraced,
+                spreads=answers.with_spread,
+            )
+            line = Comparison(
+                reference=f"{answers.reference.name}, float64",
+                candidate=candidate,
+                inputs=inputs,
+                cases=found.cases,
+                rows=found.rows,
+                largest_difference=found.largest_difference,
+                labels_differing=0,
+            )
+            lines.append(Compared(line, ()))
+    return lines
+
+
+def _users_place(frame: FrameType | None) -> str:
+    while frame is not None and not is_users(frame):
+        frame = frame.f_back
+    return "" if frame is None else place_of(frame)
+
+
+def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: Answered) -> ParityError:
+    form = next((form for form in forms if form.member == "graph" and form.float64_run is not None), None)
+    if form is None or form.float64_run is None or answers.reference.departs is None:
+        return error
+    run = form.float64_run()
+    known = [exact for kind in answers.kinds for exact in answers.exact(kind, one_row=form.one_row) or ()]
+    for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
+        with contextlib.suppress(PocketRNNError):
+            if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
+                found = answers.reference.departs(form.content, exact.case, _users_place)
+                if not found:
+                    return error
+                says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
+                return ParityError(says, error.remedy)
+    return error
+
+
+def first_verdict(plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: Answered) -> Parity:
+    """`verdict`, whose error names the operation at which the graph departs from the module, where that is found."""
+    try:
+        return verdict(plan, compared, answers)
+    except ParityError as error:
+        raise _with_its_operation(error, forms, answers) from None
+
+
+def verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -> Parity:
+    """The proof so far, after it is written to the report.
+
+    Raises:
+        ParityError: something that was compared differs by too much.
+    """
+    if plan.report is not None:
+        write_report(plan.report, compared, plan.tolerance)
+    allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
+    parity = proven(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
+    if plan.earlier is None:
+        return parity
+    allowed = max(parity.tolerance, plan.earlier.tolerance)
+    return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))

@@ -1,0 +1,126 @@
+"""A bundle from its forms and its description: proven, and written whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pocketrnn
+from pocketrnn.classifier import Classifier
+from pocketrnn.folder import written_whole
+from pocketrnn.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
+from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
+from pocketrnn_export.forms.form import Form
+from pocketrnn_export.intake.description import Description
+from pocketrnn_export.proof.answered import Answered
+from pocketrnn_export.proof.cases import Case, Logits, text_cases
+from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
+from pocketrnn_export.proof.float64_operators import one_thread
+
+__all__ = ["golden_examples", "versions", "write_bundle"]
+
+# The golden examples that a bundle carries: enough to show a difference, few enough to read.
+GOLDEN_EXAMPLES: Final = 12
+
+
+def write_bundle(
+    path: Path,
+    description: Description,
+    forms: Sequence[Form],
+    plan: ProofPlan,
+    *,
+    examples: tuple[Example, ...] | None = None,
+    other_files: Mapping[str, bytes] | None = None,
+    force: bool = False,
+) -> Manifest:
+    """Prove every form, write the bundle, load it with the runtime, and prove the texts end to end.
+
+    Args:
+        path: the folder to write, whole or not at all.
+        description: all of the bundle that is not a form.
+        forms: made, and not proven yet.
+        plan: what they are compared with, and on what.
+        examples: the golden examples; by default made of the plan's texts and the reference's answers.
+        other_files: further files, by name, which no reader of bundles needs.
+        force: replace a bundle at `path`.
+
+    Raises:
+        OutputError: `path` is taken, or cannot be written.
+        ParityError: a form or the runtime does not give the reference's answers. Nothing was written.
+
+    Example:
+        >>> forms = [ONNX.make(prepared, description)]
+        >>> cases = cases_for(description.rules, ids=8000, ragged=True)
+        >>> plan = ProofPlan(prepared.as_reference(), cases, ["oil prices"])
+        >>> write_bundle(Path("news"), description, forms, plan).graph.file
+        'model.onnx'
+    """
+    cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
+    answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
+    texts = [answer for _, answer in answers.of("texts", one_row=False)]
+    as_given = (
+        []
+        if plan.given is None
+        else plan.given.compared(answers.all(one_row=all(form.one_row for form in forms)), answers.with_spread)
+    )
+    with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        proven_forms, compared = provable(forms, plan, answers)
+        for form in proven_forms:
+            (work / form.file).write_bytes(form.content)
+        compared += as_given
+        for name, content in (other_files or {}).items():
+            (work / name).write_bytes(content)
+        manifest = Manifest(
+            name=description.name,
+            labels=description.labels,
+            text=description.rules,
+            vocabulary=description.vocabulary,
+            activation=description.activation,
+            provenance=description.provenance,
+            examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
+            parity=first_verdict(plan, compared, proven_forms, answers),
+            **_entries(proven_forms),
+        )
+        compared = [*compared_in_float64(proven_forms, answers), *compared]
+        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+        classifier, given = Classifier.load(work), description.given(plan.texts)
+        compared += texts_end_to_end(classifier, given, answers, reference=plan.reference.name)
+        compared += rows_end_to_end(classifier, answers)
+        manifest = replace(manifest, parity=verdict(plan, compared, answers))
+        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+    return manifest
+
+
+def _entries(forms: Iterable[Form]) -> dict[str, Any]:
+    """What classifier.json says of the forms, by member."""
+    return {"torchscript": None, **{form.member: form.entry for form in forms}}
+
+
+def golden_examples(
+    texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits], private: Container[str] = ()
+) -> tuple[Example, ...]:
+    """The first texts that are not private and the last two of them, which usually hold no known token. Logits are kept
+    as the shortest digits that give them."""
+    shown = [i for i, text in enumerate(texts) if text not in private]
+    chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
+    return tuple(
+        Example(
+            text=texts[i],
+            ids=tuple(map(int, cases[i].tokens[0])),
+            logits=tuple(float(str(logit)) for logit in logits[i][0]),
+        )
+        for i in chosen
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a bundle was made with."""
+    return {
+        "pocketrnn": pocketrnn.__version__,
+        "python": sys.version.split()[0],
+        **{package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxscript", "onnxruntime")},
+    }

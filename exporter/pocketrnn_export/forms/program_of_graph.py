@@ -1,0 +1,89 @@
+"""The program of a packed classifier, made of a bundle's graph. docs/packed-format.md says what a packed file is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn.manifest import Graph
+from pocketrnn_export.forms import lowering_layers
+from pocketrnn_export.forms.lowering import Lowering
+from pocketrnn_export.forms.one_text import observed
+from pocketrnn_export.forms.packed_program import Program
+
+__all__ = ["program_of"]
+
+# The files of this wing that bring operators register them when they are imported.
+_OPERATORS: Final = (lowering_layers,)
+
+
+def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Program:
+    """The program of an ONNX graph, for one text.
+
+    Args:
+        content: the ONNX file.
+        graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
+        state_size: that of a step graph.
+        padding_id: that of the text rules, for a graph that takes no text of padding only.
+
+    Raises:
+        ExportError: the engine has no operation for an operator; the message names it and where it stands.
+    """
+    try:
+        content = _with_plain_tables(onnx.load_from_string(content))
+        seen = observed(content, graph, state_size=state_size, padding_id=padding_id)
+    # onnx's own errors, and numpy's for tensors that are not what they say, share no base of their own.
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
+        ) from error
+    return Lowering(seen).run()
+
+
+def _is_cast(node: onnx.NodeProto) -> bool:
+    """Whether a node makes float32 of one value."""
+    to = next((a.i for a in node.attribute if a.name == "to"), None)
+    return node.op_type == "Cast" and len(node.input) == 1 and to == onnx.TensorProto.FLOAT
+
+
+def _with_plain_tables(model: onnx.ModelProto) -> bytes:
+    """A graph whose tables of rows are float32, where they were stored in fewer bytes and brought back after they were
+    looked up. The program stores them in as few bytes again."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    made = {name: node for node in model.graph.node for name in node.output}
+
+    def looked_up(name: str) -> tuple[str, str] | None:
+        node = made.get(name)
+        if node is None or node.op_type != "Gather" or len(node.input) != 2 or node.input[0] not in tensors:
+            return None
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        return (node.input[0], node.input[1]) if axis == 0 else None
+
+    def array(name: str) -> Any:
+        return onnx.numpy_helper.to_array(tensors[name])
+
+    for node in model.graph.node:
+        if node.op_type == "Mul" and len(node.input) == 2:
+            cast, scaled = made.get(node.input[0]), looked_up(node.input[1])
+            stored = None if cast is None or not _is_cast(cast) else looked_up(cast.input[0])
+            if stored is None or scaled is None or stored[1] != scaled[1] or array(stored[0]).dtype != np.int8:
+                continue
+            table = array(stored[0]).astype(np.float32) * array(scaled[0])
+        elif _is_cast(node):
+            stored = looked_up(node.input[0])
+            if stored is None or array(stored[0]).dtype != np.float16:
+                continue
+            table = array(stored[0]).astype(np.float32)
+        else:
+            continue
+        name = f"{stored[0]}.as float32"
+        if name not in tensors:
+            tensors[name] = onnx.numpy_helper.from_array(table, name)
+            model.graph.initializer.append(tensors[name])
+        plain = onnx.helper.make_node("Gather", [name, stored[1]], list(node.output), name=node.name, axis=0)
+        node.CopyFrom(plain)
+    content: bytes = model.SerializeToString()
+    return content
