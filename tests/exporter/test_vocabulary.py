@@ -30,7 +30,15 @@ from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
 from pocketrnn_export.intake import torchtext_vocab, vocabulary
 from pocketrnn_export.intake.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
 
-FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "torchtext018"
+# Written by a real torchtext 0.18; its make.py says how. The second folder holds larger ones, where it is.
+FOLDERS = [
+    folder
+    for folder in (
+        Path(__file__).parents[1] / "fixtures" / "torchtext018",
+        Path(__file__).parents[3] / "shared" / "fixtures" / "torchtext018",
+    )
+    if folder.is_dir()
+]
 TOKENS = ("<unk>", "<pad>", ".", "the", "new york", "naïve", "猫", "\N{PILE OF POO}")
 # Half of a UTF-16 pair is a Python string too; json and pickle carry it.
 token = st.text(st.characters(exclude_categories=()), max_size=8)
@@ -510,26 +518,26 @@ def test_reading_a_saved_vocab_needs_neither_torch_nor_torchtext(file: Callable[
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the files that a real torchtext wrote are not here")
+@pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("name", ["vocab_no_specials.pth", "vocab_specials.pth"])
-def test_the_files_of_a_real_torchtext_are_read(name: str) -> None:
-    expected = json.loads((FIXTURES / "vocab_expected.json").read_text())[name]
-    read = read_vocabulary(FIXTURES / name)
+def test_the_files_of_a_real_torchtext_are_read(name: str, folder: Path) -> None:
+    expected = json.loads((folder / "vocab_expected.json").read_text())[name]
+    read = read_vocabulary(folder / name)
     assert len(read.tokens) == expected["size"]
     assert list(read.tokens[:20]) == expected["first"]
     assert list(read.tokens[-len(expected["last"]) :]) == expected["last"]
     assert read.default_index == expected["default_index"]
     # The imitation that the other tests use is pickled by the same instructions, from the compiled Vocab on.
     ours = saved_vocab(read.tokens, read.default_index, torch_saved)
-    assert _native_part(ours) == _native_part((FIXTURES / name).read_bytes())
+    assert _native_part(ours) == _native_part((folder / name).read_bytes())
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the files that a real torchtext wrote are not here")
-def test_real_texts_get_the_ids_that_torchtext_gave() -> None:
-    read = read_vocabulary(FIXTURES / "vocab_specials.pth")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_texts_get_the_ids_that_torchtext_gave(folder: Path) -> None:
+    read = read_vocabulary(folder / "vocab_specials.pth")
     encoder = TextEncoder(text_rules(read), read.tokens)
-    rows = [json.loads(line) for line in (FIXTURES / "basic_english.jsonl").read_text().splitlines()]
-    assert len(rows) == 3000
+    rows = [json.loads(line) for line in (folder / "basic_english.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) >= 20
     for row in rows:
         assert encoder.encode(row["text"]) == (row["ids"] or [0])
 

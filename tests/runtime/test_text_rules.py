@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, basic_english, ngrams_of
 
+ROOT = Path(__file__).parents[2]
 WHITE_SPACE = "".join(chr(i) for i in range(sys.maxunicode + 1) if chr(i).isspace())
 PIECES = [
     *"'\".,()!?;:<>/\\ -#$&0aZ",
@@ -77,12 +78,14 @@ def test_the_transcription_is_torchtexts_list(torchtext_utils: ModuleType) -> No
     assert [(p.pattern, r) for p, r in torchtext_utils._patterns_dict] == TRANSCRIBED
 
 
-def test_basic_english_equals_what_torchtext_wrote_for_real_texts() -> None:
-    path = Path(__file__).parents[2].parent / "shared" / "fixtures" / "torchtext018" / "basic_english.jsonl"
+# The second folder holds news texts, where it is.
+@pytest.mark.parametrize("folder", [ROOT / "tests" / "fixtures", ROOT.parent / "shared" / "fixtures"])
+def test_basic_english_equals_what_torchtext_wrote(folder: Path) -> None:
+    path = folder / "torchtext018" / "basic_english.jsonl"
     if not path.is_file():
-        pytest.skip("the fixtures written by torchtext 0.18 are not here")
+        pytest.skip("the news texts are not here")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert len(rows) > 1000
+    assert len(rows) >= 20
     assert [row["text"] for row in rows if basic_english(row["text"]) != row["tokens"]] == []
 
 
