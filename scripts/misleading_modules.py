@@ -23,7 +23,7 @@ from pocketrnn.errors import LimitError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.proof.surroundings import surroundings
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "exporter"))
 
@@ -192,6 +192,6 @@ def _compared(one: Misleading, module: nn.Module, classifier: Classifier, words:
 
 
 def _own(one: Misleading, module: nn.Module, tokens: Tensor) -> np.ndarray:
-    with torch.no_grad(), surroundings():
+    with torch.no_grad(), quietly_on_cpu():
         answer = compiled(str(one.call))(module, tokens, torch.tensor([tokens.shape[1]]))
     return np.asarray(answer.double().reshape(-1).numpy())

@@ -29,10 +29,10 @@ from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.description import Description, checked_labels, checked_name
+from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
 from pocketrnn_export.intake.external import given_ids, made_ids
 from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
-from pocketrnn_export.intake.prepared import PreparedModule, prepare, with_ids_tried
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
@@ -300,8 +300,8 @@ def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[Fo
 
 
 def _prepared_and_made(
-    ask: Callable[..., PreparedModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
-) -> tuple[PreparedModule, list[Form]]:
+    ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
+) -> tuple[ExportableModule, list[Form]]:
     """The module as it is called, and its forms: for one text at a time, where there are none for batches."""
     prepared = ask(one_text=one_text)
     if prepared.real_token:
@@ -338,7 +338,7 @@ def _prepared_and_made(
         return alone, forms
 
 
-def _for_graph(description: Description, prepared: PreparedModule) -> Description:
+def _for_graph(description: Description, prepared: ExportableModule) -> Description:
     """The description with what its graph will need of the format."""
     stated = prepared.stated_alone(description.rules)
     beyond = [*(["the limit real_token"] if prepared.real_token else []), *(["alone"] if stated is not None else [])]
@@ -346,7 +346,7 @@ def _for_graph(description: Description, prepared: PreparedModule) -> Descriptio
 
 
 def _with_padding_measured(
-    prepared: PreparedModule, graph: Graph, description: Description, texts: Sequence[str]
+    prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[str]
 ) -> Description:
     """Log what padding does to the module's answers, and keep it in the provenance; nothing where it does nothing."""
     rules, encoder = description.rules, description.encoder()
@@ -408,7 +408,7 @@ def _whole_numbers(forms: Iterable[Form]) -> list[int]:
     return [number for form in forms if isinstance(form.entry, Graph) for number in whole_numbers_of(form.content)]
 
 
-def _made(kinds: Iterable[FormKind], prepared: PreparedModule, description: Description) -> list[Form]:
+def _made(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
     """The forms; one that is not required and cannot be made is left out, and that is said."""
     forms = []
     for kind in kinds:

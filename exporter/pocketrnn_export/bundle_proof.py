@@ -15,10 +15,10 @@ from pocketrnn.manifest import Comparison, Limits, Parity
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Case
 from pocketrnn_export.proof.comparing import Compared, Reference, compare
 from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.users_code import is_users, place_of
 
@@ -73,7 +73,7 @@ def texts_within(limits: Limits | None, texts: Sequence[str], description: Descr
     return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
 
 
-def provable(forms: Iterable[Form], plan: ProofPlan, answers: Answered) -> tuple[list[Form], list[Compared]]:
+def provable(forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers) -> tuple[list[Form], list[Compared]]:
     """The forms without those that are not required and answer otherwise than the reference, which is said; and their
     lines of the proof.
 
@@ -97,7 +97,7 @@ def provable(forms: Iterable[Form], plan: ProofPlan, answers: Answered) -> tuple
     return kept, compared
 
 
-def compared_on_cases(form: Form, answers: Answered) -> list[Compared]:
+def compared_on_cases(form: Form, answers: ReferenceAnswers) -> list[Compared]:
     """A form in all its runs, on all the cases that it takes; a line for each kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
@@ -121,7 +121,7 @@ def _all_pass(compared: Iterable[Compared], tolerance: float | None) -> bool:
     return all(passes(found, tolerance) for one in compared for found in one.each)
 
 
-def compared_in_float64(forms: Sequence[Form], answers: Answered) -> list[Compared]:
+def compared_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[Compared]:
     """The forms in double precision, which agree with the reference to 1e-10.
 
     Raises:
@@ -134,7 +134,7 @@ def compared_in_float64(forms: Sequence[Form], answers: Answered) -> list[Compar
         raise _with_its_operation(error, forms, answers) from None
 
 
-def _exact_lines(forms: Iterable[Form], answers: Answered) -> list[Compared]:
+def _exact_lines(forms: Iterable[Form], answers: ReferenceAnswers) -> list[Compared]:
     lines = []
     for form in forms:
         if form.float64_run is None:
@@ -173,7 +173,7 @@ def _users_place(frame: FrameType | None) -> str:
     return "" if frame is None else place_of(frame)
 
 
-def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: Answered) -> ParityError:
+def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: ReferenceAnswers) -> ParityError:
     form = next((form for form in forms if form.member == "graph" and form.float64_run is not None), None)
     if form is None or form.float64_run is None or answers.reference.departs is None:
         return error
@@ -190,7 +190,9 @@ def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: Answ
     return error
 
 
-def first_verdict(plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: Answered) -> Parity:
+def first_verdict(
+    plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: ReferenceAnswers
+) -> Parity:
     """`verdict`, whose error names the operation at which the graph departs from the module, where that is found."""
     try:
         return verdict(plan, compared, answers)
@@ -198,7 +200,7 @@ def first_verdict(plan: ProofPlan, compared: Sequence[Compared], forms: Sequence
         raise _with_its_operation(error, forms, answers) from None
 
 
-def verdict(plan: ProofPlan, compared: Sequence[Compared], answers: Answered) -> Parity:
+def verdict(plan: ProofPlan, compared: Sequence[Compared], answers: ReferenceAnswers) -> Parity:
     """The proof so far, after it is written to the report.
 
     Raises:

@@ -16,10 +16,10 @@ from pocketrnn.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Case, Logits, text_cases
 from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = ["golden_examples", "versions", "write_bundle"]
 
@@ -60,7 +60,7 @@ def write_bundle(
         'model.onnx'
     """
     cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
-    answers = Answered(plan.reference, cases, rows_alone=plan.rows_alone)
+    answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     texts = [answer for _, answer in answers.of("texts", one_row=False)]
     as_given = (
         []

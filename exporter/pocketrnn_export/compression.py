@@ -35,10 +35,10 @@ from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
 from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.external import cut_ids
-from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import compare, graph_reference, run_of_onnx
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -272,7 +272,9 @@ def _named(form: Form) -> Form:
 
 def _rounding(content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]) -> list[Comparison]:
     """What rounding the weights changed in the answers: the rounded graph against the one before."""
-    before = Answered(graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone)
+    before = ReferenceAnswers(
+        graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
+    )
     run = run_of_onnx(rounded, optimized=False)
     lines = []
     for inputs in before.kinds:

@@ -31,12 +31,12 @@ from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, r
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import run_of_steps
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Ids, Logits, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import Compared, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import proven
 
 __all__ = ["pack", "program_of_bundle"]
@@ -143,14 +143,14 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     return made, to_packed(made, program)
 
 
-def _answers(manifest: Manifest, content: bytes) -> tuple[Answered, list[str]]:
+def _answers(manifest: Manifest, content: bytes) -> tuple[ReferenceAnswers, list[str]]:
     """The graph's answers to the cases of the proof, and the texts among them."""
     graph = manifest.graph
     description = Description.of(manifest)
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
     texts = texts_within(graph.limits, given, description)
     cases = cases_for_graph(manifest.text, graph)
-    answers = Answered(
+    answers = ReferenceAnswers(
         graph_reference(graph_name(manifest), content),
         {**cases, "texts": text_cases(texts, description.encoder())},
         rows_alone=graph.batch != 1,
@@ -167,7 +167,7 @@ def _written(content: bytes) -> Iterator[Path]:
 
 
 def _as_the_step_graph(
-    file: Path, stream: StepGraph, step: bytes, answers: Answered, *, opened: str, in_place: bool
+    file: Path, stream: StepGraph, step: bytes, answers: ReferenceAnswers, *, opened: str, in_place: bool
 ) -> Compared:
     """The step against the step graph, token by token."""
     cases = [case for case, _ in answers.of("texts", one_row=True)]
@@ -179,7 +179,9 @@ def _as_the_step_graph(
     )
 
 
-def _streams_compared(file: Path, texts: Sequence[str], answers: Answered, *, opened: str, in_place: bool) -> Compared:
+def _streams_compared(
+    file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
+) -> Compared:
     """The engine's own streams, of texts cut at random, also inside of characters."""
     engine, generator = native_module(), np.random.default_rng(0)
     packed = engine.Packed(file.read_bytes(), 0 if in_place else _WORDS_SIZE, in_place)

@@ -628,8 +628,8 @@ REFUSED = (
     (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .* and what it hands on"),
     (Breaks, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 9 tokens"),
     (AnotherCellLater, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 40 tokens"),
-    (CellsInTurn, r"does not do the same in each turn|its turns differ"),
-    (WhileSteps, r"asks about a size in every turn of a loop, .*loop_modules\.py:\d+: `while t < x\.size"),
+    (CellsInTurn, r"does not do the same in each iteration|its iterations differ"),
+    (WhileSteps, r"asks about a size in every iteration of a loop, .*loop_modules\.py:\d+: `while t < x\.size"),
     (RandomFirstState, r"other answers when it is run again"),
     (EveryCellState, r"the cell state of an LSTM of every step"),
 )

@@ -33,7 +33,7 @@ class MeanOfPackedData(_Embedded):
 
 
 class OtherwiseInOnnx(_Embedded):
-    """A module is told of no trace, but it can look for what takes part in one."""
+    """A module sees no trace, but it can look for what takes part in one."""
 
     def forward(self, x):
         h = self.rnn(self.emb(x))[1][-1]

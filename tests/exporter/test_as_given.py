@@ -24,7 +24,7 @@ from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.manifest import Comparison
 from pocketrnn_export import export
 from pocketrnn_export.intake.as_given import untouched
-from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.proof.cases import shape_grid
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]

@@ -47,7 +47,7 @@ def seeded(make: Any, *arguments: Any) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bidirectional GRU with max pooling, made so that its answers hang on its words."""
+    """A bidirectional GRU with max pooling, made so that its answers depend on its words."""
     made = RecurrentClassifier(Architecture("gru", WORDS, 12, 10, 1, True, 0.0, "max", True, len(LABELS), 1))
     with torch.random.fork_rng():
         torch.manual_seed(0)

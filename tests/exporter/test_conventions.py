@@ -20,7 +20,7 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Widths
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
@@ -100,7 +100,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind().eval()
 
 
-def prepared(kind: type[nn.Module], **options: Any) -> PreparedModule:
+def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
     classes = 2 if kind in ONE_NUMBER else 4
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": classes, "multi_label": False}
     return prepare(made(kind), **{**known, **options})

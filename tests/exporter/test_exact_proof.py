@@ -1,4 +1,4 @@
-"""The proof in two precisions: right graphs agree in float64, wrong ones do not; float32 is held to spreads."""
+"""The proof in two precisions: right graphs agree in float64, wrong ones do not; float32 is compared in spreads."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pocketrnn_export.forms.edge import edge_graph
 from pocketrnn_export.forms.onnx_graph import onnx_graph
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.forms.torchscript import traced as torchscript
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
 from pocketrnn_export.proof.comparing import run_of, run_of_onnx
-from pocketrnn_export.proof.coverage import cases_of_every_id
+from pocketrnn_export.proof.every_id import cases_of_every_id
 from pocketrnn_export.proof.exact import (
     SPREADS,
     agreement,
@@ -70,7 +70,7 @@ class WrongNumber(Numbers):
         return super().forward(x, lengths) * (0.300001 if torch._C._len_torch_dispatch_stack() else 0.3)
 
 
-def source(kind: type[nn.Module], seed: int = 0) -> PreparedModule:
+def source(kind: type[nn.Module], seed: int = 0) -> ExportableModule:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return prepare(kind(), lengths=None, ids=IDS, padding_id=user_modules.PAD, classes=CLASSES, multi_label=False)
@@ -95,7 +95,7 @@ def cases_for(*, ragged: bool) -> list[Case]:
 
 
 @functools.cache
-def proven(kind: type[nn.Module]) -> tuple[PreparedModule, bytes, list[Exact]]:
+def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[Exact]]:
     """A user module, its graph and its exact answers, with the spread of two draws."""
     made = source(kind)
     lengths = {"takes_lengths": made.takes_lengths}

@@ -18,7 +18,7 @@ from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Ids
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_export.proof.comparing import Logits
@@ -35,7 +35,7 @@ DESCRIPTION = Description(
 
 
 @pytest.fixture(scope="module")
-def prepared() -> PreparedModule:
+def prepared() -> ExportableModule:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = user_modules.PackedLastState()
@@ -43,12 +43,12 @@ def prepared() -> PreparedModule:
 
 
 @pytest.fixture(scope="module")
-def form(prepared: PreparedModule) -> Form:
+def form(prepared: ExportableModule) -> Form:
     return ONNX.make(prepared, DESCRIPTION)
 
 
 @pytest.fixture
-def plan(prepared: PreparedModule) -> ProofPlan:
+def plan(prepared: ExportableModule) -> ProofPlan:
     return ProofPlan(prepared.as_reference(), cases_for(DESCRIPTION.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"])
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.roles import role_of, words_of
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
 
 # The input that is named, and what it is said to be.
 REFUSED = {
@@ -71,7 +71,7 @@ TOLD = {
 }
 
 
-def prepared(kind: type[nn.Module], **options: Any) -> PreparedModule:
+def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = kind().eval()

@@ -24,8 +24,8 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.intake.convention import compiled
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.intake.padding_effect import PADDING_IDS, candidate_ids, padding_effect
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.proof.cases import Case, Widths, apart, without_ids
 from pocketrnn_export.proof.chosen_cases import cases_for
@@ -148,7 +148,7 @@ def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
     assert ("alone", "together", "rows of special ids") in lines
 
 
-def prepared(kind: type[Reads], ids: int = 120, padding_id: int = 1, **more: Any) -> PreparedModule:
+def prepared(kind: type[Reads], ids: int = 120, padding_id: int = 1, **more: Any) -> ExportableModule:
     module = module_of(kind, ids, padding_id)
     return prepare(module, lengths=None, ids=ids, padding_id=padding_id, classes=3, multi_label=False, **more)
 

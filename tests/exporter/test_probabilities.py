@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.prepared import PreparedModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
 
 TOKENS = torch.arange(2, 26).reshape(4, 6)
 
@@ -114,7 +114,7 @@ LOGITS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 }
 
 
-def prepared(module: nn.Module, classes: int, **options: Any) -> PreparedModule:
+def prepared(module: nn.Module, classes: int, **options: Any) -> ExportableModule:
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": max(2, classes), "multi_label": False}
     return prepare(module.eval(), **{**known, **options})
 

@@ -22,7 +22,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.proof.cases import Case, with_real_tokens, within
 from pocketrnn_export.proof.chosen_cases import cases_for

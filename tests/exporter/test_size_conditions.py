@@ -24,7 +24,7 @@ from pocketrnn_export.tracing.conditions import (
     value_at,
 )
 from pocketrnn_export.tracing.size_regions import Followed, explored
-from pocketrnn_export.tracing.sizes import Question, Seen
+from pocketrnn_export.tracing.sizes import Question, TraceLog
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:
@@ -82,15 +82,15 @@ def following(forward: Callable[[Callable[..., bool], sympy.Symbol], None]) -> C
     """Follow a forward that asks by `asks(relation)`."""
 
     def follow(sizes: Sizes) -> Followed:
-        seen = Seen()
+        log = TraceLog()
 
         def asks(relation: sympy.Basic, line: int = 1) -> bool:
             question = Question(Condition(relation), True, "model.py", line, "if ...")
-            seen.note(question)
+            log.note(question)
             return question.holds(sizes)
 
         forward(asks, TOKENS)
-        return Followed(seen)
+        return Followed(log)
 
     return follow
 

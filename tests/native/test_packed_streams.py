@@ -32,7 +32,7 @@ from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import prepare
+from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.cases import Widths
 from pocketrnn_export.proof.comparing import session_of

@@ -33,7 +33,7 @@ from pocketrnn_export.forms.onnx_graph import (
     traced_alike,
 )
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 from pocketrnn_export.proof.float64_module import doubled
 
@@ -60,7 +60,7 @@ def _check(_module: nn.Module, _rules: TextRules) -> None:
     require("tract", "edge")
 
 
-def _make(prepared: PreparedModule, description: Description) -> Form:
+def _make(prepared: ExportableModule, description: Description) -> Form:
     if prepared.convention.counts is not None:
         raise ExportError(
             "The rules pad every text, and the module is given its real length, which the profile edge cannot give.",

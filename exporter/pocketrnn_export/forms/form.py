@@ -11,7 +11,7 @@ from torch import nn
 from pocketrnn.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import TextRules
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.proof.float64_graph import Run64
 
@@ -64,7 +64,7 @@ class FormKind:
     """
 
     name: str
-    make: Callable[[PreparedModule, Description], Form]
+    make: Callable[[ExportableModule, Description], Form]
     check: Callable[[nn.Module, TextRules], None] = lambda _module, _rules: None
     required: bool = True
 

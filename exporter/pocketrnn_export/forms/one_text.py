@@ -1,6 +1,7 @@
 """What a graph computes for one text, seen by running it: what depends on the tokens, and what on their number alone.
 
-A graph for batches is full of sizes, masks and indices that hang on nothing but how many tokens the one text has. They
+A graph for batches is full of sizes, masks and indices that depend on nothing but how many tokens the one text has.
+    They
 are observed at some lengths and fitted: a size is a * tokens + b or the graph is refused. Whether that holds at other
 lengths is for the proof to say, which runs what was made on lengths that were never observed.
 """
@@ -37,7 +38,7 @@ class Observed:
         model: the graph, of which only what leads to the logits is left.
         lengths: how many tokens the texts had that it was run on.
         values: by name, what a value was in each run.
-        of_tokens: the names of the values that hang on the tokens themselves, or on the state.
+        of_tokens: the names of the values that depend on the tokens themselves, or on the state.
         opset: of the graph.
         state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
     """
@@ -85,7 +86,7 @@ def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
 
 
 def times(sizes: Iterable[Size]) -> Size | None:
-    """The product of sizes, where at most one of them hangs on the tokens; else None.
+    """The product of sizes, where at most one of them depends on the tokens; else None.
 
     Example:
         >>> times([(1, 0), (0, 2), (0, 8)])

@@ -31,17 +31,17 @@ from pocketrnn_export.forms.onnx_trace import (
     traced_graph,
 )
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
+from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.proof.surroundings import answer_of, surroundings
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.restrictions import Attempt, UntraceableError, Way, inside, settled
+from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, UntraceableError, inside, settled
 from pocketrnn_export.tracing.size_regions import Followed
-from pocketrnn_export.tracing.sizes import Seen, errors_in, given_whole
-from pocketrnn_export.tracing.ties import ties_the_other_way
+from pocketrnn_export.tracing.sizes import TraceLog, errors_in, given_whole
+from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
 from pocketrnn_export.tracing.users_code import is_users
 
 __all__ = [
@@ -127,7 +127,7 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
     )
 
 
-def limits_of(made: OnnxGraph, prepared: PreparedModule) -> Limits | None:
+def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
     """What classifier.json says of the texts that a graph takes."""
     limits, width = made.limits, prepared.widths.fixed
     # The graph of one width is right for that one.
@@ -143,7 +143,7 @@ def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if inside(made.limits, sizes))
 
 
-def _make(prepared: PreparedModule, description: Description) -> Form:
+def _make(prepared: ExportableModule, description: Description) -> Form:
     one_text = prepared.one_text
     example = prepared.example[:1] if one_text else prepared.example
 
@@ -201,23 +201,23 @@ def onnx_graph(
     """
     wanted = Wanted(metadata, Names(names.inputs[: len(example)], names.outputs), one_text)
     run_of_graph = functools.lru_cache(_run_of_graph)
-    seen = Seen()
-    plain = _plain_trace(module, example, wanted, seen)
-    _refuse_counting(seen)
+    log = TraceLog()
+    plain = _plain_trace(module, example, wanted, log)
+    _refuse_counting(log)
     if isinstance(plain, OnnxGraph):
-        _check_caught(module, seen, example)
+        _check_caught(module, log, example)
         run = _run_of_module(module)
-        if seen.counted_lengths:
+        if log.counted_lengths:
             _check_counted(run, run_of_graph(plain), example, _ids_of(module, plain))
-        if plain.loops and not seen.questions:
+        if plain.loops and not log.questions:
             _check_loops(run, run_of_graph(plain), example, plain, _ids_of(module, plain))
         if plain.orders:
             _check_ties(run, example, plain, _ids_of(module, plain))
-        if not seen.questions:
+        if not log.questions:
             return plain
     ids = _ids_of(module, plain if isinstance(plain, OnnxGraph) else None)
 
-    def attempt(graph: OnnxGraph, asked: Seen, *, is_plain: bool) -> Attempt[OnnxGraph]:
+    def attempt(graph: OnnxGraph, asked: TraceLog, *, is_plain: bool) -> Attempt[OnnxGraph]:
         def run(sizes: Sizes) -> Any:
             # onnxruntime ends the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in asked.steps):
@@ -226,16 +226,16 @@ def onnx_graph(
 
         return Attempt(graph, asked, run, plain=is_plain)
 
-    def trace(way: Way) -> Attempt[OnnxGraph]:
-        asked = Seen()
-        of_way = _example_of(example, way.example)
-        return attempt(traced_graph(module, of_way, wanted, way, asked, cut_counted=True), asked, is_plain=False)
+    def trace(plan: TracePlan) -> Attempt[OnnxGraph]:
+        asked = TraceLog()
+        of_plan = _example_of(example, plan.example)
+        return attempt(traced_graph(module, of_plan, wanted, plan, asked, cut_counted=True), asked, is_plain=False)
 
     reference, in_doubles = _run_of_module(module), _run_of_module(module, doubles=True)
 
     found = settled(
-        attempt(plain, seen, is_plain=True) if isinstance(plain, OnnxGraph) else plain,
-        seen.questions,
+        attempt(plain, log, is_plain=True) if isinstance(plain, OnnxGraph) else plain,
+        log.questions,
         _follower(module, example, reference, ids, trace),
         trace,
         lambda sizes: reference(_inputs_of(example, sizes, ids)),
@@ -250,12 +250,12 @@ def _follower(
     example: tuple[Tensor, ...],
     reference: Callable[..., Any],
     ids: int,
-    trace: Callable[[Way], Attempt[OnnxGraph]],
+    trace: Callable[[TracePlan], Attempt[OnnxGraph]],
 ) -> Callable[[Sizes], Followed]:
     """What follows forward for some sizes, without a program where that is possible."""
 
     def follow(sizes: Sizes) -> Followed:
-        asked = Seen()
+        asked = TraceLog()
         error = followed_for(module, _example_of(example, sizes), sizes, asked)
         if error is None or asked.refused:
             asked.check_answered()
@@ -263,7 +263,7 @@ def _follower(
         if _answer_if_any(reference, _inputs_of(example, sizes, ids)) is None:
             return Followed(asked, fails=not _raised_by_user(error))
         # A program can be traced more ways than forward can be followed.
-        return Followed(trace(Way(sizes)).seen)
+        return Followed(trace(TracePlan(sizes)).log)
 
     return follow
 
@@ -278,33 +278,35 @@ def traced_alike(
 ) -> OnnxGraph:
     """Trace a module as another was traced, with no look at its sizes: one in double precision, which onnxruntime has
     no recurrent layers for."""
-    of_way = example if like.way is None else _example_of(example, like.way.example)
+    of_plan = example if like.plan is None else _example_of(example, like.plan.example)
     wanted = Wanted(metadata, Names(WHOLE_TEXTS.inputs[: len(example)], WHOLE_TEXTS.outputs), one_text)
-    return traced_graph(module, of_way, wanted, like.way, Seen(), cut_counted=like.cut_counted)
+    return traced_graph(module, of_plan, wanted, like.plan, TraceLog(), cut_counted=like.cut_counted)
 
 
-def _plain_trace(module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, seen: Seen) -> OnnxGraph | ExportError:
+def _plain_trace(
+    module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, log: TraceLog
+) -> OnnxGraph | ExportError:
     """The ordinary trace, which is right for all sizes if forward asks nothing about them; or why there is none.
 
     Raises:
         ExportError: there is none, and no size is to blame.
     """
     try:
-        return traced_graph(module, example, wanted, None, seen, cut_counted=True)
+        return traced_graph(module, example, wanted, None, log, cut_counted=True)
     except ExportError as error:
         # An error of ours says what is wrong; one of torch.export may be about a size.
         if error.__cause__ is None:
             raise
-        if seen.counted_lengths:
+        if log.counted_lengths:
             with contextlib.suppress(ExportError):
-                return traced_graph(module, example, wanted, None, seen, cut_counted=False)
-        if not seen.questions:
+                return traced_graph(module, example, wanted, None, log, cut_counted=False)
+        if not log.questions:
             raise
         return error
 
 
-def _refuse_counting(seen: Seen) -> None:
-    """Refuse a forward that asks about a size in every turn of a loop: `while t < x.size(1)`.
+def _refuse_counting(log: TraceLog) -> None:
+    """Refuse a forward that asks about a size in every iteration of a loop: `while t < x.size(1)`.
 
     Each way to trace it would be unrolled, for thousands of steps where a text has so many.
 
@@ -312,7 +314,7 @@ def _refuse_counting(seen: Seen) -> None:
         ExportError: it does.
     """
     lines: dict[str, set[int]] = {}
-    for question in seen.questions:
+    for question in log.questions:
         relation = question.condition.relation
         if question.branch and not isinstance(relation, sympy.Eq | sympy.Ne):
             lines.setdefault(question.where, set()).update(map(int, relation.atoms(sympy.Integer)))
@@ -320,22 +322,23 @@ def _refuse_counting(seen: Seen) -> None:
         # The example has 7 tokens. Kernels of all these sizes are not tried in one line.
         if numbers >= set(range(2, 7)):
             raise ExportError(
-                f"The module asks about a size in every turn of a loop, {where}, which a trace freezes at one length.",
+                f"The module asks about a size in every iteration of a loop, {where}, which a trace freezes at one "
+                "length.",
                 "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
 
-def _check_caught(module: nn.Module, seen: Seen, example: tuple[Tensor, ...]) -> None:
+def _check_caught(module: nn.Module, log: TraceLog, example: tuple[Tensor, ...]) -> None:
     """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs.
 
     Raises:
         ExportError: it did; the trace holds what it does then, and not what it does otherwise.
     """
-    if not seen.raised:
+    if not log.raised:
         return
-    with torch.no_grad(), surroundings():
+    with torch.no_grad(), quietly_on_cpu():
         met = errors_in(copied_again(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
-    if caught := [line for line in seen.raised if line not in met]:
+    if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
             "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",
@@ -369,7 +372,8 @@ def _answers_so(graph: Callable[..., Any], inputs: tuple[Tensor, ...], expected:
 def _check_counted(
     reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], ids: int
 ) -> None:
-    """Hold a graph of a module that packs by lengths of its own to the module, on rows that such lengths cut short.
+    """Compare a graph of a module that packs by lengths of its own with the module, on rows that such lengths cut
+    short.
 
     Raises:
         ExportError: it answers otherwise.
@@ -397,7 +401,7 @@ def _check_counted(
 def _check_loops(
     reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], made: OnnxGraph, ids: int
 ) -> None:
-    """Hold a graph whose loops were traced by their first turns to the module, at other lengths.
+    """Compare a graph whose loops were traced by their first iterations with the module, at other lengths.
 
     Raises:
         ExportError: it answers otherwise.
@@ -429,7 +433,7 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], grap
                 continue
             if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
                 raise ExportError(
-                    f"The module's answers hang on the order of equal values in {', '.join(graph.orders)}, which "
+                    f"The module's answers depend on the order of equal values in {', '.join(graph.orders)}, which "
                     "PyTorch leaves undefined: a text that repeats a word has such.",
                     "Use the values and not their positions, or sort with stable=True.",
                 )
@@ -466,7 +470,7 @@ def _inputs_of(example: tuple[Tensor, ...], sizes: Sizes, ids: int) -> tuple[Ten
     lengths = torch.randint(1, sizes.tokens + 1, (sizes.batch,), generator=generator)
     lengths[0] = sizes.tokens
     lengths = lengths.sort(descending=True).values
-    # The last id of the example stands past the end of its shortest row: the padding.
+    # The last id of the example is after the end of its shortest row: the padding.
     tokens[torch.arange(sizes.tokens) >= lengths[:, None]] = example[0][-1, -1]
     return tokens, lengths
 

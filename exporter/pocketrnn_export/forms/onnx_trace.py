@@ -24,17 +24,17 @@ from pocketrnn_export.forms.exact_rewriting import optimize
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.cells import NotALayer
+from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.idioms import followed
+from pocketrnn_export.tracing.loop_unroll import Loop, unrolled
+from pocketrnn_export.tracing.python_semantics import followed
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
-from pocketrnn_export.tracing.restrictions import UntraceableError, Way
-from pocketrnn_export.tracing.rolled import rolled
+from pocketrnn_export.tracing.reroll import rerolled
+from pocketrnn_export.tracing.restrictions import TracePlan, UntraceableError
 from pocketrnn_export.tracing.size_numbers import refuse_rounded
-from pocketrnn_export.tracing.sizes import Path, Seen, note_program, watched
-from pocketrnn_export.tracing.ties import orders_in
+from pocketrnn_export.tracing.sizes import Branch, TraceLog, note_program, watched
 from pocketrnn_export.tracing.torch_internals import LOGGERS, of_unknown_sizes, unknown_sizes
-from pocketrnn_export.tracing.turns import Loop, in_turns
+from pocketrnn_export.tracing.unstable_sort import orders_in
 from pocketrnn_export.tracing.users_code import is_users, place_of
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "followed_for", "token_lookups", "traced_graph"]
@@ -62,9 +62,9 @@ class OnnxGraph:
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
             nothing. Those outside the limits are among them.
         orders: the operators in it whose order of equal values PyTorch leaves undefined.
-        way: the branches that were taken where forward asks about sizes; None for those of the example.
+        plan: the branches that were taken where forward asks about sizes; None for those of the example.
         cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
-        loops: the lines of the loops over the steps of a text, of which a few turns were traced.
+        loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
     """
 
     content: bytes
@@ -73,7 +73,7 @@ class OnnxGraph:
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
     orders: tuple[str, ...] = ()
-    way: Way | None = None
+    plan: TracePlan | None = None
     cut_counted: bool = True
     loops: tuple[str, ...] = ()
 
@@ -106,7 +106,13 @@ class Wanted:
 
 
 def traced_graph(
-    module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, way: Way | None, seen: Seen, *, cut_counted: bool
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    wanted: Wanted,
+    plan: TracePlan | None,
+    log: TraceLog,
+    *,
+    cut_counted: bool,
 ) -> OnnxGraph:
     """Trace a module once.
 
@@ -114,19 +120,19 @@ def traced_graph(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: what it is traced on.
         wanted: how the graph is to look.
-        way: the branches that are taken where forward asks about sizes; None for those of the example.
-        seen: takes note of what forward asks.
+        plan: the branches that are taken where forward asks about sizes; None for those of the example.
+        log: takes note of what forward asks.
         cut_counted: cut what is unpacked to the longest of the lengths that forward counts or clamps itself.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
     """
-    program, loops = _program(module, example, way, seen, one_text=wanted.one_text, cut_counted=cut_counted)
+    program, loops = _program(module, example, plan, log, one_text=wanted.one_text, cut_counted=cut_counted)
     graph = _converted(program, wanted.metadata, wanted.names)
     return replace(
         graph,
         orders=tuple(orders_in(program)),
-        way=way,
+        plan=plan,
         cut_counted=cut_counted,
         loops=tuple(dict.fromkeys(loop.where for loop in loops)),
     )
@@ -135,8 +141,8 @@ def traced_graph(
 def _program(
     module: nn.Module,
     example: tuple[Tensor, ...],
-    way: Way | None,
-    seen: Seen,
+    plan: TracePlan | None,
+    log: TraceLog,
     *,
     one_text: bool,
     cut_counted: bool,
@@ -145,21 +151,21 @@ def _program(
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
-    paths, choices = ([], []) if way is None else way.paths
+    branches, choices = ([], []) if plan is None else plan.branches
     loops: list[Loop] = []
     with _quiet(), torch.no_grad():
         try:
-            with in_turns(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
-                with watched(traced, seen, paths, choices, cut_counted=cut_counted):
+            with unrolled(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
+                with watched(traced, log, branches, choices, cut_counted=cut_counted):
                     program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                     refuse_rounded(program)
-                    note_program(seen, program)
-                seen.check_answered()
-                whole = rolled(program, loops) if loops else None
+                    note_program(log, program)
+                log.check_answered()
+                whole = rerolled(program, loops) if loops else None
             if whole is not None:
-                with traceable_recurrence(), watched(whole, seen, cut_counted=cut_counted):
+                with traceable_recurrence(), watched(whole, log, cut_counted=cut_counted):
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
-                    note_program(seen, program)
+                    note_program(log, program)
         except PocketRNNError:
             raise
         except NotALayer as reason:
@@ -182,14 +188,14 @@ def _program(
     return program, loops
 
 
-def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, seen: Seen) -> BaseException | None:
+def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
     """Follow forward for some sizes, as a trace does, but without a program.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: of these sizes. Nothing is computed with their values.
         sizes: the sizes. One of 1 is a plain number, as it is for PyTorch.
-        seen: takes note of what forward asks.
+        log: takes note of what forward asks.
 
     Returns:
         what forward, or PyTorch on its way, raised; None where it came to its end.
@@ -202,10 +208,10 @@ def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, se
     loops: list[Loop] = []
     with _quiet(), torch.no_grad():
         try:
-            with in_turns(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
-                with watched(traced, seen, [Path(sizes)]), mode:
+            with unrolled(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
+                with watched(traced, log, [Branch(sizes)]), mode:
                     traced(*fakes)
-                seen.check_answered()
+                log.check_answered()
         except (Exception, SystemExit) as error:
             return error
     return None
@@ -276,7 +282,7 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
 
 def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
     graph = model.graph
-    # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
+    # The exporter notes the source line of every node: branches of the machine it ran on, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()

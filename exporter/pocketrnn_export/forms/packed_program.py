@@ -118,7 +118,7 @@ class Program:
         """A new value of a type, and of as many numbers as the product of the sizes.
 
         Raises:
-            ExportError: more than four sizes hang on the number of tokens.
+            ExportError: more than four sizes depend on the number of tokens.
         """
         varying = [size for size in sizes if size[0]]
         fixed = 1

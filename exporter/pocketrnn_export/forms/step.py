@@ -16,7 +16,7 @@ from pocketrnn.text import TextRules, beyond_version_1, rules_document
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
@@ -94,7 +94,7 @@ def _check(module: nn.Module, rules: TextRules) -> None:
     _streaming_classifier(module, rules)
 
 
-def _make(prepared: PreparedModule, description: Description) -> Form:
+def _make(prepared: ExportableModule, description: Description) -> Form:
     step = _Step(_streaming_classifier(prepared.module, description.rules))
     size = sum(step.sizes)
     example = (torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, size))

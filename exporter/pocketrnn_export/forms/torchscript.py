@@ -13,10 +13,10 @@ from pocketrnn.manifest import TorchScript
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.intake.prepared import PreparedModule
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.torchscript_file import no_deprecations, read_back, saved
 from pocketrnn_export.proof.comparing import run_of
-from pocketrnn_export.tracing.idioms import followed
+from pocketrnn_export.tracing.python_semantics import followed
 from pocketrnn_export.tracing.recurrence import checked_states
 
 __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]
@@ -31,7 +31,7 @@ def _check(_module: nn.Module, _rules: TextRules) -> None:
         )
 
 
-def _make(prepared: PreparedModule, _description: Description) -> Form:
+def _make(prepared: ExportableModule, _description: Description) -> Form:
     content, script = traced(prepared.to_script, prepared.example)
     return Form(
         entry=TorchScript(TORCHSCRIPT_FILE, sha256(content)),

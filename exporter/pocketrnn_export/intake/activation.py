@@ -35,13 +35,13 @@ class ActivationCall:
     Attributes:
         function: the name of torch's function: `sigmoid`, `softmax`, `exp`.
         site: the lines of code that lead to the call.
-        turn: which of the calls from there, from 0.
+        occurrence: which of the calls from there, from 0.
         line: where a reader finds it: `model.py:31`.
     """
 
     function: str
     site: tuple[tuple[CodeType, int], ...]
-    turn: int
+    occurrence: int
     line: str
 
 
@@ -49,13 +49,13 @@ class CallsSeen(TorchFunctionMode):
     """While it is entered, notes the calls of activations.
 
     Attributes:
-        calls: each call's name, site, turn and line, in order.
+        calls: each call's name, site, occurrence and line, in order.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[ActivationCall] = []
-        self._turns: Counter[Any] = Counter()
+        self._occurrences: Counter[Any] = Counter()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -64,8 +64,8 @@ class CallsSeen(TorchFunctionMode):
         name = _name(func)
         if name in _KINDS:
             site, line = _site(sys._getframe(1))
-            self.calls.append(ActivationCall(name, site, self._turns[name, site], line))
-            self._turns[name, site] += 1
+            self.calls.append(ActivationCall(name, site, self._occurrences[name, site], line))
+            self._occurrences[name, site] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -79,7 +79,7 @@ class Passing(TorchFunctionMode):
     def __init__(self, call: ActivationCall | None) -> None:
         super().__init__()
         self._call = call
-        self._turn = 0
+        self._occurrences = 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -88,8 +88,8 @@ class Passing(TorchFunctionMode):
         if self._call is not None and _name(func) == self._call.function:
             site, _ = _site(sys._getframe(1))
             if site == self._call.site:
-                self._turn += 1
-                if self._turn == self._call.turn + 1:
+                self._occurrences += 1
+                if self._occurrences == self._call.occurrence + 1:
                     return args[0] if args else (kwargs or {})["input"]
         return func(*args, **(kwargs or {}))
 

@@ -24,7 +24,7 @@ from pocketrnn_export.tracing.torch_internals import buffers_of
 __all__ = [
     "BATCH_SIZE",
     "Call",
-    "Called",
+    "CallAdapter",
     "Convention",
     "batch_size_of_file",
     "called_as",
@@ -107,7 +107,7 @@ class Convention:
         return self
 
 
-class Called(nn.Module):
+class CallAdapter(nn.Module):
     """A module behind its convention: tokens int64 [batch, sequence], and lengths int64 [batch] where it takes them, to
     logits [batch, classes].
 

@@ -20,7 +20,7 @@ _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::
 
 
 def refuse_fixed_states(module: nn.Module) -> None:
-    """Refuse TorchScript, all or parts of the module, with an initial state that hangs on no input.
+    """Refuse TorchScript, all or parts of the module, with an initial state that depends on no input.
 
     Raises:
         ExportError: a recurrent layer has one.

@@ -261,7 +261,7 @@ def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
 
 
 def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """The cases with other ids in the place of some; what stands past a row's length stays.
+    """The cases with other ids in the place of some; what is after a row's length stays.
 
     Args:
         cases: the cases.

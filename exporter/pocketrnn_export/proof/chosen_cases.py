@@ -18,7 +18,7 @@ from pocketrnn_export.proof.cases import (
     shape_grid,
     within,
 )
-from pocketrnn_export.proof.coverage import cases_of_every_id
+from pocketrnn_export.proof.every_id import cases_of_every_id
 
 __all__ = ["cases_for", "cases_for_graph", "widths_of"]
 

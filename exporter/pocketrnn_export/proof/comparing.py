@@ -14,11 +14,11 @@ from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.manifest import Comparison
 from pocketrnn.verification import logit_differences
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
+from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.departure import Place
 from pocketrnn_export.proof.exact import nearness
 from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs
-from pocketrnn_export.proof.surroundings import answer_of
 
 __all__ = [
     "LEAST_TOLERANCE",

@@ -22,9 +22,9 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.float64_graph import in_float64
 from pocketrnn_export.proof.float64_operators import OPERATORS
-from pocketrnn_export.proof.surroundings import answer_of
 
 __all__ = ["Place", "departure"]
 

@@ -7,9 +7,9 @@ from typing import Final
 
 from pocketrnn.classifier import Classifier, logits_of_ids
 from pocketrnn.verification import streamed_logits
-from pocketrnn_export.proof.answered import Answered
 from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = ["rows_end_to_end", "texts_end_to_end"]
 
@@ -17,7 +17,7 @@ _ROWS_OF_A_CASE: Final = 12
 
 
 def texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str | list[int]], answers: Answered, *, reference: str
+    classifier: Classifier, texts: Sequence[str | list[int]], answers: ReferenceAnswers, *, reference: str
 ) -> list[Compared]:
     """Compare the runtime with the reference, and with itself, on texts.
 
@@ -45,7 +45,7 @@ def texts_end_to_end(
     return compared
 
 
-def rows_end_to_end(classifier: Classifier, answers: Answered) -> list[Compared]:
+def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[Compared]:
     """Compare each row of the hazards, as the runtime answers it in its own batches, with the same row alone.
 
     Among them are rows that hold the padding inside, at the begin and at the end, and nothing else, beside rows of
@@ -70,7 +70,7 @@ def rows_end_to_end(classifier: Classifier, answers: Answered) -> list[Compared]
     return [summary(differences, reference="alone", inputs="rows of special ids", rows=len(rows))]
 
 
-def _difference(candidate: str, case: Case, expected: Logits, given: Logits, answers: Answered) -> Difference:
+def _difference(candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers) -> Difference:
     found = difference(candidate, case.name, expected, given)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
         return found

@@ -113,7 +113,7 @@ def graph_proof(
         retraced: traces the module in double precision as `content` was traced. Asked only where the graph is further
             off than that: numbers of forward that no float32 number equals may be to blame.
         spreads: the exact answer to a case with how far rounding may move it. Asked only where the graph is further off
-            than 1e-10: a chaotic network's float64 answers hang on rounding too.
+            than 1e-10: a chaotic network's float64 answers depend on rounding too.
 
     Raises:
         ParityError: the graph computes something else; the message says where.

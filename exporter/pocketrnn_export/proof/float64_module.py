@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
-from pocketrnn_export.proof.surroundings import answer_of
 from pocketrnn_export.proof.whole_copy import copied_again
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]

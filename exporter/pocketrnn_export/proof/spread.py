@@ -2,7 +2,7 @@
 
 A classifier's float32 answers cannot be nearer to the exact ones than its weights allow, each of which is a rounded
 number itself. So the unit to measure a float32 answer by is how far the float64 answer moves when each weight moves to
-the next float32 number up or down. It is large where a text's answer hangs on the last digits, and small elsewhere.
+the next float32 number up or down. It is large where a text's answer depends on the last digits, and small elsewhere.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The questions that a trace asked about sizes (see `pocketrnn_export.tracing.sizes`) part all sizes into regions. In each
 the module does one thing; between them it may do another. So the module itself is run on both sides of every
-question, and the traced programs are held to its answers there:
+question, and the traced programs are compared with its answers there:
 
 - a program that agrees everywhere is exported: the restriction is honoured;
 - where PyTorch itself fails beyond a number of tokens or rows, that number is a stated limit;
@@ -26,16 +26,16 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.manifest import Limits
 from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, all_of, either, every_size
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
-from pocketrnn_export.tracing.sizes import Path, Question, Seen
+from pocketrnn_export.tracing.sizes import Branch, Question, TraceLog
 
-__all__ = ["Attempt", "Settled", "UntraceableError", "Way", "boundary_sizes", "inside", "settled"]
+__all__ = ["Attempt", "Settled", "TracePlan", "UntraceableError", "boundary_sizes", "inside", "settled"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
 # Sizes that go one way: their region, and the answers to what operations asked.
 Part = tuple[int, tuple[bool, ...]]
 
-# No further way is tried after so much time of the processor.
+# No further plan is tried after so much time of the processor.
 _SECONDS: Final = 60
 # Of the inputs above so many tokens, so many are tried: a module of many bounds would take minutes.
 _SMALL: Final = 5_000
@@ -71,28 +71,28 @@ def inside(limits: Limits, sizes: Sizes) -> bool:
 
 
 @dataclass(frozen=True)
-class Way:
+class TracePlan:
     """How to trace a module in general.
 
     Attributes:
         sizes: those whose branches are taken.
         pads_from_zero: whether a pad by a size does nothing where that is negative, instead of cutting.
-        others: further ways, each with the condition for which its answer is taken: all are computed.
-        least, most: the tokens of the sizes that take this way, where others are computed beside it.
+        others: further plans, each with the condition for which its answer is taken: all are computed.
+        least, most: the tokens of the sizes that follow this plan, where others are computed beside it.
     """
 
     sizes: Sizes
     pads_from_zero: bool = False
-    others: tuple[tuple[Condition, Way], ...] = ()
+    others: tuple[tuple[Condition, TracePlan], ...] = ()
     least: int | None = None
     most: int | None = None
 
     @property
-    def paths(self) -> tuple[list[Path], list[Condition]]:
-        """The paths to trace, and the conditions for which each but the first is taken."""
-        ways = [self, *(other for _, other in self.others)]
-        paths = [Path(way.sizes, way.pads_from_zero, way.least, way.most) for way in ways]
-        return paths, [condition for condition, _ in self.others]
+    def branches(self) -> tuple[list[Branch], list[Condition]]:
+        """The branches to trace, and the conditions for which each but the first is taken."""
+        plans = [self, *(other for _, other in self.others)]
+        branches = [Branch(plan.sizes, plan.pads_from_zero, plan.least, plan.most) for plan in plans]
+        return branches, [condition for condition, _ in self.others]
 
     @property
     def example(self) -> Sizes:
@@ -110,7 +110,7 @@ class Attempt(Generic[Traced]):
     """
 
     traced: Traced
-    seen: Seen
+    log: TraceLog
     run: Callable[[Sizes], Logits]
     plain: bool = False
 
@@ -128,7 +128,7 @@ def settled(
     plain: Attempt[Traced] | ExportError,
     questions: Sequence[Question],
     follow: Callable[[Sizes], Followed],
-    trace: Callable[[Way], Attempt[Traced]],
+    trace: Callable[[TracePlan], Attempt[Traced]],
     reference: Callable[[Sizes], Logits],
     in_doubles: Callable[[Sizes], Any],
     *,
@@ -140,7 +140,7 @@ def settled(
         plain: the program of an ordinary trace, or why there is none.
         questions: what it asked.
         follow: follows forward for some sizes, without a program.
-        trace: traces the module another way; may raise anything.
+        trace: traces the module another plan; may raise anything.
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
         batch: the batch that every run has, where that is fixed.
@@ -152,8 +152,8 @@ def settled(
     regions = explored(follow, batch)
     search = _Search(judge, regions, trace, [*questions, *regions.questions])
     if isinstance(plain, Attempt):
-        search.attempts.append((Way(Sizes(batch or 3, 7)), plain))
-        search.periods |= plain.seen.periods
+        search.attempts.append((TracePlan(Sizes(batch or 3, 7)), plain))
+        search.periods |= plain.log.periods
     else:
         judge.errors.append(plain)
     found = search.found()
@@ -169,13 +169,13 @@ class _Search(Generic[Traced]):
         self,
         judge: _Judge,
         regions: Regions,
-        trace: Callable[[Way], Attempt[Traced]],
+        trace: Callable[[TracePlan], Attempt[Traced]],
         questions: Sequence[Question],
     ) -> None:
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
-        self.attempts: list[tuple[Way, Attempt[Traced]]] = []
+        self.attempts: list[tuple[TracePlan, Attempt[Traced]]] = []
         self.cases: list[Sizes] = []
         self.started = time.process_time()
         self._part: dict[Sizes, Part] = {}
@@ -193,20 +193,20 @@ class _Search(Generic[Traced]):
         for _, attempt in self.attempts:
             if self._right(attempt):
                 return attempt
-        while (way := self._next_way()) is not None:
-            while (tried := self._tried(way)) is not None:
+        while (plan := self._next_plan()) is not None:
+            while (tried := self._tried(plan)) is not None:
                 if self._right(tried):
                     return tried
-                if way.pads_from_zero or not tried.seen.pads:
+                if plan.pads_from_zero or not tried.log.pads:
                     break
-                way = replace(way, pads_from_zero=True)
+                plan = replace(plan, pads_from_zero=True)
         together = self._together()
         tried = None if together is None else self._tried(together)
         return tried if tried is not None and self._right(tried) else None
 
-    def _next_way(self) -> Way | None:
-        """The way of the part of the sizes for which there is no right program yet; None where there is enough of them,
-        or of time."""
+    def _next_plan(self) -> TracePlan | None:
+        """The plan of the part of the sizes for which there is no right program yet; None where there is enough of
+        them, or of time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._parts()
@@ -214,7 +214,7 @@ class _Search(Generic[Traced]):
             right = any(self._right_for(attempt, cases) for _, attempt in self._general())
             if part not in self._gone and not right:
                 self._gone.add(part)
-                return Way(self._typical(part, cases))
+                return TracePlan(self._typical(part, cases))
         return None
 
     def _parts(self) -> dict[Part, list[Sizes]]:
@@ -240,19 +240,19 @@ class _Search(Generic[Traced]):
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._part_of(typical) == part else several[len(several) // 2]
 
-    def _general(self) -> list[tuple[Way, Attempt[Traced]]]:
-        return [(way, attempt) for way, attempt in self.attempts if not attempt.plain]
+    def _general(self) -> list[tuple[TracePlan, Attempt[Traced]]]:
+        return [(plan, attempt) for plan, attempt in self.attempts if not attempt.plain]
 
-    def _tried(self, way: Way) -> Attempt[Traced] | None:
+    def _tried(self, plan: TracePlan) -> Attempt[Traced] | None:
         try:
-            attempt = self.trace(way)
+            attempt = self.trace(plan)
         # Whatever a user's module raises on a path that is not its own, and whatever has no form in ONNX.
         except Exception as error:
             self.judge.errors.append(error)
             return None
-        self.attempts.append((way, attempt))
-        self.periods |= attempt.seen.periods
-        self._note(attempt.seen.questions)
+        self.attempts.append((plan, attempt))
+        self.periods |= attempt.log.periods
+        self._note(attempt.log.questions)
         self._try_cases()
         return attempt
 
@@ -271,8 +271,8 @@ class _Search(Generic[Traced]):
     def _right_for(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
         return all(self.judge.agrees(attempt, case) for case in cases)
 
-    def _together(self) -> Way | None:
-        """A way of several programs, each of which is right for some of the sizes; None where there is none."""
+    def _together(self) -> TracePlan | None:
+        """A plan of several programs, each of which is right for some of the sizes; None where there is none."""
         parts = self._parts()
         right = [{part for part, cases in parts.items() if self._right_for(attempt, cases)}
                  for _, attempt in self._general()]  # fmt: skip
@@ -283,10 +283,10 @@ class _Search(Generic[Traced]):
                 return None
             chosen.append((best, right[best] & left))
             left -= right[best]
-        ways = [self._general()[i][0] for i, _ in chosen]
+        plans = [self._general()[i][0] for i, _ in chosen]
         choices = [self._condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
-        others = [self._fitted(way, choice) for way, choice in zip(ways[1:], choices, strict=True)]
-        first = self._fitted(ways[0], either(choices).negated)
+        others = [self._fitted(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
+        first = self._fitted(plans[0], either(choices).negated)
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
@@ -309,18 +309,18 @@ class _Search(Generic[Traced]):
         conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
         return all_of([self.regions.conditions[region], *conditions])
 
-    def _fitted(self, way: Way, condition: Condition) -> Way:
-        """A way with the tokens of the sizes that it is taken for."""
+    def _fitted(self, plan: TracePlan, condition: Condition) -> TracePlan:
+        """A plan with the tokens of the sizes that it is taken for."""
         if condition.of != {"tokens"}:
-            return way
+            return plan
         every = every_size(self.regions.batch)
         tokens = every.tokens[condition.over_all(self.regions.batch)]
         least, most = int(tokens.min()), int(tokens.max())
-        return replace(way, least=least if least > 1 else None, most=most if most <= LARGEST // 2 else None)
+        return replace(plan, least=least if least > 1 else None, most=most if most <= LARGEST // 2 else None)
 
 
 class _Judge:
-    """Holds programs to the module's own answers, each of which is computed once."""
+    """Compares programs with the module's own answers, each of which is computed once."""
 
     def __init__(
         self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
@@ -473,7 +473,7 @@ def _batch(sizes: Sizes) -> str:
 
 def _refusal(
     known: Sequence[Question],
-    attempts: Sequence[tuple[Way, Attempt[Any]]],
+    attempts: Sequence[tuple[TracePlan, Attempt[Any]]],
     cases: Sequence[Sizes],
     judge: _Judge,
     batch: int | None,

@@ -29,7 +29,7 @@ from pocketrnn_export.tracing.conditions import (
     every_size,
     values_over,
 )
-from pocketrnn_export.tracing.sizes import Question, Seen
+from pocketrnn_export.tracing.sizes import Question, TraceLog
 
 __all__ = ["Followed", "Regions", "explored"]
 
@@ -97,11 +97,11 @@ class Followed:
     """Forward, followed for some sizes.
 
     Attributes:
-        seen: what it asked.
+        log: what it asked.
         fails: whether the module fails for these sizes, within an operation.
     """
 
-    seen: Seen
+    log: TraceLog
     fails: bool = False
 
 
@@ -128,8 +128,8 @@ def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
             raise _too_many(questions)
         index = _next(every, left)
         followed = follow(every.at(index))
-        answers = _answers(followed.seen, every.at(index), batch)
-        _refuse_many_numbers(followed.seen, answers, batch)
+        answers = _answers(followed.log, every.at(index), batch)
+        _refuse_many_numbers(followed.log, answers, batch)
         inside = left & _where(answers, batch)
         if followed.fails:
             # Others of these sizes may not fail, and ask on.
@@ -137,22 +137,22 @@ def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
             for other in (int(found[int(share * (len(found) - 1))]) for share in _OTHERS):
                 instead = follow(every.at(other))
                 if not instead.fails:
-                    answers = _answers(instead.seen, every.at(other), batch)
+                    answers = _answers(instead.log, every.at(other), batch)
                     followed, inside = instead, left & _where(answers, batch)
                     break
         which[inside] = len(conditions)
         conditions.append(_all_of(answers))
-        questions += [question for question in followed.seen.questions if question not in questions]
+        questions += [question for question in followed.log.questions if question not in questions]
     return Regions(tuple(conditions), which, tuple(questions), batch)
 
 
-def _answers(seen: Seen, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
-    asked = [question.condition for question in seen.questions if question.branch]
+def _answers(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
+    asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
-def _refuse_many_numbers(seen: Seen, answers: Mapping[Condition, bool], batch: int | None) -> None:
+def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
     """Refuse a size that Python takes for a plain number at once where there are too many on this way: each would be a
     way of its own.
 
@@ -161,7 +161,7 @@ def _refuse_many_numbers(seen: Seen, answers: Mapping[Condition, bool], batch: i
     """
     way = np.ones(len(every_size(batch)), np.bool_)
     for condition, answer in answers.items():
-        question = next((q for q in seen.questions if q.condition == condition and q.number), None)
+        question = next((q for q in log.questions if q.condition == condition and q.number), None)
         if question is not None and isinstance(condition.relation, sympy.Eq):
             numbers = values_over(condition.relation.lhs, batch)[way]
             if len(np.unique(numbers)) > _MOST:

@@ -1,9 +1,9 @@
 """What a module asks about the sizes of its input while it is traced, and cuts that hold for every size.
 
-`torch.export` follows one path: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
+`torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes that the traced program is right for.
 While a module is traced, `watched` notes every such question with the line of the module that asked it. On a
-`Path` it also
+`Branch` it also
 
 - answers the questions of the module's own code for chosen sizes, without restricting anything;
 - runs slices, `narrow` and `split` along such an axis as `pocketrnn::cut`, one Slice of ONNX, which holds for every
@@ -71,9 +71,9 @@ __all__ = [
     "CUT",
     "CUT_TO_LONGEST",
     "SIZE",
-    "Path",
+    "Branch",
     "Question",
-    "Seen",
+    "TraceLog",
     "cut_to_longest",
     "errors_in",
     "given_whole",
@@ -176,15 +176,15 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Path:
+class Branch:
     """What a general trace assumes.
 
     Attributes:
         sizes: branches on a size are answered for these, without a restriction.
         pads_from_zero: take the amounts of `F.pad` as at least 0. On the path of `if size < n` they are, and the pad
             then does nothing on longer texts, as the module does.
-        least, most: the tokens of the sizes that take this path. Where two paths are computed and one answer is taken,
-            each is given tokens of its own sizes, since it may fail on others.
+        least, most: the tokens of the sizes that take this branch. Where two branches are computed and one answer is
+            taken, each is given tokens of its own sizes, since it may fail on others.
     """
 
     sizes: Sizes
@@ -193,7 +193,7 @@ class Path:
     most: int | None = None
 
     def fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The inputs, padded to `least` tokens or cut to `most`: the same for sizes that take this path."""
+        """The inputs, padded to `least` tokens or cut to `most`: the same for sizes that take this branch."""
         tokens, *second = inputs
         if self.most is not None:
             tokens = CUT(tokens, 1, 0, self.most, 1)
@@ -204,7 +204,7 @@ class Path:
 
 
 @dataclass
-class Seen:
+class TraceLog:
     """What a trace has shown so far.
 
     Attributes:
@@ -254,7 +254,7 @@ class Seen:
         return varies
 
     def check_answered(self) -> None:
-        """Hold a trace that came to its end to what it asked on the way.
+        """Refuse a trace that came to its end, but asked what has no answer.
 
         Raises:
             ExportError: it asked what could not be answered, and went on after the error.
@@ -271,9 +271,9 @@ class Seen:
 class _Watching(threading.local):
     """What the tracing thread knows; every other thread sees `seen` None and PyTorch as it is."""
 
-    seen: Seen | None = None
+    log: TraceLog | None = None
     names: dict[str, str] | None = None
-    path: Path | None = None
+    branch: Branch | None = None
     # The sizes of the example.
     example: Sizes = Sizes(3, 7)
     environment: Any = None
@@ -288,8 +288,8 @@ _watching = _Watching()
 @contextlib.contextmanager
 def watched(
     module: nn.Module,
-    seen: Seen,
-    paths: Sequence[Path] = (),
+    log: TraceLog,
+    branches: Sequence[Branch] = (),
     choices: Sequence[Condition] = (),
     *,
     cut_counted: bool = True,
@@ -298,9 +298,9 @@ def watched(
 
     Args:
         module: a copy to be traced; its `forward` is wrapped, and given back after.
-        seen: what is noted.
-        paths: one path to trace in general; several, of which each but the first is taken where its choice holds; or
-            none, to trace as torch.export does.
+        log: what is noted.
+        branches: one branch to trace in general; several, of which each but the first is taken where its choice
+            holds; or none, to trace as torch.export does.
         choices: what chooses each path but the first.
         cut_counted: whether `cut_to_longest` cuts.
     """
@@ -314,13 +314,13 @@ def watched(
         _watching.environment = _environment(inputs)
         _watching.given, _watching.cut_counted = tuple(inputs[1:2]), cut_counted
         answers = []
-        for path in paths or (None,):
-            _watching.path = path
+        for branch in branches or (None,):
+            _watching.branch = branch
             fitted = args
-            if path is not None and (path.least is not None or path.most is not None):
-                fitted = path.fitted(args)
+            if branch is not None and (branch.least is not None or branch.most is not None):
+                fitted = branch.fitted(args)
                 _watching.given += tuple(fitted[1:2])
-            with _Operations(seen, path):
+            with _Operations(log, branch):
                 answers.append(forward(*fitted, **kwargs))
         answer = answers[0]
         if choices:
@@ -329,9 +329,9 @@ def watched(
                 answer = torch.where(condition.over(batch, tokens), other, answer)
         return answer
 
-    _watching.seen, _watching.path, _watching.names, _watching.environment = seen, None, None, None
+    _watching.log, _watching.branch, _watching.names, _watching.environment = log, None, None, None
     module.forward = watched_forward
-    noticed = functools.partial(_note_identity, seen)
+    noticed = functools.partial(_note_identity, log)
     try:
         with truths_of_sizes(_answer):
             try:
@@ -340,9 +340,9 @@ def watched(
             finally:
                 # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
                 for guard in guards_of(_watching.environment):
-                    note_guard(seen, guard)
+                    note_guard(log, guard)
     finally:
-        _watching.seen = _watching.path = _watching.names = _watching.environment = None
+        _watching.log = _watching.branch = _watching.names = _watching.environment = None
         _watching.given = ()
         if own:
             module.forward = forward
@@ -379,33 +379,33 @@ def _condition(relation: Any) -> Condition | None:
 
 def _answer(asked: Any, shipped: Callable[[Any], bool]) -> bool:
     """`bool(size > 512)` while tracing: what the trace is to assume, noted if the module's own code asked."""
-    seen, frame = _watching.seen, asking(sys._getframe(2))
-    if seen is None or _watching.names is None or frame is None or not is_users(frame):
+    log, frame = _watching.log, asking(sys._getframe(2))
+    if log is None or _watching.names is None or frame is None or not is_users(frame):
         return shipped(asked)
     condition = _condition(expression_of(asked))
     if condition is None:
         try:
             return shipped(asked)
         except Exception:
-            seen.raised.append(place_of(frame))
+            log.raised.append(place_of(frame))
             raise
     question = Question(condition, True, *code_line_of(frame))
-    if not seen.note(question):
+    if not log.note(question):
         return shipped(asked)
-    if _watching.path is not None:
-        return question.holds(_watching.path.sizes)
+    if _watching.branch is not None:
+        return question.holds(_watching.branch.sizes)
     guards = guards_of(_watching.environment)
     before = len(guards)
     answer = shipped(asked)
     # The answer restricts sizes; that is this question again, or its opposite.
-    seen.answered.update(str(relation_of(guard)) for guard in guards[before:])
+    log.answered.update(str(relation_of(guard)) for guard in guards[before:])
     return answer
 
 
 def _plain_number(size: Any, frame: FrameType, method: str) -> Any:
-    """The plain number that Python takes a size for: that of the path. It is noted as a question, is it this one?"""
-    seen, caller = _watching.seen, asking(frame)
-    if seen is None or _watching.names is None or caller is None or not is_users(caller):
+    """The plain number that Python takes a size for: that of the branch. It is noted as a question, is it this one?"""
+    log, caller = _watching.log, asking(frame)
+    if log is None or _watching.names is None or caller is None or not is_users(caller):
         return None
     # A library that wants a key goes on without one, such as einops.
     if method == "__hash__" and is_library(caller):
@@ -413,19 +413,19 @@ def _plain_number(size: Any, frame: FrameType, method: str) -> Any:
     expression = renamed_sizes(expression_of(size), _watching.names)
     if expression is None:
         return None
-    sizes = _watching.example if _watching.path is None else _watching.path.sizes
+    sizes = _watching.example if _watching.branch is None else _watching.branch.sizes
     try:
         value = value_at(expression, sizes)
     except UnsolvableError as error:
-        seen.refused.append(_not_a_number(caller))
-        raise seen.refused[-1] from error
+        log.refused.append(_not_a_number(caller))
+        raise log.refused[-1] from error
     if method in {"__repr__", "__str__", "__format__"} and (output := output_of(caller)):
         if output == "raised":
-            seen.said.append(place_of(caller))
+            log.said.append(place_of(caller))
         return value
     truth = isinstance(size, torch.SymBool)
     relation = expression if truth and value else sympy.Not(expression) if truth else _equals(expression, value)
-    seen.note(Question(Condition(relation), True, *code_line_of(caller), number=True))
+    log.note(Question(Condition(relation), True, *code_line_of(caller), number=True))
     return value
 
 
@@ -434,8 +434,8 @@ def _equals(expression: Any, value: Any) -> Any:
     return sympy.Eq(expression, number, evaluate=False)
 
 
-def _note_identity(seen: Seen, frame: FrameType) -> None:
-    seen.refused.append(
+def _note_identity(log: TraceLog, frame: FrameType) -> None:
+    log.refused.append(
         ExportError(
             f"The module compares a number by `is`, which a trace answers otherwise than a run: {place_of(frame)}.",
             "Compare numbers with ==.",
@@ -484,26 +484,26 @@ def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
     The lengths that a module is given have the whole width for their longest, so that nothing is to be cut. Those that
     it counts from the tokens, or clamps, may all be shorter.
     """
-    if _watching.seen is None or any(lengths is given for given in _watching.given):
+    if _watching.log is None or any(lengths is given for given in _watching.given):
         return x
-    _watching.seen.counted_lengths = True
+    _watching.log.counted_lengths = True
     return CUT_TO_LONGEST(x, lengths) if _watching.cut_counted else x
 
 
 def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     """The errors that torch functions raise in the forward of a module when it runs, which it catches: their lines."""
-    seen = Seen()
-    with _Operations(seen, None):
+    log = TraceLog()
+    with _Operations(log, None):
         module(*inputs)
-    return seen.raised
+    return log.raised
 
 
 class _Operations(TorchFunctionMode):
     """Sees every torch function that a module calls; notes what each restricts, and makes cuts general."""
 
-    def __init__(self, seen: Seen, path: Path | None) -> None:
+    def __init__(self, log: TraceLog, branch: Branch | None) -> None:
         super().__init__()
-        self.seen, self.path = seen, path
+        self.log, self.branch = log, branch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -511,7 +511,7 @@ class _Operations(TorchFunctionMode):
         before = len(guards_of(environment))
         try:
             rewritten = _GENERAL.get(getattr(func, "__name__", ""))
-            if self.path is not None and rewritten is not None:
+            if self.branch is not None and rewritten is not None:
                 result = rewritten(self, *args, **kwargs)
                 if result is not NotImplemented:
                     return result
@@ -521,7 +521,7 @@ class _Operations(TorchFunctionMode):
             while caller is not None and caller.f_code.co_filename.startswith(OWN):
                 caller = caller.f_back
             if caller is not None and is_users(caller):
-                self.seen.raised.append(place_of(caller))
+                self.log.raised.append(place_of(caller))
             raise
         finally:
             if made := guards_of(environment)[before:]:
@@ -532,47 +532,47 @@ class _Operations(TorchFunctionMode):
         while frame is not None and not is_users(frame):
             frame = frame.f_back
         for guard in guards:
-            note_guard(self.seen, guard, line_of(frame) if frame is not None else None)
+            note_guard(self.log, guard, line_of(frame) if frame is not None else None)
 
 
-def note_guard(seen: Seen, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
+def note_guard(log: TraceLog, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
     """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
     condition = _condition(relation_of(guard))
-    if condition is None or str(relation_of(guard)) in seen.answered:
+    if condition is None or str(relation_of(guard)) in log.answered:
         return
     if asked_at is None:
         file, number = made_at(guard)
         line = linecache.getline(file, number).strip()
         asked_at = (file, number, line) if line and is_users_file(file) else ("", 0, "")
-    seen.note(Question(condition, False, *asked_at))
+    log.note(Question(condition, False, *asked_at))
 
 
-def note_program(seen: Seen, program: torch.export.ExportedProgram) -> None:
+def note_program(log: TraceLog, program: torch.export.ExportedProgram) -> None:
     """Note what a traced program restricts beside: guards that no operation was seen to make, and its clamps."""
-    _note_position_tables(seen, program)
+    _note_position_tables(log, program)
     environment = None
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if str(node.target).startswith("pocketrnn.recurrence"):
-            _note_steps(seen, node.args[0].meta["val"])
+            _note_steps(log, node.args[0].meta["val"])
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
                 environment = environment_of(size)
-                _note_clamps(seen, expression_of(size))
+                _note_clamps(log, expression_of(size))
     for guard in guards_of(environment):
-        note_guard(seen, guard)
+        note_guard(log, guard)
 
 
-def _note_steps(seen: Seen, x: Tensor) -> None:
+def _note_steps(log: TraceLog, x: Tensor) -> None:
     for size in x.shape[:2]:
         expression = _renamed(size)
         if expression is not None:
-            seen.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
+            log.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
 
 
-def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> None:
-    """A table that positions look up ends somewhere, and PyTorch fails beyond; no guard tells of it."""
+def _note_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
+    """A table that positions look up ends somewhere, and PyTorch fails beyond; no guard says so."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)
@@ -583,10 +583,10 @@ def _note_position_tables(seen: Seen, program: torch.export.ExportedProgram) -> 
             table, indices = node.args[0], [n for n in node.all_input_nodes[1:] if n in counted]
             value = table.meta.get("val")
             if indices and table not in counted and isinstance(value, Tensor) and isinstance(value.shape[0], int):
-                seen.note(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
+                log.note(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
 
 
-def _note_clamps(seen: Seen, expression: Any) -> None:
+def _note_clamps(log: TraceLog, expression: Any) -> None:
     """A Min or a Max restricts nothing; but where its arguments meet, a graph has something to get wrong. So it has at
     each remainder of a division."""
     renamed = renamed_sizes(expression, _watching.names or {})
@@ -596,10 +596,10 @@ def _note_clamps(seen: Seen, expression: Any) -> None:
         for first, second in itertools.pairwise(clamp.args):
             relation = sympy.Lt(first, second)
             if relation.free_symbols:
-                seen.note(Question(Condition(relation), False))
+                log.note(Question(Condition(relation), False))
     for division in renamed.atoms(of_torch.Mod, of_torch.PythonMod, of_torch.FloorDiv):
         if division.args[1].is_Integer:
-            seen.periods.add(abs(int(division.args[1])))
+            log.periods.add(abs(int(division.args[1])))
 
 
 def _environment(args: Any) -> Any:
@@ -676,7 +676,7 @@ def _narrow(_: _Operations, /, x: Tensor, dim: int, start: Any, length: Any) -> 
 
 
 def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
-    """A split whose number of chunks hangs on a size, as a single chunk of everything.
+    """A split whose number of chunks depends on a size, as a single chunk of everything.
 
     That is right where the chunks are treated alike and put together again; the comparison with the module tells.
     """
@@ -687,20 +687,21 @@ def _split(_: _Operations, /, x: Tensor, split_size: Any = None, dim: int = 0, *
 
 
 def _chunk(operations: _Operations, /, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Chunks as cuts of equal width. There are as many as for the sizes of the path, which is a question of its own."""
+    """Chunks as cuts of equal width. There are as many as for the sizes of the branch, which is a question of its
+    own."""
     size = x.shape[dim]
     expression = _renamed(size)
-    if not isinstance(chunks, int) or expression is None or operations.path is None:
+    if not isinstance(chunks, int) or expression is None or operations.branch is None:
         return NotImplemented
     if expression == BATCH:
         return (x,)
     width = of_torch.FloorDiv(expression + (chunks - 1), chunks)
     count = of_torch.FloorDiv(expression + width - 1, width)
-    many = int(value_at(count, operations.path.sizes))
+    many = int(value_at(count, operations.branch.sizes))
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
         frame = frame.f_back
-    operations.seen.note(Question(Condition(_equals(count, many)), True, *line_of(frame)))
+    operations.log.note(Question(Condition(_equals(count, many)), True, *line_of(frame)))
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
 
@@ -709,8 +710,8 @@ def _pad(operations: _Operations, /, x: Tensor, pad: Any, *rest: Any, **kwargs: 
     unknown = [amount for amount in pad if isinstance(amount, torch.SymInt)]
     if not unknown:
         return NotImplemented
-    operations.seen.pads += 1
-    if operations.path is None or not operations.path.pads_from_zero:
+    operations.log.pads += 1
+    if operations.branch is None or not operations.branch.pads_from_zero:
         return NotImplemented
     return nn.functional.pad(x, [_from_zero(n) for n in pad], *rest, **kwargs)
 

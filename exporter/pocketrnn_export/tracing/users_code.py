@@ -37,7 +37,7 @@ _NOT_USERS: Final = (
 )
 _ASKED_FOR: Final = (
     TORCH_FILE,
-    *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "size_numbers.py", "stand_ins.py")),
+    *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "size_numbers.py", "patched_globals.py")),
 )
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"
 _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))

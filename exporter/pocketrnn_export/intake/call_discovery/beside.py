@@ -19,7 +19,7 @@ from pocketrnn_export.intake.call_discovery.reading import leaves_of
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails
 from pocketrnn_export.intake.call_discovery.states import state_makers
 from pocketrnn_export.intake.convention import called_as, compiled, left_as_it_was
-from pocketrnn_export.proof.surroundings import surroundings
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
 __all__ = ["beside_the_text", "constants_of", "notes_on_defaults", "takes_numbers", "unknown_inputs"]
 
@@ -210,7 +210,7 @@ def _answer(
     """The tensors in the answer of the module, by where they are; None if it fails, with why."""
     tokens, lengths = batch
     try:
-        with torch.no_grad(), surroundings(), left_as_it_was(asked.module):
+        with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module):
             answer: Any = called_as(compiled(way.line), asked.module, tokens.clone(), lengths.clone())
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:

@@ -23,7 +23,7 @@ from pocketrnn_export.intake.activation import ActivationCall, CallsSeen, Passin
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.convention import Convention, called_as, left_as_it_was
-from pocketrnn_export.proof.surroundings import surroundings
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
 __all__ = ["with_activation"]
 
@@ -127,13 +127,13 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
         ExportError: it is a sigmoid of each of several labels, of which a text has one.
     """
     seen = CallsSeen()
-    with torch.no_grad(), surroundings(), left_as_it_was(asked.module), seen:
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), seen:
         called_as(convention.function, asked.module, *probed.batches[0])
     for call in reversed(seen.calls[-4:]):
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch in probed.batches:
-                with torch.no_grad(), surroundings(), left_as_it_was(asked.module), Passing(call):
+                with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), Passing(call):
                     answer = called_as(convention.function, asked.module, *batch)
                 logits.append(answer.float().reshape(len(batch[0]), -1))
         if len(logits) != len(probed.batches):

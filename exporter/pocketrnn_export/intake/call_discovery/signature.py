@@ -15,7 +15,7 @@ from torch import nn
 from pocketrnn_export.intake.call_discovery.asked import parameters_of
 from pocketrnn_export.intake.call_discovery.roles import Role, is_of_texts, role_of
 from pocketrnn_export.intake.convention import left_as_it_was
-from pocketrnn_export.proof.surroundings import surroundings
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
 __all__ = ["Signature", "Slot", "signatures_of"]
 
@@ -212,7 +212,7 @@ def _names_asked(module: nn.Module, *, keys: bool) -> dict[str, bool]:
     names: dict[str, bool] = {}
     for text, other in _dummies(pairs=not keys):
         batch = (_Keys if keys else _Fields)(lambda name, t=text, o=other: _dummy(name, t, o))  # type: ignore[misc]
-        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), surroundings(), left_as_it_was(module):
+        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
             module(batch)
         names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
     return names
@@ -243,7 +243,7 @@ def _keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
         for _ in range(8):
             given = {n: _dummy(n, text, other) for n in [*names, *(p.name for p in own if p.default is p.empty)]}
             try:
-                with torch.no_grad(), surroundings(), left_as_it_was(module):
+                with torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
                     module(**given)
             except KeyError as error:
                 name = error.args[0] if error.args else None

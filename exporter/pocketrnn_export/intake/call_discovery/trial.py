@@ -22,14 +22,14 @@ from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
 from pocketrnn_export.intake.convention import (
     Call,
-    Called,
+    CallAdapter,
     Convention,
     called_as,
     compiled,
     left_as_it_was,
     uses_lengths,
 )
-from pocketrnn_export.proof.surroundings import answer_of, surroundings
+from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 
 __all__ = ["Holds", "answer_to", "read_answer", "try_line", "try_way"]
 
@@ -153,7 +153,7 @@ def _holds(
         return Fails(
             line,
             0,
-            "The module does not take a row's first number for its length: what stands past it tells.",
+            "The module does not take a row's first number for its length: what is after it changes its answer.",
             "Say how it is called: --call, or call=.",
         )
     if way is not None and asked.lengths is None:
@@ -322,13 +322,13 @@ def _answers_around_the_ends(
 
 
 def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    with torch.no_grad(), surroundings(), left_as_it_was(module):
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
         return called_as(function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths)
 
 
 def _alone(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
     """The numbers [1, units] that a module gives to one text; beside a copy of it, where it takes two at least."""
-    called = Called(asked.module, replace(convention, activation=None), passing=False)
+    called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
     answer: Tensor = answer_of(called, (tokens.clone(), lengths.clone())).float().reshape(1, convention.units)
     return answer
 
@@ -337,7 +337,7 @@ def read_answer(
     asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
     """The numbers [batch, units] that a module gives; where `twice`, at the second of two calls."""
-    with torch.no_grad(), surroundings(), left_as_it_was(asked.module):
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module):
         for _ in range(1 + twice):
             answer = called_as(convention.function, asked.module, tokens.clone(), lengths.clone())
     numbers: Tensor = answer.float().reshape(len(tokens), convention.units)

@@ -1,4 +1,4 @@
-"""Whether a module's answers hang on the order that a sort gives to equal values, which PyTorch leaves undefined."""
+"""Whether a module's answers depend on the order that a sort gives to equal values, which PyTorch leaves undefined."""
 
 from __future__ import annotations
 

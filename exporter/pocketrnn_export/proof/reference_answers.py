@@ -15,14 +15,14 @@ from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference, differe
 from pocketrnn_export.proof.exact import tolerance_for
 from pocketrnn_export.proof.spread import Exact
 
-__all__ = ["Answered"]
+__all__ = ["ReferenceAnswers"]
 
 _log = logging.getLogger(__name__)
 # A module may refuse what its owner never gives it, such as a text that begins with padding.
 _MAY_FAIL: Final = "hazards"
 
 
-class Answered:
+class ReferenceAnswers:
     """The answers of a reference to the cases of a proof.
 
     Args:

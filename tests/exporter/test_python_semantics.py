@@ -21,8 +21,8 @@ from pocketrnn import Classifier
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.forms.torchscript import traced
-from pocketrnn_export.proof.surroundings import answer_of, surroundings
-from pocketrnn_export.tracing.idioms import followed
+from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.tracing.python_semantics import followed
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
@@ -53,7 +53,7 @@ def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     for length in (1, 4, 31):
         ids = generator.integers(2, len(VOCABULARY), length)
         inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(manifest.graph.inputs)]
-        with torch.no_grad(), surroundings():
+        with torch.no_grad(), quietly_on_cpu():
             expected = alone(*inputs).numpy().reshape(1, -1)
         given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])
         np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
@@ -170,7 +170,7 @@ def test_a_batch_of_one_that_loses_its_axis_is_asked_beside_itself() -> None:
 
 
 def test_prints_of_other_threads_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
-    with surroundings():
+    with quietly_on_cpu():
         print("mine")
         thread = threading.Thread(target=lambda: print("another's"))
         thread.start()

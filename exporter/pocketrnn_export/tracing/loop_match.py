@@ -1,4 +1,5 @@
-"""What the graph of a traced loop says: which nodes of its turns are one, and what a turn hands to the next."""
+"""What the graph of a traced loop says: which nodes of its iterations are one, and what an iteration hands to the
+next."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
-from pocketrnn_export.tracing.cells import NotALayer
+from pocketrnn_export.tracing.cell_recognition import NotALayer
+from pocketrnn_export.tracing.loop_unroll import ITERATION, ITERATIONS, PUT, STEP, Loop
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.torch_internals import expression_of, flattened, overload_name
-from pocketrnn_export.tracing.turns import PUT, STEP, TURN, TURNS, Loop
 
 __all__ = [
     "TYPICAL",
@@ -32,8 +33,9 @@ __all__ = [
     "of_tensors",
 ]
 
-# The turn that stands for all: not the first, whose state is given, nor the last, after which nothing is handed on.
-TYPICAL: Final = TURNS - 2
+# The iteration that stands for all: not the first, whose state is given, nor the last, after which nothing is handed
+# on.
+TYPICAL: Final = ITERATIONS - 2
 # Where the position stands among the arguments of what takes or puts a step.
 _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 
@@ -93,7 +95,7 @@ _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 class Traced:
-    """A traced module whose loops ran a few turns.
+    """A traced module whose loops ran a few iterations.
 
     Attributes:
         nodes: of its graph, in order.
@@ -162,7 +164,8 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
 
 @dataclass(eq=False)
 class State:
-    """What a turn hands to the next: in the turn that stands for all, the node before and, once known, after it."""
+    """What an iteration hands to the next: in the iteration that stands for all, the node before and, once known,
+    after it."""
 
     before: Node
     first: Node
@@ -170,45 +173,46 @@ class State:
 
 
 class MatchedLoop:
-    """One loop: its turn that stands for all, and what it hands on."""
+    """One loop: its iteration that stands for all, and what it hands on."""
 
     def __init__(self, traced: Traced, number: int, loop: Loop) -> None:
         self.traced, self.number, self.loop = traced, number, loop
         self.partners: dict[Node, tuple[Node | None, ...]] = {}
         self.states: dict[Node, State] = {}
-        # What computes with a number that the turns count: that of the first turn, and 1 or -1.
+        # What computes with a number that the iterations count: that of the first iteration, and 1 or -1.
         self.numbered: dict[Node, tuple[int, int]] = {}
-        self._turn: dict[Node, int | None] = {}
-        self._marked: list[list[Node]] = [[] for _ in range(TURNS)]
+        self._iteration: dict[Node, int | None] = {}
+        self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
         for node in traced.nodes:
-            mark = (node.meta.get("custom") or {}).get(TURN)
+            mark = (node.meta.get("custom") or {}).get(ITERATION)
             if mark is not None and mark[0] == number:
-                self._turn[node] = mark[1]
+                self._iteration[node] = mark[1]
                 self._marked[mark[1]].append(node)
 
-    def turn(self, node: Node) -> int | None:
-        """The turn that a node belongs to; of a later one, the last turn that it hangs on; None before the loop."""
-        if node not in self._turn:
-            turns = [self.turn(source) for source in node.all_input_nodes]
-            self._turn[node] = max((turn for turn in turns if turn is not None), default=None)
-        return self._turn[node]
+    def iteration(self, node: Node) -> int | None:
+        """The iteration that a node belongs to; of a later one, the last iteration that it depends on; None before
+        the loop."""
+        if node not in self._iteration:
+            iterations = [self.iteration(source) for source in node.all_input_nodes]
+            self._iteration[node] = max((n for n in iterations if n is not None), default=None)
+        return self._iteration[node]
 
     def ran(self, node: Node) -> int | None:
-        """The turn that a node was called in."""
-        mark = (node.meta.get("custom") or {}).get(TURN)
+        """The iteration that a node was called in."""
+        mark = (node.meta.get("custom") or {}).get(ITERATION)
         return mark[1] if mark is not None and mark[0] == self.number else None
 
     def refused(self, why: str) -> NotALayer:
         return NotALayer(why, self.number)
 
     def of_last(self, last: Node) -> Node:
-        """The node of the turn that stands for all that is what `last` is in the last turn."""
+        """The node of the iteration that stands for all that is what `last` is in the last iteration."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
         rank = [n for n in self._marked[-1] if _kind(n) == _kind(last)].index(last)
         alike = [[n for n in nodes if _kind(n) == _kind(last)] for nodes in self._marked[:-1]]
-        # Of the last turn, what nobody uses is left out, so that fewer may stand before it there.
+        # Of the last iteration, what nobody uses is left out, so that fewer may stand before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
             try:
@@ -218,10 +222,10 @@ class MatchedLoop:
                 break
             except NotALayer as error:
                 failed = failed or error
-        raise failed or self.refused("its turns differ")
+        raise failed or self.refused("its iterations differ")
 
     def match(self, nodes: tuple[Node | None, ...]) -> None:
-        """Take nodes, one a turn, for what one node is in each; `partners` keeps them.
+        """Take nodes, one an iteration, for what one node is in each; `partners` keeps them.
 
         Raises:
             NotALayer: they are not.
@@ -236,7 +240,7 @@ class MatchedLoop:
             if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
                 continue
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
-                raise self.refused("its turns differ")
+                raise self.refused("its iterations differ")
             new[ref] = nodes
             todo += self._matched_arguments([n for n in nodes if n is not None])
         self.partners.update(new)
@@ -244,7 +248,7 @@ class MatchedLoop:
     def _matched_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
         flat = [flattened((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
-            raise self.refused("does not do the same in each turn")
+            raise self.refused("does not do the same in each iteration")
         index = index_of(nodes[0])
         for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
             if index is not None and leaves == tuple(index_of(n) for n in nodes):
@@ -253,7 +257,7 @@ class MatchedLoop:
                 if any(leaf != leaves[0] for leaf in leaves):
                     self._count(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
-                raise self.refused("does not do the same in each turn")
+                raise self.refused("does not do the same in each iteration")
             elif any(leaf is not leaves[0] for leaf in leaves):
                 found = self._matched(leaves)
                 if found is not None:
@@ -268,43 +272,43 @@ class MatchedLoop:
         self.numbered[typical] = (leaves[0], counted_direction(leaves, self))
 
     def _matched(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
-        turns = [self.turn(leaf) for leaf in leaves]
-        padded = (*leaves, *[None] * (TURNS - len(leaves)))
-        if turns == list(range(len(turns))):
+        iterations = [self.iteration(leaf) for leaf in leaves]
+        padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
+        if iterations == list(range(len(iterations))):
             return padded
-        if turns[1:] != list(range(len(turns) - 1)) or turns[0] not in (None, 0):
-            raise self.refused("its turns differ")
+        if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
+            raise self.refused("its iterations differ")
         before = leaves[TYPICAL]
         state = self.states.setdefault(before, State(before, leaves[0]))
-        if len(leaves) < TURNS or state.after is not None:
+        if len(leaves) < ITERATIONS or state.after is not None:
             return None
         state.after = leaves[-1]
         return (*leaves[1:], None)
 
     def complete(self) -> None:
-        """Find what each state is after the turn, where the last turn did not show it."""
+        """Find what each state is after the iteration, where the last iteration did not show it."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
             earlier = self._marked[TYPICAL - 1]
             rank = [n for n in earlier if _kind(n) == _kind(state.before)].index(state.before)
             alike = [[n for n in nodes if _kind(n) == _kind(state.before)] for nodes in self._marked]
             try:
-                found = tuple(nodes[rank] for nodes in alike[: TURNS - 1])
+                found = tuple(nodes[rank] for nodes in alike[: ITERATIONS - 1])
             except IndexError:
-                raise self.refused("its turns differ") from None
+                raise self.refused("its iterations differ") from None
             self.match((*found, None))
             state.after = found[TYPICAL]
 
     def moves(self, node: Node) -> bool:
-        """Whether a node takes another step of a tensor in every turn."""
+        """Whether a node takes another step of a tensor in every iteration."""
         return node.target is STEP and node in self.partners and self.direction(node) != 0
 
     def direction(self, node: Node) -> int:
-        """By how much the position of a node that takes or puts a step moves a turn: 1, -1, or 0."""
+        """By how much the position of a node that takes or puts a step moves an iteration: 1, -1, or 0."""
         return counted_direction([number(index_of(n)) for n in self.partners[node] if n is not None], self)
 
     def is_data(self, node: Node) -> bool:
-        """Whether a value differs from text to text: it hangs on the ids or a state, and on more than their sizes."""
+        """Whether a value differs from text to text: it depends on the ids or a state, and on more than their sizes."""
         if not isinstance(node.meta.get("val"), (Tensor, tuple, list)):
             return False
         todo, seen = [node], set()
@@ -318,7 +322,7 @@ class MatchedLoop:
         return False
 
     def hangs_on(self, node: Node, other: Node) -> bool:
-        """Whether a node of a turn hangs on another, within the turn."""
+        """Whether a node of an iteration depends on another, within the iteration."""
         todo, seen = [node], set()
         while todo:
             node = todo.pop()
@@ -357,7 +361,7 @@ def number(value: Any) -> Any:
 
 
 def counted_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """By how much a position moves a turn: 1, -1, or 0."""
+    """By how much a position moves an iteration: 1, -1, or 0."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
         raise loop.refused("takes neither each step of the text nor each backwards")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["answer_of", "surroundings"]
+__all__ = ["answer_of", "quietly_on_cpu"]
 
 # `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: where PyTorch has no CUDA, the names stand for the CPU's types.
 _TYPES: Final = tuple(
@@ -32,11 +32,11 @@ _NEAR: Final = 1e-4
 
 
 @contextlib.contextmanager
-def surroundings() -> Iterator[None]:
+def quietly_on_cpu() -> Iterator[None]:
     """While the block runs, what this thread puts on a GPU stays on the CPU, and what it prints is dropped.
 
     Example:
-        >>> with surroundings():
+        >>> with quietly_on_cpu():
         ...     logits = module(tokens.cuda())
     """
     with _on_the_cpu(), _silent(), warnings.catch_warnings():
@@ -59,7 +59,7 @@ def answer_of(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
         >>> answer_of(module, [torch.tensor([[3, 4]])]).shape
         torch.Size([1, 4])
     """
-    with torch.no_grad(), surroundings():
+    with torch.no_grad(), quietly_on_cpu():
         if len(inputs[0]) != 1:
             return module(*inputs)
         try:

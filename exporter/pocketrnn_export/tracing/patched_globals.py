@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
-from pocketrnn_export.tracing.unnoticed import UNNOTICED
 
 __all__ = ["filled", "renamed", "shipped_types"]
 
@@ -393,6 +393,6 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (math, _MATH),
         *((getattr(math, name), stand_in) for name, stand_in in size_numbers.MATH.items()),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
-        *UNNOTICED,
+        *HIDDEN,
     )
 }

@@ -186,7 +186,7 @@ def kept_tensors(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _in_eval_mode(module: nn.Module) -> nn.Module:
-    # TorchScript that was frozen before it was saved is in eval mode for good, and cannot be told to be.
+    # TorchScript that was frozen before it was saved is permanently in eval mode, and has no eval().
     return module.eval() if hasattr(module, "training") else module
 
 

@@ -19,8 +19,8 @@ from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.search import asked_convention
-from pocketrnn_export.intake.convention import Call, Called, Convention
-from pocketrnn_export.intake.copied import (
+from pocketrnn_export.intake.convention import Call, CallAdapter, Convention
+from pocketrnn_export.intake.export_copy import (
     copied_for_export,
     holds_torchscript,
     kept_tensors,
@@ -47,7 +47,7 @@ from pocketrnn_export.proof.float64_module import doubled, float64_run_of
 from pocketrnn_export.proof.spread import moved_modules
 from pocketrnn_export.tracing.torch_internals import BatchNorm
 
-__all__ = ["PreparedModule", "prepare", "with_ids_tried"]
+__all__ = ["ExportableModule", "prepare", "with_ids_tried"]
 
 _log = logging.getLogger(__name__)
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
@@ -59,7 +59,7 @@ _FEW: Final = 512
 
 
 @dataclass(frozen=True)
-class PreparedModule:
+class ExportableModule:
     """A module that can be exported.
 
     Attributes:
@@ -124,8 +124,8 @@ class PreparedModule:
     def as_reference(self) -> Reference:
         """The module as what every form is compared with. Its run raises ExportError where the module fails."""
         run = run_of(self.reference, takes_lengths=self.takes_lengths)
-        if isinstance(self.reference, Called) and (self.convention.activation or self.convention.undone):
-            run = _held_to_probabilities(run, self.reference, multi_label=self.multi_label)
+        if isinstance(self.reference, CallAdapter) and (self.convention.activation or self.convention.undone):
+            run = _with_probabilities_compared(run, self.reference, multi_label=self.multi_label)
         return Reference(
             "pytorch",
             _said(run, self.padding_id),
@@ -179,7 +179,7 @@ def prepare(
     gives: str | None = None,
     one_text: bool = False,
     widths: Widths | None = None,
-) -> PreparedModule:
+) -> ExportableModule:
     """Copy a module and find out how to call it.
 
     Args:
@@ -226,11 +226,11 @@ def prepare(
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _tell(convention)
     is_called = not convention.plain or convention.units != classes
-    called = functools.partial(Called, convention=convention) if is_called else _itself
+    called = functools.partial(CallAdapter, convention=convention) if is_called else _itself
     traceable, reference = called(traceable), called(reference)
     if widths.fixed is not None:
         traceable = OfWidth(traceable, widths.fixed)
-    prepared = PreparedModule(
+    prepared = ExportableModule(
         traceable,
         reference,
         convention.takes_lengths,
@@ -249,7 +249,7 @@ def prepare(
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
 
 
-def with_ids_tried(prepared: PreparedModule, candidates: Iterable[int]) -> PreparedModule:
+def with_ids_tried(prepared: ExportableModule, candidates: Iterable[int]) -> ExportableModule:
     """A module with further ids tried: may a text that holds one be answered beside others?
 
     Example:
@@ -277,7 +277,7 @@ def with_ids_tried(prepared: PreparedModule, candidates: Iterable[int]) -> Prepa
     return prepared if 2 * len(told) > prepared.ids else replace(prepared, alone=dict(sorted(told.items())))
 
 
-def _beside_others(prepared: PreparedModule, candidates: Sequence[int]) -> PreparedModule:
+def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
     """A module that takes a batch: which texts may share one.
 
     Raises:
@@ -334,9 +334,9 @@ def _tell(convention: Convention) -> None:
         _log.warning("%s", note)
 
 
-def _held_to_probabilities(run: Run, called: Called, *, multi_label: bool) -> Run:
-    """A run whose logits are held to the probabilities that the user's module gives, on every case."""
-    module = Called(called.module, called.convention, passing=False)
+def _with_probabilities_compared(run: Run, called: CallAdapter, *, multi_label: bool) -> Run:
+    """A run whose logits are compared with the probabilities that the user's module gives, on every case."""
+    module = CallAdapter(called.module, called.convention, passing=False)
     # Its own name for the answer of a single number: the second label's probability.
     kind, column = ("sigmoid" if multi_label else "softmax"), slice(1 if called.convention.units == 1 else 0, None)
     own = run_of(module, takes_lengths=called.convention.takes_lengths)
@@ -355,7 +355,7 @@ def _held_to_probabilities(run: Run, called: Called, *, multi_label: bool) -> Ru
     return held
 
 
-def _float64_run(prepared: PreparedModule) -> Run64:
+def _float64_run(prepared: ExportableModule) -> Run64:
     """The module in double precision. It is copied when it first runs: most questions are settled in float32."""
 
     @functools.cache
@@ -365,14 +365,14 @@ def _float64_run(prepared: PreparedModule) -> Run64:
     return lambda tokens, lengths: made()(tokens, lengths)
 
 
-def _departure(prepared: PreparedModule, content: bytes, case: Case, place: Place) -> str:
+def _departure(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
     """The operation of forward at which a graph departs from the module, and its line."""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
     return departure(doubled(prepared.computed), content, inputs, place)
 
 
-def _padding_fault(prepared: PreparedModule) -> str | None:
+def _padding_fault(prepared: ExportableModule) -> str | None:
     """How the module fails on a text of padding only, of a length at which it answers another text; else None.
 
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
@@ -395,7 +395,7 @@ def _padding_fault(prepared: PreparedModule) -> str | None:
     return None
 
 
-def _rows_stand_alone(prepared: PreparedModule, grid: Sequence[Case]) -> bool:
+def _rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer does not depend on the other texts of its batch, nor on its padding."""
     cases = prepared.asked(neighbour_cases(grid))
     reference = prepared.as_reference()

@@ -1,4 +1,4 @@
-"""What a module is told when it asks whether it is being traced: no, as where it runs.
+"""The functions that say whether a trace is going on: they say no to the user's code, as where it runs.
 
 A forward that asks, and then does something else, would be exported as what it does while nobody looks. So the
 functions that tell answer the module's own code as they do outside of a trace, and PyTorch's code as they are.
@@ -15,7 +15,7 @@ from typing import Any, Final
 from pocketrnn_export.tracing.torch_internals import functions_that_tell
 from pocketrnn_export.tracing.users_code import is_users
 
-__all__ = ["UNNOTICED", "unnoticed"]
+__all__ = ["HIDDEN", "trace_hidden"]
 
 
 def _answering(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
@@ -29,15 +29,15 @@ def _answering(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]
 
 
 # What stands in for a function that a file took by its name: (the function, its stand-in).
-UNNOTICED: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped, untraced in functions_that_tell())
+HIDDEN: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped, untraced in functions_that_tell())
 
 
 @contextlib.contextmanager
-def unnoticed() -> Iterator[None]:
-    """While the block runs, the user's code is told that it is not traced.
+def trace_hidden() -> Iterator[None]:
+    """While the block runs, the user's code sees no trace.
 
     Example:
-        >>> with unnoticed():
+        >>> with trace_hidden():
         ...     torch.compiler.is_compiling()
         False
     """

@@ -1,9 +1,9 @@
-"""A traced module whose loops ran a few turns, with each loop put back for any number of turns.
+"""A traced module whose loops ran a few iterations, with each loop put back for any number of iterations.
 
-ONNX's Loop and Scan have no part in a bundle. So a loop must be taken apart: the turns are matched with each other
-(`turn_graph`), which gives one turn and what it hands to the next; what goes round in a ring is a recurrent layer, a
-running sum or maximum, or a tensor that is filled step by step (`rings`, `cells`); and everything else is computed for
-all turns at once, as more rows of the batch, since each row stands alone.
+ONNX's Loop and Scan have no part in a bundle. So a loop must be taken apart: the iterations are matched with each other
+(`loop_match`), which gives one iteration and what it hands to the next; what goes round in a cycle is a recurrent
+layer, a running sum or maximum, or a tensor that is filled step by step (`carried_state`, `cell_recognition`); and
+everything else is computed for all iterations at once, as more rows of the batch, since each row stands alone.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from pocketrnn_export.tracing.carried_state import planned
+from pocketrnn_export.tracing.loop_match import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
+from pocketrnn_export.tracing.loop_unroll import ITERATIONS, KEEP, STACKED, Loop
 from pocketrnn_export.tracing.recurrence import OPERATOR
-from pocketrnn_export.tracing.rings import planned
 from pocketrnn_export.tracing.torch_internals import expression_of
-from pocketrnn_export.tracing.turn_graph import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
-from pocketrnn_export.tracing.turns import KEEP, STACKED, TURNS, Loop
 
-__all__ = ["rolled"]
+__all__ = ["rerolled"]
 
 
-def rolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
+def rerolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
     """A module that computes what a traced one did, without its loops.
 
     Args:
-        program: traced with `in_turns`.
+        program: traced with `unrolled`.
         loops: those that ran.
 
     Raises:
         NotALayer: a loop is no recurrent layer, or is not understood.
 
     Example:
-        >>> whole = rolled(program, loops)
+        >>> whole = rerolled(program, loops)
         >>> program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
     """
     traced = Traced(program)
-    return _Rolled(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
+    return _Rerolled(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
 
 
-class _Rolled(nn.Module):
+class _Rerolled(nn.Module):
     """A traced module with its loops put back: forward walks its graph, and computes what its loops give."""
 
     def __init__(self, traced: Traced, loops: Sequence[MatchedLoop]) -> None:
@@ -50,7 +50,7 @@ class _Rolled(nn.Module):
         self.traced, self.loops = traced, loops
         for node, name in traced.state.items():
             _add_buffer(self, name, traced.values[node])
-        # What nodes of a last turn are in the turn that stands for all.
+        # What nodes of a last iteration are in the iteration that stands for all.
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
         self.order = _needed(self)
         self.plans = {loop.number: planned(loop) for loop in loops}
@@ -83,11 +83,11 @@ def _buffer(module: nn.Module, name: str) -> Any:
     return module
 
 
-def _needed(module: _Rolled) -> list[Node]:
-    """The nodes that are computed as they stand, in the order of the graph; the turns are matched on the way.
+def _needed(module: _Rerolled) -> list[Node]:
+    """The nodes that are computed as they stand, in the order of the graph; the iterations are matched on the way.
 
     Raises:
-        NotALayer: the turns of a loop differ.
+        NotALayer: the iterations of a loop differ.
     """
     needed: set[Node] = set()
     todo = [node for node in module.traced.outputs if isinstance(node, Node)]
@@ -97,11 +97,11 @@ def _needed(module: _Rolled) -> list[Node]:
             if node in needed or node in module.finals:
                 continue
             loop = module.loop_of(node)
-            turn = None if loop is None else loop.ran(node)
-            if loop is not None and turn == TURNS - 1:
+            iteration = None if loop is None else loop.ran(node)
+            if loop is not None and iteration == ITERATIONS - 1:
                 module.finals[node] = (loop, loop.of_last(node))
-            elif loop is not None and turn != 0:
-                raise loop.refused("what some of its turns give is used beside what all give")
+            elif loop is not None and iteration != 0:
+                raise loop.refused("what some of its iterations give is used beside what all give")
             elif node.target is KEEP:
                 needed.add(node)
                 todo.append(node.args[0])  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def _needed(module: _Rolled) -> list[Node]:
                 first = nodes[0]
                 if first is not None and isinstance(index_of(first), Node):
                     outside.add(index_of(first))
-            # What turns use of other loops' turns has no end here: it is refused above.
+            # What iterations use of other loops' iterations has no end here: it is refused above.
             todo += [node for node in outside if node not in needed and node not in module.finals]
         if not todo:
             return [node for node in module.traced.nodes if node in needed]
@@ -133,7 +133,7 @@ def _dtype(module: nn.Module) -> torch.dtype:
 class _Run:
     """One run of a module whose loops are put back."""
 
-    def __init__(self, module: _Rolled, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, module: _Rerolled, inputs: Sequence[Tensor]) -> None:
         self.module = module
         self.values: dict[Node, Any] = dict(zip(module.traced.inputs, inputs, strict=True))
         self.sequences: dict[Node, Tensor] = {}
@@ -147,7 +147,7 @@ class _Run:
         return found[0] if len(found) == 1 else tuple(found)
 
     def value(self, node: Node) -> Any:
-        """What a node gives; of a loop's last turn, what the loop gives in the end."""
+        """What a node gives; of a loop's last iteration, what the loop gives in the end."""
         if node not in self.values:
             if node in self.module.traced.state:
                 found = _buffer(self.module, self.module.traced.state[node])
@@ -166,7 +166,7 @@ class _Run:
         return self.values[node]
 
     def final(self, loop: MatchedLoop, node: Node) -> Any:
-        """What a node of a turn gives in the last turn."""
+        """What a node of an iteration gives in the last iteration."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -194,7 +194,7 @@ class _Run:
         return self.value(loop.states[before].first)
 
     def sequence(self, loop: MatchedLoop, node: Node) -> Tensor:
-        """What a node of a turn gives in all turns, [turns, ...]."""
+        """What a node of an iteration gives in all iterations, [iterations, ...]."""
         if node not in self.sequences:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -218,18 +218,18 @@ class _Run:
         return self.sequences[node]
 
     def _without(self, loop: MatchedLoop, node: Node, before: Node | None, number: float) -> Tensor:
-        """What a node of a turn gives in all turns, with one state taken for a number."""
-        return _AllTurns(self, loop, before, number).sequence(node)
+        """What a node of an iteration gives in all iterations, with one state taken for a number."""
+        return _AllIterations(self, loop, before, number).sequence(node)
 
     def count(self, loop: MatchedLoop) -> Any:
-        """How many turns a loop has."""
+        """How many iterations a loop has."""
         for node in loop.partners:
             if loop.moves(node):
                 return self.sequence(loop, node).shape[0]
         raise loop.refused("does not take the steps of the text one after the other")
 
     def _steps(self, loop: MatchedLoop, node: Node) -> Tensor:
-        """The steps that a node takes, [turns, ...], in the order of the turns."""
+        """The steps that a node takes, [iterations, ...], in the order of the iterations."""
         first = loop.partners[node][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = first.args
@@ -244,7 +244,7 @@ class _Run:
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _filled(self, loop: MatchedLoop, put: Node) -> Tensor:
-        """A tensor that every turn puts one step into."""
+        """A tensor that every iteration puts one step into."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
@@ -283,7 +283,7 @@ class _Run:
             self.last[after] = self._shaped(after, final.squeeze(0), leading=False)
 
     def _features(self, loop: MatchedLoop, source: Node) -> Tensor:
-        """A source of a layer in all turns, [turns, batch, features]."""
+        """A source of a layer in all iterations, [iterations, batch, features]."""
         if source in loop.partners or source in loop.states:
             sequence = self.sequence(loop, source)
         else:
@@ -305,7 +305,7 @@ class _Run:
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _shaped(self, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """[batch, hidden] in the shape that a node's value has, after the turns where these lead."""
+        """[batch, hidden] in the shape that a node's value has, after the iterations where these lead."""
         axis = self.module.traced.batch_axis(node)
         shape = _shape_with(self.module.loops[0], node, None)
         before = list(value.shape[: int(leading)])
@@ -319,20 +319,22 @@ class _Run:
 def _only_where(
     acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, list[Tensor]]:
-    """A layer in which a row keeps its state in every step where it does not act, bool [turns, batch]: also in the
+    """A layer in which a row keeps its state in every step where it does not act, bool [iterations, batch]: also in the
     middle of a text, as where a mask is made of the ids.
 
     The steps in which a row acts are moved together, so that they are a row with a length.
     """
-    turns, rows, features = x.shape
+    iterations, rows, features = x.shape
     counts = acts.to(torch.int64).cumsum(0)
-    place = torch.where(acts, counts - 1, turns).unsqueeze(2)
-    moved = x.new_zeros(turns + 1, rows, features).scatter(0, place.expand(turns, rows, features), x)[:turns]
+    place = torch.where(acts, counts - 1, iterations).unsqueeze(2)
+    moved = x.new_zeros(iterations + 1, rows, features).scatter(0, place.expand(iterations, rows, features), x)[
+        :iterations
+    ]
     total = counts.select(0, -1)
     outputs, *finals = OPERATOR(moved, *weights, total.clamp(min=1), h0, c0, mode)
     hidden = outputs.shape[2]
     first = x.new_zeros(1, rows, hidden) if h0 is None else h0
-    states = torch.cat([first, outputs]).gather(0, counts.unsqueeze(2).expand(turns, rows, hidden))
+    states = torch.cat([first, outputs]).gather(0, counts.unsqueeze(2).expand(iterations, rows, hidden))
     # A row that never acts keeps what it began with.
     began = [first, x.new_zeros(1, rows, hidden) if c0 is None else c0]
     acted = (total > 0).reshape(1, -1, 1)
@@ -344,12 +346,12 @@ def _shape_with(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
     axis = loop.traced.batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
-        raise loop.refused("hands on something whose shape hangs on the length of the text")
+        raise loop.refused("hands on something whose shape depends on the length of the text")
     return shape
 
 
-class _AllTurns:
-    """What does not go round, for all turns at once: turns and rows of the batch are one axis."""
+class _AllIterations:
+    """What does not go round, for all iterations at once: iterations and rows of the batch are one axis."""
 
     def __init__(self, run: _Run, loop: MatchedLoop, before: Node | None, number: float) -> None:
         self.run, self.loop, self.before, self.number = run, loop, before, number
@@ -358,7 +360,7 @@ class _AllTurns:
         self.values: dict[Node, Any] = {}
 
     def sequence(self, node: Node) -> Tensor:
-        """What a node of a turn gives in all turns, [turns, ...]."""
+        """What a node of an iteration gives in all iterations, [iterations, ...]."""
         axis = self.loop.traced.batch_axis(node)
         value: Tensor = self._own(node)
         if axis is None:

@@ -1,14 +1,15 @@
-"""Loops over the steps of a text, traced as a few turns of each.
+"""Loops over the steps of a text, traced as a few iterations of each.
 
-`for t in range(x.size(1))` makes torch.export take the example's length for good. So while a module is traced, a loop
-whose length is a size of the input runs `TURNS` turns, whatever that length is:
+`for t in range(x.size(1))` makes torch.export keep the example's length permanently. So while a module is traced, a
+loop whose length is a size of the input runs `ITERATIONS` iterations, whatever that length is:
 
-- `range`, `unbind`, `split`, `chunk` and iteration over a tensor give the first turns' positions, or slices;
-- every operation carries the loop and the turn that it was called in;
-- `x[:, t]` becomes `pocketrnn::step`, `out[:, t] = h` `pocketrnn::put`, and `torch.stack(outputs)` of what the turns
-  gave `pocketrnn::stacked`. Their shapes are those of the whole length, so that what comes after is traced as it is.
+- `range`, `unbind`, `split`, `chunk` and iteration over a tensor give the first iterations' positions, or slices;
+- every operation carries the loop and the iteration that it was called in;
+- `x[:, t]` becomes `pocketrnn::step`, `out[:, t] = h` `pocketrnn::put`, and `torch.stack(outputs)` of what the
+  iterations gave `pocketrnn::stacked`. Their shapes are those of the whole length, so that what comes after is
+  traced as it is.
 
-What is traced so computes nothing that is wanted: `pocketrnn_export.tracing.rolled` makes layers of its turns.
+What is traced so computes nothing that is wanted: `pocketrnn_export.tracing.reroll` makes layers of its iterations.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from pocketrnn_export.tracing.restrictions import UntraceableError
 from pocketrnn_export.tracing.torch_internals import expression_of
 from pocketrnn_export.tracing.users_code import users_line
 
-__all__ = ["KEEP", "PUT", "STACKED", "STEP", "TURN", "TURNS", "Loop", "Positions", "in_turns"]
+__all__ = ["ITERATION", "ITERATIONS", "KEEP", "PUT", "STACKED", "STEP", "Loop", "Positions", "unrolled"]
 
-# The first turn may differ by its initial state, and the last by what nothing uses after it. Between them are two to
-# find what is handed from one to the next.
-TURNS: Final = 4
-# The name, among the annotations of a traced node, of the loop's number and its turn.
-TURN: Final = "pocketrnn_turn"
+# The first iteration may differ by its initial state, and the last by what nothing uses after it. Between them are
+# two to find what is handed from one to the next.
+ITERATIONS: Final = 4
+# The name, among the annotations of a traced node, of the loop's number and its iteration.
+ITERATION: Final = "pocketrnn_iteration"
 
 
 @torch.library.custom_op("pocketrnn::step", mutates_args=())
@@ -67,7 +68,8 @@ def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stacked(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """`torch.stack` of what all turns of a loop gave, of which the first ones are given; the last first if flipped."""
+    """`torch.stack` of what all iterations of a loop gave, of which the first ones are given; the last first if
+    flipped."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -81,7 +83,7 @@ def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool)
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """x. What the turns made beside it is not left out of the graph, so that all turns look alike."""
+    """x. What the iterations made beside it is not left out of the graph, so that all iterations look alike."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 
@@ -102,7 +104,7 @@ class Loop:
     """A loop over a size of the input.
 
     Attributes:
-        count: how many turns it has, a torch.SymInt.
+        count: how many iterations it has, a torch.SymInt.
         where: its line in the module's code, as one shows it in an error.
     """
 
@@ -111,49 +113,51 @@ class Loop:
 
 
 @dataclass
-class _Turns(threading.local):
+class _Unrolling(threading.local):
     """What the tracing thread knows. Every other thread sees `active` False, and Python as it is."""
 
     active: bool = False
     loops: list[Loop] = field(default_factory=list)
-    # The loop and turn that run now, the innermost last.
+    # The loop and iteration that run now, the innermost last.
     running: list[tuple[int, int]] = field(default_factory=list)
-    # By the identity of a tensor: the loop and turn that made it, and the tensor, which keeps the identity its own.
+    # By the identity of a tensor: the loop and iteration that made it, and the tensor, which keeps the identity its
+    # own.
     made_in: dict[int, tuple[int, int, Tensor]] = field(default_factory=dict)
 
 
-_turns = _Turns()
+_unrolling = _Unrolling()
 
 
 @contextlib.contextmanager
-def in_turns(module: nn.Module, loops: list[Loop]) -> Iterator[None]:
-    """While the block runs in this thread, loops in the forward of `module` over a size of the input run few turns.
+def unrolled(module: nn.Module, loops: list[Loop]) -> Iterator[None]:
+    """While the block runs in this thread, loops in the forward of `module` over a size of the input run few
+    iterations.
 
     Args:
         module: a copy to be traced; its `forward` is wrapped, and given back after.
         loops: takes note of the loops that ran, by their number; empty at first.
 
     Example:
-        >>> with in_turns(module, loops):
+        >>> with unrolled(module, loops):
         ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
     """
     forward, own = module.forward, "forward" in module.__dict__
     names = _namespaces(module)
 
     @functools.wraps(forward)
-    def in_turns_forward(*args: Any, **kwargs: Any) -> Any:
+    def unrolled_forward(*args: Any, **kwargs: Any) -> Any:
         with _Operations():
             return _kept(forward(*args, **kwargs))
 
     try:
         for namespace in names:
             namespace["range"] = _range
-        module.forward = in_turns_forward
-        _turns.active, _turns.loops, _turns.running, _turns.made_in = True, loops, [], {}
+        module.forward = unrolled_forward
+        _unrolling.active, _unrolling.loops, _unrolling.running, _unrolling.made_in = True, loops, [], {}
         with preserve_node_meta():
             yield
     finally:
-        _turns.active, _turns.loops, _turns.running, _turns.made_in = False, [], [], {}
+        _unrolling.active, _unrolling.loops, _unrolling.running, _unrolling.made_in = False, [], [], {}
         for namespace in names:
             namespace.pop("range", None)
         if own:
@@ -163,7 +167,7 @@ def in_turns(module: nn.Module, loops: list[Loop]) -> Iterator[None]:
 
 
 def _kept(answer: Any) -> Any:
-    made = [value for _, _, value in _turns.made_in.values()] if _turns.loops else []
+    made = [value for _, _, value in _unrolling.made_in.values()] if _unrolling.loops else []
     if not made:
         return answer
     if isinstance(answer, (tuple, list)) and answer and isinstance(answer[0], Tensor):
@@ -185,7 +189,7 @@ def _namespaces(module: nn.Module) -> list[dict[str, Any]]:
 
 def _range(*args: Any) -> Any:
     """`range`, whose bounds may be sizes of the input."""
-    if not _turns.active or not any(isinstance(arg, torch.SymInt) for arg in args):
+    if not _unrolling.active or not any(isinstance(arg, torch.SymInt) for arg in args):
         return builtins.range(*args)
     start, stop, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
     if step == 1:
@@ -200,13 +204,13 @@ def _range(*args: Any) -> Any:
 
 
 class Positions:
-    """A range whose length is a size of the input: its first turns."""
+    """A range whose length is a size of the input: its first iterations."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
 
     def __iter__(self) -> Iterator[Any]:
-        return _turn_by_turn(self.count, [self.start + self.step * turn for turn in builtins.range(TURNS)])
+        return _one_by_one(self.count, [self.start + self.step * iteration for iteration in builtins.range(ITERATIONS)])
 
     def __getitem__(self, index: Any) -> Any:
         if index == slice(None, None, -1):
@@ -243,73 +247,73 @@ class _Slices:
         return step.unsqueeze(self.axis) if self.keeps_axis else step
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield from (self[turn] for turn in iter(Positions(0, 1, self.x.shape[self.axis])))
+        yield from (self[iteration] for iteration in iter(Positions(0, 1, self.x.shape[self.axis])))
 
     def __reversed__(self) -> Iterator[Tensor]:
         return iter(self[::-1])
 
 
-def _turn_by_turn(count: Any, values: Sequence[Any]) -> Iterator[Any]:
-    """Give the values of the first turns, each while its turn is what runs."""
+def _one_by_one(count: Any, values: Sequence[Any]) -> Iterator[Any]:
+    """Give the values of the first iterations, each while its iteration is what runs."""
     where = users_line(sys._getframe(1))
     # `zip` moves several at once. They are one loop.
     number = _same_loop(where, count)
-    running = _turns.running
+    running = _unrolling.running
     try:
-        for turn, value in enumerate(values):
-            if (number, turn) not in running:
+        for iteration, value in enumerate(values):
+            if (number, iteration) not in running:
                 running[:] = [other for other in running if other[0] != number]
-                running.append((number, turn))
+                running.append((number, iteration))
             yield value
     finally:
         running[:] = [other for other in running if other[0] != number]
 
 
 def _same_loop(where: str, count: Any) -> int:
-    if _turns.running:
-        number, turn = _turns.running[-1]
-        if turn == 0 and _turns.loops[number].where == where:
+    if _unrolling.running:
+        number, iteration = _unrolling.running[-1]
+        if iteration == 0 and _unrolling.loops[number].where == where:
             return number
-    _turns.loops.append(Loop(count, where))
-    return len(_turns.loops) - 1
+    _unrolling.loops.append(Loop(count, where))
+    return len(_unrolling.loops) - 1
 
 
 class _Operations(TorchFunctionMode):
-    """Sees every torch function of a module that runs in turns."""
+    """Sees every torch function of a module that runs in iterations."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        running = _turns.running[-1] if _turns.running else None
+        running = _unrolling.running[-1] if _unrolling.running else None
         rewritten = _REWRITTEN.get(getattr(func, "__name__", ""))
         if running is None:
             result = rewritten(*args, **kwargs) if rewritten is not None else NotImplemented
             result = func(*args, **kwargs) if result is NotImplemented else result
-            turns = _turns_of((args, kwargs))
-            if len(turns) == 1:
-                _note(result, *turns.pop())
+            iterations = _iterations_of((args, kwargs))
+            if len(iterations) == 1:
+                _note(result, *iterations.pop())
             return result
-        with annotate({TURN: running}):
+        with annotate({ITERATION: running}):
             result = rewritten(*args, **kwargs) if rewritten is not None else NotImplemented
             result = func(*args, **kwargs) if result is NotImplemented else result
         _note(result, *running)
         return result
 
 
-def _note(result: Any, loop: int, turn: int) -> None:
+def _note(result: Any, loop: int, iteration: int) -> None:
     for value in result if isinstance(result, (tuple, list)) else (result,):
         if isinstance(value, Tensor):
-            _turns.made_in[id(value)] = (loop, turn, value)
+            _unrolling.made_in[id(value)] = (loop, iteration, value)
 
 
-def _turns_of(values: Any) -> set[tuple[int, int]]:
-    """The loops and turns that made the tensors among some values."""
+def _iterations_of(values: Any) -> set[tuple[int, int]]:
+    """The loops and iterations that made the tensors among some values."""
     if isinstance(values, Tensor):
-        known = _turns.made_in.get(id(values))
+        known = _unrolling.made_in.get(id(values))
         return set() if known is None else {known[:2]}
     if isinstance(values, dict):
         values = values.values()
     if isinstance(values, (tuple, list)) or hasattr(values, "__next__") or type(values).__name__ == "dict_values":
-        return {turn for value in values for turn in _turns_of(value)}
+        return {iteration for value in values for iteration in _iterations_of(value)}
     return set()
 
 
@@ -345,7 +349,7 @@ def _one_step(part: slice) -> Any:
 
 
 def _getitem(x: Any, index: Any) -> Any:
-    found = _positions(x, index) if _turns.running else None
+    found = _positions(x, index) if _unrolling.running else None
     if not found:
         return NotImplemented
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -368,7 +372,7 @@ def _from_start(size: Any, index: Any) -> Any:
 
 
 def _setitem(x: Any, index: Any, value: Any) -> Any:
-    found = _positions(x, index) if _turns.running else None
+    found = _positions(x, index) if _unrolling.running else None
     if not found or len(found) != 1:
         return NotImplemented
     parts = index if isinstance(index, tuple) else (index,)
@@ -386,7 +390,9 @@ def _setitem(x: Any, index: Any, value: Any) -> Any:
 def _select(x: Tensor, dim: int, index: Any) -> Any:
     dim %= x.dim()
     return (
-        STEP(x, dim, _from_start(x.shape[dim], index)) if _turns.running and _is_size(x.shape[dim]) else NotImplemented
+        STEP(x, dim, _from_start(x.shape[dim], index))
+        if _unrolling.running and _is_size(x.shape[dim])
+        else NotImplemented
     )
 
 
@@ -410,40 +416,41 @@ def _chunk(x: Tensor, chunks: Any, dim: int = 0) -> Any:
 
 
 def _stack(tensors: Any, dim: int = 0, **_: Any) -> Any:
-    found = _all_turns(tensors)
+    found = _all_iterations(tensors)
     if found is None:
         return NotImplemented
     loop, flipped = found
     tensors = tensors[::-1] if flipped else tensors
-    return STACKED(list(tensors), _turns.loops[loop].count, dim % (tensors[0].dim() + 1), loop, flipped)
+    return STACKED(list(tensors), _unrolling.loops[loop].count, dim % (tensors[0].dim() + 1), loop, flipped)
 
 
 def _cat(tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
-    found = _all_turns(tensors)
+    found = _all_iterations(tensors)
     if found is None:
         return NotImplemented
     loop, flipped = found
     tensors = tensors[::-1] if flipped else tensors
     axis = kwargs.get("axis", dim) % tensors[0].dim()
-    return STACKED(list(tensors), _turns.loops[loop].count, axis, loop, flipped).flatten(axis, axis + 1)
+    return STACKED(list(tensors), _unrolling.loops[loop].count, axis, loop, flipped).flatten(axis, axis + 1)
 
 
-def _all_turns(tensors: Any) -> tuple[int, bool] | None:
-    """The loop whose turns made the tensors, one each in their order, and whether the last comes first."""
-    if not isinstance(tensors, (list, tuple)) or len(tensors) != TURNS:
+def _all_iterations(tensors: Any) -> tuple[int, bool] | None:
+    """The loop whose iterations made the tensors, one each in their order, and whether the last comes first."""
+    if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
-    made = [_turns.made_in.get(id(tensor)) for tensor in tensors]
+    made = [_unrolling.made_in.get(id(tensor)) for tensor in tensors]
     loops = {known[0] for known in made if known is not None}
-    turns = [known[1] if known is not None else None for known in made]
-    forward = list(builtins.range(TURNS))
-    if len(loops) != 1 or turns not in (forward, forward[::-1]):
+    iterations = [known[1] if known is not None else None for known in made]
+    forward = list(builtins.range(ITERATIONS))
+    if len(loops) != 1 or iterations not in (forward, forward[::-1]):
         return None
-    return loops.pop(), turns != forward
+    return loops.pop(), iterations != forward
 
 
 def _add(x: Any, number: Any, **kwargs: Any) -> Any:
-    """`0 + x`, the first turn of a sum that begins with a plain 0, as the sum of two tensors that later turns are."""
-    if not _turns.running or not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
+    """`0 + x`, the first iteration of a sum that begins with a plain 0, as the sum of two tensors that later
+    iterations are."""
+    if not _unrolling.running or not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return NotImplemented
     return torch.zeros(x.shape, dtype=x.dtype) + x
 

@@ -6,7 +6,7 @@ While a module is traced, its forward runs with
 - every function of torch looked at: `.numpy()`, `.tolist()`, `.item()` stay in the graph (`arrays`), pools over a whole
   axis are reductions, `squeeze()` keeps an axis whose size is not fixed, `x.new(n, 5)` is zeros of that size, and an
   assert about values holds;
-- a machine without a GPU, and silence (`pocketrnn_export.proof.surroundings`).
+- a machine without a GPU, and silence (`pocketrnn_export.proof.cpu_run`).
 
 Attributes that forward assigns (`self.hidden = ...`) are given back after. All of this is in force in the tracing
 thread only and ends with the block. What it changes is covered by the proof, whose reference runs without it.
@@ -30,19 +30,19 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pocketrnn_export.proof.surroundings import surroundings
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.hidden_trace import trace_hidden
+from pocketrnn_export.tracing.loop_unroll import Positions
+from pocketrnn_export.tracing.patched_globals import filled, renamed, shipped_types
 from pocketrnn_export.tracing.size_numbers import is_size
 from pocketrnn_export.tracing.sizes import given_whole
-from pocketrnn_export.tracing.stand_ins import filled, renamed, shipped_types
 from pocketrnn_export.tracing.torch_internals import (
     MODULE_TABLES,
     buffer_hooks_aside,
     lists_of_traced,
     statically_known_true,
 )
-from pocketrnn_export.tracing.turns import Positions
-from pocketrnn_export.tracing.unnoticed import unnoticed
 
 __all__ = ["followed"]
 
@@ -72,13 +72,13 @@ def followed(module: nn.Module, *, scripted: bool) -> Iterator[None]:
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         known.marks = tuple((value, "given") for value in inputs[1:2] if value.dim() == 1)
         known.width = None if scripted or not inputs or inputs[0].dim() < 2 else inputs[0].shape[1]
-        with _attributes_restored(module), surroundings(), _Followed():
+        with _attributes_restored(module), quietly_on_cpu(), _Followed():
             return forward(*args, **kwargs)
 
     module.forward = followed_forward
     known.active, known.scripted, known.told = True, scripted, frozenset()
     try:
-        with renamed(module), lists_of_traced(_list_of_traced), unnoticed():
+        with renamed(module), lists_of_traced(_list_of_traced), trace_hidden():
             yield
     finally:
         known.active, known.scripted, known.width, known.marks = False, False, None, ()
@@ -396,7 +396,7 @@ def _is_whole(size: Any, x: Tensor, axis: int) -> bool:
 
 
 def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """A pool to a number of windows, whose ends hang on the size: window j of k is the steps from j * n // k up to
+    """A pool to a number of windows, whose ends depend on the size: window j of k is the steps from j * n // k up to
     (j + 1) * n / k, rounded up."""
 
     def pool(x: Any, output_size: Any = None, return_indices: Any = False) -> Any:

@@ -1,8 +1,8 @@
-"""Which recurrent layer one turn of a loop computes, found by its values.
+"""Which recurrent layer one iteration of a loop computes, found by its values.
 
 People write an LSTM in many ways: as `nn.LSTMCell`, with four `nn.Linear`, with one product for all gates, with
-`torch.cat([x, h], 1)` or without. What they have in common is what it computes. So a turn is run in double precision,
-with states and inputs of our choice:
+`torch.cat([x, h], 1)` or without. What they have in common is what it computes. So an iteration is run in double
+precision, with states and inputs of our choice:
 
 - what goes into each sigmoid and tanh is affine in the input and the state: unit vectors give the weights, exactly;
 - which gate is which is found by trying: of the sigmoids and tanhs, those with `c' = f * c + i * g` and
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-__all__ = ["NotALayer", "RecurrentLayer", "Ring", "layer_of"]
+__all__ = ["NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
 
 _aten: Final = torch.ops.aten
 _SIGMOID: Final = frozenset({_aten.sigmoid.default})
@@ -43,15 +43,15 @@ class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an Ex
 
 
 @dataclass(frozen=True)
-class Ring:
-    """States that a turn makes of each other.
+class StateCycle:
+    """States that an iteration makes of each other.
 
     Attributes:
-        states: each as the nodes before and after the turn.
-        sources: what else the turn reads that differs from turn to turn, or from row to row.
-        nodes: what hangs on the states, in the order of the graph.
+        states: each as the nodes before and after the iteration.
+        sources: what else the iteration reads that differs from iteration to iteration, or from row to row.
+        nodes: what depends on the states, in the order of the graph.
         run: computes nodes from values of the states and sources, float64 [rows, features] each; a change of a node's
-            value, by the node, takes part in what hangs on it. Gives [rows, features] of each node.
+            value, by the node, takes part in what depends on it. Gives [rows, features] of each node.
         sizes: how many features a state or source has.
     """
 
@@ -68,7 +68,7 @@ class RecurrentLayer:
 
     Attributes:
         mode: as of that operator.
-        states: the hidden state, and for an LSTM the cell; each as the nodes before and after the turn.
+        states: the hidden state, and for an LSTM the cell; each as the nodes before and after the iteration.
         sources: what the input consists of, one after the other.
         w, r: float64 [1, gates * hidden, features], [1, gates * hidden, hidden], gates in ONNX's order.
         b: float64 [2, gates * hidden]: the biases of the input and of the recurrence.
@@ -102,56 +102,56 @@ class _Gate:
     flipped: bool = False
 
 
-def layer_of(ring: Ring) -> RecurrentLayer:
-    """The recurrent layer that a ring is.
+def layer_of(cycle: StateCycle) -> RecurrentLayer:
+    """The recurrent layer that a cycle is.
 
     Raises:
         NotALayer: it is none.
 
     Example:
-        >>> layer_of(ring).mode
+        >>> layer_of(cycle).mode
         'LSTM'
     """
     found = None
-    if len({ring.sizes[before] for before, _ in ring.states}) == 1:
-        if len(ring.states) == 1:
-            turn = _Turn(ring, ring.states)
-            found = _rnn(turn) or _gru(turn)
-        elif len(ring.states) == 2:
-            found = _lstm(_Turn(ring, ring.states)) or _lstm(_Turn(ring, ring.states[::-1]))
+    if len({cycle.sizes[before] for before, _ in cycle.states}) == 1:
+        if len(cycle.states) == 1:
+            iteration = _Iteration(cycle, cycle.states)
+            found = _rnn(iteration) or _gru(iteration)
+        elif len(cycle.states) == 2:
+            found = _lstm(_Iteration(cycle, cycle.states)) or _lstm(_Iteration(cycle, cycle.states[::-1]))
     if found is None:
         raise NotALayer("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
     return found
 
 
-class _Turn:
-    """A ring's turn as numbers: at random states and inputs, and at unit vectors."""
+class _Iteration:
+    """A cycle's iteration as numbers: at random states and inputs, and at unit vectors."""
 
-    def __init__(self, ring: Ring, states: tuple[tuple[Node, Node], ...]) -> None:
-        self.ring, self.states = ring, states
-        self.hidden = ring.sizes[states[0][0]]
-        self.widths = [ring.sizes[source] for source in ring.sources] + [self.hidden]
+    def __init__(self, cycle: StateCycle, states: tuple[tuple[Node, Node], ...]) -> None:
+        self.cycle, self.states = cycle, states
+        self.hidden = cycle.sizes[states[0][0]]
+        self.widths = [cycle.sizes[source] for source in cycle.sources] + [self.hidden]
         generator = torch.Generator().manual_seed(11)
         self.features = torch.randn(_ROWS, sum(self.widths), generator=generator, dtype=torch.float64)
         self.cell = torch.randn(_ROWS, self.hidden, generator=generator, dtype=torch.float64)
-        self.values = self.at(self.features, [*ring.nodes])
+        self.values = self.at(self.features, [*cycle.nodes])
 
     def at(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
         parts = torch.split(features, self.widths, dim=1)
-        given = dict(zip([*self.ring.sources, self.states[0][0]], parts, strict=True))
+        given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
             # One cell state for every row, as that is no input of any gate: a gate that looks at it is not affine.
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
-        return self.ring.run(nodes, given, changes or {})
+        return self.cycle.run(nodes, given, changes or {})
 
     def after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
 
     def gates(self, kinds: frozenset[Any], *, flipped: bool = False) -> list[_Gate]:
         found = []
-        for node in self.ring.nodes:
+        for node in self.cycle.nodes:
             if node.target in kinds:
                 parts, rest = divmod(self.values[node].shape[1], self.hidden)
                 found += [_Gate(node, part) for part in range(parts)] if not rest else []
@@ -190,7 +190,7 @@ class _Turn:
         given = bias - rest if recurrent_bias is None else bias
         inputs = weight.shape[1] - self.hidden
         return RecurrentLayer(
-            mode, self.states, self.ring.sources, weight[None, :, :inputs], weight[None, :, inputs:],
+            mode, self.states, self.cycle.sources, weight[None, :, :inputs], weight[None, :, inputs:],
             torch.stack([given, rest]),
         )  # fmt: skip
 
@@ -199,77 +199,77 @@ def _near(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(((a - b).abs() <= _NEAR * (1 + b.abs())).all())
 
 
-def _rnn(turn: _Turn) -> RecurrentLayer | None:
+def _rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
-        for gate in turn.gates(kinds):
-            if _near(turn.value(gate), turn.after()) and (found := turn.affine(gate)) is not None:
-                return turn.layer(mode, [found])
-    after = turn.states[0][1]
-    linear = turn.affine_at(after, _Gate(after, 0))
-    return None if linear is None else turn.layer("RNN_LINEAR", [linear])
+        for gate in iteration.gates(kinds):
+            if _near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
+                return iteration.layer(mode, [found])
+    after = iteration.states[0][1]
+    linear = iteration.affine_at(after, _Gate(after, 0))
+    return None if linear is None else iteration.layer("RNN_LINEAR", [linear])
 
 
-def _lstm(turn: _Turn) -> RecurrentLayer | None:
-    new_h, new_c = turn.after(0), turn.after(1)
-    sigmoids, tanhs = turn.gates(_SIGMOID, flipped=True), turn.gates(_TANH)
-    output = next((gate for gate in sigmoids if _near(turn.value(gate) * torch.tanh(new_c), new_h)), None)
+def _lstm(iteration: _Iteration) -> RecurrentLayer | None:
+    new_h, new_c = iteration.after(0), iteration.after(1)
+    sigmoids, tanhs = iteration.gates(_SIGMOID, flipped=True), iteration.gates(_TANH)
+    output = next((gate for gate in sigmoids if _near(iteration.value(gate) * torch.tanh(new_c), new_h)), None)
     if output is None:
         return None
     for forget in sigmoids:
-        added = new_c - turn.value(forget) * turn.cell
+        added = new_c - iteration.value(forget) * iteration.cell
         for given, proposed in itertools.product(sigmoids, tanhs):
-            if _near(turn.value(given) * turn.value(proposed), added):
-                gates = [turn.affine(gate) for gate in (given, output, forget, proposed)]
+            if _near(iteration.value(given) * iteration.value(proposed), added):
+                gates = [iteration.affine(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
-                    return turn.layer("LSTM", [gate for gate in gates if gate is not None])
+                    return iteration.layer("LSTM", [gate for gate in gates if gate is not None])
     return None
 
 
-def _gru(turn: _Turn) -> RecurrentLayer | None:
-    before = turn.features[:, -turn.hidden :]
-    sigmoids = turn.gates(_SIGMOID, flipped=True)
-    for update, proposed in itertools.product(sigmoids, turn.gates(_TANH)):
-        kept = turn.value(update)
-        if not _near((1 - kept) * turn.value(proposed) + kept * before, turn.after()):
+def _gru(iteration: _Iteration) -> RecurrentLayer | None:
+    before = iteration.features[:, -iteration.hidden :]
+    sigmoids = iteration.gates(_SIGMOID, flipped=True)
+    for update, proposed in itertools.product(sigmoids, iteration.gates(_TANH)):
+        kept = iteration.value(update)
+        if not _near((1 - kept) * iteration.value(proposed) + kept * before, iteration.after()):
             continue
-        z = turn.affine(update)
-        for reset in turn.gates(_SIGMOID):
-            r = turn.affine(reset)
+        z = iteration.affine(update)
+        for reset in iteration.gates(_SIGMOID):
+            r = iteration.affine(reset)
             if z is None or r is None:
                 continue
-            if found := _gru_with(turn, z, r, reset, proposed):
+            if found := _gru_with(iteration, z, r, reset, proposed):
                 return found
     return None
 
 
-def _gru_with(turn: _Turn, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate) -> RecurrentLayer | None:
+def _gru_with(iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate) -> RecurrentLayer | None:
     """A GRU of which everything but the proposed state is known, in its two forms: the reset gate after the product
     with the state, as PyTorch has it, and before, as in the paper (Cho et al., 2014)."""
 
     def at(number: float) -> Mapping[Node, Change]:
         def changed(values: Tensor) -> Tensor:
             values = values.clone()
-            values[:, reset.part * turn.hidden : (reset.part + 1) * turn.hidden] = number
+            values[:, reset.part * iteration.hidden : (reset.part + 1) * iteration.hidden] = number
             return values
 
         return {reset.node: changed}
 
-    closed, opened = turn.affine(proposed, at(0.0)), turn.affine(proposed, at(1.0))
+    closed, opened = iteration.affine(proposed, at(0.0)), iteration.affine(proposed, at(1.0))
     if closed is None or opened is None:
         return None
     kept = _Affine(opened.weight - closed.weight, opened.bias - closed.bias)
-    inputs = len(kept.weight) - turn.hidden
-    state, value = turn.features[:, inputs:], turn.value(reset)
+    inputs = len(kept.weight) - iteration.hidden
+    state, value = iteration.features[:, inputs:], iteration.value(reset)
     if bool(kept.weight[:inputs].abs().max() > _NEAR) or bool(closed.weight[inputs:].abs().max() > _NEAR):
         return None
-    given = turn.features[:, :inputs] @ closed.weight[:inputs]
-    real = turn.entering(proposed)
+    given = iteration.features[:, :inputs] @ closed.weight[:inputs]
+    real = iteration.entering(proposed)
     new = _Affine(torch.cat([closed.weight[:inputs], kept.weight[inputs:]]), closed.bias)
     biases = torch.cat([z.bias, r.bias])
     rest = torch.cat([biases - biases.float().double(), kept.bias])
     if _near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
         gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
-        return turn.layer("GRU", gates, rest)
+        return iteration.layer("GRU", gates, rest)
     if _near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
-        return turn.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)])
+        return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)])
     return None

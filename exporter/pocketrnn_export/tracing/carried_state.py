@@ -1,4 +1,4 @@
-"""What goes round in a loop: rings of states, and what each is: a layer, a sum, a maximum, a tensor that fills."""
+"""What goes round in a loop: cycles of states, and what each is: a layer, a sum, a maximum, a tensor that fills."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.tracing.cells import NotALayer, RecurrentLayer, Ring, layer_of
-from pocketrnn_export.tracing.turn_graph import MatchedLoop, State, called, in_doubles
-from pocketrnn_export.tracing.turns import PUT
+from pocketrnn_export.tracing.cell_recognition import NotALayer, RecurrentLayer, StateCycle, layer_of
+from pocketrnn_export.tracing.loop_match import MatchedLoop, State, called, in_doubles
+from pocketrnn_export.tracing.loop_unroll import PUT
 
 __all__ = ["Plan", "planned"]
 
 
 @dataclass(eq=False)
 class Plan:
-    """How the states of a loop are computed for all turns.
+    """How the states of a loop are computed for all iterations.
 
     Attributes:
-        layers: the recurrent layers, by what each of their states is after a turn, with their names; and the mask
-            where a turn does something for some rows only.
-        filled: tensors that are filled step by step, by what they are after a turn: the node that puts.
-        summed, greatest: running sums and maxima, by what they are after a turn: what they are before.
-        zeros: the states of layers, before a turn, that are zeros at first.
+        layers: the recurrent layers, by what each of their states is after an iteration, with their names; and the mask
+            where an iteration does something for some rows only.
+        filled: tensors that are filled step by step, by what they are after an iteration: the node that puts.
+        summed, greatest: running sums and maxima, by what they are after an iteration: what they are before.
+        zeros: the states of layers, before an iteration, that are zeros at first.
     """
 
     layers: dict[Node, tuple[RecurrentLayer, str, Node | None]] = field(default_factory=dict)
@@ -39,25 +39,25 @@ class Plan:
 
 def planned(loop: MatchedLoop) -> Plan:
     plan = Plan()
-    # Rings are the strongly connected components, in topological order. By hand: graphlib has no components, and a loop
-    # has a handful of states.
+    # Cycles are the strongly connected components, in topological order. By hand: graphlib has no components, and a
+    # loop has a handful of states.
     reached = {state.before: _reached(loop, state.after) for state in loop.states.values()}
     left = list(loop.states.values())
     while left:
-        # Those first that hang on no other ring of those left.
-        ring = min(
+        # Those first that depend on no other cycle of those left.
+        cycle = min(
             ([other for other in left if other.before in reached[s.before] and s.before in reached[other.before]] or [s]
              for s in left),
             key=lambda r: len({n for s in r for n in reached[s.before]} & {s.before for s in left}) - len(r),
         )  # fmt: skip
-        left = [state for state in left if state not in ring]
-        if any(state.before in reached[state.before] for state in ring):
-            _plan_ring(loop, ring, plan)
+        left = [state for state in left if state not in cycle]
+        if any(state.before in reached[state.before] for state in cycle):
+            _plan_cycle(loop, cycle, plan)
     return plan
 
 
 def _reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """The states before a turn that a node of it hangs on."""
+    """The states before an iteration that a node of it depends on."""
     assert node is not None  # noqa: S101 - the loop is complete
     found, todo, seen = set(), [node], set()
     while todo:
@@ -70,38 +70,38 @@ def _reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
     return found
 
 
-def _plan_ring(loop: MatchedLoop, ring: Sequence[State], plan: Plan) -> None:
-    """Add to the plan what a ring of states is.
+def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
+    """Add to the plan what a cycle of states is.
 
     Raises:
         NotALayer: it is nothing that is known.
     """
-    befores = {state.before for state in ring}
-    if len(ring) == 1:
-        before, after = ring[0].before, ring[0].after
+    befores = {state.before for state in cycle}
+    if len(cycle) == 1:
+        before, after = cycle[0].before, cycle[0].after
         assert after is not None  # noqa: S101 - the loop is complete
         put = after.args[1] if after.target is torch.ops.aten.copy.default else after
         if isinstance(put, Node) and put.target is PUT and put.args[0] is before:
             plan.filled[after] = put
             return
-    afters = [state.after for state in ring if state.after is not None]
-    hanging = _hanging(loop, befores, afters)
-    near = _near_sources(loop, hanging, befores)
+    afters = [state.after for state in cycle if state.after is not None]
+    dependent = _dependent(loop, befores, afters)
+    near = _near_sources(loop, dependent, befores)
     failed: NotALayer | None = None
-    for mask in (None, *_masks(loop, near, hanging)):
+    for mask in (None, *_masks(loop, near, dependent)):
         read = near if mask is None else [n for n in near if not loop.hangs_on(n, mask)]
         for sources in _sources(loop, read):
-            ring_of = _ring(loop, ring, sources, hanging, mask)
-            if ring_of is None or (mask is not None and not _holds(loop, ring, sources, hanging, mask)):
+            cycle_of = _state_cycle(loop, cycle, sources, dependent, mask)
+            if cycle_of is None or (mask is not None and not _holds(loop, cycle, sources, dependent, mask)):
                 continue
             try:
-                if mask is None and len(ring) == 1 and _add_running(ring_of, plan):
+                if mask is None and len(cycle) == 1 and _add_running(cycle_of, plan):
                     return
-                layer = layer_of(ring_of)
+                layer = layer_of(cycle_of)
             except NotALayer as error:
                 failed = failed or NotALayer(str(error), loop.number)
                 continue
-            _add_layer(loop, layer, hanging, plan, mask)
+            _add_layer(loop, layer, dependent, plan, mask)
             return
     raise failed or loop.refused("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
 
@@ -109,19 +109,20 @@ def _plan_ring(loop: MatchedLoop, ring: Sequence[State], plan: Plan) -> None:
 def _add_layer(
     loop: MatchedLoop,
     layer: RecurrentLayer,
-    hanging: Sequence[Node],
+    dependent: Sequence[Node],
     plan: Plan,
     mask: Node | None,
 ) -> None:
-    name = _name(loop, hanging, {name for _, name, _ in plan.layers.values()})
+    name = _name(loop, dependent, {name for _, name, _ in plan.layers.values()})
     for before, after in layer.states:
         plan.layers[after] = (layer, name, mask)
         if _is_zero(loop, loop.states[before].first):
             plan.zeros.add(before)
 
 
-def _masks(loop: MatchedLoop, near: Sequence[Node], hanging: Sequence[Node]) -> list[Node]:
-    """What may tell the rows for which a turn does something from those whose state it keeps: one number a row."""
+def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+    """What may tell the rows for which an iteration does something from those whose state it keeps: one number a
+    row."""
     found: set[Node] = set()
     todo = list(near)
     while todo:
@@ -137,18 +138,18 @@ def _masks(loop: MatchedLoop, near: Sequence[Node], hanging: Sequence[Node]) -> 
         if torch.Size(loop.traced.shape(node, 1)).numel() == 1:
             found.add(node)
             todo += node.all_input_nodes
-    return [node for node in hanging[0].graph.nodes if node in found]
+    return [node for node in dependent[0].graph.nodes if node in found]
 
 
 def _holds(
     loop: MatchedLoop,
-    ring: Sequence[State],
+    cycle: Sequence[State],
     sources: Sequence[Node],
-    hanging: Sequence[Node],
+    dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Whether a turn keeps all states where a mask is 0."""
-    off = _ring(loop, ring, sources, hanging, mask, on=False)
+    """Whether an iteration keeps all states where a mask is 0."""
+    off = _state_cycle(loop, cycle, sources, dependent, mask, on=False)
     if off is None:
         return False
     generator = torch.Generator().manual_seed(3)
@@ -158,8 +159,9 @@ def _holds(
     return all(torch.equal(after[new], given[old]) for old, new in off.states)
 
 
-def _hanging(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """What hangs on states before a turn, among what the states after it hang on; in the order of the graph."""
+def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
+    """What depends on states before an iteration, among what the states after it depend on; in the order of the
+    graph."""
     above, todo = set(), list(afters)
     while todo:
         node = todo.pop()
@@ -173,14 +175,14 @@ def _hanging(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> l
     return found
 
 
-def _near_sources(loop: MatchedLoop, hanging: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """What a ring reads beside its states, as it comes to it."""
-    near = [n for node in hanging for n in node.all_input_nodes if n not in hanging and n not in befores]
+def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
+    """What a cycle reads beside its states, as it comes to it."""
+    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.is_data(n)))
 
 
 def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """What a ring reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
+    """What a cycle reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
     tried: list[list[Node]] = []
     for through in (None, _AFFINE, frozenset()):
         found: list[Node] = []
@@ -210,10 +212,10 @@ _AFFINE: Final = frozenset(
 )  # fmt: skip
 
 
-def _name(loop: MatchedLoop, hanging: Sequence[Node], taken: set[str]) -> str:
-    """The path of a module whose weights a ring uses, for the layer's name."""
+def _name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
+    """The path of a module whose weights a cycle uses, for the layer's name."""
     names = loop.traced.state
-    paths = [names[n].split(".")[:-1] for node in hanging for n in node.all_input_nodes if n in names]
+    paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
     shared: list[str] = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:
@@ -228,17 +230,17 @@ def _numbered(base: str, number: int) -> str:
     return base if number == 1 else f"{base}_{number}"
 
 
-def _add_running(ring: Ring, plan: Plan) -> bool:
-    """Add a ring of one state to the plan if it is a running sum or maximum."""
-    ((before, after),) = ring.states
-    if ring.sizes[before] == 0:
+def _add_running(cycle: StateCycle, plan: Plan) -> bool:
+    """Add a cycle of one state to the plan if it is a running sum or maximum."""
+    ((before, after),) = cycle.states
+    if cycle.sizes[before] == 0:
         return False
     generator = torch.Generator().manual_seed(5)
-    given = {n: torch.randn(5, ring.sizes[n], generator=generator, dtype=torch.float64) for n in ring.sources}
-    state = torch.randn(5, ring.sizes[before], generator=generator, dtype=torch.float64)
-    real = ring.run([after], {**given, before: state}, {})[after]
-    without = ring.run([after], {**given, before: torch.zeros_like(state)}, {})[after]
-    lowest = ring.run([after], {**given, before: torch.full_like(state, -1e30)}, {})[after]
+    given = {n: torch.randn(5, cycle.sizes[n], generator=generator, dtype=torch.float64) for n in cycle.sources}
+    state = torch.randn(5, cycle.sizes[before], generator=generator, dtype=torch.float64)
+    real = cycle.run([after], {**given, before: state}, {})[after]
+    without = cycle.run([after], {**given, before: torch.zeros_like(state)}, {})[after]
+    lowest = cycle.run([after], {**given, before: torch.full_like(state, -1e30)}, {})[after]
     if real.shape != state.shape:
         return False
     if bool(((real - state - without).abs() < 1e-9).all()):
@@ -250,17 +252,17 @@ def _add_running(ring: Ring, plan: Plan) -> bool:
     return False
 
 
-def _ring(
+def _state_cycle(
     loop: MatchedLoop,
-    ring: Sequence[State],
+    cycle: Sequence[State],
     sources: Sequence[Node],
-    hanging: Sequence[Node],
+    dependent: Sequence[Node],
     mask: Node | None = None,
     *,
     on: bool = True,
-) -> Ring | None:
-    """A ring that can be run on numbers, with its mask on or off; None where it reads other numbers than floats."""
-    states = tuple((state.before, state.after) for state in ring if state.after is not None)
+) -> StateCycle | None:
+    """A cycle that can be run on numbers, with its mask on or off; None where it reads other numbers than floats."""
+    states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     if any(not n.meta["val"].is_floating_point() for n in leaves):
         return None
@@ -279,11 +281,11 @@ def _ring(
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
-    return Ring(states, tuple(sources), tuple(hanging), run, sizes)
+    return StateCycle(states, tuple(sources), tuple(dependent), run, sizes)
 
 
 class _Numbers:
-    """One turn of a loop in double precision, for states and sources that are given."""
+    """One iteration of a loop in double precision, for states and sources that are given."""
 
     def __init__(
         self,
