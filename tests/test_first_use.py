@@ -13,12 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from pocketrnn.bundle.folder import name_of
 from pocketrnn.classifier import Classifier
 from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.command import Command, as_options, examples_of
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
-from pocketrnn.folder import name_of
 from pocketrnn_training import Settings
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.run import TrainingRun

@@ -29,6 +29,8 @@ WINGS = (
     *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "bundle"),
     *("compression", "c_array", "packing", "mobile", "commands"),
 )
+# And within the runtime: its folders, below the files that join them; `commands` is above these.
+RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "engines")
 TERMINAL = {"click", "rich"}
 # What is used of the private parts of torch and onnxscript, and of nothing else; it imports nothing of this project.
 GUARDED = "pocketrnn_export.tracing.torch_internals"
@@ -106,6 +108,19 @@ def test_a_wing_of_the_exporter_imports_only_from_those_to_its_left() -> None:
     assert wrong == []
     # So that every wing may import it.
     assert IMPORTS[GUARDED] & SOURCES.keys() == set()
+
+
+def test_a_wing_of_the_runtime_imports_only_from_those_to_its_left() -> None:
+    modules = [name for name in modules_of("pocketrnn") if name.split(".")[1:2] != ["commands"]]
+    wing = {name: part for name in modules if (part := "".join(name.split(".")[1:2])) in RUNTIME_WINGS}
+    assert set(wing.values()) == set(RUNTIME_WINGS)
+    wrong = [
+        (name, other)
+        for name in wing
+        for other in IMPORTS[name] & set(modules) - {"pocketrnn.errors"}
+        if other not in wing or RUNTIME_WINGS.index(wing[other]) > RUNTIME_WINGS.index(wing[name])
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

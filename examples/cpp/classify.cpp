@@ -222,7 +222,7 @@ struct Text {
 };
 
 // What an ONNX file may hold; docs/format.md, "What a graph may hold". It is a protobuf message, which is walked here in the
-// way of runtime/pocketrnn/onnx_wire.py: strictly, so that nothing in it is left for others to find.
+// way of runtime/pocketrnn/graph_check/onnx_wire.py: strictly, so that nothing in it is left for others to find.
 namespace graph {
 
 using Bytes = std::string_view;
@@ -554,7 +554,7 @@ icu::UnicodeString short_string(const json& value, int32_t least, int32_t most) 
 }
 
 // Refuses steps that are none, and steps that could make a text more than 64 times as long. Counted backwards: how many
-// code points one can become from a step on, as in runtime/pocketrnn/text_steps.py.
+// code points one can become from a step on, as in runtime/pocketrnn/text/cleaning_steps.py.
 void check_steps(const json& steps) {
   if (!steps.is_array() || steps.empty() || steps.size() > 4096)
     throw std::runtime_error("classifier.json is not valid: steps are not 1 to 4096 of them.");

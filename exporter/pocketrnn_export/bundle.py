@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
+from pocketrnn.bundle.folder import check_free, name_of
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
-from pocketrnn.folder import check_free, name_of
-from pocketrnn.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.ready import Text, Tokenizer
 from pocketrnn.text import EXTERNAL, TextRules
+from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from pocketrnn.bundle.manifest import Comparison, Limits, Parity
 from pocketrnn.errors import ParityError, PocketRNNError
-from pocketrnn.manifest import Comparison, Limits, Parity
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.description import Description

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pocketrnn
+from pocketrnn.bundle.folder import written_whole
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
 from pocketrnn.classifier import Classifier
-from pocketrnn.folder import written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.description import Description

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn import manifest as manifests
 from pocketrnn.benchmark import interleaved, one_by_one
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.folder import check_free, written_whole
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
-from pocketrnn.folder import check_free, written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
-from pocketrnn.ready import Text
-from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import EXTERNAL
+from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_proof import ProofPlan, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
@@ -43,7 +43,7 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
 
-__all__ = ["Compressed", "Step", "compress", "table"]
+__all__ = ["Compressed", "MeasuredStage", "compress", "table"]
 
 # Of fewer texts, one is more than a point.
 _FEW_TEXTS: Final = 100
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Step:
+class MeasuredStage:
     """A bundle after one step, and all the steps before it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Compressed:
     """What was written, and what was measured: of the original, and after every step."""
 
     manifest: Manifest
-    steps: tuple[Step, ...]
+    steps: tuple[MeasuredStage, ...]
 
 
 def compress(
@@ -288,7 +288,7 @@ def _rounding(content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[C
     return lines
 
 
-def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Step, ...]:
+def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[MeasuredStage, ...]:
     examples = stages[0].classifier.manifest.examples
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_given(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
@@ -308,7 +308,7 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Ste
         {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
     )
     return tuple(
-        Step(
+        MeasuredStage(
             name=stage.name,
             size=_size(stage.folder),
             accuracy=None if data is None else float((given == data.targets)[measured].mean()),
@@ -343,7 +343,7 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def _check_loss(steps: Sequence[Step], max_loss: float | None) -> None:
+def _check_loss(steps: Sequence[MeasuredStage], max_loss: float | None) -> None:
     before, after = steps[0].accuracy, steps[-1].accuracy
     if max_loss is None or before is None or after is None:
         return
@@ -358,7 +358,7 @@ def _check_loss(steps: Sequence[Step], max_loss: float | None) -> None:
 
 
 def _provenance(
-    manifest: Manifest, storage: Storage, steps: Sequence[Step], data: LabelledTexts | None
+    manifest: Manifest, storage: Storage, steps: Sequence[MeasuredStage], data: LabelledTexts | None
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
@@ -376,7 +376,7 @@ def _provenance(
     return {**manifest.provenance, "compression": done}
 
 
-def table(steps: Sequence[Step]) -> str:
+def table(steps: Sequence[MeasuredStage]) -> str:
     """The steps as a Markdown table; each has all those above it. Of few texts the label's column has counts, since a
     share would say more than they do."""
     texts = steps[0].texts

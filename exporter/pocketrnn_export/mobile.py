@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.folder import check_free
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
-from pocketrnn.folder import check_free
-from pocketrnn.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle

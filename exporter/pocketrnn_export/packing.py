@@ -13,15 +13,15 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.folder import file_written_whole
+from pocketrnn.bundle.manifest import Manifest, StepGraph
+from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
-from pocketrnn.folder import file_written_whole
-from pocketrnn.graph_file import read_graph
-from pocketrnn.manifest import Manifest, StepGraph
-from pocketrnn.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within

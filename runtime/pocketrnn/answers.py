@@ -10,8 +10,8 @@ from math import exp, isfinite, tanh
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn.manifest import Manifest
 
 __all__ = ["Answers", "Prediction"]
 

@@ -17,11 +17,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
-from pocketrnn.packed_file import is_packed
-from pocketrnn.ready import Text
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.text.pretokenized import Text
 
 __all__ = [
     "BARE",

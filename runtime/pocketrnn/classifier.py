@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn import manifest as manifests
 from pocketrnn.answers import Answers, Prediction
-from pocketrnn.batching import MAX_TOKENS
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.refused_texts import SKIP_THEM, kinds_outside, limit_error, outside
+from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Engine, Ids, Options, ReadsTexts
+from pocketrnn.engines.parallel import mapped_in_order
 from pocketrnn.errors import InputError
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.incoming import Chunk, OnError, checked_batches, chunks
-from pocketrnn.manifest import Manifest
-from pocketrnn.packed_file import is_packed
-from pocketrnn.parallel import mapped_in_order
-from pocketrnn.ready import ReadyTexts, Text, Tokenizer
-from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import TextEncoder
-from pocketrnn.text_limits import SKIP_THEM, kinds_outside, limit_error, outside
+from pocketrnn.text.checked_texts import Chunk, OnError, checked_batches, chunks
+from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
 
 if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.manifest import Limits, Manifest
+from pocketrnn.bundle.refused_texts import limit_error
 from pocketrnn.errors import InputError, shown
-from pocketrnn.manifest import Limits, Manifest
-from pocketrnn.text_limits import limit_error
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
 

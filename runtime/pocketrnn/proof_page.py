@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from pocketrnn.manifest import Comparison, Manifest, padding_told
+from pocketrnn.bundle.manifest import Comparison, Manifest, padding_told
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import HOW_TO_COMPARE, graph_sentence, links_of, text_verdict
 from pocketrnn.verification import Verification

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pocketrnn import manifest as manifests
 from pocketrnn.answers import Answers
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError, require
-from pocketrnn.incoming import OnError
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.text.checked_texts import OnError
 
 if TYPE_CHECKING:
     import pyarrow

@@ -22,11 +22,11 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
+from pocketrnn.bundle.manifest import Manifest, text_digest
+from pocketrnn.bundle.refused_texts import limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, TextError
-from pocketrnn.manifest import Manifest, text_digest
 from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
-from pocketrnn.text_limits import limit_error
 
 __all__ = ["Arriving", "Stream", "read_on"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from pocketrnn.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
+from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
 from pocketrnn.text import EXTERNAL
 
 __all__ = [

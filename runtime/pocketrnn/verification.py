@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.packed_file import check_digest, is_packed
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
-from pocketrnn.manifest import Manifest
-from pocketrnn.packed_file import check_digest, is_packed
-from pocketrnn.shipped import bundle_folder
 from pocketrnn.text import EXTERNAL
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]

@@ -511,7 +511,7 @@ function stepsFault(steps) {
     const fault = memberFault(step, STEP_MEMBERS[kind], `text.steps[${i}].`);
     if (fault) return fault;
   }
-  // Backwards: how many code points one can become from a step on, as in runtime/pocketrnn/text_steps.py.
+  // Backwards: how many code points one can become from a step on, as in runtime/pocketrnn/text/cleaning_steps.py.
   const weights = new Map();
   let rest = 1;
   let largest = 1;
@@ -551,7 +551,7 @@ function memberFault(object, members, at, more = {}) {
 // ------------------------------------------------------------------------------- the graph, looked through before it runs
 
 // What an ONNX file may hold; docs/format.md, "What a graph may hold". It is a protobuf message, which is walked as
-// runtime/pocketrnn/onnx_wire.py does it: strictly, so that nothing in it is left for others to find.
+// runtime/pocketrnn/graph_check/onnx_wire.py does it: strictly, so that nothing in it is left for others to find.
 const OPERATORS = new Set(
   `
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift
@@ -802,7 +802,7 @@ function padded(pads) {
 
 // ------------------------------------------------------------------------------------------------------ the answers
 
-// The shapes of runs, as in runtime/pocketrnn/batching.py, where they were measured.
+// The shapes of runs, as in runtime/pocketrnn/engines/batching.py, where they were measured.
 const MAX_TOKENS = 4096;
 const SHORTEST = 0.8;
 const SLACK = 8;

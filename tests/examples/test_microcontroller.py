@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packing_tools import packed_bundle
 
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn_export.c_array import to_c_array
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"

@@ -15,8 +15,8 @@ from packing_tools import packed_bundle
 from test_packed_text import PIECES
 
 from pocketrnn import Classifier
-from pocketrnn import manifest as manifests
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.zoo import bundle_folder
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

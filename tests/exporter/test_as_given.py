@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
+from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn.manifest import Comparison
 from pocketrnn_export import export
 from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.exportable import prepare

@@ -15,7 +15,8 @@ import user_modules
 from click.testing import CliRunner, Result
 
 import pocketrnn_export.bundle_writer
-from pocketrnn import Classifier, manifest
+from pocketrnn import Classifier
+from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, OutputError, ParityError
 from pocketrnn.text import TextRules

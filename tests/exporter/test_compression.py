@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pocketrnn_export.compression
-from pocketrnn import Classifier, manifest, verify
+from pocketrnn import Classifier, verify
+from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CompressionError, InputError, ParityError
 from pocketrnn.text import TextRules

@@ -12,10 +12,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from pocketrnn import Classifier, verify
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn.manifest import Manifest
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import TextVerdict, text_verdict
 from pocketrnn_export import export

@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner, Result
 
-from pocketrnn import Classifier, manifest
+from pocketrnn import Classifier
+from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module, module_name

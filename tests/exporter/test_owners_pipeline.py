@@ -16,11 +16,10 @@ import torch
 from click.testing import CliRunner, Result
 from torch import nn
 
-from pocketrnn import manifest
+from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn.text_steps import cleaning
+from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
 from pocketrnn_export.intake.pipeline import checked_pairs, chosen_rules, read_pairs
 from pocketrnn_export.intake.rules_file import read_rules

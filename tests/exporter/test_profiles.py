@@ -13,7 +13,8 @@ import torch
 import user_modules
 from click.testing import CliRunner
 
-from pocketrnn import Classifier, manifest, verify
+from pocketrnn import Classifier, verify
+from pocketrnn.bundle import manifest
 from pocketrnn.classifier import graph_metadata
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityError

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.classifier import graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
-from pocketrnn.manifest import Limits
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress

@@ -12,8 +12,8 @@ import torch
 from sampling import mostly_slow
 from torch import nn
 
+from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import Graph
 from pocketrnn_export.forms.onnx_graph import onnx_graph
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.proof.comparing import session_of

@@ -13,8 +13,8 @@ import torch
 from sampling import mostly_slow
 from torch import nn
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.onnx_graph import OnnxGraph, onnx_graph
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn.manifest import Limits
 from pocketrnn_export import export
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]

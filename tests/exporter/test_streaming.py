@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketrnn import Classifier, manifest, verify
+from pocketrnn import Classifier, verify
+from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules

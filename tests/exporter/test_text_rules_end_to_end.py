@@ -16,11 +16,10 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.manifest import Limits, read
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
-from pocketrnn.manifest import Limits, read
-from pocketrnn.text import TextRules
-from pocketrnn.text_steps import cleaning
+from pocketrnn.text import TextRules, cleaning
 from pocketrnn_export import export
 from pocketrnn_export.intake.rules_file import read_rules
 from pocketrnn_export.intake.vocabulary import Vocabulary

@@ -13,9 +13,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from pocketrnn import Classifier, verify
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.manifest import Manifest
 from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import TextVerdict, graph_sentence, links_of, text_verdict
 from pocketrnn_export import export

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.manifest import Comparison, Example, Graph, Manifest, Parity
-from pocketrnn.packed_file import graph_entry, to_packed
+from pocketrnn.bundle.manifest import Comparison, Example, Graph, Manifest, Parity
+from pocketrnn.bundle.packed_file import graph_entry, to_packed
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.one_text import Size
 from pocketrnn_export.forms.packed_program import BOOL, FLOAT, INT, NONE, Program, float_bits

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Example, Graph, Manifest, Parity, StepGraph
+from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.errors import PocketRNNError
-from pocketrnn.manifest import Example, Graph, Manifest, Parity, StepGraph
-from pocketrnn.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.program_of_graph import program_of

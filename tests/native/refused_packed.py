@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pocketrnn.packed_file import sums_of
+from pocketrnn.bundle.packed_file import sums_of
 
 __all__ = ["File", "changed", "refused"]
 

@@ -16,7 +16,7 @@ from test_packed_programs import LABELS, LabelTable, _Numbers, made, vocabulary_
 from test_packed_streams import vocabulary_for
 from torch import nn
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_native import EngineError, Packed

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 
 import pocketrnn_native
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, ParityError, TextError
-from pocketrnn.manifest import Limits
-from pocketrnn.shipped import bundle_folder
 from pocketrnn_export.c_array import to_c_array
 from pocketrnn_export.packing import pack
 

@@ -17,8 +17,7 @@ from refused_packed import LINEAR, VALUES, VOCABULARY, WEIGHTS, File
 
 from pocketrnn import Classifier
 from pocketrnn.errors import BundleError, LimitError
-from pocketrnn.text import TextRules
-from pocketrnn.text_steps import Replace
+from pocketrnn.text import Replace, TextRules
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import COSTLY
 

@@ -18,8 +18,8 @@ from packing_tools import graph_of, logits_of, packed_graph
 from sampling import mostly_slow
 from torch import nn
 
+from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import Graph
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx

@@ -23,10 +23,10 @@ from test_streams import FRAGMENTS
 
 import pocketrnn_native
 from pocketrnn import Classifier, verify
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Graph, Limits, StepGraph
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, TextError
-from pocketrnn.manifest import Graph, Limits, StepGraph
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.program_of_graph import program_of

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from packing_tools import packed_bundle
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
 from pocketrnn.text import TextEncoder
 from pocketrnn_native import Classifier, Packed
 

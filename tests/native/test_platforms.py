@@ -18,8 +18,8 @@ from packing_tools import graph_of, packed_bundle, packed_graph
 from test_packed_programs import LABELS
 from test_packed_text import PIECES
 
-from pocketrnn import manifest as manifests
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.manifest import (
+from pocketrnn.bundle.manifest import (
     Comparison,
     Example,
     Graph,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pocketrnn.shipped
+import pocketrnn.bundle.zoo
 from pocketrnn import Classifier, PocketRNNError, Prediction, verify
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.text import TextRules
@@ -243,7 +243,7 @@ def zoo(padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(padded, tmp_path / "zoo" / "known" / "bundle")
     (tmp_path / "zoo" / "unfinished").mkdir()
     monkeypatch.setattr(
-        pocketrnn.shipped.importlib.util,
+        pocketrnn.bundle.zoo.importlib.util,
         "find_spec",
         lambda _: type("Spec", (), {"submodule_search_locations": [str(tmp_path / "zoo")]}),
     )

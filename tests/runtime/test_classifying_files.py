@@ -20,10 +20,11 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pocketrnn import Classifier, table_reader
+from pocketrnn import Classifier
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
-from pocketrnn.tables import Batch, RowSource
+from pocketrnn.tables.rows import RowBatch, RowSource
+from pocketrnn.tables import reader as table_reader
 
 COMMAND = [sys.executable, "-m", "pocketrnn"]
 NAMES = ["id", "text", "note"]
@@ -502,7 +503,7 @@ def test_memory_does_not_grow_with_the_file(folder: Path, padded: Path) -> None:
 
     stream = Counting()
     source = RowSource("endless", "csv")
-    batches: Iterator[Batch] = table_reader.read(stream, source, "text", live=False)  # type: ignore[arg-type]
+    batches: Iterator[RowBatch] = table_reader.read(stream, source, "text", live=False)  # type: ignore[arg-type]
     for number, batch in enumerate(batches):
         held.append(len(batch.texts))
         # A chunk of 1 MiB holds 12 batches of these rows: it is not read before the one before it is answered.

@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-import pocketrnn.manifest as manifests
+import pocketrnn.bundle.manifest as manifests
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import BundleError, ParityError
-from pocketrnn.manifest import Manifest
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketrnn import Classifier
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.explained import coloured_line, explanation_as_json
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.explanation import Explainer, Explanation, Fragment
-from pocketrnn.manifest import Limits
 from pocketrnn.text import TextRules
 
 TEXT = "The oil  prices,\tteam wins!"

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from pocketrnn import folder
+from pocketrnn.bundle import folder
+from pocketrnn.bundle.folder import check_free, file_written_whole, put_back, written_whole
 from pocketrnn.errors import OutputError
-from pocketrnn.folder import check_free, file_written_whole, put_back, written_whole
 
 MARK = "classifier.json"
 
@@ -239,8 +239,7 @@ def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pocketrnn import folder
-
+from pocketrnn.bundle import folder
 here, exchange = Path(sys.argv[1]), sys.argv[2] == "exchange"
 out = here / "out"
 if not exchange:

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from pocketrnn import Classifier
-from pocketrnn.batching import MAX_TOKENS
+from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.errors import InputError, TextError
 
 TEXTS = [f"{'the ' * (i % 7)}{bundle_maker.WORDS[i % 30]}" for i in range(9000)]

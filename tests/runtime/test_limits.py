@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pocketrnn import Classifier, manifest, verify
+from pocketrnn import Classifier, verify
+from pocketrnn.bundle import manifest
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.classifier import logits_of_batches
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, LimitError, PocketRNNError
-from pocketrnn.manifest import Limits
 from pocketrnn.text import TextRules
 
 LIMITS = Limits(min_tokens=2, max_tokens=9, max_batch=3)

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pocketrnn import verify
+from pocketrnn.bundle.manifest import Comparison, Example, Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.manifest import Comparison, Example, Manifest
 from pocketrnn.proof_page import _place, proof_page
 
 HOSTILE = (

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.manifest import Limits
 from pocketrnn.proof_page import proof_page
 from pocketrnn.text import TextEncoder, TextRules
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketrnn.batching import MAX_TOKENS, rectangle, runs
+from pocketrnn.engines.batching import MAX_TOKENS, rectangle, runs
 
 LENGTHS = st.one_of(
     st.lists(st.integers(1, 60), max_size=300),

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketrnn.manifest import json_schema
-from pocketrnn.schema import first_fault
+from pocketrnn.bundle.json_schema import first_fault
+from pocketrnn.bundle.manifest import json_schema
 
 jsonschema = pytest.importorskip("jsonschema")
 

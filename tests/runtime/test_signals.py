@@ -35,7 +35,7 @@ WRITING = """
 import sys, time
 from pathlib import Path
 from pocketrnn.commands.termination import ended_by_signals
-from pocketrnn.folder import file_written_whole, written_whole
+from pocketrnn.bundle.folder import file_written_whole, written_whole
 
 here = Path(sys.argv[1])
 with (
@@ -52,7 +52,7 @@ with (
 @pytest.mark.parametrize(("name", "module"), [
     # In front of every command, and within one.
     ("SIGINT", "click"), ("SIGTERM", "pocketrnn.commands.cli"), ("SIGHUP", "pocketrnn.commands.inspect"),
-    ("SIGINT", "pocketrnn.manifest"), ("SIGTERM", "numpy"),
+    ("SIGINT", "pocketrnn.bundle.manifest"), ("SIGTERM", "numpy"),
 ])  # fmt: skip
 def test_a_signal_while_python_imports_ends_a_command_without_a_traceback(name: str, module: str) -> None:
     number = getattr(signal, name)

@@ -25,12 +25,12 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from refused_bundles import bytes_field, number_field
 
 from pocketrnn import Classifier, verify
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError
-from pocketrnn.graph_file import check_graph
-from pocketrnn.graph_limits import LARGEST_ALLOCATION, OPERATORS, Found
-from pocketrnn.onnx_wire import MESSAGES, walk_onnx
-from pocketrnn.ort_flatbuffer import walk_ort
+from pocketrnn.graph_check.allow_list import LARGEST_ALLOCATION, OPERATORS, Found
+from pocketrnn.graph_check.graph_file import check_graph
+from pocketrnn.graph_check.onnx_wire import MESSAGES, walk_onnx
+from pocketrnn.graph_check.ort_flatbuffer import walk_ort
 
 ONNX = Path("model.onnx")
 FILES = ("classifier.json", "model.onnx", "model.torchscript.pt", "model.step.onnx")

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, basic_english, rules_document, rules_of
-from pocketrnn.text_steps import (
+from pocketrnn.text.cleaning_steps import (
     MOST_GROWTH,
     NAMED_STEPS,
+    CleaningStep,
     Keep,
     Lowercase,
     Replace,
-    Step,
     applied,
     check_growth,
     cleaning,
@@ -152,7 +152,7 @@ STEPS = st.lists(
 )
 
 
-def is_refused(steps: list[Step]) -> bool:
+def is_refused(steps: list[CleaningStep]) -> bool:
     try:
         check_growth(steps)
     except InputError:
@@ -162,14 +162,14 @@ def is_refused(steps: list[Step]) -> bool:
 
 @settings(max_examples=1500, deadline=None)
 @given(steps=STEPS, text=st.text(st.one_of(st.sampled_from("ab,A İΣ😀"), CHARACTERS), max_size=40))
-def test_steps_that_are_allowed_make_no_text_more_than_64_times_as_long(steps: list[Step], text: str) -> None:
+def test_steps_that_are_allowed_make_no_text_more_than_64_times_as_long(steps: list[CleaningStep], text: str) -> None:
     if not is_refused(steps):
         assert len(applied(steps)(text)) <= MOST_GROWTH * len(text)
 
 
 @settings(max_examples=500, deadline=None)
 @given(STEPS)
-def test_steps_survive_the_file(steps: list[Step]) -> None:
+def test_steps_survive_the_file(steps: list[CleaningStep]) -> None:
     assert steps_of(json.loads(json.dumps(step_documents(steps)))) == tuple(steps)
 
 

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketrnn import Classifier, verify
-from pocketrnn.batching import holding, runs
 from pocketrnn.benchmark import bench
+from pocketrnn.bundle.manifest import Graph, Manifest, padding_told
 from pocketrnn.classifier import logits_of_batches, logits_of_ids
 from pocketrnn.commands.cli import main
-from pocketrnn.manifest import Graph, Manifest, padding_told
+from pocketrnn.engines.batching import holding, runs
 from pocketrnn.text import TextRules
 
 WORDS = ("<unk>", "<pad>", *bundle_maker.WORDS[1:10])

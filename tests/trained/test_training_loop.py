@@ -20,7 +20,7 @@ from pocketrnn_training.inference import logits_of
 from pocketrnn_training.preparation import parts, prepare
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
-from pocketrnn_training.training import State, TrainingError, train
+from pocketrnn_training.training import TrainingError, TrainingState, train
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
@@ -99,7 +99,7 @@ def test_an_epoch_has_the_size_asked_for() -> None:
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training() -> None:
     events: list[Progress | Epoch | Notice] = []
-    kept: list[State] = []
+    kept: list[TrainingState] = []
     # Far too fast: soon nothing gets better.
     chosen = replace(QUICK, epochs=50, patience=2, learning_rate=0.1)
     best = train(easy_texts(), chosen, report=events.append, keep=kept.append)
@@ -113,9 +113,9 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training() -> None:
 
 
 def test_what_was_kept_is_not_trained_on() -> None:
-    kept: list[tuple[State, torch.Tensor, torch.Tensor]] = []
+    kept: list[tuple[TrainingState, torch.Tensor, torch.Tensor]] = []
 
-    def keep(state: State) -> None:
+    def keep(state: TrainingState) -> None:
         kept.append((state, state.best.module.fc.weight.clone(), state.tensors["module.fc.weight"].clone()))
 
     train(easy_texts(), QUICK, keep=keep)
@@ -126,7 +126,7 @@ def test_what_was_kept_is_not_trained_on() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_what_was_kept() -> None:
-    kept: list[State] = []
+    kept: list[TrainingState] = []
     chosen = replace(QUICK, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
     with pytest.raises(TrainingError, match=r"no longer a number, in epoch 1.*lower learning rate") as caught:
         train(easy_texts(), chosen, keep=kept.append)

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from training_data import LABELS, QUICK, easy_texts, write_csv
 
+from pocketrnn.bundle.folder import put_back
+from pocketrnn.bundle.manifest import read as read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
-from pocketrnn.folder import put_back
-from pocketrnn.manifest import read as read_manifest
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import metrics, report, run_folder, training
 from pocketrnn_training.architecture import RecurrentClassifier
@@ -34,7 +34,7 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.processes import ProcessError
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.training import State, train
+from pocketrnn_training.training import TrainingState, train
 
 OPTIONS = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03", "--dropout", "0.2"),
@@ -55,8 +55,8 @@ def run(*arguments: str) -> Result:
 # Resuming
 
 
-def states_of(data: LabelledTexts, settings: object = QUICK) -> list[State]:
-    states: list[State] = []
+def states_of(data: LabelledTexts, settings: object = QUICK) -> list[TrainingState]:
+    states: list[TrainingState] = []
     train(data, settings, keep=states.append)  # type: ignore[arg-type]
     return states
 
@@ -72,7 +72,7 @@ def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
     for after, state in enumerate(unbroken[:-1], start=1):
         folder = tmp_path / str(after)
         run_folder.keep(state, folder, force=False)
-        resumed: list[State] = []
+        resumed: list[TrainingState] = []
         torch.rand(3)
         best = train(easy_texts(), settings, resume=run_folder.read_state(folder), keep=resumed.append)
         assert len(resumed) == len(unbroken) - after

@@ -31,7 +31,7 @@ from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.teacher_answers import TeacherAnswers, mean_of
-from pocketrnn_training.training import State, train
+from pocketrnn_training.training import TrainingState, train
 
 TEXTS = ["a cat", "a dog", "an elk", "another cat"]
 DATA = LabelledTexts(TEXTS, np.array([0, 1, 2, 0]), LABELS, "four")
@@ -400,7 +400,7 @@ def test_weights_and_temperatures_out_of_range_are_refused(change: dict[str, flo
 
 
 def test_a_resumed_run_gives_the_bytes_of_one_in_one_piece(tmp_path: Path) -> None:
-    data, states = easy_texts(120), list[State]()
+    data, states = easy_texts(120), list[TrainingState]()
     teacher = TeacherAnswers.of(sure(data, 0.7), answered=np.arange(120) % 5 != 1)
     few = without_labels(data, every=5)
     whole = train(few, replace(QUICK, epochs=3), name="s", teacher=teacher, keep=states.append)

@@ -12,8 +12,7 @@ import pytest
 
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, InputError, LimitError
-from pocketrnn.text import TextEncoder
-from pocketrnn.text_steps import Keep, Lowercase, Replace
+from pocketrnn.text import Keep, Lowercase, Replace, TextEncoder
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))

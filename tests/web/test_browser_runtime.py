@@ -16,7 +16,7 @@ from web_node import Node, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
-from pocketrnn.manifest import Manifest
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.text import TextEncoder, TextRules
 
 pytestmark = pytest.mark.slow

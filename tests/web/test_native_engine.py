@@ -16,7 +16,7 @@ from web_node import Node
 from web_texts import adversarial, real
 
 from pocketrnn import Classifier
-from pocketrnn.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "runtime" / "web"
@@ -103,7 +103,7 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
 ) -> None:
     from packing_tools import packed_bundle
 
-    from pocketrnn.shipped import bundle_folder
+    from pocketrnn.bundle.zoo import bundle_folder
 
     path = tmp_path / "news.prnn"
     path.write_bytes(packed_bundle(bundle_folder(name)))

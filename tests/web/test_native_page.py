@@ -16,8 +16,8 @@ from web_node import Node, served
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn import Classifier
-from pocketrnn.manifest import Manifest
-from pocketrnn.shipped import bundle_folder
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.text import TextEncoder, TextRules
 
 pytestmark = pytest.mark.slow

@@ -14,9 +14,9 @@ import bundle_maker
 import pytest
 from web_node import Node
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError
-from pocketrnn.graph_limits import OPERATORS
+from pocketrnn.graph_check.allow_list import OPERATORS
 
 REFUSED = Path(__file__).parents[1] / "vectors" / "refused"
 

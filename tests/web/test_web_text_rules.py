@@ -13,7 +13,7 @@ from web_node import Node
 from web_texts import adversarial, real, vocabulary_of
 
 from pocketrnn.text import TextEncoder, TextRules, rules_document
-from pocketrnn.text_steps import NAMED_STEPS, Keep, cleaning
+from pocketrnn.text.cleaning_steps import NAMED_STEPS, Keep, cleaning
 
 RULES = (
     TextRules(),

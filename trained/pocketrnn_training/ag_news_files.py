@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from pocketrnn.bundle.folder import file_written_whole
 from pocketrnn.errors import DataError, OutputError, shown
-from pocketrnn.folder import file_written_whole
 from pocketrnn_training.column_files import opened, read_delimited
 from pocketrnn_training.data import LabelledTexts, class_targets
 from pocketrnn_training.stored import Spool, StoredTexts

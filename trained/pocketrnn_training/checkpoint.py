@@ -17,10 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
+from pocketrnn.bundle.folder import written_whole
+from pocketrnn.bundle.json_schema import first_fault, parsed
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import CheckpointError, PocketRNNError, reason
-from pocketrnn.folder import written_whole
-from pocketrnn.manifest import CLASSIFIER_JSON
-from pocketrnn.schema import first_fault, parsed
 from pocketrnn.text import TextRules, rules_document
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import DataError, first_line, reason
-from pocketrnn.folder import near_file
-from pocketrnn.table_checks import (
+from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,

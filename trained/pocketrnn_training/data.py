@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, shown
-from pocketrnn.table_checks import listed
+from pocketrnn.tables.checks import listed
 from pocketrnn_training.column_files import read_columns
 from pocketrnn_training.stored import Spool, StoredTexts
 from pocketrnn_training.teacher_answers import TeacherAnswers

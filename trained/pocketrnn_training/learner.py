@@ -19,11 +19,11 @@ from pocketrnn_training.optimizers import optimizers_for, restore, state_tensors
 from pocketrnn_training.preparation import Task
 from pocketrnn_training.settings import Settings
 
-__all__ = ["Batch", "Learner", "read_batch"]
+__all__ = ["Learner", "TrainingBatch", "read_batch"]
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """This process's rows of one batch, on its device.
 
     Attributes:
@@ -44,7 +44,7 @@ class Batch:
     scale: float
 
 
-def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Batch:
+def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> TrainingBatch:
     """The part of the training rows `rows` that this process of `fabric` works on."""
     # A batch has fewer rows than there are processes only at the end of an epoch. A process without a row of its own
     # then computes one that does not count.
@@ -57,7 +57,7 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Batch
         weights = task.class_weights[targets]
     else:
         weights = teaching.row_weights(rows, targets, task.class_weights)
-    return Batch(
+    return TrainingBatch(
         tokens=tokens,
         lengths=lengths if task.architecture.packed else None,
         targets=torch.from_numpy(task.targets[part]).to(fabric.device),
@@ -95,7 +95,7 @@ class Learner:
         torch.manual_seed(seed)
         self._fabric_module.train()
 
-    def step(self, batch: Batch, learning_rate: float) -> tuple[Tensor, Tensor]:
+    def step(self, batch: TrainingBatch, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Change the weights by one batch.
 
         Returns:
@@ -116,14 +116,14 @@ class Learner:
         """Copies of the weights and the optimizers' state, by name."""
         return state_tensors(self.module, self._optimizers)
 
-    def _backward(self, batch: Batch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
         logits = self._fabric_module(batch.tokens, batch.lengths, shift)
         loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights)
         self._fabric.backward(loss * batch.scale)
         return loss, logits
 
-    def _adversarial_backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _adversarial_backward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Add the gradients of the batch and of a second reading, with the embeddings moved against the classifier.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the

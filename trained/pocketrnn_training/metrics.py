@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from pocketrnn_training.learner import Batch
+from pocketrnn_training.learner import TrainingBatch
 from pocketrnn_training.progress import Progress
 
 __all__ = ["RunningMetrics"]
@@ -46,7 +46,7 @@ class RunningMetrics:
         """The share of all reported rows with the right class."""
         return float(self._totals[1] / self._totals[2])
 
-    def add(self, loss: Tensor, logits: Tensor, batch: Batch) -> None:
+    def add(self, loss: Tensor, logits: Tensor, batch: TrainingBatch) -> None:
         """Add one batch.
 
         Args:

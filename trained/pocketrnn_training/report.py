@@ -20,9 +20,9 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score
 from pocketrnn_training.inference import logits_of
 from pocketrnn_training.progress import Epoch, Notice
-from pocketrnn_training.training import VALIDATION_LENGTHS, VALIDATION_LOGITS, State
+from pocketrnn_training.training import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
-__all__ = ["REPORT", "Answers", "write"]
+__all__ = ["REPORT", "ValidationAnswers", "write"]
 
 REPORT: Final = "report.md"
 _MISTAKES: Final = 20
@@ -33,7 +33,7 @@ _NUMBERED_CLASSES: Final = 12
 
 
 @dataclass(frozen=True)
-class Answers:
+class ValidationAnswers:
     """What a checkpoint answers to the validation rows, as it was found while training.
 
     Attributes:
@@ -45,13 +45,13 @@ class Answers:
     lengths: npt.NDArray[np.int64]
 
     @classmethod
-    def of_state(cls, state: State) -> Answers:
+    def of_state(cls, state: TrainingState) -> ValidationAnswers:
         """Those of the best epoch of a run."""
         logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
         return cls(logits.softmax(dim=1).numpy(), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, validation: LabelledTexts) -> Answers:
+    def of(cls, checkpoint: Checkpoint, validation: LabelledTexts) -> ValidationAnswers:
         """Read all rows with the checkpoint."""
         texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
         logits = logits_of(checkpoint.module, texts, int(checkpoint.training["batch_size"]))
@@ -64,7 +64,7 @@ def write(
     history: Sequence[Epoch],
     validation: LabelledTexts,
     notices: Sequence[Notice] = (),
-    answers: Answers | None = None,
+    answers: ValidationAnswers | None = None,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -76,7 +76,7 @@ def write(
         notices: those that were reported about the data.
         answers: those of the checkpoint to the validation rows; without them, all rows are read again.
     """
-    answers = answers or Answers.of(checkpoint, validation)
+    answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities = answers.probabilities
     predicted = probabilities.argmax(axis=1)
     result = score(checkpoint.labels, validation.targets, predicted)

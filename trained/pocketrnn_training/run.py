@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.errors import InputError
-from pocketrnn.folder import check_free, name_of
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
@@ -19,7 +19,7 @@ from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import ANY_TIME, BY_ROWS, Settings
 from pocketrnn_training.teacher import read_teacher
-from pocketrnn_training.training import State, train
+from pocketrnn_training.training import TrainingState, train
 
 __all__ = ["TrainingRun"]
 
@@ -71,7 +71,7 @@ class TrainingRun:
     force: bool = False
     resume: bool = False
     examples: bool = True
-    state: State | None = field(default=None, init=False, repr=False)
+    state: TrainingState | None = field(default=None, init=False, repr=False)
     has_kept: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class TrainingRun:
         )
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
-        answers = reports.Answers.of_state(state)
+        answers = reports.ValidationAnswers.of_state(state)
         run_folder.finish(
             state,
             self.output,
@@ -148,13 +148,13 @@ class TrainingRun:
         columns["label_column"] = self.source.label_column
         return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
-    def _keep(self, state: State) -> None:
+    def _keep(self, state: TrainingState) -> None:
         # From its second epoch on, a run replaces its own folder.
         run_folder.keep(state, self.output, force=self.force or self.resume or self.has_kept)
         self.state, self.has_kept = state, True
 
 
-def _state_to_resume(output: Path, settings: Settings) -> State:
+def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
     if not run_folder.is_unfinished(output):
         raise InputError(
             f"No run was broken off in {output}.", "Leave --resume out to train, or give the folder of the run."

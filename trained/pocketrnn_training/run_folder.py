@@ -29,11 +29,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor
 
+from pocketrnn.bundle.folder import put_back, written_whole
 from pocketrnn.errors import CheckpointError, OutputError
-from pocketrnn.folder import put_back, written_whole
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.progress import Epoch
-from pocketrnn_training.training import State
+from pocketrnn_training.training import TrainingState
 
 __all__ = ["HISTORY", "RESUME", "claimed", "finish", "is_unfinished", "keep", "read_state"]
 
@@ -112,7 +112,7 @@ def _lock(file: int) -> None:
                 raise
 
 
-def keep(state: State, folder: Path, *, force: bool) -> None:
+def keep(state: TrainingState, folder: Path, *, force: bool) -> None:
     """Write the folder after an epoch.
 
     Args:
@@ -131,7 +131,7 @@ def keep(state: State, folder: Path, *, force: bool) -> None:
         safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata | {"sha256": digest})
 
 
-def finish(state: State, folder: Path, report: Callable[[Path], None]) -> None:
+def finish(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
     """Write the folder of a run that is over.
 
     Args:
@@ -153,7 +153,7 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / RESUME).is_file()
 
 
-def read_state(folder: Path) -> State:
+def read_state(folder: Path) -> TrainingState:
     """Read the state that `keep` wrote last.
 
     Raises:
@@ -168,7 +168,7 @@ def read_state(folder: Path) -> State:
         if metadata.pop("sha256") != _digest(metadata, tensors):
             raise ValueError("its sha256 is not the one it states")
         history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))
-        return State(metadata["task"], history, best, tensors)
+        return TrainingState(metadata["task"], history, best, tensors)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is missing or damaged: {error}.", _TRAIN_ANEW) from None
 
@@ -181,7 +181,7 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write(state: State, work: Path) -> None:
+def _write(state: TrainingState, work: Path) -> None:
     checkpoints.write_files(state.best, work)
     table = io.StringIO()
     rows: list[dict[str, Any]] = [dataclasses.asdict(epoch) for epoch in state.history]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import DataError, shown
-from pocketrnn.table_checks import listed
+from pocketrnn.tables.checks import listed
 from pocketrnn.text import TextEncoder
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.batches import EncodedTexts

@@ -33,10 +33,10 @@ from pocketrnn_training.settings import ANY_TIME, Settings
 from pocketrnn_training.teacher_answers import TeacherAnswers
 from pocketrnn_training.threads import limited
 
-__all__ = ["VALIDATION_LENGTHS", "VALIDATION_LOGITS", "State", "TrainingError", "TrainingLoop", "train"]
+__all__ = ["VALIDATION_LENGTHS", "VALIDATION_LOGITS", "TrainingError", "TrainingLoop", "TrainingState", "train"]
 
 
-# The names of tensors of a `State`, of the validation rows.
+# The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
 VALIDATION_LENGTHS: Final = "validation.lengths"
 # A classifier that always gives every class the same probability has a loss of log(classes).
@@ -48,7 +48,7 @@ class TrainingError(PocketRNNError):
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """A run after an epoch: all that it needs to go on as if it had never stopped.
 
     Attributes:
@@ -75,8 +75,8 @@ def train(
     word_vectors: Path | None = None,
     examples: Sequence[str] | None = None,
     report: Callable[[Progress | Epoch | Notice], None] = lambda _: None,
-    keep: Callable[[State], None] = lambda _: None,
-    resume: State | None = None,
+    keep: Callable[[TrainingState], None] = lambda _: None,
+    resume: TrainingState | None = None,
 ) -> Checkpoint:
     """Train a classifier and return the checkpoint of its best epoch by validation accuracy.
 
@@ -134,7 +134,7 @@ class TrainingLoop:
         task: the prepared data.
         settings: the choices, none of them left to the number of rows.
         name: the name of the classifier.
-        digest: of the task and the settings; see `State`.
+        digest: of the task and the settings; see `TrainingState`.
         resume: the state to go on from, or None to train from the start.
     """
 
@@ -142,14 +142,17 @@ class TrainingLoop:
     settings: Settings
     name: str
     digest: str
-    resume: State | None = None
+    resume: TrainingState | None = None
 
     def with_task(self, task: Task) -> TrainingLoop:
         """The same loop on another task."""
         return replace(self, task=task)
 
     def fit(
-        self, fabric: Fabric, emit: Callable[[Progress | Epoch | Notice | State], None], stopped: Callable[[], bool]
+        self,
+        fabric: Fabric,
+        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        stopped: Callable[[], bool],
     ) -> None:
         """Train until the last epoch, or until `patience` ends it.
 
@@ -166,7 +169,10 @@ class TrainingLoop:
             self._fit(fabric, emit, stopped)
 
     def _fit(
-        self, fabric: Fabric, emit: Callable[[Progress | Epoch | Notice | State], None], stopped: Callable[[], bool]
+        self,
+        fabric: Fabric,
+        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        stopped: Callable[[], bool],
     ) -> None:
         task, settings, resume = self.task, self.settings, self.resume
         learner = Learner(task, settings, fabric, None if resume is None else resume.tensors)
@@ -207,7 +213,7 @@ class TrainingLoop:
                 emit(notice)
             validation[VALIDATION_LOGITS] = best_logits
             # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
-            emit(State(self.digest, tuple(history), best, learner.tensors() | validation))
+            emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
 
     def _learning_rate(self, epochs_done: float, epochs: int) -> float:
@@ -296,14 +302,14 @@ def _best_of(
     loop: TrainingLoop,
     fabric: Fabric,
     report: Callable[[Progress | Epoch | Notice], None],
-    keep: Callable[[State], None],
+    keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
     """Run the loop, in this process or in several, and return its best checkpoint."""
     best = None if loop.resume is None else loop.resume.best
 
-    def emit(event: Progress | Epoch | Notice | State) -> None:
+    def emit(event: Progress | Epoch | Notice | TrainingState) -> None:
         nonlocal best
-        if isinstance(event, State):
+        if isinstance(event, TrainingState):
             best = event.best
             keep(event)
         else:

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import DataError, reason
-from pocketrnn.folder import near_file
 
 __all__ = ["Vectors", "read"]
 

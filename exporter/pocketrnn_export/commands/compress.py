@@ -73,7 +73,7 @@ def compress(
     """
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require(package, "export")
-    from pocketrnn.folder import check_free
+    from pocketrnn.bundle.folder import check_free
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training import checkpoint
 

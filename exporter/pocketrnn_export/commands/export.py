@@ -20,7 +20,7 @@ from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
 
 if TYPE_CHECKING:
-    from pocketrnn.manifest import Manifest, Parity
+    from pocketrnn.bundle.manifest import Manifest, Parity
     from pocketrnn.text import TextRules
     from pocketrnn_export.intake.module_file import ModuleName
     from pocketrnn_export.intake.vocabulary import Vocabulary
@@ -148,8 +148,8 @@ def export(source: str, output: Path, **options: Any) -> None:
         require(package, "export")
     import torch
 
+    from pocketrnn.bundle.folder import check_file_free, check_free
     from pocketrnn.engines.native import native_module
-    from pocketrnn.folder import check_file_free, check_free
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.intake.labels import lines_of_file
 
@@ -191,8 +191,8 @@ def export(source: str, output: Path, **options: Any) -> None:
 
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, and write what is made from it: compressed, for mobile or packed, or both."""
-    from pocketrnn import manifest
-    from pocketrnn.folder import name_of
+    from pocketrnn.bundle import manifest
+    from pocketrnn.bundle.folder import name_of
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_export.mobile import mobile
@@ -218,7 +218,7 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
 
 def _check_source(path: Path) -> None:
     """Refuse what is no file at all, and a file of Python in which no module is named."""
-    from pocketrnn.folder import near_file
+    from pocketrnn.bundle.folder import near_file
 
     if not path.is_file():
         near = near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))

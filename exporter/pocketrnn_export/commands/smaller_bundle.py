@@ -14,7 +14,7 @@ from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
-    from pocketrnn.manifest import Manifest
+    from pocketrnn.bundle.manifest import Manifest
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.data import LabelledTexts
 
@@ -56,7 +56,7 @@ def write_compressed(
     """Compress a bundle as the options say, and print the size and the accuracy after each step."""
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
-    from pocketrnn.folder import check_free
+    from pocketrnn.bundle.folder import check_free
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import table
 
@@ -76,8 +76,8 @@ def write_compressed(
 
 def _read(path: Path, bundle: str | Path, text_column: str, label_column: str) -> LabelledTexts:
     require("pyarrow", "train")
-    from pocketrnn import manifest
-    from pocketrnn.shipped import bundle_folder
+    from pocketrnn.bundle import manifest
+    from pocketrnn.bundle.zoo import bundle_folder
     from pocketrnn_training.data import read_files
 
     labels = manifest.read(bundle_folder(bundle)).labels

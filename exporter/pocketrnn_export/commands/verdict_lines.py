@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pocketrnn.commands.terminal import one_line
 
 if TYPE_CHECKING:
-    from pocketrnn.manifest import Manifest
+    from pocketrnn.bundle.manifest import Manifest
 
 __all__ = ["lines_of_examples", "verdict_lines"]
 

@@ -16,8 +16,8 @@ from onnx import version_converter
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import nn
 
+from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line, require
-from pocketrnn.manifest import Graph
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import (

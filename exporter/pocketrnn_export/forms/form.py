@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from pocketrnn.manifest import Graph, StepGraph, TorchScript
+from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import TextRules
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.manifest import Graph
 
 __all__ = ["Observed", "Size", "evaluated", "fitted", "observed", "times"]
 

@@ -15,9 +15,9 @@ import sympy
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
-from pocketrnn.graph_file import check_graph
-from pocketrnn.manifest import Graph, Limits
+from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_trace import (
     OPSET,

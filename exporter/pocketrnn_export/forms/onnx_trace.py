@@ -18,8 +18,8 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
 from torch import Tensor, nn
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn.manifest import Limits
 from pocketrnn_export.forms.exact_rewriting import optimize
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS

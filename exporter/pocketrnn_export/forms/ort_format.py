@@ -11,7 +11,7 @@ from typing import Final
 
 import onnxruntime
 
-from pocketrnn.manifest import Graph, StepGraph
+from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn_export.forms.form import Form, sha256
 from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.proof.comparing import run_of_onnx

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
-from pocketrnn.manifest import Graph, StepGraph
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn.packed_file import PackedProgram
 from pocketrnn_export.forms.one_text import Size
 
 __all__ = ["BOOL", "FLOAT", "INT", "NONE", "Op", "Program", "float_bits"]

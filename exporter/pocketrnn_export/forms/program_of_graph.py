@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
+from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.manifest import Graph
 from pocketrnn_export.forms import lowering_layers
 from pocketrnn_export.forms.lowering import Lowering
 from pocketrnn_export.forms.one_text import observed

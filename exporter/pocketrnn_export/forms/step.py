@@ -10,8 +10,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.manifest import StepGraph
 from pocketrnn.errors import ExportError
-from pocketrnn.manifest import StepGraph
 from pocketrnn.text import TextRules, beyond_version_1, rules_document
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph

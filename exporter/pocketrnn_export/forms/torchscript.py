@@ -8,8 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.manifest import TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
-from pocketrnn.manifest import TorchScript
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.description import Description

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pocketrnn.bundle.manifest import Manifest, text_digest, version_of
 from pocketrnn.errors import InputError, shown
-from pocketrnn.manifest import Manifest, text_digest, version_of
 from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
 from pocketrnn_export.intake.external import KnownTexts
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from pocketrnn.errors import InputError, TextError, shown
-from pocketrnn.ready import ReadyTexts, Text, Tokenizer
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
 
 __all__ = ["KnownTexts", "cut_ids", "given_ids", "made_ids"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import InputError
-from pocketrnn.folder import near_file
 from pocketrnn_export.intake.json_file import brief, parsed_json
 
 __all__ = ["lines_of_file", "read_labels"]

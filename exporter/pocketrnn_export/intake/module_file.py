@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
-from pocketrnn.folder import near_file
 from pocketrnn_export.intake.as_given import names_read
 from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Final
 
 from pocketrnn.text import TOKENIZERS, TextRules, rules_document
-from pocketrnn.text_steps import NAMED_STEPS, cleaning, step_documents
+from pocketrnn.text.cleaning_steps import NAMED_STEPS, cleaning, step_documents
 
 __all__ = ["candidates", "framed", "most_agreeing", "named", "written"]
 

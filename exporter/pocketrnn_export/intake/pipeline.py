@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, shown
-from pocketrnn.ready import Text, Tokenizer
 from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
+from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.labels import lines_of_file
 from pocketrnn_export.intake.nearest_rules import candidates, framed, most_agreeing, named, written

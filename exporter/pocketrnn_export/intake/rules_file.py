@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from pocketrnn.bundle.folder import near_file
+from pocketrnn.bundle.json_schema import first_fault
+from pocketrnn.bundle.manifest import json_schema
 from pocketrnn.errors import InputError, shown
-from pocketrnn.folder import near_file
-from pocketrnn.manifest import json_schema
-from pocketrnn.schema import first_fault
 from pocketrnn.text import EXTERNAL, TextRules, rules_document, rules_of
-from pocketrnn.text_steps import step_documents, steps_of
+from pocketrnn.text.cleaning_steps import step_documents, steps_of
 from pocketrnn_export.intake.vocabulary import Vocabulary, text_rules
 
 __all__ = ["read_rules"]

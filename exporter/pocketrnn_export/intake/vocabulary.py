@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from pocketrnn.bundle.folder import file_written_whole, near_file
 from pocketrnn.errors import DataError, InputError, OutputError
-from pocketrnn.folder import file_written_whole, near_file
 from pocketrnn.text import TextRules
 from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import InputError, first_line
-from pocketrnn.folder import near_file
 from pocketrnn_export.intake.archive import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 

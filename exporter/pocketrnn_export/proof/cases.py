@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError
-from pocketrnn.manifest import Limits
 from pocketrnn.text import TextEncoder, TextRules
 
 __all__ = [

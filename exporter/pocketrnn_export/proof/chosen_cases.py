@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pocketrnn.manifest import Graph, Limits
+from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.text import TextRules
 from pocketrnn_export.proof.cases import (
     Case,

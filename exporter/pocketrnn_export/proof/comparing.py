@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 import torch
 
+from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
-from pocketrnn.manifest import Comparison
 from pocketrnn.verification import logit_differences
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.cpu_run import answer_of

@@ -21,7 +21,7 @@ __all__ = ["OPERATORS", "one_thread"]
 
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
-Step = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
+CellFunction = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ class _Recurrent(OpRun):
     states: int
     default_activations: tuple[str, ...]
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
+    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         """One step of one direction, from its recurrent weights [gates * hidden, hidden] and recurrent biases."""
         raise NotImplementedError
 
@@ -152,7 +152,7 @@ class RNN(_Recurrent):
 
     gates, states, default_activations = 1, 1, ("Tanh",)
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
+    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f,), recurrent = activations, r.T.copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
@@ -166,7 +166,7 @@ class LSTM(_Recurrent):
 
     gates, states, default_activations = 4, 2, ("Sigmoid", "Tanh", "Tanh")
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
+    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
@@ -184,7 +184,7 @@ class GRU(_Recurrent):
     gates, states, default_activations = 3, 1, ("Sigmoid", "Tanh")
     linear_before_reset: int
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> Step:
+    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f, g), hidden = activations, r.shape[1]
         after = bool(self.linear_before_reset)
         gated, proposed = r[: 2 * hidden].T.copy(), r[2 * hidden :].T.copy()

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from pocketrnn.bundle.manifest import Parity
 from pocketrnn.errors import OutputError, ParityError
-from pocketrnn.manifest import Parity
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference
 from pocketrnn_export.proof.exact import SPREADS
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.manifest import Limits
 from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, all_of, either, every_size
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
 from pocketrnn_export.tracing.sizes import Branch, Question, TraceLog

@@ -38,12 +38,12 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
       pocketrnn bench ag_news
       pocketrnn bench ag_news headlines.txt
     """
-    from pocketrnn import manifest as manifests
     from pocketrnn.benchmark import bench as measured
     from pocketrnn.benchmark import markdown
+    from pocketrnn.bundle import manifest as manifests
+    from pocketrnn.bundle.packed_file import is_packed
+    from pocketrnn.bundle.zoo import bundle_folder
     from pocketrnn.classifier import Classifier
-    from pocketrnn.packed_file import is_packed
-    from pocketrnn.shipped import bundle_folder
 
     if texts is None:
         folder = bundle_folder(bundle)

@@ -19,7 +19,7 @@ from pocketrnn.errors import InputError, LimitError, shown
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
     from pocketrnn.classifier import Classifier
-    from pocketrnn.ready import Text as Given
+    from pocketrnn.text.pretokenized import Text as Given
 
 __all__ = ["classify"]
 
@@ -227,8 +227,8 @@ def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> in
 
 def _until_refused(classifier: Classifier, texts: Sequence[Given], kind: str, before: int) -> tuple[int, LimitError]:
     """How many texts stand before the first that the graph cannot take, and what to say of that one."""
-    from pocketrnn.manifest import Limits
-    from pocketrnn.text_limits import limit_error
+    from pocketrnn.bundle.manifest import Limits
+    from pocketrnn.bundle.refused_texts import limit_error
 
     limits = classifier.manifest.graph.limits or Limits()
     padding_id = classifier.manifest.text.padding_id

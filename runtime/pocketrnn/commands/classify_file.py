@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
+from pocketrnn.bundle.folder import file_written_whole, near_file
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.bundle.refused_texts import kinds_outside, limit_error
 from pocketrnn.classifier import Classifier, logits_of_batches
 from pocketrnn.commands.file_options import FileOptions
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
-from pocketrnn.folder import file_written_whole, near_file
-from pocketrnn.manifest import Limits
-from pocketrnn.table_reader import read
-from pocketrnn.table_writer import write
-from pocketrnn.tables import Batch, Column, Kind, RowSource, kind_of
-from pocketrnn.text_limits import kinds_outside, limit_error
+from pocketrnn.tables.reader import read
+from pocketrnn.tables.rows import Column, Kind, RowBatch, RowSource, kind_of
+from pocketrnn.tables.writer import write
 
 __all__ = ["classify_file"]
 
@@ -102,13 +102,13 @@ def _names(files: FileOptions, top: int) -> list[tuple[str, str]]:
 
 def _answered(
     classifier: Classifier,
-    batches: Iterator[Batch],
+    batches: Iterator[RowBatch],
     names: Sequence[tuple[str, str]],
     source: RowSource,
     progress: _Progress,
-) -> Iterator[tuple[Batch, list[Column]]]:
+) -> Iterator[tuple[RowBatch, list[Column]]]:
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
-    waiting: deque[Batch] = deque()
+    waiting: deque[RowBatch] = deque()
 
     def texts() -> Iterator[list[str]]:
         for batch in batches:
@@ -126,7 +126,7 @@ def _answered(
 
 
 def _without_answer(
-    classifier: Classifier, logits: NDArray[np.float32], batch: Batch, source: RowSource, before: int
+    classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
 ) -> list[int]:
     """The indices of a batch's rows that have no text, or one that the graph cannot take, which `source` counts.
 

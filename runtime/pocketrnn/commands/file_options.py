@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from pocketrnn.commands.command import Text
-from pocketrnn.incoming import OnError
-from pocketrnn.tables import KINDS, Kind
+from pocketrnn.tables.rows import KINDS, Kind
+from pocketrnn.text.checked_texts import OnError
 
 __all__ = ["FileOptions", "file_options"]
 

@@ -14,7 +14,7 @@ from pocketrnn.commands.standard_streams import json_line, say
 from pocketrnn.commands.terminal import aligned, one_line
 
 if TYPE_CHECKING:
-    from pocketrnn.manifest import Graph, Limits, Manifest
+    from pocketrnn.bundle.manifest import Graph, Limits, Manifest
     from pocketrnn.text import TextRules
 
 __all__ = ["inspect"]
@@ -37,9 +37,9 @@ def inspect(bundle: str, as_json: bool) -> None:
       pocketrnn inspect ag_news
       pocketrnn inspect --json ag_news
     """
-    from pocketrnn import manifest as manifests
-    from pocketrnn.packed_file import is_packed
-    from pocketrnn.shipped import bundle_folder
+    from pocketrnn.bundle import manifest as manifests
+    from pocketrnn.bundle.packed_file import is_packed
+    from pocketrnn.bundle.zoo import bundle_folder
 
     folder = bundle_folder(bundle)
     if is_packed(folder):
@@ -73,7 +73,7 @@ def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
-    from pocketrnn.manifest import padding_told
+    from pocketrnn.bundle.manifest import padding_told
 
     graph, text = manifest.graph, manifest.text
     unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"

@@ -52,7 +52,7 @@ def leave(status: int) -> NoReturn:
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
         # What the interruption of a `finally` has left. A command that wrote nothing has not imported it.
-        if folder := sys.modules.get("pocketrnn.folder"):
+        if folder := sys.modules.get("pocketrnn.bundle.folder"):
             folder.remove_siblings()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):

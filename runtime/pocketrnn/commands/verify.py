@@ -41,12 +41,12 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
     from pocketrnn.verification import verify as verified
 
     if page is not None:
-        from pocketrnn.folder import check_file_free
+        from pocketrnn.bundle.folder import check_file_free
 
         check_file_free(page, force=force)
     result = verified(bundle)
     if page is not None:
-        from pocketrnn.folder import file_written_whole
+        from pocketrnn.bundle.folder import file_written_whole
         from pocketrnn.proof_page import proof_page
 
         with file_written_whole(page, force=force) as file:

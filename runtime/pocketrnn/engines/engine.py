@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.batching import MAX_TOKENS
+from pocketrnn.engines.batching import MAX_TOKENS
 
 __all__ = ["CPU", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
 

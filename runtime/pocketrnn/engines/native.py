@@ -8,10 +8,10 @@ from types import ModuleType
 
 import numpy as np
 
+from pocketrnn.bundle.manifest import Manifest, text_digest
+from pocketrnn.bundle.packed_file import manifest_of, mapped
 from pocketrnn.engines.engine import Floats, Ids
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, PocketRNNError
-from pocketrnn.manifest import Manifest, text_digest
-from pocketrnn.packed_file import manifest_of, mapped
 
 __all__ = ["NativeEngine", "native_module"]
 

@@ -14,11 +14,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pocketrnn.batching import holding, rectangle, runs
+from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
+from pocketrnn.engines.batching import holding, rectangle, runs
 from pocketrnn.engines.engine import CPU, Floats, Ids, Options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
-from pocketrnn.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.manifest import Limits, Manifest, StepGraph
+from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 
 __all__ = ["OnnxRuntimeEngine", "checked_options"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pocketrnn.bundle.folder import bundle_for, check_free
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
-from pocketrnn.folder import bundle_for, check_free
 from pocketrnn.text import TOKENIZERS
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from pocketrnn.errors import InputError, PocketRNNError, TextError, first_line, shown
-from pocketrnn.text import EXTERNAL, TextEncoder
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.rules import EXTERNAL
 
 __all__ = ["GIVE_TEXTS", "ReadyTexts", "Text", "Tokenizer"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.graph_limits import Found
-from pocketrnn.manifest import checked_bytes
-from pocketrnn.onnx_wire import walk_onnx
-from pocketrnn.ort_flatbuffer import walk_ort
+from pocketrnn.bundle.manifest import checked_bytes
+from pocketrnn.graph_check.allow_list import Found
+from pocketrnn.graph_check.onnx_wire import walk_onnx
+from pocketrnn.graph_check.ort_flatbuffer import walk_ort
 
 __all__ = ["ORT_SUFFIX", "check_graph", "read_graph"]
 

@@ -1,6 +1,6 @@
 """Texts as people hand them over: a list, a generator, a column of numpy or pandas; checked, and in chunks.
 
-A text among them is a string, or a list of its tokens or ids (`ready.py`).
+A text among them is a string, or a list of its tokens or ids (`pretokenized.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, TextError
-from pocketrnn.ready import ReadyTexts, Text
+from pocketrnn.text.pretokenized import ReadyTexts, Text
 
 __all__ = ["Chunk", "OnError", "checked_batches", "chunks"]
 

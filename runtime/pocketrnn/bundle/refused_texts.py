@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import LimitError
-from pocketrnn.manifest import Limits
 
 __all__ = ["SKIP_THEM", "kinds_outside", "limit_error", "outside"]
 

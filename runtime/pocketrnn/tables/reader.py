@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, require, shown
-from pocketrnn.table_checks import (
+from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,
@@ -18,7 +18,7 @@ from pocketrnn.table_checks import (
     json_object,
     not_parquet,
 )
-from pocketrnn.tables import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Batch, CsvRows, JsonRows, RowSource
+from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, RowBatch, RowSource
 
 if TYPE_CHECKING:
     import pyarrow
@@ -37,7 +37,7 @@ _NAME_THE_COLUMN: Final = "Name the column with the texts with --text-column."
 
 def read(
     stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The rows, batch by batch; at least one batch, which may be empty.
 
     Args:
@@ -207,7 +207,7 @@ class _DelimitedRows:
         return bool(ended)
 
 
-def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[Batch]:
+def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
     rows = _DelimitedRows(chunks, DELIMITERS[source.kind])
     names = _header(rows, source)
     _check_names(names, text_column, added, source)
@@ -232,12 +232,12 @@ def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added:
             _refuse_csv(len(kept), error, rows, source)
             continue
         source.rows += len(kept)
-        yield Batch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
+        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
         kept, given = [], True
         chunks.start_batch()
     source.rows += len(kept)
     if kept or not given:
-        yield Batch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
+        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
 
 
 def _header(rows: _DelimitedRows, source: RowSource) -> list[str]:
@@ -288,7 +288,7 @@ def _numbered_lines(chunks: _Chunks) -> Iterator[tuple[int, str, bool]]:
             yield number, line.strip(BLANK), number not in chunk.not_utf8
 
 
-def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[Batch]:
+def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []
@@ -312,12 +312,12 @@ def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added
             parsed.append(row)
         if chunks.is_batch_full(len(lines)):
             source.rows += len(lines)
-            yield Batch(texts, without, JsonRows(lines, parsed), chunks.read)
+            yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
             texts, lines, parsed, without, given = [], [], [], [], True
             chunks.start_batch()
     source.rows += len(lines)
     if lines or not given:
-        yield Batch(texts, without, JsonRows(lines, parsed), chunks.read)
+        yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
 
 
 def _object(line: str, is_utf8: bool) -> dict[str, Any] | None:
@@ -336,7 +336,7 @@ def _no_text(row: Mapping[str, Any], text_column: str) -> str:
     )
 
 
-def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[Batch]:
+def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
     parquet, arrow = require("pyarrow.parquet", "parquet"), require("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.
@@ -362,7 +362,7 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
         raise not_parquet(source.name, error) from None
 
 
-def _from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> Batch:
+def _from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
     column = batch.column(text_column)
     first = source.rows + 1
     source.rows += len(column)
@@ -375,7 +375,7 @@ def _from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str)
         what = "has nothing" if texts[index] is None else "has bytes that are not UTF-8"
         source.no_text(first + index, f"{what} in {text_column!r}")
         texts[index] = ""
-    return Batch(texts, without, ArrowRows(batch), source.rows)
+    return RowBatch(texts, without, ArrowRows(batch), source.rows)
 
 
 def _decoded(value: Any) -> Any:

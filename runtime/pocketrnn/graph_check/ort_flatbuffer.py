@@ -11,7 +11,7 @@ import math
 import struct
 from typing import Final
 
-from pocketrnn.graph_limits import KNOWN_VALUES, Found, Node, Values
+from pocketrnn.graph_check.allow_list import KNOWN_VALUES, Found, Node, Values
 
 __all__ = ["walk_ort"]
 

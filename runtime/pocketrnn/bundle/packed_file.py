@@ -13,12 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn import manifest as manifests
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.json_schema import parsed
+from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
 from pocketrnn.errors import BundleError, reason
-from pocketrnn.manifest import Example, Graph, Manifest, StepGraph, document_of
-from pocketrnn.schema import parsed
-from pocketrnn.text import TextRules
-from pocketrnn.text_steps import Keep, Lowercase, Replace
+from pocketrnn.text import Keep, Lowercase, Replace, TextRules
 
 __all__ = [
     "PACKED_SUFFIX",

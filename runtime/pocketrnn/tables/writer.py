@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 from pocketrnn.errors import OutputError, first_line, require
-from pocketrnn.tables import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Batch, Column, CsvRows, JsonRows, Kind
+from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Column, CsvRows, JsonRows, Kind, RowBatch
 
 __all__ = ["Answered", "write"]
 
@@ -19,7 +19,7 @@ _GROUP_ROWS: Final = 1 << 16
 _GROUP_BYTES: Final = 1 << 26
 _ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --output-format jsonl."
 
-Answered = Iterator[tuple[Batch, Sequence[Column]]]
+Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 
 
 def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
@@ -38,7 +38,7 @@ def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *
 
     Example:
         >>> rows = JsonRows(['{"text": "Oil prices rise"}'], [{"text": "Oil prices rise"}])
-        >>> batch = Batch(["Oil prices rise"], [], rows, read=27)
+        >>> batch = RowBatch(["Oil prices rise"], [], rows, read=27)
         >>> answers = [Column("label", ["Business"], is_number=False)]
         >>> stream = io.BytesIO()
         >>> write(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
@@ -125,7 +125,7 @@ def _as_delimited(answered: Answered, delimiter: str, text_column: str) -> Itera
         yield _csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
 
 
-def _first_names(batch: Batch, text_column: str) -> list[str]:
+def _first_names(batch: RowBatch, text_column: str) -> list[str]:
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
     rows = batch.rows.objects()
@@ -208,7 +208,7 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
         ) from None
 
 
-def _as_arrow(arrow: Any, batch: Batch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
+def _as_arrow(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
     if isinstance(batch.rows, ArrowRows):
         table = arrow.Table.from_batches([batch.rows.batch])
     elif isinstance(batch.rows, CsvRows):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pocketrnn.errors import DataError, InputError, OutputError, first_line
-from pocketrnn.incoming import OnError
+from pocketrnn.text.checked_texts import OnError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,11 +25,11 @@ __all__ = [
     "ENDINGS",
     "KINDS",
     "ArrowRows",
-    "Batch",
     "Column",
     "CsvRows",
     "JsonRows",
     "Kind",
+    "RowBatch",
     "RowSource",
     "kind_of",
 ]
@@ -118,7 +118,7 @@ def _python_values(name: str, column: pyarrow.Array) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class RowBatch:
     """Some rows that follow each other.
 
     Attributes:

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
+from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.schema import first_fault, parsed
 from pocketrnn.text import EXTERNAL, TextRules, beyond_version_1, beyond_version_2, rules_document, rules_of
 
 __all__ = [
@@ -542,7 +542,7 @@ def _no_bundle(path: Path) -> BundleError:
             # Only here: whoever loads a bundle needs neither.
             import shlex
 
-            from pocketrnn.folder import bundle_for
+            from pocketrnn.bundle.folder import bundle_for
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
@@ -564,7 +564,7 @@ def near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     Returns:
         The sentence; empty where none is near.
     """
-    from pocketrnn.folder import near_file
+    from pocketrnn.bundle.folder import near_file
 
     return near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from pocketrnn.graph_limits import KNOWN_VALUES, Found, Node, Values
+from pocketrnn.graph_check.allow_list import KNOWN_VALUES, Found, Node, Values
 
 __all__ = ["MESSAGES", "walk_onnx"]
 

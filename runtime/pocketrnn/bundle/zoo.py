@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, near_bundle
 from pocketrnn.errors import BundleError, InputError
-from pocketrnn.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, near_bundle
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 

@@ -1,0 +1,23 @@
+"""How text becomes token ids: nothing else knows. Rules, tokenizers and cleaning here are what every reader mirrors."""
+
+from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, cleaning
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.rules import EXTERNAL, TextRules, beyond_version_1, beyond_version_2, rules_document, rules_of
+from pocketrnn.text.tokenizers import TOKENIZERS, basic_english, ngrams_of
+
+__all__ = [
+    "EXTERNAL",
+    "TOKENIZERS",
+    "Keep",
+    "Lowercase",
+    "Replace",
+    "TextEncoder",
+    "TextRules",
+    "basic_english",
+    "beyond_version_1",
+    "beyond_version_2",
+    "cleaning",
+    "ngrams_of",
+    "rules_document",
+    "rules_of",
+]

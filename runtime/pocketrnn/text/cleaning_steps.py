@@ -1,0 +1,341 @@
+"""What is done to a text before it is split: replacements, characters that are kept, lower-casing. All of it is data.
+
+Nothing here is a regular expression, so that every reader of a bundle, in any language, does the same. A step looks at
+code points only, and the set of a `Keep` stands in the bundle as ranges: no reader's version of Unicode decides.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, shown
+
+__all__ = [
+    "NAMED_STEPS",
+    "CleaningStep",
+    "Keep",
+    "Lowercase",
+    "Replace",
+    "applied",
+    "check_growth",
+    "cleaning",
+    "step_documents",
+    "steps_of",
+]
+
+# The longest list in public notebooks that was found replaces 300 misspellings.
+MOST_STEPS: Final = 4096
+# word_characters has 770 ranges.
+MOST_RANGES: Final = 4096
+LONGEST: Final = 256
+# A space at both sides of a mark is 3, an emoji's name 40. Steps that double a letter again and again fill any memory.
+MOST_GROWTH: Final = 64
+
+# string.punctuation, and what Keras' Tokenizer filters.
+_PUNCTUATION: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_KERAS_FILTERS: Final = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Every occurrence of `what`, from left to right, becomes `by`, which is not looked at again by this step.
+
+    Attributes:
+        what: 1 to 256 code points.
+        by: up to 256 code points; "" deletes.
+
+    Raises:
+        InputError: a value is not of its type or length, or holds half of a UTF-16 surrogate pair.
+
+    Example:
+        >>> applied([Replace("'s", " 's")])("Nasa's probe")
+        "Nasa 's probe"
+    """
+
+    what: str
+    by: str
+
+    def __post_init__(self) -> None:
+        _check_string(self.what, "What a step replaces", 1)
+        _check_string(self.by, "What a step puts in place", 0)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Every code point outside `ranges` becomes `by`.
+
+    Attributes:
+        ranges: each one code point, or two: the first and the last of a range.
+        by: up to 256 code points; "" deletes.
+
+    Raises:
+        InputError: a value is not of its type or length, a range ends before it begins, or something holds half of a
+            UTF-16 surrogate pair.
+
+    Example:
+        >>> applied([Keep(("az", "AZ", "'"), " ")])("It's 5 o'clock!")
+        "It's   o'clock "
+    """
+
+    ranges: tuple[str, ...]
+    by: str = ""
+
+    def __post_init__(self) -> None:
+        _check_string(self.by, "What a step puts in place", 0)
+        if not isinstance(self.ranges, tuple) or not 1 <= len(self.ranges) <= MOST_RANGES:
+            raise InputError(
+                f"What a step keeps is {shown(self.ranges)}.",
+                f"Give a tuple of 1 to {MOST_RANGES:,} ranges such as 'az'.",
+            )
+        for some in self.ranges:
+            _check_string(some, "A range", 1, 2)
+            if some[0] > some[-1]:
+                raise InputError(
+                    f"A step keeps the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}."
+                )
+
+
+@dataclass(frozen=True)
+class Lowercase:
+    """The text is lower-cased here, and not before all steps.
+
+    Example:
+        >>> applied([Replace("US", "usa"), Lowercase()])("US and us")
+        'usa and us'
+    """
+
+
+CleaningStep = Replace | Keep | Lowercase
+
+
+def cleaning(*steps: str | tuple[str, str] | CleaningStep) -> tuple[CleaningStep, ...]:
+    """Steps by their names, as pairs of what is replaced by what, or as they are.
+
+    Args:
+        steps: in the order in which they are done. The names:
+            `lowercase`;
+            `remove_punctuation`, `punctuation_to_space`, `space_around_punctuation`: string.punctuation, the 32 marks
+            of ASCII;
+            `remove_digits`: 0 to 9;
+            `letters`, `letters_and_digits`: all else becomes a space, as by re.sub("[^a-zA-Z]", " ", text);
+            `word_characters`: all else but white space is deleted, as by re.sub(r"[^\\w\\s]", "", text);
+            `keras_filters`: what Keras' Tokenizer filters becomes a space;
+            `basic_english`: torchtext's replacements, without lower-casing;
+            `clean_str`: that of many classifiers after Yoon Kim's, lower-casing included.
+
+    Raises:
+        InputError: there is no step of that name, or a pair is none.
+
+    Example:
+        >>> applied(cleaning("lowercase", ("<br />", " "), "remove_punctuation"))("Good,<br />Bad!")
+        'good bad'
+    """
+    made: list[CleaningStep] = []
+    for step in steps:
+        if isinstance(step, Replace | Keep | Lowercase):
+            made.append(step)
+        elif isinstance(step, str):
+            made += _named(step)
+        elif isinstance(step, tuple | list) and len(step) == 2:
+            made.append(Replace(*step))
+        else:
+            raise InputError(f"{shown(step)} is no step.", "Give a name, or a pair: what is replaced, and by what.")
+    return tuple(made)
+
+
+def applied(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
+    """A function that does the steps, one after the other, to a text."""
+    functions = [_function(step) for step in steps]
+
+    def do(text: str) -> str:
+        for function in functions:
+            text = function(text)
+        return text
+
+    return do
+
+
+def check_growth(steps: Sequence[CleaningStep]) -> None:
+    """Refuse steps that are too many, or that could make a text more than 64 times as long.
+
+    Backwards from the last step: how many code points one code point can become from that step on. Those of a match
+    share what the match becomes. `rest` is the number for every code point that `weights` has no larger one for.
+
+    Raises:
+        InputError: they are, or could.
+
+    Example:
+        >>> check_growth([Replace("a", "aa")] * 7)
+        Traceback (most recent call last):
+        ...
+        pocketrnn.errors.InputError: The steps can make a text grow more than 64 times. ...
+    """
+    if len(steps) > MOST_STEPS:
+        raise InputError(f"There are {len(steps):,} steps.", f"Use at most {MOST_STEPS:,}.")
+    weights: dict[str, float] = {}
+    rest = largest = 1.0
+    for step in reversed(steps):
+        if isinstance(step, Lowercase):
+            # One code point becomes two: U+0130. What it becomes is not looked up here, so that readers need no table.
+            rest, weights, grown = 2 * largest, {}, 2 * largest
+        else:
+            grown = sum(max(weights.get(point, 0.0), rest) for point in step.by)
+            if isinstance(step, Keep):
+                rest = max(rest, grown)
+            else:
+                grown /= len(step.what)
+                for point in step.what:
+                    weights[point] = max(weights.get(point, 0.0), rest, grown)
+        largest = max(largest, grown)
+        if largest > MOST_GROWTH:
+            raise InputError(
+                f"The steps can make a text grow more than {MOST_GROWTH} times.", "Use fewer or shorter replacements."
+            )
+
+
+def step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
+    """The steps as they stand in classifier.json.
+
+    Example:
+        >>> step_documents([Replace("'", ""), Keep(("az",), " "), Lowercase()])
+        [{'replace': "'", 'by': ''}, {'keep': ['az'], 'by': ' '}, {'lowercase': True}]
+    """
+    return [
+        {"replace": step.what, "by": step.by}
+        if isinstance(step, Replace)
+        else {"keep": list(step.ranges), "by": step.by}
+        if isinstance(step, Keep)
+        else {"lowercase": True}
+        for step in steps
+    ]
+
+
+def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
+    """Steps as they stand in classifier.json, or by their names.
+
+    Raises:
+        InputError: one is no step.
+
+    Example:
+        >>> steps_of([{"replace": "'", "by": ""}])
+        (Replace(what="'", by=''),)
+    """
+    return tuple(step for document in documents for step in _steps_of(document))
+
+
+def _steps_of(document: Any) -> tuple[CleaningStep, ...]:
+    if isinstance(document, str):
+        return _named(document)
+    members = set(document) if isinstance(document, Mapping) else set()
+    if members == {"lowercase"} and document["lowercase"] is True:
+        return (Lowercase(),)
+    if members == {"replace", "by"}:
+        return (Replace(document["replace"], document["by"]),)
+    if members == {"keep", "by"} and isinstance(document["keep"], list | tuple):
+        return (Keep(tuple(document["keep"]), document["by"]),)
+    raise InputError(
+        f"{shown(document)} is no step.",
+        'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."} or {"lowercase": true}.',
+    )
+
+
+def _check_string(value: Any, what: str, least: int, most: int = LONGEST) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{what} is {shown(value)}, which is no string.", "Give a string.")
+    if not least <= len(value) <= most:
+        raise InputError(f"{what} has {len(value)} characters.", f"Give {least} to {most} characters.")
+    if any("\ud800" <= point <= "\udfff" for point in value):
+        # Where strings are UTF-16 it would match half of a character.
+        raise InputError(f"{what} holds half of a surrogate pair.", "Give whole characters.")
+
+
+def _function(step: CleaningStep) -> Callable[[str], str]:
+    if isinstance(step, Lowercase):
+        return str.lower
+    if isinstance(step, Replace):
+        return lambda text: text.replace(step.what, step.by)
+    table = _KeptCodes(step)
+    return lambda text: text.translate(table)
+
+
+class _KeptCodes(dict[int, int | str]):
+    """What `str.translate` asks for what becomes of a code point. Nothing is stored: it serves many threads."""
+
+    def __init__(self, step: Keep) -> None:
+        super().__init__()
+        self._by = step.by
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in sorted((ord(some[0]), ord(some[-1])) for some in step.ranges):
+            if self._ends and start <= self._ends[-1] + 1:
+                self._ends[-1] = max(self._ends[-1], end)
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    def __missing__(self, code: int) -> int | str:
+        index = bisect_right(self._starts, code) - 1
+        return code if index >= 0 and code <= self._ends[index] else self._by
+
+
+def _ranges_where(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[str, ...]:
+    """The ranges of the code points that belong; no range begins or ends with half of a surrogate pair."""
+    ranges: list[list[int]] = []
+    for code in codes:
+        if not 0xD800 <= code <= 0xDFFF and belongs(chr(code)):
+            if ranges and ranges[-1][1] in (code - 1, 0xD7FF if code == 0xE000 else -1):
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    return tuple(chr(a) if a == b else chr(a) + chr(b) for a, b in ranges)
+
+
+def _all_but(points: str) -> tuple[str, ...]:
+    """The ranges of all code points but some of ASCII."""
+    *most, last = _ranges_where(lambda point: point not in points, range(0x80))
+    return (*most, last[0] + chr(sys.maxunicode))
+
+
+@functools.cache
+def _word_characters() -> tuple[CleaningStep, ...]:
+    """What Python's `re` takes for \\w and \\s, by the Unicode version of this Python. 0.3 s, once."""
+    kept = _ranges_where(lambda p: p.isalnum() or p == "_" or p.isspace(), range(sys.maxunicode + 1))
+    return (Keep(kept),)
+
+
+# torchtext 0.18, torchtext/data/utils.py, `_basic_english_normalize`, after lower-casing.
+_BASIC_ENGLISH: Final = cleaning(
+    ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
+    ("?", " ? "), (";", " "), (":", " "),
+)  # fmt: skip
+# The function of that name in the code of Kim's "Convolutional Neural Networks for Sentence Classification" (2014),
+# which many have copied. Its replacements of brackets and question marks put a backslash before them.
+_CLEAN_STR: Final = cleaning(
+    Keep(("AZ", "az", "09", "(", ")", ",", "!", "?", "'", "`"), " "),
+    *((end, f" {end}") for end in ("'s", "'ve", "n't", "'re", "'d", "'ll")),
+    (",", " , "), ("!", " ! "), ("(", " \\( "), (")", " \\) "), ("?", " \\? "), Lowercase(),
+)  # fmt: skip
+NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
+    "lowercase": lambda: (Lowercase(),),
+    "remove_punctuation": lambda: (Keep(_all_but(_PUNCTUATION)),),
+    "punctuation_to_space": lambda: (Keep(_all_but(_PUNCTUATION), " "),),
+    "space_around_punctuation": lambda: tuple(Replace(point, f" {point} ") for point in _PUNCTUATION),
+    "remove_digits": lambda: (Keep(_all_but("0123456789")),),
+    "letters": lambda: (Keep(("AZ", "az"), " "),),
+    "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
+    "word_characters": _word_characters,
+    "keras_filters": lambda: (Keep(_all_but(_KERAS_FILTERS), " "),),
+    "basic_english": lambda: _BASIC_ENGLISH,
+    "clean_str": lambda: _CLEAN_STR,
+}
+
+
+def _named(name: str) -> tuple[CleaningStep, ...]:
+    if name not in NAMED_STEPS:
+        raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
+    return NAMED_STEPS[name]()

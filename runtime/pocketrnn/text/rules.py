@@ -1,0 +1,272 @@
+"""The text rules: everything but the vocabulary that decides how a text becomes ids; and `text` of classifier.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
+
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text.cleaning_steps import (
+    CleaningStep,
+    Keep,
+    Lowercase,
+    Replace,
+    check_growth,
+    step_documents,
+    steps_of,
+)
+from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
+
+__all__ = [
+    "EXTERNAL",
+    "Side",
+    "TextRules",
+    "beyond_version_1",
+    "beyond_version_2",
+    "rules_document",
+    "rules_of",
+]
+
+# The tokenizer of a bundle whose texts are split outside of it, by its owner's code: it is given tokens or ids.
+EXTERNAL: Final = "external"
+# A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
+_MOST_NGRAMS: Final = 16
+_MOST_STOP_WORDS: Final = 1 << 16
+# Every text becomes at least so many ids: the largest is that of `min_tokens` of a graph's limits.
+_LARGEST_MIN_WIDTH: Final = 1 << 16
+_LARGEST: Final = (1 << 31) - 1
+
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """Everything but the vocabulary that decides how a text becomes ids.
+
+    Attributes:
+        tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
+            are split by their owner's code, and come as tokens or ids.
+        lowercase: lower-case the text first; `basic_english` always does, `external` never.
+        ngrams: 1 for tokens alone, n for n-grams up to n beside them.
+        max_tokens: how many of the tokenizer's tokens are read (n-grams are made from these), or None for all.
+        unknown_id: the id of a token that the vocabulary does not hold, or None to drop such tokens.
+        empty_id: the id that stands for a text with no id left.
+        padding_id: the id that fills the rows of a batch up to one width, and every text up to `min_width`.
+        steps: what is done to the text before it is split; `cleaning` makes them from names and pairs.
+        stop_words: tokens that are dropped, before `max_tokens` counts them.
+        first_id: the id before those of the text, such as that of "<sos>", or None.
+        last_id: the id after them, such as that of "<eos>", or None.
+        max_width: the most ids of a text, `first_id` and `last_id` among them; the rest is cut off. None: all.
+        min_width: the fewest ids of a text; `padding_id` fills it up, and the module sees it like any id. None: 1.
+        cut_side: the side on which `max_tokens` and `max_width` cut.
+        pad_side: the side on which `min_width` fills up.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> rules = TextRules(tokenizer="whitespace", max_tokens=100, unknown_id=None)
+        >>> rules.lowercase, rules.ngrams, rules.highest_id
+        (True, 1, 0)
+        >>> from pocketrnn.text import cleaning
+        >>> rules = TextRules("space", steps=cleaning("keras_filters"), stop_words=("",), unknown_id=None,
+        ...                   min_width=200, max_width=200, pad_side="left", cut_side="left")    # Keras' defaults
+    """
+
+    tokenizer: str = "basic_english"
+    lowercase: bool = True
+    ngrams: int = 1
+    max_tokens: int | None = None
+    unknown_id: int | None = 0
+    empty_id: int = 0
+    padding_id: int = 0
+    steps: tuple[CleaningStep, ...] = ()
+    stop_words: tuple[str, ...] = ()
+    first_id: int | None = None
+    last_id: int | None = None
+    max_width: int | None = None
+    min_width: int | None = None
+    cut_side: Side = "right"
+    pad_side: Side = "right"
+
+    def __post_init__(self) -> None:
+        if self.tokenizer not in (*SPLITS, EXTERNAL):
+            raise InputError(
+                f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join((*SPLITS, EXTERNAL))}."
+            )
+        if self.tokenizer == EXTERNAL:
+            # There is no text that could be lower-cased.
+            object.__setattr__(self, "lowercase", False)
+            if self.steps:
+                raise InputError(
+                    "The tokenizer external is given tokens or ids, so that no step can be done before it.",
+                    "Leave the steps out, and clean texts where you split them.",
+                )
+        if self.tokenizer == "basic_english" and not self.lowercase:
+            raise InputError("basic_english always lower-cases.", "Use the tokenizer whitespace to keep the case.")
+        if not 1 <= self.ngrams <= _MOST_NGRAMS:
+            raise InputError(
+                f"ngrams is {self.ngrams}.", f"Use 1 for single tokens, 2 for pairs beside them, up to {_MOST_NGRAMS}."
+            )
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
+        if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
+            raise InputError("A token id is negative.", "Token ids count from 0.")
+        if not self.is_plain:
+            self._check_words()
+            self._check_width()
+
+    def _check_words(self) -> None:
+        if not isinstance(self.steps, tuple) or not all(isinstance(s, Replace | Keep | Lowercase) for s in self.steps):
+            raise InputError(f"steps is {shown(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
+        check_growth(self.steps)
+        words = self.stop_words
+        if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+            raise InputError(f"stop_words is {shown(words)}.", "Give a tuple of strings.")
+        if len(words) > _MOST_STOP_WORDS:
+            raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
+
+    def _check_width(self) -> None:
+        for name, least, most in (
+            ("first_id", 0, _LARGEST),
+            ("last_id", 0, _LARGEST),
+            ("max_width", 1, _LARGEST),
+            ("min_width", 1, _LARGEST_MIN_WIDTH),
+        ):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not least <= value <= most):
+                raise InputError(f"{name} is {shown(value)}.", f"Use a whole number from {least} to {most:,}, or none.")
+        for name in ("cut_side", "pad_side"):
+            if getattr(self, name) not in ("left", "right"):
+                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Use left or right.")
+        if self.min_width is not None and self.max_width is not None and self.min_width > self.max_width:
+            raise InputError(
+                f"min_width is {self.min_width}, but max_width {self.max_width}.", "Use the same for one fixed width."
+            )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing in the rules but what version 1 of the format can say."""
+        return self.tokenizer in TOKENIZERS and all(
+            getattr(self, name) == default for name, default in _SINCE_VERSION_2.items()
+        )
+
+    @property
+    def sizes(self) -> tuple[int, int | None]:
+        """The fewest and the most ids that the rules give for any text; None where there is no limit.
+
+        Example:
+            >>> TextRules(max_tokens=5, last_id=3).sizes, TextRules(min_width=9, max_width=9).sizes
+            ((1, 6), (9, 9))
+        """
+        least, most = self.min_width or 1, self.max_width
+        if self.max_tokens is not None:
+            ids = sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
+            around = (self.first_id is not None) + (self.last_id is not None)
+            most = min(most or _LARGEST, max(ids + around, least))
+        return least, most
+
+    def fault_of(self, ids: list[int]) -> str:
+        """Why the rules give these ids for no text, as the end of a sentence; empty if they may.
+
+        Whoever gives ids gives all of a text's, with what stands around them: were something left out, the answer would
+        be another one, and nobody would see it.
+
+        Example:
+            >>> TextRules(min_width=9).fault_of([4, 17])
+            'has 2 ids, and the rules fill every text up to 9'
+        """
+        least, most = self.sizes
+        if len(ids) < least:
+            return f"has {len(ids)} ids, and the rules fill every text up to {least}"
+        if most is not None and len(ids) > most:
+            return f"has {len(ids):,} ids, and the rules cut every text to {most:,}"
+        cut = self.cut_side if len(ids) == self.max_width else None
+        start, end = self._without_padding(ids)
+        if self.first_id not in (None, self.padding_id) and cut != "left" and ids[start:end][:1] != [self.first_id]:
+            return f"does not begin with the id {self.first_id}, with which the rules begin every text"
+        if self.last_id not in (None, self.padding_id) and cut != "right" and ids[start:end][-1:] != [self.last_id]:
+            return f"does not end with the id {self.last_id}, with which the rules end every text"
+        return ""
+
+    def _without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Where the ids begin and end without those that fill a text up."""
+        start, end = 0, len(ids)
+        if self.min_width is not None and self.pad_side == "left":
+            while start < end and ids[start] == self.padding_id:
+                start += 1
+        elif self.min_width is not None:
+            while start < end and ids[end - 1] == self.padding_id:
+                end -= 1
+        return start, end
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""
+        return max(self.unknown_id or 0, self.empty_id, self.padding_id, self.first_id or 0, self.last_id or 0)
+
+
+# The members of `text` that version 1 of the format does not have, and what their absence means.
+_SINCE_VERSION_2: Final[dict[str, Any]] = {
+    member.name: member.default for member in fields(TextRules)[[f.name for f in fields(TextRules)].index("steps") :]
+}
+
+
+def rules_document(rules: TextRules) -> dict[str, Any]:
+    """The rules as `text` of classifier.json, without the members whose absence means the same.
+
+    Example:
+        >>> rules_document(TextRules(first_id=2))["first_id"], "last_id" in rules_document(TextRules())
+        (2, False)
+    """
+    members = {member.name: getattr(rules, member.name) for member in fields(rules)}
+    members = {name: value for name, value in members.items() if value != _SINCE_VERSION_2.get(name, ...)}
+    if rules.steps:
+        members["steps"] = step_documents(rules.steps)
+    return members
+
+
+def beyond_version_1(document: Mapping[str, Any]) -> list[str]:
+    """What `text` of a classifier.json holds that version 1 of the format does not have.
+
+    Example:
+        >>> beyond_version_1({"tokenizer": "space", "min_width": 9})
+        ['the tokenizer space', 'min_width']
+    """
+    tokenizer = [] if document["tokenizer"] in TOKENIZERS else [f"the tokenizer {document['tokenizer']}"]
+    return [*tokenizer, *(name for name in _SINCE_VERSION_2 if name in document)]
+
+
+def beyond_version_2(document: Mapping[str, Any]) -> list[str]:
+    """What `text` of a classifier.json holds that version 2 of the format does not have.
+
+    Example:
+        >>> beyond_version_2({"tokenizer": "external"})
+        ['the tokenizer external']
+    """
+    return ["the tokenizer external"] if document["tokenizer"] == EXTERNAL else []
+
+
+def rules_of(document: Mapping[str, Any]) -> TextRules:
+    """The rules that `text` of classifier.json says; a member that is missing is the default.
+
+    Raises:
+        InputError: a value is out of its range, or a step is none.
+
+    Example:
+        >>> rules_of({"tokenizer": "whitespace", "steps": [{"replace": ",", "by": " "}]}).steps
+        (Replace(what=',', by=' '),)
+    """
+    # JSON Schema counts 1.0 as an integer; a range does not.
+    members: dict[str, Any] = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in document.items()
+    }
+    if "steps" in members:
+        members["steps"] = steps_of(members["steps"])
+    if members["tokenizer"] == EXTERNAL and members.get("lowercase"):
+        raise InputError("The tokenizer external cannot lower-case.", "Say that lowercase is false.")
+    if isinstance(members.get("stop_words"), list):
+        members["stop_words"] = tuple(members["stop_words"])
+    return TextRules(**members)
