@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from pocketrnn import Classifier
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
-from pocketrnn.tables.rows import RowBatch, RowSource
 from pocketrnn.tables import reader as table_reader
+from pocketrnn.tables.rows import RowBatch, RowSource
 
 COMMAND = [sys.executable, "-m", "pocketrnn"]
 NAMES = ["id", "text", "note"]
