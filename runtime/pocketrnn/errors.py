@@ -125,9 +125,10 @@ def require(module: str, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
+        from pocketrnn.installation import installs_extra
+
         raise MissingExtraError(
-            f"This needs the package {package}, which is not installed.",
-            f"Install it with: pip install 'pocketrnn[{extra}]'",
+            f"This needs the package {package}, which is not installed.", f"Install it with: {installs_extra(extra)}"
         ) from None
 
 

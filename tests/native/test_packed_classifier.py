@@ -172,7 +172,7 @@ def test_without_the_native_engine_a_packed_file_says_what_is_missing(
     news: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pocketrnn_native", None)
-    with pytest.raises(MissingExtraError, match="pip install pocketrnn-native"):
+    with pytest.raises(MissingExtraError, match="pip install"):
         Classifier.load(news)
     with pytest.raises(MissingExtraError, match="native engine"):
         native.native_module()

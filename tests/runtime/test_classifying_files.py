@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pocketrnn import Classifier
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
+from pocketrnn.installation import installs_extra
 from pocketrnn.tables import reader as table_reader
 from pocketrnn.tables.rows import RowBatch, RowSource
 
@@ -290,7 +291,7 @@ def test_without_pyarrow_parquet_names_the_extra_that_brings_it(
     for arguments in (["-i", "in.parquet"], ["-i", "in.csv", "-o", "out.parquet"]):
         result = run("-b", padded, *arguments)
         assert result.exit_code == 1
-        assert result.stderr.endswith("Install it with: pip install 'pocketrnn[parquet]'\n")
+        assert result.stderr.rstrip().endswith(f"Install it with: {installs_extra('parquet')}")
     assert run("-b", padded, "-i", "in.csv").exit_code == 0
     assert not Path("out.parquet").exists()
 

@@ -92,7 +92,7 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
     assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["classify", "verify", "inspect", "bench"]
     refused = python(edge, code, "train")
     assert refused.returncode == 1
-    assert "pip install 'pocketrnn[train]'" in refused.stderr
+    assert re.search(r"pip install .*\[train\]", refused.stderr)
     unknown = python(edge, code, "classify", "oil")
     assert unknown.returncode == 2
     assert "'ag_news' is neither a folder nor a shipped classifier" in unknown.stderr
@@ -110,7 +110,7 @@ def test_files_are_classified_there_but_for_parquet(edge: Path, padded: Path, tm
     assert (tmp_path / "2.csv").read_text().startswith("text,n,1.jsonl,p1.jsonl,2.csv,p2.csv\nthe oil,1,")
     refused = python(edge, code, "classify", "-b", str(padded), "-i", str(tmp_path / "in.csv"), "-o", "x.parquet")
     assert refused.returncode == 1
-    assert "pip install 'pocketrnn[parquet]'" in refused.stderr
+    assert re.search(r"pip install .*\[parquet\]", refused.stderr)
 
 
 def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:

@@ -176,9 +176,11 @@ def parsed(
         raise error(f"{path} is not a {form} file.", f"Give the folder that `{written_by}` wrote.")
     found = document.get("version")
     if isinstance(found, int) and found > version:
+        from pocketrnn.installation import upgrades
+
         raise error(
             f"{path} is of version {found}; this pocketrnn reads up to version {version}.",
-            "Upgrade with: pip install --upgrade pocketrnn",
+            f"Upgrade with: {upgrades()}",
         )
     return document
 

@@ -25,10 +25,12 @@ def native_module() -> ModuleType:
     try:
         from pocketrnn_native import _engine
     except ImportError:
+        from pocketrnn.installation import installs_native_engine
+
         raise MissingExtraError(
             "A packed classifier needs the native engine, which is not installed.",
-            "Install it with: pip install pocketrnn-native (from a clone: pip install ./runtime/native, with a C "
-            "compiler), or use a bundle.",
+            f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
+            f"{installs_native_engine()}",
         ) from None
     return _engine
 

@@ -1,0 +1,98 @@
+"""How this package was installed, and the command that installs more of it in the same way."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+__all__ = ["installs_extra", "installs_native_engine", "upgrades"]
+
+_NATIVE: Final = "pocketrnn-native"
+# Where the native engine's package is in the sources.
+_NATIVE_FOLDER: Final = "runtime/native"
+
+
+def installs_extra(extra: str) -> str:
+    """The command that installs one of this package's extras.
+
+    Example:
+        >>> installs_extra("train")    # installed from an index
+        "pip install 'pocketrnn[train]'"
+        >>> installs_extra("train")    # installed from a clone in /src/pocketrnn
+        "pip install '/src/pocketrnn[train]'"
+    """
+    wanted, origin = f"pocketrnn[{extra}]", _origin()
+    if origin is None:
+        return f"pip install {shlex.quote(wanted)}"
+    folder = _folder_of(origin)
+    return "pip install " + shlex.quote(f"{wanted} @ {origin}" if folder is None else f"{folder}[{extra}]")
+
+
+def installs_native_engine() -> str:
+    """The command that installs the native engine, a package of its own: built where this package is from sources.
+
+    Example:
+        >>> installs_native_engine()    # installed from a clone in /src/pocketrnn
+        'pip install /src/pocketrnn/runtime/native'
+    """
+    origin = _origin()
+    if origin is None:
+        return f"pip install {_NATIVE}"
+    folder = _folder_of(origin)
+    if folder is not None:
+        return f"pip install {shlex.quote(str(folder / _NATIVE_FOLDER))}"
+    return "pip install " + shlex.quote(f"{_NATIVE} @ {origin}#subdirectory={_NATIVE_FOLDER}")
+
+
+def upgrades() -> str:
+    """The command that installs a newer version.
+
+    Example:
+        >>> upgrades()    # installed from an index
+        'pip install --upgrade pocketrnn'
+    """
+    origin = _origin()
+    if origin is None:
+        return "pip install --upgrade pocketrnn"
+    folder = _folder_of(origin)
+    if folder is not None:
+        return f"git -C {shlex.quote(str(folder))} pull && pip install {shlex.quote(str(folder))}"
+    return "pip install --upgrade " + shlex.quote(f"pocketrnn @ {origin.rpartition('@')[0] or origin}")
+
+
+def _origin() -> str | None:
+    """What pip was given: the address of a folder or of a repository; None for an index or a single file.
+
+    pip keeps it as the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        told = json.loads(distribution("pocketrnn").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        # Imported from the sources, which are not installed.
+        told = {"url": Path(__file__).resolve().parents[2].as_uri()}
+    except (ValueError, OSError):
+        told = {}
+    # What stands there was not written by us.
+    if not isinstance(told, dict) or not isinstance(url := told.get("url"), str):
+        return None
+    if isinstance(version := told.get("vcs_info"), dict):
+        return f"{version.get('vcs', 'git')}+{url}@{version.get('requested_revision') or version.get('commit_id')}"
+    folder = _folder_of(url)
+    return folder.as_uri() if folder is not None and _has_sources(folder) else None
+
+
+def _folder_of(url: str) -> Path | None:
+    """The folder of an address that begins with file:."""
+    from urllib.request import url2pathname
+
+    parts = urlsplit(url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def _has_sources(folder: Path) -> bool:
+    return (folder / "pyproject.toml").is_file() and (folder / _NATIVE_FOLDER / "pyproject.toml").is_file()
