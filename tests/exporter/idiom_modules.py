@@ -365,3 +365,64 @@ EXPORTED = [
     for value in list(globals().values())
     if isinstance(value, type) and issubclass(value, _Layers) and value is not _Layers
 ]
+
+
+class _Outputs(_Layers):
+    """What is taken of the outputs of each text by a list of its numbers, where a batch is a loop in Python."""
+
+    def outputs(self, x):
+        return self.rnn(self.embedding(x))[0]
+
+
+class IndexedByTolist(_Outputs):
+    def forward(self, x, lengths):
+        lengths = lengths.tolist()
+        return self.fc(self.outputs(x)[range(len(lengths)), [n - 1 for n in lengths]])
+
+
+class IndexedByListOfTensors(_Outputs):
+    def forward(self, x, lengths):
+        packed = pack_padded_sequence(self.embedding(x), lengths, batch_first=True, enforce_sorted=False)
+        out, lengths = pad_packed_sequence(self.rnn(packed)[0])
+        lengths = [length - 1 for length in lengths]
+        return self.fc(out[lengths, range(len(lengths))])
+
+
+class IndexedByTwoLists(_Outputs):
+    def forward(self, x, lengths):
+        last = list(map(lambda n: n - 1, lengths))  # noqa: C417 - as people write it
+        return self.fc(self.outputs(x)[[i for i in range(len(x))], last])  # noqa: C416
+
+
+class GathersByLongTensor(_Outputs):
+    def forward(self, x, lengths):
+        last = torch.LongTensor([n - 1 for n in lengths]).to(x.device)
+        return self.fc(self.outputs(x).gather(1, last.view(-1, 1, 1).expand(-1, 1, 10)).squeeze(1))
+
+
+class IndexedByCounts(_Outputs):
+    def forward(self, x):
+        lengths = [int(n) for n in (x != PAD).sum(1).clamp(min=1)]
+        return self.fc(self.outputs(x)[np.arange(len(x)), [n - 1 for n in lengths]])
+
+
+class StacksRowByRow(_Outputs):
+    def forward(self, x, lengths):
+        h = self.outputs(x)
+        return self.fc(torch.stack([h[i, n - 1] for i, n in enumerate(lengths.tolist())]))
+
+
+class FillsRowByRow(_Outputs):
+    def forward(self, x, lengths):
+        h = self.outputs(x)
+        last = torch.zeros(x.size(0), 10)
+        for i in range(x.size(0)):
+            last[i] = h[i, : lengths[i]].mean(0)
+        return self.fc(last)
+
+
+ROW_BY_ROW = [
+    value
+    for value in list(globals().values())
+    if isinstance(value, type) and issubclass(value, _Outputs) and value is not _Outputs
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import inspect
 import logging
 import threading
 import warnings
@@ -47,16 +48,51 @@ def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     assert idiom_modules.torch is torch
     assert idiom_modules.np is np
 
-    classifier = Classifier.load(tmp_path / "bundle")
+    answers_as_its_module(tmp_path / "bundle", module)
+
+
+def answers_as_its_module(bundle: Path, module: nn.Module) -> None:
+    classifier = Classifier.load(bundle)
     alone = copy.deepcopy(module).eval()
+    takes = len(inspect.signature(module.forward).parameters)
     generator = np.random.default_rng(5)
+    texts, expected = [], []
     for length in (1, 4, 31):
         ids = generator.integers(2, len(VOCABULARY), length)
-        inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(manifest.graph.inputs)]
+        inputs = [torch.tensor(ids)[None], torch.tensor([length])][:takes]
         with torch.no_grad(), quietly_on_cpu():
-            expected = alone(*inputs).numpy().reshape(1, -1)
-        given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])
-        np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
+            expected.append(alone(*inputs).numpy().reshape(-1))
+        texts.append(" ".join(VOCABULARY[i] for i in ids))
+    np.testing.assert_allclose(classifier.logits(texts), expected, atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.ROW_BY_ROW, 7))
+def test_a_list_of_numbers_of_the_texts_is_exported_for_one_text_at_a_time(
+    kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = made(kind)
+    with caplog.at_level(logging.WARNING, logger="pocketrnn_export"):
+        export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert "one text at a time" in caplog.text
+    assert "idiom_modules.py" in caplog.text
+    assert capfd.readouterr().err == ""
+    answers_as_its_module(tmp_path / "bundle", module)
+
+
+class SumsOneByOne(idiom_modules.LenOfTheBatch):
+    """Values in numpy, which no text at a time helps."""
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        weights = np.log1p(lengths.numpy())
+        return self.fc(self.rnn(self.embedding(x))[0].sum(1) * torch.from_numpy(weights)[:, None].float())
+
+
+def test_values_given_to_python_are_refused_by_their_line_with_a_way_out(tmp_path: Path) -> None:
+    with pytest.raises(PocketRNNError) as refused:
+        export(made(SumsOneByOne), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    assert "np.log1p" in refused.value.problem
+    assert "test_python_semantics.py" in refused.value.problem
+    assert "out[torch.arange(len(lengths)), lengths - 1]" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", [idiom_modules.NewFromAWeight, idiom_modules.SqueezesAll, idiom_modules.PackedByNumpy])

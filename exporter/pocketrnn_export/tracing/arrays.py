@@ -9,6 +9,7 @@ width. To tell it, tensors that come from the given lengths are marked with what
 from __future__ import annotations
 
 import operator
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.restrictions import UntraceableError
 from pocketrnn_export.tracing.torch_internals import values_of
+from pocketrnn_export.tracing.users_code import users_line
 
 __all__ = ["Known", "TracedArray", "known", "number_of", "unwrapped"]
 
@@ -214,7 +217,9 @@ def number_of(value: Any) -> Any:
 
 
 def _frozen(what: str) -> ExportError:
-    return ExportError(
-        f"The module gives values of its input to {what}, which a traced graph would freeze.",
-        "Compute with tensors: lengths and masks stay tensors in pack_padded_sequence, indexing and torch.where.",
+    return UntraceableError(
+        f"The module gives values of its input to {what}, {users_line(sys._getframe(1))}, which a traced graph would "
+        "freeze.",
+        "Compute with tensors: lengths and masks stay tensors in pack_padded_sequence, torch.where and indexing, such "
+        "as out[torch.arange(len(lengths)), lengths - 1].",
     )

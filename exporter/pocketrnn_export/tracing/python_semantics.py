@@ -128,6 +128,8 @@ class _Followed(TorchFunctionMode):
             return _truth(func, args, kwargs, sys._getframe(1))
         if name in _TRUTHS:
             return _truth(func, args, kwargs, sys._getframe(1))
+        if name in {"__getitem__", "__setitem__"}:
+            args = (args[0], _stacked_numbers(args[1]), *args[2:])
         if name in _OF_SIZES:
             args = tuple(_as_sizes(value) for value in args)
             kwargs = {key: _as_sizes(value) for key, value in kwargs.items()}
@@ -163,6 +165,27 @@ def _as_sizes(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_as_sizes(item) for item in value)
     return value
+
+
+def _stacked_numbers(index: Any) -> Any:
+    """An index whose lists of numbers that are tensors or sizes, such as `[n - 1 for n in lengths]`, are tensors."""
+    if type(index) is tuple:
+        return tuple(_stacked_numbers(part) for part in index)
+    traced = type(index) is list and any(_is_number(part) or is_size(part) for part in index)
+    return _stacked(index) if traced else index
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.dim()
+
+
+def _stacked(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers of which some are tensors or sizes, as a tensor of one axis."""
+    parts = [
+        number if _is_number(number) else _tensor(number) if is_size(number) else torch.as_tensor(number)
+        for number in numbers
+    ]
+    return torch.stack([part if dtype is None else part.to(dtype) for part in parts])
 
 
 def _marked(name: str, args: Any, kwargs: Any, result: Any) -> Any:
@@ -273,6 +296,9 @@ def _tensor(data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
     if is_size(data):
         usual = torch.int64 if isinstance(data, torch.SymInt) else torch.float32
         return torch.full((), data, dtype=usual if dtype is None else dtype)
+    if isinstance(data, list | tuple) and any(map(_is_number, data)):
+        known_kinds = all(_is_number(number) or is_size(number) or isinstance(number, int | float) for number in data)
+        return _stacked(data, dtype) if known_kinds else NotImplemented
     if isinstance(data, list | tuple) and any(map(is_size, data)):
         if not all(is_size(number) or isinstance(number, int | float) for number in data):
             return NotImplemented

@@ -283,6 +283,7 @@ LOGGERS: Final = (
     "torch.onnx._internal.exporter._registration",
     "onnxscript",
     "torch.fx.experimental.symbolic_shapes",
+    "torch._subclasses.fake_tensor",
     "torch.export._trace",
     "torch._export.non_strict_utils",
     "torch._functorch._aot_autograd.graph_capture",
