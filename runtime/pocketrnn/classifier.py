@@ -17,12 +17,12 @@ from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed
-from pocketrnn.bundle.refused_texts import SKIP_THEM, kinds_outside, limit_error, outside
+from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Engine, Ids, Options, ReadsTexts
+from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts
 from pocketrnn.engines.parallel import mapped_in_order
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.text import TextEncoder
 from pocketrnn.text.checked_texts import Chunk, OnError, checked_batches, chunks
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
     from pocketrnn.stream import Stream
 
-__all__ = ["Classifier", "Prediction", "graph_metadata", "logits_of_batches", "logits_of_ids"]
+__all__ = [
+    "Classifier",
+    "Prediction",
+    "graph_metadata",
+    "kinds_refused",
+    "logits_of_batches",
+    "logits_of_ids",
+    "logits_until_refused",
+    "refusal",
+]
 
 Floats = NDArray[np.float32]
 
@@ -213,14 +222,19 @@ class Classifier(TrainedEstimator):
         if top != 1:
             self._answers.check_top(top)
         if isinstance(text, str) and self._ready.splits:
-            if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
-                return self._answers.prediction(logits, top)
-            tokens = self._encoder.encode_row(text)
-        else:
-            tokens = np.array([self._ready.ids(text)], np.int64)
+            return self._answers.prediction(self._logits_of_string(text), top)
+        return self._answers.prediction(self._logits_of_row(np.array([self._ready.ids(text)], np.int64)), top)
+
+    def _logits_of_string(self, text: str) -> list[float]:
+        if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
+            return logits
+        return self._logits_of_row(self._encoder.encode_row(text))
+
+    def _logits_of_row(self, tokens: Ids) -> list[float]:
+        """The logits of int64 [1, tokens]."""
         if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.padding_id):
             raise limit_error(self.name, self._limits, tokens.shape[1])
-        return self._answers.prediction(self._engine.logits_of_one(tokens), top)
+        return self._engine.logits_of_one(tokens)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Which words decided: each is left out once, and what the label loses by it is told.
@@ -247,7 +261,23 @@ class Classifier(TrainedEstimator):
         from pocketrnn.explanation import Explainer
 
         whole = text if isinstance(text, str) and self._ready.splits else self._ready.tokens(text)
-        return Explainer(self.manifest, self.encode, self.logits).explained(whole, label, most_fragments)
+        return Explainer(self.manifest, self.encode, self._logits_of_variants).explained(whole, label, most_fragments)
+
+    def _logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
+        """The logits of a text and of what is left of it without some words; the indices of those that are refused.
+
+        Raises:
+            LimitError: the text itself, the first, is refused.
+        """
+        parts: list[Floats] = []
+        refused: list[int] = []
+        for logits, skipped in self._logits_of_chunks(texts, "skip", warns=False):
+            before = sum(len(part) for part in parts)
+            refused += [before + index for index in skipped]
+            parts.append(logits)
+        if refused and refused[0] == 0:
+            raise self._refusal(texts[0])
+        return np.concatenate(parts), refused
 
     @overload
     def predict(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
@@ -381,7 +411,7 @@ class Classifier(TrainedEstimator):
         return np.concatenate(parts)
 
     def _logits_of_chunks(
-        self, texts: Iterable[Text], on_error: OnError
+        self, texts: Iterable[Text], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
         total = 0
@@ -390,8 +420,8 @@ class Classifier(TrainedEstimator):
         for _, (logits, skipped) in mapped_in_order(work, given, self._threads, self._stop):
             total += len(skipped)
             yield logits, skipped
-        if total:
-            kinds = ["that are no texts", *([] if self._limits is None else kinds_outside(self._limits))]
+        if total and warns:
+            kinds = ["that are no texts", *kinds_refused(self)]
             _log.warning("%s passed over %d items %s", self.name, total, ", or ".join(kinds))
 
     def _stop(self) -> None:
@@ -402,34 +432,43 @@ class Classifier(TrainedEstimator):
         """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""
         strings = chunk.strings
         if strings is not None and self._reader is not None:
-            read = self._reader.logits_of_texts(strings)
-            if read is not None:
-                self._answers.check_finite(read)
-                return read, chunk.skipped
-        ids, lengths = self._encoder.encode_all(chunk.texts)
-        if self._limits is not None:
-            beyond = outside(self._limits, ids, lengths, self.manifest.text.padding_id)
-            if beyond.any():
-                return self._logits_within(chunk, ids, lengths, beyond, on_error)
-        logits = self._engine.logits(ids, lengths)
+            logits, refused = self._reader.logits_of_texts(strings)
+        else:
+            logits, refused = self._logits_within(*self._encoder.encode_all(chunk.texts))
+        if not refused:
+            self._answers.check_finite(logits)
+            return logits, chunk.skipped
+        if on_error == "raise":
+            text = f"The text at position {chunk.first + refused[0]} (counted from 0)"
+            raise among(self._refusal(chunk.texts[refused[0]]), text, SKIP_THEM)
+        logits[refused] = 0
         self._answers.check_finite(logits)
-        return logits, chunk.skipped
+        # An item that is no text stands there as an empty one, which may be refused.
+        return logits, sorted({*chunk.skipped, *refused})
 
-    def _logits_within(
-        self, chunk: Chunk, ids: Ids, lengths: Ids, beyond: NDArray[np.bool_], on_error: OnError
-    ) -> tuple[Floats, list[int]]:
-        """As `_logits_of`, where the graph cannot take the texts that `beyond`, bool [texts], marks."""
-        limits = self.manifest.graph.limits
-        if on_error == "raise" and limits is not None:
-            index = int(beyond.argmax())
-            text = f"The text at position {chunk.first + index} (counted from 0)"
-            raise limit_error(self.name, limits, int(lengths[index]), text=text, otherwise=SKIP_THEM)
-        within = ~beyond
-        logits = np.full((len(lengths), len(self.labels)), np.nan, np.float32)
-        logits[within] = self._engine.logits(ids[np.repeat(within, lengths)], lengths[within])
-        self._answers.check_finite(logits[within])
-        # An item that is no text stands there as an empty one, which may be beyond the limits.
-        return logits, sorted({*chunk.skipped, *np.flatnonzero(beyond).tolist()})
+    def _logits_within(self, ids: Ids, lengths: Ids) -> Answered:
+        """The logits of ids; refused are also those beyond the limits."""
+        if self._limits is None:
+            return self._engine.logits(ids, lengths)
+        beyond = outside(self._limits, ids, lengths, self.manifest.text.padding_id)
+        if not beyond.any():
+            return self._engine.logits(ids, lengths)
+        within = np.flatnonzero(~beyond)
+        logits = np.zeros((len(lengths), len(self.labels)), np.float32)
+        logits[within], refused = self._engine.logits(ids[np.repeat(~beyond, lengths)], lengths[within])
+        return Answered(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
+
+    def _refusal(self, text: Text) -> LimitError:
+        """Why a text is refused, as `classify` says it: a string, its tokens, or ids that were checked."""
+        try:
+            if isinstance(text, str):
+                self._logits_of_string(text)
+            else:
+                ids = text if text and isinstance(text[0], int) else self._ready.ids(text)
+                self._logits_of_row(np.array([ids], np.int64))
+        except LimitError as error:
+            return error
+        return too_costly(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _loaded_again, (self._folder, self._threads, self._options, self._ready.tokenizer)
@@ -480,6 +519,7 @@ def logits_of_ids(classifier: Classifier, rows: Sequence[Sequence[int] | Ids]) -
         float32 [texts, labels].
 
     Raises:
+        LimitError: a text would take more than the native engine allows.
         PocketRNNError: as `Classifier.logits`.
 
     Example:
@@ -488,9 +528,57 @@ def logits_of_ids(classifier: Classifier, rows: Sequence[Sequence[int] | Ids]) -
         (1, 4)
     """
     lengths = np.array([len(row) for row in rows], np.int64)
-    logits = classifier._engine.logits(np.concatenate([np.asarray(row, np.int64) for row in rows]), lengths)
+    logits, refused = classifier._engine.logits(np.concatenate([np.asarray(row, np.int64) for row in rows]), lengths)
+    if refused:
+        raise too_costly(classifier.name)
     classifier._answers.check_finite(logits)
     return logits
+
+
+def kinds_refused(classifier: Classifier) -> list[str]:
+    """What is wrong with texts that are passed over, as ends of a sentence.
+
+    Example:
+        >>> kinds_refused(Classifier.load("news.prnn"))
+        ['too costly for the file']
+    """
+    limits, reads = classifier.manifest.graph.limits, isinstance(classifier._engine, ReadsTexts)
+    return [*([] if limits is None else kinds_outside(limits)), *(["too costly for the file"] if reads else [])]
+
+
+def logits_until_refused(classifier: Classifier, texts: Sequence[Text]) -> tuple[Floats, LimitError | None]:
+    """The logits of texts up to the first that is refused, and why that is, as `classify` says it.
+
+    Args:
+        classifier: who answers.
+        texts: strings, or lists of tokens or ids.
+
+    Returns:
+        float32 [texts before it, labels], and the error; None where all are answered.
+
+    Example:
+        >>> logits, error = logits_until_refused(classifier, ["oil prices", "oil " * 500])
+        >>> len(logits), error.problem
+        (1, 'The text becomes 500 token ids, but news takes at most 300.')
+    """
+    parts = [np.empty((0, len(classifier.labels)), np.float32)]
+    for logits, skipped in classifier._logits_of_chunks(texts, "skip", warns=False):
+        if skipped:
+            parts.append(logits[: skipped[0]])
+            answered = np.concatenate(parts)
+            return answered, classifier._refusal(texts[len(answered)])
+        parts.append(logits)
+    return np.concatenate(parts), None
+
+
+def refusal(classifier: Classifier, text: Text) -> LimitError:
+    """Why a text is refused that was passed over with on_error='skip', as `classify` says it.
+
+    Example:
+        >>> refusal(classifier, "oil " * 500).problem
+        'The text becomes 500 token ids, but news takes at most 300.'
+    """
+    return classifier._refusal(text)
 
 
 def graph_metadata(classifier: Classifier) -> Mapping[str, str]:

@@ -14,8 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.manifest import Limits, Manifest
-from pocketrnn.bundle.refused_texts import limit_error
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, shown
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
@@ -83,12 +82,12 @@ class Explainer:
     Attributes:
         manifest: its labels, text rules and limits.
         encode: the token ids of one text, or of its tokens.
-        logits: float32 [texts, labels] of many texts.
+        logits: float32 [texts, labels] of many texts, and the indices of those that the graph does not take.
     """
 
     manifest: Manifest
     encode: Callable[[str | list[str]], Sequence[int]]
-    logits: Callable[[Sequence[str | list[str]]], NDArray[np.float32]]
+    logits: Callable[[Sequence[str | list[str]]], tuple[NDArray[np.float32], list[int]]]
 
     def explained(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
         """What each word did for a label; see `Classifier.explain`.
@@ -97,22 +96,20 @@ class Explainer:
             InputError: there is no such label, or `most_fragments` is not a whole number from 1.
             LimitError: the graph does not take the whole text.
         """
-        labels, limits = self.manifest.labels, self.manifest.graph.limits or Limits()
+        labels = self.manifest.labels
         if label is not None and label not in labels:
             raise InputError(
                 f"{self.manifest.name} has no label {shown(label, 40)}.", f"Use one of: {', '.join(labels[:20])}."
             )
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
-        ids = self.encode(text)
-        if not self._takes(ids):
-            raise limit_error(self.manifest.name, limits, len(ids))
         by_character = not isinstance(text, str) or self.manifest.text.tokenizer == "characters"
         words = _words(text, by_character=by_character)
-        places = _fragments(words, min(most_fragments, _MOST_TOKENS // len(ids)))
+        places = _fragments(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
-        kept = [i for i, rest in enumerate(without) if limits == Limits() or self._takes(self.encode(rest))]
-        logits = self.logits([text, *(without[i] for i in kept)]).astype(np.float64)
+        given, refused = self.logits([text, *without])
+        kept = [i for i in range(len(without)) if i + 1 not in refused]
+        logits = np.delete(given, refused, axis=0).astype(np.float64)
         index = int(logits[0].argmax()) if label is None else labels.index(label)
         odds = _log_odds(logits, index, self.manifest.activation)
         # Of both activations, the probability is the sigmoid of the log-odds; the tanh form overflows for none.
@@ -124,10 +121,6 @@ class Explainer:
             )
         )
         return Explanation(labels[index], float(probabilities[0]), fragments)
-
-    def _takes(self, ids: Sequence[int]) -> bool:
-        limits = self.manifest.graph.limits
-        return limits is None or limits.take(ids, self.manifest.text.padding_id)
 
 
 def _joined(fragment: str | list[str]) -> str:

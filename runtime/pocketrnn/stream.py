@@ -23,9 +23,9 @@ import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest, text_digest
-from pocketrnn.bundle.refused_texts import limit_error
+from pocketrnn.bundle.refused_texts import among, limit_error
 from pocketrnn.engines.engine import Engine, Floats
-from pocketrnn.errors import InputError, TextError
+from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
 
 __all__ = ["Arriving", "Stream", "read_on"]
@@ -242,16 +242,19 @@ class Stream:
         ids, open_ids = self._encoder.look_up(settled), self._encoder.look_up(open_)
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
         if limits is not None and not limits.allow(tokens):
-            raise limit_error(self._manifest.name, limits, tokens, text="The text so far")
-        if ids:
-            logits, state = self._engine.step(ids, state)
-            at = replace(at, ids=at.ids + len(ids))
-        if open_ids:
-            answer, _ = self._engine.step(open_ids, state)
-        elif logits is None:
-            answer, _ = self._engine.step([self._manifest.text.empty_id], state)
-        else:
-            answer = logits
+            raise among(limit_error(self._manifest.name, limits, tokens), "The text so far")
+        try:
+            if ids:
+                logits, state = self._engine.step(ids, state)
+                at = replace(at, ids=at.ids + len(ids))
+            if open_ids:
+                answer, _ = self._engine.step(open_ids, state)
+            elif logits is None:
+                answer, _ = self._engine.step([self._manifest.text.empty_id], state)
+            else:
+                answer = logits
+        except LimitError as error:
+            raise among(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
         return answer[0].copy()  # type: ignore[no-any-return]
 

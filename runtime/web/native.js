@@ -35,7 +35,6 @@ const EXTRA = 2 ** 20;
 // So many texts are answered in one call of the engine.
 const AT_ONCE = 256;
 const MAKE_AGAIN = "Copy the file again from where it was made, or make it again with: pocketrnn pack";
-const TOO_COSTLY = "Shorten the text; if short ones are refused too, do not use the file.";
 const BUILD = "Build it with scripts/build_web, or use a bundle with pocketrnn.js and onnxruntime-web.";
 
 /** Every error of this module: `problem` is one sentence of what is wrong, `remedy` one of what to do. */
@@ -634,15 +633,23 @@ export class Classifier {
       );
     const remedy = { [UNDECIDED]: "Classify such a text as a whole.", [SAVED]: "Begin the stream again from its text." }[status];
     if (remedy) return new InputError(sentence, remedy);
-    if (status === COSTLY) return new LimitError(sentence, TOO_COSTLY);
+    if (status === COSTLY) return this.#tooCostly("The text");
     if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
     return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
   }
 
+  #tooCostly(which) {
+    return new LimitError(
+      `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
+      "Shorten it; if short ones are refused too, do not use the file.",
+    );
+  }
+
   /** Why a text was refused, whose place is undefined where it is the only one. */
   #refusal(status, text, place) {
-    if (!LIMITS.has(status)) return this.#failed(this.#engine.sentence(status), status);
     const which = `The text${place === undefined ? "" : ` at position ${place} (counted from 0)`}`;
+    if (status === COSTLY) return this.#tooCostly(which);
+    if (!LIMITS.has(status)) return this.#failed(this.#engine.sentence(status), status);
     if (status === NO_WORD)
       return new LimitError(
         `${which} holds no known word, and ${this.name} takes none such.`,

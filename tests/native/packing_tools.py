@@ -20,6 +20,7 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import program_of_bundle
 from pocketrnn_export.proof.cases import Widths
+from pocketrnn_native._engine import OK
 
 if TYPE_CHECKING:
     from pocketrnn_native import Packed
@@ -88,5 +89,7 @@ def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, 
 def logits_of(engine: Packed, ids: np.ndarray) -> np.ndarray:
     """The logits of one row of ids, float32 [labels]."""
     logits = np.empty(len(engine.labels()), np.float32)
-    engine.logits_of_ids(ids.astype(np.int32), np.array([len(ids)], np.int64), logits)
+    status = bytearray(1)
+    engine.logits_of_ids(ids.astype(np.int32), np.array([len(ids)], np.int64), logits, status)
+    assert status[0] == OK
     return logits

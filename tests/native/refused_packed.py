@@ -6,7 +6,7 @@ A change is where, and the bytes to put there; `size` cuts the file or adds zero
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = ["File", "changed", "refused"]
 (DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP) = range(10)
 _VALUE = 52
 _LARGE = 0x7FFFFFF0
+OPENED, ANSWERED = "opened", "a text is answered"
 
 
 @dataclass
@@ -51,12 +52,16 @@ class File:
             at += _VALUE
         return at
 
+    def value(self, number: int) -> int:
+        """Where a value stands."""
+        return self.section(VALUES) + _VALUE * number
+
     def number_of_constant(self) -> int:
         return (self.constant() - self.section(VALUES)) // _VALUE
 
 
 Change = Callable[[File], None]
-LOOKUP, RECURRENT, LINEAR = 0, 4, 5
+LOOKUP, RECURRENT, LINEAR, MATMUL, POOL = 0, 4, 5, 6, 14
 
 # Changes whose sums fit.
 CHANGES: dict[str, Change] = {
@@ -152,6 +157,63 @@ ANSWER_CHANGES: dict[str, Change] = {
 }
 
 
+# Files whose parts fit, and that ask for more than a file of their size may: of words.prnn and axes.prnn, by file.
+COSTLY_CHANGES: dict[str, dict[str, Change]] = {
+    "words": {
+        "a value of 2 GiB": lambda f: f.put(f.value(f.word(f.op(LINEAR) + 20)) + 20, 0, 1 << 29, *[0, 1] * 3),
+        "values that are larger than what may be addressed": lambda f: f.put(
+            f.value(f.word(f.op(LINEAR) + 20)) + 20, 0, 1 << 20, 0, 1 << 20, *[0, 1] * 2
+        ),
+    },
+    "axes": {
+        "a pool over 2^32 places": lambda f: f.put(f.op(POOL) + 40, 1 << 16, 1 << 16),
+        "many products of no columns": lambda f: f.put(f.op(MATMUL) + 20, 0, _LARGE, 0, 1, 0, 6, 0, 0, 0, 0),
+    },
+}
+
+
+def _made_again_and_again(f: File) -> None:
+    """All of the weights as float16, in so many constants that they take 1 MiB more than 16 times the file."""
+    count, numbers = f.word(88), f.word(128 + 8 * WEIGHTS + 4) // 2
+    record = struct.pack("<13I", 0, 0xFFFFFFFF, 1, 0, 0, 0, 1, 0, numbers, 0, 1, 0, 1)
+    more = (1 << 20) // (4 * numbers) + 16
+    while 4 * numbers * more < (1 << 20) + 16 * (len(f.content) + _VALUE * (count + more) + 64):
+        more += 16
+    values = f.content[f.section(VALUES) : f.section(VALUES) + _VALUE * count] + record * more
+    f.content += bytes(-len(f.content) % 64)
+    at = len(f.content)
+    f.content += values + bytes(-len(values) % 4)
+    f.put(8, len(f.content))
+    f.put(88, count + more)
+    f.put(128 + 8 * VALUES, at, len(values))
+
+
+def _searched_from_end_to_end(f: File) -> None:
+    """A vocabulary of no free slots, but for one: for every word more than 1,024 are looked at."""
+    at, slots = f.section(VOCABULARY), 1100
+    count, _, bits, size, small = (f.word(at + 4 * i) for i in range(5))
+    starts = 4 * (count // 64 + 1) + 4 * ((count + 2) // 2) if small else 4 * (count + 1)
+    width = 2 if small else 4
+    made = f.content[at + 20 : at + 20 + starts] + b"\1".ljust(width, b"\0") * slots
+    strings = at + 20 + starts + width * f.word(at + 4)
+    strings += -strings % 4
+    made += f.content[strings : strings + size]
+    f.content += bytes(-len(f.content) % 64)
+    start = len(f.content)
+    f.content += struct.pack("<5I", count, slots, bits, size, small) + made
+    f.content += bytes(-len(f.content) % 4)
+    f.put(8, len(f.content))
+    f.put(128 + 8 * VOCABULARY, start, len(f.content) - start)
+
+
+COSTLY_TO_OPEN: dict[str, Change] = {"constants of many times the file's size": _made_again_and_again}
+CHANGES["a vocabulary that is searched from end to end"] = _searched_from_end_to_end
+CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14) + 1)
+
+
+BASES = ("words", "streams", "axes", "trigrams")
+
+
 def changed(content: bytes, vector: dict[str, Any]) -> bytes:
     """The file that a line of refused.jsonl describes."""
     file = bytearray(content[: vector["size"]].ljust(vector["size"], b"\0"))
@@ -160,13 +222,13 @@ def changed(content: bytes, vector: dict[str, Any]) -> bytes:
     return bytes(file)
 
 
-def refused(words: bytes, streams: bytes) -> list[dict[str, Any]]:
+def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """The lines of refused.jsonl.
 
     Args:
-        words: the packed file that most of them change.
-        streams: one with a step.
+        files: those of BASES by name. Most lines change words.prnn; streams.prnn has a step.
     """
+    words = files["words"]
     lines = [
         _line("words", words, "a byte that was changed", words[:-1] + bytes([words[-1] ^ 1])),
         _line("words", words, "another file's begin", b"PK" + words[2:]),
@@ -174,23 +236,32 @@ def refused(words: bytes, streams: bytes) -> list[dict[str, Any]]:
         _line("words", words, "more behind it", words + bytes(4)),
         _line("words", words, "a header alone", words[:256]),
     ]
-    for name, content, changes, when in (
-        ("words", words, CHANGES, "opened"),
-        ("streams", streams, STEP_CHANGES, "opened"),
-        ("words", words, ANSWER_CHANGES, "a text is answered"),
+    for name, changes, when, costly in (
+        ("words", CHANGES, OPENED, False),
+        ("streams", STEP_CHANGES, OPENED, False),
+        ("words", ANSWER_CHANGES, ANSWERED, False),
+        ("trigrams", COSTLY_TO_OPEN, OPENED, True),
+        *((name, changes, ANSWERED, True) for name, changes in COSTLY_CHANGES.items()),
     ):
         for why, change in changes.items():
-            file = File(bytearray(content))
+            file = File(bytearray(files[name]))
             change(file)
             file.make_sums_fit()
-            lines.append(_line(name, content, why, bytes(file.content), when))
+            lines.append(_line(name, files[name], why, bytes(file.content), when, costly=costly))
     return lines
 
 
-def _line(name: str, content: bytes, why: str, made: bytes, when: str = "opened") -> dict[str, Any]:
+def _line(
+    name: str, content: bytes, why: str, made: bytes, when: str = OPENED, *, costly: bool = False
+) -> dict[str, Any]:
+    padded = content[: len(made)].ljust(len(made), b"\0")
+    places = [at for at in range(0, len(made), 4) if padded[at : at + 4] != made[at : at + 4]]
     changes: list[tuple[int, str]] = []
-    common = min(len(content), len(made)) // 4 * 4
-    for at in range(0, common, 4):
-        if content[at : at + 4] != made[at : at + 4]:
-            changes.append((at, made[at : at + 4].hex()))
-    return {"file": f"{name}.prnn", "why": why, "when": when, "size": len(made), "changes": changes}
+    for at in places:
+        word = made[at : at + 4].hex()
+        if changes and changes[-1][0] + len(changes[-1][1]) // 2 == at:
+            changes[-1] = (changes[-1][0], changes[-1][1] + word)
+        else:
+            changes.append((at, word))
+    line: dict[str, Any] = {"file": f"{name}.prnn", "why": why, "when": when, "size": len(made), "changes": changes}
+    return {**line, "costly": True} if costly else line

@@ -91,7 +91,7 @@ def test_all_shortened_texts_are_answered_in_one_call(classifier: Classifier) ->
 
     def logits(texts: object) -> object:
         calls.append(len(list(texts)))  # type: ignore[call-overload]
-        return classifier.logits(texts)  # type: ignore[arg-type]
+        return classifier.logits(texts), []  # type: ignore[arg-type]
 
     Explainer(classifier.manifest, classifier.encode, logits).explained(TEXT, None, 64)  # type: ignore[arg-type]
     assert calls == [6]
@@ -128,7 +128,7 @@ def test_words_that_a_text_cannot_do_without_are_left_out(tmp_path: Path) -> Non
 def test_infinite_log_odds_are_no_fault(classifier: Classifier) -> None:
     never = -np.inf
     rows = np.array([[0, never, never, never], [0, never, never, never], [0, 1, 2, 3]], np.float32)
-    explainer = Explainer(classifier.manifest, lambda text: [0] * max(1, len(text.split())), lambda _: rows)
+    explainer = Explainer(classifier.manifest, lambda text: [0] * max(1, len(text.split())), lambda _: (rows, []))
     explanation = explainer.explained("x y", None, 64)
     assert [fragment.log_odds for fragment in explanation.fragments] == [0.0, math.inf]
     assert json.loads(explanation_as_json("x y", explanation))["fragments"][1]["log_odds"] is None

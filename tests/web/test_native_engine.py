@@ -130,6 +130,9 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
                 np.testing.assert_allclose([c[member] for c in got], [getattr(f, own) for f in fragments], atol=3e-5)
 
 
+HOSTILE_TEXTS = ("oil prices", "", "The team wins the cup game! " * 5)
+
+
 def utf16_units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
@@ -143,8 +146,9 @@ def with_right_sums(content: bytearray) -> bytes:
     return bytes(content)
 
 
-def hostile_answer(node: Node, files: list[bytes], good: Path, engine: Path) -> list[str | None]:
-    texts = ["oil prices", "", "The team wins the cup game! " * 5]
+def hostile_answer(
+    node: Node, files: list[bytes], good: Path, engine: Path, texts: tuple[str, ...] = HOSTILE_TEXTS
+) -> list[str | None]:
     question = {
         "files": [base64.b64encode(file).decode() for file in files],
         "texts": texts,
@@ -173,6 +177,23 @@ def test_a_file_that_was_cut_or_changed_is_refused_in_a_sentence(node: Node, was
     assert [sentence for sentence in said if sentence is None or not sentence.startswith("BundleError: ")] == []
     kinds = {sentence.partition("opened: ")[2].partition(".")[0] for sentence in said if sentence}
     assert {"This is no packed classifier", "The file was changed after it was made, or is cut short"} <= kinds
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_files_that_every_reader_must_refuse_are_refused(node: Node, wasm: Path, packed: Path, engine: str) -> None:
+    import refused_packed
+
+    vectors = [json.loads(line) for line in (VECTORS / "packed" / "refused.jsonl").read_text().splitlines()]
+    files = [refused_packed.changed((VECTORS / "packed" / one["file"]).read_bytes(), one) for one in vectors]
+    said = hostile_answer(node, files, packed / "words.prnn", wasm / engine, ("the team wins",))
+    assert any("costly" in vector for vector in vectors)
+    for vector, sentence in zip(vectors, said, strict=True):
+        kind = "PocketRNNError" if vector["when"] != "opened" else "BundleError"
+        if "costly" in vector and vector["when"] != "opened":
+            kind = "LimitError"
+        assert sentence is not None, vector["why"]
+        assert sentence.startswith(f"{kind}: "), (vector["why"], sentence)
+        assert ("more memory or time" in sentence) == ("costly" in vector), (vector["why"], sentence)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
+from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.cases import Ids, Logits, Run
@@ -64,7 +65,10 @@ def run_of_packed(path: Path, *, in_place: bool = False) -> Run:
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
         rows = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-        return engine.logits(np.concatenate(rows), lengths)
+        logits, refused = engine.logits(np.concatenate(rows), lengths)
+        if refused:
+            raise too_costly(engine.manifest.name)
+        return logits
 
     return run
 

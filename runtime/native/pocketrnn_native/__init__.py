@@ -141,7 +141,8 @@ class Classifier:
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            EngineError: the text has fewer or more tokens than the classifier takes, or the logits are not finite.
+            EngineError: the text has fewer or more tokens than the classifier takes, or would take more memory or time
+                than a file of this size may ask for; there is too little memory; or the logits are not finite.
             ValueError: `top` is out of its range.
 
         Example:
@@ -193,7 +194,7 @@ class Classifier:
         """The probabilities of every label for every text.
 
         Raises:
-            EngineError: as `classify`.
+            EngineError: as `classify`; it names the text.
             TypeError: `texts` is one string, or an item of it is not a string.
 
         Example:
@@ -211,8 +212,10 @@ class Classifier:
             self._packed.logits_of_texts(some, logits, statuses)
             for i, status in enumerate(statuses):
                 if status:
-                    # Asked for alone, it says what is wrong.
-                    self._packed.logits(some[i])
+                    sentence = _engine.sentence(status)
+                    raise EngineError(
+                        status, f"The text at position {start + i} (counted from 0) is refused: {sentence}"
+                    )
                 rows.append(self._packed.probabilities(list(logits[i * classes : (i + 1) * classes])))
         return rows
 

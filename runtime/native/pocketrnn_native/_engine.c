@@ -48,8 +48,6 @@ static PyObject *failed_by(PyObject *self, int status, const char *reason)
 {
     if (status == PRNN_STOPPED && PyErr_Occurred()) /* what a signal's handler has raised */
         return NULL;
-    if (status == PRNN_MEMORY)
-        return PyErr_NoMemory();
     PyObject *module = PyType_GetModule(Py_TYPE(self));
     State *state = module ? PyModule_GetState(module) : NULL;
     if (!state)
@@ -63,6 +61,18 @@ static PyObject *failed_by(PyObject *self, int status, const char *reason)
 }
 
 static PyObject *failed(PyObject *self, int status) { return failed_by(self, status, prnn_error(status)); }
+static PyObject *no_memory(PyObject *self) { return failed(self, PRNN_MEMORY); }
+
+/* The sentence alone, where Python would show a status beside it. */
+static PyObject *error_as_string(PyObject *error)
+{
+    PyObject *arguments = PyObject_GetAttrString(error, "args");
+    PyObject *sentence = arguments && PyTuple_Check(arguments) && PyTuple_Size(arguments) == 2
+                             ? PyTuple_GetItem(arguments, 1) : NULL;
+    PyObject *string = sentence ? PyObject_Str(sentence) : arguments ? PyObject_Str(arguments) : NULL;
+    Py_XDECREF(arguments);
+    return string;
+}
 
 /* Make room for `size`; what was there is lost. Without the interpreter lock. */
 static int grown(struct memory *memory, size_t size)
@@ -95,7 +105,7 @@ static struct memory *memory_taken(Packed *self)
         memory = NULL;
     }
     if (!memory) {
-        PyErr_NoMemory();
+        no_memory((PyObject *)self);
         return NULL;
     }
     memory->stops = &self->stops;
@@ -221,7 +231,7 @@ static PyObject *packed_logits(PyObject *object, PyObject *text)
         memory_given_back(self, memory);
         result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
     } else if (!logits)
-        PyErr_NoMemory();
+        no_memory(object);
     if (logits != few)
         free(logits);
     Py_DECREF(held);
@@ -295,7 +305,7 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     PyObject **held = calloc((size_t)count + 1, sizeof *held);
     struct memory *memory = NULL;
     if (!texts || !held)
-        PyErr_NoMemory();
+        no_memory(object);
     else if ((size_t)out.len != (size_t)count * classes * sizeof(float) || statuses.len != count)
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
     else if (texts_of(list, texts, held, count, logits, classes))
@@ -326,20 +336,20 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* The logits of texts that are ids: int32 of all texts one after the other, int64 how many each has. */
+/* The logits of texts that are ids: int32 of all texts one after the other, int64 how many each has. As above. */
 static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
     PyObject *result = NULL;
-    Py_buffer ids, lengths, out;
-    if (!PyArg_ParseTuple(arguments, "y*y*w*", &ids, &lengths, &out))
+    Py_buffer ids, lengths, out, statuses;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &ids, &lengths, &out, &statuses))
         return NULL;
     size_t classes = prnn_classes(self->classifier), count = (size_t)lengths.len / sizeof(int64_t);
     size_t left = (size_t)ids.len / sizeof(int32_t);
     const int64_t *each = lengths.buf;
     struct memory *memory = NULL;
-    if ((size_t)out.len != count * classes * sizeof(float))
-        PyErr_SetString(PyExc_ValueError, "The buffer is not as long as the texts are many.");
+    if ((size_t)out.len != count * classes * sizeof(float) || (size_t)statuses.len != count)
+        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
     else
         memory = memory_taken(self);
     if (memory) {
@@ -347,12 +357,16 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
         const int32_t *at = ids.buf;
         lock_let_go(memory);
         for (size_t i = 0; i < count && status == PRNN_OK; i++) {
-            if (each[i] < 0 || (uint64_t)each[i] > left)
+            if (each[i] < 0 || (uint64_t)each[i] > left) {
                 status = PRNN_ARGUMENT;
-            else
-                status = answered(self->classifier, at, (size_t)each[i], (float *)out.buf + i * classes, memory);
-            at += status == PRNN_OK ? each[i] : 0;
-            left -= status == PRNN_OK ? (size_t)each[i] : 0;
+                break;
+            }
+            int own = answered(self->classifier, at, (size_t)each[i], (float *)out.buf + i * classes, memory);
+            ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
+            if (own == PRNN_MEMORY || own == PRNN_STOPPED)
+                status = own;
+            at += each[i];
+            left -= (size_t)each[i];
         }
         lock_taken_again(memory);
         memory_given_back(self, memory);
@@ -361,6 +375,7 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
     PyBuffer_Release(&ids);
     PyBuffer_Release(&lengths);
     PyBuffer_Release(&out);
+    PyBuffer_Release(&statuses);
     return result;
 }
 
@@ -439,7 +454,7 @@ static PyObject *packed_probabilities(PyObject *object, PyObject *logits)
     }
     float *numbers = malloc(classes * sizeof *numbers);
     if (!numbers)
-        return PyErr_NoMemory();
+        return no_memory(object);
     for (uint32_t i = 0; i < classes; i++)
         numbers[i] = (float)PyFloat_AsDouble(PyList_GetItem(logits, i));
     if (!PyErr_Occurred()) {
@@ -534,11 +549,8 @@ static PyObject *packed_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     if (status == PRNN_MEMORY) {
         size += (size_t)extra;
         self->opened_in = size > PTRDIFF_MAX ? NULL : malloc(size);
-        if (!self->opened_in) {
-            Py_DECREF(self);
-            return PyErr_NoMemory();
-        }
-        status = opens(&self->classifier, self->file.buf, (size_t)self->file.len, self->opened_in, &size);
+        if (self->opened_in)
+            status = opens(&self->classifier, self->file.buf, (size_t)self->file.len, self->opened_in, &size);
     }
     if (status != PRNN_OK) {
         failed((PyObject *)self, status);
@@ -580,7 +592,7 @@ static PyObject *stream_push(PyObject *object, PyObject *fragment)
         memory_given_back(self->packed, memory);
         result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier)) : failed(object, status);
     } else if (text && !logits)
-        PyErr_NoMemory();
+        no_memory(object);
     free(logits);
     Py_XDECREF(held);
     return result;
@@ -641,9 +653,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         int status = prnn_stream_open(self->packed->classifier, &self->stream, memory, &size);
         if (status == PRNN_OK && saved.obj)
             status = prnn_stream_resume(self->packed->classifier, self->stream, saved.buf, (size_t)saved.len);
-        if (status == PRNN_MEMORY)
-            PyErr_NoMemory();
-        else if (status != PRNN_OK)
+        if (status != PRNN_OK)
             failed((PyObject *)self, status);
         if (status != PRNN_OK)
             Py_CLEAR(self);
@@ -674,7 +684,7 @@ static PyMethodDef packed_methods[] = {
     {"logits_of_texts", packed_logits_of_texts, METH_VARARGS,
      "(texts, logits, statuses): the logits of a list of texts into a buffer of float32, and a status for each."},
     {"logits_of_ids", packed_logits_of_ids, METH_VARARGS,
-     "(ids, lengths, logits): the logits of ids, int32 with int64 lengths, into a buffer of float32."},
+     "(ids, lengths, logits, statuses): the same of ids, int32 with int64 lengths."},
     {"probabilities", packed_probabilities, METH_O, "The probabilities of a list of logits, a list."},
     {"labels", packed_labels, METH_NOARGS, "The labels, a list."},
     {"tokens", packed_tokens, METH_NOARGS, "The vocabulary, a list."},
@@ -699,10 +709,18 @@ static PyType_Slot packed_slots[] = {
 
 static PyType_Spec packed_spec = {"pocketrnn_native._engine.Packed", sizeof(Packed), 0, Py_TPFLAGS_DEFAULT, packed_slots};
 
+static PyType_Slot error_slots[] = {
+    {Py_tp_str, error_as_string},
+    {Py_tp_doc, "The engine refuses a file or a text, or has too little memory: a status, and a sentence that says why."},
+    {0, NULL}};
+
+static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                                 error_slots};
+
 static int module_ready(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    state->error = PyErr_NewException("pocketrnn_native._engine.EngineError", NULL, NULL);
+    state->error = PyType_FromSpecWithBases(&error_spec, PyExc_Exception);
     if (!state->error || PyModule_AddObjectRef(module, "EngineError", state->error) < 0)
         return -1;
     state->packed_type = PyType_FromModuleAndSpec(module, &packed_spec, NULL);
@@ -714,7 +732,7 @@ static int module_ready(PyObject *module)
     const struct {
         const char *name;
         int value;
-    } statuses[] = {{"OK", PRNN_OK}, {"NO_FILE", PRNN_NO_FILE}, {"VERSION", PRNN_VERSION}, {"DAMAGED", PRNN_DAMAGED},
+    } statuses[] = {{"OK", PRNN_OK}, {"MEMORY", PRNN_MEMORY}, {"NO_FILE", PRNN_NO_FILE}, {"VERSION", PRNN_VERSION}, {"DAMAGED", PRNN_DAMAGED},
                     {"CONTENT", PRNN_CONTENT}, {"TOO_SHORT", PRNN_TOO_SHORT}, {"TOO_LONG", PRNN_TOO_LONG},
                     {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}, {"TEXT", PRNN_TEXT}, {"NO_WORD", PRNN_NO_WORD},
                     {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED},
@@ -723,6 +741,14 @@ static int module_ready(PyObject *module)
         added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);
     return added;
 }
+
+static PyObject *sentence(PyObject *Py_UNUSED(module), PyObject *status)
+{
+    long number = PyLong_AsLong(status);
+    return number == -1 && PyErr_Occurred() ? NULL : PyUnicode_FromString(prnn_error((int)number));
+}
+
+static PyMethodDef module_methods[] = {{"sentence", sentence, METH_O, "What a status means."}, {NULL, NULL, 0, NULL}};
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -743,7 +769,7 @@ static int module_clear(PyObject *module)
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_ready}, {0, NULL}};
 
 static struct PyModuleDef module_definition = {
-    PyModuleDef_HEAD_INIT, "_engine", "The engine of packed classifiers.", sizeof(State), NULL, module_slots,
+    PyModuleDef_HEAD_INIT, "_engine", "The engine of packed classifiers.", sizeof(State), module_methods, module_slots,
     module_traverse, module_clear, NULL};
 
 PyMODINIT_FUNC PyInit__engine(void) { return PyModuleDef_Init(&module_definition); }

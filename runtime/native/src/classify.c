@@ -29,6 +29,13 @@ static int failed(const char *what, const char *why)
     return 2;
 }
 
+/* As every command of pocketrnn: 2 where the input is wrong, 1 where the task failed. */
+static int failed_by(const char *what, int status)
+{
+    failed(what, prnn_error(status));
+    return status == PRNN_MEMORY || status == PRNN_NOT_FINITE ? 1 : 2;
+}
+
 /* Whether there is as much working memory now; what was in it is lost. */
 static int has_room(size_t size)
 {
@@ -78,7 +85,7 @@ static int verify(const prnn *classifier, float *logits)
         prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden);
         int answer = answered(classifier, text, bytes, logits);
         if (answer != PRNN_OK)
-            return failed("a golden example", prnn_error(answer));
+            return failed_by("a golden example", answer);
         if (likeliest(logits, prnn_classes(classifier)) != likeliest(golden, prnn_classes(classifier)))
             status = 3;
         double apart = 0, scale = 1;
@@ -119,7 +126,7 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
         if (status == PRNN_OK)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)
-            return failed("a line of standard input", prnn_error(status));
+            return failed_by("a line of standard input", status);
         uint32_t best = likeliest(logits, prnn_classes(classifier));
         size_t length;
         const char *label = prnn_label(classifier, best, &length);
@@ -155,16 +162,16 @@ int main(int count, char **arguments)
     if (opened == PRNN_MEMORY && (memory = malloc(size)) != NULL)
         opened = prnn_open(&classifier, file, (size_t)status.st_size, memory, &size);
     if (opened != PRNN_OK)
-        return failed(path, prnn_error(opened));
+        return failed_by(path, opened);
     float *logits = malloc(prnn_classes(classifier) * sizeof *logits);
     work = malloc(work_size);
     prnn_stream *stream = NULL;
     size = streams ? prnn_stream_size(classifier) : 0;
     void *stream_memory = size ? malloc(size) : NULL;
     if (!logits || !work || (size && !stream_memory))
-        return failed(path, "there is no memory");
+        return failed_by(path, PRNN_MEMORY);
     opened = streams ? prnn_stream_open(classifier, &stream, stream_memory, &size) : PRNN_OK;
     if (opened != PRNN_OK)
-        return failed(path, prnn_error(opened));
+        return failed_by(path, opened);
     return verifies ? verify(classifier, logits) : lines(classifier, stream, logits);
 }

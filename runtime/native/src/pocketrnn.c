@@ -402,19 +402,25 @@ static uint64_t times(uint64_t a, uint64_t b)
     return b && a > MOST_NUMBERS / b ? UINT64_MAX : a * b;
 }
 
-static int numbers_at(const uint32_t *pairs, int count, size_t steps, size_t *numbers)
+/* The product of sizes; a status, of which PRNN_COSTLY says that there cannot be so many numbers. */
+static int product_at(const uint32_t *pairs, int count, size_t steps, size_t *numbers)
 {
     uint64_t product = 1;
     for (int i = 0; i < count; i++) {
         size_t size;
         if (!size_at(pairs + 2 * i, steps, &size))
-            return 0;
+            return PRNN_CONTENT;
         product = times(product, size);
         if (product > MOST_NUMBERS)
-            return 0;
+            return PRNN_COSTLY;
     }
     *numbers = (size_t)product;
-    return product <= SIZE_MAX / 16;
+    return product <= SIZE_MAX / 16 ? PRNN_OK : PRNN_COSTLY;
+}
+
+static int numbers_at(const uint32_t *pairs, int count, size_t steps, size_t *numbers)
+{
+    return !product_at(pairs, count, steps, numbers);
 }
 
 /* A constant's rows, columns and where it stands; 0 if it is not within the file's weights. */
@@ -909,7 +915,7 @@ const char *prnn_error(int status)
 {
     switch (status) {
     case PRNN_OK: return "All is right.";
-    case PRNN_MEMORY: return "More memory is needed.";
+    case PRNN_MEMORY: return "This needs more memory than there is.";
     case PRNN_NO_FILE: return "This is no packed classifier.";
     case PRNN_VERSION: return "This packed classifier is of a version that this engine does not know.";
     case PRNN_DAMAGED: return "The file was changed after it was made, or is cut short.";

@@ -1028,8 +1028,9 @@ static int measured(struct run *r, size_t *regions)
         r->numbers[i] = 0;
         if (!may_read(p, g, i))
             continue;
-        if (!numbers_at(value + 5, FACTORS, r->steps, &r->numbers[i]))
-            return PRNN_CONTENT;
+        int status = product_at(value + 5, FACTORS, r->steps, &r->numbers[i]);
+        if (status)
+            return status;
         if (is_constant(p, i) || i < g->first)
             continue;
         size_t bytes = r->numbers[i] * bytes_of(type_of(p, i));

@@ -1,4 +1,5 @@
-"""Texts that a graph cannot take: of fewer or more token ids than the bundle's limits say, or of padding only."""
+"""Texts that are refused: of fewer or more token ids than the bundle's limits say, or of padding only, which the graph
+cannot take; and those that would take more memory or time than the native engine allows."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import LimitError
 
-__all__ = ["SKIP_THEM", "kinds_outside", "limit_error", "outside"]
+__all__ = ["SKIP_THEM", "among", "kinds_outside", "limit_error", "outside", "too_costly"]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
@@ -53,15 +54,42 @@ def kinds_outside(limits: Limits) -> list[str]:
     ]
 
 
-def limit_error(name: str, limits: Limits, tokens: int, *, text: str = "The text", otherwise: str = "") -> LimitError:
+def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
+    """What `limit_error` and `too_costly` say of the one text, said of one of several.
+
+    Args:
+        error: theirs.
+        text: which text it is, as the begin of a sentence.
+        otherwise: what else can be done about it, as the end of a sentence.
+
+    Example:
+        >>> among(limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
+        'Line 7 becomes 412 token ids, but news takes at most 300.'
+    """
+    remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy
+    return LimitError(error.problem.replace("The text", text, 1), remedy)
+
+
+def too_costly(name: str) -> LimitError:
+    """What to raise for a text that would take more of a packed file than the native engine allows.
+
+    Example:
+        >>> too_costly("news").problem
+        'The text would take more memory or time of news than a file of its size may ask for.'
+    """
+    return LimitError(
+        f"The text would take more memory or time of {name} than a file of its size may ask for.",
+        "Shorten it; if short ones are refused too, do not use the file.",
+    )
+
+
+def limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
     """What to raise for a text that `outside` finds.
 
     Args:
         name: what the classifier is called.
         limits: the bundle's.
         tokens: how many ids the text has. If these are neither too few nor too many, all are the padding's.
-        text: which text it is, as the begin of a sentence.
-        otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
         >>> limit_error("news", Limits(max_tokens=300), 412).problem
@@ -69,14 +97,14 @@ def limit_error(name: str, limits: Limits, tokens: int, *, text: str = "The text
         >>> limit_error("news", Limits(real_token=True), 1).problem
         'The text holds no known word, and news takes none such.'
     """
-    becomes = f"{text} becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
+    becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
     if limits.allow(tokens):
-        problem = f"{text} holds no known word, and {name} takes none such."
-        remedies = ["give one with a word of its vocabulary"]
-    elif tokens < (limits.min_tokens or 1):
-        problem, remedies = f"{becomes} at least {limits.min_tokens}.", ["give a longer one"]
-    else:
-        problem = f"{becomes} at most {limits.max_tokens}."
-        remedies = ["shorten it", "export the classifier with max_tokens in its text rules"]
-    remedy = ", or ".join([*remedies, *([otherwise] if otherwise else [])])
-    return LimitError(problem, f"{remedy[0].upper()}{remedy[1:]}.")
+        return LimitError(
+            f"The text holds no known word, and {name} takes none such.", "Give one with a word of its vocabulary."
+        )
+    if tokens < (limits.min_tokens or 1):
+        return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer one.")
+    return LimitError(
+        f"{becomes} at most {limits.max_tokens}.",
+        "Shorten it, or export the classifier with max_tokens in its text rules.",
+    )

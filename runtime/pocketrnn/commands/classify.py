@@ -225,18 +225,6 @@ def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> in
     return len(classifier.labels)
 
 
-def _until_refused(classifier: Classifier, texts: Sequence[Given], kind: str, before: int) -> tuple[int, LimitError]:
-    """How many texts stand before the first that the graph cannot take, and what to say of that one."""
-    from pocketrnn.bundle.manifest import Limits
-    from pocketrnn.bundle.refused_texts import limit_error
-
-    limits = classifier.manifest.graph.limits or Limits()
-    padding_id = classifier.manifest.text.padding_id
-    rows = (classifier.encode(text) for text in texts)
-    index, ids = next((index, ids) for index, ids in enumerate(rows) if not limits.take(ids, padding_id))
-    return index, limit_error(classifier.name, limits, len(ids), text=f"{kind} {before + index + 1}")
-
-
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
     stream = classifier.stream()
     for fragment in fragments or arriving_fragments(standard_input()):
@@ -260,22 +248,23 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
         LimitError: a text is beyond the graph's limits. Those before it are answered first.
     """
     from pocketrnn.answers import Answers
+    from pocketrnn.bundle.refused_texts import among
+    from pocketrnn.classifier import logits_until_refused
 
     if wanted.explains:
         _explain(classifier, texts, wanted, kind, before)
         return
     given = _all_given(classifier, texts, wanted, kind, before)
-    try:
-        rows = classifier.logits(given).tolist()
-    except LimitError:
-        within, error = _until_refused(classifier, given, kind, before)
-        _answer(classifier, texts[:within], wanted, kind, before)
-        raise error from None
-    answers_of = Answers.of(classifier.manifest)
-    answers = [wanted.line(text, answers_of.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=True)]
+    logits, error = logits_until_refused(classifier, given)
+    answers_of, rows = Answers.of(classifier.manifest), logits.tolist()
+    answers = [
+        wanted.line(text, answers_of.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=False)
+    ]
     # One write: click flushes after each.
     if answers:
         say("\n".join(answers))
+    if error is not None:
+        raise among(error, f"{kind} {before + len(rows) + 1}")
 
 
 def _all_given(
@@ -303,6 +292,7 @@ def _all_given(
 
 def _explain(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int) -> None:
     """As `_answer`, one text after the other, with the words that decided."""
+    from pocketrnn.bundle.refused_texts import among
     from pocketrnn.commands.explained import coloured_line, explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -312,6 +302,6 @@ def _explain(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind
         given = wanted.given(text, kind, before + index + 1)
         try:
             explanation = classifier.explain(given)
-        except LimitError:
-            raise _until_refused(classifier, [given], kind, before + index)[1] from None
+        except LimitError as error:
+            raise among(error, f"{kind} {before + index + 1}") from None
         say(line_of(text, explanation))

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.folder import file_written_whole, near_file
-from pocketrnn.bundle.manifest import Limits
-from pocketrnn.bundle.refused_texts import kinds_outside, limit_error
-from pocketrnn.classifier import Classifier, logits_of_batches
+from pocketrnn.bundle.refused_texts import among
+from pocketrnn.classifier import Classifier, kinds_refused, logits_of_batches, refusal
 from pocketrnn.commands.file_options import FileOptions
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
@@ -73,12 +72,12 @@ def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             answered = _answered(classifier, batches, names, source, progress)
             write(sink, written, answered, files.text_column, flush=to_stdout)
-    _tell_passed_over(source, classifier.manifest.graph.limits or Limits())
+    _tell_passed_over(source, kinds_refused(classifier))
 
 
-def _tell_passed_over(source: RowSource, limits: Limits) -> None:
+def _tell_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:
     if passed_over := source.left_out + source.without_text + source.without_answer:
-        kinds = " or ".join(kinds_outside(limits))
+        kinds = " or ".join(kinds_of_text)
         beyond = f", {source.without_answer:,} {kinds}" if source.without_answer else ""
         click.echo(
             f"{passed_over:,} of {source.rows:,} rows passed over: {source.without_text:,} without a text, "
@@ -146,13 +145,7 @@ def _without_answer(
     # If rows are refused, none is left out before this one, so that its number is known.
     first, text = beyond[0], batch.texts[beyond[0]]
     which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {shown(text, 40)}"
-    error = limit_error(
-        classifier.name,
-        classifier.manifest.graph.limits or Limits(),
-        len(classifier.encode(text)),
-        text=f"{which} of {source.name}",
-        otherwise="skip such rows with --on-error skip",
-    )
+    error = among(refusal(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip")
     if source.on_error == "raise":
         raise error
     source.without_answer += len(beyond)

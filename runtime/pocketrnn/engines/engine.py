@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.engines.batching import MAX_TOKENS
 
-__all__ = ["CPU", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
+__all__ = ["CPU", "Answered", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
 
 CPU: Final = "CPUExecutionProvider"
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+
+
+class Answered(NamedTuple):
+    """The logits of many texts.
+
+    Attributes:
+        logits: float32 [texts, labels].
+        refused: the indices of texts that are not answered, in their order: the engine bounds what a text may take, and
+            they would take more. Their logits mean nothing.
+    """
+
+    logits: Floats
+    refused: list[int]
 
 
 @dataclass(frozen=True)
@@ -45,19 +58,17 @@ class Engine(Protocol):
             tokens: its ids, int64 [1, tokens], at least one.
 
         Raises:
+            LimitError: the engine bounds what a text may take, and this one would take more.
             PocketRNNError: the graph fails, for instance because the text is too long for this machine's memory.
         """
         ...
 
-    def logits(self, ids: Ids, lengths: Ids) -> Floats:
+    def logits(self, ids: Ids, lengths: Ids) -> Answered:
         """The logits of many texts.
 
         Args:
             ids: int64 [tokens of all texts], one text's after the other's.
             lengths: int64 [texts], how many ids each text has, at least 1.
-
-        Returns:
-            float32 [texts, labels].
 
         Raises:
             PocketRNNError: the graph fails.
@@ -84,6 +95,7 @@ class Engine(Protocol):
             the logits, float32 [1, labels], and the state after them, float32 [1, state_size].
 
         Raises:
+            LimitError: as `logits_of_one`.
             PocketRNNError: the graph fails.
         """
         ...
@@ -94,15 +106,16 @@ class ReadsTexts(Protocol):
     """An engine that makes token ids itself, by the same rules, in less time."""
 
     def logits_of_text(self, text: str) -> list[float] | None:
-        """One text's logits; None where it has too few or too many ids.
+        """One text's logits; None where it is beyond the limits of the manifest.
 
         Raises:
+            LimitError: the text would take more memory or time than the engine allows.
             PocketRNNError: the logits cannot be computed.
         """
         ...
 
-    def logits_of_texts(self, texts: Sequence[str]) -> Floats | None:
-        """The logits of many texts, float32 [texts, labels]; None where one has too few or too many ids.
+    def logits_of_texts(self, texts: Sequence[str]) -> Answered:
+        """The logits of many texts. Refused are also those beyond the limits of the manifest.
 
         Raises:
             PocketRNNError: the logits cannot be computed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Manifest, text_digest
 from pocketrnn.bundle.packed_file import manifest_of, mapped
-from pocketrnn.engines.engine import Floats, Ids
-from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, PocketRNNError
+from pocketrnn.bundle.refused_texts import too_costly
+from pocketrnn.engines.engine import Answered, Floats, Ids
+from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 
 __all__ = ["NativeEngine", "native_module"]
 
@@ -58,6 +59,8 @@ class NativeEngine:
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
             self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
         except self._module.EngineError as error:
+            if error.args[0] == self._module.MEMORY:
+                raise _no_memory(path.name) from None
             raise BundleError(
                 f"{path} cannot be opened: {error.args[1]}",
                 "Copy the file again from where it was made, or make it again with: pocketrnn pack",
@@ -67,7 +70,7 @@ class NativeEngine:
         except MemoryError:
             raise _no_memory(path.name) from None
         self._classes = len(self.manifest.labels)
-        self._beyond = {self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD}
+        self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -87,39 +90,48 @@ class NativeEngine:
             raise _no_memory(self.manifest.name) from None
         return logits
 
-    def logits_of_texts(self, texts: Sequence[str]) -> Floats | None:
+    def logits_of_texts(self, texts: Sequence[str]) -> Answered:
         """The logits of many texts; see `ReadsTexts`."""
-        try:
-            logits = np.empty((len(texts), self._classes), np.float32)
-            statuses = np.zeros(len(texts), np.uint8)
-            self._packed.logits_of_texts(list(texts), logits, statuses)
-        except self._module.EngineError as error:
-            raise self._failed(error) from None
-        except MemoryError:
-            raise _no_memory(self.manifest.name) from None
-        if not statuses.any():
-            return logits
-        wrong = int(statuses.argmax())
-        if self._beyond & set(statuses.tolist()):
-            return None
-        # Asked for alone, it says what is wrong.
-        self.logits_of_text(texts[wrong])
-        return None
+        return self._answered(
+            self._packed.logits_of_texts, len(texts), [*self._beyond, self._module.COSTLY], list(texts)
+        )
 
     def logits_of_one(self, tokens: Ids) -> list[float]:
         """One text's logits; see `Engine.logits_of_one`."""
-        return self.logits(tokens[0], np.array([tokens.shape[1]], np.int64))[0].tolist()  # type: ignore[no-any-return]
+        logits, refused = self.logits(tokens[0], np.array([tokens.shape[1]], np.int64))
+        if refused:
+            raise too_costly(self.manifest.name)
+        return logits[0].tolist()  # type: ignore[no-any-return]
 
-    def logits(self, ids: Ids, lengths: Ids) -> Floats:
+    def logits(self, ids: Ids, lengths: Ids) -> Answered:
         """The logits of many texts; see `Engine.logits`."""
+        given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
+        return self._answered(self._packed.logits_of_ids, len(lengths), [self._module.COSTLY], *given)
+
+    def _answered(self, ask: Callable[..., None], count: int, refusals: list[int], *given: object) -> Answered:
+        """What the extension answers to many texts, each of which has a status.
+
+        Args:
+            ask: called with what is `given`, and where logits and statuses go.
+            count: how many texts there are.
+            refusals: the statuses of texts that are refused.
+            given: the texts.
+
+        Raises:
+            PocketRNNError: a text has another status than these and OK.
+        """
         try:
-            logits = np.empty((len(lengths), self._classes), np.float32)
-            self._packed.logits_of_ids(ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64), logits)
+            logits, statuses = np.empty((count, self._classes), np.float32), np.zeros(count, np.uint8)
+            ask(*given, logits, statuses)
         except self._module.EngineError as error:
             raise self._failed(error) from None
         except MemoryError:
             raise _no_memory(self.manifest.name) from None
-        return logits
+        is_refused = np.isin(statuses, refusals)
+        if (failed := statuses[~is_refused]).any():
+            status = int(failed.max())
+            raise self._failed(self._module.EngineError(status, self._module.sentence(status)))
+        return Answered(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
         """See `Engine.open_step`: the engine has opened it with the file.
@@ -150,10 +162,9 @@ class NativeEngine:
 
     def _failed(self, error: Exception) -> PocketRNNError:
         if error.args[0] == self._module.COSTLY:
-            return LimitError(
-                f"A text would take more memory or time of {self.manifest.name} than a file of its size may ask for.",
-                "Shorten the text; if short ones are refused too, do not use the file.",
-            )
+            return too_costly(self.manifest.name)
+        if error.args[0] == self._module.MEMORY:
+            return _no_memory(self.manifest.name)
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {error.args[1]}", "Check the file with: pocketrnn verify"
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
 from pocketrnn.engines.batching import holding, rectangle, runs
-from pocketrnn.engines.engine import CPU, Floats, Ids, Options
+from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 
@@ -94,7 +94,7 @@ class OnnxRuntimeEngine:
         self._idle.append(bound)
         return logits
 
-    def logits(self, ids: Ids, lengths: Ids) -> Floats:
+    def logits(self, ids: Ids, lengths: Ids) -> Answered:
         """The logits of many texts; see `Engine.logits`. A run holds texts of like length, or one text that the graph
         would answer by its neighbours."""
         starts = np.cumsum(lengths) - lengths
@@ -111,7 +111,7 @@ class OnnxRuntimeEngine:
         for rows in shapes:
             some = lengths[rows]
             logits[rows] = self._run(rectangle(ids, starts[rows], some, padding_id), some)
-        return logits
+        return Answered(logits, [])
 
     def open_step(self) -> None:
         """Open the step graph; see `Engine.open_step`."""
