@@ -23,7 +23,8 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.forms.torchscript import traced
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
-from pocketrnn_export.tracing.python_semantics import followed
+from pocketrnn_export.tracing.questions import TraceLog
+from pocketrnn_export.tracing.trace import export_session
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
@@ -154,7 +155,7 @@ def test_other_threads_and_other_files_keep_their_python() -> None:
         found.extend([idiom_modules.len([1, 2]), idiom_modules.torch.FloatTensor(2, 3).shape])  # type: ignore[attr-defined]
         found.append(idiom_modules.int("3"))  # type: ignore[attr-defined]
 
-    with followed(module, scripted=False):
+    with export_session(module, TraceLog()):
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()

@@ -23,8 +23,8 @@ from pocketrnn_export.tracing.conditions import (
     every_size,
     value_at,
 )
+from pocketrnn_export.tracing.questions import Question, TraceLog
 from pocketrnn_export.tracing.size_regions import Followed, explored
-from pocketrnn_export.tracing.sizes import Question, TraceLog
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:

@@ -26,7 +26,6 @@ from pocketrnn_export.forms.onnx_trace import (
     Names,
     OnnxGraph,
     Wanted,
-    followed_for,
     token_lookups,
     traced_graph,
 )
@@ -38,9 +37,11 @@ from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import Sizes
+from pocketrnn_export.tracing.questions import TraceLog
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, UntraceableError, inside, settled
+from pocketrnn_export.tracing.session import given_whole
 from pocketrnn_export.tracing.size_regions import Followed
-from pocketrnn_export.tracing.sizes import TraceLog, errors_in, given_whole
+from pocketrnn_export.tracing.trace import errors_in, followed_for
 from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
 from pocketrnn_export.tracing.users_code import is_users
 

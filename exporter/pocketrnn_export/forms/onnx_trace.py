@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import onnx_ir as ir
 import torch
@@ -19,25 +14,16 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.exact_rewriting import optimize
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
-from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.loop_unroll import Loop, unrolled
-from pocketrnn_export.tracing.python_semantics import followed
-from pocketrnn_export.tracing.recurrence import add_onnx_weights, traceable_recurrence
-from pocketrnn_export.tracing.reroll import rerolled
-from pocketrnn_export.tracing.restrictions import TracePlan, UntraceableError
-from pocketrnn_export.tracing.size_numbers import refuse_rounded
-from pocketrnn_export.tracing.sizes import Branch, TraceLog, note_program, watched
-from pocketrnn_export.tracing.torch_internals import LOGGERS, of_unknown_sizes, unknown_sizes
-from pocketrnn_export.tracing.unstable_sort import orders_in
-from pocketrnn_export.tracing.users_code import is_users, place_of
+from pocketrnn_export.tracing.questions import TraceLog
+from pocketrnn_export.tracing.restrictions import TracePlan
+from pocketrnn_export.tracing.trace import first_cause, quiet, traced_program
 
-__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "followed_for", "token_lookups", "traced_graph"]
+__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups", "traced_graph"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -127,137 +113,13 @@ def traced_graph(
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
     """
-    program, loops = _program(module, example, plan, log, one_text=wanted.one_text, cut_counted=cut_counted)
-    graph = _converted(program, wanted.metadata, wanted.names)
-    return replace(
-        graph,
-        orders=tuple(orders_in(program)),
-        plan=plan,
-        cut_counted=cut_counted,
-        loops=tuple(dict.fromkeys(loop.where for loop in loops)),
-    )
-
-
-def _program(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    plan: TracePlan | None,
-    log: TraceLog,
-    *,
-    one_text: bool,
-    cut_counted: bool,
-) -> tuple[torch.export.ExportedProgram, list[Loop]]:
-    traced = copied_again(module)
-    add_onnx_weights(traced)
-    dynamic = torch.export.Dim.DYNAMIC
-    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
-    branches, choices = ([], []) if plan is None else plan.branches
-    loops: list[Loop] = []
-    with _quiet(), torch.no_grad():
-        try:
-            with unrolled(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
-                with watched(traced, log, branches, choices, cut_counted=cut_counted):
-                    program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
-                    refuse_rounded(program)
-                    note_program(log, program)
-                log.check_answered()
-                whole = rerolled(program, loops) if loops else None
-            if whole is not None:
-                with traceable_recurrence(), watched(whole, log, cut_counted=cut_counted):
-                    program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
-                    note_program(log, program)
-        except PocketRNNError:
-            raise
-        except NotALayer as reason:
-            raise _refused_loop(loops, reason, module) from reason
-        # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.
-        except (Exception, SystemExit) as error:
-            if cell := _stepped_cell(module):
-                raise ExportError(
-                    f"The module's {cell[0]}, stepped by a loop that cannot be followed: {_first_cause(error)}.",
-                    cell[1],
-                ) from error
-            line = _line_of(error)
-            advice = "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps."
-            if "data-dependent" in str(error) or "data dependent" in str(error):
-                advice = "Ask about no values of tensors in forward; torch.where takes one of two values for each text."
-            raise UntraceableError(
-                f"The module cannot be traced with a dynamic batch and sequence length{line}: {_first_cause(error)}.",
-                advice,
-            ) from error
-    return program, loops
-
-
-def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Follow forward for some sizes, as a trace does, but without a program.
-
-    Args:
-        module: in eval mode, on the CPU; it is copied, not changed.
-        inputs: of these sizes. Nothing is computed with their values.
-        sizes: the sizes. One of 1 is a plain number, as it is for PyTorch.
-        log: takes note of what forward asks.
-
-    Returns:
-        what forward, or PyTorch on its way, raised; None where it came to its end.
-    """
-    traced = copied_again(module)
-    add_onnx_weights(traced)
-    mode = unknown_sizes()
-    # The tokens have two axes of unknown size, the lengths one.
-    fakes = [of_unknown_sizes(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
-    loops: list[Loop] = []
-    with _quiet(), torch.no_grad():
-        try:
-            with unrolled(traced, loops), traceable_recurrence(), followed(traced, scripted=False):
-                with watched(traced, log, [Branch(sizes)]), mode:
-                    traced(*fakes)
-                log.check_answered()
-        except (Exception, SystemExit) as error:
-            return error
-    return None
-
-
-def _line_of(error: BaseException) -> str:
-    """The last line of the user's own code on the way to an error or to one of its causes."""
-    found = ""
-    current: BaseException | None = error
-    while current is not None:
-        frame = current.__traceback__
-        while frame is not None:
-            if is_users(frame.tb_frame):
-                found = f", at {place_of(frame.tb_frame, frame.tb_lineno)}"
-            frame = frame.tb_next
-        current = current.__cause__
-    return found
-
-
-# Layers that a Python loop steps, one token at a time, and the layer that does it by itself.
-_CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
-
-
-def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Of the first cell in a module, what it is and what to use in its stead; None where there is none."""
-    for path, layer in module.named_modules():
-        for cell, whole in _CELLS.items():
-            if isinstance(layer, cell):
-                return f"{path or 'forward'} is an nn.{cell.__name__}", (
-                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
-                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged."
-                )
-    return None
-
-
-def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
-    cell = _stepped_cell(module)
-    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, where it hands nothing on, for all steps at once."
-    return UntraceableError(
-        f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
-        advice if cell is None else cell[1],
-    )
+    traced = traced_program(module, example, plan, log, one_text=wanted.one_text, cut_counted=cut_counted)
+    graph = _converted(traced.program, wanted.metadata, wanted.names)
+    return replace(graph, orders=traced.orders, plan=traced.plan, cut_counted=traced.cut_counted, loops=traced.loops)
 
 
 def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             exported = torch.onnx.export(
                 program,
@@ -274,7 +136,7 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
             optimize(exported.model)
         except Exception as error:
             raise ExportError(
-                f"The module was traced, but has no form in ONNX: {_first_cause(error)}.",
+                f"The module was traced, but has no form in ONNX: {first_cause(error)}.",
                 "Replace the operation that the message names by one that ONNX has.",
             ) from error
     return _cleaned(exported.model, metadata, names)
@@ -282,7 +144,7 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
 
 def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
     graph = model.graph
-    # The exporter notes the source line of every node: branches of the machine it ran on, and a third of a small file.
+    # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
@@ -384,40 +246,3 @@ def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Nod
                 seen.update(ids)
                 reached.extend(ids)
     return direct, [node for node in computed if node not in direct], compared
-
-
-def _first_cause(error: BaseException) -> str:
-    """The first line of the error that the others were raised from."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    return first_line(error)
-
-
-class _WithoutGraphs(io.TextIOBase):
-    """Standard error, without the graph so far, which torch.export prints there where it fails."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__()
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        return len(text) if "def forward(self, arg" in text else int(self.stream.write(text) or 0)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stderr(_WithoutGraphs(sys.stderr)):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -10,7 +10,7 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.tracing.recurrence import OPERATOR
-from pocketrnn_export.tracing.sizes import CUT, CUT_TO_LONGEST, SIZE
+from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
 __all__ = ["TRANSLATIONS"]
 

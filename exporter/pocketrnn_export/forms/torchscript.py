@@ -16,8 +16,7 @@ from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.torchscript_file import no_deprecations, read_back, saved
 from pocketrnn_export.proof.comparing import run_of
-from pocketrnn_export.tracing.python_semantics import followed
-from pocketrnn_export.tracing.recurrence import checked_states
+from pocketrnn_export.tracing.trace import script_session
 
 __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]
 
@@ -61,7 +60,7 @@ def traced(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch
     with no_deprecations(), torch.no_grad():
         try:
             # The check would run the module once more on one shape; the proof runs it on all of them.
-            with checked_states(), followed(module, scripted=True):
+            with script_session(module):
                 script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             content = saved(script)
             return content, read_back(content)

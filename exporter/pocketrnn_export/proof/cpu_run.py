@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["answer_of", "quietly_on_cpu"]
+__all__ = ["answer_of", "gpu_types_on_cpu", "on_cpu", "quietly_on_cpu", "silent"]
 
 # `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: where PyTorch has no CUDA, the names stand for the CPU's types.
 _TYPES: Final = tuple(
@@ -39,7 +39,7 @@ def quietly_on_cpu() -> Iterator[None]:
         >>> with quietly_on_cpu():
         ...     logits = module(tokens.cuda())
     """
-    with _on_the_cpu(), _silent(), warnings.catch_warnings():
+    with gpu_types_on_cpu(), _OnTheCPU(), silent(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -92,13 +92,13 @@ def _beside_itself(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tens
 
 
 @contextlib.contextmanager
-def _on_the_cpu() -> Iterator[None]:
+def gpu_types_on_cpu() -> Iterator[None]:
+    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and its like are the CPU's types."""
     stand_ins = {} if torch.cuda.is_available() else {name: getattr(torch.cuda, name) for name in _TYPES}
     for name in stand_ins:
         setattr(torch.cuda, name, getattr(torch, name))
     try:
-        with _OnTheCPU():
-            yield
+        yield
     finally:
         for name, shipped in stand_ins.items():
             setattr(torch.cuda, name, shipped)
@@ -107,21 +107,29 @@ def _on_the_cpu() -> Iterator[None]:
 class _OnTheCPU(TorchFunctionMode):
     """Every function of torch as it is, but that every device is the CPU."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is Tensor.cuda:
-            return args[0]
-        if "device" in kwargs and _is_gpu(kwargs["device"]):
-            kwargs["device"] = "cpu"
-        if func is Tensor.to and len(args) > 1 and _is_gpu(args[1]):
-            # to(device, dtype): what is left is a type, or nothing to do.
-            kinds = [value for value in (*args[2:3], kwargs.get("dtype")) if isinstance(value, torch.dtype)]
-            return args[0].to(kinds[0]) if kinds else args[0]
-        if func is Tensor.type and len(args) > 1 and isinstance(args[1], str):
-            args = (args[0], args[1].replace("torch.cuda.", "torch."), *args[2:])
-        return func(*args, **kwargs)
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return on_cpu(func, args, kwargs or {}, lambda func, args, kwargs: func(*args, **kwargs))
+
+
+def on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
+    """What a function of torch gives where every device is the CPU.
+
+    Args:
+        func, args, kwargs: the function, and what it is given.
+        run: calls it: of (func, args, kwargs).
+    """
+    kwargs = dict(kwargs)
+    if func is Tensor.cuda:
+        return args[0]
+    if "device" in kwargs and _is_gpu(kwargs["device"]):
+        kwargs["device"] = "cpu"
+    if func is Tensor.to and len(args) > 1 and _is_gpu(args[1]):
+        # to(device, dtype): what is left is a type, or nothing to do.
+        kinds = [value for value in (*args[2:3], kwargs.get("dtype")) if isinstance(value, torch.dtype)]
+        return run(Tensor.to, (args[0], kinds[0]), {}) if kinds else args[0]
+    if func is Tensor.type and len(args) > 1 and isinstance(args[1], str):
+        args = (args[0], args[1].replace("torch.cuda.", "torch."), *args[2:])
+    return run(func, args, kwargs)
 
 
 def _is_gpu(device: Any) -> bool:
@@ -160,7 +168,8 @@ class _Unheard(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
+    """While the block runs, what this thread prints is dropped."""
     shipped = sys.stdout
     _silent_here.depth += 1
     mine = None

@@ -3,14 +3,13 @@
 `lengths.cpu().numpy()`, `lengths.tolist()` and `lengths.max().item()` take values out of a graph, which would freeze
 those of the example. While tracing, the first two give a `TracedArray`, which stays a tensor inside. The third is known
 without a look at the values: a graph is run with a width that is the longest of the lengths, so that the number is the
-width. To tell it, tensors that come from the given lengths are marked with what is known of them.
+width: see `pocketrnn_export.tracing.facts`.
 """
 
 from __future__ import annotations
 
 import operator
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -19,40 +18,11 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.restrictions import UntraceableError
+from pocketrnn_export.tracing.session import current
 from pocketrnn_export.tracing.torch_internals import values_of
 from pocketrnn_export.tracing.users_code import users_line
 
-__all__ = ["Known", "TracedArray", "known", "number_of", "unwrapped"]
-
-
-class Known(threading.local):
-    """What the tracing thread knows of the lengths.
-
-    Attributes:
-        active: whether this thread traces.
-        scripted: whether it traces for TorchScript, where a size is a tensor.
-        width: the number of tokens, which is the longest of the given lengths; None where that is not known.
-        told: lines of the module whose asserts are known to be dropped.
-        marks: tensors, each with one of `given`, `negated`, `falling`, `rising`, `falling order`, `longest`.
-    """
-
-    active = False
-    scripted = False
-    width: Any = None
-    marks: tuple[tuple[Tensor, str], ...] = ()
-    told: frozenset[str] = frozenset()
-
-    def of(self, value: Any) -> str:
-        """The mark of a value; empty where it has none."""
-        return next((mark for tensor, mark in reversed(self.marks) if tensor is value), "")
-
-    def mark(self, value: Any, mark: str) -> None:
-        """Note a mark of a tensor."""
-        if mark and isinstance(value, Tensor):
-            self.marks += ((value, mark),)
-
-
-known: Final = Known()
+__all__ = ["TracedArray", "number_of", "unwrapped"]
 
 
 class TracedArray:
@@ -110,7 +80,7 @@ class TracedArray:
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.tensor.shape[0], int):
             return iter([number_of(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)])
-        if known.scripted:
+        if _scripted():
             return iter(values_of(self.tensor))
         raise _frozen("a loop in Python")
 
@@ -209,11 +179,15 @@ def unwrapped(value: Any) -> Any:
 def number_of(value: Any) -> Any:
     """`value.item()` of a tensor that holds one number: the width where it is that, else the tensor, which computes as
     a number does."""
-    if known.scripted:
+    session = current()
+    if session is None or session.scripted or session.width is None:
         return value
-    if known.of(value) == "longest" and known.width is not None:
-        return known.width
-    return value
+    return session.width if session.facts.of(value).lengths == "longest" else value
+
+
+def _scripted() -> bool:
+    session = current()
+    return session is not None and session.scripted
 
 
 def _frozen(what: str) -> ExportError:

@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.cell_recognition import NotALayer, RecurrentLayer, StateCycle, layer_of
 from pocketrnn_export.tracing.loop_match import MatchedLoop, State, called, in_doubles
-from pocketrnn_export.tracing.loop_unroll import PUT
+from pocketrnn_export.tracing.trace_operators import PUT
 
 __all__ = ["Plan", "planned"]
 

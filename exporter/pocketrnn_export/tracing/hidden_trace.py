@@ -33,7 +33,7 @@ HIDDEN: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped
 
 
 @contextlib.contextmanager
-def trace_hidden() -> Iterator[None]:
+def trace_hidden(_: object) -> Iterator[None]:
     """While the block runs, the user's code sees no trace.
 
     Example:

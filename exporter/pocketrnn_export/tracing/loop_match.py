@@ -16,9 +16,11 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
 from pocketrnn_export.tracing.cell_recognition import NotALayer
-from pocketrnn_export.tracing.loop_unroll import ITERATION, ITERATIONS, PUT, STEP, Loop
+from pocketrnn_export.tracing.loop_unroll import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.torch_internals import expression_of, flattened, overload_name
+from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 __all__ = [
     "TYPICAL",

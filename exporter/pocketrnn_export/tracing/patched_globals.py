@@ -24,11 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.tracing import size_numbers
-from pocketrnn_export.tracing.arrays import TracedArray, known, number_of, unwrapped
+from pocketrnn_export.tracing.arrays import TracedArray, number_of, unwrapped
 from pocketrnn_export.tracing.hidden_trace import HIDDEN
+from pocketrnn_export.tracing.loop_unroll import positions
+from pocketrnn_export.tracing.session import TraceSession, current
 from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 
-__all__ = ["filled", "renamed", "shipped_types"]
+__all__ = ["filled", "globals_patched", "shipped_types"]
 
 # torch does not annotate it.
 _sym_int: Callable[..., Any] = torch.sym_int
@@ -46,17 +48,13 @@ _DTYPES: Final = {
 
 
 @contextlib.contextmanager
-def renamed(module: nn.Module) -> Iterator[None]:
-    """While the block runs, the files that the module's code stands in see the stand-ins; all is restored after.
-
-    Example:
-        >>> with renamed(module):
-        ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
-    """
+def globals_patched(session: TraceSession) -> Iterator[None]:
+    """While the block runs, the files that the code of the session's module is in see the stand-ins; all is restored
+    after."""
     missing: Any = object()
     changed: list[tuple[dict[str, Any], str, Any]] = []
     try:
-        for names in _globals_of(module):
+        for names in _globals_of(session.module):
             new = {name: value for name, value in _BUILTINS.items() if name not in names}
             for name, value in names.items():
                 stand_in = _BY_OBJECT.get(id(value))
@@ -138,11 +136,11 @@ _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
 
 def _len(value: Any) -> Any:
     value = unwrapped(value)
-    return value.shape[0] if known.active and isinstance(value, Tensor) and value.dim() else len(value)
+    return value.shape[0] if current() is not None and isinstance(value, Tensor) and value.dim() else len(value)
 
 
 def _int(*args: Any) -> Any:
-    if known.active and len(args) == 1:
+    if current() is not None and len(args) == 1:
         value = unwrapped(args[0])
         if isinstance(value, torch.SymInt):
             return value
@@ -154,7 +152,7 @@ def _int(*args: Any) -> Any:
 
 
 def _list(*args: Any) -> Any:
-    if known.active and len(args) == 1:
+    if current() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
         if _is_array(args[0]):
@@ -177,7 +175,7 @@ def _of_one(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if known.active and len(args) == 1 and not kwargs:
+        if current() is not None and len(args) == 1 and not kwargs:
             value = args[0].tensor if isinstance(args[0], TracedArray) else args[0]
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
                 return number_of(getattr(value, method)())
@@ -188,9 +186,14 @@ def _of_one(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
 
 def _sorted(values: Any, **kwargs: Any) -> Any:
     array = unwrapped(values)
-    if known.active and _is_array(array) and kwargs.get("key") is None:
+    if current() is not None and _is_array(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
     return sorted(values, **kwargs)
+
+
+def _scripted() -> bool:
+    session = current()
+    return session is not None and session.scripted
 
 
 class _Range(TracedArray):
@@ -205,9 +208,11 @@ class _Range(TracedArray):
 
 
 def _range(*args: Any) -> Any:
-    if known.active and any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args):
-        return _Range(*(number_of(unwrapped(n)) if isinstance(unwrapped(n), Tensor) else n for n in args))
-    return range(*args)
+    session = current()
+    if session is None or not any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args):
+        return range(*args)
+    numbers = [number_of(unwrapped(n)) if isinstance(unwrapped(n), Tensor) else n for n in args]
+    return positions(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -266,7 +271,7 @@ def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
     """`torch.FloatTensor(...)` and `x.new(...)`: of sizes, of numbers, or of a tensor. Of sizes it is zeros, since what
     stands in new memory means nothing."""
     args = unwrapped(args)
-    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not known.scripted):
+    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not _scripted()):
         return args[0].to(dtype)
     if len(args) == 1 and isinstance(args[0], np.ndarray):
         return torch.from_numpy(args[0]).to(dtype)
@@ -289,13 +294,13 @@ def _type(*args: Any, **kwargs: Any) -> Any:
 
 def _legacy(name: str, shipped: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        return filled(_DTYPES[name], args) if known.active and not kwargs else shipped(*args, **kwargs)
+        return filled(_DTYPES[name], args) if current() is not None and not kwargs else shipped(*args, **kwargs)
 
     return _class_like(shipped, call)
 
 
 def _variable(*args: Any, **kwargs: Any) -> Any:
-    if known.active and args:
+    if current() is not None and args:
         data = unwrapped(args[0])
         return data.detach() if isinstance(data, Tensor) else data
     return torch.autograd.Variable(*args, **kwargs)
@@ -310,7 +315,7 @@ def _array_function(name: str) -> Callable[..., Any]:
 
     @functools.wraps(shipped)
     def stand_in(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if known.active and isinstance(value, Tensor | TracedArray):
+        if current() is not None and isinstance(value, Tensor | TracedArray):
             array = TracedArray(unwrapped(value))
             if name in {"array", "asarray", "ascontiguousarray"}:
                 kind = kwargs.get("dtype", args[0] if args else None)
@@ -323,7 +328,7 @@ def _array_function(name: str) -> Callable[..., Any]:
 
 def _arange(*args: Any, **kwargs: Any) -> Any:
     """`np.arange(len(x))`."""
-    if known.active and any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args) and not kwargs:
+    if current() is not None and any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args) and not kwargs:
         return TracedArray(torch.arange(*(number_of(n) if isinstance(n, Tensor) else n for n in unwrapped(args))))
     return np.arange(*args, **kwargs)
 

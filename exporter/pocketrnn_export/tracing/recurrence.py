@@ -16,7 +16,6 @@ proof in `pocketrnn_export.proof`, which compares with the untouched module, sto
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -26,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.arrays import known, unwrapped
-from pocketrnn_export.tracing.sizes import cut_to_longest, given_whole
+from pocketrnn_export.tracing.arrays import number_of, unwrapped
+from pocketrnn_export.tracing.session import TraceSession, current, given_whole
 from pocketrnn_export.tracing.torch_internals import (
     code_exchanged,
     methods_replaced,
@@ -36,8 +35,9 @@ from pocketrnn_export.tracing.torch_internals import (
     statically_known_true,
     weight_names,
 )
+from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
-__all__ = ["OPERATOR", "add_onnx_weights", "checked_states", "traceable_recurrence"]
+__all__ = ["OPERATOR", "add_onnx_weights", "recurrence_traced", "states_checked"]
 
 # torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
 # (documented with its LSTM and GRU operators). The numbers are torch's positions, in ONNX's order.
@@ -90,44 +90,24 @@ def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]
 OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 
 
-class _Tracing(threading.local):
-    """The state of the thread that traces a module. Every other thread sees `active` False, and PyTorch as it is."""
-
-    active = False
-    # Outputs of packed layers, which are zero past each row's end already.
-    zero_past_end: tuple[Tensor, ...] = ()
-
-
-_tracing = _Tracing()
-
-
 @contextlib.contextmanager
-def traceable_recurrence() -> Iterator[None]:
-    """While the block runs, this thread sees recurrent layers and packing as `pocketrnn::recurrence`.
+def recurrence_traced(_: TraceSession) -> Iterator[None]:
+    """While the block runs, a thread that traces sees recurrent layers and packing as `pocketrnn::recurrence`.
 
     Modules bind `pack_padded_sequence` by name (`from torch.nn.utils.rnn import ...`), so replacing it in torch's
     namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads still
-    run PyTorch's own code, and everything is restored when the block ends, also by an error. One thread at a time may
-    use it.
-
-    Example:
-        >>> with traceable_recurrence():
-        ...     program = torch.export.export(module, example, dynamic_shapes=axes, strict=False)
+    run PyTorch's own code, and everything is restored when the block ends, also by an error.
     """
     _shipped["pad"] = shipped_copy(torch_rnn.pad_packed_sequence)
     unpacking = code_exchanged(torch_rnn.pad_packed_sequence, _pad_packed_sequence)
     with _layers_and_packing(_forward_while_tracing), unpacking:
-        try:
-            _tracing.active = True
-            yield
-        finally:
-            _tracing.active = False
-            _tracing.zero_past_end = ()
+        yield
 
 
 @contextlib.contextmanager
-def checked_states() -> Iterator[None]:
-    """While the block runs, a recurrent layer of this thread takes no initial state of another batch than its input's.
+def states_checked(_: TraceSession) -> Iterator[None]:
+    """While the block runs, a recurrent layer of a thread that traces takes no initial state of another batch than its
+    input's.
 
     PyTorch checks that in Python, which TorchScript's trace does not hold. A state made of the example's sizes then
     reads memory that is not its own: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT.
@@ -150,7 +130,7 @@ def _layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[...,
 
 def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        if hx is None or not known.active:
+        if hx is None or current() is None:
             return shipped(self, input, hx)
         if isinstance(input, torch_rnn.PackedSequence):
             batch: Any = input.batch_sizes[0]
@@ -187,7 +167,7 @@ def _pad_packed_sequence(
 def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
     """`pack_padded_sequence` while tracing: the time-major padded tensor and its lengths, as a PackedSequence."""
     lengths = unwrapped(lengths)
-    if not _tracing.active:
+    if _following() is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
         lengths = _of_numbers(lengths, padded.shape[0 if batch_first else 1])
@@ -211,7 +191,7 @@ def _of_numbers(lengths: Any, rows: Any) -> Any:
     ):
         # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran a few turns.
         return given_whole(torch.full((rows,), lengths[0], dtype=torch.int64))
-    longest = [isinstance(n, torch.SymInt) or known.of(n) == "longest" for n in lengths]
+    longest = [isinstance(n, torch.SymInt) or number_of(n) is not n for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
     return given_whole(tensor) if any(longest) else tensor
 
@@ -225,15 +205,16 @@ def _unpacked(
     that is run as its contract says: `sequence` is the longest of `lengths`. Lengths that the module counts from the
     tokens, or clamps, may all be shorter; then the tensor is cut.
     """
-    if not _tracing.active:
+    session = _following()
+    if session is None:
         padded: tuple[Tensor, Tensor] = _shipped["pad"](sequence, batch_first, padding_value, total_length)
         return padded
     data, lengths = sequence.data, sequence.batch_sizes
     if total_length is None:
         whole, data = data, cut_to_longest(data, lengths)
-        if data is not whole and any(whole is known for known in _tracing.zero_past_end):
-            _tracing.zero_past_end += (data,)
-    if padding_value != 0.0 or not any(data is known for known in _tracing.zero_past_end):
+        if data is not whole and session.facts.of(whole).zero_past_end:
+            session.facts.note(data, zero_past_end=True)
+    if padding_value != 0.0 or not session.facts.of(data).zero_past_end:
         steps = torch.arange(data.shape[0], device=data.device)
         real = steps.unsqueeze(1) < lengths.unsqueeze(0)
         real = real.reshape(*real.shape, *[1] * (data.dim() - 2))
@@ -242,6 +223,25 @@ def _unpacked(
         missing = total_length - data.shape[0]
         data = nn.functional.pad(data, (0, 0) * (data.dim() - 1) + (0, missing), value=padding_value)
     return (data.transpose(0, 1) if batch_first else data), lengths
+
+
+def _following() -> TraceSession | None:
+    """The session for torch.export of this thread; in a trace for TorchScript, PyTorch's own layers run."""
+    session = current()
+    return None if session is None or session.scripted else session
+
+
+def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
+    """While tracing, x [sequence, batch, ...] up to the longest of the lengths that a module packs by, as PyTorch cuts.
+
+    The lengths that a module is given have the whole width for their longest, so that nothing is to be cut. Those that
+    it counts from the tokens, or clamps, may all be shorter.
+    """
+    session = _following()
+    if session is None or session.facts.of(lengths).whole:
+        return x
+    session.log.counted_lengths = True
+    return CUT_TO_LONGEST(x, lengths) if session.cut_counted else x
 
 
 def add_onnx_weights(module: nn.Module) -> None:
@@ -314,7 +314,7 @@ def _directions(layer: nn.RNNBase) -> int:
 
 def _forward_while_tracing(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        return _forward(self, input, hx) if _tracing.active else shipped(self, input, hx)
+        return _forward(self, input, hx) if _following() is not None else shipped(self, input, hx)
 
     return forward
 
@@ -347,7 +347,8 @@ def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: An
         hidden.append(h)
         cell.append(c)
     if isinstance(given, torch_rnn.PackedSequence):
-        _tracing.zero_past_end += (x,)
+        if (session := _following()) is not None:
+            session.facts.note(x, zero_past_end=True)
         output: Any = torch_rnn.PackedSequence(x, lengths, given.sorted_indices, given.unsorted_indices)
     else:
         output = x.transpose(0, 1) if layer.batch_first else x

@@ -17,9 +17,11 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.carried_state import planned
 from pocketrnn_export.tracing.loop_match import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
-from pocketrnn_export.tracing.loop_unroll import ITERATIONS, KEEP, STACKED, Loop
+from pocketrnn_export.tracing.loop_unroll import ITERATIONS
 from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.torch_internals import expression_of
+from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
 __all__ = ["rerolled"]
 
@@ -28,7 +30,7 @@ def rerolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn
     """A module that computes what a traced one did, without its loops.
 
     Args:
-        program: traced with `unrolled`.
+        program: traced by `export_session`.
         loops: those that ran.
 
     Raises:

@@ -25,8 +25,8 @@ import sympy
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, all_of, either, every_size
+from pocketrnn_export.tracing.questions import Branch, Question, TraceLog
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
-from pocketrnn_export.tracing.sizes import Branch, Question, TraceLog
 
 __all__ = ["Attempt", "Settled", "TracePlan", "UntraceableError", "boundary_sizes", "inside", "settled"]
 

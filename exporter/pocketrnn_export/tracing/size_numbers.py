@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.arrays import TracedArray, known, unwrapped
+from pocketrnn_export.tracing.arrays import TracedArray, unwrapped
+from pocketrnn_export.tracing.session import current
 from pocketrnn_export.tracing.torch_internals import expression_of, size_functions, sym_sqrt
 from pocketrnn_export.tracing.users_code import line_of_node
 
@@ -67,7 +68,8 @@ def is_size(value: Any) -> bool:
 
 def _traced(value: Any) -> bool:
     """Whether a value is a size where those are tensors: in a trace for TorchScript."""
-    return known.scripted and isinstance(value, Tensor) and value.dim() == 0
+    session = current()
+    return session is not None and session.scripted and isinstance(value, Tensor) and value.dim() == 0
 
 
 class TracedNumber(TracedArray):
@@ -108,7 +110,7 @@ def _function(name: str) -> Callable[..., Any]:
 
     @functools.wraps(shipped)
     def stand_in(*args: Any) -> Any:
-        if known.active and len(args) in (1, 1 + (name == "log")):
+        if current() is not None and len(args) in (1, 1 + (name == "log")):
             number, *base = args
             found: Any = None
             if is_size(number):
@@ -129,7 +131,7 @@ def _by(shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, scripted:
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if known.active and len(args) == 1 and not kwargs:
+        if current() is not None and len(args) == 1 and not kwargs:
             if is_size(args[0]) or (isinstance(args[0], TracedNumber) and scripted is not None):
                 return of_size(args[0])
             if scripted is not None and _traced(args[0]):
@@ -162,7 +164,7 @@ def _expm1(number: Any) -> Any:
 
 
 def _float(*args: Any) -> Any:
-    if known.active and len(args) == 1:
+    if current() is not None and len(args) == 1:
         if is_size(args[0]):
             return _sym_float(args[0])
         if isinstance(args[0], TracedNumber):
@@ -173,7 +175,7 @@ def _float(*args: Any) -> Any:
 
 
 def _divmod(first: Any, second: Any) -> Any:
-    if known.active and (is_size(first) or is_size(second)):
+    if current() is not None and (is_size(first) or is_size(second)):
         return first // second, first % second
     return builtins.divmod(first, second)
 
@@ -184,7 +186,7 @@ def _extreme(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Calla
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
         numbers = all(isinstance(value, int | float) or is_size(value) for value in values)
-        if known.active and not kwargs and numbers and any(map(is_size, values)):
+        if current() is not None and not kwargs and numbers and any(map(is_size, values)):
             return functools.reduce(symbolic, values)
         return shipped(*args, **kwargs)
 

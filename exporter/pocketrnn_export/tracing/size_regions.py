@@ -29,7 +29,7 @@ from pocketrnn_export.tracing.conditions import (
     every_size,
     values_over,
 )
-from pocketrnn_export.tracing.sizes import Question, TraceLog
+from pocketrnn_export.tracing.questions import Question, TraceLog
 
 __all__ = ["Followed", "Regions", "explored"]
 

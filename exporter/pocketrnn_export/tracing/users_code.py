@@ -15,7 +15,6 @@ import torch
 from pocketrnn_export.tracing.torch_internals import TORCH_FILE, TORCH_FOLDER
 
 __all__ = [
-    "OWN",
     "asking",
     "code_line_of",
     "is_library",
@@ -23,18 +22,17 @@ __all__ = [
     "is_users_file",
     "line_of",
     "line_of_node",
+    "outside",
     "place_of",
     "users_line",
 ]
 
 # Frames of these are not the module's own code.
-OWN: Final = tuple(f"{Path(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof"))
-_NOT_USERS: Final = (
-    f"{TORCH_FOLDER}{os.sep}",
-    *OWN,
+_OURS: Final = (
+    *(f"{Path(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof")),
     *(str(Path(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
-    "<",
 )
+_NOT_USERS: Final = (f"{TORCH_FOLDER}{os.sep}", *_OURS, "<")
 _ASKED_FOR: Final = (
     TORCH_FILE,
     *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "size_numbers.py", "patched_globals.py")),
@@ -62,6 +60,13 @@ def asking(frame: FrameType | None) -> FrameType | None:
     """The frame that asks something of a size: methods of sizes are PyTorch's or ours, and so is what stands in for a
     function of Python's."""
     while frame is not None and frame.f_code.co_filename in _ASKED_FOR:
+        frame = frame.f_back
+    return frame
+
+
+def outside(frame: FrameType) -> FrameType:
+    """The frame that called into our code, from one that is in it."""
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame = frame.f_back
     return frame
 

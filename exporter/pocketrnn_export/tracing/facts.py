@@ -1,0 +1,64 @@
+"""What is known of the tensors of a trace: one table for all that the rules note and ask.
+
+A tensor is looked up by its identity, and the table keeps every tensor that it knows, so that no other one can take
+over its identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from torch import Tensor
+
+__all__ = ["Fact", "Facts"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of a tensor.
+
+    Attributes:
+        lengths: of numbers that are made of the given lengths, what they are: `given`, `negated`, `falling`, `rising`,
+            `falling order` (the positions that sort them so), `longest`; empty for other numbers.
+        whole: whether it holds lengths of which the longest is the whole width.
+        iteration: the loop and the iteration that made it; None where no loop did.
+        zero_past_end: whether it is zero past the end of each row: the output of a packed layer.
+    """
+
+    lengths: str = ""
+    whole: bool = False
+    iteration: tuple[int, int] | None = None
+    zero_past_end: bool = False
+
+
+_NOTHING: Final = Fact()
+
+
+class Facts:
+    """The facts of one trace.
+
+    Example:
+        >>> facts = Facts()
+        >>> facts.note(lengths, lengths="given", whole=True)
+        >>> facts.of(lengths).lengths
+        'given'
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Tensor, Fact]] = {}
+
+    def of(self, value: Any) -> Fact:
+        """What is known of a value; nothing of what is no tensor."""
+        known = self._known.get(id(value))
+        return _NOTHING if known is None or known[0] is not value else known[1]
+
+    def note(self, value: Any, **known: Any) -> None:
+        """Note attributes of the fact of a tensor; the others stay. Of what is no tensor nothing is noted."""
+        if isinstance(value, Tensor):
+            self._known[id(value)] = (value, replace(self.of(value), **known))
+
+    @property
+    def made_in_loops(self) -> list[Tensor]:
+        """The tensors that iterations of loops made."""
+        return [tensor for tensor, fact in self._known.values() if fact.iteration is not None]

@@ -1,0 +1,52 @@
+"""An assert about values holds in a trace: a graph cannot fail by one."""
+
+from __future__ import annotations
+
+import dis
+import logging
+import sys
+from types import FrameType
+from typing import Any, Final
+
+from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.users_code import outside
+
+__all__ = ["ASSERTS"]
+
+_log = logging.getLogger(__name__)
+
+
+@rule("__bool__", "equal", "allclose", "is_nonzero", when=exporting)
+def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
+    """`bool(tensor)`, `torch.equal(x, y)`: True in an assert."""
+    frame = outside(sys._getframe(1))
+    if not _asserts(frame):
+        return declined("in no assert")
+    line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    if line not in session.told:
+        _log.warning("An assert of forward is no part of the graph: %s.", line)
+        session.told.add(line)
+    return True
+
+
+def _asserts(frame: FrameType) -> bool:
+    """Whether what a frame is at decides between going on and an AssertionError."""
+    instructions = list(dis.get_instructions(frame.f_code))
+    at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
+    current = instructions[at - 1 : at]
+    # The truth is asked for by a jump itself, or, in newer Pythons, by an instruction before it.
+    jump = next(
+        (one for one in (*current, *instructions[at : at + 2]) if "JUMP" in one.opname and "_IF_" in one.opname), None
+    )
+    if jump is None:
+        return False
+    position = instructions.index(jump)
+    following = instructions[position + 1 : position + 2]
+    targets = [one for one in instructions if one.offset == jump.argval]
+    return any(
+        one.opname == "LOAD_ASSERTION_ERROR" or (one.opname == "LOAD_COMMON_CONSTANT" and one.arg == 0)
+        for one in (*following, *targets)
+    )
+
+
+ASSERTS: Final = (truth,)

@@ -1,0 +1,40 @@
+"""Old ways to make tensors, and axes of size 1 that `squeeze` takes off."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from torch import Tensor
+
+from pocketrnn_export.tracing.patched_globals import filled
+from pocketrnn_export.tracing.session import TraceSession, declined, rule
+
+__all__ = ["CONSTRUCTORS"]
+
+
+@rule("new")
+def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
+    """`x.new(n, 5)`: zeros of that size; of numbers or of a tensor, these."""
+    return declined("with keywords") if kwargs else filled(x.dtype, args)
+
+
+@rule("squeeze")
+def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
+    """`squeeze`, of axes whose size is 1 whatever the input is. A size that is not fixed is larger in a batch of
+    several longer texts."""
+    fixed = [_is_one(session, x, axis) for axis in range(x.dim())]
+    wanted = (
+        range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]
+    )
+    gone = [axis for axis in wanted if axis < len(fixed) and fixed[axis]]
+    for axis in sorted(gone, reverse=True):
+        x = x.select(axis, 0)
+    return x
+
+
+def _is_one(session: TraceSession, x: Tensor, axis: int) -> bool:
+    # In TorchScript's trace a size is a tensor, and the example has 3 rows of 7 steps.
+    return int(x.shape[axis]) == 1 if session.scripted else isinstance(x.shape[axis], int) and x.shape[axis] == 1
+
+
+CONSTRUCTORS: Final = (new, squeeze)

@@ -1,0 +1,203 @@
+"""What an iteration of a loop over a size does: it takes a step of a tensor, puts one, and collects what it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx.traceback import annotate
+
+from pocketrnn_export.tracing.loop_unroll import ITERATION, ITERATIONS, Slices
+from pocketrnn_export.tracing.session import Call, Topic, TraceSession, declined, in_a_loop, rule
+from pocketrnn_export.tracing.torch_internals import expression_of
+from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
+
+__all__ = ["LOOPS"]
+
+
+def _in_its_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    """Note in which loop and iteration the result is made; outside of a loop, of which iteration it is made."""
+    if session.running:
+        running = session.running[-1]
+        with annotate({ITERATION: running}):
+            result = proceed(call)
+    else:
+        result = proceed(call)
+        made = _iterations_of(session, (call.args, call.kwargs))
+        if len(made) != 1:
+            return result
+        (running,) = made
+    for value in result if isinstance(result, (tuple, list)) else (result,):
+        session.facts.note(value, iteration=running)
+    return result
+
+
+def _iterations_of(session: TraceSession, values: Any) -> set[tuple[int, int]]:
+    """The loops and iterations that made the tensors among some values."""
+    if isinstance(values, Tensor):
+        made = session.facts.of(values).iteration
+        return set() if made is None else {made}
+    if isinstance(values, dict):
+        values = values.values()
+    if isinstance(values, (tuple, list)) or hasattr(values, "__next__") or type(values).__name__ == "dict_values":
+        return {iteration for value in values for iteration in _iterations_of(session, value)}
+    return set()
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, torch.SymInt)
+
+
+def _positions(x: Any, index: Any) -> list[tuple[int, Any]] | None:
+    """The axes of x whose length is a size of the input and at which an index has a number, and the numbers.
+
+    None where the index holds more than numbers, slices and an ellipsis.
+    """
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if not isinstance(x, Tensor) or not all(
+        part is Ellipsis or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
+        for part in parts
+    ):
+        return None
+    if Ellipsis in parts:
+        at = parts.index(Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
+    numbers = [_one_step(part) if isinstance(part, slice) else part for part in parts]
+    return [(axis, n) for axis, n in enumerate(numbers) if n is not None and _is_size(x.shape[axis])]
+
+
+def _one_step(part: slice) -> Any:
+    """The position that a slice such as `t : t + 1` takes; None for other slices."""
+    if part.step in (None, 1) and part.start is not None and part.stop is not None:
+        length = part.stop - part.start
+        if (expression_of(length) if _is_size(length) else length) == 1:
+            return part.start
+    return None
+
+
+@rule("__getitem__", when=in_a_loop)
+def step(_: TraceSession, x: Any, index: Any) -> Any:
+    """`x[:, t]` and `x[:, t : t + 1]`: a step, which restricts no size."""
+    found = _positions(x, index)
+    if not found:
+        return declined("no number at an axis whose length is a size, or more than numbers and slices")
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in parts:
+        at = parts.index(Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
+    # From the last on, so that the axes before keep their numbers.
+    for axis, number in reversed(found):
+        is_slice = isinstance(parts[axis], slice)
+        x = STEP(x, axis, _from_start(x.shape[axis], number))
+        if is_slice:
+            x, parts[axis] = x.unsqueeze(axis), slice(None)
+        else:
+            del parts[axis]
+    return x if all(part == slice(None) for part in parts) else x[tuple(parts)]
+
+
+def _from_start(size: Any, index: Any) -> Any:
+    return size + index if isinstance(index, int) and index < 0 else index
+
+
+@rule("__setitem__", when=in_a_loop)
+def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
+    """`out[:, t] = h`."""
+    found = _positions(x, index)
+    if not found or len(found) != 1:
+        return declined("not one number at an axis whose length is a size")
+    parts = index if isinstance(index, tuple) else (index,)
+    (axis, number) = found[0]
+    if any(isinstance(part, slice) and part != slice(None) for part in parts) or len(parts) > x.dim():
+        return declined("it puts a part of a step")
+    if sum(not isinstance(part, slice) and part is not Ellipsis for part in parts) != 1:
+        return declined("it puts at several numbers at once")
+    shape = [size for i, size in enumerate(x.shape) if i != axis]
+    given = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype)
+    x.copy_(PUT(x, given.to(x.dtype).expand(shape), axis, _from_start(x.shape[axis], number)))
+    return None
+
+
+@rule("select", when=in_a_loop)
+def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
+    """`x.select(1, t)`."""
+    dim %= x.dim()
+    if not _is_size(x.shape[dim]):
+        return declined("the axis has a fixed length")
+    return STEP(x, dim, _from_start(x.shape[dim], index))
+
+
+@rule("unbind")
+def unbind(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
+    """The steps of a tensor, which iteration over it asks for too."""
+    dim %= x.dim()
+    return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else declined("the axis has a fixed length")
+
+
+@rule("split")
+def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+    """`x.split(1, dim=1)`: each step by itself."""
+    size = kwargs.get("split_size_or_sections", split_size)
+    dim %= x.dim()
+    if not _is_size(x.shape[dim]) or size != 1:
+        return declined("not a split of an axis whose length is a size into single steps")
+    return Slices(x, dim, keeps_axis=True)
+
+
+@rule("chunk")
+def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
+    """`x.chunk(x.size(1), dim=1)`: each step by itself."""
+    dim %= x.dim()
+    size: Any = x.shape[dim]
+    if not _is_size(chunks) or not _is_size(size) or expression_of(chunks) != expression_of(size):
+        return declined("not as many chunks as steps")
+    return Slices(x, dim, keeps_axis=True)
+
+
+@rule("stack")
+def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
+    """`torch.stack(outputs)` of what each iteration gave."""
+    found = _all_iterations(session, tensors)
+    if found is None:
+        return declined("not what each iteration of one loop made")
+    loop, flipped = found
+    tensors = tensors[::-1] if flipped else tensors
+    return STACKED(list(tensors), session.loops[loop].count, dim % (tensors[0].dim() + 1), loop, flipped)
+
+
+@rule("cat", "concat")
+def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
+    """`torch.cat(outputs, 1)` of what each iteration gave."""
+    found = _all_iterations(session, tensors)
+    if found is None:
+        return declined("not what each iteration of one loop made")
+    loop, flipped = found
+    tensors = tensors[::-1] if flipped else tensors
+    axis = kwargs.get("axis", dim) % tensors[0].dim()
+    return STACKED(list(tensors), session.loops[loop].count, axis, loop, flipped).flatten(axis, axis + 1)
+
+
+def _all_iterations(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
+    """The loop whose iterations made the tensors, one each in their order, and whether the last comes first."""
+    if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
+        return None
+    made = [session.facts.of(tensor).iteration for tensor in tensors]
+    loops = {iteration[0] for iteration in made if iteration is not None}
+    iterations = [None if iteration is None else iteration[1] for iteration in made]
+    forward = list(range(ITERATIONS))
+    if len(loops) != 1 or iterations not in (forward, forward[::-1]):
+        return None
+    return loops.pop(), iterations != forward
+
+
+@rule("__radd__", "add", when=in_a_loop)
+def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
+    """`0 + x`, where a sum begins with a plain 0: as the sum of two tensors that later iterations make."""
+    if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
+        return declined("not a plain 0 and a tensor")
+    return torch.zeros(x.shape, dtype=x.dtype) + x
+
+
+LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, add), around=_in_its_iteration)

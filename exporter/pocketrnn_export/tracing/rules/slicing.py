@@ -1,0 +1,195 @@
+"""Slices, splits and pads by a size, as operators that hold for every size; and what every operation restricts.
+
+torch.export clamps the ends of a slice for its example, which restricts the sizes; `pocketrnn::cut` clamps them for
+every size.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.tracing.conditions import BATCH, Condition, value_at
+from pocketrnn_export.tracing.questions import Question
+from pocketrnn_export.tracing.rules.lengths import note_whole
+from pocketrnn_export.tracing.session import (
+    Call,
+    Rule,
+    Topic,
+    TraceSession,
+    declined,
+    environment_in,
+    on_a_branch,
+    rule,
+)
+from pocketrnn_export.tracing.sizes import equals, note_guard
+from pocketrnn_export.tracing.torch_internals import guards_of, size_functions, statically_known_true
+from pocketrnn_export.tracing.trace_operators import CUT, END
+from pocketrnn_export.tracing.users_code import is_users, line_of, outside, place_of
+
+__all__ = ["SLICING"]
+
+# torch does not annotate it.
+_sym_max: Callable[..., Any] = torch.sym_max
+
+
+def _guards_noted(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    """Note what an operation restricts, and the line whose function raised an error."""
+    args = call.args
+    environment = environment_in(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
+    before = len(guards_of(environment))
+    try:
+        return proceed(call)
+    except Exception:
+        caller = outside(sys._getframe(1))
+        if is_users(caller):
+            session.log.raised.append(place_of(caller))
+        raise
+    finally:
+        if made := guards_of(environment)[before:]:
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and not is_users(frame):
+                frame = frame.f_back
+            for guard in made:
+                note_guard(session, guard, line_of(frame) if frame is not None else None)
+
+
+@rule("__getitem__", when=on_a_branch)
+def cut(_: TraceSession, x: Any, index: Any) -> Any:
+    """`x[:, 2:n]` with its slices as cuts, and the rest of the index as it is."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
+        return declined("no slice is in it")
+    axes = _axes_of(parts, x.dim())
+    if axes is None:
+        return declined("a truth is in it")
+    rest, changed = list(parts), False
+    for i, axis in enumerate(axes):
+        part = parts[i]
+        if axis is None or not isinstance(part, slice):
+            continue
+        numbers = (part.start, part.stop, part.step)
+        if numbers[:2] == (None, None) or not all(n is None or isinstance(n, (int, torch.SymInt)) for n in numbers):
+            continue
+        if not any(isinstance(n, torch.SymInt) for n in (x.shape[axis], *numbers)) or not isinstance(
+            part.step or 1, int
+        ):
+            continue
+        start = 0 if part.start is None else part.start
+        x = CUT(x, axis, start, END if part.stop is None else part.stop, part.step or 1)
+        rest[i], changed = slice(None), True
+    if not changed:
+        return declined("no size of the input is in a slice")
+    if all((isinstance(part, slice) and part == slice(None)) or part is Ellipsis for part in rest):
+        return x
+    return x[tuple(rest)]
+
+
+def _axes_of(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
+    """The axis that each part of an index stands at; None for parts that take none or several."""
+    taken = sum(
+        part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
+        for part in parts
+        if part is not None and part is not Ellipsis
+    )
+    if any(isinstance(part, bool) for part in parts):
+        return None
+    axes: list[int | None] = []
+    axis = 0
+    for part in parts:
+        if part is None:
+            axes.append(None)
+        elif part is Ellipsis:
+            axes.append(None)
+            axis += dimensions - taken
+        else:
+            axes.append(axis)
+            axis += part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
+    return axes
+
+
+@rule("narrow", when=on_a_branch)
+def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
+    """`x.narrow(1, 0, n)`."""
+    dim %= x.dim()
+    if not isinstance(start, (int, torch.SymInt)) or not any(
+        isinstance(n, torch.SymInt) for n in (x.shape[dim], start, length)
+    ):
+        return declined("no size of the input is in it")
+    if isinstance(start, int) and start < 0:
+        start = x.shape[dim] + start
+    return CUT(x, dim, start, start + length, 1)
+
+
+@rule("split", when=on_a_branch)
+def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+    """A split whose number of chunks depends on a size, as a single chunk of everything.
+
+    That is right where the chunks are treated alike and put together again; the comparison with the module tells.
+    """
+    split_size = kwargs.get("split_size_or_sections", split_size)
+    if not isinstance(split_size, int) or not isinstance(x.shape[dim], torch.SymInt):
+        return declined("its number of chunks depends on no size")
+    return (x,)
+
+
+@rule("chunk", when=on_a_branch)
+def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
+    """Chunks as cuts of equal width. There are as many as for the sizes of the branch, which is a question of its
+    own."""
+    size = x.shape[dim]
+    expression = session.renamed(size)
+    if not isinstance(chunks, int) or expression is None or session.branch is None:
+        return declined("not a fixed number of chunks of a size of the input")
+    if expression == BATCH:
+        return (x,)
+    width = size_functions.FloorDiv(expression + (chunks - 1), chunks)
+    count = size_functions.FloorDiv(expression + width - 1, width)
+    many = int(value_at(count, session.branch.sizes))
+    session.log.note(Question(Condition(equals(count, many)), True, *line_of(outside(sys._getframe(1)))))
+    step = (size + chunks - 1) // chunks
+    return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
+
+
+@rule("pad", when=on_a_branch)
+def padded(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
+    """`F.pad(x, (0, n - x.size(1)))`: by nothing where the amount is below 0, on a branch that takes it so."""
+    if not any(isinstance(amount, torch.SymInt) for amount in pad):
+        return declined("by fixed amounts")
+    session.log.pads += 1
+    if session.branch is None or not session.branch.pads_from_zero:
+        return declined("the branch cuts where an amount is below 0, as PyTorch does")
+    return nn.functional.pad(x, [_from_zero(n) for n in pad], *rest, **kwargs)
+
+
+def _of_shape(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a tensor of a size: PyTorch fails where that is negative, so that 0 is as good there."""
+
+    def general(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
+        shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
+        if not any(isinstance(part, torch.SymInt) for part in shape):
+            return declined("no size of the input is in the shape")
+        from_zero = [type(arg)(map(_from_zero, arg)) if type(arg) in (tuple, list) else _from_zero(arg) for arg in args]
+        return function(*from_zero, **kwargs)
+
+    return general
+
+
+def _from_zero(size: Any) -> Any:
+    if not isinstance(size, torch.SymInt) or statically_known_true(size >= 0):
+        return size
+    return _sym_max(size, 0)
+
+
+_SHAPED: Final = {
+    **{name: getattr(torch, name) for name in ("zeros", "ones", "empty")},
+    **{name: getattr(Tensor, name) for name in ("new_zeros", "new_ones", "repeat")},
+}
+shaped: Final = tuple(Rule((name,), _of_shape(function), on_a_branch) for name, function in _SHAPED.items())
+
+SLICING: Final = Topic((cut, narrow, split, chunk, padded, *shaped), around=_guards_noted, after=note_whole)

@@ -1,0 +1,297 @@
+"""A module as a program of torch.export, and the order of the rules by which it is traced.
+
+Three kinds of session: a user's module for torch.export, the module that a rerolled loop is, and a user's module for
+TorchScript. Each is a list of topics and a list of patches, below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.fx.traceback import preserve_node_meta
+
+from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
+from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.cell_recognition import NotALayer
+from pocketrnn_export.tracing.conditions import Sizes
+from pocketrnn_export.tracing.hidden_trace import trace_hidden
+from pocketrnn_export.tracing.patched_globals import globals_patched
+from pocketrnn_export.tracing.questions import Branch, TraceLog
+from pocketrnn_export.tracing.recurrence import add_onnx_weights, recurrence_traced, states_checked
+from pocketrnn_export.tracing.reroll import rerolled
+from pocketrnn_export.tracing.restrictions import TracePlan, UntraceableError
+from pocketrnn_export.tracing.rules.asserts import ASSERTS
+from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
+from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
+from pocketrnn_export.tracing.rules.loops import LOOPS
+from pocketrnn_export.tracing.rules.pooling import POOLING
+from pocketrnn_export.tracing.rules.slicing import SLICING
+from pocketrnn_export.tracing.rules.spaced import SPACED
+from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
+from pocketrnn_export.tracing.size_numbers import refuse_rounded
+from pocketrnn_export.tracing.sizes import note_program, sizes_watched
+from pocketrnn_export.tracing.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
+from pocketrnn_export.tracing.unstable_sort import orders_in
+from pocketrnn_export.tracing.users_code import is_users, place_of
+
+__all__ = ["TracedProgram", "errors_in", "first_cause", "followed_for", "quiet", "script_session", "traced_program"]
+
+
+def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    return on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
+
+
+# What Python, numpy and old PyTorch do, so that a graph can follow.
+PYTHON: Final = Topic((*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED), around=with_tensors, after=note_order)
+DEVICE: Final = Topic(around=_on_cpu)
+
+_USERS_CODE: Final = (
+    lambda _: gpu_types_on_cpu(),
+    globals_patched,
+    lambda session: lists_of_traced(lambda x, shipped: lists_as_arrays(session, x, shipped)),
+    trace_hidden,
+)
+
+
+def export_session(
+    module: nn.Module,
+    log: TraceLog,
+    branches: Sequence[Branch] = (),
+    choices: Sequence[Any] = (),
+    *,
+    cut_counted: bool = True,
+) -> TraceSession:
+    """A user's module for torch.export."""
+    return TraceSession(
+        module,
+        (LOOPS, PYTHON, DEVICE, SLICING),
+        (lambda _: preserve_node_meta(), recurrence_traced, *_USERS_CODE, sizes_watched),
+        log=log,
+        branches=branches,
+        choices=choices,
+        cut_counted=cut_counted,
+    )
+
+
+def rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
+    """The module that a trace with its loops put back is, for torch.export. It holds no code of the user's."""
+    return TraceSession(module, (SLICING,), (recurrence_traced, sizes_watched), log=log, cut_counted=cut_counted)
+
+
+def script_session(module: nn.Module) -> TraceSession:
+    """A user's module for TorchScript.
+
+    Example:
+        >>> with script_session(module):
+        ...     script = torch.jit.trace(module, example, check_trace=False)
+    """
+    return TraceSession(module, (PYTHON, DEVICE), (states_checked, *_USERS_CODE), scripted=True)
+
+
+def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """The errors that torch functions raise in the forward of a module when it runs, which it catches: their lines."""
+    with TraceSession(module, (SLICING,)) as session:
+        module(*inputs)
+    return session.log.raised
+
+
+@dataclass(frozen=True)
+class TracedProgram:
+    """A module as torch.export gives it.
+
+    Attributes:
+        program: with every batch and sequence axis dynamic.
+        plan: the branches that were taken where forward asks about sizes; None for those of the example.
+        cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
+        loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
+    """
+
+    program: torch.export.ExportedProgram
+    plan: TracePlan | None = None
+    cut_counted: bool = True
+    loops: tuple[str, ...] = ()
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The operators in it whose order of equal values PyTorch leaves undefined."""
+        return tuple(orders_in(self.program))
+
+
+def traced_program(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    plan: TracePlan | None,
+    log: TraceLog,
+    *,
+    one_text: bool = False,
+    cut_counted: bool = True,
+) -> TracedProgram:
+    """Trace a module once.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        example: what it is traced on.
+        plan: the branches that are taken where forward asks about sizes; None for those of the example.
+        log: takes note of what forward asks.
+        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
+        cut_counted: cut what is unpacked to the longest of the lengths that forward counts or clamps itself.
+
+    Raises:
+        ExportError: the module cannot be traced with dynamic axes.
+
+    Example:
+        >>> traced_program(module, example, None, TraceLog()).program.graph.nodes
+    """
+    traced = copied_again(module)
+    add_onnx_weights(traced)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    branches, choices = ([], []) if plan is None else plan.branches
+    session = export_session(traced, log, branches, choices, cut_counted=cut_counted)
+    with quiet(), torch.no_grad():
+        try:
+            with session:
+                program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
+                refuse_rounded(program)
+                note_program(session, program)
+            log.check_answered()
+            if session.loops:
+                whole = rerolled(program, session.loops)
+                with rerolled_session(whole, log, cut_counted=cut_counted) as again:
+                    program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
+                    note_program(again, program)
+        except PocketRNNError:
+            raise
+        except NotALayer as reason:
+            raise _refused_loop(session.loops, reason, module) from reason
+        # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.
+        except (Exception, SystemExit) as error:
+            raise _untraceable(error, module) from error
+    return TracedProgram(program, plan, cut_counted, tuple(dict.fromkeys(loop.where for loop in session.loops)))
+
+
+def _untraceable(error: BaseException, module: nn.Module) -> ExportError:
+    if cell := _stepped_cell(module):
+        return ExportError(
+            f"The module's {cell[0]}, stepped by a loop that cannot be followed: {first_cause(error)}.", cell[1]
+        )
+    advice = "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps."
+    if "data-dependent" in str(error) or "data dependent" in str(error):
+        advice = "Ask about no values of tensors in forward; torch.where takes one of two values for each text."
+    return UntraceableError(
+        f"The module cannot be traced with a dynamic batch and sequence length{_line_of(error)}: {first_cause(error)}.",
+        advice,
+    )
+
+
+def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
+    """Follow forward for some sizes, as a trace does, but without a program.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied, not changed.
+        inputs: of these sizes. Nothing is computed with their values.
+        sizes: the sizes. One of 1 is a plain number, as it is for PyTorch.
+        log: takes note of what forward asks.
+
+    Returns:
+        what forward, or PyTorch on its way, raised; None where it came to its end.
+    """
+    traced = copied_again(module)
+    add_onnx_weights(traced)
+    mode = unknown_sizes()
+    # The tokens have two axes of unknown size, the lengths one.
+    fakes = [of_unknown_sizes(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
+    with quiet(), torch.no_grad():
+        try:
+            with export_session(traced, log, [Branch(sizes)]), mode:
+                traced(*fakes)
+            log.check_answered()
+        except (Exception, SystemExit) as error:
+            return error
+    return None
+
+
+def _line_of(error: BaseException) -> str:
+    """The last line of the user's own code on the way to an error or to one of its causes."""
+    found = ""
+    current: BaseException | None = error
+    while current is not None:
+        frame = current.__traceback__
+        while frame is not None:
+            if is_users(frame.tb_frame):
+                found = f", at {place_of(frame.tb_frame, frame.tb_lineno)}"
+            frame = frame.tb_next
+        current = current.__cause__
+    return found
+
+
+# Layers that a Python loop steps, one token at a time, and the layer that does it by itself.
+_CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
+
+
+def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
+    """Of the first cell in a module, what it is and what to use in its stead; None where there is none."""
+    for path, layer in module.named_modules():
+        for cell, whole in _CELLS.items():
+            if isinstance(layer, cell):
+                return f"{path or 'forward'} is an nn.{cell.__name__}", (
+                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
+                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged."
+                )
+    return None
+
+
+def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+    cell = _stepped_cell(module)
+    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, where it hands nothing on, for all steps at once."
+    return UntraceableError(
+        f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
+        advice if cell is None else cell[1],
+    )
+
+
+def first_cause(error: BaseException) -> str:
+    """The first line of the error that the others were raised from."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return first_line(error)
+
+
+class _WithoutGraphs(io.TextIOBase):
+    """Standard error, without the graph so far, which torch.export prints there where it fails."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if "def forward(self, arg" in text else int(self.stream.write(text) or 0)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(_WithoutGraphs(sys.stderr)):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

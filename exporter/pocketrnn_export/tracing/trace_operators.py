@@ -1,0 +1,134 @@
+"""Operators that a trace holds in place of those of PyTorch which would restrict a size; they are traced, never run.
+
+`x[:, :512]` as `pocketrnn::cut` is one Slice, which holds for every size because it clamps its ends, as PyTorch does:
+right at 600 steps (2e-7) where the plain trace is 0.6 off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.tracing.torch_internals import statically_known_true
+
+__all__ = ["CUT", "CUT_TO_LONGEST", "END", "KEEP", "PUT", "SIZE", "STACKED", "STEP"]
+
+# What ONNX's Slice takes for "to the end".
+END: Final = 2**62
+# torch does not annotate these.
+_sym_min: Callable[..., Any] = torch.sym_min
+_sym_max: Callable[..., Any] = torch.sym_max
+_sym_ite: Callable[..., Any] = torch.sym_ite
+
+
+@torch.library.custom_op("pocketrnn::cut", mutates_args=())
+def _cut(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+    """`x[start:end:step]` along an axis, its ends clamped as Python and ONNX clamp them."""
+    raise NotImplementedError("pocketrnn::cut exists to be traced, not to be run")
+
+
+@_cut.register_fake
+def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
+    size = x.shape[axis]
+
+    def clamped(index: Any) -> Any:
+        """`index` as a position in 0..size; a size minus something may be negative, and then counts from the end."""
+        if not isinstance(index, torch.SymInt):
+            return _sym_min(index, size) if index >= 0 else _sym_max(size + index, 0)
+        if statically_known_true(index >= 0):
+            return _sym_min(index, size)
+        from_end = _sym_max(size + index, 0)
+        return _sym_ite(index >= 0, _sym_min(index, size), from_end)
+
+    first, last = clamped(start), size if isinstance(end, int) and end >= END else clamped(end)
+    length = last if isinstance(first, int) and first == 0 else _sym_max(last - first, 0)
+    if step != 1:
+        length = (length + step - 1) // step
+    return x.new_empty([length if i == axis else other for i, other in enumerate(x.shape)])
+
+
+@torch.library.custom_op("pocketrnn::size", mutates_args=())
+def _size(x: Tensor, axis: int) -> Tensor:
+    """The size of an axis as a tensor int64 [], which torch.export makes no constant of."""
+    raise NotImplementedError("pocketrnn::size exists to be traced, not to be run")
+
+
+@_size.register_fake
+def _(x: Tensor, axis: int) -> Tensor:
+    del axis
+    return x.new_empty((), dtype=torch.int64)
+
+
+@torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
+def _cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
+    """x [sequence, batch, ...] up to the largest of the lengths [batch]."""
+    raise NotImplementedError("pocketrnn::cut_to_longest exists to be traced, not to be run")
+
+
+@_cut_to_longest.register_fake
+def _(x: Tensor, lengths: Tensor) -> Tensor:
+    del lengths
+    return x.new_empty((torch.library.get_ctx().new_dynamic_size(min=1), *x.shape[1:]))
+
+
+@torch.library.custom_op("pocketrnn::step", mutates_args=())
+def _step(x: Tensor, axis: int, index: int) -> Tensor:
+    """`x.select(axis, index)`, which restricts no size."""
+    raise NotImplementedError("pocketrnn::step exists to be traced, not to be run")
+
+
+@_step.register_fake
+def _(x: Tensor, axis: int, index: Any) -> Tensor:
+    del index
+    return x.new_empty([size for i, size in enumerate(x.shape) if i != axis])
+
+
+@torch.library.custom_op("pocketrnn::put", mutates_args=())
+def _put(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
+    """x with `value` at a position of an axis: `torch.select_scatter`, which restricts no size."""
+    raise NotImplementedError("pocketrnn::put exists to be traced, not to be run")
+
+
+@_put.register_fake
+def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
+    del value, axis, index
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("pocketrnn::stacked", mutates_args=())
+def _stacked(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
+    """`torch.stack` of what all iterations of a loop gave, of which the first ones are given; the last first if
+    flipped."""
+    raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
+
+
+@_stacked.register_fake
+def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool) -> Tensor:
+    del loop, flipped
+    shape = list(values[0].shape)
+    shape.insert(axis, count)
+    return values[0].new_empty(shape)
+
+
+@torch.library.custom_op("pocketrnn::keep", mutates_args=())
+def _keep(x: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """x. What the iterations made beside it is not left out of the graph, so that all iterations look alike."""
+    raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
+
+
+@_keep.register_fake
+def _(x: Tensor, values: Sequence[Tensor]) -> Tensor:
+    del values
+    return torch.empty_like(x)
+
+
+KEEP: Final = torch.ops.pocketrnn.keep.default
+STEP: Final = torch.ops.pocketrnn.step.default
+PUT: Final = torch.ops.pocketrnn.put.default
+STACKED: Final = torch.ops.pocketrnn.stacked.default
+CUT_TO_LONGEST: Final = torch.ops.pocketrnn.cut_to_longest.default
+CUT: Final = torch.ops.pocketrnn.cut.default
+SIZE: Final = torch.ops.pocketrnn.size.default
