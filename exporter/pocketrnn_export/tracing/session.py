@@ -313,7 +313,8 @@ class TraceSession:
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _names_of_sizes(inputs), environment_in(inputs)
-            self.example = Sizes(*(hint_of(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2]))
+            if inputs and inputs[0].dim() > 1:
+                self.example = Sizes(*(hint_of(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2]))
         answers = []
         for branch in self.branches or (None,):
             self.branch = branch
