@@ -530,10 +530,10 @@ def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monke
     checkpoint = checkpoints.read(Path("c"))
     validation = easy_texts(40, seed=2)
     state = states_of(easy_texts(), replace(QUICK, epochs=2))[-1]
-    read, known = report.Answers.of(state.best, validation), report.Answers.of_state(state)
+    read, known = report.ValidationAnswers.of(state.best, validation), report.ValidationAnswers.of_state(state)
     assert read.probabilities.shape[1] == known.probabilities.shape[1] == len(checkpoint.labels)
     _, held_out = parts(easy_texts(), None, QUICK)
-    again = report.Answers.of(state.best, held_out)
+    again = report.ValidationAnswers.of(state.best, held_out)
     np.testing.assert_allclose(again.probabilities, known.probabilities, atol=1e-5)
     np.testing.assert_array_equal(again.lengths, known.lengths)
 

@@ -19,6 +19,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score
 from pocketrnn_training.inference import logits_of
+from pocketrnn_training.linear_baseline import LinearBaseline
 from pocketrnn_training.progress import Epoch, Notice
 from pocketrnn_training.training import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
@@ -65,6 +66,7 @@ def write(
     validation: LabelledTexts,
     notices: Sequence[Notice] = (),
     answers: ValidationAnswers | None = None,
+    baseline: LinearBaseline | None = None,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -75,6 +77,7 @@ def write(
         validation: the validation rows.
         notices: those that were reported about the data.
         answers: those of the checkpoint to the validation rows; without them, all rows are read again.
+        baseline: what a linear model reaches on the same rows.
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities = answers.probabilities
@@ -87,6 +90,7 @@ def write(
     _by_length(bins).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result),
+        *_baseline_lines(result, baseline),
         *_curve_lines(history),
         *_class_lines(result),
         *_length_lines(bins),
@@ -111,6 +115,18 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
     yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
     yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
+
+
+def _baseline_lines(result: Evaluation, baseline: LinearBaseline | None) -> Iterator[str]:
+    if baseline is None:
+        return
+    yield ""
+    yield "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned),"
+    yield f"fitted on {baseline.rows:,} training rows, is right of **{baseline.accuracy:.2%}** of the same rows."
+    if baseline.accuracy > result.accuracy:
+        points = 100 * (baseline.accuracy - result.accuracy)
+        yield f"**It is better here, by {points:.2f} points.** Word vectors (`--vectors`), more rows, or a teacher"
+        yield "(`--teacher`) may bring this classifier further; if not, use the linear model."
 
 
 def _curve_lines(history: Sequence[Epoch]) -> Iterator[str]:

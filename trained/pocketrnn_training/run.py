@@ -15,6 +15,7 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import ANY_TIME, BY_ROWS, Settings
@@ -126,10 +127,11 @@ class TrainingRun:
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
         answers = reports.ValidationAnswers.of_state(state)
+        baseline = _compared_with_linear(training_data, validation_data, report)
         run_folder.finish(
             state,
             self.output,
-            lambda folder: reports.write(folder, best, state.history, validation_data, notices, answers),
+            lambda folder: reports.write(folder, best, state.history, validation_data, notices, answers, baseline),
         )
         return best
 
@@ -152,6 +154,16 @@ class TrainingRun:
         # From its second epoch on, a run replaces its own folder.
         run_folder.keep(state, self.output, force=self.force or self.resume or self.has_kept)
         self.state, self.has_kept = state, True
+
+
+def _compared_with_linear(
+    training: LabelledTexts, validation: LabelledTexts, report: Callable[[Notice], None]
+) -> LinearBaseline | None:
+    report(Notice("A linear model is fitted on the same rows, to compare with."))
+    baseline = linear_baseline(training, validation)
+    if baseline is not None:
+        report(Notice(f"The linear model is right of {baseline.accuracy:.1%} of the same validation rows."))
+    return baseline
 
 
 def _state_to_resume(output: Path, settings: Settings) -> TrainingState:

@@ -1,0 +1,74 @@
+"""The linear model that a report is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_data import QUICK, easy_texts
+
+from pocketrnn_training import report
+from pocketrnn_training.data import UNLABELLED, LabelledTexts
+from pocketrnn_training.linear_baseline import MOST_ROWS, LinearBaseline, linear_baseline
+from pocketrnn_training.training import TrainingState, train
+
+WORDS = ("rain", "wind", "goal", "match")
+
+
+def rows(targets: list[int], texts: list[str]) -> LabelledTexts:
+    return LabelledTexts(texts, np.array(targets), ("weather", "sport"), "rows of a test")
+
+
+def drawn(count: int) -> LabelledTexts:
+    targets = [i % 2 for i in range(count)]
+    return rows(targets, [f"the {WORDS[2 * target + i // 2 % 2]} of the day" for i, target in enumerate(targets)])
+
+
+def test_it_learns_from_labelled_rows_and_is_measured_on_the_validation_rows() -> None:
+    training = drawn(40)
+    assert linear_baseline(training, drawn(10)) == LinearBaseline(1.0, 40)
+    wrong = rows([1, 0, 1, 0], ["rain", "goal", "a match", "wind"])
+    assert linear_baseline(training, wrong) == LinearBaseline(0.5, 40)
+    without = training.targets.copy()
+    without[::5] = UNLABELLED
+    assert linear_baseline(replace(training, targets=without), drawn(10)) == LinearBaseline(1.0, 32)
+
+
+def test_of_many_rows_a_part_is_drawn() -> None:
+    found = linear_baseline(drawn(MOST_ROWS + 50), drawn(10))
+    assert found is not None
+    assert found.rows == MOST_ROWS
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        rows([0, 0, UNLABELLED], ["rain", "wind", "goal"]),
+        rows([0, 1], ["", " "]),
+        rows([0, 1], ["\ud800", "\udfff"]),
+    ],
+)
+def test_where_there_is_nothing_to_learn_there_is_no_such_model(training: LabelledTexts) -> None:
+    assert linear_baseline(training, drawn(4)) is None
+
+
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "\u732b" * 50, "\x00\x01", "e\u0301 \u0130"])
+def test_any_text_is_measured(text: str) -> None:
+    training = drawn(8)
+    assert linear_baseline(replace(training, texts=[*training.texts[:-1], text]), rows([0], [text])) is not None
+
+
+@pytest.mark.parametrize(("accuracy", "better"), [(0.0, False), (1.0, True)])
+def test_the_report_says_what_it_reaches_and_where_it_is_better(tmp_path: Path, accuracy: float, better: bool) -> None:
+    states: list[TrainingState] = []
+    train(easy_texts(), replace(QUICK, epochs=1), keep=states.append)
+    validation = easy_texts()
+    answers = report.ValidationAnswers.of(states[-1].best, validation)
+    answers.probabilities[:, 0] = 2
+    report.write(tmp_path, states[-1].best, states[-1].history, validation, (), answers, LinearBaseline(accuracy, 1234))
+    written = (tmp_path / report.REPORT).read_text(encoding="utf-8")
+    assert "1,234 training rows" in written
+    assert f"**{accuracy:.2%}**" in written
+    assert ("It is better here" in written) == better
