@@ -15,12 +15,12 @@ from pocketrnn.errors import ParityError, PocketRNNError
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cases import Case
 from pocketrnn_export.proof.comparing import Compared, Reference, compare
 from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
-from pocketrnn_export.tracing.users_code import is_users, place_of
 
 __all__ = [
     "ProofPlan",

@@ -17,9 +17,9 @@ from torch import nn
 from pocketrnn_export import export
 from pocketrnn_export.forms.exact_rewriting import REWRITE_RULES, optimize
 from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.departure import departure
 from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.tracing.users_code import users_line
 
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 

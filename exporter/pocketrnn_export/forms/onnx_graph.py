@@ -31,6 +31,7 @@ from pocketrnn_export.forms.onnx_trace import (
 )
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
@@ -43,7 +44,6 @@ from pocketrnn_export.tracing.session import given_whole
 from pocketrnn_export.tracing.size_regions import Followed
 from pocketrnn_export.tracing.trace import errors_in, followed_for
 from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
-from pocketrnn_export.tracing.users_code import is_users
 
 __all__ = [
     "ONE_TEXT",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pocketrnn_export.tracing.torch_internals import TORCH_FOLDER
+from pocketrnn_export.intake.user_frames import frames_of_call
 
 __all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
 
 # What a module may end in, by the name of torch's function. exp stands behind log_softmax.
 _KINDS: Final = frozenset({"sigmoid", "sigmoid_", "special_expit", "softmax", "special_softmax", "exp", "exp_"})
-_OURS: Final = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True)
@@ -108,17 +107,7 @@ def _name(func: Any) -> str:
     return str(getattr(func, "__name__", "")).split(".")[0]
 
 
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames up to the call of the module, but for torch's own."""
-    while frame is not None and frame.f_code.co_name != "called_as":
-        file = frame.f_code.co_filename
-        # TorchScript that is run operator by operator has one line of ours for all of them.
-        if not file.startswith(TORCH_FOLDER) and (not file.startswith(_OURS) or file.endswith("scripted.py")):
-            yield frame
-        frame = frame.f_back
-
-
 def _site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
-    frames = list(_frames(frame))
+    frames = list(frames_of_call(frame))
     line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
     return tuple((each.f_code, each.f_lasti) for each in frames), line

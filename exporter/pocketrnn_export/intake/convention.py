@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn_export.intake.activation import ActivationCall, Passing
+from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.tracing.torch_internals import buffers_of
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "CallAdapter",
     "Convention",
     "batch_size_of_file",
-    "called_as",
     "compiled",
     "uses_lengths",
 ]
@@ -155,11 +155,6 @@ class CallAdapter(nn.Module):
             return _undone(answer, convention)
         logits: Tensor = answer if convention.units > 1 else torch.cat([torch.zeros_like(answer), answer], dim=1)
         return logits
-
-
-def called_as(call: Call, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-    """What a call gives. The name of this function ends the search for the user's lines in `activation`."""
-    return call(module, tokens, lengths)
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.tracing.restrictions import UntraceableError
 from pocketrnn_export.tracing.session import current
 from pocketrnn_export.tracing.torch_internals import values_of
-from pocketrnn_export.tracing.users_code import users_line
 
 __all__ = ["TracedArray", "number_of", "unwrapped"]
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.tracing.torch_internals import functions_that_tell
-from pocketrnn_export.tracing.users_code import is_users
 
 __all__ = ["HIDDEN", "trace_hidden"]
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from pocketrnn_export.tracing.users_code import is_users_file
+from pocketrnn_export.intake.user_frames import is_users_file
 
 __all__ = ["compared_by_identity"]
 

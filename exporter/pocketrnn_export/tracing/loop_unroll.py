@@ -23,11 +23,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.tracing.arrays import TracedArray
 from pocketrnn_export.tracing.restrictions import UntraceableError
 from pocketrnn_export.tracing.session import Loop, TraceSession, current
 from pocketrnn_export.tracing.trace_operators import STEP
-from pocketrnn_export.tracing.users_code import users_line
 
 __all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "positions"]
 

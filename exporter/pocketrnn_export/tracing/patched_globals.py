@@ -32,6 +32,8 @@ from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
 
+# What asks a size here is asked by who called it: see `intake/user_frames.py`.
+ASKS_FOR_ITS_CALLER: Final = True
 # torch does not annotate it.
 _sym_int: Callable[..., Any] = torch.sym_int
 _DTYPES: Final = {

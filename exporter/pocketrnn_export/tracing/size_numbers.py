@@ -23,13 +23,15 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.arrays import TracedArray, unwrapped
 from pocketrnn_export.tracing.session import current
 from pocketrnn_export.tracing.torch_internals import expression_of, size_functions, sym_sqrt
-from pocketrnn_export.tracing.users_code import line_of_node
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
 
+# What asks a size here is asked by who called it: see `intake/user_frames.py`.
+ASKS_FOR_ITS_CALLER: Final = True
 # torch does not annotate these.
 _sym_float: Callable[..., Any] = torch.sym_float
 _sym_min: Callable[..., Any] = torch.sym_min

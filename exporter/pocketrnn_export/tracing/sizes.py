@@ -20,6 +20,14 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import (
+    asking,
+    code_line_of,
+    is_library,
+    is_users,
+    is_users_file,
+    place_of,
+)
 from pocketrnn_export.tracing.conditions import TOKENS, Condition, UnsolvableError, renamed_sizes, value_at
 from pocketrnn_export.tracing.identity import compared_by_identity
 from pocketrnn_export.tracing.output_only import output_of
@@ -34,14 +42,6 @@ from pocketrnn_export.tracing.torch_internals import (
     relation_of,
     size_functions,
     truths_of_sizes,
-)
-from pocketrnn_export.tracing.users_code import (
-    asking,
-    code_line_of,
-    is_library,
-    is_users,
-    is_users_file,
-    place_of,
 )
 
 __all__ = ["equals", "note_guard", "note_program", "sizes_watched"]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.fx.traceback import preserve_node_meta
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.cell_recognition import NotALayer
@@ -42,7 +43,6 @@ from pocketrnn_export.tracing.size_numbers import refuse_rounded
 from pocketrnn_export.tracing.sizes import note_program, sizes_watched
 from pocketrnn_export.tracing.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.unstable_sort import orders_in
-from pocketrnn_export.tracing.users_code import is_users, place_of
 
 __all__ = ["TracedProgram", "errors_in", "first_cause", "followed_for", "quiet", "script_session", "traced_program"]
 

@@ -22,7 +22,8 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import read_answer
-from pocketrnn_export.intake.convention import Convention, called_as, left_as_it_was
+from pocketrnn_export.intake.convention import Convention, left_as_it_was
+from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
 __all__ = ["with_activation"]

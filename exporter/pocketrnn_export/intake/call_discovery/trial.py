@@ -24,11 +24,11 @@ from pocketrnn_export.intake.convention import (
     Call,
     CallAdapter,
     Convention,
-    called_as,
     compiled,
     left_as_it_was,
     uses_lengths,
 )
+from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 
 __all__ = ["Holds", "answer_to", "read_answer", "try_line", "try_way"]

@@ -8,8 +8,8 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
+from pocketrnn_export.intake.user_frames import outside
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
-from pocketrnn_export.tracing.users_code import outside
 
 __all__ = ["ASSERTS"]
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.user_frames import is_users, line_of, outside, place_of
 from pocketrnn_export.tracing.conditions import BATCH, Condition, value_at
 from pocketrnn_export.tracing.questions import Question
 from pocketrnn_export.tracing.rules.lengths import note_whole
@@ -30,7 +31,6 @@ from pocketrnn_export.tracing.session import (
 from pocketrnn_export.tracing.sizes import equals, note_guard
 from pocketrnn_export.tracing.torch_internals import guards_of, size_functions, statically_known_true
 from pocketrnn_export.tracing.trace_operators import CUT, END
-from pocketrnn_export.tracing.users_code import is_users, line_of, outside, place_of
 
 __all__ = ["SLICING"]
 

@@ -6,18 +6,24 @@ import linecache
 import os
 import re
 import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import torch
+from torch import Tensor, nn
 
+from pocketrnn_export.intake import scripted
 from pocketrnn_export.tracing.torch_internals import TORCH_FILE, TORCH_FOLDER
 
 __all__ = [
     "asking",
+    "called_as",
     "code_line_of",
+    "frames_of_call",
     "is_library",
+    "is_ours",
     "is_users",
     "is_users_file",
     "line_of",
@@ -27,16 +33,8 @@ __all__ = [
     "users_line",
 ]
 
-# Frames of these are not the module's own code.
-_OURS: Final = (
-    *(f"{Path(__file__).parents[1] / wing}{os.sep}" for wing in ("tracing", "proof")),
-    *(str(Path(__file__).parents[1] / "intake" / name) for name in ("activation.py", "convention.py")),
-)
-_NOT_USERS: Final = (f"{TORCH_FOLDER}{os.sep}", *_OURS, "<")
-_ASKED_FOR: Final = (
-    TORCH_FILE,
-    *(str(Path(__file__).with_name(name)) for name in ("plain_numbers.py", "size_numbers.py", "patched_globals.py")),
-)
+_OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
+_TORCH: Final = f"{TORCH_FOLDER}{os.sep}"
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"
 _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
 
@@ -53,20 +51,45 @@ def is_users(frame: FrameType) -> bool:
 
 def is_users_file(file: str) -> bool:
     """Whether a file holds code of the user's, or of a library that is neither torch nor this package."""
-    return not file.startswith(_NOT_USERS)
+    return not file.startswith((_TORCH, "<")) and not is_ours(file)
+
+
+def is_ours(file: str) -> bool:
+    """Whether a file is one of this package; but for the one whose code is a user's TorchScript."""
+    return file.startswith(_OURS) and file != scripted.__file__
+
+
+def called_as(
+    call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
+) -> Any:
+    """What a call gives: everything of the user's is called from here, so that the frames of his end at this one."""
+    return call(module, tokens, lengths)
+
+
+def frames_of_call(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames from one up to `called_as`, but for torch's and ours: the innermost first.
+
+    Example:
+        >>> [frame.f_code.co_name for frame in frames_of_call(sys._getframe())]
+        ['attention', 'forward', 'call']
+    """
+    while frame is not None and frame.f_code is not called_as.__code__:
+        if not frame.f_code.co_filename.startswith(_TORCH) and not is_ours(frame.f_code.co_filename):
+            yield frame
+        frame = frame.f_back
 
 
 def asking(frame: FrameType | None) -> FrameType | None:
     """The frame that asks something of a size: methods of sizes are PyTorch's or ours, and so is what stands in for a
-    function of Python's."""
-    while frame is not None and frame.f_code.co_filename in _ASKED_FOR:
+    function of Python's. A file of ours that does so says `ASKS_FOR_ITS_CALLER`."""
+    while frame is not None and (frame.f_code.co_filename == TORCH_FILE or "ASKS_FOR_ITS_CALLER" in frame.f_globals):
         frame = frame.f_back
     return frame
 
 
 def outside(frame: FrameType) -> FrameType:
     """The frame that called into our code, from one that is in it."""
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+    while frame.f_back is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 
