@@ -425,6 +425,7 @@ class GroupsOfFour(_Embedded):
 
 
 HONOURED = (
+    LengthAsANumber,
     OtherPositionsBeyondTheTable,
     FillsUpIfShort,
     GroupsOfFour,
@@ -483,7 +484,6 @@ LIMITED = (
 REFUSED = (
     (WindowsOfTime, r"For texts of more than 64 tokens.*x\.split\(64, dim=1\)"),
     (LoopOverWindows, r"range\(0, x\.size\(1\), 50\)"),
-    (LengthAsANumber, r"plain number.*float\(int\(x\.size\(1\)\)\)"),
     (LengthAsText, r"plain number.*str\(x\.size\(1\)\)"),
     (LengthAsAKey, r"plain number.*special = \{301"),
     (LengthByIdentity, r"n is special"),

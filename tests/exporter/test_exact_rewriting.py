@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,6 +76,72 @@ def test_no_rule_compares_a_float_within_a_tolerance() -> None:
                     # Shapes and indices: whole numbers, which no tolerance of 1e-5 takes for one another.
                     assert rule.name in {"SqueezeReshape1d", "ScatterAllDynamic"}
     assert found == []
+
+
+def constant_graph(*steps: tuple[str, list[float]]) -> ir.Model:
+    """x * f(numbers), whose steps are operators on what the step before gave and on further numbers."""
+    nodes: list[ir.Node] = []
+    value: ir.Value | None = None
+    for operator, numbers in steps:
+        inputs = [] if value is None else [value]
+        if numbers:
+            tensor = ir.tensor(np.array(numbers, np.float32))
+            nodes.append(ir.node("Constant", [], attributes={"value": tensor}))
+            inputs.append(nodes[-1].outputs[0])
+        nodes.append(ir.node(operator, inputs))
+        value = nodes[-1].outputs[0]
+        value.dtype, value.name = ir.DataType.FLOAT, f"{operator}{len(nodes)}"
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([3]))
+    nodes.append(ir.node("Mul", [x, value]))
+    nodes[-1].outputs[0].name, nodes[-1].outputs[0].dtype = "y", ir.DataType.FLOAT
+    return ir.Model(ir.Graph([x], nodes[-1].outputs, nodes=nodes, opset_imports={"": 18}), ir_version=10)
+
+
+@given(
+    numbers=st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3),
+    factor=st.floats(-2, 2, width=32),
+    # No exp of an exp, which is beyond float32.
+    functions=st.lists(st.sampled_from(["Exp", "Sin", "Tanh", "Sigmoid"]), min_size=1, max_size=3, unique=True),
+)
+def test_constants_are_folded_in_double_precision_and_rounded_once(
+    numbers: list[float], factor: float, functions: list[str]
+) -> None:
+    exact = np.array(numbers, np.float64) * factor
+    of = {"Exp": np.exp, "Sin": np.sin, "Tanh": np.tanh, "Sigmoid": lambda v: 1 / (1 + np.exp(-v))}
+    for name in functions:
+        exact = of[name](exact)
+    rounded = exact.astype(np.float32)
+    model = constant_graph(("Identity", numbers), ("Mul", [factor]), *((name, []) for name in functions))
+    optimize(model)
+    assert [node.op_type for node in model.graph] == ["Mul"]
+    (folded,) = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    # numpy's exp and Python's are one float64 number apart at most, which may tip a tie of float32.
+    np.testing.assert_allclose(folded.numpy(), rounded, rtol=2**-23)
+    assert folded.dtype == ir.DataType.FLOAT
+
+
+class Frequencies(nn.Module):
+    """Positions whose frequencies forward computes: constants of the graph, which it multiplies by up to 3,000."""
+
+    def __init__(self, power: bool = False) -> None:
+        super().__init__()
+        self.power = power
+        self.embedding = nn.Embedding(60, 12)
+        self.rnn = nn.GRU(12, 10, batch_first=True)
+        self.fc = nn.Linear(10, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        even = torch.arange(0, 12, 2).float()
+        rates = 1 / torch.pow(10000.0, even / 12) if self.power else torch.exp(even * -(math.log(10000.0) / 12))
+        angles = torch.arange(x.size(1)).unsqueeze(1) * rates
+        positions = torch.cat([angles.sin(), angles.cos()], 1)
+        return self.fc(self.rnn(self.embedding(x) + positions)[0].mean(1))
+
+
+@pytest.mark.parametrize("power", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_frequencies_that_forward_computes_are_proven(power: bool, tmp_path: Path) -> None:
+    vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(58))]
+    export(Frequencies(power), tmp_path / "bundle", labels=list("abcd"), vocabulary=vocabulary)
 
 
 class _Embedded(nn.Module):

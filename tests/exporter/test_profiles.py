@@ -140,7 +140,7 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     assert "#" not in operators
     assert verify(tmp_path / "mobile").replays[-1].how == "each as a stream"
     described = manifest.read(tmp_path / "mobile")
-    assert {("onnx", "ort"), ("onnx", "step graph, 3 chunks")} <= {
+    assert {("rounded weights", "ort"), ("rounded weights", "step graph, 3 chunks")} <= {
         (c.reference, c.candidate) for c in described.parity.comparisons
     }
     assert graph_metadata(Classifier.load(tmp_path / "mobile"))["pocketrnn.name"] == "news"

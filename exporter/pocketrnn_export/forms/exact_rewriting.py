@@ -2,7 +2,8 @@
 
 Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
 `a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
-the very number. The other rules move nodes about and compare whole numbers only.
+the very number. The other rules move nodes about and compare whole numbers only. What is folded is computed in double
+precision; see `pocketrnn_export.forms.folded_constants`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
+from pocketrnn_export.forms.folded_constants import constants_in_doubles, round_folded
 from pocketrnn_export.tracing.torch_internals import default_rewrite_rules, rules_within_a_tolerance
 
 __all__ = ["REWRITE_RULES", "optimize"]
@@ -25,6 +27,7 @@ _ROUNDS: Final = 2
 def optimize(model: ir.Model) -> None:
     """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`."""
     passes.InlinePass()(model)
+    exact = constants_in_doubles(model)
     for _ in range(_ROUNDS):
         folded = optimizer.fold_constants_ir(model, onnx_shape_inference=True)
         rewritten = rewriter.RewritePass(REWRITE_RULES)(model)
@@ -33,9 +36,10 @@ def optimize(model: ir.Model) -> None:
         passes.RemoveUnusedOpsetsPass()(model)
         if not folded.modified and not rewritten.modified:
             break
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    round_folded(model, exact)
     for last in (
         passes.RemoveUnusedNodesPass(),
-        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),
         passes.DeduplicateInitializersPass(),
         passes.CommonSubexpressionEliminationPass(),

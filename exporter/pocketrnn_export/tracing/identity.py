@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import dis
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from pocketrnn_export.intake.user_frames import is_users_file
 
 __all__ = ["compared_by_identity"]
 
+_OWN: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _SIZES: Final = (torch.SymInt, torch.SymFloat)
 # What loads an operand, in order.
 _Loaded = tuple[dis.Instruction, ...]
@@ -72,7 +75,9 @@ def _codes_of(module: nn.Module) -> Iterator[CodeType]:
     files = {id(function.__globals__): function.__globals__ for function in functions}
     functions += [value for names in files.values() for value in names.values() if isinstance(value, FunctionType)]
     for function in functions:
-        if is_users_file(function.__code__.co_filename):
+        file = function.__code__.co_filename
+        # What runs the operators of TorchScript counts as the user's, but is written here.
+        if is_users_file(file) and not file.startswith(_OWN):
             yield from _with_inner(function.__code__)
 
 
