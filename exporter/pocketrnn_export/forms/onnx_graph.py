@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import onnx
-import sympy
 import torch
 from torch import Tensor, nn
 
@@ -25,25 +23,19 @@ from pocketrnn_export.forms.onnx_trace import (
     WHOLE_TEXTS,
     Names,
     OnnxGraph,
-    Wanted,
+    converted,
     token_lookups,
-    traced_graph,
 )
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
-from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.questions import TraceLog
-from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, UntraceableError, inside, settled
+from pocketrnn_export.tracing.restrictions import inside
+from pocketrnn_export.tracing.right_program import Runnable, example_of, right_program
 from pocketrnn_export.tracing.session import given_whole
-from pocketrnn_export.tracing.size_regions import Followed
-from pocketrnn_export.tracing.trace import errors_in, followed_for
-from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
+from pocketrnn_export.tracing.trace import TracedProgram, traced_program
 
 __all__ = [
     "ONE_TEXT",
@@ -183,7 +175,7 @@ def onnx_graph(
     names: Names = WHOLE_TEXTS,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module with every batch and sequence axis dynamic.
+    """The graph of the program that is right for every batch and sequence, or up to a stated limit.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -200,73 +192,16 @@ def onnx_graph(
         >>> graph = onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
         >>> Path("model.onnx").write_bytes(graph.content)
     """
-    wanted = Wanted(metadata, Names(names.inputs[: len(example)], names.outputs), one_text)
-    run_of_graph = functools.lru_cache(_run_of_graph)
-    log = TraceLog()
-    plain = _plain_trace(module, example, wanted, log)
-    _refuse_counting(log)
-    if isinstance(plain, OnnxGraph):
-        _check_caught(module, log, example)
-        run = _run_of_module(module)
-        if log.counted_lengths:
-            _check_counted(run, run_of_graph(plain), example, _ids_of(module, plain))
-        if plain.loops and not log.questions:
-            _check_loops(run, run_of_graph(plain), example, plain, _ids_of(module, plain))
-        if plain.orders:
-            _check_ties(run, example, plain, _ids_of(module, plain))
-        if not log.questions:
-            return plain
-    ids = _ids_of(module, plain if isinstance(plain, OnnxGraph) else None)
+    names = Names(names.inputs[: len(example)], names.outputs)
+    graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}
 
-    def attempt(graph: OnnxGraph, asked: TraceLog, *, is_plain: bool) -> Attempt[OnnxGraph]:
-        def run(sizes: Sizes) -> Any:
-            # onnxruntime ends the process for a recurrent layer without a step.
-            if not all(question.holds(sizes) for question in asked.steps):
-                raise ExportError("A recurrent layer has no step to run.", "Give it one.")
-            return run_of_graph(graph)(_inputs_of(example, sizes, ids))
+    def judged(traced: TracedProgram) -> Runnable:
+        graph = graphs[traced.program] = converted(traced, metadata, names)
+        run = functools.cache(lambda: _run_of_graph(graph))
+        return Runnable(lambda inputs: run()(inputs), graph.embedding_rows)
 
-        return Attempt(graph, asked, run, plain=is_plain)
-
-    def trace(plan: TracePlan) -> Attempt[OnnxGraph]:
-        asked = TraceLog()
-        of_plan = _example_of(example, plan.example)
-        return attempt(traced_graph(module, of_plan, wanted, plan, asked, cut_counted=True), asked, is_plain=False)
-
-    reference, in_doubles = _run_of_module(module), _run_of_module(module, doubles=True)
-
-    found = settled(
-        attempt(plain, log, is_plain=True) if isinstance(plain, OnnxGraph) else plain,
-        log.questions,
-        _follower(module, example, reference, ids, trace),
-        trace,
-        lambda sizes: reference(_inputs_of(example, sizes, ids)),
-        lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
-        batch=1 if one_text else None,
-    )
-    return replace(found.traced, limits=found.limits, bounds=found.bounds)
-
-
-def _follower(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    reference: Callable[..., Any],
-    ids: int,
-    trace: Callable[[TracePlan], Attempt[OnnxGraph]],
-) -> Callable[[Sizes], Followed]:
-    """What follows forward for some sizes, without a program where that is possible."""
-
-    def follow(sizes: Sizes) -> Followed:
-        asked = TraceLog()
-        error = followed_for(module, _example_of(example, sizes), sizes, asked)
-        if error is None or asked.refused:
-            asked.check_answered()
-            return Followed(asked)
-        if _answer_if_any(reference, _inputs_of(example, sizes, ids)) is None:
-            return Followed(asked, fails=not _raised_by_user(error))
-        # A program can be traced more ways than forward can be followed.
-        return Followed(trace(TracePlan(sizes)).log)
-
-    return follow
+    found = right_program(module, example, judged, one_text=one_text)
+    return replace(graphs[found.program], limits=found.limits, bounds=found.bounds)
 
 
 def traced_alike(
@@ -279,215 +214,10 @@ def traced_alike(
 ) -> OnnxGraph:
     """Trace a module as another was traced, with no look at its sizes: one in double precision, which onnxruntime has
     no recurrent layers for."""
-    of_plan = example if like.plan is None else _example_of(example, like.plan.example)
-    wanted = Wanted(metadata, Names(WHOLE_TEXTS.inputs[: len(example)], WHOLE_TEXTS.outputs), one_text)
-    return traced_graph(module, of_plan, wanted, like.plan, TraceLog(), cut_counted=like.cut_counted)
-
-
-def _plain_trace(
-    module: nn.Module, example: tuple[Tensor, ...], wanted: Wanted, log: TraceLog
-) -> OnnxGraph | ExportError:
-    """The ordinary trace, which is right for all sizes if forward asks nothing about them; or why there is none.
-
-    Raises:
-        ExportError: there is none, and no size is to blame.
-    """
-    try:
-        return traced_graph(module, example, wanted, None, log, cut_counted=True)
-    except ExportError as error:
-        # An error of ours says what is wrong; one of torch.export may be about a size.
-        if error.__cause__ is None:
-            raise
-        if log.counted_lengths:
-            with contextlib.suppress(ExportError):
-                return traced_graph(module, example, wanted, None, log, cut_counted=False)
-        if not log.questions:
-            raise
-        return error
-
-
-def _refuse_counting(log: TraceLog) -> None:
-    """Refuse a forward that asks about a size in every iteration of a loop: `while t < x.size(1)`.
-
-    Each way to trace it would be unrolled, for thousands of steps where a text has so many.
-
-    Raises:
-        ExportError: it does.
-    """
-    lines: dict[str, set[int]] = {}
-    for question in log.questions:
-        relation = question.condition.relation
-        if question.branch and not isinstance(relation, sympy.Eq | sympy.Ne):
-            lines.setdefault(question.where, set()).update(map(int, relation.atoms(sympy.Integer)))
-    for where, numbers in lines.items():
-        # The example has 7 tokens. Kernels of all these sizes are not tried in one line.
-        if numbers >= set(range(2, 7)):
-            raise ExportError(
-                f"The module asks about a size in every iteration of a loop, {where}, which a trace freezes at one "
-                "length.",
-                "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
-            )
-
-
-def _check_caught(module: nn.Module, log: TraceLog, example: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs.
-
-    Raises:
-        ExportError: it did; the trace holds what it does then, and not what it does otherwise.
-    """
-    if not log.raised:
-        return
-    with torch.no_grad(), quietly_on_cpu():
-        met = errors_in(copied_again(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
-    if caught := [line for line in log.raised if line not in met]:
-        raise ExportError(
-            f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
-            "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",
-        )
-
-
-def _raised_by_user(error: BaseException) -> bool:
-    """Whether a line of forward raised an error, rather than an operation that it called."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and is_users(frame.tb_frame)
-
-
-def _answer_if_any(reference: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
-    """The module's answer; None where it fails: there any graph is as good as another. Whether it may fail on such
-    inputs is for the proof to say, which refuses a module that fails on its cases."""
-    try:
-        return reference(inputs)
-    # Whatever a user's module raises.
-    except Exception:
-        return None
-
-
-def _answers_so(graph: Callable[..., Any], inputs: tuple[Tensor, ...], expected: Any) -> bool:
-    """Whether a graph runs and gives the module's answer."""
-    given = _answer_if_any(graph, inputs)
-    return given is not None and given.shape == expected.shape and bool(abs(given - expected).max() <= 1e-4)
-
-
-def _check_counted(
-    reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], ids: int
-) -> None:
-    """Compare a graph of a module that packs by lengths of its own with the module, on rows that such lengths cut
-    short.
-
-    Raises:
-        ExportError: it answers otherwise.
-    """
-    generator = torch.Generator().manual_seed(7)
-    edges = torch.tensor([0, 1, int(example[0][-1, -1]), ids - 1])
-    one_text = len(example[0]) == 1
-    for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
-        batch = 1 if one_text else rows
-        tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
-        special = torch.rand((batch, width), generator=generator) < 0.3
-        special[:, 0] = False
-        tokens = torch.where(special, edges[torch.randint(len(edges), (batch, width), generator=generator)], tokens)
-        inputs = (tokens, *second)
-        if (expected := _answer_if_any(reference, inputs)) is None:
-            continue
-        if not _answers_so(graph, inputs, expected):
-            raise ExportError(
-                "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
-                "these are shorter than the rows.",
-                "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
-            )
-
-
-def _check_loops(
-    reference: Callable[..., Any], graph: Callable[..., Any], example: tuple[Tensor, ...], made: OnnxGraph, ids: int
-) -> None:
-    """Compare a graph whose loops were traced by their first iterations with the module, at other lengths.
-
-    Raises:
-        ExportError: it answers otherwise.
-    """
-    for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
-        inputs = _inputs_of(example, Sizes(1 if len(example[0]) == 1 else rows, width), ids)
-        if (expected := _answer_if_any(reference, inputs)) is None:
-            continue
-        if not _answers_so(graph, inputs, expected):
-            raise UntraceableError(
-                f"The module's loop over the steps of a text, {made.loops[0]}, does not do in each step what it does "
-                f"in the first ones: at {width} tokens the graph of these answers otherwise.",
-                "Do the same in every step, without break and without a look at the number of the step; or use "
-                "nn.RNN, nn.LSTM or nn.GRU.",
-            )
-
-
-def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], graph: OnnxGraph, ids: int) -> None:
-    """Refuse a module whose answers change with the order of equal values, on texts that repeat their words.
-
-    Raises:
-        ExportError: they do.
-    """
-    for batch, width in ((1, 1), (3, 8), (4, 33)):
-        tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
-        for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
-            inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
-            if (expected := _answer_if_any(reference, inputs)) is None:
-                continue
-            if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
-                raise ExportError(
-                    f"The module's answers depend on the order of equal values in {', '.join(graph.orders)}, which "
-                    "PyTorch leaves undefined: a text that repeats a word has such.",
-                    "Use the values and not their positions, or sort with stable=True.",
-                )
-
-
-def _ids_of(module: nn.Module, graph: OnnxGraph | None) -> int:
-    """How many ids a module is tried with. Where the graph does not say, the rows of the smallest table do."""
-    if graph is not None and graph.embedding_rows is not None:
-        return graph.embedding_rows
-    return min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)
-
-
-def _example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """An example of other sizes, of the ids of the given one; one text stays one text."""
-    sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
-    tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
-    if len(example) == 1:
-        return (tokens,)
-    second = example[1]
-    if second.dim() == 1:
-        return tokens, torch.full((sizes.batch,), sizes.tokens, dtype=second.dtype)
-    return tokens, second[:1].expand(sizes.batch, *second.shape[1:]).contiguous()
-
-
-def _inputs_of(example: tuple[Tensor, ...], sizes: Sizes, ids: int) -> tuple[Tensor, ...]:
-    """Random ids and, beside them, falling lengths from the whole width down, or a random state."""
-    generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
-    # Without 0 and 1 where there are others: a module may take these for padding, and refuse a text of padding only.
-    tokens = torch.randint(2 if ids > 4 else 0, ids, (sizes.batch, sizes.tokens), generator=generator)
-    if len(example) == 1:
-        return (tokens,)
-    if example[1].dim() > 1:
-        return tokens, torch.rand((sizes.batch, *example[1].shape[1:]), generator=generator).to(example[1].dtype)
-    lengths = torch.randint(1, sizes.tokens + 1, (sizes.batch,), generator=generator)
-    lengths[0] = sizes.tokens
-    lengths = lengths.sort(descending=True).values
-    # The last id of the example is after the end of its shortest row: the padding.
-    tokens[torch.arange(sizes.tokens) >= lengths[:, None]] = example[0][-1, -1]
-    return tokens, lengths
-
-
-def _run_of_module(module: nn.Module, *, doubles: bool = False) -> Callable[[tuple[Tensor, ...]], Any]:
-    """A module as it answers at first: what a run leaves behind in it is not seen by the next."""
-
-    def run(inputs: tuple[Tensor, ...]) -> Any:
-        copied = copied_again(module)
-        if doubles:
-            copied = copied.double()
-            inputs = tuple(value.double() if value.is_floating_point() else value for value in inputs)
-        answer = answer_of(copied, inputs)
-        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
-
-    return run
+    of_plan = example if like.plan is None else example_of(example, like.plan.example)
+    names = Names(WHOLE_TEXTS.inputs[: len(example)], WHOLE_TEXTS.outputs)
+    traced = traced_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
+    return converted(traced, metadata, names)
 
 
 def _run_of_graph(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:

@@ -11,7 +11,6 @@ from typing import Final
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
-from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
@@ -19,11 +18,10 @@ from pocketrnn_export.forms.exact_rewriting import optimize
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.questions import TraceLog
 from pocketrnn_export.tracing.restrictions import TracePlan
-from pocketrnn_export.tracing.trace import first_cause, quiet, traced_program
+from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
 
-__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "token_lookups", "traced_graph"]
+__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -76,53 +74,21 @@ WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
 STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """How a module is traced, whatever its sizes.
-
-    Attributes:
-        metadata: what the file's `metadata_props` say.
-        names: of the graph's inputs and outputs.
-        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
-    """
-
-    metadata: Mapping[str, str]
-    names: Names
-    one_text: bool
-
-
-def traced_graph(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    wanted: Wanted,
-    plan: TracePlan | None,
-    log: TraceLog,
-    *,
-    cut_counted: bool,
-) -> OnnxGraph:
-    """Trace a module once.
+def converted(traced: TracedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
+    """A traced program as an ONNX graph.
 
     Args:
-        module: in eval mode, on the CPU; it is copied, not changed.
-        example: what it is traced on.
-        wanted: how the graph is to look.
-        plan: the branches that are taken where forward asks about sizes; None for those of the example.
-        log: takes note of what forward asks.
-        cut_counted: cut what is unpacked to the longest of the lengths that forward counts or clamps itself.
+        traced: the program.
+        metadata: what the file's `metadata_props` say.
+        names: of the graph's inputs and outputs.
 
     Raises:
-        ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
+        ExportError: it holds something that no ONNX operator computes.
     """
-    traced = traced_program(module, example, plan, log, one_text=wanted.one_text, cut_counted=cut_counted)
-    graph = _converted(traced.program, wanted.metadata, wanted.names)
-    return replace(graph, orders=traced.orders, plan=traced.plan, cut_counted=traced.cut_counted, loops=traced.loops)
-
-
-def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
     with quiet(), torch.no_grad():
         try:
             exported = torch.onnx.export(
-                program,
+                traced.program,
                 dynamo=True,
                 opset_version=OPSET,
                 custom_translation_table={**TRANSLATIONS, **NUMBER_TRANSLATIONS},
@@ -139,7 +105,8 @@ def _converted(program: torch.export.ExportedProgram, metadata: Mapping[str, str
                 f"The module was traced, but has no form in ONNX: {first_cause(error)}.",
                 "Replace the operation that the message names by one that ONNX has.",
             ) from error
-    return _cleaned(exported.model, metadata, names)
+    graph = _cleaned(exported.model, metadata, names)
+    return replace(graph, orders=traced.orders, plan=traced.plan, cut_counted=traced.cut_counted, loops=traced.loops)
 
 
 def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:

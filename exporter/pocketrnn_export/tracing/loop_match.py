@@ -17,7 +17,7 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loop_unroll import ITERATION, ITERATIONS
-from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.recurrence import OPERATOR, one_step
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.torch_internals import expression_of, flattened, overload_name
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
@@ -65,25 +65,12 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
 
 def _one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
     """`pocketrnn::recurrence` over one step, as a module that steps its layer calls it; any other as it is."""
-    one_step = isinstance(x.shape[0], int) and x.shape[0] == 1
-    if not one_step or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
+    single = isinstance(x.shape[0], int) and x.shape[0] == 1
+    if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
-    given, kept = (None, None) if b is None else b[0].chunk(2)
-    inputs, h = nn.functional.linear(x[0], w[0], given), h0[0]
-    if mode == "GRU":
-        z, reset, new = inputs.chunk(3, 1)
-        kept_z, kept_reset, kept_new = nn.functional.linear(h, r[0], kept).chunk(3, 1)
-        update = torch.sigmoid(z + kept_z)
-        h = (1 - update) * torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new) + update * h
-        return h[None], h[None], h[None].clone()
-    gates = inputs + nn.functional.linear(h, r[0], kept)
-    if mode != "LSTM":
-        h = torch.tanh(gates) if mode == "RNN_TANH" else torch.relu(gates)
-        return h[None], h[None], h[None].clone()
-    i, o, f, g = gates.chunk(4, 1)
-    cell = torch.sigmoid(f) * c0[0] + torch.sigmoid(i) * torch.tanh(g)
-    h = torch.sigmoid(o) * torch.tanh(cell)
-    return h[None], h[None], cell[None]
+    before = h0[0] if c0 is None else c0[0]
+    h, c = one_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
+    return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
 
 
 # What the cells of torch compute (documented with nn.LSTMCell, nn.GRUCell and nn.RNNCell), by their operators.

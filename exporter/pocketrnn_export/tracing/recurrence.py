@@ -37,7 +37,7 @@ from pocketrnn_export.tracing.torch_internals import (
 )
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
-__all__ = ["OPERATOR", "add_onnx_weights", "recurrence_traced", "states_checked"]
+__all__ = ["OPERATOR", "add_onnx_weights", "one_step", "recurrence_traced", "states_checked"]
 
 # torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
 # (documented with its LSTM and GRU operators). The numbers are torch's positions, in ONNX's order.
@@ -75,7 +75,22 @@ def _recurrence(
         outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
         [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
     """
-    raise NotImplementedError("pocketrnn::recurrence exists to be traced, not to be run")
+    real = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
+    outputs, hidden, cells = [], [], []
+    for i in range(len(r)):
+        h = x.new_zeros(x.shape[1], r.shape[2]) if h0 is None else h0[i]
+        c = torch.zeros_like(h) if c0 is None else c0[i]
+        steps: dict[int, Tensor] = {}
+        for t in reversed(range(len(x))) if i else range(len(x)):
+            new_h, new_c = one_step(x[t], h, c, w[i], r[i], None if b is None else b[i], mode)
+            if real is not None:
+                new_h, new_c = (torch.where(real[t, :, None], new, old) for new, old in ((new_h, h), (new_c, c)))
+            h, c = new_h, new_c
+            steps[t] = h if real is None else torch.where(real[t, :, None], h, torch.zeros_like(h))
+        outputs.append(torch.stack([steps[t] for t in range(len(x))]))
+        hidden.append(h)
+        cells.append(c if mode == "LSTM" else torch.zeros_like(h))
+    return torch.cat(outputs, 2), torch.stack(hidden), torch.stack(cells)
 
 
 @_recurrence.register_fake
@@ -88,6 +103,41 @@ def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]
 
 
 OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
+
+
+def one_step(
+    x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
+) -> tuple[Tensor, Tensor]:
+    """One step of one direction of `pocketrnn::recurrence`: x [batch, features] and the states [batch, hidden] before
+    it to those after it; the cell of a layer that has none as it came."""
+    given, kept = (None, None) if b is None else b.chunk(2)
+    inputs = nn.functional.linear(x, w, given)
+    if mode.startswith("GRU"):
+        z, reset, new = inputs.chunk(3, 1)
+        if mode == "GRU":
+            kept_z, kept_reset, kept_new = nn.functional.linear(h, r, kept).chunk(3, 1)
+            new = torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new)
+        else:
+            weights, biases = r.chunk(3), (None,) * 3 if kept is None else kept.chunk(3)
+            kept_z, kept_reset = (nn.functional.linear(h, weights[i], biases[i]) for i in range(2))
+            reset_h = torch.sigmoid(reset + kept_reset) * h
+            new = torch.tanh(new + nn.functional.linear(reset_h, weights[2], biases[2]))
+        update = torch.sigmoid(z + kept_z)
+        return (1 - update) * new + update * h, c
+    gates = inputs + nn.functional.linear(h, r, kept)
+    if mode == "LSTM":
+        i, o, f, g = gates.chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+    return _ACTIVATIONS[mode](gates), c
+
+
+_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "RNN_TANH": torch.tanh,
+    "RNN_RELU": torch.relu,
+    "RNN_SIGMOID": torch.sigmoid,
+    "RNN_LINEAR": torch.clone,
+}
 
 
 @contextlib.contextmanager

@@ -46,7 +46,8 @@ _OF_NUMBER: Final = (
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
 def _of_number(number: torch.types.Number, function: str) -> Tensor:
     """`math.log(number)` or another function of `math`, or the number itself, float64 []."""
-    raise NotImplementedError("pocketrnn::of_number exists to be traced, not to be run")
+    value = float(number)
+    return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
 
 @_of_number.register_fake

@@ -12,13 +12,14 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.fx.traceback import preserve_node_meta
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
@@ -105,7 +106,7 @@ def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
     return session.log.raised
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TracedProgram:
     """A module as torch.export gives it.
 
@@ -114,12 +115,17 @@ class TracedProgram:
         plan: the branches that were taken where forward asks about sizes; None for those of the example.
         cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
+        limits: the sizes beyond which PyTorch itself fails.
+        bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
+            nothing. Those outside the limits are among them.
     """
 
     program: torch.export.ExportedProgram
     plan: TracePlan | None = None
     cut_counted: bool = True
     loops: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    bounds: tuple[Sizes, ...] = ()
 
     @property
     def orders(self) -> tuple[str, ...]:

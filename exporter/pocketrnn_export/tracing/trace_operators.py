@@ -1,4 +1,6 @@
-"""Operators that a trace holds in place of those of PyTorch which would restrict a size; they are traced, never run.
+"""Operators that a trace holds in place of those of PyTorch which would restrict a size.
+
+Plain implementations say what they mean, and let a program be run without a form of it.
 
 `x[:, :512]` as `pocketrnn::cut` is one Slice, which holds for every size because it clamps its ends, as PyTorch does:
 right at 600 steps (2e-7) where the plain trace is 0.6 off.
@@ -27,7 +29,9 @@ _sym_ite: Callable[..., Any] = torch.sym_ite
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
 def _cut(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
     """`x[start:end:step]` along an axis, its ends clamped as Python and ONNX clamp them."""
-    raise NotImplementedError("pocketrnn::cut exists to be traced, not to be run")
+    place = [slice(None)] * x.dim()
+    place[axis] = slice(start, None if end >= END else end, step)
+    return x[tuple(place)].clone()
 
 
 @_cut.register_fake
@@ -53,7 +57,7 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
 @torch.library.custom_op("pocketrnn::size", mutates_args=())
 def _size(x: Tensor, axis: int) -> Tensor:
     """The size of an axis as a tensor int64 [], which torch.export makes no constant of."""
-    raise NotImplementedError("pocketrnn::size exists to be traced, not to be run")
+    return torch.tensor(x.shape[axis])
 
 
 @_size.register_fake
@@ -65,7 +69,7 @@ def _(x: Tensor, axis: int) -> Tensor:
 @torch.library.custom_op("pocketrnn::cut_to_longest", mutates_args=())
 def _cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
     """x [sequence, batch, ...] up to the largest of the lengths [batch]."""
-    raise NotImplementedError("pocketrnn::cut_to_longest exists to be traced, not to be run")
+    return x[: int(lengths.max())].clone()
 
 
 @_cut_to_longest.register_fake
@@ -77,7 +81,7 @@ def _(x: Tensor, lengths: Tensor) -> Tensor:
 @torch.library.custom_op("pocketrnn::step", mutates_args=())
 def _step(x: Tensor, axis: int, index: int) -> Tensor:
     """`x.select(axis, index)`, which restricts no size."""
-    raise NotImplementedError("pocketrnn::step exists to be traced, not to be run")
+    return x.select(axis, index).clone()
 
 
 @_step.register_fake
@@ -89,7 +93,7 @@ def _(x: Tensor, axis: int, index: Any) -> Tensor:
 @torch.library.custom_op("pocketrnn::put", mutates_args=())
 def _put(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
     """x with `value` at a position of an axis: `torch.select_scatter`, which restricts no size."""
-    raise NotImplementedError("pocketrnn::put exists to be traced, not to be run")
+    return x.select_scatter(value, axis, index)
 
 
 @_put.register_fake

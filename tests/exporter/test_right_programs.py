@@ -1,0 +1,147 @@
+"""Whether a trace is right can be asked of the program alone: it answers as the module does, without any form."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import loop_modules
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
+
+WORDS = 60
+
+
+class Packed(nn.Module):
+    """A packed bidirectional layer of each kind, whose outputs and last states take part."""
+
+    def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 6)
+        self.rnn = kind(6, 5, batch_first=True, bidirectional=True, **options)
+        self.fc = nn.LazyLinear(3)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        outputs, last = self.rnn(packed)
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True)
+        state = last[0] if isinstance(last, tuple) else last
+        logits: Tensor = self.fc(torch.cat([outputs.amax(1), state[-1], state[-2]], 1))
+        return logits
+
+
+class CutsLongTexts(nn.Module):
+    """Something else for texts of more than 9 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 6)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        logits: Tensor = self.fc(x[:, :9].mean(1) * 2 if tokens.size(1) > 9 else x.sum(1))
+        return logits
+
+
+def inputs_of(rows: int, steps: int, *, with_lengths: bool) -> tuple[Tensor, ...]:
+    tokens = torch.randint(2, WORDS, (rows, steps), generator=torch.Generator().manual_seed(rows + steps))
+    lengths = torch.arange(steps, steps - rows, -1).clamp(min=1)
+    return (tokens, lengths) if with_lengths else (tokens,)
+
+
+def check(module: nn.Module, *, with_lengths: bool = False) -> None:
+    module.eval()
+    with torch.no_grad():
+        module(*inputs_of(3, 7, with_lengths=with_lengths))
+    found = right_program(module, inputs_of(3, 7, with_lengths=with_lengths))
+    run = run_in_pytorch(found).run
+    for rows, steps in ((1, 1), (1, 9), (2, 10), (5, 3), (3, 40)):
+        inputs = inputs_of(rows, steps, with_lengths=with_lengths)
+        with torch.no_grad():
+            expected = module(*inputs)
+        torch.testing.assert_close(torch.from_numpy(run(inputs)), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (nn.LSTM, {"num_layers": 2}),
+        (nn.LSTM, {"proj_size": 4}),
+        (nn.GRU, {}),
+        (nn.RNN, {"nonlinearity": "relu", "bias": False}),
+        (nn.RNN, {}),
+    ],
+)
+def test_a_program_of_packed_layers_answers_as_its_module(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
+    check(Packed(kind, **options), with_lengths=True)
+
+
+def test_a_program_of_two_branches_answers_as_its_module() -> None:
+    check(CutsLongTexts())
+
+
+@pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 6))
+def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Module]) -> None:
+    module = kind()
+    check(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)
+
+
+def test_a_program_that_departs_from_its_module_is_seen() -> None:
+    module = CutsLongTexts().eval()
+    run = run_in_pytorch(right_program(module, inputs_of(3, 7, with_lengths=False))).run
+    with torch.no_grad():
+        module.fc.bias += 1
+        inputs = inputs_of(2, 12, with_lengths=False)
+        assert abs(run(inputs) - module(*inputs).numpy()).max() > 0.5
+
+
+@pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "LSTM", "GRU"])
+def test_the_operator_of_a_layer_is_what_pytorch_computes_for_each_text(mode: str) -> None:
+    kind: Any = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(mode, nn.RNN)
+    layer = kind(4, 5, **({"nonlinearity": mode[4:].lower()} if kind is nn.RNN else {}))
+    order = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}.get(mode, (0,))
+    w, r, b, c = (
+        torch.cat([getattr(layer, f"{name}_l0").chunk(len(order))[i] for i in order])
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    x, lengths = torch.randn(6, 3, 4), torch.tensor([6, 1, 4])
+    outputs, last, _ = OPERATOR(x, w[None], r[None], torch.cat([b, c])[None], lengths, None, None, mode)
+    for i, length in enumerate(lengths.tolist()):
+        expected, state = layer(x[:length, i])
+        torch.testing.assert_close(outputs[:length, i], expected)
+        torch.testing.assert_close(last[0, i], (state[0] if isinstance(state, tuple) else state)[0])
+        assert not outputs[length:, i].any()
+
+
+def test_no_form_is_needed_to_ask() -> None:
+    code = """
+import sys
+for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
+    sys.modules[name] = None
+import torch
+from torch import nn
+from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
+
+class Last(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.rnn, self.fc = nn.Embedding(9, 4), nn.GRU(4, 3, batch_first=True), nn.Linear(3, 2)
+    def forward(self, x):
+        return self.fc(self.rnn(self.embedding(x))[0][:, -1])
+
+module, example = Last().eval(), (torch.ones(3, 7, dtype=torch.int64),)
+run = run_in_pytorch(right_program(module, example)).run
+tokens = torch.tensor([[1, 2, 3, 4]])
+assert abs(run((tokens,)) - module(tokens).detach().numpy()).max() < 1e-6
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
