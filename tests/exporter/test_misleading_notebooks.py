@@ -229,7 +229,7 @@ def test_a_usual_training_is_neither_run_nor_noted(
     notebook(folder / "n.ipynb", ["import torch\nfrom torch import nn\nconfig = {'pool': 'mean'}", net, training])
     load_module(named("n.ipynb:Net()"))
     assert [one.getMessage() for one in caplog.records] == [
-        "Running of n.ipynb only what Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; "
+        "Of n.ipynb only this is run, which Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; "
         "cell 2: class Net"
     ]
 

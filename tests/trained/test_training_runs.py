@@ -124,7 +124,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     command = ["train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "3"]
     nothing = run(*command, "--resume")
     assert nothing.exit_code == 2
-    assert "No run was broken off in c" in nothing.stderr
+    assert "There is no interrupted run in c" in nothing.stderr
 
     progress = metrics.RunningMetrics.progress
 
@@ -152,7 +152,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert run(*command, "--resume").exit_code == 0
     over = run(*command, "--resume")
     assert over.exit_code == 2
-    assert "No run was broken off in c" in over.stderr
+    assert "There is no interrupted run in c" in over.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not a tensor file at all"])
@@ -437,7 +437,7 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
     rows = [("cat", "a purr"), ("dog", "a bark"), ("elk", "a bell"), ("cat", "a purr"), ("dog", "a purr")]
     said = notices_of(labelled(*rows), labelled(("cat", "a purr"), ("dog", "new")))
     assert "2 of 5 training rows repeat the text of another." in said
-    assert "1 texts of the training rows stand there with several labels, such as 'a purr'." in said
+    assert "1 texts of the training rows have several labels, such as 'a purr'." in said
     assert "1 of 2 validation rows have a text that is trained on, such as 'a purr'" in said
     assert "No validation row is of the class 'elk'." in said
     assert notices_of(easy_texts()) == ""

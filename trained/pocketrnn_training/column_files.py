@@ -279,6 +279,6 @@ def _format_of(path: Path) -> _Format:
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         raise DataError(
-            f"{path} is of no kind that can be read.", f"Use a file that ends in one of: {', '.join(SUFFIXES)}."
+            f"{path} has an ending that is not known.", f"Use a file that ends in one of: {', '.join(SUFFIXES)}."
         )
     return found

@@ -203,9 +203,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
     conflicts = np.flatnonzero(in_conflict)
     if len(conflicts):
         text = data.texts[int(first[conflicts[0]])]
-        notices.append(
-            f"{len(conflicts):,} texts of the training rows stand there with several labels, such as {shown(text)}."
-        )
+        notices.append(f"{len(conflicts):,} texts of the training rows have several labels, such as {shown(text)}.")
     leaked = np.flatnonzero(np.isin(_hashes(validation.texts), hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]

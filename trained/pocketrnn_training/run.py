@@ -169,7 +169,7 @@ def _compared_with_linear(
 def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
     if not run_folder.is_unfinished(output):
         raise InputError(
-            f"No run was broken off in {output}.", "Leave --resume out to train, or give the folder of the run."
+            f"There is no interrupted run in {output}.", "Leave --resume out to train, or give the folder of the run."
         )
     state = run_folder.read_state(output)
     for name, value in asdict(settings).items():

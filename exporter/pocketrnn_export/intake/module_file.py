@@ -374,7 +374,7 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
     for statement in needed:
         by_cell.setdefault(statement.where, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
-    _log.info("Running of %s only what %s needs: %s", path, named.name, told)
+    _log.info("Of %s only this is run, which %s needs: %s", path, named.name, told)
     _tell_what_is_not_run(found.notes, unreadable)
     file = _empty(path)
     sys.modules[file.__name__] = file
