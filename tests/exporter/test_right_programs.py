@@ -52,6 +52,47 @@ class CutsLongTexts(nn.Module):
         return logits
 
 
+class _Steps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.cell, self.fc = nn.Embedding(WORDS, 6), nn.GRUCell(6, 5), nn.Linear(5, 3)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        h = torch.zeros(x.size(0), 5)
+        for t in self.positions(tokens, lengths):
+            h = self.cell(x[:, t], h)
+        logits: Tensor = self.fc(h)
+        return logits
+
+    def positions(self, tokens: Tensor, lengths: Tensor) -> Any:
+        raise NotImplementedError
+
+
+class UpToTheLongest(_Steps):
+    def positions(self, tokens: Tensor, lengths: Tensor) -> Any:
+        del tokens
+        return range(int(lengths.max().item()))
+
+
+class OfAList(_Steps):
+    def positions(self, tokens: Tensor, lengths: Tensor) -> Any:
+        del lengths
+        return list(range(tokens.size(1)))
+
+
+class NamesItsInputs(_Steps):
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        order = torch.sort(input=lengths, dim=0, descending=True)[1]
+        x, h = self.embedding(torch.index_select(input=tokens, dim=0, index=order)), torch.zeros(tokens.size(0), 5)
+        if tokens.size(1) > 9:
+            x = torch.narrow(input=x, dim=1, start=0, length=9)
+        for step in torch.unbind(input=x, dim=1):
+            h = self.cell(step, h)
+        logits: Tensor = self.fc(torch.squeeze(input=h.unsqueeze(0))).reshape(-1, 3)
+        return logits[torch.argsort(input=order)]
+
+
 def inputs_of(rows: int, steps: int, *, with_lengths: bool) -> tuple[Tensor, ...]:
     tokens = torch.randint(2, WORDS, (rows, steps), generator=torch.Generator().manual_seed(rows + steps))
     lengths = torch.arange(steps, steps - rows, -1).clamp(min=1)
@@ -93,6 +134,11 @@ def test_a_program_of_two_branches_answers_as_its_module() -> None:
 def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Module]) -> None:
     module = kind()
     check(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)
+
+
+@pytest.mark.parametrize("kind", [UpToTheLongest, OfAList, NamesItsInputs])
+def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
+    check(kind(), with_lengths=True)
 
 
 def test_a_program_that_departs_from_its_module_is_seen() -> None:

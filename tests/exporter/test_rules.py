@@ -289,6 +289,18 @@ def test_what_a_rule_calls_is_seen_by_the_topics_after_its_own_only() -> None:
     assert "forward" not in vars(module)
 
 
+def test_an_input_that_is_named_is_the_first() -> None:
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.trunc(input=x)
+
+    module = Named()
+    with TraceSession(module, (Topic((_halved,)),)):
+        assert module(torch.tensor([1.5])).tolist() == [2.0]
+    # Of `where`, the input is the second: a call that no rule rewrites is left as it is.
+    assert Call(torch.where, (), {"condition": 1, "input": 2, "other": 3}).run is not None
+
+
 def test_all_that_a_session_changes_is_given_back_also_after_an_error() -> None:
     changed: list[str] = []
 

@@ -17,7 +17,7 @@ from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.proof.cases import Ids, Logits, Run
+from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, Ids, Logits, Run
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_training.architecture import RecurrentClassifier
@@ -97,7 +97,7 @@ def _check(module: nn.Module, rules: TextRules) -> None:
 def _make(prepared: ExportableModule, description: Description) -> Form:
     step = _Step(_streaming_classifier(prepared.module, description.rules))
     size = sum(step.sizes)
-    example = (torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, size))
+    example = (torch.zeros(EXAMPLE_ROWS, EXAMPLE_STEPS, dtype=torch.int64), torch.zeros(EXAMPLE_ROWS, size))
     content = onnx_graph(step, example, description.metadata, names=STEPS).content
     return step_form(content, StepGraph(STEP_FILE, "", size))
 

@@ -29,6 +29,8 @@ from pocketrnn_export.intake.export_copy import (
 )
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
 from pocketrnn_export.proof.cases import (
+    EXAMPLE_ROWS,
+    EXAMPLE_STEPS,
     Case,
     Ids,
     Logits,
@@ -409,7 +411,7 @@ def _rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
 
 
 def _example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
-    width, rows = widths.clip(7), 1 if convention.one_text else 3
+    width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts those that are not padding may not take a text of padding only.
     tokens = torch.full((rows, width), real_id(padding_id))

@@ -17,6 +17,8 @@ from pocketrnn.text import TextEncoder, TextRules
 
 __all__ = [
     "BATCHES",
+    "EXAMPLE_ROWS",
+    "EXAMPLE_STEPS",
     "MADE_TEXTS",
     "SEQUENCES",
     "Case",
@@ -47,6 +49,9 @@ Logits = npt.NDArray[np.floating[Any]]
 Run = Callable[[Ids, Ids], Logits]
 
 # One row and one step are where exporters specialise; 7 and 33 fill no vector register; 257 outlasts any unrolling.
+# What a module is traced on: sizes that occur nowhere else in it, and are not 1, which PyTorch takes for a constant.
+EXAMPLE_ROWS: Final = 3
+EXAMPLE_STEPS: Final = 7
 BATCHES: Final = (1, 2, 7, 33)
 SEQUENCES: Final = (1, 2, 17, 64, 257)
 # The shapes of the grid on which each row is also run alone: several rows, and neither very short nor long to run.

@@ -19,12 +19,14 @@ import sympy
 import torch
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
+from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS
 from pocketrnn_export.tracing.torch_internals import size_functions as of_torch
 
 __all__ = [
     "BATCH",
     "LARGEST",
     "TOKENS",
+    "USUAL",
     "Condition",
     "EverySize",
     "Sizes",
@@ -60,6 +62,10 @@ class Sizes:
 
     batch: int
     tokens: int
+
+
+# The sizes of the usual example.
+USUAL: Final = Sizes(EXAMPLE_ROWS, EXAMPLE_STEPS)
 
 
 @dataclass(frozen=True)

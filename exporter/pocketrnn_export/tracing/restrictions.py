@@ -24,7 +24,7 @@ import sympy
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.tracing.conditions import LARGEST, Condition, Sizes, all_of, either, every_size
+from pocketrnn_export.tracing.conditions import LARGEST, USUAL, Condition, Sizes, all_of, either, every_size
 from pocketrnn_export.tracing.questions import Branch, Question, TraceLog
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
 
@@ -99,7 +99,9 @@ class TracePlan:
         """Sizes to trace with: below 2, torch.export takes a size for a constant."""
         # The longest of all: what PyTorch's own operations restrict, they restrict from there on.
         longest = max((self, *(other for _, other in self.others)), key=lambda w: w.sizes.tokens * w.sizes.batch).sizes
-        return Sizes(longest.batch if longest.batch > 1 else 3, longest.tokens if longest.tokens > 1 else 7)
+        return Sizes(
+            longest.batch if longest.batch > 1 else USUAL.batch, longest.tokens if longest.tokens > 1 else USUAL.tokens
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def settled(
     regions = explored(follow, batch)
     search = _Search(judge, regions, trace, [*questions, *regions.questions])
     if isinstance(plain, Attempt):
-        search.attempts.append((TracePlan(Sizes(batch or 3, 7)), plain))
+        search.attempts.append((TracePlan(Sizes(batch or USUAL.batch, USUAL.tokens)), plain))
         search.periods |= plain.log.periods
     else:
         judge.errors.append(plain)
@@ -222,7 +224,7 @@ class _Search(Generic[Traced]):
         holds for others most often, and that of an ordinary one after it."""
         answered = self.answered
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
-        first = [longest, Sizes(self.regions.batch or 3, 7)]
+        first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
         parts: dict[Part, list[Sizes]] = {}
         for case in (*(case for case in first if case in answered), *answered):
             parts.setdefault(self._part_of(case), []).append(case)
@@ -479,7 +481,7 @@ def _refusal(
     batch: int | None,
 ) -> ExportError:
     """The error that names the question whose other side no program gets right."""
-    usual = Sizes(batch or 3, 7)
+    usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     failures = [next(case for case in cases if not judge.agrees(attempt, case)) for _, attempt in attempts]
     for case in failures:
         # A question of the module's own code says more than what an operation makes of it.

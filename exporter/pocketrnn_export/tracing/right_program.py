@@ -25,7 +25,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.conditions import Sizes
+from pocketrnn_export.tracing.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.questions import TraceLog
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, UntraceableError, settled
 from pocketrnn_export.tracing.size_regions import Followed
@@ -207,8 +207,8 @@ def _refuse_counting(log: TraceLog) -> None:
         if question.branch and not isinstance(relation, sympy.Eq | sympy.Ne):
             lines.setdefault(question.where, set()).update(map(int, relation.atoms(sympy.Integer)))
     for where, numbers in lines.items():
-        # The example has 7 tokens. Kernels of all these sizes are not tried in one line.
-        if numbers >= set(range(2, 7)):
+        # Kernels of all these sizes are not tried in one line.
+        if numbers >= set(range(2, USUAL.tokens)):
             raise ExportError(
                 f"The module asks about a size in every iteration of a loop, {where}, which a trace freezes at one "
                 "length.",

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.proof.cpu_run import silent
-from pocketrnn_export.tracing.conditions import Condition, Sizes, renamed_sizes
+from pocketrnn_export.tracing.conditions import USUAL, Condition, Sizes, renamed_sizes
 from pocketrnn_export.tracing.facts import Facts
 from pocketrnn_export.tracing.questions import Branch, TraceLog
 from pocketrnn_export.tracing.torch_internals import (
@@ -85,6 +85,15 @@ class Call:
         """`view` of `Tensor.view`; `data.__get__` of the attribute `x.data`."""
         name = getattr(self.func, "__name__", "")
         return f"{getattr(self.func.__self__, '__name__', '')}.__get__" if name == "__get__" else name
+
+    @property
+    def input_first(self) -> Call:
+        """The same with its input in the first place also where it is named, as in `torch.narrow(input=x, ...)`."""
+        name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
+        if self.args or name is None:
+            return self
+        others = {key: value for key, value in self.kwargs.items() if key != name}
+        return Call(self.func, (self.kwargs[name],), others)
 
     def run(self) -> Any:
         """What the function gives."""
@@ -256,7 +265,7 @@ class TraceSession:
         self.branch: Branch | None = None
         self.width: Any = None
         self.names: dict[str, str] | None = None
-        self.example = Sizes(3, 7)
+        self.example = USUAL
         self.environment: Any = None
         self.told: set[str] = set()
         self.reasons: Counter[tuple[str, str]] = Counter()
@@ -298,14 +307,15 @@ class TraceSession:
         return topic.around(self, call, lambda changed: self._by_rules(topic, changed, level))
 
     def _by_rules(self, topic: Topic, call: Call, level: int) -> Any:
+        named = call.input_first
         for each in topic.by_name.get(call.name, ()):
             with self._modes[level + 1] if level + 1 < len(self.topics) else contextlib.nullcontext():
-                result = each(self, *call.args, **call.kwargs)
+                result = each(self, *named.args, **named.kwargs)
             if not isinstance(result, Declined):
                 return result
             self.reasons[call.name, result.reason] += 1
         result = self.dispatch(call, level + 1)
-        topic.after(self, call, result)
+        topic.after(self, named, result)
         return result
 
     def _forward(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

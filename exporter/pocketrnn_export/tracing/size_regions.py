@@ -22,6 +22,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.conditions import (
     BATCH,
     TOKENS,
+    USUAL,
     Condition,
     EverySize,
     Sizes,
@@ -81,7 +82,7 @@ class Regions:
     def typical(self, region: int) -> Sizes:
         """Sizes of a region to trace with: of several rows and steps if it has such, not at its edge."""
         every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
-        usual = inside[(every.batch[inside] == 3) & (every.tokens[inside] == 7)]
+        usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
             return every.at(int(usual[0]))
         for rows in (3, 2):
@@ -177,7 +178,7 @@ def _where(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[
 def _next(every: EverySize, left: npt.NDArray[np.bool_]) -> int:
     """The cheapest sizes that are left; first those of the usual example, and of several rows and steps."""
     several = left & (every.batch > 1) & (every.tokens > 1)
-    usual = several & (every.batch == 3) & (every.tokens == 7)
+    usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
 
 

@@ -31,6 +31,8 @@ class _Reversed(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
         if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
             return func(*args, **kwargs)
         position = ORDERS[name]

@@ -33,7 +33,7 @@ def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
 
 
 def _is_one(session: TraceSession, x: Tensor, axis: int) -> bool:
-    # In TorchScript's trace a size is a tensor, and the example has 3 rows of 7 steps.
+    # In TorchScript's trace a size is a tensor, and none of the example is 1.
     return int(x.shape[axis]) == 1 if session.scripted else isinstance(x.shape[axis], int) and x.shape[axis] == 1
 
 
