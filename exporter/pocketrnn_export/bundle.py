@@ -16,7 +16,7 @@ from torch import nn
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
-from pocketrnn.text import EXTERNAL, TextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, texts_within
@@ -53,7 +53,7 @@ def export(
     labels: Sequence[str],
     vocabulary: VocabularySource,
     tokenizer: str | Tokenizer | None = None,
-    rules: TextRules | None = None,
+    rules: AnyTextRules | None = None,
     example_ids: Iterable[tuple[str, Iterable[int]]] = (),
     lengths: bool | None = None,
     call: str | Call | None = None,
@@ -318,7 +318,7 @@ def _prepared_and_made(
             return prepared, forms
         # A graph says which numbers forward compares ids with.
         rules = description.rules
-        numbers = [rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id, *_whole_numbers(forms)]
+        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_whole_numbers(forms)]
         tried = with_ids_tried(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
             prepared, forms = tried, _made(kinds, tried, _for_graph(description, tried))

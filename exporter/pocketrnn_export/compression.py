@@ -331,7 +331,7 @@ def _telling(classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.f
     """Which texts show whether a label is lost, bool [texts]: not those without a known word, and not those of which
     two labels are equally likely within rounding."""
     rules = classifier.manifest.text
-    nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, rules.first_id, rules.last_id}
+    nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
     highest = np.sort(logits, axis=1)[:, -2:].astype(np.float64)
     margin = (highest[:, 1] - highest[:, 0]) / np.maximum(1.0, np.abs(highest).max(axis=1) / 10)

@@ -17,7 +17,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -188,6 +188,8 @@ class Stream:
         # Opened now, so that what is wrong with the step graph is said before any text is read.
         engine.open_step()
         self._manifest, self._encoder, self._engine, self._answers = manifest, encoder, engine, answers
+        # A manifest with a stream has such rules.
+        self._rules = cast("TextRules", manifest.text)
         self._longest = max(map(len, manifest.vocabulary))
         self._at = Arriving()
         self._state: Floats = np.zeros((1, self._state_size), np.float32)
@@ -237,7 +239,7 @@ class Stream:
             raise TextError(
                 f"A fragment of text must be a string, not {type(fragment).__name__}.", "Decode bytes first."
             )
-        at, settled, open_ = read_on(self._at, fragment, self._manifest.text, self._longest)
+        at, settled, open_ = read_on(self._at, fragment, self._rules, self._longest)
         state, logits = self._state, self._logits
         ids, open_ids = self._encoder.look_up(settled), self._encoder.look_up(open_)
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
@@ -284,7 +286,7 @@ class Stream:
                 "Resume it with the bundle that it was begun with, byte for byte.",
             )
         at = document["at"]
-        if not _is_position(at, self._manifest.text):
+        if not _is_position(at, self._rules):
             raise _damaged("says where it stands in a way that cannot be")
         self._at = Arriving(**at)
         self._state = _as_floats(document["state"], self._state_size)

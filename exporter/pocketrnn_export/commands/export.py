@@ -169,11 +169,8 @@ def export(source: str, output: Path, **options: Any) -> None:
     if options["name"] is not None:
         description["name"] = options["name"]
     profile = options["profile"]
-    if profile == "packed" and description["rules"].tokenizer == "external":
-        raise InputError(
-            "A bundle whose tokenizer is external cannot be packed: the native engine takes texts only.",
-            "Export it without --profile packed.",
-        )
+    if profile == "packed":
+        _check_packable(description["rules"].tokenizer)
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     copied = options["torchscript"] if profile is None else False
@@ -288,6 +285,16 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "one_text": options["one_text"],
         "rules": _rules(vocabulary, options),
     }
+
+
+def _check_packable(tokenizer: str) -> None:
+    """Refuse, before anything is proven, what the native engine cannot take."""
+    why = {
+        "external": "A bundle whose tokenizer is external cannot be packed: the native engine takes texts only.",
+        "subwords": "A bundle of subwords cannot be packed: the native engine cannot cut them yet.",
+    }
+    if tokenizer in why:
+        raise InputError(why[tokenizer], "Export it without --profile packed.")
 
 
 def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:

@@ -18,7 +18,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line, require
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import (
     ONE_TEXT,
@@ -56,7 +56,7 @@ def edge_form(content: bytes, graph: Graph) -> Form:
     return replace(form, runs={**form.runs, "tract": run_of_tract(content)}, one_row=True)
 
 
-def _check(_module: nn.Module, _rules: TextRules) -> None:
+def _check(_module: nn.Module, _rules: AnyTextRules) -> None:
     require("tract", "edge")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Run
@@ -65,7 +65,7 @@ class FormKind:
 
     name: str
     make: Callable[[ExportableModule, Description], Form]
-    check: Callable[[nn.Module, TextRules], None] = lambda _module, _rules: None
+    check: Callable[[nn.Module, AnyTextRules], None] = lambda _module, _rules: None
     required: bool = True
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import StepGraph
 from pocketrnn.errors import ExportError
-from pocketrnn.text import TextRules, beyond_version_1, rules_document
+from pocketrnn.text import AnyTextRules, TextRules, beyond_version_1, rules_document
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
@@ -90,7 +90,7 @@ def step_form(content: bytes, graph: StepGraph) -> Form:
     )
 
 
-def _check(module: nn.Module, rules: TextRules) -> None:
+def _check(module: nn.Module, rules: AnyTextRules) -> None:
     _streaming_classifier(module, rules)
 
 
@@ -105,7 +105,7 @@ def _make(prepared: ExportableModule, description: Description) -> Form:
 STEP: Final = FormKind("streaming", _make, _check)
 
 
-def _streaming_classifier(module: nn.Module, rules: TextRules) -> RecurrentClassifier:
+def _streaming_classifier(module: nn.Module, rules: AnyTextRules) -> RecurrentClassifier:
     """The module, if it can answer while a text arrives.
 
     Raises:
@@ -123,7 +123,7 @@ def _streaming_classifier(module: nn.Module, rules: TextRules) -> RecurrentClass
             "would change what was computed for all the words before it.",
             "Train one with `pocketrnn train --one-direction`, or export this one without streaming.",
         )
-    if rules.ngrams > 1:
+    if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise ExportError(
             "A classifier of n-grams cannot answer while a text arrives: they stand after all single tokens, so that "
             "each new word would come in the middle.",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
@@ -23,7 +23,7 @@ __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 
 
-def _check(_module: nn.Module, _rules: TextRules) -> None:
+def _check(_module: nn.Module, _rules: AnyTextRules) -> None:
     if sys.version_info >= (3, 14):
         raise InputError(
             "TorchScript does not support Python 3.14.", "Export without it: --no-torchscript, or torchscript=False."

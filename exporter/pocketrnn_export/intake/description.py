@@ -10,7 +10,7 @@ from typing import Any
 
 from pocketrnn.bundle.manifest import Manifest, text_digest, version_of
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
 from pocketrnn_export.intake.external import KnownTexts
 
 __all__ = ["Description", "checked_labels", "checked_name"]
@@ -33,7 +33,7 @@ class Description:
 
     name: str
     labels: tuple[str, ...]
-    rules: TextRules
+    rules: AnyTextRules
     vocabulary: tuple[str, ...] = field(repr=False)
     activation: str
     provenance: Mapping[str, Any]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules
 from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
@@ -102,7 +102,7 @@ class ExportableModule:
         """Whether the module takes no text of padding only."""
         return self.padding_fault is not None
 
-    def stated_alone(self, rules: TextRules) -> tuple[int, ...] | None:
+    def stated_alone(self, rules: AnyTextRules) -> tuple[int, ...] | None:
         """What a bundle says of the ids of which a text that holds one takes a run of its own.
 
         Where it says nothing, readers take the padding's. That it is none is said where most texts hold the padding,

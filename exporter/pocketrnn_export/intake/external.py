@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from pocketrnn.errors import InputError, TextError, shown
-from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
 
 __all__ = ["KnownTexts", "cut_ids", "given_ids", "made_ids"]
@@ -29,7 +29,7 @@ class KnownTexts(TextEncoder):
         [1]
     """
 
-    def __init__(self, rules: TextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, rules: AnyTextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
         super().__init__(rules, vocabulary)
         self._known = known
 
@@ -39,7 +39,7 @@ class KnownTexts(TextEncoder):
 
 
 def given_ids(
-    rules: TextRules,
+    rules: AnyTextRules,
     vocabulary: Sequence[str],
     *,
     rows: int,
@@ -82,7 +82,7 @@ def given_ids(
     return known
 
 
-def made_ids(rules: TextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
+def made_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
     """The ids of texts of so many words of the vocabulary, drawn at random, and of two without a known token.
 
     Example:
@@ -95,7 +95,7 @@ def made_ids(rules: TextRules, vocabulary: Sequence[str], sizes: Iterable[int]) 
     return {**made, "": encoder.encode_tokens([]), _UNKNOWN: encoder.encode_tokens([_UNKNOWN])}
 
 
-def cut_ids(ids: Sequence[int], rules: TextRules, rows: int) -> list[int]:
+def cut_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
     """The ids of a text where only the first `rows` words of the vocabulary are left.
 
     Example:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, shown
-from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.labels import lines_of_file
@@ -65,11 +65,11 @@ def named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
 
 def chosen_rules(
     vocabulary: Vocabulary,
-    rules: TextRules | None,
+    rules: AnyTextRules | None,
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[Pair],
     texts: Sequence[Text],
-) -> TextRules:
+) -> AnyTextRules:
     """The text rules of a bundle, compared with all that is known of the owner's pipeline.
 
     Args:
@@ -93,6 +93,7 @@ def chosen_rules(
         return rules
     if tokenizer == EXTERNAL:
         return named_rules(vocabulary, EXTERNAL)
+    chosen: AnyTextRules
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]
         chosen = _agreeing(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
@@ -191,8 +192,10 @@ def _word(token: str | None) -> str:
     return "nothing more" if token is None else shown(token)
 
 
-def _advice(vocabulary: Vocabulary, rules: TextRules, pairs: Sequence[Pair]) -> str:
+def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
     """Which other rules agree with the pairs, and how they are written."""
+    if isinstance(rules, SubwordRules):
+        return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {_EXTERNAL_WAY}"
 
     def agrees(tried: TextRules, pair: Pair) -> bool:
         return not _difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
@@ -207,7 +210,9 @@ def _advice(vocabulary: Vocabulary, rules: TextRules, pairs: Sequence[Pair]) -> 
     return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {_EXTERNAL_WAY}"
 
 
-def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | None, texts: Sequence[str]) -> TextRules:
+def _agreeing(
+    tokenizer: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
+) -> AnyTextRules:
     """The given rules, or the first tokenizer of the format, if it gives the ids that the owner's tokenizer does.
 
     Tokens that the vocabulary does not hold may differ: the module cannot tell them apart.
@@ -221,12 +226,12 @@ def _agreeing(tokenizer: Tokenizer, vocabulary: Vocabulary, rules: TextRules | N
         )
     owners = [(text, _tokens_by(tokenizer, text)) for text in texts]
 
-    def agrees(tried: TextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
+    def agrees(tried: AnyTextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
         encoder = TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
         text, theirs = text_and_tokens
         return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
 
-    tried = [rules] if rules is not None else list(candidates(text_rules(vocabulary)))
+    tried: list[Any] = [rules] if rules is not None else list(candidates(text_rules(vocabulary)))
     best, agreed = most_agreeing(tried, owners, agrees)
     # Of 60 rules some agree on a few texts by chance.
     if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
@@ -272,6 +277,9 @@ def _tokens_by(tokenizer: Tokenizer, text: str) -> list[str]:
 
 def _tell_of_words_that_no_text_gives(encoder: TextEncoder, tokens: Sequence[str]) -> None:
     """Log how many words of the vocabulary the rules cut apart, change or drop, whatever the text."""
+    if isinstance(encoder.rules, SubwordRules):
+        # A piece may come from no text of its own: it stands inside of words.
+        return
     special = {value for name, value in vars(encoder.rules).items() if name.endswith("_id")}
     never = [
         token

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.bundle.json_schema import first_fault
 from pocketrnn.bundle.manifest import json_schema
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text import EXTERNAL, TextRules, rules_document, rules_of
+from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, rules_document, rules_of
 from pocketrnn.text.cleaning_steps import step_documents, steps_of
 from pocketrnn_export.intake.vocabulary import Vocabulary, text_rules
 
@@ -52,10 +52,14 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
                 raise InputError(f"{member} is {shown(value)}, which is not in the vocabulary.", "Give a token of it.")
             document[member] = vocabulary.tokens.index(value)
     schema = json_schema()
-    if fault := first_fault(document, {**schema["properties"]["text"], "required": []}, schema):
+    if document.get("tokenizer") == SUBWORDS:
+        raise InputError(f"{name} names the tokenizer subwords.", "Give the tokenizer's own file: --tokenizer FILE.")
+    if fault := first_fault(document, {**schema["$defs"]["words"], "required": []}, schema):
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
     implied = text_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
-    return rules_of(rules_document(implied) | document)
+    rules = rules_of(rules_document(implied) | document)
+    # It names another tokenizer.
+    return cast("TextRules", rules)
 
 
 def _document(given: str, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 
 __all__ = [
     "BATCHES",
@@ -339,7 +339,7 @@ def each_row(cases: Iterable[Case]) -> list[Case]:
 
 
 def texts_for_proof(
-    given: Sequence[str], vocabulary: Sequence[str], rules: TextRules, *, made_too: bool = False
+    given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
     """The given texts, or made ones; after them two texts without a known token, which every runtime will meet.
 
@@ -363,7 +363,7 @@ def texts_for_proof(
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def made_texts(vocabulary: Sequence[str], rules: TextRules, sizes: Iterable[int]) -> list[str]:
+def made_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
     """Texts of words of the vocabulary, drawn at random.
 
     Example:
@@ -371,8 +371,16 @@ def made_texts(vocabulary: Sequence[str], rules: TextRules, sizes: Iterable[int]
         ['oil oil']
     """
     generator = np.random.default_rng(0)
+    if rules.tokenizer == SUBWORDS:
+        return ["".join(map(_as_in_a_text, generator.choice(vocabulary, size))).strip() for size in sizes]
     between = "" if rules.tokenizer == "characters" else " "
     return [between.join(generator.choice(vocabulary, size)) for size in sizes]
+
+
+def _as_in_a_text(piece: str) -> str:
+    """A piece without what says where in a word it stands: BERT's ##, sentencepiece's and GPT-2's mark of a space."""
+    marks = str.maketrans({"\u2581": " ", "\u0120": " "})
+    return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
 def text_cases(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:

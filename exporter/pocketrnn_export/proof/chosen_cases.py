@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pocketrnn.bundle.manifest import Graph, Limits
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules
 from pocketrnn_export.proof.cases import (
     Case,
     Widths,
@@ -27,7 +27,7 @@ _EVERY_ROW: Final = 64
 
 
 def cases_for(
-    rules: TextRules,
+    rules: AnyTextRules,
     *,
     ids: int,
     ragged: bool,
@@ -53,7 +53,7 @@ def cases_for(
     """
     padding_id = rules.padding_id
     widths = widths_of(rules)
-    special = [i for i in (rules.unknown_id, rules.empty_id, rules.first_id, rules.last_id) if i is not None]
+    special = [i for i in (rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids) if i is not None]
     limits = limits or Limits()
     # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
     width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
@@ -71,7 +71,7 @@ def cases_for(
     return {inputs: some for inputs, some in asked.items() if some}
 
 
-def cases_for_graph(rules: TextRules, graph: Graph) -> dict[str, list[Case]]:
+def cases_for_graph(rules: AnyTextRules, graph: Graph) -> dict[str, list[Case]]:
     """The inputs of a proof of a form that is made of a graph, but for the texts, by kind; see `cases_for`.
 
     Args:
@@ -92,6 +92,6 @@ def cases_for_graph(rules: TextRules, graph: Graph) -> dict[str, list[Case]]:
     )
 
 
-def widths_of(rules: TextRules) -> Widths:
+def widths_of(rules: AnyTextRules) -> Widths:
     """How many tokens a text can have by the rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")

@@ -22,7 +22,18 @@ from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.text import EXTERNAL, TextRules, beyond_version_1, beyond_version_2, rules_document, rules_of
+from pocketrnn.text import (
+    EXTERNAL,
+    AnyTextRules,
+    SubwordRules,
+    TextRules,
+    beyond_version_1,
+    beyond_version_2,
+    beyond_version_3,
+    rules_document,
+    rules_of,
+)
+from pocketrnn.text.subwords import check_fit
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -57,7 +68,7 @@ __all__ = [
 
 FORMAT: Final = "pocketrnn-classifier"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 3
+VERSION: Final = 4
 CLASSIFIER_JSON: Final = "classifier.json"
 # What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
 ROUNDED: Final = "rounded weights"
@@ -254,7 +265,7 @@ class Manifest:
 
     name: str
     labels: tuple[str, ...]
-    text: TextRules
+    text: AnyTextRules
     vocabulary: tuple[str, ...] = field(repr=False)
     graph: Graph
     torchscript: TorchScript | None
@@ -265,7 +276,7 @@ class Manifest:
     stream: StepGraph | None = None
 
     def __post_init__(self) -> None:
-        if self.stream is not None and self.text.ngrams > 1:
+        if self.stream is not None and isinstance(self.text, TextRules) and self.text.ngrams > 1:
             raise BundleError(
                 "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
                 "Export the bundle without streaming.",
@@ -276,6 +287,8 @@ class Manifest:
                 "follow.",
                 "Export the bundle without streaming.",
             )
+        if isinstance(self.text, SubwordRules):
+            check_fit(self.text, self.vocabulary)
         rows = self.graph.embedding_rows
         if len(self.vocabulary) > rows:
             raise BundleError(
@@ -344,7 +357,7 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json, versions 1 to 3."""
+    """The JSON Schema of classifier.json, versions 1 to 4."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
@@ -448,13 +461,13 @@ def _reading(path: Path) -> Iterator[None]:
         raise BundleError(f"{path} is too large for this machine's memory.", "Use a machine with more.") from None
 
 
-def text_digest(labels: tuple[str, ...], text: TextRules, vocabulary: tuple[str, ...]) -> str:
+def text_digest(labels: tuple[str, ...], text: AnyTextRules, vocabulary: tuple[str, ...]) -> str:
     """The sha256 of all that turns a text into ids and logits into a label; the graph carries it in its metadata."""
     content = json.dumps([labels, rules_document(text), vocabulary], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def version_of(text: TextRules, graph_beyond: Sequence[str] = ()) -> int:
+def version_of(text: AnyTextRules, graph_beyond: Sequence[str] = ()) -> int:
     """The version in which a bundle is written: the oldest that can say its text rules, and what its graph needs.
 
     Args:
@@ -464,9 +477,11 @@ def version_of(text: TextRules, graph_beyond: Sequence[str] = ()) -> int:
     Example:
         >>> version_of(TextRules()), version_of(TextRules(min_width=200)), version_of(TextRules(), ["real_token"])
         (1, 2, 2)
-        >>> version_of(TextRules("external"))
-        3
+        >>> version_of(TextRules("external")), version_of(SubwordRules(WordPiece(), 0))
+        (3, 4)
     """
+    if isinstance(text, SubwordRules):
+        return 4
     if text.tokenizer == EXTERNAL:
         return 3
     return 1 if text.is_plain and not graph_beyond else 2
@@ -622,6 +637,8 @@ def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
 
 def _built(document: dict[str, Any]) -> Manifest:
     text = rules_of(document["text"])
+    if document["version"] < 4 and (beyond := beyond_version_3(document["text"])):
+        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 4.", _MAKE_AGAIN)
     if document["version"] < 3 and (beyond := beyond_version_2(document["text"])):
         raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 3.", _MAKE_AGAIN)
     # By name: a member that says what its absence would say is unknown to readers of version 1 all the same.

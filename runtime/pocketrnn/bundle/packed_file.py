@@ -328,6 +328,8 @@ def _example(example: Example) -> bytes:
 
 def _stated_sections(manifest: Manifest) -> list[bytes]:
     """What a manifest says that the engine reads: labels, rules, stop words."""
+    if not isinstance(manifest.text, TextRules):
+        raise BundleError("A packed file holds no rules of subwords.", "Use the bundle, with the Python runtime.")
     stops = _strings(manifest.text.stop_words, looked_up=True)
     return [_strings(manifest.labels), _rules(manifest.text), stops]
 

@@ -15,7 +15,7 @@ from pocketrnn.commands.terminal import aligned, one_line
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
-    from pocketrnn.text import TextRules
+    from pocketrnn.text import AnyTextRules
 
 __all__ = ["inspect"]
 
@@ -74,6 +74,7 @@ def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
     from pocketrnn.bundle.manifest import padding_told
+    from pocketrnn.text import TextRules
 
     graph, text = manifest.graph, manifest.text
     unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"
@@ -82,9 +83,9 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
         ("probabilities", f"{manifest.activation} of the logits"),
         ("tokenizer", _tokenizer(text)),
-        ("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none"),
+        *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} steps before it")] if text.steps else []),
-        *([("stop words", f"{len(text.stop_words):,}")] if text.stop_words else []),
+        *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
         ("tokens read", _tokens_read(text)),
         ("unknown word", unknown),
         ("empty text", f"id {text.empty_id}"),
@@ -132,23 +133,27 @@ def _proof(manifest: Manifest) -> Iterator[str]:
     yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
 
 
-def _tokenizer(text: TextRules) -> str:
+def _tokenizer(text: AnyTextRules) -> str:
+    from pocketrnn.text import SubwordRules, rules_document
+
+    if isinstance(text, SubwordRules):
+        return f"subwords: {rules_document(text)['model']['kind']}"
     if text.tokenizer == "external":
         return "external: the owner's code splits texts, which are given as tokens or ids"
     return text.tokenizer + ("" if text.lowercase else ", case kept")
 
 
-def _tokens_read(text: TextRules) -> str:
+def _tokens_read(text: AnyTextRules) -> str:
     if text.max_tokens is None:
         return "all"
     return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"
 
 
-def _around(text: TextRules) -> str:
+def _around(text: AnyTextRules) -> str:
     """What stands around the ids of a text, and how many there are."""
     stated = (
-        ("id {} before it", text.first_id),
-        ("id {} after it", text.last_id),
+        *(("id {} before it", number) for number in text.first_ids),
+        *(("id {} after it", number) for number in text.last_ids),
         (f"cut on the {text.cut_side} to {{:,}} ids", text.max_width),
         (f"padded on the {text.pad_side} to {{:,}} ids", text.min_width),
     )

@@ -23,7 +23,10 @@ __all__ = [
     "Replace",
     "applied",
     "check_growth",
+    "checked_ranges",
+    "checked_string",
     "cleaning",
+    "in_ranges",
     "step_documents",
     "steps_of",
 ]
@@ -61,8 +64,8 @@ class Replace:
     by: str
 
     def __post_init__(self) -> None:
-        _check_string(self.what, "What a step replaces", 1)
-        _check_string(self.by, "What a step puts in place", 0)
+        checked_string(self.what, "What a step replaces", 1)
+        checked_string(self.by, "What a step puts in place", 0)
 
 
 @dataclass(frozen=True)
@@ -86,18 +89,8 @@ class Keep:
     by: str = ""
 
     def __post_init__(self) -> None:
-        _check_string(self.by, "What a step puts in place", 0)
-        if not isinstance(self.ranges, tuple) or not 1 <= len(self.ranges) <= MOST_RANGES:
-            raise InputError(
-                f"What a step keeps is {shown(self.ranges)}.",
-                f"Give a tuple of 1 to {MOST_RANGES:,} ranges such as 'az'.",
-            )
-        for some in self.ranges:
-            _check_string(some, "A range", 1, 2)
-            if some[0] > some[-1]:
-                raise InputError(
-                    f"A step keeps the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}."
-                )
+        checked_string(self.by, "What a step puts in place", 0)
+        checked_ranges(self.ranges, "What a step keeps")
 
 
 @dataclass(frozen=True)
@@ -244,7 +237,51 @@ def _steps_of(document: Any) -> tuple[CleaningStep, ...]:
     )
 
 
-def _check_string(value: Any, what: str, least: int, most: int = LONGEST) -> None:
+def checked_ranges(ranges: Any, what: str) -> None:
+    """Refuse what are no ranges: each one code point, or two, the first and the last.
+
+    Raises:
+        InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
+            pair.
+    """
+    if not isinstance(ranges, tuple) or not 1 <= len(ranges) <= MOST_RANGES:
+        raise InputError(f"{what} is {shown(ranges)}.", f"Give a tuple of 1 to {MOST_RANGES:,} ranges such as 'az'.")
+    for some in ranges:
+        checked_string(some, "A range", 1, 2)
+        if some[0] > some[-1]:
+            raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
+
+
+def in_ranges(ranges: Iterable[str]) -> Callable[[int], bool]:
+    """A function that says whether a code point is in one of the ranges.
+
+    Example:
+        >>> in_ranges(("az", "-"))(ord("b"))
+        True
+    """
+    starts, ends = _merged(ranges)
+
+    def inside(code: int) -> bool:
+        index = bisect_right(starts, code) - 1
+        return index >= 0 and code <= ends[index]
+
+    return inside
+
+
+def _merged(ranges: Iterable[str]) -> tuple[list[int], list[int]]:
+    """Where ranges start and where they end, in order; those that touch are one."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for start, end in sorted((ord(some[0]), ord(some[-1])) for some in ranges):
+        if ends and start <= ends[-1] + 1:
+            ends[-1] = max(ends[-1], end)
+        else:
+            starts.append(start)
+            ends.append(end)
+    return starts, ends
+
+
+def checked_string(value: Any, what: str, least: int, most: int = LONGEST) -> None:
     if not isinstance(value, str):
         raise InputError(f"{what} is {shown(value)}, which is no string.", "Give a string.")
     if not least <= len(value) <= most:
@@ -269,14 +306,7 @@ class _KeptCodes(dict[int, int | str]):
     def __init__(self, step: Keep) -> None:
         super().__init__()
         self._by = step.by
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        for start, end in sorted((ord(some[0]), ord(some[-1])) for some in step.ranges):
-            if self._ends and start <= self._ends[-1] + 1:
-                self._ends[-1] = max(self._ends[-1], end)
-            else:
-                self._starts.append(start)
-                self._ends.append(end)
+        self._starts, self._ends = _merged(step.ranges)
 
     def __missing__(self, code: int) -> int | str:
         index = bisect_right(self._starts, code) - 1

@@ -26,7 +26,10 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import applied
-from pocketrnn.text.rules import EXTERNAL, Side, TextRules
+from pocketrnn.text.framing import cut, framed
+from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
+from pocketrnn.text.subword_rules import SubwordRules
+from pocketrnn.text.subwords import SubwordIds
 from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, ngrams_of
 
 __all__ = ["TextEncoder"]
@@ -51,33 +54,43 @@ class TextEncoder:
         ([1, 2, 3, 1], [3, 1])
     """
 
-    def __init__(self, rules: TextRules, vocabulary: Sequence[str]) -> None:
+    def __init__(self, rules: AnyTextRules, vocabulary: Sequence[str]) -> None:
         self.rules = rules
         self._ids: dict[str, int] = dict(zip(vocabulary, range(len(vocabulary)), strict=True))
         if len(self._ids) != len(vocabulary):
             seen: set[str] = set()
             twice = next(token for token in vocabulary if token in seen or seen.add(token))  # type: ignore[func-returns-value]
             raise InputError(f"The vocabulary holds {twice!r} twice.", "Give every token once.")
+        self._is_plain = rules.is_plain
+        self._pieces: SubwordIds | None = None
+        self._many: _ManyTexts | None = None
+        self._id_of_marker = self._ids.get(_ManyTexts.MARKER)
+        if isinstance(rules, SubwordRules):
+            self._pieces, self._vocabulary = SubwordIds(rules, vocabulary), vocabulary
+            return
         self._tokenize = _tokenize_by(rules)
         self._lower_first = rules.lowercase
-        self._is_plain = rules.is_plain
-        # What stands in its place while many texts are encoded.
-        self._id_of_marker = self._ids.get(_ManyTexts.MARKER)
-        self._many = _ManyTexts(rules, self._ids) if self._is_plain and rules.lowercase and rules.ngrams == 1 else None
+        if self._is_plain and rules.lowercase and rules.ngrams == 1:
+            # `_id_of_marker` stands in its place while many texts are encoded.
+            self._many = _ManyTexts(rules, self._ids)
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens of `text`, n-grams included, before the vocabulary is asked."""
+        """The tokens of `text`, n-grams included, before the vocabulary is asked; or its pieces, with the unknown."""
+        if self._pieces is not None:
+            return [self._vocabulary[i] for i in self._counted(self._pieces.of(text))]
         return self._counted(self._tokenize(text.lower() if self._lower_first else text))
 
-    def _counted(self, tokens: list[str]) -> list[str]:
+    def _counted(self, tokens: list[Any]) -> list[Any]:
         """The tokens that are read, and their n-grams; the list may be changed."""
         rules = self.rules
         if rules.max_tokens is not None:
-            _cut(tokens, rules.max_tokens, rules.cut_side)
-        return tokens if rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
+            cut(tokens, rules.max_tokens, rules.cut_side)
+        return tokens if isinstance(rules, SubwordRules) or rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
+        if self._pieces is not None:
+            return self._whole(self._counted(self._pieces.of(text)))
         return self._whole(self._look_up(self.tokens(text)))
 
     def encode_tokens(self, tokens: Sequence[str]) -> list[int]:
@@ -87,7 +100,7 @@ class TextEncoder:
             >>> TextEncoder(TextRules(last_id=0), ["<eos>", "oil"]).encode_tokens(["oil"])
             [1, 0]
         """
-        dropped = frozenset(self.rules.stop_words)
+        dropped = frozenset() if isinstance(self.rules, SubwordRules) else frozenset(self.rules.stop_words)
         return self._whole(self.look_up(self._counted([token for token in tokens if token not in dropped])))
 
     def holds(self, token: str) -> bool:
@@ -100,7 +113,7 @@ class TextEncoder:
         return (self._id_of_marker if token == _ManyTexts.MARKER else self._ids.get(token)) is not None
 
     def _whole(self, ids: list[int]) -> list[int]:
-        return (ids if self._is_plain else _set_in_width(ids, self.rules)) or [self.rules.empty_id]
+        return (ids if self._is_plain else framed(ids, self.rules)) or [self.rules.empty_id]
 
     def look_up(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens, without those that the rules drop."""
@@ -124,8 +137,10 @@ class TextEncoder:
         It makes no list of the ids, which saves 1 us of 46.
         """
         unknown = self.rules.unknown_id
+        if not self._is_plain:
+            return np.array((self.encode(text),), np.int64)
         tokens = self.tokens(text)
-        if unknown is None or not tokens or not self._is_plain:
+        if unknown is None or not tokens:
             return np.array((self.encode(text),), np.int64)
         number = len(tokens)
         return np.fromiter(map(self._ids.get, tokens, repeat(unknown)), np.int64, number).reshape(1, number)
@@ -162,26 +177,6 @@ def _no_split(text: str) -> list[str]:
         f"The text {shown(text, 40)} cannot be split: the tokenizer is external.",
         "Give its tokens or ids as a list, or a tokenizer to Classifier.load.",
     )
-
-
-def _cut(items: list[Any], most: int, side: Side) -> None:
-    """Leave at most so many items."""
-    if side == "right":
-        del items[most:]
-    else:
-        del items[:-most]
-
-
-def _set_in_width(ids: list[int], rules: TextRules) -> list[int]:
-    """The ids of a text with what stands around them: `first_id`, `last_id`, and the padding up to `min_width`."""
-    if rules.first_id is not None:
-        ids = [rules.first_id, *ids]
-    if rules.last_id is not None:
-        ids = [*ids, rules.last_id]
-    if rules.max_width is not None:
-        _cut(ids, rules.max_width, rules.cut_side)
-    padding = [rules.padding_id] * ((rules.min_width or 0) - len(ids))
-    return [*padding, *ids] if rules.pad_side == "left" else [*ids, *padding]
 
 
 class _ManyTexts:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import (
@@ -16,14 +16,17 @@ from pocketrnn.text.cleaning_steps import (
     step_documents,
     steps_of,
 )
+from pocketrnn.text.framing import Framed, Side, check_frame
+from pocketrnn.text.subword_rules import SUBWORDS, SubwordRules, subword_rules_document, subword_rules_of
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [
     "EXTERNAL",
-    "Side",
+    "AnyTextRules",
     "TextRules",
     "beyond_version_1",
     "beyond_version_2",
+    "beyond_version_3",
     "rules_document",
     "rules_of",
 ]
@@ -33,16 +36,11 @@ EXTERNAL: Final = "external"
 # A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
 _MOST_NGRAMS: Final = 16
 _MOST_STOP_WORDS: Final = 1 << 16
-# Every text becomes at least so many ids: the largest is that of `min_tokens` of a graph's limits.
-_LARGEST_MIN_WIDTH: Final = 1 << 16
-_LARGEST: Final = (1 << 31) - 1
-
-Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
-class TextRules:
-    """Everything but the vocabulary that decides how a text becomes ids.
+class TextRules(Framed):
+    """Rules by words or characters: everything but the vocabulary that decides how a text becomes ids.
 
     Attributes:
         tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
@@ -115,7 +113,7 @@ class TextRules:
             raise InputError("A token id is negative.", "Token ids count from 0.")
         if not self.is_plain:
             self._check_words()
-            self._check_width()
+            check_frame(self)
 
     def _check_words(self) -> None:
         if not isinstance(self.steps, tuple) or not all(isinstance(s, Replace | Keep | Lowercase) for s in self.steps):
@@ -127,24 +125,6 @@ class TextRules:
         if len(words) > _MOST_STOP_WORDS:
             raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
 
-    def _check_width(self) -> None:
-        for name, least, most in (
-            ("first_id", 0, _LARGEST),
-            ("last_id", 0, _LARGEST),
-            ("max_width", 1, _LARGEST),
-            ("min_width", 1, _LARGEST_MIN_WIDTH),
-        ):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or not least <= value <= most):
-                raise InputError(f"{name} is {shown(value)}.", f"Use a whole number from {least} to {most:,}, or none.")
-        for name in ("cut_side", "pad_side"):
-            if getattr(self, name) not in ("left", "right"):
-                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Use left or right.")
-        if self.min_width is not None and self.max_width is not None and self.min_width > self.max_width:
-            raise InputError(
-                f"min_width is {self.min_width}, but max_width {self.max_width}.", "Use the same for one fixed width."
-            )
-
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing in the rules but what version 1 of the format can say."""
@@ -153,53 +133,21 @@ class TextRules:
         )
 
     @property
-    def sizes(self) -> tuple[int, int | None]:
-        """The fewest and the most ids that the rules give for any text; None where there is no limit.
+    def first_ids(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The ids before those of the text."""
+        return () if self.first_id is None else (self.first_id,)
 
-        Example:
-            >>> TextRules(max_tokens=5, last_id=3).sizes, TextRules(min_width=9, max_width=9).sizes
-            ((1, 6), (9, 9))
-        """
-        least, most = self.min_width or 1, self.max_width
-        if self.max_tokens is not None:
-            ids = sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
-            around = (self.first_id is not None) + (self.last_id is not None)
-            most = min(most or _LARGEST, max(ids + around, least))
-        return least, most
+    @property
+    def last_ids(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The ids after those of the text."""
+        return () if self.last_id is None else (self.last_id,)
 
-    def fault_of(self, ids: list[int]) -> str:
-        """Why the rules give these ids for no text, as the end of a sentence; empty if they may.
-
-        Whoever gives ids gives all of a text's, with what stands around them: were something left out, the answer would
-        be another one, and nobody would see it.
-
-        Example:
-            >>> TextRules(min_width=9).fault_of([4, 17])
-            'has 2 ids, and the rules fill every text up to 9'
-        """
-        least, most = self.sizes
-        if len(ids) < least:
-            return f"has {len(ids)} ids, and the rules fill every text up to {least}"
-        if most is not None and len(ids) > most:
-            return f"has {len(ids):,} ids, and the rules cut every text to {most:,}"
-        cut = self.cut_side if len(ids) == self.max_width else None
-        start, end = self._without_padding(ids)
-        if self.first_id not in (None, self.padding_id) and cut != "left" and ids[start:end][:1] != [self.first_id]:
-            return f"does not begin with the id {self.first_id}, with which the rules begin every text"
-        if self.last_id not in (None, self.padding_id) and cut != "right" and ids[start:end][-1:] != [self.last_id]:
-            return f"does not end with the id {self.last_id}, with which the rules end every text"
-        return ""
-
-    def _without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Where the ids begin and end without those that fill a text up."""
-        start, end = 0, len(ids)
-        if self.min_width is not None and self.pad_side == "left":
-            while start < end and ids[start] == self.padding_id:
-                start += 1
-        elif self.min_width is not None:
-            while start < end and ids[end - 1] == self.padding_id:
-                end -= 1
-        return start, end
+    @property
+    def tokens_for_max(self) -> int | None:
+        """How many ids `max_tokens` tokens give at most, with their n-grams."""
+        if self.max_tokens is None:
+            return None
+        return sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
 
     @property
     def highest_id(self) -> int:
@@ -213,13 +161,20 @@ _SINCE_VERSION_2: Final[dict[str, Any]] = {
 }
 
 
-def rules_document(rules: TextRules) -> dict[str, Any]:
+# `text` of classifier.json. Its member `tokenizer` says which: `basic_english`, `whitespace` and `space` cut words,
+# `characters` code points, `external` is somebody else's code; `subwords` are the other class.
+AnyTextRules = TextRules | SubwordRules
+
+
+def rules_document(rules: AnyTextRules) -> dict[str, Any]:
     """The rules as `text` of classifier.json, without the members whose absence means the same.
 
     Example:
         >>> rules_document(TextRules(first_id=2))["first_id"], "last_id" in rules_document(TextRules())
         (2, False)
     """
+    if isinstance(rules, SubwordRules):
+        return subword_rules_document(rules)
     members = {member.name: getattr(rules, member.name) for member in fields(rules)}
     members = {name: value for name, value in members.items() if value != _SINCE_VERSION_2.get(name, ...)}
     if rules.steps:
@@ -248,7 +203,17 @@ def beyond_version_2(document: Mapping[str, Any]) -> list[str]:
     return ["the tokenizer external"] if document["tokenizer"] == EXTERNAL else []
 
 
-def rules_of(document: Mapping[str, Any]) -> TextRules:
+def beyond_version_3(document: Mapping[str, Any]) -> list[str]:
+    """What `text` of a classifier.json holds that version 3 of the format does not have.
+
+    Example:
+        >>> beyond_version_3({"tokenizer": "subwords"})
+        ['the tokenizer subwords']
+    """
+    return ["the tokenizer subwords"] if document["tokenizer"] == SUBWORDS else []
+
+
+def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
     """The rules that `text` of classifier.json says; a member that is missing is the default.
 
     Raises:
@@ -258,6 +223,8 @@ def rules_of(document: Mapping[str, Any]) -> TextRules:
         >>> rules_of({"tokenizer": "whitespace", "steps": [{"replace": ",", "by": " "}]}).steps
         (Replace(what=',', by=' '),)
     """
+    if document["tokenizer"] == SUBWORDS:
+        return subword_rules_of(document)
     # JSON Schema counts 1.0 as an integer; a range does not.
     members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,45 @@
+"""The sets of code points that the tokenizers of Hugging Face know by a name; `scripts/make_unicode_sets` asks them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["all_but", "unicode_set"]
+
+
+@functools.cache
+def _sets() -> Mapping[str, tuple[str, ...]]:
+    document = json.loads(Path(__file__).with_name("unicode_sets.json").read_bytes())
+    return {name: tuple(ranges) for name, ranges in document.items()}
+
+
+def unicode_set(name: str) -> tuple[str, ...]:
+    """The ranges of a set, as in a step `Keep`.
+
+    Example:
+        >>> unicode_set("white_space")[:2]
+        ('\\t\\r', ' ')
+    """
+    return _sets()[name]
+
+
+def all_but(name: str) -> tuple[str, ...]:
+    """The ranges of the code points that are not in a set.
+
+    Example:
+        >>> all_but("white_space")[:2]
+        ('\\x00\\x08', '\\x0e\\x1f')
+    """
+    ranges = []
+    taken = [(ord(some[0]), ord(some[-1])) for some in _sets()[name]]
+    for (_, before), (after, _) in zip([(0, -1), *taken], [*taken, (sys.maxunicode + 1, 0)], strict=True):
+        start, end = before + 1, after - 1
+        # No range begins or ends with half of a surrogate pair.
+        first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
+        if first <= last:
+            ranges.append(chr(first) if first == last else chr(first) + chr(last))
+    return tuple(ranges)

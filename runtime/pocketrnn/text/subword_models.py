@@ -1,0 +1,415 @@
+"""The models of subwords: how a word becomes ids of the pieces that a vocabulary holds.
+
+Each gives what Hugging Face's `tokenizers` gives (tokenizers/src/models), its ties and its corner cases too.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text.cleaning_steps import checked_string
+
+__all__ = ["Bpe", "Model", "Unigram", "WholeWords", "WordPiece", "model_document", "model_function", "model_of"]
+
+_MOST_PIECES: Final = 1 << 22
+# sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
+_UNKNOWN_PENALTY: Final = 10.0
+_LONGEST_AFFIX: Final = 32
+
+
+@dataclass(frozen=True)
+class Bpe:
+    """Byte-pair encoding: of all neighbours that a merge names, those of the first merge are joined, from the left.
+
+    Attributes:
+        merges: the ids of two pieces for each merge, one after the other; the first merge is done first.
+        fuse_unknown: whether neighbours that are unknown are one unknown piece.
+        byte_fallback: whether an unknown character becomes the pieces <0x00> to <0xFF> of its bytes.
+        whole_words: whether a word that is a piece is that piece, whatever the merges make of it.
+        prefix: what a piece begins with that does not begin a word.
+        suffix: what a piece ends with that ends a word.
+
+    Raises:
+        InputError: a value is not of its type or out of its range, or a merge stands twice.
+    """
+
+    merges: tuple[int, ...] = field(repr=False)
+    fuse_unknown: bool = False
+    byte_fallback: bool = False
+    whole_words: bool = False
+    prefix: str = ""
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        _check_affix(self.prefix)
+        _check_affix(self.suffix)
+        _check_flags(self, "fuse_unknown", "byte_fallback", "whole_words")
+        merges = self.merges
+        if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * _MOST_PIECES:
+            raise InputError(f"merges is {shown(merges)}.", "Give the ids of two pieces for each merge.")
+        if not all(type(i) is int and i >= 0 for i in merges):
+            raise InputError("A merge holds what is no id.", "Ids are whole numbers from 0.")
+        if 2 * len(set(zip(merges[::2], merges[1::2], strict=True))) != len(merges):
+            raise InputError("A merge stands twice.", "Give each once.")
+
+
+@dataclass(frozen=True)
+class WordPiece:
+    """The longest piece that a word begins with, then the longest that goes on, as in BERT; else it is unknown.
+
+    Attributes:
+        prefix: what a piece begins with that does not begin a word.
+        most_characters: a word of more code points is unknown.
+
+    Raises:
+        InputError: a value is not of its type or out of its range.
+    """
+
+    prefix: str = "##"
+    most_characters: int = 100
+
+    def __post_init__(self) -> None:
+        _check_affix(self.prefix)
+        if type(self.most_characters) is not int or not 0 <= self.most_characters < 1 << 31:
+            raise InputError(f"most_characters is {shown(self.most_characters)}.", "Use a whole number from 0.")
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """The pieces of the largest sum of scores, as in sentencepiece (Viterbi); sums are in double precision.
+
+    Attributes:
+        scores: one for each token of the vocabulary.
+        byte_fallback: as in `Bpe`.
+
+    Raises:
+        InputError: a value is not of its type, or no finite number.
+    """
+
+    scores: tuple[float, ...] = field(repr=False)
+    byte_fallback: bool = False
+
+    def __post_init__(self) -> None:
+        _check_flags(self, "byte_fallback")
+        scores = self.scores
+        if not isinstance(scores, tuple) or not 1 <= len(scores) <= _MOST_PIECES:
+            raise InputError(f"scores is {shown(scores)}.", "Give a number for each token.")
+        if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
+            raise InputError("A score is no finite number.", "Give a number for each token.")
+
+
+@dataclass(frozen=True)
+class WholeWords:
+    """A word is a piece, or unknown."""
+
+
+Model = Bpe | WordPiece | Unigram | WholeWords
+ToIds = Callable[[str], Sequence[int]]
+# Two neighbours -> the merge's rank, and what they become.
+Merges = Mapping[tuple[int, int], tuple[int, int]]
+
+
+def _check_affix(value: Any) -> None:
+    checked_string(value, "What a piece begins or ends with", 0, _LONGEST_AFFIX)
+
+
+def _check_flags(model: Any, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(model, name), bool):
+            raise InputError(f"{name} is {shown(getattr(model, name))}.", "Use true or false.")
+
+
+def model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    """What makes ids of a word that is not empty.
+
+    Args:
+        model: the model.
+        pieces: what the model can give, and the ids.
+        tokens: the whole vocabulary.
+        unknown: the id of what is unknown; None to drop it.
+
+    Raises:
+        InputError: the model does not fit the vocabulary.
+
+    Example:
+        >>> tokens = ["[UNK]", "un", "##able"]
+        >>> model_function(WordPiece(), {token: i for i, token in enumerate(tokens)}, tokens, 0)("unable")
+        [1, 2]
+    """
+    match model:
+        case Bpe():
+            return _bpe(model, pieces, tokens, unknown)
+        case WordPiece():
+            return _word_piece(model, pieces, unknown)
+        case Unigram():
+            return _unigram(model, pieces, tokens, unknown)
+        case WholeWords():
+            instead = [] if unknown is None else [unknown]
+            return lambda word: instead if (found := pieces.get(word)) is None else [found]
+
+
+def _merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
+    """A pair of ids -> the merge's rank, and the id of what they become."""
+    table: dict[tuple[int, int], tuple[int, int]] = {}
+    cut = len(model.prefix)
+    for rank, (left, right) in enumerate(zip(model.merges[::2], model.merges[1::2], strict=True)):
+        if max(left, right) >= len(tokens):
+            raise InputError(
+                f"Merge {rank} names the id {max(left, right)}, and there are {len(tokens):,} tokens.",
+                "Give ids of the vocabulary.",
+            )
+        made = tokens[left] + tokens[right][cut:]
+        if made not in pieces or tokens[left] not in pieces or tokens[right] not in pieces:
+            raise InputError(
+                f"Merge {rank} joins {shown(tokens[left], 30)} and {shown(tokens[right], 30)}, which the vocabulary "
+                "does not have, or not what they become.",
+                "Give all pieces that merges name and make.",
+            )
+        table[left, right] = (rank, pieces[made])
+    return table
+
+
+def _byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
+    return [pieces.get(f"<0x{byte:02X}>") for byte in range(0x100)]
+
+
+def _bpe(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    merges = _merge_table(model, pieces, tokens)
+    by_byte = _byte_pieces(pieces) if model.byte_fallback else None
+    plain = not (model.prefix or model.suffix)
+
+    def symbols(word: str) -> list[int]:
+        """The ids of the word's characters; an unknown one waits for the next known, as in `tokenizers`."""
+        ids: list[int] = []
+        waiting, last = False, len(word) - 1
+        for index, point in enumerate(word):
+            if not plain:
+                point = f"{model.prefix if index else ''}{point}{model.suffix if index == last else ''}"
+            found = pieces.get(point)
+            if found is not None:
+                if waiting and unknown is not None:
+                    ids.append(unknown)
+                waiting = False
+                ids.append(found)
+                continue
+            if by_byte is not None:
+                of_bytes = [by_byte[byte] for byte in point.encode()]
+                if None not in of_bytes:
+                    ids += of_bytes  # type: ignore[arg-type]
+                    continue
+            if waiting and not model.fuse_unknown and unknown is not None:
+                ids.append(unknown)
+            waiting = True
+        if waiting and unknown is not None:
+            ids.append(unknown)
+        return ids
+
+    def ids_of(word: str) -> Sequence[int]:
+        if model.whole_words and (found := pieces.get(word)) is not None:
+            return [found]
+        ids = symbols(word)
+        return ids if len(ids) < 2 else _merged(ids, merges)
+
+    return ids_of
+
+
+def _merged(ids: list[int], merges: Merges) -> list[int]:
+    """All merges done, the first rank first, and of one rank the leftmost (tokenizers, models/bpe/word.rs)."""
+    size = len(ids)
+    # The rank, where it is, and what the two become.
+    queue = [
+        (found[0], i, found[1]) for i in range(size - 1) if (found := merges.get((ids[i], ids[i + 1]))) is not None
+    ]
+    if not queue:
+        return ids
+    heapq.heapify(queue)
+    after = [*range(1, size), -1]
+    before = list(range(-1, size - 1))
+    gone = bytearray(size)
+    while queue:
+        _, at, made = heapq.heappop(queue)
+        right = after[at]
+        if gone[at] or right < 0:
+            continue
+        found = merges.get((ids[at], ids[right]))
+        # What stood there has become something else meanwhile.
+        if found is None or found[1] != made:
+            continue
+        ids[at], gone[right], after[at] = made, 1, after[right]
+        if after[right] >= 0:
+            before[after[right]] = at
+            if (found := merges.get((made, ids[after[at]]))) is not None:
+                heapq.heappush(queue, (found[0], at, found[1]))
+        left = before[at]
+        if left >= 0 and (found := merges.get((ids[left], made))) is not None:
+            heapq.heappush(queue, (found[0], left, found[1]))
+    return [number for i, number in enumerate(ids) if not gone[i]]
+
+
+def _word_piece(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
+    prefix, most = model.prefix, model.most_characters
+    inner = {piece[len(prefix) :]: i for piece, i in pieces.items() if piece.startswith(prefix)}
+    longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
+    instead = [] if unknown is None else [unknown]
+
+    def ids_of(word: str) -> Sequence[int]:
+        size = len(word)
+        if size > most:
+            return instead
+        ids: list[int] = []
+        start = 0
+        while start < size:
+            known = inner if start else pieces
+            for end in range(min(size, start + longest[bool(start)]), start, -1):
+                found = known.get(word[start:end])
+                if found is not None:
+                    ids.append(found)
+                    start = end
+                    break
+            else:
+                return instead
+        return ids
+
+    return ids_of
+
+
+def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    if len(model.scores) != len(tokens):
+        raise InputError(
+            f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
+        )
+    if unknown is None:
+        raise InputError("A unigram model has no unknown piece.", "Name one.")
+    best = _best_path(model.scores, pieces, unknown)
+    by_byte = _byte_pieces(pieces) if model.byte_fallback else None
+
+    def ids_of(word: str) -> Sequence[int]:
+        found: list[int] = []
+        path = best(word)
+        at = 0
+        while at < len(path):
+            start, end, piece = path[at]
+            at += 1
+            if piece != unknown:
+                found.append(piece)
+                continue
+            # Neighbours that are unknown are one.
+            while at < len(path) and path[at][2] == unknown:
+                end = path[at][1]
+                at += 1
+            part = word[start:end]
+            known = pieces.get(part)
+            if known is None and by_byte is not None:
+                of_bytes = [by_byte[byte] for byte in part.encode()]
+                if None not in of_bytes:
+                    found += of_bytes  # type: ignore[arg-type]
+                    continue
+            found.append(unknown if known is None else known)
+        return found
+
+    return ids_of
+
+
+def _best_path(
+    scores: Sequence[float], pieces: Mapping[str, int], unknown: int
+) -> Callable[[str], list[tuple[int, int, int]]]:
+    """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found."""
+    penalty = min(scores[i] for i in pieces.values()) - _UNKNOWN_PENALTY
+    of_first: dict[str, set[int]] = {}
+    for piece in pieces:
+        of_first.setdefault(piece[:1], set()).add(len(piece))
+    lengths = {first: sorted(some) for first, some in of_first.items()}
+
+    def best(word: str) -> list[tuple[int, int, int]]:
+        size = len(word)
+        sums = [0.0] * (size + 1)
+        starts, ids = [-1] * (size + 1), [0] * (size + 1)
+        for start in range(size):
+            here, alone = sums[start], False
+            for length in lengths.get(word[start], ()):
+                end = start + length
+                if end > size:
+                    break
+                piece = pieces.get(word[start:end])
+                if piece is None:
+                    continue
+                alone |= length == 1
+                total = scores[piece] + here
+                if starts[end] < 0 or total > sums[end]:
+                    sums[end], starts[end], ids[end] = total, start, piece
+            if not alone:
+                end, total = start + 1, penalty + here
+                if starts[end] < 0 or total > sums[end]:
+                    sums[end], starts[end], ids[end] = total, start, unknown
+        path, end = [], size
+        while end > 0:
+            path.append((starts[end], end, ids[end]))
+            end = starts[end]
+        return path[::-1]
+
+    return best
+
+
+# --- classifier.json ---
+
+
+def model_document(model: Model) -> dict[str, Any]:
+    """The model as it stands in classifier.json, without what is false or empty.
+
+    Example:
+        >>> model_document(WordPiece())
+        {'kind': 'wordpiece', 'prefix': '##', 'most_characters': 100}
+    """
+    match model:
+        case Bpe():
+            more = ("fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")
+            said = {name: value for name in more if (value := getattr(model, name))}
+            return {"kind": "bpe", **said, "merges": list(model.merges)}
+        case WordPiece(prefix, most):
+            return {"kind": "wordpiece", "prefix": prefix, "most_characters": most}
+        case Unigram(scores, fallback):
+            return {"kind": "unigram", **({"byte_fallback": True} if fallback else {}), "scores": list(scores)}
+        case WholeWords():
+            return {"kind": "words"}
+
+
+_MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
+    "bpe": (Bpe, ("merges", "fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")),
+    "wordpiece": (WordPiece, ("prefix", "most_characters")),
+    "unigram": (Unigram, ("scores", "byte_fallback")),
+    "words": (WholeWords, ()),
+}
+
+
+def model_of(document: Mapping[str, Any]) -> Model:
+    """The model that `model` of classifier.json says.
+
+    Raises:
+        InputError: it is no model, or a value is out of its range.
+
+    Example:
+        >>> model_of({"kind": "wordpiece"})
+        WordPiece(prefix='##', most_characters=100)
+    """
+    kind = str(document.get("kind"))
+    if kind not in _MEMBERS:
+        raise InputError(f"The model {shown(kind)} is unknown.", f"Use one of: {', '.join(_MEMBERS)}.")
+    made, names = _MEMBERS[kind]
+    members = {name: value for name, value in document.items() if name != "kind"}
+    if unknown := members.keys() - set(names):
+        raise InputError(f"A model of the kind {kind} has no {min(unknown)}.", "Leave it out.")
+    if missing := {"merges", "scores"} & set(names) - members.keys():
+        raise InputError(f"The model has no {min(missing)}.", "Give them.")
+    # JSON Schema counts 1.0 as an integer.
+    if "most_characters" in members:
+        members["most_characters"] = int(members["most_characters"])
+    if "merges" in members:
+        members["merges"] = tuple(i if type(i) is int else int(i) for i in members["merges"])
+    if "scores" in members:
+        members["scores"] = tuple(members["scores"])
+    return made(**members)

@@ -1,0 +1,202 @@
+"""The rules of subwords: all that decides, beside the vocabulary, how a text becomes ids of pieces of words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text.framing import LARGEST, Framed, Side, check_frame
+from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, model_document, model_of
+from pocketrnn.text.subword_splits import Split, check_splits, split_documents, splits_of
+from pocketrnn.text.subword_steps import (
+    SubwordStep,
+    check_subword_steps,
+    subword_step_documents,
+    subword_steps_of,
+)
+
+__all__ = ["SUBWORDS", "AddedToken", "SubwordRules", "subword_rules_document", "subword_rules_of"]
+
+# What `tokenizer` of classifier.json says of them.
+SUBWORDS: Final = "subwords"
+_MOST_ADDED: Final = 1 << 16
+_MOST_FRAME: Final = 64
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in a text as it stands, before anything is cut.
+
+    Attributes:
+        id: its id; the vocabulary says what it is.
+        after_steps: whether it is looked for in what the steps make of the text, as what they make of the token.
+        strip_left: whether white space before it is dropped.
+        strip_right: whether white space after it is dropped.
+
+    Raises:
+        InputError: a value is not of its type or out of its range.
+    """
+
+    id: int
+    after_steps: bool = False
+    strip_left: bool = False
+    strip_right: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.id) is not int or not 0 <= self.id <= LARGEST:
+            raise InputError(f"The id of an added token is {shown(self.id)}.", "Ids are whole numbers from 0.")
+        for name in ("after_steps", "strip_left", "strip_right"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Use true or false.")
+
+
+@dataclass(frozen=True)
+class SubwordRules(Framed):
+    """Everything but the vocabulary that decides how a text becomes ids of pieces of words.
+
+    Attributes:
+        model: what makes pieces of a word.
+        unknown_id: the id of what the model does not know, or None to drop it.
+        empty_id: the id that stands for a text with no id left.
+        padding_id: the id that fills the rows of a batch up to one width, and every text up to `min_width`.
+        max_tokens: how many of the pieces are read, without `first_ids` and `last_ids`; None for all.
+        steps: what is done to the text before it is cut.
+        splits: what cuts it into words; without any, it is one word.
+        added: the tokens that are found in the text before all that.
+        outside: the ids whose tokens the model cannot give: of added tokens, and those that stand for no token.
+        first_ids: the ids before those of the text, such as that of "[CLS]".
+        last_ids: the ids after them.
+        max_width, min_width, cut_side, pad_side: as in `TextRules`; `cut_side` is that of `max_tokens` too.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> rules = SubwordRules(WordPiece(), unknown_id=0, first_ids=(1,), last_ids=(2,))
+        >>> rules.tokenizer, rules.highest_id
+        ('subwords', 2)
+    """
+
+    model: Model
+    unknown_id: int | None
+    empty_id: int = 0
+    padding_id: int = 0
+    max_tokens: int | None = None
+    steps: tuple[SubwordStep, ...] = ()
+    splits: tuple[Split, ...] = ()
+    added: tuple[AddedToken, ...] = ()
+    outside: tuple[int, ...] = ()
+    first_ids: tuple[int, ...] = ()
+    last_ids: tuple[int, ...] = ()
+    max_width: int | None = None
+    min_width: int | None = None
+    cut_side: Side = "right"
+    pad_side: Side = "right"
+
+    tokenizer: ClassVar[str] = SUBWORDS
+    # No older version of the format can say them.
+    is_plain: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Bpe | WordPiece | Unigram | WholeWords):
+            raise InputError(f"The model is {shown(self.model)}.", "Use one of pocketrnn.text.subword_models.")
+        check_subword_steps(self.steps)
+        check_splits(self.splits)
+        if not isinstance(self.added, tuple) or not all(isinstance(token, AddedToken) for token in self.added):
+            raise InputError(f"added is {shown(self.added)}.", "Give a tuple of AddedToken.")
+        _check_different("added", [token.id for token in self.added], _MOST_ADDED)
+        _check_different("outside", self.outside, LARGEST)
+        for name in ("first_ids", "last_ids"):
+            ids = getattr(self, name)
+            if not isinstance(ids, tuple) or len(ids) > _MOST_FRAME or not all(map(_is_id, ids)):
+                raise InputError(f"{name} is {shown(ids)}.", f"Give a tuple of at most {_MOST_FRAME} ids.")
+        for name in ("empty_id", "padding_id", *(["unknown_id"] if self.unknown_id is not None else [])):
+            if not _is_id(getattr(self, name)):
+                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Ids are whole numbers from 0.")
+        if self.max_tokens is not None and (type(self.max_tokens) is not int or not 1 <= self.max_tokens <= LARGEST):
+            raise InputError(f"max_tokens is {shown(self.max_tokens)}.", "Use a number from 1, or none for no limit.")
+        if self.unknown_id is None and isinstance(self.model, Unigram):
+            raise InputError("A unigram model has no unknown piece.", "Name one.")
+        check_frame(self)
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""
+        added = max((token.id for token in self.added), default=0)
+        return max(self.unknown_id or 0, self.empty_id, self.padding_id, added, *self.first_ids, *self.last_ids, 0)
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+def _check_different(name: str, ids: Sequence[int], most: int) -> None:
+    if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
+        raise InputError(f"{name} is {shown(ids)}.", "Give ids, which are whole numbers from 0.")
+    if len(set(ids)) != len(ids):
+        raise InputError(f"An id stands in {name} twice.", "Give each once.")
+
+
+def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
+    """The rules as `text` of classifier.json, without the members whose absence means the same.
+
+    Example:
+        >>> list(subword_rules_document(SubwordRules(WordPiece(), 0)))
+        ['tokenizer', 'max_tokens', 'unknown_id', 'empty_id', 'padding_id', 'model']
+    """
+    document: dict[str, Any] = {
+        "tokenizer": SUBWORDS,
+        "max_tokens": rules.max_tokens,
+        "unknown_id": rules.unknown_id,
+        "empty_id": rules.empty_id,
+        "padding_id": rules.padding_id,
+    }
+    more: dict[str, Any] = {
+        "steps": subword_step_documents(rules.steps),
+        "splits": split_documents(rules.splits),
+        "added": [_added_document(token) for token in rules.added],
+        "outside": list(rules.outside),
+        "first_ids": list(rules.first_ids),
+        "last_ids": list(rules.last_ids),
+        "max_width": rules.max_width,
+        "min_width": rules.min_width,
+        "cut_side": rules.cut_side if rules.cut_side != "right" else None,
+        "pad_side": rules.pad_side if rules.pad_side != "right" else None,
+    }
+    return document | {name: value for name, value in more.items() if value} | {"model": model_document(rules.model)}
+
+
+def _added_document(token: AddedToken) -> dict[str, Any]:
+    flags = ("after_steps", "strip_left", "strip_right")
+    return {"id": token.id, **{name: True for name in flags if getattr(token, name)}}
+
+
+def subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
+    """The rules that `text` of classifier.json says, where its tokenizer is `subwords`.
+
+    Raises:
+        InputError: a value is out of its range, or something is unknown.
+
+    Example:
+        >>> subword_rules_of({"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}).model
+        WholeWords()
+    """
+    # JSON Schema counts 1.0 as an integer; a range does not.
+    members: dict[str, Any] = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in document.items()
+        if name != "tokenizer"
+    }
+    members["model"] = model_of(members["model"])
+    if "steps" in members:
+        members["steps"] = subword_steps_of(members["steps"])
+    if "splits" in members:
+        members["splits"] = splits_of(members["splits"])
+    if "added" in members:
+        members["added"] = tuple(AddedToken(**{**token, "id": int(token["id"])}) for token in members["added"])
+    for name in ("outside", "first_ids", "last_ids"):
+        if name in members:
+            members[name] = tuple(map(int, members[name]))
+    return SubwordRules(**members)

@@ -1,0 +1,207 @@
+"""How a text becomes ids of pieces of words, by the rules of subwords.
+
+A text goes through these steps, in this order; docs/format.md says the same for other languages:
+
+1. half of a UTF-16 surrogate pair becomes U+FFFD;
+2. the added tokens that are looked for in the text as it stands are found, of those at one place the longest;
+3. what is between them goes through the steps; then the added tokens are found that are looked for after these;
+4. what is between those is cut into words by the splits, one after the other;
+5. the model makes ids of every word.
+
+Everything behind the first split that cuts depends on what that split gives alone. So what became of such a part is
+kept, for a bounded number of them: most words of a text have been seen before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn.text.cleaning_steps import Replace
+from pocketrnn.text.subword_models import Bpe, model_function
+from pocketrnn.text.subword_rules import AddedToken, SubwordRules
+from pocketrnn.text.subword_splits import PrependTo, split_function
+from pocketrnn.text.subword_steps import WHITE_SPACE, subword_steps_applied
+
+__all__ = ["SubwordIds", "check_fit"]
+
+# So many parts are kept, and none that is longer: 10 MB at most for words of a usual length.
+_MOST_KEPT: Final = 1 << 16
+_LONGEST_KEPT: Final = 256
+
+
+def check_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+    """Refuse rules that do not fit a vocabulary.
+
+    Raises:
+        InputError: an id is beyond it, or a merge names or makes what is no piece.
+    """
+    SubwordIds(rules, vocabulary)
+
+
+class SubwordIds:
+    """Makes ids of texts, before anything is cut, put around them or filled up.
+
+    Args:
+        rules: the rules.
+        vocabulary: the tokens; a token's index in it is its id.
+
+    Raises:
+        InputError: the rules do not fit the vocabulary.
+
+    Example:
+        >>> rules = SubwordRules(WordPiece(), unknown_id=0, splits=(SplitAt((" ",), "removed"),))
+        >>> SubwordIds(rules, ["[UNK]", "un", "##able", "able"]).of("unable able x")
+        [1, 2, 3, 0]
+    """
+
+    def __init__(self, rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+        self._rules = rules
+        outside = set(rules.outside)
+        if (outside and max(outside) >= len(vocabulary)) or rules.highest_id >= len(vocabulary):
+            highest = max(rules.highest_id, *outside, 0)
+            raise InputError(
+                f"The text rules use the id {highest}, and there are {len(vocabulary):,} tokens.",
+                "Give the vocabulary that the rules are for.",
+            )
+        pieces = {token: i for i, token in enumerate(vocabulary) if i not in outside}
+        if not pieces:
+            raise InputError("The model has no piece.", "Give the vocabulary that the rules are for.")
+        self._steps = subword_steps_applied(rules.steps) if rules.steps else None
+        self._early = _Finder([token for token in rules.added if not token.after_steps], vocabulary)
+        late = [token for token in rules.added if token.after_steps]
+        made = vocabulary
+        if late and self._steps is not None:
+            made = [*vocabulary]
+            for token in late:
+                made[token.id] = self._steps(made[token.id])
+        self._late = _Finder(late, made)
+        count = 0
+        while count < len(rules.splits) and isinstance(rules.splits[count], PrependTo | Replace):
+            count += 1
+        # Up to the first that cuts, and those behind it.
+        count = min(count + 1, len(rules.splits))
+        self._first_splits = [split_function(split) for split in rules.splits[:count]]
+        self._more_splits = [split_function(split) for split in rules.splits[count:]]
+        self._only_first = any(isinstance(split, PrependTo) and split.first for split in rules.splits)
+        if self._only_first:
+            elsewhere = [s for s in rules.splits[:count] if not (isinstance(s, PrependTo) and s.first)]
+            self._elsewhere = [split_function(split) for split in elsewhere]
+        self._model = model_function(rules.model, pieces, vocabulary, rules.unknown_id)
+        self._apart = _apart(rules, pieces)
+        self._kept: dict[str, tuple[int, ...]] = {}
+
+    def of(self, text: str) -> list[int]:
+        """The ids of a text; none for one of which nothing is left."""
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        ids: list[int] = []
+        begins = True
+        for part in self._early.parts(text):
+            if isinstance(part, int):
+                ids.append(part)
+            elif made := part if self._steps is None else self._steps(part):
+                for inner in self._late.parts(made):
+                    if isinstance(inner, int):
+                        ids.append(inner)
+                    elif inner:
+                        ids += self._ids(inner, begins)
+                    begins = False
+            begins = False
+        return ids
+
+    def _ids(self, text: str, begins: bool) -> Iterator[int]:
+        words = [text]
+        for split in self._first_splits if begins or not self._only_first else self._elsewhere:
+            words = split(words)
+        if self._apart:
+            words = [part for word in words for part in _cut_before(word, self._apart)]
+        kept = self._kept
+        for word in words:
+            found = kept.get(word)
+            if found is None:
+                found = self._of_part(word)
+                if len(word) <= _LONGEST_KEPT:
+                    if len(kept) >= _MOST_KEPT:
+                        kept.clear()
+                    kept[word] = found
+            yield from found
+
+    def _of_part(self, part: str) -> tuple[int, ...]:
+        words = [part]
+        for split in self._more_splits:
+            words = split(words)
+        return tuple(number for word in words for number in self._model(word))
+
+
+def _apart(rules: SubwordRules, pieces: Iterable[str]) -> str:
+    """The character before whose runs a word may be cut, since no piece goes across; empty where there is none.
+
+    Tokenizers after sentencepiece's way do not cut at spaces, and a whole text would be one word. Scores are summed
+    over all of it, but merges look at neighbours only.
+    """
+    model, mark = rules.model, "\u2581"
+    plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
+    if rules.splits[1:] or not plain or mark not in (pieces := set(pieces)):
+        return ""
+    return mark if not any(mark in piece.lstrip(mark) for piece in pieces) else ""
+
+
+def _cut_before(word: str, mark: str) -> Iterator[str]:
+    """The parts of a word, cut before every run of a character."""
+    start = 0
+    at = word.find(mark, 1)
+    while at > 0:
+        if word[at - 1] != mark:
+            yield word[start:at]
+            start = at
+        at = word.find(mark, at + 1)
+    yield word[start:]
+
+
+class _Finder:
+    """Finds added tokens in a text: from the left, of those that begin at one place the longest."""
+
+    def __init__(self, tokens: Sequence[AddedToken], texts: Sequence[str]) -> None:
+        self._tokens = {texts[token.id]: token for token in tokens if texts[token.id]}
+        lengths: dict[str, set[int]] = {}
+        for text in self._tokens:
+            lengths.setdefault(text[0], set()).add(len(text))
+        self._lengths = {first: sorted(some, reverse=True) for first, some in lengths.items()}
+
+    def parts(self, text: str) -> Iterable[str | int]:
+        """The parts of a text, and the ids of the tokens between them."""
+        if self._lengths.keys().isdisjoint(text):
+            return (text,) if text else ()
+        return self._parts(text)
+
+    def _parts(self, text: str) -> Iterator[str | int]:
+        done = index = 0
+        while index < len(text):
+            token, length = self._at(text, index)
+            if token is None:
+                index += 1
+                continue
+            start, end = index, index + length
+            if token.strip_left:
+                start = max(len(text[:start].rstrip(WHITE_SPACE)), done)
+            if token.strip_right:
+                end = len(text) - len(text[end:].lstrip(WHITE_SPACE))
+            if done < start:
+                yield text[done:start]
+            yield token.id
+            done = end
+            index += length
+        if done < len(text):
+            yield text[done:]
+
+    def _at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
+        for length in self._lengths.get(text[index], ()):
+            found = self._tokens.get(text[index : index + length])
+            if found is not None:
+                return found, length
+        return None, 0

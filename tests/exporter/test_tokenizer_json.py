@@ -1,0 +1,164 @@
+"""A tokenizer.json becomes text rules that give the ids of Hugging Face's library, or is refused by a name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pocketrnn.errors import InputError
+from pocketrnn.text import SubwordRules, TextEncoder, rules_document, rules_of
+from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
+
+pytest.importorskip("tokenizers")
+
+from tokenizer_families import families, texts
+from tokenizers import Tokenizer
+
+FAMILIES = families()
+
+
+def differing(tokenizer: Tokenizer, number: int, seed: int) -> list[tuple[str, list[int], list[int]]]:
+    """The texts whose ids are not the library's; a text without any becomes the one id for an empty text."""
+    made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+    encoder = TextEncoder(made.rules, made.tokens)
+    asked = list(texts(number, seed))
+    theirs = [encoding.ids or [made.rules.empty_id] for encoding in tokenizer.encode_batch(asked)]
+    return [
+        (text, their, ours)
+        for text, their in zip(asked, theirs, strict=True)
+        if (ours := encoder.encode(text)) != their
+    ]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_ids_are_those_of_the_library(name: str) -> None:
+    assert differing(FAMILIES[name], 400, seed=0) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_ids_are_those_of_the_library_on_a_hundred_thousand_texts(name: str) -> None:
+    assert differing(FAMILIES[name], 100_000, seed=1) == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_rules_survive_the_file(name: str) -> None:
+    rules = subwords_of_json(FAMILIES[name].to_str(), name).rules
+    assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+
+
+def test_the_token_that_is_named_by_the_padding_fills_up() -> None:
+    tokenizer = Tokenizer.from_str(FAMILIES["BERT uncased"].to_str())
+    tokenizer.enable_padding(length=16, pad_id=1, pad_token="[PAD]", direction="left")
+    tokenizer.enable_truncation(16, direction="left")
+    assert differing(tokenizer, 200, seed=3) == []
+
+
+# --- What is refused ---
+
+
+def changed(name: str, change: Callable[[dict[str, Any]], object]) -> str:
+    document = json.loads(FAMILIES[name].to_str())
+    change(document)
+    return json.dumps(document)
+
+
+def read(text: str) -> Subwords:
+    return subwords_of_json(text, "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "named"),
+    [
+        ("normalizer", {"type": "Odd"}, "Odd"),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""}, r"a\+"),
+        ("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Other"}]}, "Other"),
+        ("pre_tokenizer", {"type": "UnicodeScripts"}, "UnicodeScripts"),
+        ("pre_tokenizer", {"type": "FixedLength", "length": 5}, "FixedLength"),
+        ("pre_tokenizer",
+         {"type": "Split", "pattern": {"Regex": r"\d+|\D+"}, "behavior": "Isolated", "invert": False}, r"\\d\+"),
+        ("pre_tokenizer",
+         {"type": "Split", "pattern": {"String": "a"}, "behavior": "Removed", "invert": True}, "invert"),
+        ("post_processor", {"type": "Odd"}, "Odd"),
+        ("post_processor", {"type": "TemplateProcessing", "single": [], "special_tokens": {}}, "0 texts"),
+        ("truncation", {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}, "2 ids"),
+        ("truncation", {"max_length": 9, "strategy": "OnlySecond", "stride": 0}, "OnlySecond"),
+        ("padding", {"strategy": "BatchLongest", "pad_id": 0, "pad_to_multiple_of": 8}, "multiple"),
+    ],
+)  # fmt: skip
+def test_what_the_rules_cannot_say_is_refused_by_its_name_with_a_way_out(part: str, value: object, named: str) -> None:
+    with pytest.raises(InputError, match=named) as refused:
+        read(changed("BERT uncased", lambda document: document.update({part: value})))
+    assert "external" in refused.value.remedy
+
+
+def _model(**members: object) -> Callable[[dict[str, Any]], object]:
+    return lambda document: document["model"].update(members)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "named"),
+    [
+        ("GPT-2", _model(dropout=0.1), "dropout"),
+        ("GPT-2", _model(merges=[["a", "nowhere"]]), "nowhere"),
+        ("GPT-2", _model(merges=["a b c"]), "a b c"),
+        ("GPT-2", _model(merges=[["a", 7]]), "merge 0"),
+        ("GPT-2", _model(merges=7), "merges is 7"),
+        ("GPT-2", lambda d: d["model"]["merges"].append(d["model"]["merges"][0]), "twice"),
+        ("GPT-2", _model(vocab={"a": 0, "b": 0}, merges=[]), "one id"),
+        ("GPT-2", _model(vocab={"a": 4_000_000_000}, merges=[]), "4000000000"),
+        ("whole words", lambda d: (d.update(added_tokens=[]), d["model"]["vocab"].update(far=10**8)), "100,000,000"),
+        ("GPT-2", _model(vocab={"a": -1}, merges=[]), "-1"),
+        ("GPT-2", _model(vocab={"a": True}, merges=[]), "True"),
+        ("GPT-2", _model(vocab={}, merges=[]), "vocabulary"),
+        ("GPT-2", _model(vocab=[], merges=[]), "vocabulary"),
+        ("GPT-2", _model(unk_token="nowhere"), "nowhere"),
+        ("GPT-2", _model(type="Odd"), "Odd"),
+        ("GPT-2", _model(fuse_unk="yes"), "fuse_unk"),
+        ("GPT-2", _model(continuing_subword_prefix=7), "prefix"),
+        ("BERT uncased", _model(unk_token=None), "unknown token"),
+        ("BERT uncased", _model(max_input_chars_per_word="many"), "many"),
+        ("BERT uncased", lambda d: d["added_tokens"][0].update(single_word=True), "single_word"),
+        ("BERT uncased", lambda d: d["added_tokens"][0].update(id=7), "7"),
+        ("BERT uncased", lambda d: d["added_tokens"][0].update(content=""), "content"),
+        ("BERT uncased", lambda d: d["added_tokens"].append({"id": "x", "content": "new"}), "new"),
+        ("BERT uncased", lambda d: d.update(added_tokens={"a": 1}), "added_tokens"),
+        ("BERT uncased", lambda d: d.update(padding={"strategy": "BatchLongest", "pad_id": None}), "padding"),
+        ("BERT uncased", lambda d: d.update(model=None), "no tokenizer"),
+        ("Unigram", _model(unk_id=None), "unknown piece"),
+        ("Unigram", _model(unk_id=10**6), "unk_id"),
+        ("Unigram", _model(vocab=[["a", -1.0], ["a", -2.0]], unk_id=0), "twice"),
+        ("Unigram", _model(vocab=[["a", "low"]], unk_id=0), "piece 0"),
+        ("Unigram", _model(vocab=[["a"]], unk_id=0), "piece 0"),
+        ("Unigram", _model(vocab=[], unk_id=0), "vocabulary"),
+        ("Unigram", lambda d: d.update(pre_tokenizer={"type": "Metaspace", "replacement": "▁▁"}), "▁▁"),
+        ("Llama, new", lambda d: d.update(normalizer={"type": "Strip", "strip_left": True, "strip_right": True}),
+         "first"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_one_sentence(name: str, change: Callable[[dict[str, Any]], object], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        read(changed(name, change))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"model": 7}', "null", '{"a": 1, "a": 2}', "[" * 100_000])
+def test_what_is_no_tokenizer_is_one_sentence(text: str) -> None:
+    with pytest.raises(InputError):
+        read(text)
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "1e999"])
+def test_a_score_that_is_no_number_is_refused(score: str) -> None:
+    text = changed("Unigram", lambda d: d["model"]["vocab"][5].__setitem__(1, 1.5))
+    with pytest.raises(InputError, match=r"JSON|finite"):
+        read(text.replace("1.5]", f"{score}]"))
+
+
+def test_a_word_of_a_million_letters_takes_linear_time() -> None:
+    for name in ("GPT-2", "BERT uncased", "Unigram of a whole text", "Llama"):
+        made = read(FAMILIES[name].to_str())
+        assert isinstance(made.rules, SubwordRules)
+        assert TextEncoder(made.rules, made.tokens).encode("ab" * 500_000)

@@ -1,0 +1,288 @@
+"""Rules of subwords: what they make of texts, in a bundle too; and what of them is refused.
+
+tests/exporter/test_tokenizer_json.py compares their ids with Hugging Face's library on many texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bundle_maker
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pocketrnn import Classifier
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.errors import BundleError, InputError
+from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder, TextRules, rules_document, rules_of
+from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
+from pocketrnn.text.subword_rules import AddedToken
+from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
+from pocketrnn.text.subword_steps import (
+    Bytes,
+    Fold,
+    LowercaseEach,
+    Normalize,
+    Prepend,
+    Strip,
+    Surround,
+    Table,
+    subword_steps_applied,
+)
+
+SPACES = SplitAt((" ",), "removed")
+BERT = ("[UNK]", "[CLS]", "[SEP]", "un", "##able", "##a", "able", "a", "b", ",")
+RULES = SubwordRules(
+    WordPiece(most_characters=20),
+    unknown_id=0,
+    splits=(SPACES, SplitAt((",",), "isolated")),
+    added=(AddedToken(1), AddedToken(2)),
+    first_ids=(1,),
+    last_ids=(2,),
+)
+# a b ab abc, with merges a b and ab c.
+MERGED = ("<unk>", "a", "b", "c", "ab", "abc", "<0xC3>", "<0xA9>", "bc")
+
+
+def ids(rules: SubwordRules, tokens: tuple[str, ...], text: str) -> list[int]:
+    return TextEncoder(rules, tokens).encode(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("unable, able", [1, 3, 4, 9, 6, 2]),
+        ("", [1, 2]),
+        ("unx", [1, 0, 2]),
+        ("un" + "a" * 30, [1, 0, 2]),
+        ("a[SEP]b", [1, 7, 2, 8, 2]),
+        ("una", [1, 3, 5, 2]),
+    ],
+)
+def test_word_pieces_are_the_longest(text: str, expected: list[int]) -> None:
+    assert ids(RULES, BERT, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "expected"),
+    [
+        ({}, "abc", [5]),
+        ({}, "cab", [3, 4]),
+        ({}, "a\u00e9\u00e9c", [1, 0, 0, 3]),
+        ({"fuse_unknown": True}, "a\u00e9\u00e9c", [1, 0, 3]),
+        ({"byte_fallback": True}, "a\u00e9", [1, 6, 7]),
+        ({"byte_fallback": True}, "\u00fc", [0]),
+        ({"whole_words": True}, "bc", [8]),
+        ({}, "bc", [2, 3]),
+    ],
+)
+def test_merges_are_done_in_their_order(options: dict[str, Any], text: str, expected: list[int]) -> None:
+    rules = SubwordRules(Bpe((1, 2, 4, 3), **options), unknown_id=0)
+    assert ids(rules, MERGED, text) == expected
+
+
+def test_what_is_unknown_can_be_dropped() -> None:
+    rules = SubwordRules(Bpe((1, 2)), unknown_id=None, empty_id=3)
+    assert (ids(rules, MERGED, "xaby"), ids(rules, MERGED, "x")) == ([4], [3])
+
+
+def test_the_best_sum_of_scores_wins_and_of_equal_ones_the_first() -> None:
+    tokens = ("<unk>", "a", "b", "ab", "bb")
+    rules = SubwordRules(Unigram((0.0, -1.0, -1.0, -1.5, -2.0)), unknown_id=0)
+    assert ids(rules, tokens, "ab") == [3]
+    assert ids(rules, tokens, "abb") == [3, 2]
+    assert ids(rules, tokens, "axxb") == [1, 0, 2]
+    # The path found first, from the left, is kept.
+    assert ids(replace(rules, model=Unigram((0.0, -1.0, -1.0, -9.0, -2.0))), tokens, "bb") in ([2, 2], [4])
+
+
+@pytest.mark.parametrize(
+    ("step", "text", "expected"),
+    [
+        (Normalize("NFKC"), "\ufb01", "fi"),
+        (Normalize("NFC", ("\u0301",)), "e\u0301e\u0300", "e\u0301\u00e8"),
+        (LowercaseEach(), "\u039f\u03a3 \u0130 \u1c89", "\u03bf\u03c3 i\u0307 \u1c8a"),
+        (Surround(("\u4e00\u9fff",)), "a\u4e2d\u6587", "a \u4e2d  \u6587 "),
+        (Strip("right"), " a\u3000\n", " a"),
+        (Prepend("_"), "", ""),
+        (Fold((" ",), 2, "_"), "a  b c    ", "a_b c_"),
+        (Fold((" ", "\n"), 1, " "), "\n a\nb", " a b"),
+        (Bytes(), "\u00e9\n", "\u00c3\u00a9\u010a"),
+        (Table((("ab", "1"), ("a", "2"), ("abc", "3"))), "abcabax", "312x"),
+    ],
+)
+def test_a_step_does_what_it_says(step: Any, text: str, expected: str) -> None:
+    assert subword_steps_applied([step])(text) == expected
+    rules = SubwordRules(WholeWords(), 0, steps=(step,))
+    assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+
+
+def test_an_added_token_is_found_before_the_steps_or_behind_them() -> None:
+    tokens = ("<unk>", "a", "B", "b")
+    rules = SubwordRules(
+        WholeWords(), 0, steps=(LowercaseEach(),), splits=(SPACES,), outside=(2,),
+        added=(AddedToken(2, strip_left=True, strip_right=True),),
+    )  # fmt: skip
+    assert ids(rules, tokens, "a  B  a b") == [1, 2, 1, 3]
+    late = replace(rules, added=(AddedToken(2, after_steps=True),))
+    # The steps make b of both.
+    assert ids(late, tokens, "a B") == ids(late, tokens, "a b") == [1, 2]
+
+
+def test_something_is_put_before_the_first_word_only() -> None:
+    tokens = ("<unk>", "_a", "a", "|")
+    rules = SubwordRules(WholeWords(), 0, splits=(PrependTo("_", first=True), SPACES), added=(AddedToken(3),))
+    assert ids(rules, tokens, "a a|a") == [1, 2, 3, 2]
+    assert ids(rules, tokens, "|a") == [3, 2]
+
+
+def test_ids_are_cut_before_the_frame_and_filled_up() -> None:
+    assert ids(replace(RULES, max_tokens=1), BERT, "a b") == [1, 7, 2]
+    assert ids(replace(RULES, max_tokens=1, cut_side="left"), BERT, "a b") == [1, 8, 2]
+    assert ids(replace(RULES, min_width=5, padding_id=9, pad_side="left"), BERT, "a") == [9, 9, 1, 7, 2]
+    assert [bool(RULES.fault_of(some)) for some in ([7, 2], [1, 7], [1, 7, 2])] == [True, True, False]
+    assert replace(RULES, max_tokens=4).sizes == (1, 6)
+
+
+@given(st.text(max_size=40))
+def test_a_lone_half_of_a_surrogate_pair_is_the_replacement_character(text: str) -> None:
+    encoder = TextEncoder(SubwordRules(Bpe((1, 2), byte_fallback=True), 0), MERGED)
+    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert encoder.encode(text) == encoder.encode(joined)
+
+
+def test_what_was_kept_of_words_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pocketrnn.text.subwords._MOST_KEPT", 2)
+    encoder = TextEncoder(RULES, BERT)
+    texts = ["unable able", "a b, a", "unable", "un a b able"] * 3
+    assert [encoder.encode(text) for text in texts] == [TextEncoder(RULES, BERT).encode(text) for text in texts]
+
+
+# --- In a bundle ---
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return bundle_maker.make(tmp_path / "subwords", rules=RULES, vocabulary=BERT)
+
+
+def test_a_bundle_of_subwords_classifies_and_says_version_4(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    assert classifier.manifest.text == RULES
+    assert json.loads((bundle / "classifier.json").read_text("utf-8"))["version"] == 4
+    texts = ["unable, able", "", "nothing that is known", "a b"]
+    together = classifier.logits(texts)
+    alone = np.concatenate([classifier.logits([text]) for text in texts])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_ids_that_are_ready_are_taken(bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    assert classifier.predict([[1, 3, 4, 2]]) == classifier.predict(["unable"])
+    with pytest.raises(InputError, match="does not begin"):
+        classifier.predict([[3, 4, 2]])
+
+
+def rewritten(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """The bundle with another `text`, and a digest that fits."""
+    document = json.loads((bundle / "classifier.json").read_text("utf-8"))
+    change(document["text"])
+    document["digest"] = "0" * 64
+    content = json.dumps(document).encode()
+    digest = manifests._digest_of(content)
+    (bundle / "classifier.json").write_bytes(content.replace(b"0" * 64, digest.encode()))
+    return bundle
+
+
+def of_model(**members: object) -> Callable[[dict[str, Any]], object]:
+    return lambda text: text.update(model=members)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda text: text.pop("model"), "model"),
+        (lambda text: text.update(lowercase=True), "lowercase"),
+        (of_model(kind="odd"), "kind"),
+        (of_model(kind="bpe"), "merges"),
+        (of_model(kind="bpe", merges=[7]), "merges"),
+        (of_model(kind="bpe", merges=[7, 8]), "become"),
+        (of_model(kind="bpe", merges=[7, 99]), "99"),
+        (of_model(kind="bpe", merges=[7, 8, 7, 8]), "twice"),
+        (of_model(kind="bpe", merges=[7, -8]), "-8"),
+        (of_model(kind="bpe", merges=["a", "b"]), "merges"),
+        (of_model(kind="wordpiece", merges=[]), "merges"),
+        (of_model(kind="wordpiece", prefix="#" * 99), "prefix"),
+        (of_model(kind="unigram", scores=[1.0]), "scores"),
+        (of_model(kind="unigram", scores=["a"] * 10), "scores"),
+        (lambda text: text.update(first_ids=[99]), "99"),
+        (lambda text: text.update(first_ids=[]), "first_ids"),
+        (lambda text: text.update(outside=[99]), "99"),
+        (lambda text: text.update(outside=[1, 1]), "twice"),
+        (lambda text: text.update(added=[{"id": 1}, {"id": 1}]), "twice"),
+        (lambda text: text.update(added=[{"id": 99}]), "99"),
+        (lambda text: text.update(added=[{"id": 1, "odd": True}]), "odd"),
+        (lambda text: text.update(steps=[{"normalize": "NFX"}]), "NFX"),
+        (lambda text: text.update(steps=[{"normalize": "NFC", "strip": "left"}]), "step"),
+        (lambda text: text.update(steps=[{"lowercase": True}]), "lowercase"),
+        (lambda text: text.update(steps=[{"table": ["a"]}]), "table"),
+        (lambda text: text.update(steps=[{"table": ["a", "b", "a", "c"]}]), "twice"),
+        (lambda text: text.update(steps=[{"keep": ["za"], "by": ""}]), "before it begins"),
+        (lambda text: text.update(steps=[{"replace": "a", "by": "b" * 99}]), "64"),
+        (lambda text: text.update(steps=[{"surround": ["az"], "by": "b" * 60}]), "64"),
+        (lambda text: text.update(steps=[{"bytes": True}] * 2), "bytes"),
+        (lambda text: text.update(splits=[{"at": ["az"], "how": "odd"}]), "how"),
+        (lambda text: text.update(splits=[{"pattern": "gpt2", "letters": ["az"]}]), "split"),
+        (lambda text: text.update(splits=[{"at": ["az"], "how": "removed"}, {"prepend": "_", "first": True}]), "first"),
+        (lambda text: text.update(splits=[{"replace": "a", "by": "b" * 99}]), "64"),
+        (lambda text: text.update(unknown_id=99), "99"),
+        (lambda text: text.update(max_tokens=0), "max_tokens"),
+        (lambda text: text.update(min_width=9, max_width=3), "min_width"),
+    ],
+)
+def test_damaged_rules_are_refused_in_one_sentence(
+    bundle: Path, change: Callable[[dict[str, Any]], object], named: str
+) -> None:
+    with pytest.raises(BundleError, match=named):
+        Classifier.load(rewritten(bundle, change))
+
+
+def test_rules_of_subwords_are_of_no_older_version(bundle: Path) -> None:
+    content = (bundle / "classifier.json").read_bytes()
+    older = content.replace(b'"version": 4', b'"version": 3')
+    zeroed = older.replace(json.loads(older)["digest"].encode(), b"0" * 64)
+    (bundle / "classifier.json").write_bytes(zeroed.replace(b"0" * 64, manifests._digest_of(zeroed).encode()))
+    with pytest.raises(BundleError, match="version 4"):
+        Classifier.load(bundle)
+
+
+def test_other_values_are_refused_in_python_too() -> None:
+    for make in (
+        lambda: Bpe([1, 2]),  # type: ignore[arg-type]
+        lambda: Bpe((1, 2), prefix=7),  # type: ignore[arg-type]
+        lambda: Unigram((float("nan"),)),
+        lambda: Unigram((1.0,), byte_fallback=1),  # type: ignore[arg-type]
+        lambda: WordPiece(most_characters=-1),
+        lambda: SubwordRules("bpe", 0),  # type: ignore[arg-type]
+        lambda: SubwordRules(Unigram((1.0,)), None),
+        lambda: replace(RULES, splits=(Pattern("gpt2", (), ("09",)),)),
+        lambda: replace(RULES, splits=(SplitAtText("", "removed"),)),
+        lambda: replace(RULES, steps=(Keep((), ""),)),
+        lambda: replace(RULES, steps=(Replace("", "a"),)),
+        lambda: replace(RULES, steps=(Table(()),)),
+        lambda: AddedToken(-1),
+        lambda: replace(RULES, first_ids=(True,)),
+    ):
+        with pytest.raises(InputError):
+            make()
+
+
+def test_words_are_written_as_before() -> None:
+    assert list(rules_document(TextRules(first_id=1)))[:3] == ["tokenizer", "lowercase", "ngrams"]
+    assert manifests.version_of(TextRules()) == 1
