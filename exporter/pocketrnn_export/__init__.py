@@ -12,10 +12,15 @@ from pocketrnn.errors import require
 if TYPE_CHECKING:
     from pocketrnn.verification import verify
     from pocketrnn_export.bundle import export
+    from pocketrnn_export.intake.tokenizer_files import read_tokenizer
 
-__all__ = ["export", "verify"]
+__all__ = ["export", "read_tokenizer", "verify"]
 
-_HOMES = {"export": "pocketrnn_export.bundle", "verify": "pocketrnn.verification"}
+_HOMES = {
+    "export": "pocketrnn_export.bundle",
+    "read_tokenizer": "pocketrnn_export.intake.tokenizer_files",
+    "verify": "pocketrnn.verification",
+}
 
 
 def __getattr__(name: str) -> Any:

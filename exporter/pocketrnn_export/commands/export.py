@@ -6,26 +6,30 @@ import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import aligned
-from pocketrnn.errors import InputError, require
+from pocketrnn.errors import InputError, require, shown
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pocketrnn.bundle.manifest import Manifest, Parity
-    from pocketrnn.text import TextRules
+    from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn_export.intake.module_file import ModuleName
     from pocketrnn_export.intake.vocabulary import Vocabulary
 
 __all__ = ["export"]
+
+_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
 @click.command(
@@ -67,9 +71,11 @@ __all__ = ["export"]
               help="Export a module file as it is made, with random weights.")  # fmt: skip
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
-@click.option("--tokenizer", type=click.Choice(["basic_english", "whitespace", "characters", "external"]),
-              help="How texts become tokens, for a module file; external: your own code splits them, and the bundle "
-              "takes tokens or ids.  [default: basic_english]")  # fmt: skip
+@click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
+              help="How texts become tokens, for a module file: basic_english, whitespace, characters; external: your "
+              "own code splits them, and the bundle takes tokens or ids; or subwords, as a tokenizer.json, the "
+              "folder that save_pretrained wrote, or BERT's vocab.txt, without --vocabulary.  [default: "
+              "basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
               '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
@@ -252,7 +258,9 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         return from_checkpoint(Path(source))
     if named is None:
         _check_source(Path(source))
-    if missing := [f"--{option}" for option in ("vocabulary", "labels") if options[option] is None]:
+    subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
+    needed = ("labels",) if subwords else ("vocabulary", "labels")
+    if missing := [f"--{option}" for option in needed if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
     call = options["call"]
     if named is not None:
@@ -272,18 +280,17 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         )
     from pocketrnn_export.intake.labels import read_labels
     from pocketrnn_export.intake.pipeline import read_pairs
-    from pocketrnn_export.intake.vocabulary import read_vocabulary
 
-    vocabulary = read_vocabulary(options["vocabulary"])
+    tokens, rules = _tokens_and_rules(options, subwords=subwords)
     return module, {
-        "vocabulary": vocabulary.tokens,
+        "vocabulary": tokens,
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
         "labels": read_labels(options["labels"]),
         "multi_label": options["multi_label"],
         "call": call,
         "gives": options["gives"],
         "one_text": options["one_text"],
-        "rules": _rules(vocabulary, options),
+        "rules": rules,
     }
 
 
@@ -295,6 +302,27 @@ def _check_packable(tokenizer: str) -> None:
     }
     if tokenizer in why:
         raise InputError(why[tokenizer], "Export it without --profile packed.")
+
+
+def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules]:
+    """The vocabulary and the text rules, which a tokenizer of subwords holds both."""
+    from pocketrnn_export.intake.tokenizer_files import read_tokenizer
+    from pocketrnn_export.intake.vocabulary import read_vocabulary
+
+    if not subwords:
+        vocabulary = read_vocabulary(options["vocabulary"])
+        return vocabulary.tokens, _rules(vocabulary, options)
+    given, most = options["tokenizer"], options["max_tokens"]
+    if not Path(given).exists():
+        names = ", ".join(_TOKENIZERS)
+        raise InputError(
+            f"There is no tokenizer {shown(given, 60)}, and no such file.",
+            f"Use one of {names}, or give the path of a tokenizer.json.",
+        )
+    if others := [f"--{option}" for option in ("vocabulary", "rules") if options[option] is not None]:
+        raise click.UsageError(f"{given} holds what {' and '.join(others)} would say.")
+    found = read_tokenizer(given)
+    return found.tokens, found.rules if most is None else replace(found.rules, max_tokens=most)
 
 
 def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:

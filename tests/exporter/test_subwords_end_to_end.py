@@ -1,0 +1,172 @@
+"""A module trained in front of a tokenizer of subwords, exported with that tokenizer's own file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
+from pocketrnn.text import TextEncoder
+from pocketrnn_export import export, read_tokenizer
+
+pytest.importorskip("tokenizers")
+
+from tokenizer_families import SENTENCES, families, texts
+
+FAMILIES = families()
+MODULE = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, rows):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.gru, self.linear = nn.Embedding(rows, 4), nn.GRU(4, 3, batch_first=True), nn.Linear(3, 2)
+    def forward(self, tokens):
+        return self.linear(self.gru(self.embedding(tokens))[0][:, -1])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(MODULE, "utf-8")
+    FAMILIES["BERT uncased"].save("tokenizer.json")
+    pairs = [json.dumps({"text": text, "ids": FAMILIES["BERT uncased"].encode(text).ids}) for text in SENTENCES]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(pairs), "utf-8")
+    return tmp_path
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return done.exit_code, done.output
+
+
+EXPORT = ("export", "model.py:Net(600)", "--random-weights", "--labels", "a,b", "--no-torchscript", "-o", "out")
+
+
+def test_a_module_goes_through_with_its_tokenizer_and_answers_as_in_front_of_it(folder: Path) -> None:
+    status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--pairs", "pairs.jsonl")
+    assert (status, "the same ids" in said) == (0, True), said
+    names: dict[str, type[nn.Module]] = {}
+    exec(MODULE, names)  # noqa: S102
+    module = names["Net"](600).eval()
+    classifier = Classifier.load("out")
+    for text in texts(20, seed=5):
+        ids = FAMILIES["BERT uncased"].encode(text).ids
+        with torch.no_grad():
+            expected = module(torch.tensor([ids]))
+        torch.testing.assert_close(torch.from_numpy(classifier.logits([text])), expected)
+    assert "subwords: wordpiece" in run("inspect", "out")[1]
+    status, said = run("pack", "out", "-o", "out.prnn")
+    assert (status, "subwords" in said) == (2, True)
+
+
+def test_the_ids_of_another_tokenizer_are_not_taken_for_these(folder: Path) -> None:
+    FAMILIES["BERT cased"].save("other.json")
+    status, said = run(*EXPORT, "--tokenizer", "other.json", "--pairs", "pairs.jsonl")
+    assert (status, "Text 1 of your pipeline" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--tokenizer", "nowhere.json"], "nowhere.json"),
+        (["--tokenizer", "basic_englisch"], "basic_english"),
+        (["--tokenizer", "tokenizer.json", "--vocabulary", "tokenizer.json"], "--vocabulary"),
+        (["--tokenizer", "tokenizer.json", "--rules", "{}"], "--rules"),
+        (["--tokenizer", "tokenizer.json", "--profile", "packed"], "subwords"),
+        (["--tokenizer", "model.py"], "JSON"),
+        (["--tokenizer", "."], "no tokenizer.json|Net"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_proven(folder: Path, options: list[str], named: str) -> None:
+    if options[-1] == ".":
+        (folder / "tokenizer.json").unlink()
+    status, said = run(*EXPORT, *options)
+    assert (status, any(part in said for part in named.split("|"))) == (2, True), said
+    assert not (folder / "out").exists()
+
+
+# --- Files beside tokenizer.json ---
+
+
+def vocab_txt(name: str) -> str:
+    vocabulary = FAMILIES[name].get_vocab()
+    return "\n".join(sorted(vocabulary, key=vocabulary.__getitem__)) + "\n"
+
+
+def same_ids(source: object, name: str) -> bool:
+    made = read_tokenizer(source)
+    encoder = TextEncoder(made.rules, made.tokens)
+    theirs = [(text, FAMILIES[name].encode(text).ids or [made.rules.empty_id]) for text in texts(200, seed=4)]
+    return all(encoder.encode(text) == ids for text, ids in theirs)
+
+
+def test_a_vocabulary_of_bert_is_read(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text(vocab_txt("BERT uncased"), "utf-8")
+    assert same_ids(tmp_path / "vocab.txt", "BERT uncased")
+    assert same_ids(str(tmp_path), "BERT uncased")
+
+
+def test_a_vocabulary_with_capitals_is_taken_when_it_is_said_whether_texts_are_lower_cased(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text(vocab_txt("BERT cased"), "utf-8")
+    with pytest.raises(InputError, match="lower-cased"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', "utf-8")
+    assert same_ids(tmp_path, "BERT cased")
+
+
+def test_vocabulary_and_merges_are_read_where_it_is_said_whose_they_are(tmp_path: Path) -> None:
+    FAMILIES["GPT-2"].model.save(str(tmp_path))
+    with pytest.raises(InputError, match=r"merges\.txt"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}', "utf-8")
+    assert same_ids(tmp_path, "GPT-2")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}', "utf-8")
+    with pytest.raises(InputError, match="<s>"):
+        read_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_itself_is_taken() -> None:
+    assert same_ids(FAMILIES["Llama"], "Llama")
+
+    class Fast:
+        backend_tokenizer = FAMILIES["Unigram"]
+
+    made = read_tokenizer(Fast())
+    assert made.tokens[0] == "<unk>"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[PAD]\n[PAD]\n", b"the\nand\n", b"[UNK]\n[SEP]\n[CLS]\nThe\n"])
+def test_a_damaged_vocabulary_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "vocab.txt").write_bytes(content)
+    with pytest.raises(InputError):
+        read_tokenizer(tmp_path / "vocab.txt")
+
+
+def test_what_is_no_tokenizer_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.model").write_bytes(b"\x0a")
+    for source in (tmp_path / "none.json", tmp_path, tmp_path / "a.model", 7, None, "/dev/null"):
+        with pytest.raises(InputError):
+            read_tokenizer(source)
+
+
+def test_a_bundle_is_exported_in_python(tmp_path: Path) -> None:
+    made = read_tokenizer(FAMILIES["GPT-2"])
+    names: dict[str, type[nn.Module]] = {}
+    exec(MODULE, names)  # noqa: S102
+    manifest = export(
+        names["Net"](700), tmp_path / "out", labels=["a", "b"], vocabulary=made.tokens, rules=made.rules,
+        torchscript=False, example_texts=["Oil prices rise"],
+    )  # fmt: skip
+    assert manifest.text == made.rules
+    assert Classifier.load(shutil.copytree(tmp_path / "out", tmp_path / "copy")).predict(["Oil"])
