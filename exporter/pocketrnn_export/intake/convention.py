@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn_export.intake.activation import ActivationCall, Passing
 from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.tracing.torch_internals import buffers_of
+from pocketrnn_export.proof.kept_attributes import attributes_kept
 
 __all__ = [
     "BATCH_SIZE",
@@ -160,20 +160,12 @@ class CallAdapter(nn.Module):
 @contextlib.contextmanager
 def left_as_it_was(module: nn.Module) -> Iterator[None]:
     """Undo what the block assigns to attributes of a module and of its parts, and to a batch size of its file."""
-    if isinstance(module, torch.jit.ScriptModule):
-        yield
-        return
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
-    before = [(layer, dict(vars(layer)), dict(buffers_of(layer))) for layer in layers]
     sizes = [(names, name, names[name]) for layer in layers for name, names in batch_size_of_file(layer)]
     try:
-        yield
+        with attributes_kept(module):
+            yield
     finally:
-        for layer, attributes, buffers in before:
-            vars(layer).clear()
-            vars(layer).update(attributes)
-            buffers_of(layer).clear()
-            buffers_of(layer).update(buffers)
         for names, name, size in sizes:
             names[name] = size
 

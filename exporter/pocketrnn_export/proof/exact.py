@@ -172,7 +172,7 @@ def exact_proof(
         content: the ONNX file that is to ship.
         exact: the module's exact answers, from `spread.exact_answers` with `float64_run_of(module)`.
         takes_lengths: whether forward is given lengths.
-        every_id: more cases, compared in double precision only; those of `coverage.cases_of_every_id`.
+        every_id: more cases, compared in double precision only; those of `every_id.cases_of_every_id`.
         retrace: traces a module as `content` was traced. Asked only where numbers of forward are not float32 ones:
             `x * 0.1` in float32 multiplies by another number than in float64.
 

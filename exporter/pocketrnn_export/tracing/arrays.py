@@ -19,7 +19,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.tracing.restrictions import UntraceableError
-from pocketrnn_export.tracing.session import current
+from pocketrnn_export.tracing.session import current, scripting
 from pocketrnn_export.tracing.torch_internals import values_of
 
 __all__ = ["TracedArray", "number_of", "unwrapped"]
@@ -80,7 +80,7 @@ class TracedArray:
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.tensor.shape[0], int):
             return iter([number_of(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)])
-        if _scripted():
+        if scripting():
             return iter(values_of(self.tensor))
         raise _frozen("a loop in Python")
 
@@ -183,11 +183,6 @@ def number_of(value: Any) -> Any:
     if session is None or session.scripted or session.width is None:
         return value
     return session.width if session.facts.of(value).lengths == "longest" else value
-
-
-def _scripted() -> bool:
-    session = current()
-    return session is not None and session.scripted
 
 
 def _frozen(what: str) -> ExportError:

@@ -27,7 +27,7 @@ from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, number_of, unwrapped
 from pocketrnn_export.tracing.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.loop_unroll import positions
-from pocketrnn_export.tracing.session import TraceSession, current
+from pocketrnn_export.tracing.session import TraceSession, current, scripting
 from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
@@ -193,11 +193,6 @@ def _sorted(values: Any, **kwargs: Any) -> Any:
     return sorted(values, **kwargs)
 
 
-def _scripted() -> bool:
-    session = current()
-    return session is not None and session.scripted
-
-
 class _Range(TracedArray):
     """`range(len(x))` as an index; as a loop it is what it was."""
 
@@ -273,7 +268,7 @@ def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
     """`torch.FloatTensor(...)` and `x.new(...)`: of sizes, of numbers, or of a tensor. Of sizes it is zeros, since what
     stands in new memory means nothing."""
     args = unwrapped(args)
-    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not _scripted()):
+    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not scripting()):
         return args[0].to(dtype)
     if len(args) == 1 and isinstance(args[0], np.ndarray):
         return torch.from_numpy(args[0]).to(dtype)

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.proof.cpu_run import silent
+from pocketrnn_export.proof.kept_attributes import attributes_kept
 from pocketrnn_export.tracing.conditions import USUAL, Condition, Sizes, renamed_sizes
 from pocketrnn_export.tracing.facts import Facts
 from pocketrnn_export.tracing.questions import Branch, TraceLog
 from pocketrnn_export.tracing.torch_internals import (
-    MODULE_TABLES,
     buffer_hooks_aside,
     environment_of,
     expression_of,
@@ -55,6 +55,7 @@ __all__ = [
     "in_a_loop",
     "on_a_branch",
     "rule",
+    "scripting",
 ]
 
 _log = logging.getLogger(__name__)
@@ -214,6 +215,12 @@ def current() -> TraceSession | None:
     return _here.session
 
 
+def scripting() -> bool:
+    """Whether this thread traces for TorchScript, where a size is a tensor."""
+    session = _here.session
+    return session is not None and session.scripted
+
+
 class TraceSession:
     """While it is entered, forward of a module is traced by rules.
 
@@ -332,7 +339,7 @@ class TraceSession:
             if branch is not None and (branch.least is not None or branch.most is not None):
                 fitted = branch.fitted(args)
             self._take([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
-            with _attributes_restored(self.module), silent(), warnings.catch_warnings():
+            with attributes_kept(self.module), buffer_hooks_aside(), silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with self._modes[0]:
                     answers.append(self._whole(forward(*fitted, **kwargs)))
@@ -414,29 +421,3 @@ def _forward_wrapped(module: nn.Module, run: Callable[..., Any]) -> Iterator[Non
             module.forward = forward
         else:
             module.__dict__.pop("forward", None)
-
-
-@contextlib.contextmanager
-def _attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Give back the attributes that a run assigns.
-
-    torch.export would take a buffer that forward assigns, such as a table of positions that grows, for an output of the
-    program: its hook is put aside for as long.
-    """
-    before = [
-        (layer, dict(vars(layer)), {table: dict(vars(layer)[table]) for table in MODULE_TABLES})
-        for layer in module.modules()
-        if not isinstance(layer, torch.jit.ScriptModule)
-    ]
-    try:
-        with buffer_hooks_aside():
-            yield
-    finally:
-        for layer, attributes, registered in before:
-            for now, entries in ((vars(layer), attributes), *((vars(layer)[t], registered[t]) for t in MODULE_TABLES)):
-                for name in [name for name in now if name not in entries]:
-                    del now[name]
-                for name, value in entries.items():
-                    # By identity: to compare two tables of positions would be a step of the trace.
-                    if now.get(name) is not value:
-                        now[name] = value

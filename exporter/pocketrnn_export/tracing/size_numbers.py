@@ -25,7 +25,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.arrays import TracedArray, unwrapped
-from pocketrnn_export.tracing.session import current
+from pocketrnn_export.tracing.session import current, scripting
 from pocketrnn_export.tracing.torch_internals import expression_of, size_functions, sym_sqrt
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
@@ -71,8 +71,7 @@ def is_size(value: Any) -> bool:
 
 def _traced(value: Any) -> bool:
     """Whether a value is a size where those are tensors: in a trace for TorchScript."""
-    session = current()
-    return session is not None and session.scripted and isinstance(value, Tensor) and value.dim() == 0
+    return scripting() and isinstance(value, Tensor) and value.dim() == 0
 
 
 class TracedNumber(TracedArray):
