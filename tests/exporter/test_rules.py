@@ -297,8 +297,14 @@ def test_an_input_that_is_named_is_the_first() -> None:
     module = Named()
     with TraceSession(module, (Topic((_halved,)),)):
         assert module(torch.tensor([1.5])).tolist() == [2.0]
-    # Of `where`, the input is the second: a call that no rule rewrites is left as it is.
-    assert Call(torch.where, (), {"condition": 1, "input": 2, "other": 3}).run is not None
+        # Of `where`, the input is the second: a call that no rule rewrites is left as it is.
+        module.forward = _chosen  # type: ignore[method-assign]
+        with TraceSession(module, (Topic((_halved,)),)):
+            assert module(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+
+
+def _chosen(x: Tensor) -> Tensor:
+    return torch.where(condition=x > 0, input=x, other=torch.zeros(()))
 
 
 def test_all_that_a_session_changes_is_given_back_also_after_an_error() -> None:

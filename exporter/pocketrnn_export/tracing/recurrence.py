@@ -9,6 +9,10 @@ state is the one at its end, and the outputs past it are zeros. So while a modul
 - `pack_padded_sequence` makes a `PackedSequence` that carries the padded, time-major tensor as its `data` and the
   lengths as its `batch_sizes`, and `pad_packed_sequence` takes them out again.
 
+They are patched, and not rules for the functions that PyTorch's own layers call: before `_VF._pack_padded_sequence` the
+rows are sorted, which would be a TopK and two Gathers of the graph; and before `_VF.gru` its layer refuses data of
+three axes, and makes a state of the first of the batch sizes, which is a value that no trace has.
+
 Whatever a user's module does with such a PackedSequence that works element by element on `data` comes out right; the
 proof in `pocketrnn_export.proof`, which compares with the untouched module, stops the rest.
 """

@@ -342,7 +342,7 @@ class TraceSession:
             with attributes_kept(self.module), buffer_hooks_aside(), silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with self._modes[0]:
-                    answers.append(self._whole(forward(*fitted, **kwargs)))
+                    answers.append(self._with_iterations(forward(*fitted, **kwargs)))
         answer = answers[0]
         if self.choices:
             batch, tokens = SIZE(inputs[0], 0), SIZE(inputs[0], 1)
@@ -356,7 +356,7 @@ class TraceSession:
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "")
         self.width = None if self.scripted or not inputs or inputs[0].dim() < 2 else inputs[0].shape[1]
 
-    def _whole(self, answer: Any) -> Any:
+    def _with_iterations(self, answer: Any) -> Any:
         """The answer of forward, with all that iterations made kept in the graph, so that they look alike."""
         made = self.facts.made_in_loops if self.loops else []
         if not made:
