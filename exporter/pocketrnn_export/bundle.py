@@ -37,7 +37,7 @@ from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
 from pocketrnn_export.proof.verdict import write_report
-from pocketrnn_export.tracing.restrictions import UntraceableError
+from pocketrnn_export.tracing.questions import UntraceableError
 
 __all__ = ["export"]
 

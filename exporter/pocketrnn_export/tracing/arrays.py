@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import users_line
-from pocketrnn_export.tracing.restrictions import UntraceableError
+from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.session import current, scripting
 from pocketrnn_export.tracing.torch_internals import values_of
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.tracing.arrays import TracedArray
-from pocketrnn_export.tracing.restrictions import UntraceableError
+from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.session import Loop, TraceSession, current
 from pocketrnn_export.tracing.trace_operators import STEP
 

@@ -20,10 +20,14 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog"]
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError"]
 
 # torch does not annotate it.
 _sym_max: Callable[..., Any] = torch.sym_max
+
+
+class UntraceableError(ExportError):
+    """There is no program of a module for batches of any size; there may be one for a single text."""
 
 
 @dataclass(frozen=True)

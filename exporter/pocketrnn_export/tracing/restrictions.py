@@ -25,10 +25,10 @@ import sympy
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.conditions import LARGEST, USUAL, Condition, Sizes, all_of, either, every_size
-from pocketrnn_export.tracing.questions import Branch, Question, TraceLog
+from pocketrnn_export.tracing.questions import Branch, Question, TraceLog, UntraceableError
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
 
-__all__ = ["Attempt", "Settled", "TracePlan", "UntraceableError", "boundary_sizes", "inside", "settled"]
+__all__ = ["Attempt", "Settled", "TracePlan", "boundary_sizes", "inside", "settled"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
@@ -54,10 +54,6 @@ _TOGETHER: Final = 4
 # only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
 _NEAR: Final = 1e-5
 _ROUNDINGS: Final = 30
-
-
-class UntraceableError(ExportError):
-    """There is no program of a module for batches of any size; there may be one for a single text."""
 
 
 def inside(limits: Limits, sizes: Sizes) -> bool:

@@ -26,8 +26,8 @@ from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.questions import TraceLog
-from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, UntraceableError, settled
+from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
+from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, settled
 from pocketrnn_export.tracing.size_regions import Followed
 from pocketrnn_export.tracing.trace import TracedProgram, errors_in, followed_for, traced_program
 from pocketrnn_export.tracing.unstable_sort import ties_the_other_way

@@ -47,6 +47,7 @@ __all__ = [
     "Rule",
     "Topic",
     "TraceSession",
+    "always",
     "current",
     "declined",
     "environment_in",

@@ -28,10 +28,10 @@ from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.hidden_trace import trace_hidden
 from pocketrnn_export.tracing.patched_globals import globals_patched
-from pocketrnn_export.tracing.questions import Branch, TraceLog
+from pocketrnn_export.tracing.questions import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, recurrence_traced, states_checked
 from pocketrnn_export.tracing.reroll import rerolled
-from pocketrnn_export.tracing.restrictions import TracePlan, UntraceableError
+from pocketrnn_export.tracing.restrictions import TracePlan
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
