@@ -34,15 +34,7 @@ setup(
             "pocketrnn_native._engine",
             sources=["pocketrnn_native/_engine.c", "src/pocketrnn.c"],
             include_dirs=["src"],
-            depends=[
-                "src/pocketrnn.h",
-                "src/kernels.h",
-                "src/text.h",
-                "src/program.h",
-                "src/ops.def",
-                "src/stream.h",
-                "src/unicode14.h",
-            ],
+            depends=[f"src/{path.name}" for path in sorted((Path(__file__).resolve().parent / "src").iterdir())],
             extra_compile_args=_FLAGS + _QUIET,
             py_limited_api=True,
         )

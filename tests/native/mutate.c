@@ -10,27 +10,15 @@
 size_t LLVMFuzzerMutate(uint8_t *data, size_t bytes, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed);
 
-enum { HEADER = 256, SECTIONS = 10, VALUES = 5, OPS, WEIGHTS, STEP = 9, VALUE_WORDS = 13, STEP_WORDS = 6, MOST_OPS = 512 };
+#include "layout.inc"
+
+enum { VALUES = NAME_VALUES, OPS = NAME_OPS, WEIGHTS = NAME_WEIGHTS, STEP = NAME_STEP, MOST_OPS = 512 };
+enum { VALUE_WORDS = sizeof(struct value) / 4, STEP_WORDS = sizeof(struct step_head) / 4 };
 enum { ROOM = 1 << 11, MOVES = 4, SOME_IDS = 26 }; /* what a section may grow by; changes at a time; of a text of fuzz.c */
 enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS }; /* words of the header */
-#define NONE 0xFFFFFFFFu
 
-enum {
-#define OPERATION(NAME, name, words, reads, optional) OP_##NAME,
-#include "ops.def"
-#undef OPERATION
-    OP_KINDS
-};
-static const uint8_t OP_SIZE[OP_KINDS] = {
-#define OPERATION(NAME, name, words, reads, optional) words,
-#include "ops.def"
-#undef OPERATION
-};
-static const uint8_t OP_READS[OP_KINDS] = {
-#define OPERATION(NAME, name, words, reads, optional) reads,
-#include "ops.def"
-#undef OPERATION
-};
+/* How many of an operation's first operands are read; the one behind them is written. */
+static uint32_t reads_of(const uint32_t *op) { return (uint32_t)strspn(ROLES[op[0]], "ri"); }
 
 static uint64_t state;
 static uint32_t drawn(uint32_t below)
@@ -59,7 +47,7 @@ static int listed(struct file *f)
     f->ops = (struct list){.words = (uint32_t *)(void *)f->section[name] + before};
     for (uint32_t at = 0; at < words && f->ops.count < MOST_OPS;) {
         uint32_t code = f->ops.words[at], size = at + 1 < words ? f->ops.words[at + 1] : 0;
-        if (code >= OP_KINDS || size != OP_SIZE[code] || size > words - at)
+        if (code >= OP_KINDS || size != OP_WORDS[code] || size > words - at)
             return 0;
         f->ops.at[f->ops.count++] = at;
         at += size;
@@ -118,7 +106,7 @@ static uint32_t *operand_drawn(struct file *f)
     uint32_t *op = op_drawn(f), *fields = op + 2;
     if (op[0] == OP_RECURRENT && drawn(2))
         return fields + (drawn(3) ? 12 + drawn(8) : 4 + drawn(2));
-    return fields + drawn(OP_READS[op[0]] + 1u);
+    return fields + drawn(reads_of(op) + 1u);
 }
 
 /* Another value, more often than not one of the same type, and a constant for a constant. */
@@ -155,9 +143,9 @@ static void change_operand(struct file *f)
 
 static void change_field(struct file *f)
 {
-    uint32_t *op = op_drawn(f), behind = op[1] - 2 - OP_READS[op[0]] - 1;
+    uint32_t *op = op_drawn(f), behind = op[1] - 2 - reads_of(op) - 1;
     if (behind) {
-        uint32_t *field = op + 2 + OP_READS[op[0]] + 1 + drawn(behind);
+        uint32_t *field = op + 2 + reads_of(op) + 1 + drawn(behind);
         *field = number_drawn(*field);
     }
 }
@@ -292,7 +280,7 @@ static void change_everywhere(struct file *f)
         if (i % VALUE_WORDS >= 5 && f->values[i] == from && drawn(8))
             f->values[i] = to;
     for (uint32_t k = 0; k < f->ops.count; k++)
-        for (uint32_t n = OP_READS[f->ops.words[f->ops.at[k]]] + 3u; n < f->ops.words[f->ops.at[k] + 1]; n++)
+        for (uint32_t n = reads_of(f->ops.words + f->ops.at[k]) + 3u; n < f->ops.words[f->ops.at[k] + 1]; n++)
             if (f->ops.words[f->ops.at[k] + n] == from && drawn(8))
                 f->ops.words[f->ops.at[k] + n] = to;
 }
@@ -322,7 +310,7 @@ static void take(struct file *f, uint32_t which)
 /* Operations change places, one is left out, or done a second time with other operands. */
 static void change_order(struct file *f)
 {
-    uint32_t copy[64], which = drawn(f->ops.count), *op = f->ops.words + f->ops.at[which], reads = OP_READS[op[0]];
+    uint32_t copy[64], which = drawn(f->ops.count), *op = f->ops.words + f->ops.at[which], reads = reads_of(op);
     memcpy(copy, op, 4 * op[1]);
     int how = (int)drawn(6);
     if (how < 3) {

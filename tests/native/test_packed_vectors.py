@@ -144,14 +144,19 @@ def test_what_asks_an_installed_wheel_asks_for_all_of_them() -> None:
 
 
 def test_the_writer_and_the_engine_have_one_table_of_operations() -> None:
-    text = (NATIVE / "src" / "ops.def").read_text(encoding="ascii")
-    rows = re.findall(r"^OPERATION\((\w+), (\w+), (\d+), (\d+), (\d+)\)$", text, re.MULTILINE)
-    assert [name for _, name, *_ in rows] == [name.lower() for name, *_ in rows] == list(_LAYOUT)
-    for code, (_, name, _, reads, _) in enumerate(rows):
-        assert (code, int(reads)) == (_LAYOUT[name][0], _LAYOUT[name][2][0])
+    text = (NATIVE / "src" / "ops.def").read_text(encoding="ascii").partition("*/")[2]
+    table = re.findall(r"^OPERATION\((\w+), (\w+),\s+((?:\w+\([\w, ]+\)\s*)+)\)$", text, re.MULTILINE)
+    assert len(table) == text.count("OPERATION(")
+    assert [name for _, name, _ in table] == [name.lower() for name, *_ in table] == list(_LAYOUT)
+    for code, (_, name, operands) in enumerate(table):
+        kinds = re.findall(r"(\w+)\(", operands)
+        values = [kind for kind in kinds if kind in {"READ", "READ_IF", "WRITE", "WRITE_IF"}]
+        assert kinds[: len(values)] == values, f"{name}: the values come first"
+        written = tuple(i for i, kind in enumerate(values) if kind.startswith("WRITE"))
+        assert _LAYOUT[name] == (code, len(values), written)
     page = (NATIVE.parents[1] / "docs" / "packed-format.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| (\d+) (\w+) \|", page, re.MULTILINE)[-len(rows) :] == [
-        (str(code), name) for code, (_, name, *_) in enumerate(rows)
+    assert re.findall(r"^\| (\d+) (\w+) \|", page, re.MULTILINE)[-len(table) :] == [
+        (str(code), name) for code, (_, name, _) in enumerate(table)
     ]
 
 

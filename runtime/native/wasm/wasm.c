@@ -216,8 +216,8 @@ int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*
         return -1;
     for (;;) {
         const uint8_t *after = at;
-        size_t white = at == end || p->rules.tokenizer == CHARACTERS ? 0 : white_space(at, end);
-        if ((at == end || white || p->rules.tokenizer == CHARACTERS) && at > start) {
+        size_t white = at == end || p->rules->tokenizer == CHARACTERS ? 0 : white_space(at, end);
+        if ((at == end || white || p->rules->tokenizer == CHARACTERS) && at > start) {
             places[count][0] = (uint32_t)(start - text);
             places[count++][1] = (uint32_t)(at - text);
             start = at;
