@@ -400,6 +400,26 @@ def test_control_flow_is_computed_in_float64_inside_too() -> None:
     assert given[0] == float(np.float32(1 / 7)) * float(np.float32(1 / 3))
 
 
+def test_an_output_that_nothing_uses_is_no_input_of_an_operator_that_leaves_one_out() -> None:
+    generator = np.random.default_rng(0)
+    weights = {name: generator.normal(size=(1, 12, 3)).astype(np.float32) for name in ("w", "r")}
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["", "h", "c"], hidden_size=3),
+        helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["y", "", "last"], hidden_size=3),
+    ]
+    x, last = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "last"))
+    tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "two", [x], [last], tensors),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    inputs = generator.normal(size=(5, 2, 3)).astype(np.float32)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": inputs})[0]
+    given = evaluator(in_float64(model))({"x": inputs.astype(np.float64)})[0]
+    np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
 def test_an_operator_that_is_not_known_in_float64_is_named() -> None:
     node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2, clip=3.0)
     x = np.ones((1, 1, 2), np.float32)

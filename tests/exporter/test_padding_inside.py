@@ -45,6 +45,8 @@ SETTINGS: dict[str, tuple[int, int, int, dict[str, Any]]] = {
 }
 # Modules that pocketrnn refuses, in a sentence with a way out: a loop to the longest of the batch.
 REFUSED = {"LoopToLongest"}
+# A mask as wide as the ids, beside outputs as wide as the longest text: it fails by itself where all texts are padded.
+FAILS_ON_PADDED_TEXTS = {"LengthsBesideMax"}
 
 
 def vocabulary(ids: int, padding_id: int) -> list[str]:
@@ -140,6 +142,11 @@ def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
     else:
         refused = None
     if refused is not None:
+        if "min_width" in SETTINGS[setting][3] and kind.__name__ in FAILS_ON_PADDED_TEXTS:
+            with pytest.raises(RuntimeError, match="size of tensor"):
+                module_of(kind, ids, padding_id)(torch.full((1, 6), 5), torch.tensor([4]))
+            assert "padding_modules.py" in str(refused)
+            return
         # A few words, among them several that it takes for padding, are in every batch.
         assert kind.__name__ in REFUSED or (setting == "a few words" and "--one-text" in refused.remedy), refused
         return
@@ -194,8 +201,17 @@ def test_a_module_that_mixes_all_texts_is_refused_with_a_way_out() -> None:
         def forward(self, x: Tensor) -> Any:
             return self.out(self.rnn(self.emb(x))[1][-1].mean(0, keepdim=True).expand(x.size(0), -1))
 
-    with pytest.raises(ExportError, match="--one-text"):
-        prepared(Mixes)
+    class MixesWithoutTheLastId(Reads):
+        """What tells where the last id does not stand is no matter of that id."""
+
+        def forward(self, x: Tensor) -> Any:
+            seen = (x == self.emb.num_embeddings - 1).any().float()
+            state = self.rnn(self.emb(x))[1][-1]
+            return self.out(state + (1 - seen) * state.mean(0, keepdim=True) + seen * state.max(0, keepdim=True)[0])
+
+    for kind in (Mixes, MixesWithoutTheLastId):
+        with pytest.raises(ExportError, match="--one-text"):
+            prepared(kind)
 
 
 def test_what_is_tried_is_what_may_be_padding() -> None:
@@ -233,7 +249,7 @@ def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
 
 @pytest.mark.slow
 def test_smaller_bundles_and_others_of_one_take_it_over(tmp_path: Path) -> None:
-    _, classifier = exported(modules.CountAboveSpecials, "padding 1", tmp_path / "b")
+    exported(modules.CountAboveSpecials, "padding 1", tmp_path / "b")
     texts = [text for text in adversarial(vocabulary(120, 1), 1) if "w119" not in text]
     compress(tmp_path / "b", tmp_path / "small")
     compress(tmp_path / "b", tmp_path / "few", storage=Storage("float32", "float32", rows=3))
@@ -242,12 +258,25 @@ def test_smaller_bundles_and_others_of_one_take_it_over(tmp_path: Path) -> None:
     for name in ("small", "few", "mobile"):
         made = Classifier.load(tmp_path / name)
         np.testing.assert_allclose(made.logits(texts), np.concatenate([made.logits([t]) for t in texts]), atol=1e-6)
+
+
+class MaximumBesidePadding(Reads):
+    """The answer of each text depends on whether any text of its batch holds the padding's id."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(self.emb(x))[1][-1] + (x == self.pad).float().max())
+
+
+@pytest.mark.slow
+def test_a_packed_file_takes_each_text_alone(tmp_path: Path) -> None:
     pytest.importorskip("pocketrnn_native")
     from pocketrnn_export.packing import pack
 
-    packed = Classifier.load(
-        tmp_path / "b" if pack(tmp_path / "b", tmp_path / "b.prnn") is None else tmp_path / "b.prnn"
-    )
+    _, classifier = exported(MaximumBesidePadding, "padding 1", tmp_path / "b")
+    assert classifier.manifest.graph.alone == (1,)
+    pack(tmp_path / "b", tmp_path / "b.prnn")
+    texts = adversarial(vocabulary(120, 1), 1)
+    packed = Classifier.load(tmp_path / "b.prnn")
     np.testing.assert_allclose(packed.logits(texts), classifier.logits(texts), atol=1e-5)
 
 

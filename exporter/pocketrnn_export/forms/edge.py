@@ -81,7 +81,7 @@ def _make(prepared: ExportableModule, description: Description) -> Form:
     def retraced() -> bytes:
         single = SingleText(doubled(prepared.module), takes_lengths=prepared.takes_lengths)
         alike = traced_alike(single, ONE_TEXT, description.metadata, made, one_text=True)
-        return _for_small_engines(alike, description.metadata)[0].content
+        return _for_small_engines(alike, description.metadata, opset)[0].content
 
     return replace(edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made))
 
@@ -111,8 +111,10 @@ def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths:
     return _for_small_engines(onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
 
 
-def _for_small_engines(graph: OnnxGraph, metadata: Mapping[str, str]) -> tuple[OnnxGraph, int]:
-    """The graph without lengths of layers and in old operators, and its opset.
+def _for_small_engines(
+    graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
+) -> tuple[OnnxGraph, int]:
+    """The graph without lengths of layers and in old operators, and its opset: this one, or the lowest possible.
 
     Raises:
         ExportError: it needs If, Loop or Scan.
@@ -128,7 +130,11 @@ def _for_small_engines(graph: OnnxGraph, metadata: Mapping[str, str]) -> tuple[O
             # The one text is as long as the sequence. tract refuses lengths that it does not know before it runs.
             node.replace_input_with(4, None)
     RemoveUnusedNodesPass()(model)
-    content, opset = _oldest(ir.serde.serialize_model(model), metadata)
+    plain = ir.serde.serialize_model(model)
+    if opset is None:
+        content, opset = _oldest(plain, metadata)
+    else:
+        content = _converted(plain, metadata, opset)
     return replace(graph, content=content, nodes=len(model.graph)), opset
 
 
@@ -139,14 +145,21 @@ def _oldest(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes,
     for opset in range(_OLDEST, OPSET):
         # The converter and the checker raise errors of many classes; each means: not in this opset.
         with contextlib.suppress(Exception):
-            converted = version_converter.convert_version(model, opset)
-            del converted.metadata_props[:]
-            onnx.helper.set_model_props(converted, dict(metadata))
-            onnx.checker.check_model(converted, full_check=True)
-            content: bytes = converted.SerializeToString()
+            content = _converted(model, metadata, opset)
             onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             return content, opset
     return model.SerializeToString(), OPSET
+
+
+def _converted(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
+    """The model in an opset; raises errors of many classes where it has no form in that one."""
+    if opset != OPSET:
+        model = version_converter.convert_version(model, opset)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def run_of_tract(content: bytes) -> Run:

@@ -291,7 +291,8 @@ def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> l
 
 def apart(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
     """The cases as a graph is asked them of which texts with some ids take a run of their own: with other ids in their
-    place; and after them up to `most` of each case's rows that hold one, each by itself.
+    place; and after them up to `most` of each case's rows that hold one, each by itself. Where there are no other ids,
+    those rows only.
 
     Example:
         >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
@@ -300,6 +301,8 @@ def apart(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int)
     """
     if not alone:
         return list(cases)
+    if len(set(alone)) == ids:
+        return [row for case in cases for row in each_row([case])[:most]]
     shared, by_themselves = without_ids(cases, alone, ids), []
     for before, after in zip(cases, shared, strict=True):
         changed = (before.tokens != after.tokens).any(1)

@@ -138,7 +138,8 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    for graph in graphs(copied.graph):
+    for place, graph in enumerate(graphs(copied.graph)):
+        _name_unused_outputs(graph, place)
         del graph.value_info[:]
         for value in (*graph.input, *graph.output):
             if value.type.tensor_type.elem_type == _FLOAT:
@@ -150,6 +151,14 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     _round_products_of_int8(copied.graph)
     _round_singles(copied.graph)
     return copied
+
+
+def _name_unused_outputs(graph: GraphProto, place: int) -> None:
+    """Name each output without a name: the evaluator keeps its value under the empty name, and then takes that for an
+    input that is left out."""
+    for i, node in enumerate(graph.node):
+        for k, name in enumerate(node.output):
+            node.output[k] = name or f"pocketrnn.unused.{place}.{i}.{k}"
 
 
 def _round_products_of_int8(graph: GraphProto) -> None:

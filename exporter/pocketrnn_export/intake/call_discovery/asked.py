@@ -82,6 +82,15 @@ class Asked:
                 tokens[row, -gone:] = self.padding_id
         return [*full, (tokens, lengths)]
 
+    def without_highest(self, tokens: Tensor) -> Tensor | None:
+        """Tokens with another id in the place of the highest, which a module may take for padding; None where there is
+        none to take."""
+        highest = self.ids - 1
+        other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
+        if other is None or highest == self.padding_id:
+            return None
+        return torch.where(tokens == highest, other, tokens)
+
     @property
     def rows(self) -> int:
         """How many texts a batch has: a number that is not that of the labels."""
