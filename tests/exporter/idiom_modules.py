@@ -360,6 +360,15 @@ class LayersInAPlainList(_Layers):
         return self.fc(found[0] + found[1])
 
 
+class PlacesOfASortedAxis(_Layers):
+    """The median, the second smallest and a quantile of all steps."""
+
+    def forward(self, x):
+        outputs, _ = self.rnn(self.embedding(x))
+        middle, third = outputs.median(1)[0], torch.quantile(outputs, 0.3, dim=1, keepdim=True).squeeze(1)
+        return self.fc(middle + torch.kthvalue(outputs, 1, dim=1).values * 0.5 + third)
+
+
 EXPORTED = [
     value
     for value in list(globals().values())

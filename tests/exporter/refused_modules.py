@@ -76,6 +76,50 @@ class ThreeArguments(_Embedded):
         return self.out(self.rnn(self.emb(x))[1][-1]) + lengths + mask
 
 
+class AsksForEquality(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h * 2 if torch.equal(x, x.flip(1)) else h)
+
+
+class AsksForNearness(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[1][-1]
+        return self.out(h * 2 if torch.allclose(h, h.relu()) else h)
+
+
+class LooksUpANumber(_Embedded):
+    """The table has no tensors, so that a trace would always find the default."""
+
+    table = {5: 1.0, 6: -1.0}  # noqa: RUF012 - as people write it
+
+    def forward(self, x):
+        if len(x) == 1:
+            return self.out(self.rnn(self.emb(x))[1][-1]) + self.table.get(x[0, 0].item(), 0.0)
+        return torch.cat([self(row[None]) for row in x])
+
+
+class RunningProduct(_Embedded):
+    def forward(self, x):
+        h = self.rnn(self.emb(x))[0]
+        return self.out((h * torch.cumprod(h.sigmoid(), 1)).mean(1))
+
+
+class RunningMaximum(_Embedded):
+    def forward(self, x):
+        return self.out(self.rnn(self.emb(x))[0].cummax(1)[0].mean(1))
+
+
+class MostFrequent(_Embedded):
+    def forward(self, x):
+        return self.out(self.rnn(self.emb(x))[1][-1] + self.emb(torch.mode(x, 1).values)[:, :10])
+
+
+class NoFormInOnnx(_Embedded):
+    def forward(self, x):
+        return self.out(torch.special.i0e(self.rnn(self.emb(x))[1][-1]))
+
+
 REFUSED = (
     (DropsInEvalMode, ExportError, r"other answers when it is run again"),
     (MeanOfPackedData, ExportError, r"differently beside other texts"),
@@ -85,5 +129,12 @@ REFUSED = (
     (TooFewClasses, ExportError, r"\[3, 3\] for 3 texts .* and 4 labels"),
     (NotANumber, ExportError, r"not finite"),
     (SmallEmbedding, ExportError, r"out of range in self.*has 60 ids"),
+    (AsksForEquality, ExportError, r"tensors are equal, .*refused_modules\.py.*torch\.where"),
+    (AsksForNearness, ExportError, r"tensors are equal, .*refused_modules\.py.*torch\.where"),
+    (LooksUpANumber, ExportError, r"in a table, .*refused_modules\.py.*Embedding"),
+    (RunningProduct, ExportError, r"computes torch\.cumprod, .*refused_modules\.py.*cumsum"),
+    (RunningMaximum, ExportError, r"computes torch\.cummax, .*refused_modules\.py.*max\(1\)"),
+    (MostFrequent, ExportError, r"computes torch\.mode, .*refused_modules\.py.*one_hot"),
+    (NoFormInOnnx, ExportError, r"i0e.*refused_modules\.py"),
     (ThreeArguments, ExportError, r"forward takes \(x, lengths, mask\)"),
 )

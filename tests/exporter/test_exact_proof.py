@@ -496,3 +496,35 @@ def test_the_tolerance_of_a_bundle_comes_from_the_spread() -> None:
     assert of(1e-9) == 1e-5
     assert of(1.01e-4 / (2 * SPREADS)) == 2e-4
     assert of(1.0) == 1e-2
+
+
+class CachedPositions(nn.Module):
+    """A table of positions that forward grows, in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb, self.rnn, self.out = nn.Embedding(60, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, 4)
+        self.table: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> Any:
+        steps = x.size(1)
+        if self.table is None or self.table.size(0) < steps:
+            rates = torch.exp(torch.arange(0, 8, 2).float() * (-math.log(10000.0) / 8))
+            angles = torch.arange(steps).float()[:, None] * rates
+            table = torch.zeros(steps, 8)
+            table[:, 0::2], table[:, 1::2] = angles.sin(), angles.cos()
+            self.table = table
+        return self.out(self.rnn(self.emb(x) + self.table[:steps])[0].mean(1))
+
+
+def test_a_cache_that_forward_fills_is_filled_again_in_double_precision() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = CachedPositions().eval()
+    found = prepare(module, lengths=None, ids=60, padding_id=1, classes=4, multi_label=False)
+    tokens, lengths = np.full((2, 40), 5), np.full(2, 40)
+    found.as_reference().run(np.full((1, 300), 5), np.array([300]))
+    assert module.table is None
+    in_doubles = float64_run_of(found.reference, takes_lengths=False)(tokens, lengths)
+    graph = onnx_graph(doubled(found.module), found.example, {})
+    np.testing.assert_allclose(float64_run_of_onnx(graph.content)(tokens, lengths), in_doubles, rtol=0, atol=1e-12)

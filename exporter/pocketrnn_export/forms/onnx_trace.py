@@ -17,6 +17,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.exact_rewriting import optimize
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
+from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.restrictions import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
@@ -101,12 +102,31 @@ def converted(traced: TracedProgram, metadata: Mapping[str, str], names: Names) 
             round_numbers(exported.model)
             optimize(exported.model)
         except Exception as error:
-            raise ExportError(
-                f"The module was traced, but has no form in ONNX: {first_cause(error)}.",
-                "Replace the operation that the message names by one that ONNX has.",
-            ) from error
+            raise _without_form(traced.program, first_cause(error)) from error
     graph = _cleaned(exported.model, metadata, names)
     return replace(graph, orders=traced.orders, plan=traced.plan, cut_counted=traced.cut_counted, loops=traced.loops)
+
+
+def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportError:
+    """The error that names the operation which has no form in ONNX, and its line."""
+    named = re.search(r"op='\w+\.(\w+)'", cause)
+    # What PyTorch takes apart has another name before: special_i0e, bessel_i0e.
+    nodes = [node for node in program.graph.nodes if named and _last_word(str(node.target)) == _last_word(named[1])]
+    where = next((line for line in map(line_of_node, nodes) if line), "")
+    if named and where:
+        return ExportError(
+            f"No ONNX operator computes {named[1]}, {where}.",
+            "Write that line by other operations of torch.",
+        )
+    return ExportError(
+        f"The module was traced, but has no form in ONNX: {cause}.",
+        "Replace the operation that the message names by one that ONNX has.",
+    )
+
+
+def _last_word(operator: str) -> str:
+    """`i0e` of `aten.special_i0e.default`."""
+    return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
 def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:

@@ -28,6 +28,7 @@ from pocketrnn_export.intake.export_copy import (
     with_traceable_parts,
 )
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
+from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -43,9 +44,11 @@ from pocketrnn_export.proof.cases import (
     without_ids,
 )
 from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 from pocketrnn_export.proof.departure import Place, departure
 from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
+from pocketrnn_export.proof.kept_attributes import assigned_by
 from pocketrnn_export.proof.spread import moved_modules
 from pocketrnn_export.tracing.torch_internals import BatchNorm
 
@@ -227,7 +230,7 @@ def prepare(
     if convention.takes_lengths and widths.least > 1:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _tell(convention)
-    is_called = not convention.plain or convention.units != classes
+    is_called = not convention.plain or convention.units != classes or _is_changed_by_a_call(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else _itself
     traceable, reference = called(traceable), called(reference)
     if widths.fixed is not None:
@@ -302,6 +305,17 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
     if not prepared.takes_lengths or not _rows_stand_alone(prepared, uneven):
         return prepared
     return with_ids_tried(replace(prepared, padding=True), candidates)
+
+
+def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
+    """Whether forward assigns to attributes, such as a cache of positions: its copies begin without what it left."""
+    tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1])
+
+    def run() -> None:
+        with torch.no_grad(), quietly_on_cpu():
+            called_as(convention.function, asked.module, tokens, lengths)
+
+    return assigned_by(run, asked.module)
 
 
 def _itself(module: nn.Module) -> nn.Module:

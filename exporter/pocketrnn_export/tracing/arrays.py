@@ -8,6 +8,7 @@ width: see `pocketrnn_export.tracing.facts`.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import sys
 from collections.abc import Callable, Iterator
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.intake.user_frames import is_users, users_line
 from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.session import current, scripting
-from pocketrnn_export.tracing.torch_internals import values_of
+from pocketrnn_export.tracing.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, methods_replaced, values_of
 
-__all__ = ["TracedArray", "number_of", "unwrapped"]
+__all__ = ["TracedArray", "hashes_of_numbers_refused", "number_of", "unwrapped"]
 
 
 class TracedArray:
@@ -183,6 +184,28 @@ def number_of(value: Any) -> Any:
     if session is None or session.scripted or session.width is None:
         return value
     return session.width if session.facts.of(value).lengths == "longest" else value
+
+
+@contextlib.contextmanager
+def hashes_of_numbers_refused(_: object) -> Iterator[None]:
+    """While the block runs, the user's code looks up no number of a trace in a table: `table[x[0, 0].item()]`.
+
+    Where it runs, that is a number; in a trace it is a tensor, which no table holds.
+    """
+
+    def refusing(value: Tensor) -> int:
+        frame = sys._getframe(1)
+        if isinstance(value, TRACED_TENSORS) and not value.dim() and is_users(frame) and not scripting():
+            raise UntraceableError(
+                f"The module looks a value of its input up in a table, {users_line(frame)}, which a traced graph would "
+                "freeze.",
+                "Keep the table as a tensor of one number for each id, and take them by table[tokens], or by an "
+                "nn.Embedding.",
+            )
+        return HASH_OF_TENSOR(value)
+
+    with methods_replaced({(Tensor, "__hash__"): refusing}):
+        yield
 
 
 def _frozen(what: str) -> ExportError:

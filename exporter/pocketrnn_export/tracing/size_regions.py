@@ -9,6 +9,7 @@ way to it is open.
 from __future__ import annotations
 
 import functools
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ __all__ = ["Followed", "Regions", "explored"]
 
 # Ways that are followed. A module of ten questions about one size has eleven.
 _MOST: Final = 80
+# Nor more than can be followed in so many seconds of the processor.
+_SECONDS: Final = 60
 # Where forward fails, it is followed for others of these sizes: at these shares of them.
 _OTHERS: Final = (0.02, 0.2, 0.5, 0.9)
 # Texts of at most so many tokens are taken from a region's middle, where it has such.
@@ -124,8 +127,9 @@ def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
     which = np.full(len(every), -1, np.int64)
     conditions: list[Condition] = []
     questions: list[Question] = []
+    started = time.process_time()
     while (left := which < 0).any():
-        if len(conditions) >= _MOST:
+        if len(conditions) >= _MOST or (any(q.branch for q in questions) and _late(started)):
             raise _too_many(questions)
         index = _next(every, left)
         followed = follow(every.at(index))
@@ -145,6 +149,10 @@ def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
         conditions.append(_all_of(answers))
         questions += [question for question in followed.log.questions if question not in questions]
     return Regions(tuple(conditions), which, tuple(questions), batch)
+
+
+def _late(started: float) -> bool:
+    return time.process_time() - started > _SECONDS
 
 
 def _answers(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:

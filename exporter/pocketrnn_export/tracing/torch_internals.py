@@ -35,6 +35,7 @@ from torch.utils import _pytree
 from torch.utils._sympy import functions as size_functions
 
 __all__ = [
+    "HASH_OF_TENSOR",
     "LOGGERS",
     "MODULE_TABLES",
     "RELEASES",
@@ -182,6 +183,7 @@ def truths_of_sizes(answer: Callable[[Any, Callable[[Any], bool]], bool]) -> con
 
 
 # The classes of tensors that stand for a module's inputs while it is traced. Without: `type(x)` of the user's is one.
+HASH_OF_TENSOR: Final[Callable[[Tensor], int]] = Tensor.__hash__
 TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 

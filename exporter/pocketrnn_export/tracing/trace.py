@@ -24,6 +24,7 @@ from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.arrays import hashes_of_numbers_refused
 from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.hidden_trace import trace_hidden
@@ -36,6 +37,7 @@ from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
 from pocketrnn_export.tracing.rules.loops import LOOPS
+from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.spaced import SPACED
@@ -53,12 +55,15 @@ def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
 
 
 # What Python, numpy and old PyTorch do, so that a graph can follow.
-PYTHON: Final = Topic((*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED), around=with_tensors, after=note_order)
+PYTHON: Final = Topic(
+    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS), around=with_tensors, after=note_order
+)
 DEVICE: Final = Topic(around=_on_cpu)
 
 _USERS_CODE: Final = (
     lambda _: gpu_types_on_cpu(),
     globals_patched,
+    hashes_of_numbers_refused,
     lambda session: lists_of_traced(lambda x, shipped: lists_as_arrays(session, x, shipped)),
     trace_hidden,
 )

@@ -8,8 +8,10 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import outside
+from pocketrnn_export.intake.user_frames import outside, users_line
+from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 
 __all__ = ["ASSERTS"]
 
@@ -27,6 +29,18 @@ def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
         _log.warning("An assert of forward is no part of the graph: %s.", line)
         session.told.add(line)
     return True
+
+
+@rule("equal", "allclose", when=exporting)
+def equality(_session: TraceSession, *given: Any, **named: Any) -> Any:
+    """`if torch.equal(x, y)` in no assert: refused by its line."""
+    if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
+        return declined("of no tensor of the trace")
+    raise UntraceableError(
+        f"Forward asks whether tensors are equal, {users_line(sys._getframe(1))}, and a graph takes one branch for all "
+        "texts.",
+        "Ask about no values of tensors in forward: torch.where takes one of two values for each text.",
+    )
 
 
 def _asserts(frame: FrameType) -> bool:
@@ -49,4 +63,4 @@ def _asserts(frame: FrameType) -> bool:
     )
 
 
-ASSERTS: Final = (truth,)
+ASSERTS: Final = (truth, equality)

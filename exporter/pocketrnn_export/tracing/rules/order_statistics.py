@@ -1,0 +1,81 @@
+"""The number at a place of a sorted axis (`median`, `kthvalue`, `quantile`), and running ones, which no graph has."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final, NoReturn
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.tracing.questions import UntraceableError
+from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
+
+__all__ = ["ORDER_STATISTICS"]
+
+# What no ONNX operator computes, and what to write in its place.
+_WITHOUT: Final = {
+    "cumprod": "Of a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; of positive numbers, "
+    "torch.exp(torch.cumsum(torch.log(x), 1)) is near it.",
+    "cummax": "The maximum of all steps is x.max(1); running ones are not supported.",
+    "cummin": "The minimum of all steps is x.min(1); running ones are not supported.",
+    "logcumsumexp": "torch.log(torch.cumsum(torch.exp(x - m), 1)) + m is near it, where m is the maximum of the axis.",
+    "mode": "Count by F.one_hot(x, ids).sum(1).argmax(1), which gives the lowest of the most frequent numbers.",
+    "nanmedian": "Take x.median(1), of numbers without NaN.",
+}
+
+
+def _place(x: Tensor, at: Any, dim: int, *, keepdim: bool) -> Any:
+    """The values and places at a place of the sorted axis."""
+    if not x.dim():
+        return x, torch.zeros_like(x, dtype=torch.int64)
+    values, places = x.sort(dim=dim)
+    where = torch.full((1,), at, dtype=torch.int64)
+    found = [part.index_select(dim, where) for part in (values, places)]
+    return tuple(part if keepdim else part.squeeze(dim) for part in found)
+
+
+@rule("median", when=exporting)
+def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+    """`x.median(1)`: the lower one of the two in the middle."""
+    if dim is None or more:
+        return declined("of all numbers")
+    size = x.shape[dim] if x.dim() else 1
+    return torch.return_types.median(_place(x, (size - 1) // 2, dim, keepdim=keepdim))
+
+
+@rule("kthvalue", when=exporting)
+def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
+    """`x.kthvalue(2, 1)`."""
+    if more or isinstance(k, Tensor):
+        return declined("of a number that is a tensor")
+    return torch.return_types.kthvalue(_place(x, k - 1, dim, keepdim=keepdim))
+
+
+@rule("quantile", when=exporting)
+def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+    """`torch.quantile(x, 0.5, dim=1)`: between the two numbers beside its place."""
+    if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
+        return declined("of all numbers, or several quantiles")
+    if more.get("interpolation", "linear") != "linear":
+        return declined("of one of the two numbers")
+    values = x.sort(dim=dim)[0]
+    rank = torch.full((1,), x.shape[dim] - 1, dtype=x.dtype) * q
+    below = rank.floor()
+    lower, upper = (values.index_select(dim, place.to(torch.int64)) for place in (below, rank.ceil()))
+    weight = (rank - below).reshape([1] * x.dim())
+    found = lower + weight * (upper - lower)
+    return found if keepdim else found.squeeze(dim)
+
+
+def _refused(name: str) -> Rule:
+    @rule(name, when=exporting)
+    def refused(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
+        where = users_line(sys._getframe(1))
+        raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
+
+    return refused
+
+
+ORDER_STATISTICS: Final = (median, kthvalue, quantile, *map(_refused, _WITHOUT))
