@@ -132,6 +132,8 @@ def _padding() -> Iterator[Misleading]:
 
     for kind in zoo.MODULES:
         call = "module(tokens, lengths)" if kind.forward.__code__.co_argcount > 2 else "module(tokens)"
+        if kind is zoo.TimeMajor:
+            call = "module(tokens.t())"
         # The module's padding id and the number of its ids.
         yield Misleading("padding inside of texts", kind.__name__, _padded(kind), call, 3, 40)
 
