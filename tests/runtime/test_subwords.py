@@ -114,13 +114,58 @@ def test_the_best_sum_of_scores_wins_and_of_equal_ones_the_first() -> None:
         (Fold((" ",), 2, "_"), "a  b c    ", "a_b c_"),
         (Fold((" ", "\n"), 1, " "), "\n a\nb", " a b"),
         (Bytes(), "\u00e9\n", "\u00c3\u00a9\u010a"),
-        (Table((("ab", "1"), ("a", "2"), ("abc", "3"))), "abcabax", "312x"),
     ],
 )
 def test_a_step_does_what_it_says(step: Any, text: str, expected: str) -> None:
     assert subword_steps_applied([step])(text) == expected
     rules = SubwordRules(WholeWords(), 0, steps=(step,))
     assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+
+
+def charsmap(pairs: dict[str, str]) -> bytes:
+    """A double array (darts-clone) with 256 units for each node, and the strings."""
+    nodes: list[dict[int, int]] = [{}]
+    ends: dict[int, str] = {}
+    for key, by in pairs.items():
+        at = 0
+        for byte in key.encode():
+            if byte not in nodes[at]:
+                nodes[at][byte] = len(nodes)
+                nodes.append({})
+            at = nodes[at][byte]
+        ends[at] = by
+    strings = "\0".join(["", *ends.values(), ""]).encode()
+    units = [0] * (256 * (len(nodes) + 1))
+    places = [(0, 0, 0), *((256 * (i + 1) ^ b, b, child) for i, node in enumerate(nodes) for b, child in node.items())]
+    for place, label, node in places:
+        base = 256 * (node + 1)
+        units[place] = label | (place ^ base) << 10 | (node in ends) << 8
+        if node in ends:
+            units[base] = strings.index(b"\0" + ends[node].encode() + b"\0") + 1 | 1 << 31
+    trie = np.array(units, "<u4").tobytes()
+    return len(trie).to_bytes(4, "little") + trie + strings
+
+
+def test_a_table_replaces_the_longest_key_or_goes_by_clusters() -> None:
+    table = charsmap({"ab": "1", "a": "2", "abc": "3", "\u00e9": "e", "a\u0301": "4", "\r\n": "5"})
+    longest = subword_steps_applied([Table(table)])
+    assert [longest(text) for text in ("abcabax", "a\u0301\u00e9", "\r\n\r", "")] == ["312x", "4e", "5\r", ""]
+    nothing = ("\U0010ffff",)
+    sets = (("\u0300\u036f",), nothing, ("\n", "\r"), *[nothing] * 5)
+    clusters = subword_steps_applied([Table(table, sets)])
+    # The shortest key that a cluster begins with stands for all of it.
+    assert clusters("abc a\u0301 b\u0301") == "2bc 2 b\u0301"
+    assert clusters("\u00e9\u0301\u0301\u0301 \r\n") == "e\u0301\u0301\u0301 5"
+    rules = SubwordRules(WholeWords(), 0, steps=(Table(table, sets),))
+    assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 8, charsmap({"a": "b" * 19}), charsmap({"a": "b"})[:-9], b"\xff" * 64]
+)
+def test_a_damaged_table_is_refused(content: bytes) -> None:
+    with pytest.raises(InputError):
+        Table(content)
 
 
 def test_an_added_token_is_found_before_the_steps_or_behind_them() -> None:
@@ -232,7 +277,9 @@ def of_model(**members: object) -> Callable[[dict[str, Any]], object]:
         (lambda text: text.update(steps=[{"normalize": "NFC", "strip": "left"}]), "step"),
         (lambda text: text.update(steps=[{"lowercase": True}]), "lowercase"),
         (lambda text: text.update(steps=[{"table": ["a"]}]), "table"),
-        (lambda text: text.update(steps=[{"table": ["a", "b", "a", "c"]}]), "twice"),
+        (lambda text: text.update(steps=[{"table": "not base64"}]), "base64"),
+        (lambda text: text.update(steps=[{"table": "AAAAAAAA"}]), "table"),
+        (lambda text: text.update(steps=[{"table": "BAAAAP////8="}]), "leads out"),
         (lambda text: text.update(steps=[{"keep": ["za"], "by": ""}]), "before it begins"),
         (lambda text: text.update(steps=[{"replace": "a", "by": "b" * 99}]), "64"),
         (lambda text: text.update(steps=[{"surround": ["az"], "by": "b" * 60}]), "64"),
@@ -275,7 +322,7 @@ def test_other_values_are_refused_in_python_too() -> None:
         lambda: replace(RULES, splits=(SplitAtText("", "removed"),)),
         lambda: replace(RULES, steps=(Keep((), ""),)),
         lambda: replace(RULES, steps=(Replace("", "a"),)),
-        lambda: replace(RULES, steps=(Table(()),)),
+        lambda: replace(RULES, steps=(Table(b""),)),
         lambda: AddedToken(-1),
         lambda: replace(RULES, first_ids=(True,)),
     ):

@@ -74,8 +74,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
               help="How texts become tokens, for a module file: basic_english, whitespace, characters; external: your "
               "own code splits them, and the bundle takes tokens or ids; or subwords, as a tokenizer.json, the "
-              "folder that save_pretrained wrote, or BERT's vocab.txt, without --vocabulary.  [default: "
-              "basic_english]")  # fmt: skip
+              "folder that save_pretrained wrote, sentencepiece's .model or BERT's vocab.txt, without --vocabulary.  "
+              "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
               help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
               '{"text": "...", "ids": [4, 17]}.')  # fmt: skip

@@ -16,7 +16,8 @@ from typing import Any, Final
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import InputError, shown
 from pocketrnn_export.intake.json_file import brief, parsed_json
-from pocketrnn_export.intake.tokenizer_json import EXTERNAL_WAY, Subwords, subwords_of_json
+from pocketrnn_export.intake.sentencepiece_model import subwords_of_model
+from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
 
 __all__ = ["read_tokenizer"]
 
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 # The largest tokenizer.json in use has 33 MB (256,000 pieces, with merges).
 _LARGEST: Final = 1 << 27
 _GIVE: Final = (
-    "Give a tokenizer.json, the folder that save_pretrained wrote, or BERT's vocab.txt. "
+    "Give a tokenizer.json, the folder that save_pretrained wrote, sentencepiece's .model, or BERT's vocab.txt. "
     "tokenizer.save('tokenizer.json') makes the first, AutoTokenizer.from_pretrained(...).save_pretrained(folder) both."
 )
 _CONFIG: Final = "tokenizer_config.json"
@@ -38,7 +39,8 @@ def read_tokenizer(source: Any) -> Subwords:
     """The text rules and the vocabulary of a tokenizer of subwords.
 
     Args:
-        source: the path of a tokenizer.json, of a folder that `save_pretrained` wrote, or of a vocab.txt of BERT; or a
+        source: the path of a tokenizer.json, of a folder that `save_pretrained` wrote, of a .model of
+            sentencepiece, or of a vocab.txt of BERT; or a
             `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
 
     Returns:
@@ -62,11 +64,18 @@ def read_tokenizer(source: Any) -> Subwords:
     if path.suffix == ".txt":
         return _of_bert(path, _config(path.parent))
     if path.suffix == ".model":
-        raise InputError(f"{path} is a model of sentencepiece, which cannot be read yet.", f"{_GIVE} {EXTERNAL_WAY}")
+        return subwords_of_model(_content(path), str(path))
     return subwords_of_json(_text(path), str(path))
 
 
 def _text(path: Path) -> str:
+    try:
+        return _content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start:,}.", _GIVE) from None
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1) if path.is_file() else b""
@@ -75,10 +84,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not content or len(content) > _LARGEST:
         raise InputError(f"{path} is {'larger than 128 MiB' if content else 'empty, or no file'}.", _GIVE)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start:,}.", _GIVE) from None
+    return content
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ tokenizers 0.23 does (github.com/huggingface/tokenizers, tokenizers/src); the te
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from pocketrnn.text.subword_steps import (
     Table,
 )
 from pocketrnn_export.intake.json_file import brief, parsed_json
-from pocketrnn_export.intake.unicode_sets import all_but, unicode_set
+from pocketrnn_export.intake.unicode_sets import CLUSTERS, all_but, unicode_set
 from pocketrnn_export.intake.vocabulary import PLACEHOLDER
 
 __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
@@ -142,6 +143,7 @@ class _Reading:
             "Prepend": lambda part: [Prepend(self._string(part, "prepend"))],
             "Replace": self._replace,
             "ByteLevel": lambda _: [Bytes()],
+            "Precompiled": self._precompiled,
             **{form: self._normal_form(form) for form in ("NFC", "NFD", "NFKC", "NFKD")},
         }
         self._read_splits: Mapping[str, Callable[[Mapping[str, Any]], list[Split]]] = {
@@ -223,6 +225,16 @@ class _Reading:
         if lowercase if accents is None else self._flag(part, "strip_accents"):
             steps += [Normalize("NFD", unicode_set("later")), Keep(all_but("bert_accents"))]
         return [*steps, LowercaseEach()] if lowercase else steps
+
+    def _precompiled(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        given = part.get("precompiled_charsmap")
+        try:
+            if not isinstance(given, str):
+                raise self.damaged(f"the precompiled_charsmap is {brief(given)}")
+            content = base64.b64decode(given, validate=True)
+        except ValueError as error:
+            raise self.damaged(f"the precompiled_charsmap is not in base64: {error}") from None
+        return [Table(content, tuple(map(unicode_set, CLUSTERS)))]
 
     def _strip(self, part: Mapping[str, Any]) -> list[SubwordStep]:
         left, right = self._flag(part, "strip_left"), self._flag(part, "strip_right")

@@ -7,8 +7,15 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
-__all__ = ["all_but", "unicode_set"]
+__all__ = ["CLUSTERS", "all_but", "unicode_set"]
+
+# The sets of a step `Table` that are for clusters, in its order.
+CLUSTERS: Final = (
+    *("cluster_on", "cluster_begin", "cluster_apart", "pictographs", "pictograph_extend"),
+    *("consonants", "consonant_linkers", "consonant_extend"),
+)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,7 @@ _MOST_PIECES: Final = 1 << 22
 # sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
 _UNKNOWN_PENALTY: Final = 10.0
 _LONGEST_AFFIX: Final = 32
+_SINGLE: Final = struct.Struct("<f")
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,14 @@ class WordPiece:
 
 @dataclass(frozen=True)
 class Unigram:
-    """The pieces of the largest sum of scores, as in sentencepiece (Viterbi); sums are in double precision.
+    """The pieces of the largest sum of scores, as in sentencepiece (Viterbi).
 
     Attributes:
         scores: one for each token of the vocabulary.
         byte_fallback: as in `Bpe`.
+        exact: whether sums are in double precision, as in Hugging Face's library; else each is rounded to single
+            precision where it is kept, as in sentencepiece itself, and an unknown part is not looked up again, and the
+            pieces of bytes may be outside of the model.
 
     Raises:
         InputError: a value is not of its type, or no finite number.
@@ -93,9 +98,10 @@ class Unigram:
 
     scores: tuple[float, ...] = field(repr=False)
     byte_fallback: bool = False
+    exact: bool = True
 
     def __post_init__(self) -> None:
-        _check_flags(self, "byte_fallback")
+        _check_flags(self, "byte_fallback", "exact")
         scores = self.scores
         if not isinstance(scores, tuple) or not 1 <= len(scores) <= _MOST_PIECES:
             raise InputError(f"scores is {shown(scores)}.", "Give a number for each token.")
@@ -285,8 +291,9 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
         )
     if unknown is None:
         raise InputError("A unigram model has no unknown piece.", "Name one.")
-    best = _best_path(model.scores, pieces, unknown)
-    by_byte = _byte_pieces(pieces) if model.byte_fallback else None
+    best = _best_path(model, pieces, unknown)
+    of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
+    by_byte = _byte_pieces(of_token) if model.byte_fallback else None
 
     def ids_of(word: str) -> Sequence[int]:
         found: list[int] = []
@@ -303,7 +310,7 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
                 end = path[at][1]
                 at += 1
             part = word[start:end]
-            known = pieces.get(part)
+            known = pieces.get(part) if model.exact else None
             if known is None and by_byte is not None:
                 of_bytes = [by_byte[byte] for byte in part.encode()]
                 if None not in of_bytes:
@@ -315,11 +322,18 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
     return ids_of
 
 
-def _best_path(
-    scores: Sequence[float], pieces: Mapping[str, int], unknown: int
-) -> Callable[[str], list[tuple[int, int, int]]]:
+def _rounded(number: float) -> float:
+    """To single precision."""
+    try:
+        return _SINGLE.unpack(_SINGLE.pack(number))[0]  # type: ignore[no-any-return]
+    except OverflowError:
+        return math.copysign(math.inf, number)
+
+
+def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[[str], list[tuple[int, int, int]]]:
     """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found."""
-    penalty = min(scores[i] for i in pieces.values()) - _UNKNOWN_PENALTY
+    scores, keep = model.scores, float if model.exact else _rounded
+    penalty = keep(min(scores[i] for i in pieces.values()) - _UNKNOWN_PENALTY)
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
         of_first.setdefault(piece[:1], set()).add(len(piece))
@@ -339,11 +353,11 @@ def _best_path(
                 if piece is None:
                     continue
                 alone |= length == 1
-                total = scores[piece] + here
+                total = keep(scores[piece] + here)
                 if starts[end] < 0 or total > sums[end]:
                     sums[end], starts[end], ids[end] = total, start, piece
             if not alone:
-                end, total = start + 1, penalty + here
+                end, total = start + 1, keep(penalty + here)
                 if starts[end] < 0 or total > sums[end]:
                     sums[end], starts[end], ids[end] = total, start, unknown
         path, end = [], size
@@ -372,8 +386,9 @@ def model_document(model: Model) -> dict[str, Any]:
             return {"kind": "bpe", **said, "merges": list(model.merges)}
         case WordPiece(prefix, most):
             return {"kind": "wordpiece", "prefix": prefix, "most_characters": most}
-        case Unigram(scores, fallback):
-            return {"kind": "unigram", **({"byte_fallback": True} if fallback else {}), "scores": list(scores)}
+        case Unigram(scores, fallback, exact):
+            flags = {**({"byte_fallback": True} if fallback else {}), **({} if exact else {"exact": False})}
+            return {"kind": "unigram", **flags, "scores": list(scores)}
         case WholeWords():
             return {"kind": "words"}
 
@@ -381,7 +396,7 @@ def model_document(model: Model) -> dict[str, Any]:
 _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
     "bpe": (Bpe, ("merges", "fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")),
     "wordpiece": (WordPiece, ("prefix", "most_characters")),
-    "unigram": (Unigram, ("scores", "byte_fallback")),
+    "unigram": (Unigram, ("scores", "byte_fallback", "exact")),
     "words": (WholeWords, ()),
 }
 

@@ -7,12 +7,14 @@ were assigned later than the tables of the tokenizer's own library stand in `ine
 
 from __future__ import annotations
 
+import base64
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
+from pocketrnn.text.charsmap import Charsmap, check_charsmap
 from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, checked_ranges, checked_string, in_ranges
 
 __all__ = [
@@ -42,10 +44,17 @@ WHITE_SPACE: Final = (
 )
 
 _MOST_STEPS: Final = 256
-_MOST_PAIRS: Final = 1 << 16
-_LONGEST: Final = 256
-# How many code points of a table's key are looked at: those of nmt_nfkc have up to 5.
-_LONGEST_KEY: Final = 32
+# What the sets of a table's clusters hold, by the rules of Unicode's Annex 29 that they are for.
+CLUSTERS: Final = (
+    "what goes on a cluster (GB9, GB9a)",
+    "what the next goes on (GB9b)",
+    "what stands apart (GB4, GB5)",
+    "pictographs (GB11)",
+    "what may stand between a pictograph and a joiner",
+    "consonants (GB9c)",
+    "what links them",
+    "what may stand between them",
+)
 
 
 def _byte_characters() -> str:
@@ -127,10 +136,10 @@ class Surround:
 
 @dataclass(frozen=True)
 class Strip:
-    """White space is taken off the ends of the text.
+    """White space is taken off the ends of the text, or the characters of `of`.
 
     Raises:
-        InputError: the sides are unknown.
+        InputError: the sides are unknown, or `of` is no string of at most 256 code points.
 
     Example:
         >>> subword_steps_applied([Strip("left")])(" a ")
@@ -138,8 +147,10 @@ class Strip:
     """
 
     sides: Sides = "both"
+    of: str = ""
 
     def __post_init__(self) -> None:
+        checked_string(self.of, "What a step takes off", 0)
         if self.sides not in ("left", "right", "both"):
             raise InputError(f"The sides {shown(self.sides)} are unknown.", "Use left, right or both.")
 
@@ -204,31 +215,20 @@ class Table:
     beginning does that is a key, if there is one; else each of its code points becomes what it does by itself.
 
     Attributes:
-        pairs: what becomes what, each key once.
-        clusters: ranges, as in `Keep`: code points that go on a cluster; those that begin one which the next goes on;
-            and those between which and anything else there is a boundary. Empty, or three sets.
+        charsmap: the table, as sentencepiece writes it; see `charsmap.py`.
+        clusters: empty, or eight sets of ranges, as in `Keep`: `CLUSTERS` says of what.
 
     Raises:
-        InputError: a value is not of its type or length, or a key stands twice.
-
-    Example:
-        >>> subword_steps_applied([Table((("\\ufb01", "fi"),))])("\\ufb01x")
-        'fix'
+        InputError: the table is damaged, or a value is not of its type or length.
     """
 
-    pairs: tuple[tuple[str, str], ...]
-    clusters: tuple[tuple[str, ...], ...] = ()
+    charsmap: bytes = field(repr=False)
+    clusters: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.pairs, tuple) or not 1 <= len(self.pairs) <= _MOST_PAIRS:
-            raise InputError(f"A table has {shown(self.pairs)}.", f"Give a tuple of 1 to {_MOST_PAIRS:,} pairs.")
-        for what, by in self.pairs:
-            checked_string(what, "A key of a table", 1, _LONGEST_KEY)
-            checked_string(by, "What a table puts in place", 0, _LONGEST)
-        if len(dict(self.pairs)) != len(self.pairs):
-            raise InputError("A key stands in a table twice.", "Give each once.")
-        if self.clusters and len(self.clusters) != 3:
-            raise InputError(f"A table has {len(self.clusters)} sets for clusters.", "Give none or three.")
+        check_charsmap(self.charsmap)
+        if not isinstance(self.clusters, tuple) or len(self.clusters) not in (0, len(CLUSTERS)):
+            raise InputError(f"A table has {shown(self.clusters)} for clusters.", "Give none or eight sets.")
         for ranges in self.clusters:
             checked_ranges(ranges, "A set of a table's clusters")
 
@@ -240,7 +240,7 @@ _KINDS: Final = (Replace, Keep, Normalize, LowercaseEach, Surround, Strip, Prepe
 def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
     """Refuse what are no steps, too many, or steps that could make a text more than 64 times as long.
 
-    Normal forms, lower case, bytes and tables are not counted: one code point becomes at most 18, 2, 4 or 256.
+    Normal forms, tables, lower case and bytes are not counted: one code point becomes at most 18, 18, 2 or 4.
 
     Raises:
         InputError: they are, or could.
@@ -329,12 +329,10 @@ def _function(step: SubwordStep) -> Callable[[str], str]:
             return _normalized(step)
         case Bytes():
             return lambda text: text.encode().decode("latin-1").translate(_OF_LATIN_1)
-        case Strip(sides):
-            return {
-                "left": lambda text: text.lstrip(WHITE_SPACE),
-                "right": lambda text: text.rstrip(WHITE_SPACE),
-                "both": lambda text: text.strip(WHITE_SPACE),
-            }[sides]
+        case Strip(sides, of):
+            strip = {"left": str.lstrip, "right": str.rstrip, "both": str.strip}[sides]
+            points = of or WHITE_SPACE
+            return lambda text: strip(text, points)
         case Prepend(before):
             return lambda text: before + text if text else text
         case Fold():
@@ -400,67 +398,95 @@ def _folded(step: Fold) -> Callable[[str], str]:
 
 
 def _by_longest(step: Table) -> Callable[[str], str]:
-    table = dict(step.pairs)
-    lengths: dict[str, list[int]] = {}
-    for what in table:
-        lengths.setdefault(what[0], []).append(len(what))
-    lengths = {first: sorted(set(some), reverse=True) for first, some in lengths.items()}
+    table = Charsmap(step.charsmap)
 
     def replace(text: str) -> str:
-        if lengths.keys().isdisjoint(text):
-            return text
+        if table.of_ascii is not None and text.isascii():
+            return text.translate(table.of_ascii)
         made, index = [], 0
         while index < len(text):
-            for length in lengths.get(text[index], ()):
-                by = table.get(text[index : index + length])
-                if by is not None:
-                    made.append(by)
-                    index += length
-                    break
-            else:
-                made.append(text[index])
-                index += 1
+            found = table.longest(text, index)
+            made.append(text[index] if found is None else found[1])
+            index = index + 1 if found is None else found[0]
         return "".join(made)
 
     return replace
 
 
 def _by_clusters(step: Table) -> Callable[[str], str]:
-    table = dict(step.pairs)
-    goes_on, begins, apart = map(in_ranges, step.clusters)
-    firsts = {what[0] for what in table}
+    table = Charsmap(step.charsmap)
+    sets = [_members(ranges) for ranges in step.clusters]
+    # Without these, a cluster is one code point, or has six bytes and more.
+    in_short_ones = sets[0] | sets[1] | {"\r"}
+    alone = _mapped(lambda code: table.alone(chr(code)))
 
     def replace(text: str) -> str:
-        if firsts.isdisjoint(text):
-            return text
+        if in_short_ones.isdisjoint(text):
+            return alone(text)
         made: list[str] = []
-        for cluster in _clusters(text, goes_on, begins, apart):
-            if len(cluster) > 1 and len(cluster.encode()) < 6:
-                found = next((cluster[:n] for n in range(1, len(cluster) + 1) if cluster[:n] in table), None)
-                if found is not None:
-                    made.append(table[found])
-                    continue
-            made += [table.get(point, point) for point in cluster]
+        for cluster in _clusters(text, sets):
+            found = table.shortest(cluster) if len(cluster) > 1 and len(cluster.encode()) < 6 else None
+            made += map(table.alone, cluster) if found is None else (found,)
         return "".join(made)
 
     return replace
 
 
-def _clusters(
-    text: str, goes_on: Callable[[int], bool], begins: Callable[[int], bool], apart: Callable[[int], bool]
-) -> Iterable[str]:
-    """The grapheme clusters of a text; those of six bytes and more may be cut into such of six and more."""
+def _members(ranges: Iterable[str]) -> frozenset[str]:
+    return frozenset(chr(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))
+
+
+def _clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
+    """The grapheme clusters of a text, but for flags, whose two parts have eight bytes."""
+    goes_on, begins, apart, pictographs, between, consonants, linkers, inner = sets
     start = 0
-    for index in range(1, len(text)):
-        before, here = ord(text[index - 1]), ord(text[index])
-        if before == 0x0D and here == 0x0A:
-            continue
-        if not apart(before) and not apart(here) and (goes_on(here) or begins(before)):
-            continue
-        yield text[start:index]
-        start = index
+    # 1: behind a pictograph, or a consonant, and what may follow it; 2: with a joiner, or a linker, too.
+    picture = consonant = 0
+    before = ""
+    for index, here in enumerate(text):
+        if index and not (
+            before == "\r" and here == "\n"
+            if before in apart or here in apart
+            else here in goes_on
+            or before in begins
+            or (picture == 2 and here in pictographs)
+            or (consonant == 2 and here in consonants)
+            or _is_syllable(before, here)
+        ):
+            yield text[start:index]
+            start = index
+        if here in pictographs:
+            picture = 1
+        elif picture:
+            picture = 2 if here == "\u200d" and picture == 1 else picture if here in between and picture == 1 else 0
+        if here in consonants:
+            consonant = 1
+        elif consonant:
+            consonant = 2 if here in linkers else consonant if here in inner else 0
+        before = here
     if text:
         yield text[start:]
+
+
+def _is_syllable(before: str, here: str) -> bool:
+    """Whether two code points are of one syllable of Hangul (GB6 to GB8)."""
+    first, second = _part_of_syllable(before), _part_of_syllable(here)
+    return (first, second) in {
+        *(("L", part) for part in ("L", "V", "LV", "LVT")),
+        *(("LV", "V"), ("LV", "T"), ("V", "V"), ("V", "T"), ("LVT", "T"), ("T", "T")),
+    }
+
+
+def _part_of_syllable(point: str) -> str:
+    if "\uac00" <= point <= "\ud7a3":
+        return "LVT" if (ord(point) - 0xAC00) % 28 else "LV"
+    for part, first, last in (
+        *(("L", "\u1100", "\u115f"), ("L", "\ua960", "\ua97c"), ("V", "\u1160", "\u11a7")),
+        *(("V", "\ud7b0", "\ud7c6"), ("T", "\u11a8", "\u11ff"), ("T", "\ud7cb", "\ud7fb")),
+    ):
+        if first <= point <= last:
+            return part
+    return ""
 
 
 def subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
@@ -485,16 +511,16 @@ def _document(step: SubwordStep) -> dict[str, Any]:
             return {"lowercase_each": True}
         case Surround(ranges, by):
             return {"surround": list(ranges), "by": by}
-        case Strip(sides):
-            return {"strip": sides}
+        case Strip(sides, of):
+            return {"strip": sides, **({"of": of} if of else {})}
         case Prepend(text):
             return {"prepend": text}
         case Fold(ranges, least, by):
             return {"fold": list(ranges), "least": least, "by": by}
         case Bytes():
             return {"bytes": True}
-        case Table(pairs, clusters):
-            document: dict[str, Any] = {"table": [part for pair in pairs for part in pair]}
+        case Table(charsmap, clusters):
+            document: dict[str, Any] = {"table": base64.b64encode(charsmap).decode("ascii")}
             return document | ({"clusters": [list(ranges) for ranges in clusters]} if clusters else {})
 
 
@@ -523,15 +549,23 @@ def _step_of(document: Any) -> SubwordStep:
             return LowercaseEach()
         case {"surround": list(ranges), "by": by} if len(document) == 2:
             return Surround(tuple(ranges), by)
-        case {"strip": sides} if len(document) == 1:
-            return Strip(sides)
+        case {"strip": sides} if document.keys() <= {"strip", "of"}:
+            return Strip(sides, document.get("of", ""))
         case {"prepend": text} if len(document) == 1:
             return Prepend(text)
         case {"fold": list(ranges), "least": least, "by": by} if len(document) == 3:
             return Fold(tuple(ranges), least, by)
         case {"bytes": True} if len(document) == 1:
             return Bytes()
-        case {"table": list(flat)} if document.keys() <= {"table", "clusters"} and len(flat) % 2 == 0:
-            clusters = tuple(map(tuple, document.get("clusters", ())))
-            return Table(tuple(zip(flat[::2], flat[1::2], strict=True)), clusters)
+        case {"table": str(table)} if document.keys() <= {"table", "clusters"}:
+            return Table(_decoded(table), tuple(map(tuple, document.get("clusters", ()))))
     raise InputError(f"{shown(document)} is no step of subwords.", "docs/format.md lists the steps.")
+
+
+def _decoded(table: str) -> bytes:
+    try:
+        return base64.b64decode(table, validate=True)
+    except ValueError:
+        raise InputError(
+            "The table of what becomes what is not in base64.", "Give it as sentencepiece made it."
+        ) from None

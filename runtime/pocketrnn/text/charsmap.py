@@ -1,0 +1,139 @@
+"""sentencepiece's table of what a string becomes, `precompiled_charsmap`, read where it lies.
+
+It is the size of a double array, the array, and strings that end in 0 (sentencepiece, src/normalizer.cc,
+`DecodePrecompiledCharsMap`). The array is darts-clone's: a unit has a label, where its children are, and whether a key
+ends there; a unit that is a value has the highest bit. nmt_nfkc has 225,276 keys in 240 kB: as a list it would be 4 MB.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import numpy as np
+
+from pocketrnn.errors import InputError
+
+__all__ = ["Charsmap", "check_charsmap"]
+
+_LARGEST: Final = 1 << 22
+_VALUE: Final = 1 << 31
+# U+FDFA in NFKC.
+_MOST_OF_ONE: Final = 18
+_REMEMBERED: Final = 1 << 14
+
+
+def check_charsmap(content: bytes) -> None:
+    """Refuse bytes that are no such table, or one that makes more than 18 code points of a key.
+
+    Raises:
+        InputError: they are not.
+    """
+    size = struct.unpack_from("<I", content)[0] if isinstance(content, bytes) and len(content) >= 4 else 0
+    if not 4 <= size <= len(content) - 4 or size % 4 or len(content) > _LARGEST:
+        raise _damaged("its sizes do not fit")
+    units = np.frombuffer(content, "<u4", size // 4, 4).astype(np.int64)
+    strings = content[4 + size :]
+    values = units[units >= _VALUE] - _VALUE
+    inner = units < _VALUE
+    children = np.arange(len(units)) ^ ((units >> 10) << ((units & 0x200) >> 6))
+    if (values >= max(1, len(strings))).any() or (children[inner] >= len(units)).any():
+        raise _damaged("its array leads out of it")
+    try:
+        longest = max(map(len, strings.decode().split("\0")))
+    except UnicodeDecodeError:
+        raise _damaged("its strings are not UTF-8") from None
+    if longest > _MOST_OF_ONE:
+        raise _damaged(f"it makes {longest} code points of one")
+
+
+def _damaged(what: str) -> InputError:
+    return InputError(f"The table of what becomes what is damaged: {what}.", "Give sentencepiece's, as it made it.")
+
+
+class Charsmap:
+    """Looks keys up.
+
+    Args:
+        content: a table that `check_charsmap` takes.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        size = struct.unpack_from("<I", content)[0]
+        self._units = struct.unpack_from(f"<{size // 4}I", content, 4)
+        self._strings = content[4 + size :]
+        self._root = self._children(0)
+        self._firsts: dict[str, tuple[int, str | None]] = {}
+        ascii_points = [chr(code) for code in range(0x80)]
+        alone = all(
+            self._step(node, other) is None
+            for point in ascii_points
+            if (node := self._first(point)[0]) >= 0
+            for other in ascii_points
+        )
+        # What becomes of the characters of a text of ASCII, if each is by itself.
+        self.of_ascii: dict[int, str] | None = None
+        if alone:
+            found = {ord(point): self._first(point)[1] for point in ascii_points}
+            self.of_ascii = {code: by for code, by in found.items() if by is not None}
+
+    def longest(self, text: str, start: int) -> tuple[int, str] | None:
+        """Where the longest key ends that begins there, and what it becomes."""
+        node, by = self._first(text[start])
+        found = None if by is None else (start + 1, by)
+        end = start + 1
+        while node >= 0 and end < len(text):
+            reached = self._step(node, text[end])
+            if reached is None:
+                break
+            node, by = reached
+            end += 1
+            if by is not None:
+                found = end, by
+        return found
+
+    def shortest(self, text: str) -> str | None:
+        """What the shortest key becomes that a text begins with."""
+        node, by = self._first(text[0])
+        for point in text[1:]:
+            if by is not None or node < 0:
+                break
+            reached = self._step(node, point)
+            if reached is None:
+                return None
+            node, by = reached
+        return by
+
+    def alone(self, point: str) -> str:
+        """What a code point becomes by itself, or the code point."""
+        by = self._first(point)[1]
+        return point if by is None else by
+
+    def _first(self, point: str) -> tuple[int, str | None]:
+        found = self._firsts.get(point)
+        if found is None:
+            found = self._step(self._root, point) or (-1, None)
+            if len(self._firsts) < _REMEMBERED:
+                self._firsts[point] = found
+        return found
+
+    def _children(self, place: int) -> int:
+        unit: int = self._units[place]
+        return place ^ ((unit >> 10) << ((unit & 0x200) >> 6))
+
+    def _step(self, node: int, point: str) -> tuple[int, str | None] | None:
+        """Where the children of a code point's last byte are, and what a key becomes that ends there."""
+        units, unit = self._units, 0
+        for byte in point.encode():
+            place = node ^ byte
+            if not byte or place >= len(units):
+                return None
+            unit = units[place]
+            if unit & 0x800000FF != byte:
+                return None
+            node = self._children(place)
+        if not unit >> 8 & 1:
+            return node, None
+        start = units[node] & (_VALUE - 1)
+        end = self._strings.find(b"\0", start)
+        return node, self._strings[start : end if end >= 0 else None].decode("utf-8", "replace")
