@@ -480,12 +480,20 @@ LIMITED = (
     (NeedsThreeTokens, {"min_tokens": 3}),
 )
 
+
 # (module, what the error says)
+class BitsOfTheLength(_Embedded):
+    def forward(self, x):
+        n = x.size(1)
+        return self.out(self.rnn(self.emb(x))[0].mean(1) * n.bit_length())
+
+
 REFUSED = (
     (WindowsOfTime, r"For texts of more than 64 tokens.*x\.split\(64, dim=1\)"),
     (LoopOverWindows, r"range\(0, x\.size\(1\), 50\)"),
     (LengthAsText, r"plain number.*str\(x\.size\(1\)\)"),
     (LengthAsAKey, r"plain number.*special = \{301"),
+    (BitsOfTheLength, r"plain number.*n\.bit_length\(\).*bit_length"),
     (LengthByIdentity, r"n is special"),
     (ValueUnlessTraced, r"is_compiling\(\) and bool"),
     (RaisesItsSizeAndCatches, r"raise ValueError"),

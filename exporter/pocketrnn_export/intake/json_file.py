@@ -32,7 +32,7 @@ def parsed_json(text: str, source: str, remedy: str, *, strict: bool = True) -> 
         if strict and len(members) != len(pairs):
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{source} holds {brief(twice)} twice.", "Give every token once.")
+            raise DataError(f"{source} holds {brief(twice)} twice.", "Give every name once.")
         return members
 
     def refused(constant: str) -> float:

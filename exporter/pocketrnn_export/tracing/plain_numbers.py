@@ -95,17 +95,9 @@ def _plain(other: Any) -> Any:
     return kinds[type(other)](other) if type(other) in kinds else other
 
 
-def _bit_length(size: Any) -> int:
-    bits = 0
-    while abs(size) >= 2**bits:
-        bits += 1
-    return bits
-
-
 # What a size can do by operators that it has.
 _SYMBOLIC: Final[dict[str, Callable[..., Any]]] = {
     "__divmod__": lambda size, other: (size // other, size % other),
     "__rdivmod__": lambda size, other: (other // size, other % size),
     "__invert__": lambda size: -size - 1,
-    "bit_length": _bit_length,
 }

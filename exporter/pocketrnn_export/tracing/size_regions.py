@@ -201,7 +201,7 @@ def _too_many(questions: Sequence[Question]) -> ExportError:
     if any(question.number and question.where == where for question in questions):
         return ExportError(
             f"The module takes a size of its input for a plain number, and there are more than can be tried: {where}.",
-            "Compute and compare with sizes, and give none to str(), hash(), a table or a function of math.",
+            "Compute and compare with sizes, and give none to str(), bit_length(), a table or a function of math.",
         )
     return ExportError(
         f"The module asks more about sizes than can be tried, {where}.",
