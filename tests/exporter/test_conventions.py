@@ -341,3 +341,12 @@ def test_a_layer_that_reads_backwards_is_run_on_rows_of_one_length(tmp_path: Pat
     classifier = exported(zoo.BothWaysMasked, tmp_path / "bundle")
     assert "torch.arange(tokens.size(1)) < lengths" in classifier.manifest.provenance["call"]
     assert not classifier.manifest.graph.padding
+
+
+def test_a_layer_of_torch_that_a_file_has_replaced_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class MyGRU(nn.GRU):
+        """What a notebook puts in the place of nn.GRU."""
+
+    monkeypatch.setattr(nn, "GRU", MyGRU)
+    with pytest.raises(ExportError, match=r"torch\.nn\.GRU .*MyGRU.*by its own name"):
+        prepared(zoo.LengthInTheFirstColumn)

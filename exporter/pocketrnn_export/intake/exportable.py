@@ -63,6 +63,10 @@ _PADDING_WIDTHS: Final = (1, 2, 7, 31)
 _FEW: Final = 512
 
 
+# Layers that the exporter knows by their class.
+_LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embedding", "EmbeddingBag", "Linear")
+
+
 @dataclass(frozen=True)
 class ExportableModule:
     """A module that can be exported.
@@ -210,6 +214,7 @@ def prepare(
         >>> prepared.takes_lengths
         True
     """
+    _refuse_replaced_layers()
     _refuse_statistics_of_a_batch(module)
     reference = copied_for_export(module)
     traceable = with_traceable_parts(reference)
@@ -482,6 +487,17 @@ def _said(run: Run, padding_id: int) -> Run:
             raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
 
     return said
+
+
+def _refuse_replaced_layers() -> None:
+    """Refuse where a file has put a class of its own in the place of PyTorch's: `nn.GRU = MyGRU`."""
+    for name in _LAYERS:
+        kind = getattr(nn, name)
+        if kind.__module__.partition(".")[0] != "torch":
+            raise ExportError(
+                f"torch.nn.{name} is not PyTorch's class: {kind.__name__} was put in its place.",
+                f"Call {kind.__name__} by its own name where the module is made, and leave torch.nn.{name} as it is.",
+            )
 
 
 def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
