@@ -22,6 +22,7 @@ __all__ = [
     "called_as",
     "code_line_of",
     "frames_of_call",
+    "is_installed_file",
     "is_library",
     "is_ours",
     "is_users",
@@ -92,6 +93,11 @@ def outside(frame: FrameType) -> FrameType:
     while frame.f_back is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
+
+
+def is_installed_file(file: str) -> bool:
+    """Whether a file is Python's own or one of an installed library."""
+    return _LIBRARY in file or file.startswith((*_PYTHON, "<"))
 
 
 def is_library(frame: FrameType) -> bool:

@@ -1,4 +1,4 @@
-"""`n is 77` of a size: a question about the object, to which a trace has another answer than a run.
+"""`n is 77` and `n.__class__` of a size: questions about the object, to which a trace has another answer than a run.
 
 Python keeps one object for each small number, so that the comparison holds in a run; a size of a trace is an object of
 its own. No method is asked, so the byte code is looked at: only functions that compare so are, and most modules have
@@ -7,20 +7,23 @@ none.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dis
 import functools
+import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import torch
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import is_users_file
+from pocketrnn_export.tracing.patched_globals import globals_of
 
 __all__ = ["compared_by_identity"]
 
@@ -41,8 +44,8 @@ def compared_by_identity(module: nn.Module, found: Callable[[FrameType], None]) 
         >>> with compared_by_identity(module, lambda frame: print(frame.f_lineno)):
         ...     module(tokens)
     """
-    codes = {code for code in _codes_of(module) if _comparisons(code)}
-    if not codes:
+    files = {file for file in _files_of(module) if _compares(file)}
+    if not files:
         yield
         return
     before = sys.gettrace()
@@ -56,7 +59,7 @@ def compared_by_identity(module: nn.Module, found: Callable[[FrameType], None]) 
         return look
 
     def enter(frame: FrameType, _event: str, _: Any) -> Any:
-        if frame.f_code not in codes:
+        if frame.f_code.co_filename not in files or not _comparisons(frame.f_code):
             return None
         frame.f_trace_opcodes = True
         return look
@@ -68,29 +71,44 @@ def compared_by_identity(module: nn.Module, found: Callable[[FrameType], None]) 
         sys.settrace(before)
 
 
-def _codes_of(module: nn.Module) -> Iterator[CodeType]:
-    """The code of the user's classes of layers, and of the functions in their files."""
-    classes = {kind for layer in module.modules() for kind in type(layer).__mro__}
-    functions = [value for kind in classes for value in vars(kind).values() if isinstance(value, FunctionType)]
-    files = {id(function.__globals__): function.__globals__ for function in functions}
-    functions += [value for names in files.values() for value in names.values() if isinstance(value, FunctionType)]
-    for function in functions:
-        file = function.__code__.co_filename
-        # What runs the operators of TorchScript counts as the user's, but is written here.
-        if is_users_file(file) and not file.startswith(_OWN):
-            yield from _with_inner(function.__code__)
+def _files_of(module: nn.Module) -> set[str]:
+    """The files of the user's that a module's code is in: of its classes, and of what these files take from others."""
+    files = {str(names.get("__file__") or "") for names in globals_of(module)}
+    for layer in module.modules():
+        for kind in type(layer).__mro__:
+            files |= {code.co_filename for value in vars(kind).values() if (code := getattr(value, "__code__", None))}
+    # What runs the operators of TorchScript counts as the user's, but is written here.
+    return {file for file in files if file and is_users_file(file) and not file.startswith(_OWN)}
 
 
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _with_inner(constant)
+@functools.lru_cache(maxsize=256)
+def _compares(file: str) -> bool:
+    """Whether a file compares by `is` with something else than None, True, False and `...`, or names `__class__`; True
+    where it has no source that can be read."""
+    source = "".join(linecache.getlines(file))
+    try:
+        tree = ast.parse(source) if source else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = None
+    if tree is None:
+        return True
+    nodes = list(ast.walk(tree))
+    compared = [node for node in nodes if isinstance(node, ast.Compare)]
+    return any(isinstance(node, ast.Attribute) and node.attr == "__class__" for node in nodes) or any(
+        isinstance(operator, ast.Is | ast.IsNot) and not _is_constant(left) and not _is_constant(right)
+        for node in compared
+        for operator, left, right in zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+    )
+
+
+def _is_constant(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and any(node.value is one for one in (None, True, False, ...))
 
 
 @functools.lru_cache(maxsize=512)
 def _comparisons(code: CodeType) -> dict[int, tuple[_Loaded, _Loaded]]:
-    """Where code compares by `is`, but for None, True, False and `...`: what loads the two operands, by the offset."""
+    """Where code compares by `is`, but for None, True, False and `...`, and where it asks for a `__class__`: what loads
+    the operands, by the offset."""
     found = {}
     instructions = [one for one in dis.get_instructions(code) if one.opname not in {"CACHE", "EXTENDED_ARG"}]
     for i, one in enumerate(instructions):
@@ -99,6 +117,8 @@ def _comparisons(code: CodeType) -> dict[int, tuple[_Loaded, _Loaded]]:
             first = _loaded(instructions, i - 1 - len(second))
             if not _is_single(first) and not _is_single(second):
                 found[one.offset] = (first, second)
+        if one.opname == "LOAD_ATTR" and one.argval == "__class__":
+            found[one.offset] = (_loaded(instructions, i - 1), ())
     return found
 
 

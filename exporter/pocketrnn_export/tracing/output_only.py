@@ -8,26 +8,44 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
+import io
 import linecache
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from types import FrameType, MethodType
 from typing import Any, Final
 
-__all__ = ["output_of"]
+from pocketrnn_export.intake.user_frames import is_installed_file, is_users_file
+
+__all__ = ["outlets", "output_of"]
 
 _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
 
 
-def output_of(frame: FrameType) -> str:
+def outlets() -> tuple[Any, ...]:
+    """Where what is printed, and what is warned of, goes at present."""
+    # Inside of warnings.catch_warnings the list is another one.
+    return (sys.stdout, sys.stderr, warnings.showwarning, warnings.filters)
+
+
+def output_of(frame: FrameType, before: tuple[Any, ...] | None = None) -> str:
     """What becomes of what a frame makes now: it is only `printed` or logged, only said by an error that is `raised`,
     or something else, which is empty, as where the source is not at hand.
+
+    What is printed or warned of may be read back where forward has changed where that goes.
+
+    Args:
+        frame: the one that makes it.
+        before: `outlets()` before forward.
 
     Example:
         >>> output_of(frame)  # of a frame that is at `print(n)`
         'printed'
     """
+    if before is not None and any(a is not b for a, b in zip(before, outlets(), strict=True)):
+        return ""
     at = _position(frame)
     tree = _tree(frame.f_code.co_filename)
     if at is None or tree is None:
@@ -58,17 +76,47 @@ def _output(statement: ast.stmt, at: tuple[int, int], frame: FrameType) -> str:
         return "raised"
     if isinstance(statement, ast.Assert):
         return "raised" if statement.msg is not None and _holds(statement.msg, at) else ""
-    says = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
-    return "printed" if says and _says(_named(statement.value.func, frame)) else ""  # type: ignore[attr-defined]
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
+        return ""
+    call = statement.value
+    return "printed" if _says(_named(call.func, frame)) and _to_nobody(call, frame) else ""
 
 
 def _says(function: Any) -> bool:
-    """Whether a function is one that prints, logs or warns."""
+    """Whether a function is one that prints, logs or warns, and that nobody reads again."""
     if function is builtins.print or function is warnings.warn or getattr(function, "__name__", "") == "_nothing":
         return True
     if isinstance(function, MethodType) and isinstance(function.__self__, logging.Logger | logging.LoggerAdapter):
-        return function.__name__ in _SAYS
-    return any(function is getattr(logging, name) for name in _SAYS)
+        return function.__name__ in _SAYS and not _is_read(function.__self__)
+    return any(function is getattr(logging, name) for name in _SAYS) and not _is_read(logging.getLogger())
+
+
+def _to_nobody(call: ast.Call, frame: FrameType) -> bool:
+    """Whether a call of `print` names no file but those of the process."""
+    process = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    files = [keyword for keyword in call.keywords if keyword.arg in ("file", None)]
+    return all(any(_named(keyword.value, frame) is stream for stream in process) for keyword in files)
+
+
+def _is_read(logger: Any) -> bool:
+    """Whether code of the user's gets what a logger is told: a filter or a handler of his, or one that keeps a text."""
+    while logger is not None:
+        logger = getattr(logger, "logger", logger)
+        handlers = list(getattr(logger, "handlers", ()))
+        parts = [*getattr(logger, "filters", ()), *handlers, *(part for one in handlers for part in one.filters)]
+        if any(_is_of_the_user(part) for part in parts):
+            return True
+        # pytest's handlers keep texts too; they are a library's.
+        if any(type(one) is logging.StreamHandler and isinstance(one.stream, io.StringIO) for one in handlers):
+            return True
+        logger = logger.parent if getattr(logger, "propagate", False) else None
+    return False
+
+
+def _is_of_the_user(part: Any) -> bool:
+    code = getattr(getattr(part, "emit", getattr(part, "filter", part)), "__code__", None)
+    file = "" if code is None else code.co_filename
+    return bool(file) and is_users_file(file) and not is_installed_file(file)
 
 
 def _named(node: ast.expr, frame: FrameType) -> Any:

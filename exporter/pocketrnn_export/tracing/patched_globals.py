@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,14 +24,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, number_of, unwrapped
 from pocketrnn_export.tracing.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.loop_unroll import positions
+from pocketrnn_export.tracing.questions import compares_by_identity
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
 from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 
-__all__ = ["filled", "globals_patched", "shipped_types"]
+__all__ = ["filled", "globals_of", "globals_patched", "shipped_types"]
 
 # What asks a size here is asked by who called it: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
@@ -56,12 +59,14 @@ def globals_patched(session: TraceSession) -> Iterator[None]:
     missing: Any = object()
     changed: list[tuple[dict[str, Any], str, Any]] = []
     try:
-        for names in _globals_of(session.module):
+        for names in globals_of(session.module):
             new = {name: value for name, value in _BUILTINS.items() if name not in names}
             for name, value in names.items():
                 stand_in = _BY_OBJECT.get(id(value))
                 if stand_in is not None and stand_in[0] is value:
                     new[name] = stand_in[1]
+                elif isinstance(value, FunctionType) and callable(getattr(value, "dispatch", None)):
+                    new[name] = _dispatched(value)
             for name, value in new.items():
                 changed.append((names, name, names.get(name, missing)))
                 names[name] = value
@@ -74,7 +79,7 @@ def globals_patched(session: TraceSession) -> Iterator[None]:
                 names[name] = shipped
 
 
-def _globals_of(module: nn.Module) -> list[dict[str, Any]]:
+def globals_of(module: nn.Module) -> list[dict[str, Any]]:
     """The globals of the code of a module's classes and of what these files take from other files of the user's."""
     found: dict[int, dict[str, Any]] = {}
     roots: set[str] = set()
@@ -212,8 +217,49 @@ def _range(*args: Any) -> Any:
     return positions(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """`print`."""
+# A plain number of each kind of size.
+_PLAIN: Final = {torch.SymInt: 0, torch.SymFloat: 0.0}
+
+
+def _isinstance(value: Any, kinds: Any) -> bool:
+    """A size is what a plain number is: `isinstance(n, numbers.Integral)`."""
+    if current() is not None and type(value) in _PLAIN:
+        return isinstance(value, kinds) or isinstance(_PLAIN[type(value)], kinds)
+    return isinstance(value, kinds)
+
+
+def _dispatched(shipped: Any) -> Callable[..., Any]:
+    """A function of `functools.singledispatch`, which looks at the class of its first argument."""
+
+    @functools.wraps(shipped)
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        if current() is not None and args and type(args[0]) in _PLAIN:
+            return shipped.dispatch(type(_PLAIN[type(args[0])]))(*args, **kwargs)
+        return shipped(*args, **kwargs)
+
+    return stand_in
+
+
+def _by_identity(shipped: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """`operator.is_`, which would say that a size is another object than any number."""
+
+    @functools.wraps(shipped)
+    def stand_in(first: Any, second: Any) -> bool:
+        session = current()
+        if session is not None and any(isinstance(value, torch.SymInt | torch.SymFloat) for value in (first, second)):
+            session.log.refused.append(compares_by_identity(users_line(sys._getframe(1))))
+            raise session.log.refused[-1]
+        return shipped(first, second)
+
+    return stand_in
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """`print`: nothing, but where forward may read it back."""
+    session = current()
+    redirected = session is not None and session.outlets is not None and sys.stdout is not session.outlets[0]
+    if redirected or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
+        builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 
 def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
@@ -366,10 +412,13 @@ _NUMPY: Final = _Stand(
     np, {"arange": _arange, **size_numbers.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
 )
 _MATH: Final = _Stand(math, size_numbers.MATH)
+_IDENTITY: Final = {name: _by_identity(getattr(operator, name)) for name in ("is_", "is_not")}
+_OPERATOR: Final = _Stand(operator, _IDENTITY)
 _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
     "int": _class_like(int, _int),
     "float": _class_like(float, size_numbers.BUILTINS["float"]),
+    "isinstance": _isinstance,
     "divmod": size_numbers.BUILTINS["divmod"],
     "list": _class_like(list, _list),
     "type": _class_like(type, _type),
@@ -393,6 +442,8 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.set_default_tensor_type, _default_tensor_type),
         (np, _NUMPY),
         (math, _MATH),
+        (operator, _OPERATOR),
+        *((getattr(operator, name), stand_in) for name, stand_in in _IDENTITY.items()),
         *((getattr(math, name), stand_in) for name, stand_in in size_numbers.MATH.items()),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
         *HIDDEN,

@@ -20,7 +20,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog", "UntraceableError"]
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "compares_by_identity"]
 
 # torch does not annotate it.
 _sym_max: Callable[..., Any] = torch.sym_max
@@ -28,6 +28,14 @@ _sym_max: Callable[..., Any] = torch.sym_max
 
 class UntraceableError(ExportError):
     """There is no program of a module for batches of any size; there may be one for a single text."""
+
+
+def compares_by_identity(place: str) -> ExportError:
+    """What is said of a line that compares a size by `is`."""
+    return ExportError(
+        f"The module compares a number by `is`, which a trace answers otherwise than a run: {place}.",
+        "Compare numbers with ==.",
+    )
 
 
 @dataclass(frozen=True)

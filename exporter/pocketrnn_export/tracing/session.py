@@ -30,6 +30,8 @@ from pocketrnn_export.proof.cpu_run import silent
 from pocketrnn_export.proof.kept_attributes import attributes_kept
 from pocketrnn_export.tracing.conditions import USUAL, Condition, Sizes, renamed_sizes
 from pocketrnn_export.tracing.facts import Facts
+from pocketrnn_export.tracing.not_implemented import no_truth_of_not_implemented
+from pocketrnn_export.tracing.output_only import outlets
 from pocketrnn_export.tracing.questions import Branch, TraceLog
 from pocketrnn_export.tracing.torch_internals import (
     buffer_hooks_aside,
@@ -244,6 +246,7 @@ class TraceSession:
         names: which symbols are the batch and the tokens; None before forward is called.
         example: the sizes of the example.
         environment: what the trace knows of all its sizes.
+        outlets: where what forward prints or warns of goes; see `output_only`.
         told: lines of the module whose asserts are known to be dropped.
         reasons: how often a rule declined, by the name of the function and why.
 
@@ -276,6 +279,7 @@ class TraceSession:
         self.example = USUAL
         self.environment: Any = None
         self.told: set[str] = set()
+        self.outlets: tuple[Any, ...] | None = None
         self.reasons: Counter[tuple[str, str]] = Counter()
         self._modes = [_Mode(self, level) for level in range(len(topics))]
         self._stack = contextlib.ExitStack()
@@ -342,7 +346,8 @@ class TraceSession:
             self._take([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
             with attributes_kept(self.module), buffer_hooks_aside(), silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with self._modes[0]:
+                self.outlets = outlets()
+                with self._modes[0], no_truth_of_not_implemented(self.log):
                     answers.append(self._with_iterations(forward(*fitted, **kwargs)))
         answer = answers[0]
         if self.choices:

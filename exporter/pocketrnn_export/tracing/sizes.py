@@ -32,7 +32,7 @@ from pocketrnn_export.tracing.conditions import TOKENS, Condition, UnsolvableErr
 from pocketrnn_export.tracing.identity import compared_by_identity
 from pocketrnn_export.tracing.output_only import output_of
 from pocketrnn_export.tracing.plain_numbers import plain_numbers
-from pocketrnn_export.tracing.questions import Question, TraceLog
+from pocketrnn_export.tracing.questions import Question, TraceLog, compares_by_identity
 from pocketrnn_export.tracing.session import TraceSession, current
 from pocketrnn_export.tracing.torch_internals import (
     environment_of,
@@ -104,7 +104,7 @@ def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: st
     except UnsolvableError as error:
         log.refused.append(_not_a_number(caller))
         raise log.refused[-1] from error
-    if method in {"__repr__", "__str__", "__format__"} and (output := output_of(caller)):
+    if method in {"__repr__", "__str__", "__format__"} and (output := output_of(caller, session.outlets)):
         if output == "raised":
             log.said.append(place_of(caller))
         return value
@@ -121,12 +121,7 @@ def equals(expression: Any, value: Any) -> Any:
 
 
 def _note_identity(log: TraceLog, frame: FrameType) -> None:
-    log.refused.append(
-        ExportError(
-            f"The module compares a number by `is`, which a trace answers otherwise than a run: {place_of(frame)}.",
-            "Compare numbers with ==.",
-        )
-    )
+    log.refused.append(compares_by_identity(place_of(frame)))
 
 
 def _not_a_number(frame: FrameType) -> ExportError:

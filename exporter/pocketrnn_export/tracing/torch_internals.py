@@ -39,6 +39,7 @@ __all__ = [
     "LOGGERS",
     "MODULE_TABLES",
     "RELEASES",
+    "TEXT_FILES",
     "TORCH_FILE",
     "TORCH_FOLDER",
     "TRACED_TENSORS",
@@ -84,6 +85,10 @@ RELEASES: Final = ("2.13",)
 # The code that is torch's own, and the file that defines what a size can do.
 TORCH_FILE: Final = str(torch.__file__)
 TORCH_FOLDER: Final = str(Path(torch.__file__).parent)
+# Where torch makes the text of a tensor, and hands functions to a mode.
+TEXT_FILES: Final = frozenset(
+    str(Path(TORCH_FOLDER) / name) for name in ("_tensor.py", "_tensor_str.py", "overrides.py")
+)
 
 
 # --- Sizes: what a trace knows of a torch.SymInt, SymFloat or SymBool -------------------------------------------------

@@ -41,6 +41,7 @@ from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.spaced import SPACED
+from pocketrnn_export.tracing.rules.texts import TEXTS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
 from pocketrnn_export.tracing.size_numbers import refuse_rounded
 from pocketrnn_export.tracing.sizes import note_program, sizes_watched
@@ -56,7 +57,9 @@ def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
 
 # What Python, numpy and old PyTorch do, so that a graph can follow.
 PYTHON: Final = Topic(
-    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS), around=with_tensors, after=note_order
+    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *TEXTS),
+    around=with_tensors,
+    after=note_order,
 )
 DEVICE: Final = Topic(around=_on_cpu)
 

@@ -1,0 +1,221 @@
+"""What Python answers about a size or a tensor without asking it: of another object, by its class, by its text."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import numbers
+import operator
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pocketrnn import Classifier
+from pocketrnn.errors import ExportError
+from pocketrnn_export import export
+
+WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
+SPECIAL = 77
+SEEN: list[str] = []
+LOG = logging.getLogger("a_logger_of_this_test")
+
+
+class Keeps(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        SEEN.append(record.getMessage())
+
+
+class Base(nn.Module):
+    """A mean of the states, or their maximum where a question about the text is answered with yes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(len(WORDS), 6)
+        self.gru = nn.GRU(6, 5, batch_first=True)
+        self.fc = nn.Linear(5, 2)
+
+    def asks(self, x: Tensor) -> Any:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.gru(self.embedding(x))
+        return self.fc(states.amax(dim=1) if self.asks(x) else states.mean(dim=1))
+
+
+class MethodOfANumber(Base):
+    def asks(self, x: Tensor) -> Any:
+        return not (77).__ne__(x.size(1))
+
+
+class MethodInAMap(Base):
+    def asks(self, x: Tensor) -> Any:
+        return not all(map((77).__ne__, x.shape))
+
+
+class MethodOfAFloat(Base):
+    def asks(self, x: Tensor) -> Any:
+        return not (38.5).__ne__(x.size(1) / 2)
+
+
+class PrintsIntoAText(Base):
+    def asks(self, x: Tensor) -> Any:
+        text = io.StringIO()
+        print(x.size(1), file=text, end="")
+        return text.getvalue() == "77"
+
+
+class PrintsWhereItIsRead(Base):
+    def asks(self, x: Tensor) -> Any:
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            print(x.size(1))
+        return text.getvalue().strip() == "77"
+
+
+class LogsToItself(Base):
+    def asks(self, x: Tensor) -> Any:
+        SEEN.clear()
+        LOG.warning(f"{x.size(1)}")
+        return SEEN[-1:] == ["77"]
+
+
+class WarnsItself(Base):
+    def asks(self, x: Tensor) -> Any:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            warnings.warn(f"{x.size(1)}", stacklevel=1)
+        return bool(found) and str(found[-1].message) == "77"
+
+
+class SameObjectUnderADecorator(Base):
+    @torch.no_grad()
+    def asks(self, x: Tensor) -> Any:
+        return x.size(1) is SPECIAL
+
+
+class SameObjectInAStaticMethod(Base):
+    @staticmethod
+    def special(n: int) -> bool:
+        return n is SPECIAL
+
+    def asks(self, x: Tensor) -> Any:
+        return self.special(x.size(1))
+
+
+class SameObjectInAProperty(Base):
+    tokens: Any = None
+
+    @property
+    def special(self) -> bool:
+        n = self.tokens
+        return n is SPECIAL
+
+    def asks(self, x: Tensor) -> Any:
+        self.tokens = x.size(1)
+        return self.special
+
+
+class SameObjectByOperator(Base):
+    def asks(self, x: Tensor) -> Any:
+        return operator.is_(x.size(1), SPECIAL)
+
+
+class ByItsClass(Base):
+    def asks(self, x: Tensor) -> Any:
+        n = x.size(1)
+        return n.__class__ is int and n == 77
+
+
+class TextOfIds(Base):
+    def asks(self, x: Tensor) -> Any:
+        return repr(x[0, :2]) == "tensor([4, 7])"
+
+
+class FormattedId(Base):
+    def asks(self, x: Tensor) -> Any:
+        return f"{x[0, 0]}" + f"{x[0, -1]}" == "47"
+
+
+class TextOfAll(Base):
+    def asks(self, x: Tensor) -> Any:
+        return "[4, 7" in str(x)
+
+
+REFUSED = [
+    MethodOfANumber, MethodInAMap, MethodOfAFloat, PrintsIntoAText, PrintsWhereItIsRead, LogsToItself, WarnsItself,
+    SameObjectUnderADecorator, SameObjectInAStaticMethod, SameObjectInAProperty, SameObjectByOperator, ByItsClass,
+    TextOfIds, FormattedId, TextOfAll,
+]  # fmt: skip
+
+
+@functools.singledispatch
+def number(_: Any) -> int:
+    return 0
+
+
+@number.register
+def _(n: int) -> int:
+    return n
+
+
+class Dispatched(Base):
+    def asks(self, x: Tensor) -> Any:
+        return number(x.size(1)) == 77
+
+
+class OfAnAbstractClass(Base):
+    def asks(self, x: Tensor) -> Any:
+        return isinstance(x.size(1), numbers.Integral) and x.size(1) == 77
+
+
+class OnlyShown(Base):
+    def asks(self, x: Tensor) -> Any:
+        print(f"{x.shape} {x}")
+        logging.getLogger("another_logger_of_this_test").info("%s %s", x.size(1), x)
+        warnings.warn(f"{x.size(1)}", stacklevel=1)
+        return x is None or x.size(1) == 77
+
+
+RIGHT = [Dispatched, OfAnAbstractClass, OnlyShown]
+
+
+@pytest.fixture(autouse=True)
+def _kept() -> Any:
+    handler = Keeps()
+    LOG.addHandler(handler)
+    yield
+    LOG.removeHandler(handler)
+
+
+def exported(module: nn.Module, path: Path) -> None:
+    export(module, path, labels=["a", "b"], vocabulary=WORDS, tokenizer="whitespace", torchscript=False)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(
+    kind: type[Base], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError) as refused:
+        exported(kind().eval(), tmp_path / "b")
+    assert Path(__file__).name in refused.value.problem
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_size_is_a_number_for_its_class_and_what_is_only_shown_changes_nothing(
+    kind: type[Base], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module = kind().eval()
+    exported(module, tmp_path / "b")
+    classifier = Classifier.load(tmp_path / "b")
+    for count in (1, 2, 76, 77, 78):
+        ids = torch.randint(2, len(WORDS), (1, count))
+        given = torch.from_numpy(classifier.logits([" ".join(WORDS[i] for i in ids[0])]))
+        torch.testing.assert_close(given, module(ids).detach(), atol=1e-5, rtol=0)
