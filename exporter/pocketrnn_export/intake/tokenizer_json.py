@@ -340,7 +340,11 @@ class _Reading:
         unknown_token = part.get("unk_token")
         unknown = None if unknown_token is None else ids.get(unknown_token)
         if unknown is None and (unknown_token is not None or kind in ("WordPiece", "WordLevel")):
-            raise self.damaged(f"the unknown token {brief(unknown_token)} is not in the vocabulary")
+            raise InputError(
+                f"{self._source}: the unknown token {brief(unknown_token)} is no piece of the model, so that its "
+                "library fails on a text with an unknown word.",
+                f"Save the tokenizer with it in the model's vocabulary. {EXTERNAL_WAY}",
+            )
         if kind == "BPE":
             return self._bpe(part, ids), ids, unknown
         if kind == "WordPiece":
@@ -527,5 +531,6 @@ class _Reading:
             case "BatchLongest":
                 return number, None, "right"
             case {"Fixed": int(width)} if 1 <= width <= 1 << 16:
+                _log.warning("%s fills texts up to %d ids; the bundle does so too.", self._source, width)
                 return number, width, direction.lower()
         raise self.refused(f"the padding {brief(str(part.get('strategy')))}")
