@@ -6,6 +6,8 @@ tests/exporter/test_tokenizer_json.py compares their ids with Hugging Face's lib
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +330,17 @@ def test_other_values_are_refused_in_python_too() -> None:
     ):
         with pytest.raises(InputError):
             make()
+
+
+def test_a_bundle_of_words_is_loaded_without_what_subwords_need() -> None:
+    code = (
+        "import sys\n"
+        "from pocketrnn import Classifier\n"
+        "Classifier.load('ag_news').predict(['oil'])\n"
+        "print([name for name in sys.modules if 'subword' in name or 'charsmap' in name])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_words_are_written_as_before() -> None:

@@ -25,7 +25,6 @@ from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.text import (
     EXTERNAL,
     AnyTextRules,
-    SubwordRules,
     TextRules,
     beyond_version_1,
     beyond_version_2,
@@ -33,7 +32,6 @@ from pocketrnn.text import (
     rules_document,
     rules_of,
 )
-from pocketrnn.text.subwords import check_fit
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -287,7 +285,9 @@ class Manifest:
                 "follow.",
                 "Export the bundle without streaming.",
             )
-        if isinstance(self.text, SubwordRules):
+        if not isinstance(self.text, TextRules):
+            from pocketrnn.text.subwords import check_fit
+
             check_fit(self.text, self.vocabulary)
         rows = self.graph.embedding_rows
         if len(self.vocabulary) > rows:
@@ -480,7 +480,7 @@ def version_of(text: AnyTextRules, graph_beyond: Sequence[str] = ()) -> int:
         >>> version_of(TextRules("external")), version_of(SubwordRules(WordPiece(), 0))
         (3, 4)
     """
-    if isinstance(text, SubwordRules):
+    if not isinstance(text, TextRules):
         return 4
     if text.tokenizer == EXTERNAL:
         return 3

@@ -134,9 +134,9 @@ def _proof(manifest: Manifest) -> Iterator[str]:
 
 
 def _tokenizer(text: AnyTextRules) -> str:
-    from pocketrnn.text import SubwordRules, rules_document
+    from pocketrnn.text import TextRules, rules_document
 
-    if isinstance(text, SubwordRules):
+    if not isinstance(text, TextRules):
         return f"subwords: {rules_document(text)['model']['kind']}"
     if text.tokenizer == "external":
         return "external: the owner's code splits texts, which are given as tokens or ids"

@@ -1,7 +1,10 @@
 """How text becomes token ids: nothing else knows. Rules, tokenizers and cleaning here are what every reader mirrors."""
 
+from typing import TYPE_CHECKING
+
 from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, cleaning
 from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.framing import SUBWORDS
 from pocketrnn.text.rules import (
     EXTERNAL,
     AnyTextRules,
@@ -12,8 +15,10 @@ from pocketrnn.text.rules import (
     rules_document,
     rules_of,
 )
-from pocketrnn.text.subword_rules import SUBWORDS, SubwordRules
 from pocketrnn.text.tokenizers import TOKENIZERS, basic_english, ngrams_of
+
+if TYPE_CHECKING:
+    from pocketrnn.text.subword_rules import SubwordRules
 
 __all__ = [
     "EXTERNAL",
@@ -35,3 +40,14 @@ __all__ = [
     "rules_document",
     "rules_of",
 ]
+
+# Type checkers read the import above: with this function, they would take a misspelt name for one that is there.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """`SubwordRules`, which is read where it is asked for."""
+        if name != "SubwordRules":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from pocketrnn.text.subword_rules import SubwordRules
+
+        return SubwordRules

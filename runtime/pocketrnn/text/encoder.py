@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,10 @@ from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import applied
 from pocketrnn.text.framing import cut, framed
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
-from pocketrnn.text.subword_rules import SubwordRules
-from pocketrnn.text.subwords import SubwordIds
 from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, ngrams_of
+
+if TYPE_CHECKING:
+    from pocketrnn.text.subwords import SubwordIds
 
 __all__ = ["TextEncoder"]
 
@@ -65,7 +66,9 @@ class TextEncoder:
         self._pieces: SubwordIds | None = None
         self._many: _ManyTexts | None = None
         self._id_of_marker = self._ids.get(_ManyTexts.MARKER)
-        if isinstance(rules, SubwordRules):
+        if not isinstance(rules, TextRules):
+            from pocketrnn.text.subwords import SubwordIds
+
             self._pieces, self._vocabulary = SubwordIds(rules, vocabulary), vocabulary
             return
         self._tokenize = _tokenize_by(rules)
@@ -85,7 +88,7 @@ class TextEncoder:
         rules = self.rules
         if rules.max_tokens is not None:
             cut(tokens, rules.max_tokens, rules.cut_side)
-        return tokens if isinstance(rules, SubwordRules) or rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
+        return tokens if not isinstance(rules, TextRules) or rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
@@ -100,7 +103,7 @@ class TextEncoder:
             >>> TextEncoder(TextRules(last_id=0), ["<eos>", "oil"]).encode_tokens(["oil"])
             [1, 0]
         """
-        dropped = frozenset() if isinstance(self.rules, SubwordRules) else frozenset(self.rules.stop_words)
+        dropped = frozenset(self.rules.stop_words if isinstance(self.rules, TextRules) else ())
         return self._whole(self.look_up(self._counted([token for token in tokens if token not in dropped])))
 
     def holds(self, token: str) -> bool:

@@ -7,11 +7,13 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
 
-__all__ = ["LARGEST", "Framed", "Side", "check_frame", "cut", "framed"]
+__all__ = ["LARGEST", "SUBWORDS", "Framed", "Side", "check_frame", "cut", "framed"]
 
 Side = Literal["left", "right"]
 
 LARGEST: Final = (1 << 31) - 1
+# What `tokenizer` of classifier.json says of rules of subwords.
+SUBWORDS: Final = "subwords"
 # Every text becomes at least so many ids: the largest is that of `min_tokens` of a graph's limits.
 _LARGEST_MIN_WIDTH: Final = 1 << 16
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import (
@@ -16,8 +16,7 @@ from pocketrnn.text.cleaning_steps import (
     step_documents,
     steps_of,
 )
-from pocketrnn.text.framing import Framed, Side, check_frame
-from pocketrnn.text.subword_rules import SUBWORDS, SubwordRules, subword_rules_document, subword_rules_of
+from pocketrnn.text.framing import SUBWORDS, Framed, Side, check_frame
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [
@@ -163,7 +162,13 @@ _SINCE_VERSION_2: Final[dict[str, Any]] = {
 
 # `text` of classifier.json. Its member `tokenizer` says which: `basic_english`, `whitespace` and `space` cut words,
 # `characters` code points, `external` is somebody else's code; `subwords` are the other class.
-AnyTextRules = TextRules | SubwordRules
+# The class for subwords is read where it is needed: it and its parts take a tenth of the import of pocketrnn.
+if TYPE_CHECKING:
+    from pocketrnn.text.subword_rules import SubwordRules
+
+    AnyTextRules = TextRules | SubwordRules
+else:
+    AnyTextRules = TextRules
 
 
 def rules_document(rules: AnyTextRules) -> dict[str, Any]:
@@ -173,7 +178,9 @@ def rules_document(rules: AnyTextRules) -> dict[str, Any]:
         >>> rules_document(TextRules(first_id=2))["first_id"], "last_id" in rules_document(TextRules())
         (2, False)
     """
-    if isinstance(rules, SubwordRules):
+    if not isinstance(rules, TextRules):
+        from pocketrnn.text.subword_rules import subword_rules_document
+
         return subword_rules_document(rules)
     members = {member.name: getattr(rules, member.name) for member in fields(rules)}
     members = {name: value for name, value in members.items() if value != _SINCE_VERSION_2.get(name, ...)}
@@ -224,6 +231,8 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
         (Replace(what=',', by=' '),)
     """
     if document["tokenizer"] == SUBWORDS:
+        from pocketrnn.text.subword_rules import subword_rules_of
+
         return subword_rules_of(document)
     # JSON Schema counts 1.0 as an integer; a range does not.
     members: dict[str, Any] = {

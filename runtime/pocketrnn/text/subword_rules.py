@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text.framing import LARGEST, Framed, Side, check_frame
+from pocketrnn.text.framing import LARGEST, SUBWORDS, Framed, Side, check_frame
 from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, model_document, model_of
 from pocketrnn.text.subword_splits import Split, check_splits, split_documents, splits_of
 from pocketrnn.text.subword_steps import (
@@ -17,10 +17,8 @@ from pocketrnn.text.subword_steps import (
     subword_steps_of,
 )
 
-__all__ = ["SUBWORDS", "AddedToken", "SubwordRules", "subword_rules_document", "subword_rules_of"]
+__all__ = ["AddedToken", "SubwordRules", "subword_rules_document", "subword_rules_of"]
 
-# What `tokenizer` of classifier.json says of them.
-SUBWORDS: Final = "subwords"
 _MOST_ADDED: Final = 1 << 16
 _MOST_FRAME: Final = 64
 
