@@ -22,7 +22,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
-from pocketrnn.text import EXTERNAL, TextRules
+from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
@@ -77,11 +77,6 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: 
         if is_packed(folder):
             raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
         manifest = manifests.read(folder)
-        if not isinstance(manifest.text, TextRules):
-            raise InputError(
-                f"{manifest.name} cannot be packed: it cuts subwords, which the native engine cannot do yet.",
-                "Use the bundle, with the Python runtime.",
-            )
         if manifest.text.tokenizer == EXTERNAL:
             raise InputError(
                 f"{manifest.name} cannot be packed: its tokenizer is external, and the native engine takes texts only.",

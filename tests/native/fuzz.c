@@ -20,7 +20,7 @@
 enum { OF_FILE, OF_WAYS, OF_TEXT, OF_RULES };
 enum { WANTED = TARGET };
 
-enum { MOST_FILES = 16, MOST_CLASSES = 64, MOST_MEMORY = 1 << 24 };
+enum { MOST_FILES = 32, MOST_CLASSES = 64, MOST_MEMORY = 1 << 24 };
 
 struct opened {
     unsigned char *file;
@@ -58,7 +58,12 @@ static void *copy_of(const void *from, size_t bytes)
 static void make_fit(unsigned char *file, size_t bytes)
 {
     unsigned long long first = 0, second = 0;
-    uint32_t size = (uint32_t)bytes, version = 1;
+    uint32_t size = (uint32_t)bytes, version = 1, rules, tokenizer;
+    memcpy(&rules, file + 144, 4);
+    if (rules <= bytes && bytes - rules >= 4) {
+        memcpy(&tokenizer, file + rules, 4);
+        version += tokenizer == 4; /* subwords */
+    }
     memcpy(file, "PRNN", 4);
     memcpy(file + 4, &version, 4);
     memcpy(file + 8, &size, 4);

@@ -12,8 +12,9 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
 
 #include "layout.inc"
 
-enum { VALUES = NAME_VALUES, OPS = NAME_OPS, WEIGHTS = NAME_WEIGHTS, STEP = NAME_STEP, MOST_OPS = 512 };
+enum { RULES = NAME_RULES, VOCABULARY = NAME_VOCABULARY, VALUES = NAME_VALUES, OPS = NAME_OPS, WEIGHTS = NAME_WEIGHTS, STEP = NAME_STEP, MOST_OPS = 512 };
 enum { VALUE_WORDS = sizeof(struct value) / 4, STEP_WORDS = sizeof(struct step_head) / 4 };
+enum { RULES_WORDS = sizeof(struct rules_head) / 4, MORE_WORDS = sizeof(struct subwords_head) / 4 };
 enum { ROOM = 1 << 11, MOVES = 4, SOME_IDS = 26 }; /* what a section may grow by; changes at a time; of a text of fuzz.c */
 enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS }; /* words of the header */
 
@@ -338,14 +339,55 @@ static void change_step(struct file *f)
         *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
 }
 
+/* Where the steps of subwords begin among the words of the rules, behind what the model has. */
+static uint64_t steps_at(const struct file *f, const uint32_t *rules)
+{
+    const struct subwords_head *h = (const struct subwords_head *)(const void *)(rules + RULES_WORDS);
+    uint64_t at = RULES_WORDS + MORE_WORDS + ((uint64_t)h->prefix + 3) / 4 + ((uint64_t)h->suffix + 3) / 4;
+    at += (uint64_t)h->first_ids + h->last_ids + h->outside;
+    if (h->model == SCORES)
+        at += 2 * ((uint64_t)*(uint32_t *)(void *)f->section[VOCABULARY] + 1);
+    return at + (h->model == PAIRS ? 1 + 3 * (uint64_t)h->merges + h->slots : 0);
+}
+
+/* A word of the rules; of subwords more often one of their head, or of a step or split: its kind, which of its content
+ * is what, a number in it. */
+static void change_rules(struct file *f)
+{
+    uint32_t *rules = (uint32_t *)(void *)f->section[RULES], words = (uint32_t)(f->bytes[RULES] / 4);
+    if (!words)
+        return;
+    uint32_t at = drawn(words), how = drawn(8);
+    if (words >= RULES_WORDS + MORE_WORDS && rules[0] == SUBWORDS && how) {
+        at = how < 3 ? drawn(RULES_WORDS + MORE_WORDS) : at;
+        uint64_t step = steps_at(f, rules);
+        for (uint32_t skip = how > 4 ? drawn(16) : 0; skip && step + 4 <= words; skip--)
+            step += rules[step + 1] ? rules[step + 1] : 4;
+        if (how > 4 && step + 4 <= words) {
+            struct subword_op *op = (struct subword_op *)(void *)(rules + step);
+            int is_of_set = op->kind >= SW_KEEP && op->kind <= SW_FOLD_RUNS;
+            if (how == 5)
+                op->kind = is_of_set ? SW_KEEP + drawn(4) : drawn(SW_KINDS);
+            else if (how == 6)
+                *(drawn(2) ? &op->a : &op->b) = drawn(8);
+            else if (op->words > 4 && op->words <= words - step)
+                at = (uint32_t)step + 4 + drawn(op->words - 4);
+            if (how < 7)
+                return;
+        }
+    }
+    rules[at] = drawn(4) ? number_drawn(rules[at]) : rules[drawn(words)];
+}
+
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed)
 {
     struct file f = {0};
     state = seed * 2654435761u + 88172645463325252u;
     size_t made = 0;
     if (drawn(8) && parted(data, bytes, &f)) {
+        int of_subwords = f.bytes[RULES] > 4 && *(uint32_t *)(void *)f.section[RULES] == SUBWORDS, rules_only = of_subwords && drawn(2);
         for (uint32_t k = 1 + drawn(MOVES); k; k--)
-            switch (drawn(16)) {
+            switch (rules_only ? 16 : drawn(18)) {
             case 0: case 1: change_operand(&f); break;
             case 2: case 3: change_field(&f); break;
             case 4: case 5: change_value(&f); break;
@@ -356,7 +398,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
             case 12: add_constant(&f); break;
             case 13: change_order(&f); break;
             case 14: change_header(&f); break;
-            default: change_step(&f);
+            case 15: change_step(&f); break;
+            default: change_rules(&f);
             }
         made = whole(&f, data, most);
     }

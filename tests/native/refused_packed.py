@@ -65,7 +65,8 @@ LOOKUP, RECURRENT, LINEAR, MATMUL, POOL = 0, 4, 5, 6, 14
 
 # Changes whose sums fit.
 CHANGES: dict[str, Change] = {
-    "another version": lambda f: f.put(4, 2),
+    "another version": lambda f: f.put(4, 3),
+    "the version of subwords": lambda f: f.put(4, 2),
     "a byte of the header that is not 0": lambda f: f.put(108, 1),
     "a byte behind the sections that is not 0": lambda f: f.put(252, 1),
     "no labels": lambda f: f.put(64, 0),
@@ -98,7 +99,7 @@ CHANGES: dict[str, Change] = {
     "more bytes of strings than there are": lambda f: f.put(f.section(VOCABULARY) + 12, _LARGE),
     "strings that are neither small nor large": lambda f: f.put(f.section(VOCABULARY) + 16, 2),
     "strings that do not begin at 0": lambda f: f.put(f.section(LABELS) + 20, 1),
-    "a fifth tokenizer": lambda f: f.put(f.section(RULES), 4),
+    "a sixth tokenizer": lambda f: f.put(f.section(RULES), 5),
     "n-grams of no tokens": lambda f: f.put(f.section(RULES) + 8, 0),
     "an unknown token's id out of range": lambda f: f.put(f.section(RULES) + 16, f.word(72)),
     "an empty text's id that there is not": lambda f: f.put(f.section(RULES) + 20, -1),
@@ -211,7 +212,7 @@ CHANGES["a vocabulary that is searched from end to end"] = _searched_from_end_to
 CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14) + 1)
 
 
-BASES = ("words", "streams", "axes", "trigrams")
+BASES = ("words", "streams", "axes", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram")
 
 
 def changed(content: bytes, vector: dict[str, Any]) -> bytes:
@@ -220,6 +221,78 @@ def changed(content: bytes, vector: dict[str, Any]) -> bytes:
     for at, by in vector["changes"]:
         file[at : at + len(by) // 2] = bytes.fromhex(by)
     return bytes(file)
+
+
+def _model(f: File) -> int:
+    """Where what the model has begins, in the rules of subwords."""
+    at = f.section(RULES) + 4 * 14
+    prefix, suffix, first, last, outside = (f.word(at + 4 * i) for i in range(3, 8))
+    return at + 4 * (11 + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
+
+
+def _operation(f: File, kind: int) -> int:
+    """Where the first step or split of a kind stands, in rules without merges and scores."""
+    at = _model(f)
+    while f.word(at) != kind:
+        at += 4 * f.word(at + 4)
+    return at
+
+
+def _last_word(f: File, kind: int) -> int:
+    """The last word of the first step or split of a kind."""
+    at = _operation(f, kind)
+    return at + 4 * f.word(at + 4) - 4
+
+
+def _more(f: File, which: int) -> int:
+    return f.section(RULES) + 4 * (14 + which)
+
+
+# Of subwords: of wordpiece, of merges, and of scores.
+SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
+    "subwords-wordpiece": {
+        "subwords in a file of before": lambda f: f.put(4, 1),
+        "words in a file of subwords": lambda f: f.put(f.section(RULES), 1),
+        "subwords in lower case": lambda f: f.put(f.section(RULES) + 4, 1),
+        "a model that there is not": lambda f: f.put(_more(f, 0), 4),
+        "a fifth flag of a model": lambda f: f.put(_more(f, 1), 16),
+        "a prefix behind the rules": lambda f: f.put(_more(f, 3), 128),
+        "more first ids than there may be": lambda f: f.put(_more(f, 5), 65),
+        "more ids outside than there are": lambda f: f.put(_more(f, 7), _LARGE),
+        "merges of a model that has none": lambda f: f.put(_more(f, 8), 1),
+        "more splits than there are": lambda f: f.put(_more(f, 10), f.word(_more(f, 10)) + 1),
+        "fewer splits than there are": lambda f: f.put(_more(f, 10), f.word(_more(f, 10)) - 1),
+        "a first id out of range": lambda f: f.put(_more(f, 12), f.word(72)),
+        "a prefix that is not UTF-8": lambda f: f.put(_more(f, 11), 0xFFFF),
+        "a step of subwords that there is not": lambda f: f.put(_operation(f, 5), 14),
+        "a split among the steps": lambda f: f.put(_operation(f, 5), 10),
+        "a step of another length": lambda f: f.put(_operation(f, 2) + 4, f.word(_operation(f, 2) + 4) + 1),
+        "a step that is longer than the rules": lambda f: f.put(_operation(f, 2) + 4, _LARGE),
+        "a set of more ranges than there are": lambda f: f.put(_operation(f, 2) + 16, _LARGE),
+        "what is put around is not UTF-8": lambda f: f.put(
+            _operation(f, 2) + 4 * f.word(_operation(f, 2) + 4) - 4, 0xFF
+        ),
+        "nothing that is replaced": lambda f: f.put(_operation(f, 0) + 8, 0),
+        "a capital whose small letter is none": lambda f: f.put(_operation(f, 5) + 24, 0x110000),
+        "a normal form of more rows than there are": lambda f: f.put(_operation(f, 9) + 20, _LARGE),
+        "a normal form of fewer codes than its rows take": lambda f: f.put(_operation(f, 9) + 24, 1),
+        "a third way to cut at a set": lambda f: f.put(_operation(f, 10) + 8, 5),
+    },
+    "subwords-gpt2": {
+        "more merges than there are": lambda f: f.put(_more(f, 8), _LARGE),
+        "as many merges as slots": lambda f: f.put(_more(f, 9), f.word(_more(f, 8))),
+        "slots of merges of 32 bits": lambda f: f.put(_model(f), 32),
+        "a merge of what is no token": lambda f: f.put(_model(f) + 4, f.word(72)),
+        "a merge that makes what is no token": lambda f: f.put(_model(f) + 12, -1),
+        "a merge that there is not": lambda f: f.put(
+            _model(f) + 4 + 12 * f.word(_more(f, 8)), (1 << f.word(_model(f))) - 1
+        ),
+    },
+    "subwords-unigram": {
+        "a score that is NaN": lambda f: f.put(_model(f) + 8, 0, 0x7FF80000),
+        "scores without an unknown piece": lambda f: f.put(f.section(RULES) + 16, -1),
+    },
+}
 
 
 def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
@@ -239,6 +312,7 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     for name, changes, when, costly in (
         ("words", CHANGES, OPENED, False),
         ("streams", STEP_CHANGES, OPENED, False),
+        *((name, changes, OPENED, False) for name, changes in SUBWORD_CHANGES.items()),
         ("words", ANSWER_CHANGES, ANSWERED, False),
         ("trigrams", COSTLY_TO_OPEN, OPENED, True),
         *((name, changes, ANSWERED, True) for name, changes in COSTLY_CHANGES.items()),

@@ -14,6 +14,7 @@ import numpy as np
 import operation_vectors
 import pytest
 import refused_packed
+import subword_vectors
 from packing_tools import packed_bundle
 
 from pocketrnn import Classifier, verify
@@ -27,6 +28,7 @@ PACKED = VECTORS / "packed"
 NATIVE = Path(__file__).parents[2] / "runtime" / "native"
 BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
 OPERATIONS = sorted(operation_vectors.FILES)
+SUBWORDS = sorted(subword_vectors.FILES)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -41,9 +43,10 @@ def test_a_packed_bundle_is_current(bundle: Path) -> None:
     assert packed_bundle(bundle) == (PACKED / f"{bundle.name}.prnn").read_bytes(), "Run scripts/make_test_vectors."
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_a_file_of_operations_is_current_and_answered_as_it_says(name: str) -> None:
-    content, made = (PACKED / f"{name}.prnn").read_bytes(), operation_vectors.made(name)
+@pytest.mark.parametrize("name", OPERATIONS + SUBWORDS)
+def test_a_file_of_operations_or_subwords_is_current_and_answered_as_it_says(name: str) -> None:
+    made = (operation_vectors if name in OPERATIONS else subword_vectors).made(name)
+    content = (PACKED / f"{name}.prnn").read_bytes()
     assert content == made.content, "Run scripts/make_test_vectors."
     vectors = lines_of(PACKED / f"{name}.jsonl")
     # A logarithm may end in another digit elsewhere.
@@ -86,7 +89,7 @@ def test_what_must_be_refused_is(vector: dict[str, Any], tmp_path: Path) -> None
             Classifier.load(path).classify("the team wins")
 
 
-@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS)
+@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS)
 def test_a_file_verifies(name: str) -> None:
     assert verify(PACKED / f"{name}.prnn").name == name
 
@@ -118,7 +121,7 @@ def test_the_program_answers_the_vectors_as_they_say(bundle: Path, program: Path
         assert float(probability) == pytest.approx(max(vector["probabilities"]), abs=2e-4)
 
 
-@pytest.mark.parametrize("name", ["streams", *OPERATIONS])
+@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS])
 def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program: Path, tmp_path: Path) -> None:
     line = [str(program), "--verify", str(PACKED / f"{name}.prnn")]
     assert subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
@@ -171,4 +174,4 @@ def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:
             codes.add(int(words[at]))
             at += int(words[at + 1])
     assert codes == set(range(18))
-    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 250_000
+    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 520_000

@@ -43,6 +43,15 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #include "checks.inc"
 #include "unicode14.inc"
 #include "text.inc"
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC push_options
+#pragma GCC optimize("Os") /* not wider than it need be */
+#endif
+#include "subword_steps.inc"
+#include "subword_models.inc"
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC pop_options
+#endif
 #include "operations.inc"
 #include "recurrent.inc"
 #include "program.inc"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,10 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parsed
 from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
+from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
+from pocketrnn.bundle.packed_subwords import Forms, normal_forms_of, subwords_section, with_model, without_model
 from pocketrnn.errors import BundleError, reason
-from pocketrnn.text import Keep, Lowercase, Replace, TextRules
+from pocketrnn.text import Keep, Lowercase, Replace, SubwordRules, TextRules
 
 __all__ = [
     "PACKED_SUFFIX",
@@ -35,16 +37,15 @@ __all__ = [
 # By convention. A packed file is known by its first four bytes.
 PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
+# What a reader of before must not read has a later version: that of subwords.
 _VERSION: Final = 1
+_VERSION_OF_SUBWORDS: Final = 2
 _HEADER: Final = 256
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
 _NEEDS_WORD_AT: Final = 104
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
-# In the small form of strings, offsets of 16 bits count from that of every 64th string.
-_BLOCK: Final = 64
-_SMALL_BITS: Final = 15
 _LARGEST: Final = (1 << 31) - 1
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
 _DOCUMENT, _LABELS, _RULES, _STOPS, _VOCABULARY, _VALUES, _OPS, _WEIGHTS, _EXAMPLES, _STEP = range(10)
@@ -148,13 +149,16 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
     )
     if {"vocabulary", "digest"} & document.keys():
         raise BundleError(f"{path} holds no valid document.", _PACK_AGAIN)
-    manifest = manifests.of_document({**document, "vocabulary": vocabulary, "digest": "0" * 64}, path)
+    rules = _section(content, _RULES)
+    manifest = manifests.of_document(
+        {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary, "digest": "0" * 64}, path
+    )
     stated = [_section(content, name) for name in (_LABELS, _RULES, _STOPS, _EXAMPLES)]
     numbers = [*struct.unpack_from("<5I", content, _NUMBERS_AT), *struct.unpack_from("<I", content, _NEEDS_WORD_AT)]
     step = _section(content, _STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     if (
-        [*_stated_sections(manifest), _examples(manifest)] != stated
+        [*_stated_sections(manifest, normal_forms_of(rules, len(vocabulary))), _examples(manifest)] != stated
         or numbers != [*_stated_numbers(manifest), _needs_word(manifest)]
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
     ):
@@ -185,10 +189,13 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     Raises:
         BundleError: it would be larger than 2 GiB.
     """
+    of_subwords = isinstance(manifest.text, SubwordRules)
+    document = document_of(manifest)
+    document = without_model(document) if of_subwords else document
     sections = [
-        json.dumps(document_of(manifest), ensure_ascii=True, separators=(",", ":")).encode(),
+        json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode(),
         *_stated_sections(manifest),
-        _strings(manifest.vocabulary, looked_up=True),
+        strings(manifest.vocabulary, looked_up=True),
         program.values,
         program.ops,
         program.weights,
@@ -203,8 +210,9 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     size = _HEADER + len(body)
     if size > _LARGEST:
         raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
+    version = _VERSION_OF_SUBWORDS if of_subwords else _VERSION
     head = bytearray(_HEADER)
-    struct.pack_into("<4s3I", head, 0, b"PRNN", _VERSION, size, 0)
+    struct.pack_into("<4s3I", head, 0, b"PRNN", version, size, 0)
     struct.pack_into(f"<{len(header)}I", head, 64, *header)
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
@@ -227,52 +235,6 @@ def sums_of(content: bytes | bytearray) -> tuple[int, int]:
     return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
 
 
-def _utf8(text: str) -> bytes:
-    # Half of a surrogate pair is written as if it were a character, which the engine reads so too.
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _words(numbers: Iterable[int]) -> bytes:
-    return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
-
-
-def _whole(content: bytes) -> bytes:
-    return content + bytes(-len(content) % 4)
-
-
-def _hash(string: bytes) -> int:
-    made = 2166136261
-    for byte in string:
-        made = ((made ^ byte) * 16777619) & 0xFFFFFFFF
-    made ^= made >> 15
-    made = (made * 0x2C1B3C6D) & 0xFFFFFFFF
-    return made ^ made >> 12
-
-
-def _strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
-    """Strings by their numbers and, where they are looked up, a table of slots: the hash's rest, and the number + 1."""
-    encoded = [_utf8(string) for string in strings]
-    bits = (len(encoded) + 1).bit_length()
-    slots = [0] * (len(encoded) * 4 // 3 + 1 if looked_up and encoded else 0)
-    for number, string in enumerate(encoded):
-        made = _hash(string)
-        at = made * len(slots) >> 32 if slots else 0
-        while slots and slots[at]:
-            at = (at + 1) % len(slots)
-        if slots:
-            slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
-    ends = np.cumsum([0, *map(len, encoded)])
-    anchors = ends[::_BLOCK]
-    offsets = ends - np.repeat(anchors, _BLOCK)[: len(ends)]
-    small = bits <= _SMALL_BITS and int(offsets.max()) < 1 << 16
-    head = _words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
-    if small:
-        tables = [anchors.astype("<u4"), offsets.astype("<u2"), (np.array(slots, np.int64) & 0xFFFF).astype("<u2")]
-    else:
-        tables = [ends.astype("<u4"), np.array(slots, "<u4")]
-    return head + b"".join(_whole(table.tobytes()) for table in tables) + _whole(b"".join(encoded))
-
-
 def _rules(rules: TextRules) -> bytes:
     def given(number: int | None) -> int:
         return _NONE if number is None else number
@@ -293,45 +255,35 @@ def _rules(rules: TextRules) -> bytes:
         int(rules.pad_side == "left"),
         len(rules.steps),
     ]
-    return _words(head) + b"".join(map(_step, rules.steps))
+    return words(head) + b"".join(map(_step, rules.steps))
 
 
 def _step(step: Replace | Keep | Lowercase) -> bytes:
     kind, first, content, by = 2, 0, b"", b""
     if isinstance(step, Replace):
-        what = _utf8(step.what)
-        kind, first, content, by = 0, len(what), _whole(what), _utf8(step.by)
+        what = utf8(step.what)
+        kind, first, content, by = 0, len(what), whole(what), utf8(step.by)
     elif isinstance(step, Keep):
-        ranges = _merged((ord(some[0]), ord(some[-1])) for some in step.ranges)
-        kind, first, content, by = 1, len(ranges), _words(end for some in ranges for end in some), _utf8(step.by)
-    content += _whole(by)
-    return _words([kind, 4 + len(content) // 4, first, len(by)]) + content
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    made: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if made and start <= made[-1][1] + 1:
-            made[-1] = (made[-1][0], max(made[-1][1], end))
-        else:
-            made.append((start, end))
-    return made
+        ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in step.ranges)
+        kind, first, content, by = 1, len(ranges), words(end for some in ranges for end in some), utf8(step.by)
+    content += whole(by)
+    return words([kind, 4 + len(content) // 4, first, len(by)]) + content
 
 
 def _example(example: Example) -> bytes:
-    text = _utf8(example.text)
+    text = utf8(example.text)
     # What float32 cannot hold is no logit of the engine's, and not equal to one.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
-    return _words([len(text), len(example.ids)]) + _whole(text) + _words(example.ids) + logits
+    return words([len(text), len(example.ids)]) + whole(text) + words(example.ids) + logits
 
 
-def _stated_sections(manifest: Manifest) -> list[bytes]:
-    """What a manifest says that the engine reads: labels, rules, stop words."""
-    if not isinstance(manifest.text, TextRules):
-        raise BundleError("A packed file holds no rules of subwords.", "Use the bundle, with the Python runtime.")
-    stops = _strings(manifest.text.stop_words, looked_up=True)
-    return [_strings(manifest.labels), _rules(manifest.text), stops]
+def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> list[bytes]:
+    """What a manifest says that the engine reads: labels, rules, stop words; normal forms may be those of a file."""
+    labels = strings(manifest.labels)
+    if isinstance(manifest.text, SubwordRules):
+        return [labels, subwords_section(manifest.text, manifest.vocabulary, forms), strings((), looked_up=True)]
+    return [labels, _rules(manifest.text), strings(manifest.text.stop_words, looked_up=True)]
 
 
 def _stated_numbers(manifest: Manifest) -> list[int]:

@@ -15,11 +15,21 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import checked_string
 
-__all__ = ["Bpe", "Model", "Unigram", "WholeWords", "WordPiece", "model_document", "model_function", "model_of"]
+__all__ = [
+    "UNKNOWN_PENALTY",
+    "Bpe",
+    "Model",
+    "Unigram",
+    "WholeWords",
+    "WordPiece",
+    "model_document",
+    "model_function",
+    "model_of",
+]
 
 _MOST_PIECES: Final = 1 << 22
 # sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
-_UNKNOWN_PENALTY: Final = 10.0
+UNKNOWN_PENALTY: Final = 10.0
 _LONGEST_AFFIX: Final = 32
 _SINGLE: Final = struct.Struct("<f")
 
@@ -333,7 +343,7 @@ def _rounded(number: float) -> float:
 def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[[str], list[tuple[int, int, int]]]:
     """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found."""
     scores, keep = model.scores, float if model.exact else _rounded
-    penalty = keep(min(scores[i] for i in pieces.values()) - _UNKNOWN_PENALTY)
+    penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
         of_first.setdefault(piece[:1], set()).add(len(piece))

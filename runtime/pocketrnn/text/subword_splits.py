@@ -6,6 +6,7 @@ reader has regular expressions.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -281,10 +282,10 @@ def _pattern(split: Pattern) -> Callable[[str], list[str]]:
     return lambda word: _cl100k(word, kinds, split.digits)
 
 
-def _run(word: str, start: int, kinds: _KindsOf) -> int:
-    """Where the run of code points of one kind ends that begins at `start`."""
-    kind, end = kinds[word[start]], start + 1
-    while end < len(word) and kinds[word[end]] == kind:
+def _run(word: str, start: int, kinds: _KindsOf, most: int = sys.maxsize) -> int:
+    """Where the run of code points of one kind ends that begins at `start`, of at most so many."""
+    kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
+    while end < stop and kinds[word[end]] == kind:
         end += 1
     return end
 
@@ -349,7 +350,7 @@ def _cl100k(word: str, kinds: _KindsOf, digits: int) -> list[str]:
         elif kind != _NUMBER and first not in "\r\n" and start + 1 < size and kinds[word[start + 1]] == _LETTER:
             end = _run(word, start + 1, kinds)
         elif kind == _NUMBER:
-            end = min(_run(word, start, kinds), start + digits)
+            end = _run(word, start, kinds, digits)
         elif body < size and kinds[word[body]] == _OTHER:
             end = _run(word, body, kinds)
             while end < size and word[end] in "\r\n":

@@ -19,6 +19,7 @@ from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, checked_r
 
 __all__ = [
     "BYTE_CHARACTERS",
+    "LATER_CAPITALS",
     "WHITE_SPACE",
     "Bytes",
     "Fold",
@@ -69,7 +70,7 @@ BYTE_CHARACTERS: Final = _byte_characters()
 _OF_LATIN_1: Final = dict(enumerate(BYTE_CHARACTERS))
 
 # Capitals that Unicode has since 16.0 and 17.0, and their small letters: Python 3.11 has 14.0.
-_LATER_CAPITALS: Final[Mapping[int, int]] = {
+LATER_CAPITALS: Final[Mapping[int, int]] = {
     **{0x1C89: 0x1C8A, 0xA7CB: 0x264, 0xA7CC: 0xA7CD, 0xA7CE: 0xA7CF, 0xA7D2: 0xA7D3, 0xA7D4: 0xA7D5, 0xA7DA: 0xA7DB},
     **{0xA7DC: 0x19B},
     **{code: code + 0x20 for code in range(0x10D50, 0x10D66)},
@@ -324,7 +325,7 @@ def _function(step: SubwordStep) -> Callable[[str], str]:
             among = in_ranges(ranges)
             return _mapped(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
         case LowercaseEach():
-            return _mapped(lambda code: _LATER_CAPITALS.get(code) or chr(code).lower())
+            return _mapped(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
         case Normalize():
             return _normalized(step)
         case Bytes():

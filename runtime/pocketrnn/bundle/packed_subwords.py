@@ -1,0 +1,274 @@
+"""The rules of subwords in a packed file; docs/packed-format.md, "Rules of subwords", defines them."""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, utf8, whole, words
+from pocketrnn.errors import BundleError
+from pocketrnn.text import Keep, Replace, SubwordRules
+from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
+from pocketrnn.text.subword_rules import AddedToken
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtText
+from pocketrnn.text.subword_steps import (
+    LATER_CAPITALS,
+    Bytes,
+    Fold,
+    LowercaseEach,
+    Normalize,
+    Prepend,
+    Strip,
+    SubwordStep,
+    Surround,
+    Table,
+    subword_steps_applied,
+)
+
+__all__ = ["Forms", "normal_forms_of", "subwords_section", "with_model", "without_model"]
+
+# What `tokenizer` of the rules' section says.
+_SUBWORDS: Final = 4
+_MODELS: Final = (WordPiece, WholeWords, Bpe, Unigram)
+_HEAD: Final = 14
+_MORE: Final = 11
+_REPLACE, _KEEP, _SURROUND, _FOLD, _FOLD_RUNS, _LOWERCASE, _STRIP, _PREPEND, _BYTES, _NORMAL = range(10)
+_AT, _AT_TEXT, _PATTERN, _PREPEND_TO = range(10, 14)
+_HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
+_PATTERNS: Final = ("gpt2", "clip", "cl100k")
+_ASCII: Final = 0x80
+_HANGUL: Final = range(0xAC00, 0xAC00 + 11172)
+_HASHED_LEFT, _HASHED_RIGHT = 0x9E3779B1, 0x85EBCA6B
+Forms = Callable[[Normalize], bytes]
+
+
+def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
+    """The section of the rules.
+
+    Args:
+        rules: the rules.
+        vocabulary: the tokens.
+        forms: what the operation of a normal form holds; by default, by this Python's tables.
+
+    Example:
+        >>> section = subwords_section(SubwordRules(WordPiece(), unknown_id=0), ["[UNK]", "un"])
+        >>> int.from_bytes(section[:4], "little")
+        4
+    """
+    forms = forms or _normal_form
+    model = rules.model
+    prefix, suffix = utf8(getattr(model, "prefix", "")), utf8(getattr(model, "suffix", ""))
+    unknown = -1 if rules.unknown_id is None else rules.unknown_id
+    head = [_SUBWORDS, 0, 1, rules.max_tokens or 0, unknown, rules.empty_id, rules.padding_id, -1, -1]
+    head += [rules.max_width or 0, rules.min_width or 0, int(rules.cut_side == "left"), int(rules.pad_side == "left")]
+    head.append(len(rules.steps))
+    flags = sum(
+        int(getattr(model, name, False)) << bit
+        for bit, name in enumerate(("fuse_unknown", "byte_fallback", "whole_words"))
+    )
+    flags |= int(not getattr(model, "exact", True)) << 3
+    merges, slots, of_model = _model(rules, vocabulary)
+    more = [_MODELS.index(type(model)), flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
+    more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
+    parts = [words([*head, *more]), whole(prefix), whole(suffix), words([*rules.first_ids, *rules.last_ids])]
+    parts += [words(sorted(rules.outside)), of_model]
+    parts += [_operation(step, forms) for step in (*rules.steps, *rules.splits)]
+    steps = subword_steps_applied(rules.steps) if rules.steps else str
+    early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
+    late = {steps(vocabulary[token.id]): token for token in rules.added if token.after_steps}
+    return b"".join([*parts, _finder(early), _finder(late)])
+
+
+def without_model(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a packed file without what is large and stands in its rules: merges and scores.
+
+    Example:
+        >>> without_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
+        {'text': {'model': {'kind': 'bpe'}}}
+    """
+    text = document["text"]
+    model = {name: value for name, value in text["model"].items() if name not in ("merges", "scores")}
+    return {**document, "text": {**text, "model": model}}
+
+
+def with_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
+    """The same with them, from the section of the rules, which an engine has checked, of so many tokens."""
+    text = document.get("text")
+    model = text.get("model") if isinstance(text, dict) else None
+    if not isinstance(text, dict) or not isinstance(model, dict) or not _is_of_subwords(section):
+        return document
+    more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
+    kind, at, given = _MODELS[more[0]], _model_at(more), {}
+    if kind is Bpe:
+        rows = np.frombuffer(section, "<u4", 3 * more[8], at + 4).reshape(-1, 3)
+        given = {"merges": rows[:, :2].reshape(-1).tolist()}
+    elif kind is Unigram:
+        given = {"scores": np.frombuffer(section, "<f8", tokens, at + 8).tolist()}
+    return {**document, "text": {**text, "model": {**model, **given}}}
+
+
+def normal_forms_of(section: bytes, tokens: int) -> Forms:
+    """What a file holds for its normal forms, in their order: those of another Python may be of another Unicode."""
+    found = _normal_forms(section, tokens)
+    return lambda _: next(found, b"")
+
+
+def _normal_forms(section: bytes, tokens: int) -> Iterator[bytes]:
+    if not _is_of_subwords(section):
+        return
+    more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
+    at = _model_at(more)
+    if _MODELS[more[0]] is Bpe:
+        at += 4 + 12 * more[8] + 4 * more[9]
+    elif _MODELS[more[0]] is Unigram:
+        at += 8 * (tokens + 1)
+    for _ in range(struct.unpack_from("<I", section, 4 * (_HEAD - 1))[0]):
+        kind, size = struct.unpack_from("<2I", section, at)
+        if kind == _NORMAL:
+            yield section[at + 16 : at + 4 * size]
+        at += 4 * size
+
+
+def _is_of_subwords(section: bytes) -> bool:
+    return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == _SUBWORDS
+
+
+def _model_at(more: Sequence[int]) -> int:
+    """Where what the model has begins."""
+    prefix, suffix, first, last, outside = more[3:8]
+    return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
+
+
+def _model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:
+    """How many merges and slots there are, and what stands in the section."""
+    model, outside = rules.model, set(rules.outside)
+    if isinstance(model, Unigram):
+        least = min(score for i, score in enumerate(model.scores) if i not in outside)
+        penalty = least - UNKNOWN_PENALTY
+        with np.errstate(over="ignore"):
+            penalty = penalty if model.exact else float(np.float32(penalty))
+        return 0, 0, np.array([penalty, *model.scores], "<f8").tobytes()
+    if not isinstance(model, Bpe):
+        return 0, 0, b""
+    of_token = {token: i for i, token in enumerate(vocabulary)}
+    cut = len(model.prefix)
+    pairs = list(zip(model.merges[::2], model.merges[1::2], strict=True))
+    rows = [(left, right, of_token[vocabulary[left] + vocabulary[right][cut:]]) for left, right in pairs]
+    bits = (len(pairs) + 1).bit_length()
+    slots = [0] * (2 * len(pairs) + 1 if pairs else 0)
+    for number, (left, right) in enumerate(pairs):
+        made = hash_end((left * _HASHED_LEFT ^ right * _HASHED_RIGHT) & 0xFFFFFFFF)
+        at = made * len(slots) >> 32
+        while slots[at]:
+            at = (at + 1) % len(slots)
+        slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
+    content = words([bits, *(number for row in rows for number in row), *slots])
+    return len(pairs), len(slots), content
+
+
+def _finder(tokens: Mapping[str, AddedToken]) -> bytes:
+    found = {text: token for text, token in tokens.items() if text}
+    flags = [token.id | token.strip_left << 30 | token.strip_right << 31 for token in found.values()]
+    return strings(list(found), looked_up=True) + words(flags)
+
+
+def _set(ranges: Iterable[str]) -> bytes:
+    """A set of code points: how many ranges, those of ASCII as bits, and the ranges."""
+    made = merged_ranges((ord(some[0]), ord(some[-1])) for some in ranges)
+    bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
+    return words([len(made)]) + bits.to_bytes(16, "little") + words(end for some in made for end in some)
+
+
+def _operation(step: SubwordStep | Split, forms: Forms) -> bytes:
+    kind, a, b, content = _parts_of(step, forms)
+    return words([kind, 4 + len(content) // 4, a, b]) + content
+
+
+def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
+    match step:
+        case Replace(what, by):
+            return _REPLACE, len(utf8(what)), len(utf8(by)), whole(utf8(what)) + whole(utf8(by))
+        case Keep(ranges, by) | Surround(ranges, by) | Fold(ranges, by=by):
+            kind = _KEEP if isinstance(step, Keep) else _SURROUND
+            if isinstance(step, Fold):
+                kind = _FOLD if step.least == 1 else _FOLD_RUNS
+            return kind, 0, len(utf8(by)), _set(ranges) + whole(utf8(by))
+        case LowercaseEach():
+            rows = _later_rows()
+            return _LOWERCASE, len(rows), 0, words(number for row in rows for number in row)
+        case Strip(sides, of):
+            points = _set(tuple(of)) if of else b""
+            return _STRIP, ("left", "right", "both").index(sides) + 1, int(bool(of)), points
+        case Prepend(text):
+            return _PREPEND, 0, len(utf8(text)), whole(utf8(text))
+        case PrependTo(text, first):
+            return _PREPEND_TO, int(first), len(utf8(text)), whole(utf8(text))
+        case Bytes():
+            return _BYTES, 0, 0, b""
+        case Table():
+            raise BundleError(
+                "A packed file holds no table of sentencepiece's normalization.",
+                "Use the bundle, with the Python runtime.",
+            )
+        case Normalize(form):
+            return _NORMAL, int(form.endswith("C")), 0, forms(step)
+        case SplitAt(ranges, how):
+            return _AT, _HOW.index(how), 0, _set(ranges)
+        case SplitAtText(text, how):
+            return _AT_TEXT, len(utf8(text)), _HOW.index(how), whole(utf8(text))
+        case Pattern(name, letters, numbers, digits):
+            return _PATTERN, _PATTERNS.index(name), digits, _set(letters) + _set(numbers)
+
+
+def _later_rows() -> list[tuple[int, int, int]]:
+    """Ranges of capitals that the engine's own table does not have, and what is added to each."""
+    rows: list[tuple[int, int, int]] = []
+    for code, small in sorted(LATER_CAPITALS.items()):
+        added = (small - code) & 0xFFFFFFFF
+        if rows and rows[-1][1] + 1 == code and rows[-1][2] == added:
+            rows[-1] = (rows[-1][0], code, added)
+        else:
+            rows.append((code, code, added))
+    return rows
+
+
+@lru_cache(maxsize=8)
+def _normal_form(step: Normalize) -> bytes:
+    """What a normal form changes: code points that are taken apart, the classes of those that combine, and pairs that
+    are joined; Hangul's are computed."""
+    inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
+    apart: dict[int, list[int]] = {}
+    classes: list[tuple[int, int, int]] = []
+    pairs: list[tuple[int, int, int]] = []
+    taken: Any = f"{step.form[:-1]}D"
+    for code in range(0x110000):
+        point = chr(code)
+        if code in inert or 0xD800 <= code < 0xE000 or unicodedata.category(point) in ("Cn", "Co"):
+            continue
+        of_class = unicodedata.combining(point)
+        if of_class and classes and classes[-1][1] + 1 == code and classes[-1][2] == of_class:
+            classes[-1] = (classes[-1][0], code, of_class)
+        elif of_class:
+            classes.append((code, code, of_class))
+        if code in _HANGUL:
+            continue
+        made = unicodedata.normalize(taken, point)
+        if made != point:
+            apart[code] = list(map(ord, made))
+        two = unicodedata.decomposition(point).split()
+        if len(two) == 2 and not two[0].startswith("<") and unicodedata.normalize("NFC", point) == point:
+            pairs.append((int(two[0], 16), int(two[1], 16), code))
+    pairs = sorted(pairs) if step.form.endswith("C") else []
+    starts = np.cumsum([0, *map(len, apart.values())]).tolist()
+    codes = [code for made in apart.values() for code in made]
+    rows = zip([*apart, 0xFFFFFFFF], starts, strict=True)
+    # Jamo are joined without a row.
+    least = min([*apart, *(first for first, _, _ in classes), *(code for _, code, _ in pairs), _HANGUL[0]])
+    head = words([least, len(apart), len(codes), len(classes), len(pairs)])
+    tables = [(number for row in table for number in row) for table in (rows, classes, pairs)]
+    return head + (_set(step.inert) if step.inert else bytes(20)) + b"".join(map(words, tables)) + words(codes)

@@ -1,0 +1,286 @@
+"""Small packed files of subwords: rules and vocabularies that hold every model, step and split, and hostile texts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bundle_maker
+from packing_tools import packed_bundle
+
+from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
+from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
+from pocketrnn.text.subword_rules import AddedToken
+from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
+from pocketrnn.text.subword_steps import (
+    BYTE_CHARACTERS,
+    Bytes,
+    Fold,
+    LowercaseEach,
+    Normalize,
+    Prepend,
+    Strip,
+    Surround,
+)
+
+__all__ = ["FILES", "INERT", "TEXTS", "Made", "made"]
+
+_MARK = "\u2581"
+_SPACES = (" ", "\t\r", "\u0085", "\u00a0", "\u2000\u200a", "\u2028\u2029", "\u3000")
+_PUNCTUATION = ("!/", ":@", "[`", "{~", "\u00bf", "\u2010\u2027", "\u3001\u3002")
+_LETTERS = ("az", "AZ", "\u00c0\u00d6", "\u00d8\u00f6", "\u00f8\u02c1", "\u0391\u03c9", "\u0410\u044f", "\u4e00\u9fff")
+_NUMBERS = ("09", "\u00b2\u00b3", "\u00bc\u00be", "\u0660\u0669", "\u2160\u2188")
+# What normal forms leave alone here, so that the files are small: all but Latin and Greek letters, and Hangul.
+INERT = (
+    *("\u0400\u10ff", "\u1200\u1dff", "\u2000\uabff", "\ud7a4\ud7ff", "\ue000\ufaff"),
+    *("\ufb07\ufeff", "\uff5f\U0010ffff"),
+)
+_BYTES = tuple(f"<0x{byte:02X}>" for byte in range(0x100))
+
+TEXTS = (
+    "The team wins the cup game, isn't it? They've 12,345 reasons.",
+    "unable able unaffable unx able[SEP]able [MASK]",
+    "",
+    " ",
+    "\t\n  a \r\n\r\n b  c   \u00a0\u3000d",
+    "e\u0301te\u0301 A\u030a \u00c5 \u212b u\u0308\u0323 u\u0323\u0308",
+    "\u1e9e \u0130I\u0131 \u039f\u03a3 \ufb01x \uff21\uff42",
+    "\ud55c\uad6d\uc5b4 \u1112\u1161\u11ab\u1100 \uac00\u11a8 \u11a8",
+    "\ud83d\ude00 \U0001f600\U0001f3fd \U0001f469\u200d\U0001f469\u200d\U0001f467",
+    "a\ud800b \udc00\ud83d",
+    "\ud83d\ud83d\ude00",
+    "\u4e2d\u6587\u5b57a\u4e2d \u3042\u3044",
+    "it's IT'S it'S o'clock 'll 're 'ſ 'V'vE we'Re",
+    "--a---b-- -- -",
+    "a\u200bb\u0000c\u0007d\ufffd\u00ad",
+    "[MASK] [mask]  [MASK]a[CLS][CL[CLS]] <mask>  <mask>\n",
+    "aaaaaaabababcabcabcbabcaaaab",
+    "\u2581\u2581a \u2581 \u0120\u010a ##a ##able</w>",
+    "x" * 700,
+    "ab" * 500,
+    "a\u0301\u0323" * 90,
+    "1 22 333 4444 55555 \u00b2\u00b3 \u0664 \u2167",
+    "a\r\n\n b\n c!!\r\n?? \n",
+)
+
+
+@dataclass
+class Made:
+    """A packed file, and its texts with the ids and logits that must come out."""
+
+    content: bytes = field(repr=False)
+    vectors: list[dict[str, Any]]
+
+
+def _words(*more: str) -> tuple[str, ...]:
+    pieces = [
+        "The",
+        "the",
+        "team",
+        "win",
+        "##s",
+        "cup",
+        "un",
+        "##able",
+        "able",
+        "##a",
+        "##ff",
+        "a",
+        "b",
+        "c",
+        "##b",
+        ",",
+    ]
+    return ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys([*pieces, *more]))
+
+
+def _bert() -> tuple[SubwordRules, tuple[str, ...]]:
+    """As BERT's: cleaned, spaces around Chinese, accents off, lower case; white space and punctuation."""
+    rules = SubwordRules(
+        WordPiece(most_characters=100), unknown_id=0, padding_id=1, max_tokens=40,
+        steps=(
+            Replace("\0", ""), Keep((*_SPACES, " \U0010ffff"), ""), Fold(_SPACES, 1, " "),
+            Surround(("\u4e00\u9fff",)), Normalize("NFD", INERT), Fold(("\u0300\u036f",), 1, ""), LowercaseEach(),
+        ),
+        splits=(SplitAt(_SPACES, "removed"), SplitAt(_PUNCTUATION, "isolated")),
+        added=tuple(AddedToken(i, strip_left=i == 4) for i in range(5)),
+        first_ids=(2,), last_ids=(3,), max_width=48, min_width=4,
+    )  # fmt: skip
+    return rules, _words("it", "'", "s", "##\u0131", "\u4e2d", "\u6587", "e", "##te", "\u03bf", "##\u03c3", "!", "?")
+
+
+def _words_kept() -> tuple[SubwordRules, tuple[str, ...]]:
+    """Whole words, with every way to cut, and added tokens that are found behind the steps."""
+    rules = SubwordRules(
+        WholeWords(), unknown_id=None, empty_id=1, padding_id=1, cut_side="left", max_tokens=9, pad_side="left",
+        steps=(Strip("both"), Prepend("a "), Fold((" ",), 2, " "), LowercaseEach()),
+        splits=(
+            SplitAtText("--", "with_previous"), SplitAtText("ab", "with_next"), SplitAtText("aa", "runs"),
+            SplitAt((" ",), "removed"), SplitAt(("!", "?"), "with_previous"), SplitAt(("'",), "with_next"),
+            SplitAt(("09",), "runs"), SplitAtText("cc", "isolated"), SplitAtText("[", "removed"), Replace("x", ""),
+        ),
+        added=(AddedToken(4, after_steps=True, strip_right=True), AddedToken(3, strip_right=True)),
+        outside=(0, 2), last_ids=(3, 2), min_width=6, max_width=11,
+    )  # fmt: skip
+    return rules, _words(
+        "--", "a--", "ab", "abab", "aa", "aaa", "'s", "isn", "'t", "it", "12", "345", "-", "mask]", "?"
+    )
+
+
+def _merged(tokens: tuple[str, ...], *pairs: str, prefix: str = "") -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The tokens with what merges make, and the merges' ids."""
+    made = [*tokens]
+    merges: list[int] = []
+    for pair in pairs:
+        left, right = pair.split(" ")
+        merges += [made.index(left), made.index(right)]
+        if left + right[len(prefix) :] not in made:
+            made.append(left + right[len(prefix) :])
+    return tuple(made), tuple(merges)
+
+
+_PAIRS = (
+    "a b",
+    "ab ab",
+    "ab c",
+    "t h",
+    "th e",
+    "\u0120 the",
+    "\u0120 t",
+    "e a",
+    "\u0120t ea",
+    "\u0120tea m",
+    "a a",
+    "aa aa",
+    "1 2",
+)
+
+
+def _gpt2(name: Any, *, last: bool = False) -> tuple[SubwordRules, tuple[str, ...]]:
+    """Bytes as characters behind one of the patterns, merged."""
+    tokens, merges = _merged((*BYTE_CHARACTERS, "<|end|>", "<mask>"), *_PAIRS)
+    rules = SubwordRules(
+        Bpe(merges, whole_words=name == "cl100k"), unknown_id=None, empty_id=256, padding_id=256,
+        splits=(Pattern(name, _LETTERS, _NUMBERS, 2 if name == "cl100k" else 3), Bytes()),
+        added=(AddedToken(256), AddedToken(257, strip_left=True, strip_right=True)),
+        outside=(256, 257), last_ids=(256,) if last else (),
+    )  # fmt: skip
+    return rules, tokens
+
+
+def _suffixed() -> tuple[SubwordRules, tuple[str, ...]]:
+    """A suffix at each word's end behind NFC, as CLIP's, and a prefix inside."""
+    points = ("a", "b", "c", "e", "t", "h", "\u00e9", "\u00c5", "\ud55c", "\uac01", "1", "2", "'")
+    tokens = (
+        "<unk>",
+        *points,
+        *(f"#{p}" for p in points),
+        *(f"{p}</w>" for p in points),
+        *(f"#{p}</w>" for p in points),
+    )
+    tokens, merges = _merged(tokens, "a #b", "ab #c</w>", "#b #a", "t #h", "th #e</w>", "ab #a", prefix="#")
+    rules = SubwordRules(
+        Bpe(merges, prefix="#", suffix="</w>"), unknown_id=0,
+        steps=(Normalize("NFC", INERT), Fold(_SPACES, 1, " "), LowercaseEach()),
+        splits=(Pattern("clip", _LETTERS, _NUMBERS),),
+    )  # fmt: skip
+    return rules, tokens
+
+
+def _llama() -> tuple[SubwordRules, tuple[str, ...]]:
+    """A whole text is one word, its spaces marked; unknown ones are their bytes."""
+    tokens, merges = _merged(
+        ("<unk>", "<s>", "</s>", *_BYTES, _MARK, *"abcdeghimnstwT"),
+        "a b", "ab ab", "ab c", f"{_MARK} t", "h e", f"{_MARK}t he", f"{_MARK} {_MARK}", "e a", "i n", "a a", "aa aa",
+    )  # fmt: skip
+    rules = SubwordRules(
+        Bpe(merges, fuse_unknown=True, byte_fallback=True), unknown_id=0, steps=(Prepend(_MARK), Replace(" ", _MARK)),
+        added=(AddedToken(1), AddedToken(2)), first_ids=(1,),
+    )  # fmt: skip
+    return rules, tokens
+
+
+def _pieces(*more: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    some = [
+        _MARK,
+        "a",
+        "b",
+        "c",
+        "ab",
+        "abc",
+        "aa",
+        "aaa",
+        "e",
+        "t",
+        "he",
+        "th",
+        "the",
+        f"{_MARK}the",
+        f"{_MARK}t",
+        "s",
+    ]
+    some += ["\u00e9", "\u4e2d", "\u6587", "\u4e2d\u6587", "fi", "x", "xx", "1", "12", "\U0001f600", *more]
+    return ("<unk>", "<pad>", "</s>", *some), (0.0, 0.0, 0.0, *(-1.5 - ((7 * i) % 11) / 4 for i in range(len(some))))
+
+
+def _t5() -> tuple[SubwordRules, tuple[str, ...]]:
+    """A mark before every word, and sums in double precision."""
+    tokens, scores = _pieces("<mask>")
+    rules = SubwordRules(
+        Unigram(scores), unknown_id=0, padding_id=1,
+        steps=(Strip("right"), Strip("left", "-\t\u00a0"), Fold((" ",), 2, " ")),
+        splits=(SplitAt((" ",), "removed"), PrependTo(_MARK)), outside=(1, 2),
+        added=(AddedToken(2), AddedToken(len(tokens) - 1, strip_left=True)), last_ids=(2,),
+    )  # fmt: skip
+    return rules, tokens
+
+
+def _sentence_pieces() -> tuple[SubwordRules, tuple[str, ...]]:
+    """One word a text, the first marked, behind NFKC; sums in single precision, and unknown ones are their bytes."""
+    tokens, scores = _pieces(*_BYTES)
+    rules = SubwordRules(
+        Unigram(scores, byte_fallback=True, exact=False), unknown_id=0, padding_id=1,
+        steps=(Normalize("NFKC", INERT), Replace("---", "\u4e2d"), Replace("T", "t")),
+        splits=(Replace(" ", _MARK), PrependTo(_MARK, first=True), SplitAt((_MARK,), "with_next")),
+        added=(AddedToken(2),), first_ids=(2, 2), last_ids=(2,), max_width=600,
+    )  # fmt: skip
+    return rules, tokens
+
+
+FILES = {
+    "subwords-wordpiece": _bert(),
+    "subwords-words": _words_kept(),
+    "subwords-gpt2": _gpt2("gpt2"),
+    "subwords-cl100k": _gpt2("cl100k", last=True),
+    "subwords-clip": _suffixed(),
+    "subwords-bytes": _llama(),
+    "subwords-unigram": _t5(),
+    "subwords-unigram-bytes": _sentence_pieces(),
+}
+
+
+def made(name: str) -> Made:
+    """The file of a name, and what it answers."""
+    rules, tokens = FILES[name]
+    model = bundle_maker.weights(len(tokens), embedding=2, hidden=2)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = bundle_maker.make(
+            Path(folder) / name, name=name, rules=rules, vocabulary=tokens, lengths=False, torchscript=False,
+            texts=TEXTS[:2], embedding=2, hidden=2,
+        )  # fmt: skip
+        content = packed_bundle(bundle)
+    return Made(content, list(_answers(TextEncoder(rules, tokens), model)))
+
+
+def _answers(encoder: TextEncoder, model: bundle_maker.Weights) -> Iterator[dict[str, Any]]:
+    for text in TEXTS:
+        ids = encoder.encode(text)
+        # The shortest digits that give the float32.
+        yield {
+            "text": text,
+            "ids": ids,
+            "logits": [float(str(one)) for one in bundle_maker.reference_logits(model, ids)],
+        }

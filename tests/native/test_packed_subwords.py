@@ -1,0 +1,222 @@
+"""The engine in C makes the ids of subwords that the Python rules make, of any text, by any rules, in bounded time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import bundle_maker
+import numpy as np
+import pytest
+import subword_vectors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from packing_tools import packed_bundle
+
+from pocketrnn import Classifier
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, to_packed
+from pocketrnn.errors import BundleError, InputError, PocketRNNError
+from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
+from pocketrnn.text.subword_rules import AddedToken
+from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
+from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
+from pocketrnn_export.packing import pack, program_of_bundle
+from pocketrnn_native import Packed
+
+try:
+    from tokenizer_families import families, texts
+
+    FAMILIES = families()
+except ImportError:
+    FAMILIES = {}
+
+NAMES = sorted(subword_vectors.FILES)
+
+
+@cache
+def small(tokens: int) -> tuple[Manifest, PackedProgram]:
+    """A bundle of so many ids, for rules to be put into its packed file."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = bundle_maker.make(
+            Path(folder) / "small", vocabulary=[f"w{i}" for i in range(tokens)], lengths=False, torchscript=False,
+            texts=("w1",), embedding=2, hidden=1,
+        )  # fmt: skip
+        manifest = manifests.read(bundle)
+        return manifest, program_of_bundle(manifest, (bundle / manifest.graph.file).read_bytes(), None)
+
+
+def engine_of(rules: SubwordRules, tokens: tuple[str, ...]) -> Packed:
+    manifest, program = small(len(tokens))
+    made = replace(
+        manifest, text=rules, vocabulary=tokens, graph=graph_entry(manifest.graph, program), torchscript=None
+    )
+    return Packed(to_packed(made, program))
+
+
+@cache
+def both(name: str) -> tuple[TextEncoder, Packed]:
+    rules, tokens = subword_vectors.FILES[name]
+    return TextEncoder(rules, tokens), engine_of(rules, tokens)
+
+
+# --- Any text ---
+
+_PARTS = tuple(dict.fromkeys(piece for _, tokens in subword_vectors.FILES.values() for piece in tokens))
+TEXTS = st.lists(
+    st.one_of(
+        st.sampled_from(_PARTS),
+        st.sampled_from(subword_vectors.TEXTS),
+        st.text(max_size=8),
+        st.text("ab \u0301\u0323\u1100\u1161\u11a8\uac00e\u00e9'sST1[]-\n\u2581\ud83d\ude00", max_size=12),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(text=TEXTS)
+def test_the_engine_makes_the_ids_of_the_rules(name: str, text: str) -> None:
+    reference, engine = both(name)
+    assert engine.encode(text) == reference.encode(text)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_engine_makes_the_ids_of_the_families(name: str) -> None:
+    compare_on_family(name, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_engine_makes_the_ids_of_the_families_on_many_texts(name: str) -> None:
+    compare_on_family(name, 20_000)
+
+
+def compare_on_family(name: str, number: int) -> None:
+    from pocketrnn_export.intake.tokenizer_json import subwords_of_json
+
+    made = subwords_of_json(FAMILIES[name].to_str(), name)
+    if any(isinstance(step, Table) for step in made.rules.steps):
+        with pytest.raises(BundleError, match="table"):
+            engine_of(made.rules, tuple(made.tokens))
+        return
+    reference, engine = TextEncoder(made.rules, made.tokens), engine_of(made.rules, tuple(made.tokens))
+    for text in texts(number, seed=11):
+        assert engine.encode(text) == reference.encode(text), ascii(text)
+
+
+# --- Any rules ---
+
+_LETTERS = ("az", "AZ", "\u00c0\u4fff")
+_SET = st.sampled_from(((" ",), ("ac",), ("'", "-"), ("\u0300\u036f",), ("\0\x1f", "\u200b"), _LETTERS))
+_BY = st.sampled_from(("", " ", "a", "b\u0301", "\u2581", "--"))
+_WHAT = st.sampled_from(("a", " ", "--", "ab", "aa", "\u00e9", "\u2581", "e\u0301"))
+_HOW = st.sampled_from(("removed", "isolated", "with_previous", "with_next", "runs"))
+_INERT = st.sampled_from((subword_vectors.INERT, (*subword_vectors.INERT, "\u0301", "e", "\u1161\u1170")))
+_PATTERNS = st.sampled_from(("gpt2", "clip", "cl100k"))
+_STEPS = st.one_of(
+    st.builds(Replace, _WHAT, _BY),
+    st.builds(Keep, _SET, _BY),
+    st.builds(Normalize, st.sampled_from(("NFC", "NFD", "NFKC", "NFKD")), _INERT),
+    st.builds(LowercaseEach),
+    st.builds(Surround, _SET, st.sampled_from((" ", "ab"))),
+    st.builds(Strip, st.sampled_from(("left", "right", "both")), st.sampled_from(("", "ab\u0301", "-"))),
+    st.builds(Prepend, _WHAT),
+    st.builds(Fold, _SET, st.sampled_from((1, 2)), _BY),
+)
+_SPLITS = st.one_of(
+    st.builds(SplitAt, _SET, _HOW),
+    st.builds(SplitAtText, _WHAT, _HOW),
+    st.builds(Pattern, _PATTERNS, st.just(_LETTERS), st.just(("09",)), st.integers(1, 3)),
+    st.builds(PrependTo, _WHAT),
+    st.builds(Replace, _WHAT, _BY),
+)
+_FLAGS = st.booleans()
+
+
+@st.composite
+def some_rules(draw: Any) -> tuple[SubwordRules, tuple[str, ...]]:
+    rules, tokens = subword_vectors.FILES[draw(st.sampled_from(NAMES))]
+    last: list[tuple[Bytes, ...]] = [(Bytes(),) if draw(_FLAGS) else () for _ in range(2)]
+    added = draw(st.lists(st.integers(0, len(tokens) - 1), max_size=5, unique=True))
+    try:
+        made = replace(
+            rules,
+            steps=(*draw(st.lists(_STEPS, max_size=4)), *last[0]),
+            splits=(*draw(st.lists(_SPLITS, max_size=4)), *last[1]),
+            added=tuple(AddedToken(i, draw(_FLAGS), draw(_FLAGS), draw(_FLAGS)) for i in added),
+            cut_side=draw(st.sampled_from(("left", "right"))),
+            max_tokens=draw(st.sampled_from((None, 1, 7))),
+        )
+    except InputError:
+        return rules, tokens
+    return made, tokens
+
+
+def compare_on_rules(made: tuple[SubwordRules, tuple[str, ...]], some: list[str]) -> None:
+    rules, tokens = made
+    reference, engine = TextEncoder(rules, tokens), engine_of(rules, tokens)
+    for text in some:
+        assert engine.encode(text) == reference.encode(text), (ascii(text), rules)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(made=some_rules(), some=st.lists(TEXTS, min_size=1, max_size=6))
+def test_any_rules_make_the_same_ids(made: tuple[SubwordRules, tuple[str, ...]], some: list[str]) -> None:
+    compare_on_rules(made, some)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(made=some_rules(), some=st.lists(TEXTS, min_size=1, max_size=12))
+def test_any_of_many_rules_make_the_same_ids(made: tuple[SubwordRules, tuple[str, ...]], some: list[str]) -> None:
+    compare_on_rules(made, some)
+
+
+# --- Long words, and a bundle ---
+
+_LONG = ("a", "abc", "\u00e9", "e\u0301\u0323", "\u4e2d", "1", "\U0001f600", "'", " ", "\n", "--")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", ["ab", *(pytest.param(part, marks=pytest.mark.slow) for part in _LONG)])
+def test_a_word_of_many_letters_takes_the_time_of_its_length(name: str, part: str) -> None:
+    reference, engine = both(name)
+    text = part * (10_000 // len(part))
+    assert engine.encode(text) == reference.encode(text)
+    start = time.perf_counter()
+    engine.encode(part * (1_000_000 // len(part)))
+    # Some tenths of a second; what grows with the square would take hours.
+    assert time.perf_counter() - start < 20
+
+
+@pytest.mark.slow
+def test_a_bundle_of_subwords_is_packed_and_answers_the_same(tmp_path: Path) -> None:
+    rules, tokens = subword_vectors.FILES["subwords-wordpiece"]
+    bundle = bundle_maker.make(tmp_path / "bundle", rules=rules, vocabulary=tokens, torchscript=False)
+    file = tmp_path / "made.prnn"
+    assert pack(bundle, file).text == rules
+    packed, reference = Classifier.load(file), Classifier.load(bundle)
+    assert packed.manifest.text == reference.manifest.text
+    asked = [text for text in subword_vectors.TEXTS if "\ud800" not in text]
+    np.testing.assert_allclose(packed.logits(asked), reference.logits(asked), atol=1e-5)
+    with pytest.raises(PocketRNNError):
+        packed.stream()
+
+
+@pytest.mark.parametrize("name", ["subwords-gpt2", "subwords-unigram"])
+def test_merges_and_scores_stand_in_a_packed_file_once(name: str, tmp_path: Path) -> None:
+    rules, tokens = subword_vectors.FILES[name]
+    bundle = bundle_maker.make(tmp_path / "bundle", rules=rules, vocabulary=tokens, torchscript=False)
+    content = packed_bundle(bundle)
+    assert b'"merges"' not in content
+    assert b'"scores"' not in content
+    (tmp_path / "made.prnn").write_bytes(content)
+    assert Classifier.load(tmp_path / "made.prnn").manifest.text == rules
