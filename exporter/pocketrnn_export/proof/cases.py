@@ -183,6 +183,8 @@ def hazard_cases(ids: int, special: Sequence[int], padding_id: int, *, ragged: b
         "a batch of 300 rows": drawn(300, 9),
         "special ids": mostly_special(9, 40),
         "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
+        # A module may count an id in all rows of a batch, and change its answer to all from some number on.
+        "rows of one special id beside others": np.concatenate([drawn(3, 120), np.repeat(few[:, None], 120, axis=1)]),
         "one token repeated": np.repeat(first, 30, axis=1),
         "two tokens in turn": np.concatenate([first, second] * 15, axis=1),
         "padding at both ends": np.concatenate(
