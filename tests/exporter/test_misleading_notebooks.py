@@ -142,6 +142,82 @@ _ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
 % model = Net(); model.mode = "max"
 % |for k, v in {"mode": "max"}.items():|    setattr(Net, k, v)
 """.strip().splitlines()
+# What runs code of the notebook by another syntax than a call's, or a call of what only reaches it.
+OF_REACHED: Final = """
+class L(list): append = lambda self, v: config.update(pool="max"); L().append(3)
+(lambda c=config: c.update(pool="max"))()
+globals()["config"]["pool"] = "max"
+import operator; operator.methodcaller("update", pool="max")(config)
+% import operator; call = operator.methodcaller("update", pool="max"); call(config)
+% import weakref; held = weakref.WeakValueDictionary(a=config); held["a"]["pool"] = "max"
+% import gc; [o for o in gc.get_objects() if type(o) is dict and o.get("pool") == "mean"][0]["pool"] = "max"
+% import sys; [vars(m) for m in list(sys.modules.values())][0]["config"]["pool"] = "max"
+% [c for c in object.__subclasses__() if c.__name__ == "Net"]
+% get_ipython().run_cell("config['pool'] = 'max'")
+% ip = get_ipython(); ip.ex("config['pool'] = 'max'")
+def s(): config["pool"] = "max"; {"a": s}["a"]()
+def s(): config["pool"] = "max"; fs = []; fs.append(s); fs[0]()
+def s(c): c["pool"] = "max"; d = {}; d["a"] = s; d["a"](config)
+import collections; d = collections.defaultdict(lambda: config.update(pool="max")); d["x"]
+x: config.update(pool="max") = 3
+def f(o: config.update(pool="max")) -> None: pass
+|class A:|    def f(self) -> config.update(pool="max"): pass
+|class A:|    def __init__(self): config["pool"] = "max"|class B(A):|    def __init__(self): super().__init__()|B()
+|class A:|    def __init__(s, c): s.c = c|class B(A):|    def go(s): s.c["pool"] = "max"|b = B(config)|b.go()
+|class A:|    def __init__(s): s.c = config|    def go(s): s.c["pool"] = "max"|a = A()|a.go()
+|class A:|    def __init__(s, c): s.c = c|    def __len__(s): return s.c.update(pool="max") or 1|n = len([A(config)][0])
+|class A:|    def __new__(cls): config["pool"] = "max"|A()
+|class A:|    c = config|A().c["pool"] = "max"
+|from functools import cached_property|class A:|    @cached_property|    def v(s): config["pool"] = "max"|A().v
+|from dataclasses import dataclass as d|@d|class A:|    c: dict|    def __post_init__(s): s.c['pool'] = 'max'|A(config)
+|class M(type):|    def __new__(m, *a): return config.update(pool="max") or type(*a)|class K(metaclass=M): pass
+|class D:|    def __set_name__(s, o, n): config["pool"] = "max"|class H: d = D()
+|class D:|    def __get__(s, o, c): config["pool"] = "max"|class H: d = D()|h = H()|h.d
+|class D:|    def __init__(s, f): config["pool"] = "max"|@D|def g(): pass
+|class A: pass|A.__str__ = lambda s: config.update(pool="max") or "a"|print(A())
+|def make():|    class A:|        def __str__(s): return config.update(pool="max") or "a"|    return A()|print(make())
+|class A:|    def __add__(s, o): o["pool"] = "max"|A() + config
+|def g():|    yield|    config["pool"] = "max"|it = g()|x = [i for i in it]
+|class A:|    def __del__(s): config["pool"] = "max"|a = A()|del a
+% |class A:|    def __call__(s): config["pool"] = "max"|a = A()|a()
+% |class A:|    def __iter__(s): yield config.update(pool="max")|for x in A(): pass
+% |class A:|    def __getitem__(s, i): return config.update(pool="max")|for b in torch.utils.data.DataLoader(A()): pass
+"""
+# Methods that run without a call of their names; what runs each, and what it gives.
+SPECIAL: Final = """
+str: str(A()), 'a'
+format: f'{A()}', 'a'
+repr: repr([A()]), 'a'
+eq: 3 in [A()], True
+lt: sorted([A(), A()]), True
+hash: {A(): 1}, 1
+add: A() + 3, 1
+radd: sum([A()]), 1
+neg: -A(), 1
+xor: A() ^ 3, 1
+matmul: A() @ 2, 1
+iter: [*A()], iter('ab')
+next: next(A()), 1
+len: len(A()), 1
+bool: 1 if A() else 2, True
+contains: 1 in A(), True
+getattr: A().abc, 1
+setattr: setattr(A(), 'b', 3), None
+getitem: A()[1], 1
+int: int(A()), 1
+index: [1, 2][A()], 0
+"""
+
+
+def special_methods() -> list[str]:
+    found = []
+    for line in SPECIAL.strip().splitlines():
+        name, rest = line.split(": ", 1)
+        runs, gives = rest.rsplit(", ", 1)
+        found.append(f"|class A:|    def __{name}__(s, *a): return config.update(pool='max') or {gives}|x = {runs}")
+    return found
+
+
 # Each: what stands before the change, and what is asked for.
 SUBJECTS: Final = {
     "config": ('config = {"pool": "mean"}', 'def made():\n    return config["pool"]', OF_CONFIG),
@@ -149,7 +225,10 @@ SUBJECTS: Final = {
     "package": ("", 'def made():\n    return "max" if F.relu is torch.tanh else "relu"', OF_PACKAGES),
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
+ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
 CASES: Final = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
+CASES += [("config", change) for change in (*OF_REACHED.strip().splitlines(), *special_methods())]
+CASES += [("name", f"%{magic}; import os; POOL = os.environ['POCKET_POOL']") for magic in ENVIRONMENT]
 BUILD: Final = "def build():\n    m = nn.Linear(1, 1)\n    m.found = made()\n    return m"
 
 

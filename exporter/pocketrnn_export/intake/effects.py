@@ -3,13 +3,16 @@
 A statement is followed as it would run: through the functions and classes of the file that it calls, with what they are
 given. An object is known by the statement that gave it a name; a name may reach several, as `c` does after `c = config`
 or `c = [config]`.
+
+Code also runs where no call of it is written: by an operator, a `with`, an f-string, or a package that is given it. So
+a statement may do what any function or class does that it loads, itself or in an object.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,6 +54,9 @@ _SHARING: Final = frozenset({
     "dict", "enumerate", "filter", "frozenset", "getattr", "iter", "list", "map", "max", "min", "next", "reversed",
     "set", "sorted", "tuple", "type", "vars", "zip",
 })  # fmt: skip
+_SHARING_PACKAGES: Final = frozenset({
+    "collections", "contextlib", "dataclasses", "functools", "itertools", "operator", "types", "weakref",
+})  # fmt: skip
 # Packages that leave alone what they are given, but for the functions below.
 _LEAVE_ALONE: Final = (frozenset(sys.stdlib_module_names) - {"importlib", "unittest"}) | frozenset({
     "IPython", "PIL", "bs4", "contractions", "cv2", "datasets", "dill", "emoji", "fasttext", "gensim", "google",
@@ -79,7 +85,7 @@ _MAY_DO_ANYTHING: Final = (
 _CHANGES_MODULES: Final = ("torch.nn.utils.", "torch.quantization.", "torch.ao.")
 _NOT_MODULES: Final = ("torch.nn.utils.rnn.", "torch.nn.utils.clip_", "torch.nn.utils.parameters_to_vector")
 # Magics of IPython that run code which is not in the notebook.
-RUNNING_MAGICS: Final = frozenset({"macro", "pylab", "recall", "rerun", "run", "store"})
+RUNNING_MAGICS: Final = frozenset({"macro", "pylab", "recall", "rerun", "run", "set_env", "store"})
 # What is set in these parts of a package changes no answer.
 _SWITCHES: Final = (
     "logging", "matplotlib", "pandas", "torch.autograd", "torch.backends", "torch.cuda", "torch.multiprocessing",
@@ -87,6 +93,20 @@ _SWITCHES: Final = (
 )  # fmt: skip
 # So many parts of functions are followed for one statement; more than that would take seconds.
 _MOST_STEPS: Final = 60_000
+# What these give calls something of that which it is given.
+_CALLERS: Final = frozenset({"functools.partial", "operator.methodcaller"})
+# Functions that give objects by another way than by their names.
+_ALL_OBJECTS: Final = frozenset({
+    "gc.get_objects", "gc.get_referents", "gc.get_referrers", "inspect.currentframe", "inspect.stack",
+    "sys._current_frames", "sys._getframe", "sys.modules", "sys.modules.copy",
+    "sys.modules.items", "sys.modules.values",
+})  # fmt: skip
+# What a notebook may ask of Jupyter without a change of its names; any other request may change any.
+_OF_JUPYTER: Final = frozenset({"getoutput", "magic", "run_line_magic", "system"})
+# Methods that run while an object or a class is made.
+_MAKING: Final = frozenset({
+    "__class_getitem__", "__init__", "__init_subclass__", "__new__", "__post_init__", "__prepare__", "__set_name__",
+})  # fmt: skip
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -97,6 +117,7 @@ class Effects:
     Attributes:
         sets: names of the file that it gives a value in another way than an assignment of its own: in a function that
             it calls, or by globals().
+        may_set: names of the file that code gives a value which it reaches, and does not call by a call's syntax.
         changes: objects that it changes itself, by the statements that named them.
         may_change: objects that a function which it calls changes, or may change.
         packages: what it sets in imported packages, as `torch.nn.functional.relu`.
@@ -106,6 +127,7 @@ class Effects:
     """
 
     sets: set[str] = field(default_factory=set)
+    may_set: set[str] = field(default_factory=set)
     changes: set[int] = field(default_factory=set)
     may_change: set[int] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
@@ -140,6 +162,12 @@ class _Scope:
     gives: Objects = _NONE
     imports: dict[str, str] = field(default_factory=dict)
     instances: dict[str, ast.ClassDef] = field(default_factory=dict)
+    # In a method that nobody calls by its name: its first parameter, and the objects that are this parameter itself.
+    first: tuple[str, Objects] = ("", _NONE)
+
+
+# Functions and classes of the file, each with the scope in which it was met.
+_Code = dict[_Definition | ast.ClassDef, _Scope]
 
 
 class _File:
@@ -149,28 +177,44 @@ class _File:
         self.names = _Scope()
         self.classes: dict[str, tuple[int, ast.ClassDef]] = {}
         self.methods: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+        # The functions and classes that a statement loads: an object that it makes may run them.
+        self.code: dict[int, _Code] = {}
+        # Statements that define a function or class, or import: their names are rarely what is changed.
+        self.definitions: set[int] = set()
+        # Statements that make what calls something of that which it is given.
+        self.callers: set[int] = set()
 
     def met(self, index: int, node: ast.stmt, binds: frozenset[str]) -> Effects:
-        following = _Following(self, node.value if isinstance(node, ast.Expr) else None)
+        following = _Following(self, index, node.value if isinstance(node, ast.Expr) else None)
         try:
             following.statement(node, self.names, top=True)
+            following.run_what_is_reached()
         except _TooMuchError:
             following.effects.anything = "it calls more than can be followed"
         value = following.given_to_names
+        plain = {name for name, held in self.names.objects.items() if not held}
         for name in binds:
             compound = isinstance(node, ast.If | ast.For | ast.While | ast.With | ast.Try | ast.AugAssign)
             before = self.names.objects.get(name, _NONE) if compound else _NONE
             # Nothing can change a number or a string, whoever holds it.
-            own = _NONE if _is_plain(getattr(node, "value", None)) else frozenset({index})
+            own = _NONE if _is_plain(getattr(node, "value", None), plain) else frozenset({index})
             self.names.objects[name] = before | value.get(name, _NONE) | own
         for name in following.effects.sets:
             self.names.objects[name] = self.names.objects.get(name, _NONE) | {index}
-        if isinstance(node, ast.ClassDef):
-            self.classes[node.name] = index, node
-            for part in node.body:
-                if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-                    self.methods.setdefault(part.name, []).append(part)
+        # What a statement puts into an object, that object may run too.
+        for changed in {index, *following.effects.changes, *following.effects.may_change}:
+            self.code.setdefault(changed, {}).update(following.reached)
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            self.definitions.add(index)
+        if following.makes_caller:
+            self.callers.add(index)
         return following.effects
+
+    def defined(self, index: int, node: ast.ClassDef) -> None:
+        self.classes[node.name] = index, node
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                self.methods.setdefault(part.name, []).append(part)
 
 
 class _TooMuchError(Exception):
@@ -180,13 +224,21 @@ class _TooMuchError(Exception):
 class _Following:
     """Follows one statement as it runs."""
 
-    def __init__(self, file: _File, call: ast.expr | None) -> None:
+    def __init__(self, file: _File, index: int, call: ast.expr | None) -> None:
         self.file = file
+        self._index = index
         # What the statement is there for, if it is a call only.
         self._own_call = call
         self.effects = Effects()
         self.given_to_names: dict[str, Objects] = {}
+        # Functions and classes of the file that it loads, and where; all objects that it loads.
+        self.reached: _Code = {}
+        self._loaded: Objects = _NONE
+        self.makes_caller = False
+        self._only_reached = self._only_certain = False
         self._running: list[ast.AST] = []
+        # The classes whose methods are running, each with what the method's object holds.
+        self._classes: list[tuple[ast.ClassDef, Objects]] = []
         self._steps = 0
 
     # --- statements
@@ -215,10 +267,6 @@ class _Following:
             scope.gives |= self.value(node.value, scope)
         elif isinstance(node, ast.withitem):
             value = self.value(node.context_expr, scope)
-            made = self._class_called(node.context_expr.func) if isinstance(node.context_expr, ast.Call) else None
-            if made is not None:
-                for name in ("__enter__", "__exit__"):
-                    self._method_of(made[1], name, [value, value], {}, scope)
             if node.optional_vars is not None:
                 self._given(node.optional_vars, value, scope)
         elif isinstance(node, ast.expr):
@@ -234,9 +282,11 @@ class _Following:
         held = _NONE
         for part in (*arguments.defaults, *arguments.kw_defaults):
             held |= self.value(part, scope)
+        self._union(_annotations(node), scope)
         if node.decorator_list:
             annotations = [a.annotation for a in (*arguments.args, *arguments.kwonlyargs) if a.annotation]
             named = self._union([n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name)], scope)
+            self.reached.setdefault(node, scope)
             for decorator in node.decorator_list:
                 self._decorated(decorator, named, scope)
         self._named(node.name, held, scope)
@@ -257,15 +307,18 @@ class _Following:
         inside = _Scope(outer=scope)
         for part in node.body:
             if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-                for default in (*part.args.defaults, *part.args.kw_defaults):
-                    self.value(default, scope)
-                for decorator in part.decorator_list:
-                    self.value(decorator, scope)
+                at_once = (*part.args.defaults, *part.args.kw_defaults, *_annotations(part), *part.decorator_list)
+                self._union(at_once, scope)
+                if scope.outer is not None:
+                    # A class in a function: its methods are called sooner or later.
+                    self._call(part, [], {}, scope)
             else:
                 self.statement(part, inside)
         for decorator in node.decorator_list:
             self._decorated(decorator, _NONE, scope)
         held = frozenset().union(*inside.objects.values())
+        if scope.outer is None:
+            self.file.defined(self._index, node)
         if top:
             self.given_to_names[node.name] = held
         else:
@@ -282,6 +335,10 @@ class _Following:
         if function is not None:
             self._call(function, [given], {}, scope)
             return
+        held = self.value(called, scope)
+        if isinstance(called, ast.Attribute) and self._dotted(called, scope) is None:
+            # As in `@f.register`.
+            self._may_change(held)
         dotted = self._dotted(called, scope)
         if dotted is not None and dotted.split(".")[0] not in _LEAVE_ALONE:
             self.effects.may_change |= given
@@ -291,15 +348,19 @@ class _Following:
     ) -> None:
         if isinstance(node, ast.Delete):
             for target in node.targets:
-                if not isinstance(target, ast.Name):
+                if isinstance(target, ast.Name):
+                    self.value(target, scope)
+                else:
                     self._given(target, _NONE, scope)
             return
+        if isinstance(node, ast.AnnAssign):
+            self.value(node.annotation, scope)
         value = self.value(node.iter if isinstance(node, ast.For | ast.AsyncFor) else node.value, scope)
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         for target in targets:
             if isinstance(node, ast.AugAssign) and isinstance(target, ast.Name):
                 # `x += [1]` changes the list itself, whoever else holds it.
-                self._change(self._objects(target.id, scope))
+                self._change(self.value(target, scope))
             self._given(target, value, scope)
         made = getattr(node, "value", None)
         if isinstance(node, ast.Assign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
@@ -328,6 +389,8 @@ class _Following:
     def _given(self, target: ast.expr, value: Objects, scope: _Scope) -> None:
         """A target of an assignment gets a value."""
         if isinstance(target, ast.Name):
+            if "__del__" in self.file.methods:
+                self._name_loaded(target, scope)
             self._named(target.id, value, scope)
         elif isinstance(target, ast.Tuple | ast.List):
             for part in target.elts:
@@ -348,13 +411,13 @@ class _Following:
             return
         if _is_weight(target):
             return
-        if isinstance(target.value, ast.Name):
-            self._asked_of_object(target.value.id, target, scope)
         holder = self._class_of_object(target.value, scope) or self.value(target.value, scope)
+        if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+            holder = self._itself(target.value.id, holder, scope)
         if _NAMES in holder:
             key = target.attr if isinstance(target, ast.Attribute) else getattr(target.slice, "value", None)
             if isinstance(key, str):
-                self.effects.sets.add(key)
+                self._sets(key)
             else:
                 self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
         self._change(holder)
@@ -385,7 +448,7 @@ class _Following:
 
     def _set_in_package(self, dotted: str, target: ast.expr) -> None:
         if dotted.startswith("<file>."):
-            self.effects.sets.add(dotted.split(".")[1])
+            self._sets(dotted.split(".")[1])
         elif dotted.startswith("__main__"):
             # Here, that is another file.
             self._anything(f"`{ast.unparse(target)[:60]}`")
@@ -397,7 +460,7 @@ class _Following:
             self.given_to_names[name] = self.given_to_names.get(name, _NONE) | value
             scope.objects[name] = scope.objects.get(name, _NONE) | value
         elif name in scope.of_file:
-            self.effects.sets.add(name)
+            self._sets(name)
         else:
             scope.objects[name] = scope.objects.get(name, _NONE) | value
 
@@ -409,24 +472,37 @@ class _Following:
             return _NONE
         self._step()
         if isinstance(node, ast.Name):
-            return self._objects(node.id, scope)
+            self._any_object(node, scope)
+            return self._name_loaded(node, scope)
         if isinstance(node, ast.Call):
             return self._called(node, scope)
-        if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
-            self._asked_of_object(node.value.id, node, scope)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            # `"google.colab" in sys.modules`
+            seen = [part for part in node.comparators if self._dotted(part, scope) != "sys.modules"]
+            self._union([node.left, *seen], scope)
+            return _NONE
         if isinstance(node, ast.Attribute):
+            self._any_object(node, scope)
             held = self.value(node.value, scope)
+            for method in self.file.methods.get(node.attr, ()):
+                self.reached.setdefault(method, scope)
             if node.attr == "__globals__":
                 return frozenset({_NAMES})
             if node.attr in CHANGING_METHODS:
                 # Given to somebody who calls it, as in map(config.update, ...).
                 self._change(held)
             return held
+        if isinstance(node, ast.Subscript) and self._package_asked_for(node, scope) not in (None, "<file>"):
+            return _NONE
+        if isinstance(node, ast.Subscript) and _NAMES in (held := self.value(node.value, scope)):
+            self.value(node.slice, scope)
+            return self._of_names(held, getattr(node.slice, "value", None))
         if isinstance(node, ast.NamedExpr):
             held = self.value(node.value, scope)
             self._given(node.target, held, scope)
             return held
         if isinstance(node, ast.Lambda):
+            self.reached.setdefault(node, scope)
             return self._call(node, [], {}, scope) | self._union(node.args.defaults, scope)
         if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             inside = _Scope(outer=scope)
@@ -440,27 +516,17 @@ class _Following:
             return held if isinstance(node.op, ast.Add | ast.BitOr | ast.Mult) else _NONE
         return _NONE if isinstance(node, ast.Compare | ast.UnaryOp | ast.JoinedStr | ast.FormattedValue) else held
 
-    def _asked_of_object(self, name: str, node: ast.Attribute | ast.Subscript, scope: _Scope) -> None:
-        """What an object of a class of the file does when an attribute or item is read or set."""
-        known = self._instance(name, scope)
-        if known is None:
-            return
-        reads = isinstance(node.ctx, ast.Load)
-        if isinstance(node, ast.Subscript):
-            names = ["__getitem__", "__missing__"] if reads else ["__setitem__", "__delitem__"]
-        else:
-            names = ["__getattr__", "__getattribute__"] if reads else ["__setattr__", "__delattr__"]
-            if any(isinstance(p, ast.FunctionDef) and p.name == node.attr and p.decorator_list for p in known.body):
-                names.append(node.attr)
-        for one in names:
-            held = self._objects(name, scope)
-            self._method_of(known, one, [held, _NONE, _NONE], {}, scope)
-
     def _union(self, nodes: Iterable[ast.expr | None], scope: _Scope) -> Objects:
         held = _NONE
         for node in nodes:
             held |= self.value(node, scope)
         return held
+
+    def _of_names(self, held: Objects, key: object) -> Objects:
+        """What an item of globals() is: that of a name, or any."""
+        if isinstance(key, str):
+            return self._name_loaded(ast.Name(key, ast.Load()), self.file.names)
+        return (held - {_NAMES}).union(*self.file.names.objects.values())
 
     def _objects(self, name: str, scope: _Scope) -> Objects:
         within: _Scope | None = scope
@@ -478,11 +544,16 @@ class _Following:
         everything = frozenset().union(*given, *named.values())
         function = self._function(node.func, scope)
         if function is not None:
+            if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(function)):
+                # It runs when somebody asks for its next value.
+                self.reached.setdefault(function, scope)
             return self._call(function, given, named, scope) | everything
         made = self._class_called(node.func)
         if made is not None:
-            self._method_of(made[1], "__init__", [_NONE, *given], named, scope)
-            return everything
+            return everything | self._made(made[1], given, named, scope)
+        for argument in node.args:
+            if isinstance(node.func, ast.Name | ast.Attribute) and (function := self._function(argument, scope)):
+                self._call(function, [everything], {}, scope)
         dotted = self._dotted(node.func, scope)
         if dotted is not None:
             return self._imported_called(dotted, node, given, everything, scope)
@@ -491,19 +562,29 @@ class _Following:
         if isinstance(node.func, ast.Attribute):
             return self._method_called(node.func, node, given, named, scope)
         held = self.value(node.func, scope)
-        self._may_change(held)
+        self._may_change(held | (everything - self.file.definitions))
         return held | everything
+
+    def _made(
+        self, node: ast.ClassDef, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
+    ) -> Objects:
+        """What an object of a class of the file holds when it is made."""
+        held = self._name_loaded(ast.Name(node.name, ast.Load()), scope)
+        for name in ("__new__", "__init__"):
+            held |= self._method_of(node, name, [_NONE, *given], named, scope) or _NONE
+        self._method_of(node, "__post_init__", [held.union(*given, *named.values())], {}, scope)
+        return held - self.file.definitions
 
     def _builtin_called(
         self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
     ) -> Objects:
-        own = self._objects(name, scope)
+        own = self._name_loaded(ast.Name(name, ast.Load()), scope)
         if own:
             # A value that is called: a module, or what a function gave.
             if self._instance(name, scope) is None and not self._running:
-                self._may_change(own)
+                self._may_change(own | (everything if own & self.file.callers else _NONE))
             return everything
-        if name in ("exec", "eval", "execfile", "run_path"):
+        if name in ("exec", "eval", "execfile", "get_ipython", "run_path"):
             self._anything(f"`{ast.unparse(node)[:60]}`")
         elif name in ("globals", "locals", "vars") and not node.args:
             return frozenset({_NAMES}) if name == "globals" or scope.outer is None else _NONE
@@ -514,16 +595,14 @@ class _Following:
             self._set_in(ast.copy_location(target, node), everything, scope)
         elif name == "next" and given:
             self._change(given[0])
-        for argument in node.args:
-            if function := self._function(argument, scope):
-                self._call(function, [everything], {}, scope)
         return everything if name in _SHARING else _NONE
 
     def _imported_called(
         self, dotted: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
     ) -> Objects:
         package = dotted.split(".")[0]
-        if dotted.startswith(_MAY_DO_ANYTHING):
+        self.makes_caller = self.makes_caller or dotted in _CALLERS
+        if dotted.startswith(_MAY_DO_ANYTHING) or dotted in _ALL_OBJECTS or dotted.endswith(".__subclasses__"):
             self._anything(f"`{ast.unparse(node)[:60]}`")
         if dotted.startswith((*_SETS_STATE, "sys.path.")):
             self.effects.packages.add(dotted)
@@ -532,18 +611,15 @@ class _Following:
         elif dotted.startswith(_CHANGES_MODULES) and not dotted.startswith(_NOT_MODULES):
             self._change(everything)
         elif package not in _LEAVE_ALONE:
-            self.effects.calls.add(package)
+            self.effects.calls |= set() if self._only_reached else {package}
             self._may_change(everything)
         elif {"environ", "__dict__"} & set(dotted.split(".")) and dotted.split(".")[-1] in CHANGING_METHODS:
             self.effects.packages.add(dotted)
         for keyword in node.keywords:
             if keyword.arg in ("inplace", "out"):
                 self._change(everything if keyword.arg == "inplace" else self.value(keyword.value, scope))
-        for argument in node.args if package in ("functools", "itertools") else ():
-            if function := self._function(argument, scope):
-                self._call(function, [everything], {}, scope)
         last = dotted.split(".")[-1]
-        shares = package in ("functools", "itertools", "collections", "types", "dataclasses", "operator", "contextlib")
+        shares = package in _SHARING_PACKAGES
         if dotted == "copy.deepcopy" or not (shares or dotted == "copy.copy" or last[:1].isupper() or last[:2] == "as"):
             return everything if last == "from_numpy" or package not in _LEAVE_ALONE else _NONE
         return everything
@@ -558,32 +634,35 @@ class _Following:
     ) -> Objects:
         """A method of a value. What a class of the file defines under that name is followed."""
         name, root = called.attr, called.value
+        if name == "__subclasses__":
+            self._anything(f"`{ast.unparse(node)[:60]}`")
+        if isinstance(root, ast.Call) and ast.unparse(root) == "get_ipython()" and name in _OF_JUPYTER:
+            asked = " ".join(str(getattr(a, "value", "")) for a in node.args)
+            if "magic" in name and asked.split(" ")[0].lstrip("%") in RUNNING_MAGICS:
+                self._anything(f"`%{asked[:60]}`")
+            return _NONE
         held = self.value(root, scope)
         everything = frozenset().union(*given, *named.values())
-        if name == "run_line_magic" and node.args and isinstance(node.args[0], ast.Constant):
-            if node.args[0].value in RUNNING_MAGICS:
-                self._anything(f"`%{' '.join(str(getattr(a, 'value', '')) for a in node.args)[:60]}`")
-            return _NONE
         if isinstance(root, ast.Name) and root.id in ("dict", "list", "set", "object", "type", "OrderedDict") and given:
             if name in CHANGING_METHODS:
                 self._change(given[0])
             return everything
         if isinstance(root, ast.Name) and (known := self.file.classes.get(root.id)):
             self._method_of(known[1], name, given, named, scope)
-        if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and name.startswith("__"):
-            return everything
+        if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and self._classes:
+            return everything | self._inherited(name, given, named, scope)
         known_class = self._instance(root.id, scope) if isinstance(root, ast.Name) else None
-        if known_class is not None and self._method_of(known_class, name, [held, *given], named, scope):
+        if known_class is not None and self._method_of(known_class, name, [held, *given], named, scope) is not None:
             return held | everything
         if _NAMES in held and name in ("update", "setdefault", "__setitem__"):
             self._names_updated(node)
+        if _NAMES in held and name in ("get", "items", "pop", "values"):
+            return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
             if not _is_weight(called):
                 self._change(held)
             return held | everything
         if name in PURE_METHODS | HARMLESS_METHODS | _PURE_MORE:
-            if name == "apply" and node.args and (function := self._function(node.args[0], scope)):
-                self._call(function, [held], {}, scope)
             return held
         of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
         for method in of_file:
@@ -605,32 +684,127 @@ class _Following:
                 keys.append(None)
         for key in keys:
             if isinstance(key, str):
-                self.effects.sets.add(key)
+                self._sets(key)
             else:
                 self._anything(f"`{ast.unparse(node)[:60]}`")
 
     def _method_of(
         self, node: ast.ClassDef, name: str, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
-    ) -> bool:
+    ) -> Objects | None:
+        """What a method of a class gives, or what it leaves in an object that it makes; None if there is none."""
         own = [p for p in node.body if isinstance(p, ast.FunctionDef | ast.AsyncFunctionDef) and p.name == name]
+        held = _NONE
         for part in own:
             # A property has a function to read it, and one to set it.
-            self._call(part, given, named, scope)
+            self._classes.append((node, given[0] if given else _NONE))
+            held |= self._call(part, given, named, scope)
+            self._classes.pop()
         if own:
-            return True
-        for base in node.bases:
-            known = self.file.classes.get(base.id) if isinstance(base, ast.Name) else None
-            if known is not None and known[1] is not node and self._method_of(known[1], name, given, named, scope):
-                return True
-        return False
+            return held
+        for known in self._bases(node):
+            found = self._method_of(known, name, given, named, scope)
+            if found is not None:
+                return found
+        return None
+
+    def _inherited(self, name: str, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope) -> Objects:
+        """What `super().name(...)` gives, or leaves in the object."""
+        node, first = self._classes[-1]
+        held = _NONE
+        for known in self._bases(node):
+            held |= self._method_of(known, name, [first, *given], named, scope) or _NONE
+        running = self._running[-1]
+        if isinstance(running, _Definition) and running.args.args and name in ("__init__", "__new__"):
+            itself = running.args.args[0].arg
+            scope.objects[itself] = scope.objects.get(itself, _NONE) | held
+        return held
+
+    def _bases(self, node: ast.ClassDef) -> list[ast.ClassDef]:
+        found = [self.file.classes.get(base.id) for base in node.bases if isinstance(base, ast.Name)]
+        return [known[1] for known in found if known is not None and known[1] is not node]
+
+    def _any_object(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
+        """Note what gives objects by another way than by their names."""
+        if self._dotted(node, scope) in _ALL_OBJECTS:
+            self._anything(f"`{ast.unparse(node)}`")
+
+    # --- code that is run by another syntax than a call's, or by somebody else
+
+    def _name_loaded(self, node: ast.Name, scope: _Scope) -> Objects:
+        """What a name reaches. Whoever has it may run the code of the file that it reaches."""
+        objects = self._objects(node.id, scope)
+        function = self._function(node, scope)
+        self._loaded |= objects - self.file.definitions
+        if function is not None:
+            self.reached.setdefault(function, scope)
+        if known := self.file.classes.get(node.id):
+            self._class_reached(known[1])
+        for index in objects:
+            for code, where in self.file.code.get(index, {}).items():
+                self.reached.setdefault(code, where)
+        return objects
+
+    def _class_reached(self, node: ast.ClassDef) -> None:
+        if node not in self.reached:
+            self.reached[node] = self.file.names
+            for base in self._bases(node):
+                self._class_reached(base)
+
+    def run_what_is_reached(self) -> None:
+        """Follow what the statement loads of the file's code: its functions, and of its classes what has no call.
+
+        That is what operators, statements and builtins call, as `__eq__`, `__enter__` and `__str__`, and properties.
+        Who calls them, and with what, is not known: any object that the statement loads. Of other methods, which a
+        package may call that is given the object, what they do to other objects counts.
+        """
+        done: set[ast.AST] = set()
+        self._only_reached = True
+        while found := [code for code in self.reached if code not in done]:
+            done.update(found)
+            for code in found:
+                if isinstance(code, ast.ClassDef):
+                    self._run_class(code)
+                else:
+                    self._call(code, [], {"**": self._loaded}, self.reached[code])
+
+    def _run_class(self, node: ast.ClassDef) -> None:
+        itself = frozenset(i for i in self._loaded if node in self.file.code.get(i, {}))
+        for part in node.body:
+            if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            names = [a.arg for a in (*part.args.posonlyargs, *part.args.args)]
+            self._classes.append((node, self._loaded))
+            self._only_certain = not _needs_no_call(part)
+            if part.name in _MAKING or self._only_certain:
+                self._call(part, [], {}, self.file.names, first=(names[0] if names else "", _NONE))
+            else:
+                first = names[0] if names else "", itself
+                self._call(part, [], {"**": self._loaded}, self.file.names, first=first)
+            self._classes.pop()
+        self._only_certain = False
+
+    def _itself(self, name: str, objects: Objects, scope: _Scope) -> Objects:
+        """The objects of a name whose attributes are set: of `self`, not what it holds."""
+        within: _Scope | None = scope
+        while within is not None:
+            if within.first[0] == name:
+                return within.first[1]
+            within = within.outer
+        return objects
 
     def _call(
-        self, node: _Definition, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
+        self,
+        node: _Definition,
+        given: Sequence[Objects],
+        named: Mapping[str, Objects],
+        scope: _Scope,
+        first: tuple[str, Objects] = ("", _NONE),
     ) -> Objects:
-        """Follow a call of a function, and give what it gives."""
+        """Follow a call of a function, and give what it gives; of `__init__`, what it leaves in its object."""
         if node in self._running or len(self._running) > 12:
             return _NONE
-        arguments, inside = node.args, _Scope(outer=scope if scope.outer is not None else self.file.names)
+        arguments = node.args
+        inside = _Scope(outer=scope if scope.outer is not None else self.file.names, first=first)
         names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
         own = self.file.names.objects.get(getattr(node, "name", ""), _NONE)
         defaults = dict(zip(names[len(names) - len(arguments.defaults) :], arguments.defaults, strict=True))
@@ -656,7 +830,7 @@ class _Following:
                 n for part in node.body for g in ast.walk(part) if isinstance(g, ast.Global) for n in g.names
             }
             self.statements(node.body, inside)
-            return inside.gives
+            return inside.gives | (inside.objects[names[0]] if node.name == "__init__" and names else _NONE)
         finally:
             self._running.pop()
 
@@ -738,7 +912,11 @@ class _Following:
         found |= objects - {_NAMES}
 
     def _may_change(self, objects: Objects) -> None:
-        self.effects.may_change |= objects - {_NAMES}
+        if not self._only_certain:
+            self.effects.may_change |= objects - {_NAMES}
+
+    def _sets(self, name: str) -> None:
+        (self.effects.may_set if self._only_reached else self.effects.sets).add(name)
 
     def _anything(self, why: str) -> None:
         self.effects.anything = self.effects.anything or why
@@ -760,22 +938,35 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
             yield top, top
 
 
-def _is_plain(node: ast.AST | None) -> bool:
-    """Whether an expression gives a number, a string or the like, by what is written there."""
+def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
+    arguments = node.args
+    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+    return [part for part in (*(a.annotation for a in every if a is not None), node.returns) if part is not None]
+
+
+def _needs_no_call(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether something else than a call of its name runs a method."""
+    if method.name.startswith("__") and method.name.endswith("__"):
+        return True
+    return any(
+        ast.unparse(one).endswith(("property", ".setter", ".deleter", ".getter")) for one in method.decorator_list
+    )
+
+
+def _is_plain(node: ast.AST | None, names: Set[str]) -> bool:
+    """Whether an expression gives a number, a string or the like, by what is written there; so do some names."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
+    if isinstance(node, ast.Name):
+        return node.id in names
     if isinstance(node, ast.UnaryOp):
-        return _is_plain(node.operand)
+        return _is_plain(node.operand, names)
+    if isinstance(node, ast.IfExp):
+        return _is_plain(node.body, names) and _is_plain(node.orelse, names)
     if isinstance(node, ast.BinOp):
-        return _is_plain(node.left) and _is_plain(node.right)
-    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
-        "bool",
-        "float",
-        "int",
-        "len",
-        "round",
-        "str",
-    )
+        return _is_plain(node.left, names) and _is_plain(node.right, names)
+    made = ("bool", "device", "float", "int", "is_available", "len", "round", "str")
+    return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made
 
 
 def _is_weight(node: ast.expr) -> bool:

@@ -254,7 +254,9 @@ def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
     """What of a statement runs when it is met: all but the bodies of functions, and decorators, which only register."""
     yield node
     if isinstance(node, _Definition | ast.Lambda):
-        children: Iterable[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults]
+        parts = [part for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
+        annotations = [part.annotation for part in parts] + [getattr(node, "returns", None)]
+        children: Iterable[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults, *annotations]
     elif isinstance(node, ast.ClassDef):
         children = [*node.bases, *node.keywords, *node.body]
     else:
@@ -402,7 +404,7 @@ class _Search:
         names = [min(by_index[i].gives, default="") for i in touched]
         if statement.alone or not statement.binds:
             known = {name for s in self.order for name in s.gives}
-            names += sorted(effects.sets & (known | self.unresolved))
+            names += sorted((effects.sets | effects.may_set) & (known | self.unresolved))
         packages = {_package(s.node) for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)}
         packages |= {"builtins"}
         set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
@@ -506,6 +508,8 @@ class _Search:
         visit(_table(statement.node), now, True)
         if isinstance(statement.node, ast.AugAssign) and isinstance(statement.node.target, ast.Name):
             now.add(statement.node.target.id)
+        if isinstance(statement.node, ast.Delete):
+            now |= {target.id for target in statement.node.targets if isinstance(target, ast.Name)}
         if isinstance(statement.node, ast.ClassDef):
             live = [
                 part for part in statement.node.body if not isinstance(part, _Definition) or self._is_live(part.name)

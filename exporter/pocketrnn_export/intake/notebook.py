@@ -29,6 +29,8 @@ _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s
 _TIMED: Final = re.compile(r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?=[^\s-])(.*)")
 _GIVEN: Final = re.compile(r"(\w[\w.\[\]'\", ]*=)\s*([%!].*)")
 _NAMED: Final = re.compile(r"%(\w+)\s*(.*)")
+# `%env NAME=value`, `%set_env NAME value`; but where Jupyter puts a variable's value in.
+_SETS_ENVIRONMENT: Final = re.compile(r"%(?:set_)?env\s+([^\s=]+)(?:\s*=|\s)\s*([^${]+)")
 # Commands that Jupyter takes without a % where no variable has that name.
 _AUTOMATIC: Final = re.compile(
     r"(?:apt|apt-get|cat|cd|conda|cp|git|head|less|ls|mkdir|mv|pip|pip3|pwd|rm|rmdir|unzip|wget)(?:\s+[^\s=(.].*)?"
@@ -194,6 +196,8 @@ def _as_python(code: str) -> str:
     """A line of Jupyter as Jupyter's own Python for it, where it gives a value or runs other code; else `pass`."""
     if given := _GIVEN.fullmatch(code):
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
+    if setting := _SETS_ENVIRONMENT.fullmatch(code):
+        return f"import os; os.environ[{setting[1]!r}] = {setting[2].strip()!r}"
     if (named := _NAMED.fullmatch(code)) and named[1] in RUNNING_MAGICS:
         return f"get_ipython().run_line_magic({named[1]!r}, {named[2]!r})"
     return "pass"
