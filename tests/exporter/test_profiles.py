@@ -111,7 +111,7 @@ def test_without_tract_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         return imported(name, package)
 
     monkeypatch.setattr(importlib, "import_module", without_tract)
-    with pytest.raises(MissingExtraError, match=r"pocketrnn\[edge\]"):
+    with pytest.raises(MissingExtraError, match=r"\[edge\]"):
         exported(user_modules.PackedLastState(), tmp_path / "edge", edge=True)
 
 
