@@ -55,6 +55,8 @@ from pocketrnn_export.tracing.torch_internals import BatchNorm
 __all__ = ["ExportableModule", "prepare", "with_ids_tried"]
 
 _log = logging.getLogger(__name__)
+# A module may change its answer from its twelfth call on.
+_CALLS_AT_A_TIME: Final = 16
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
 # How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
@@ -313,14 +315,20 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
 
 
 def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
-    """Whether forward assigns to attributes, such as a cache of positions: its copies begin without what it left."""
+    """Whether forward assigns to attributes, such as a cache of positions, and answers as before: its copies begin
+    without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
+    answers: list[Tensor] = []
     tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1])
 
     def run() -> None:
         with torch.no_grad(), quietly_on_cpu():
-            called_as(convention.function, asked.module, tokens, lengths)
+            answers.extend(
+                called_as(convention.function, asked.module, tokens, lengths) for _ in range(_CALLS_AT_A_TIME)
+            )
 
-    return assigned_by(run, asked.module)
+    changed = assigned_by(run, asked.module)
+    same = all(isinstance(one, Tensor) and torch.equal(one.nan_to_num(), answers[0].nan_to_num()) for one in answers)
+    return changed and same
 
 
 def _itself(module: nn.Module) -> nn.Module:

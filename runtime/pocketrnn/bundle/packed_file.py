@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parsed
 from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
 from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
-from pocketrnn.bundle.packed_subwords import Forms, normal_forms_of, subwords_section, with_model, without_model
 from pocketrnn.errors import BundleError, reason
-from pocketrnn.text import Keep, Lowercase, Replace, SubwordRules, TextRules
+from pocketrnn.text import Keep, Lowercase, Replace, TextRules
+
+if TYPE_CHECKING:
+    from pocketrnn.bundle.packed_subwords import Forms
 
 __all__ = [
     "PACKED_SUFFIX",
@@ -137,6 +139,9 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
     Raises:
         BundleError: the document is not valid, or says other than the sections that the engine reads.
     """
+    # Both know of subwords, which most files have none of.
+    from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
+
     vocabulary = list(tokens)
     document = parsed(
         _section(content, _DOCUMENT),
@@ -189,9 +194,12 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     Raises:
         BundleError: it would be larger than 2 GiB.
     """
-    of_subwords = isinstance(manifest.text, SubwordRules)
+    of_subwords = not isinstance(manifest.text, TextRules)
     document = document_of(manifest)
-    document = without_model(document) if of_subwords else document
+    if of_subwords:
+        from pocketrnn.bundle.packed_subwords import without_model
+
+        document = without_model(document)
     sections = [
         json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode(),
         *_stated_sections(manifest),
@@ -281,7 +289,9 @@ def _example(example: Example) -> bytes:
 def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> list[bytes]:
     """What a manifest says that the engine reads: labels, rules, stop words; normal forms may be those of a file."""
     labels = strings(manifest.labels)
-    if isinstance(manifest.text, SubwordRules):
+    if not isinstance(manifest.text, TextRules):
+        from pocketrnn.bundle.packed_subwords import subwords_section
+
         return [labels, subwords_section(manifest.text, manifest.vocabulary, forms), strings((), looked_up=True)]
     return [labels, _rules(manifest.text), strings(manifest.text.stop_words, looked_up=True)]
 
