@@ -22,7 +22,8 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
-from pocketrnn.text import EXTERNAL
+from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules
+from pocketrnn.text.subword_steps import Table
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
@@ -39,7 +40,7 @@ from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import proven
 
-__all__ = ["pack", "program_of_bundle"]
+__all__ = ["check_packable", "pack", "program_of_bundle"]
 
 # Memory for products of words, as pocketrnn_native gives it.
 _WORDS_SIZE: Final = 1 << 22
@@ -77,11 +78,7 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: 
         if is_packed(folder):
             raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
         manifest = manifests.read(folder)
-        if manifest.text.tokenizer == EXTERNAL:
-            raise InputError(
-                f"{manifest.name} cannot be packed: its tokenizer is external, and the native engine takes texts only.",
-                "Use the bundle, which takes tokens and ids.",
-            )
+        check_packable(manifest.text, manifest.name)
         if not manifest.graph.file.endswith(".onnx"):
             raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
         # As the runtime does: a bundle may be a stranger's.
@@ -92,6 +89,31 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: 
         made, written = _packed_and_proven(manifest, content, step)
         work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made
+
+
+def check_packable(rules: AnyTextRules, name: str) -> None:
+    """Refuse text rules that no packed file holds, before anything is made or proven.
+
+    Args:
+        rules: the text rules.
+        name: what they are of, for the message.
+
+    Raises:
+        InputError: the engine takes no text by these rules.
+
+    Example:
+        >>> check_packable(TextRules(), "news")
+    """
+    if rules.tokenizer == EXTERNAL:
+        raise InputError(
+            f"{name} cannot be packed: its tokenizer is external, and the native engine takes texts only.",
+            "Use a bundle in the place of a packed file: it takes tokens and ids.",
+        )
+    if isinstance(rules, SubwordRules) and any(isinstance(step, Table) for step in rules.steps):
+        raise InputError(
+            f"{name} cannot be packed: a packed file holds no table of sentencepiece's normalization.",
+            "Use the bundle, with the Python runtime.",
+        )
 
 
 def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:

@@ -16,6 +16,7 @@ from pocketrnn.text import TextEncoder, rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.intake.sentencepiece_model import charsmap_of, subwords_of_model
 from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn_export.packing import check_packable
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")
@@ -56,6 +57,13 @@ def test_the_ids_are_those_of_sentencepiece(name: str, tmp_path: Path) -> None:
     made = read_tokenizer(tmp_path / "spiece.model")
     assert differing(made, sentencepiece.SentencePieceProcessor(model_proto=content).encode, 400, seed=0) == []
     assert rules_of(json.loads(json.dumps(rules_document(made.rules)))) == made.rules
+
+
+def test_a_table_is_refused_before_anything_is_packed_and_a_model_without_one_is_not() -> None:
+    tables = subwords_of_model(trained(**MODELS["T5"]), "T5").rules
+    with pytest.raises(InputError, match="news cannot be packed"):
+        check_packable(tables, "news")
+    check_packable(subwords_of_model(trained(**MODELS["as it stands, every space"]), "plain").rules, "news")
 
 
 @pytest.mark.slow

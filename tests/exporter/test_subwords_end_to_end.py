@@ -68,6 +68,15 @@ def test_a_module_goes_through_with_its_tokenizer_and_answers_as_in_front_of_it(
     assert "subwords: wordpiece" in run("inspect", "out")[1]
     status, said = run("pack", "out", "-o", "out.prnn")
     assert status == 0, said
+    some = list(texts(20, seed=6))
+    packed = Classifier.load("out.prnn")
+    assert [packed.encode(text) for text in some] == [classifier.encode(text) for text in some]
+
+
+def test_the_profile_packed_takes_a_tokenizer(folder: Path) -> None:
+    status, said = run(*EXPORT[:-1], "out.prnn", "--tokenizer", "tokenizer.json", "--profile", "packed")
+    assert status == 0, said
+    assert Classifier.load("out.prnn").encode("unable") == FAMILIES["BERT uncased"].encode("unable").ids
 
 
 def test_the_ids_of_another_tokenizer_are_not_taken_for_these(folder: Path) -> None:

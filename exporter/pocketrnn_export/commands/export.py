@@ -176,7 +176,9 @@ def export(source: str, output: Path, **options: Any) -> None:
         description["name"] = options["name"]
     profile = options["profile"]
     if profile == "packed":
-        _check_packable(description["rules"].tokenizer)
+        from pocketrnn_export.packing import check_packable
+
+        check_packable(description["rules"], source)
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     copied = options["torchscript"] if profile is None else False
@@ -292,16 +294,6 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "one_text": options["one_text"],
         "rules": rules,
     }
-
-
-def _check_packable(tokenizer: str) -> None:
-    """Refuse, before anything is proven, what the native engine cannot take."""
-    why = {
-        "external": "A bundle whose tokenizer is external cannot be packed: the native engine takes texts only.",
-        "subwords": "A bundle of subwords cannot be packed: the native engine cannot cut them yet.",
-    }
-    if tokenizer in why:
-        raise InputError(why[tokenizer], "Export it without --profile packed.")
 
 
 def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules]:
