@@ -77,6 +77,17 @@ class PrintsWhereItIsRead(Base):
         return text.getvalue().strip() == "77"
 
 
+@functools.wraps(print)
+def kept(*values: Any) -> None:
+    SEEN[:] = [str(value) for value in values]
+
+
+class PrintsByItsOwn(Base):
+    def asks(self, x: Tensor) -> Any:
+        kept(f"{x.size(1)}")
+        return SEEN == ["77"]
+
+
 class LogsToItself(Base):
     def asks(self, x: Tensor) -> Any:
         SEEN.clear()
@@ -147,9 +158,9 @@ class TextOfAll(Base):
 
 
 REFUSED = [
-    MethodOfANumber, MethodInAMap, MethodOfAFloat, PrintsIntoAText, PrintsWhereItIsRead, LogsToItself, WarnsItself,
-    SameObjectUnderADecorator, SameObjectInAStaticMethod, SameObjectInAProperty, SameObjectByOperator, ByItsClass,
-    TextOfIds, FormattedId, TextOfAll,
+    MethodOfANumber, MethodInAMap, MethodOfAFloat, PrintsIntoAText, PrintsWhereItIsRead, PrintsByItsOwn, LogsToItself,
+    WarnsItself, SameObjectUnderADecorator, SameObjectInAStaticMethod, SameObjectInAProperty, SameObjectByOperator,
+    ByItsClass, TextOfIds, FormattedId, TextOfAll,
 ]  # fmt: skip
 
 

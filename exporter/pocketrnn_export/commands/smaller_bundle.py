@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pocketrnn.commands.command import Text
+from pocketrnn.commands.command import column_option
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.stages import stages_on_stderr
@@ -31,10 +31,8 @@ def data_options(command: _Command) -> _Command:
                          help="Labelled texts to measure a smaller bundle with: .csv, .tsv, .jsonl or .parquet."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
-            click.option("--text-column", type=Text(), default="text", show_default=True, metavar="NAME",
-                         help="The data's column of texts."),
-            click.option("--label-column", type=Text(), default="label", show_default=True, metavar="NAME",
-                         help="The data's column of labels."),
+            column_option("text", "The data's column of texts."),
+            column_option("label", "The data's column of labels."),
         )
     ):  # fmt: skip
         command = option(command)

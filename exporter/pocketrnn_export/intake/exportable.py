@@ -48,7 +48,7 @@ from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 from pocketrnn_export.proof.departure import Place, departure
 from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
-from pocketrnn_export.proof.kept_attributes import assigned_by
+from pocketrnn_export.proof.kept_attributes import assigned_by, attributes_kept
 from pocketrnn_export.proof.spread import moved_modules
 from pocketrnn_export.tracing.torch_internals import BatchNorm
 
@@ -317,18 +317,21 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
 def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
     """Whether forward assigns to attributes, such as a cache of positions, and answers as before: its copies begin
     without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
-    answers: list[Tensor] = []
     tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1])
 
-    def run() -> None:
+    def run() -> Tensor:
         with torch.no_grad(), quietly_on_cpu():
-            answers.extend(
-                called_as(convention.function, asked.module, tokens, lengths) for _ in range(_CALLS_AT_A_TIME)
-            )
+            answer: Tensor = called_as(convention.function, asked.module, tokens, lengths)
+        return answer
 
-    changed = assigned_by(run, asked.module)
-    same = all(isinstance(one, Tensor) and torch.equal(one.nan_to_num(), answers[0].nan_to_num()) for one in answers)
-    return changed and same
+    if not assigned_by(run, asked.module):
+        return False
+    answers: list[Tensor] = []
+    # Whatever a user's module raises is met again, and told, where it is asked.
+    with attributes_kept(asked.module), contextlib.suppress(Exception, SystemExit):
+        for _ in range(_CALLS_AT_A_TIME):
+            answers.append(run().nan_to_num())
+    return all(torch.equal(answers[0], other) for other in answers)
 
 
 def _itself(module: nn.Module) -> nn.Module:

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text import Replace, SubwordRules
-from pocketrnn.text.subword_models import Unigram
+from pocketrnn.text.subword_models import MOST_PIECES, Unigram
 from pocketrnn.text.subword_steps import Fold, Prepend, Strip, SubwordStep, Table
 from pocketrnn_export.intake.tokenizer_json import EXTERNAL_WAY, Subwords
 
 __all__ = ["charsmap_of", "subwords_of_model"]
 
 _NOT_ONE: Final = "Give the .model that sentencepiece wrote."
-_MOST_PIECES: Final = 1 << 22
 _KINDS: Final = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # SentencePiece.Type
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
@@ -131,8 +130,8 @@ def _read(content: bytes) -> tuple[list[tuple[str, float, int]], _Spec]:
     for number, value in _fields(content):
         if number == 1:
             pieces.append(_piece(_bytes(value)))
-            if len(pieces) > _MOST_PIECES:
-                raise _DamagedError(f"it has more than {_MOST_PIECES:,} pieces")
+            if len(pieces) > MOST_PIECES:
+                raise _DamagedError(f"it has more than {MOST_PIECES:,} pieces")
         elif number == 2:
             trainer = dict(_fields(_bytes(value)))
         elif number == 3:

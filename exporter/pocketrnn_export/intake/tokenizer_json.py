@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text import Keep, Replace, SubwordRules
-from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece
+from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtText
 from pocketrnn.text.subword_steps import (
@@ -36,7 +36,6 @@ __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_PIECES: Final = 1 << 22
 EXTERNAL_WAY: Final = (
     "Leave it to your tokenizer: --tokenizer external (TextRules('external') in Python) makes a bundle that takes its "
     "ids."
@@ -359,8 +358,8 @@ class _Reading:
     def _ids(self, vocab: Any) -> dict[str, int]:
         if not isinstance(vocab, dict) or not vocab:
             raise self.damaged(f"the vocabulary is {brief(vocab)}, not an object of pieces and their ids")
-        if len(vocab) > _MOST_PIECES:
-            raise self.damaged(f"there are {len(vocab):,} pieces, more than {_MOST_PIECES:,}")
+        if len(vocab) > MOST_PIECES:
+            raise self.damaged(f"there are {len(vocab):,} pieces, more than {MOST_PIECES:,}")
         for token, number in vocab.items():
             self._id(number, f"the piece {shown(token, 40)}")
         if len(set(vocab.values())) != len(vocab):
@@ -402,7 +401,7 @@ class _Reading:
 
     def _unigram(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:
         vocab = part.get("vocab")
-        if not isinstance(vocab, list) or not 1 <= len(vocab) <= _MOST_PIECES:
+        if not isinstance(vocab, list) or not 1 <= len(vocab) <= MOST_PIECES:
             raise self.damaged(f"the vocabulary is {brief(vocab)}, not a list of pieces with their scores")
         ids: dict[str, int] = {}
         scores: list[float] = []

@@ -108,9 +108,7 @@ def is_library(frame: FrameType) -> bool:
 def code_line_of(frame: FrameType) -> tuple[str, int, str]:
     """The line of the module's code that a frame of Python's or of a library's was called from; else its own."""
     caller: FrameType | None = frame
-    while caller is not None and (
-        is_library(caller) or caller.f_code.co_filename.startswith(_PYTHON) or not is_users(caller)
-    ):
+    while caller is not None and (is_installed_file(caller.f_code.co_filename) or not is_users(caller)):
         caller = caller.f_back
     return line_of(frame if caller is None else caller)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FrameType, MethodType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_users_file
+from pocketrnn_export.intake.user_frames import is_installed_file, is_ours, is_users_file
 
 __all__ = ["outlets", "output_of"]
 
@@ -84,11 +84,17 @@ def _output(statement: ast.stmt, at: tuple[int, int], frame: FrameType) -> str:
 
 def _says(function: Any) -> bool:
     """Whether a function is one that prints, logs or warns, and that nobody reads again."""
-    if function is builtins.print or function is warnings.warn or getattr(function, "__name__", "") == "_nothing":
+    if function is builtins.print or function is warnings.warn or _stands_for_print(function):
         return True
     if isinstance(function, MethodType) and isinstance(function.__self__, logging.Logger | logging.LoggerAdapter):
         return function.__name__ in _SAYS and not _is_read(function.__self__)
     return any(function is getattr(logging, name) for name in _SAYS) and not _is_read(logging.getLogger())
+
+
+def _stands_for_print(function: Any) -> bool:
+    """Whether a function is what a trace has in the place of `print`, and none of the user's that wraps it."""
+    code = getattr(function, "__code__", None)
+    return getattr(function, "__wrapped__", None) is builtins.print and code is not None and is_ours(code.co_filename)
 
 
 def _to_nobody(call: ast.Call, frame: FrameType) -> bool:

@@ -254,7 +254,8 @@ def _by_identity(shipped: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bo
     return stand_in
 
 
-def _nothing(*args: Any, **kwargs: Any) -> None:
+@functools.wraps(print)
+def _print(*args: Any, **kwargs: Any) -> None:
     """`print`: nothing, but where forward may read it back."""
     session = current()
     redirected = session is not None and session.outlets is not None and sys.stdout is not session.outlets[0]
@@ -429,7 +430,7 @@ _BUILTINS: Final[dict[str, Any]] = {
     "all": _of_one(builtins.all, "all"),
     "any": _of_one(builtins.any, "any"),
     "sorted": _sorted,
-    "print": _nothing,
+    "print": _print,
 }
 _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
     id(shipped): (shipped, stand_in)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["Command", "Text", "as_options", "examples_of"]
+__all__ = ["Command", "Text", "as_options", "column_option", "examples_of"]
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 _EXAMPLES: Final = "Examples:"
 # What a message says in Python's words behind the option: `--call, or call=`, `--gives logits (gives=...)`.
@@ -41,6 +43,11 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
             except UnicodeEncodeError:
                 return text
         return text
+
+
+def column_option(name: str, help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
+    """The option that names a column of a file: `--text-column`, by default `text`."""
+    return click.option(f"--{name}-column", type=Text(), default=name, show_default=True, metavar="NAME", help=help)
 
 
 class Command(click.Command):

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.command import Text
+from pocketrnn.commands.command import column_option
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
@@ -73,30 +73,9 @@ _OPTIONS: Final = (
         type=click.Choice(KINDS),
         help="The format of the output.  [default: by the end of its name, else that of the input]",
     ),
-    click.option(
-        "--text-column",
-        type=Text(),
-        default="text",
-        show_default=True,
-        metavar="NAME",
-        help="The column that holds the texts.",
-    ),
-    click.option(
-        "--label-column",
-        type=Text(),
-        default="label",
-        show_default=True,
-        metavar="NAME",
-        help="The column to write labels to.",
-    ),
-    click.option(
-        "--probability-column",
-        type=Text(),
-        default="probability",
-        show_default=True,
-        metavar="NAME",
-        help="The column to write probabilities to.",
-    ),
+    column_option("text", "The column that holds the texts."),
+    column_option("label", "The column to write labels to."),
+    column_option("probability", "The column to write probabilities to."),
     click.option(
         "--on-error",
         type=click.Choice(get_args(OnError)),

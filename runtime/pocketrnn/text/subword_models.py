@@ -27,7 +27,7 @@ __all__ = [
     "model_of",
 ]
 
-_MOST_PIECES: Final = 1 << 22
+MOST_PIECES: Final = 1 << 22
 # sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
 UNKNOWN_PENALTY: Final = 10.0
 _LONGEST_AFFIX: Final = 32
@@ -62,7 +62,7 @@ class Bpe:
         _check_affix(self.suffix)
         _check_flags(self, "fuse_unknown", "byte_fallback", "whole_words")
         merges = self.merges
-        if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * _MOST_PIECES:
+        if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
             raise InputError(f"merges is {shown(merges)}.", "Give the ids of two pieces for each merge.")
         if not all(type(i) is int and i >= 0 for i in merges):
             raise InputError("A merge holds what is no id.", "Ids are whole numbers from 0.")
@@ -113,7 +113,7 @@ class Unigram:
     def __post_init__(self) -> None:
         _check_flags(self, "byte_fallback", "exact")
         scores = self.scores
-        if not isinstance(scores, tuple) or not 1 <= len(scores) <= _MOST_PIECES:
+        if not isinstance(scores, tuple) or not 1 <= len(scores) <= MOST_PIECES:
             raise InputError(f"scores is {shown(scores)}.", "Give a number for each token.")
         if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
             raise InputError("A score is no finite number.", "Give a number for each token.")

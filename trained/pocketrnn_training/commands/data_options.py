@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.command import Text
+from pocketrnn.commands.command import column_option
 from pocketrnn_training.data_source import DataSource
 
 __all__ = ["data_options"]
@@ -18,22 +18,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _OPTIONS: Final = (
     click.argument("data", nargs=-1, required=True, metavar="DATA..."),
-    click.option(
-        "--text-column",
-        type=Text(),
-        default="text",
-        show_default=True,
-        metavar="NAME",
-        help="The column that holds the texts.",
-    ),
-    click.option(
-        "--label-column",
-        type=Text(),
-        default="label",
-        show_default=True,
-        metavar="NAME",
-        help="The column that holds the labels.",
-    ),
+    column_option("text", "The column that holds the texts."),
+    column_option("label", "The column that holds the labels."),
     click.option(
         "--data-dir",
         type=click.Path(path_type=Path),
