@@ -178,6 +178,19 @@ def test_without_the_native_engine_a_packed_file_says_what_is_missing(
         native.native_module()
 
 
+@pytest.mark.parametrize("other", [None, 0, 2])
+def test_a_native_engine_of_another_version_is_named_as_that(
+    news: Path, monkeypatch: pytest.MonkeyPatch, other: int | None
+) -> None:
+    engine = native.native_module()
+    if other is None:
+        monkeypatch.delattr(engine, "INTERFACE")
+    else:
+        monkeypatch.setattr(engine, "INTERFACE", other)
+    with pytest.raises(MissingExtraError, match="of another version"):
+        Classifier.load(news)
+
+
 def test_a_module_is_exported_as_a_packed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("model.py").write_text(

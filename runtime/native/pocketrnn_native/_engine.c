@@ -717,6 +717,9 @@ static PyType_Slot error_slots[] = {
 static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                                  error_slots};
 
+/* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
+enum { INTERFACE = 1 };
+
 static int module_ready(PyObject *module)
 {
     State *state = PyModule_GetState(module);
@@ -739,7 +742,7 @@ static int module_ready(PyObject *module)
                     {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)
         added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);
-    return added;
+    return added ? added : PyModule_AddIntConstant(module, "INTERFACE", INTERFACE);
 }
 
 static PyObject *sentence(PyObject *Py_UNUSED(module), PyObject *status)

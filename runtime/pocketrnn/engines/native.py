@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import numpy as np
 
@@ -17,11 +18,15 @@ from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketR
 __all__ = ["NativeEngine", "native_module"]
 
 
+# What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
+_INTERFACE: Final = 1
+
+
 def native_module() -> ModuleType:
     """The engine's extension.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: it is not installed, or of another version.
     """
     try:
         from pocketrnn_native import _engine
@@ -33,6 +38,13 @@ def native_module() -> ModuleType:
             f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
             f"{installs_native_engine()}",
         ) from None
+    if getattr(_engine, "INTERFACE", 0) != _INTERFACE:
+        from pocketrnn.installation import installs_native_engine
+
+        raise MissingExtraError(
+            "The native engine that is installed is of another version than pocketrnn.",
+            f"Install the two of one version: {installs_native_engine()}",
+        )
     return _engine
 
 
