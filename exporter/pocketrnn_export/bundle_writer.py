@@ -97,7 +97,7 @@ def write_bundle(
 
 def _entries(forms: Iterable[Form]) -> dict[str, Any]:
     """What classifier.json says of the forms, by member."""
-    return {"torchscript": None, **{form.member: form.entry for form in forms}}
+    return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
 def golden_examples(

@@ -15,7 +15,14 @@ from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.proof.float64_graph import Run64
 
-__all__ = ["Form", "FormKind", "sha256"]
+__all__ = ["Form", "FormKind", "OtherFile", "sha256"]
+
+
+@dataclass(frozen=True)
+class OtherFile:
+    """What is known of a form that classifier.json does not describe: a file beside the others, for other readers."""
+
+    file: str
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,9 @@ class Form:
     """One form of a classifier, made but not yet proven.
 
     Attributes:
-        entry: what classifier.json says of it, with the file's name and digest.
-        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`.
+        entry: what classifier.json says of it, with the file's name and digest; or just the file's name.
+        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None where it
+            says nothing of the form.
         content: the file's bytes.
         runs: the ways to run it, by the name that the proof gives them. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
@@ -34,8 +42,8 @@ class Form:
         required: whether the bundle is refused where the form cannot be proven; else it is left out, and that is said.
     """
 
-    entry: Graph | TorchScript | StepGraph
-    member: str
+    entry: Graph | TorchScript | StepGraph | OtherFile
+    member: str | None
     content: bytes = field(repr=False)
     runs: Mapping[str, Run]
     one_row: bool = False
