@@ -62,7 +62,15 @@ def states_of(data: LabelledTexts, settings: object = QUICK) -> list[TrainingSta
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"packed": False}, {"epoch_size": 100}, {"adversarial": 0.2, "layers": 2}, {"patience": 1}]
+    "change",
+    [
+        {},
+        {"tokenizer": "bpe", "vocabulary_size": 60},
+        {"packed": False},
+        {"epoch_size": 100},
+        {"adversarial": 0.2, "layers": 2},
+        {"patience": 1},
+    ],
 )
 def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
     tmp_path: Path, change: dict[str, object]

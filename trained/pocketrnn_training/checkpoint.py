@@ -17,11 +17,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
+from pocketrnn.bundle import manifest
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import CheckpointError, PocketRNNError, reason
-from pocketrnn.text import TextRules, rules_document
+from pocketrnn.text import SUBWORDS, AnyTextRules, TextRules, rules_document, rules_of
+from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
 __all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write", "write_files"]
@@ -30,7 +32,8 @@ __all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_sc
 MADE_EXAMPLES: Final = "made of words of the vocabulary"
 
 FORMAT: Final = "pocketrnn-checkpoint"
-VERSION: Final = 1
+# The newest version that can be read. What an older version can say is written in that, for older readers.
+VERSION: Final = 2
 CONFIG_JSON: Final = "config.json"
 WEIGHTS: Final = "weights.safetensors"
 
@@ -64,7 +67,7 @@ class Checkpoint:
 
     name: str
     architecture: Architecture
-    rules: TextRules
+    rules: AnyTextRules
     labels: tuple[str, ...]
     vocabulary: tuple[str, ...] = field(repr=False)
     module: RecurrentClassifier = field(repr=False)
@@ -78,7 +81,7 @@ class Checkpoint:
 
 
 def _check_fit(
-    architecture: Architecture, rules: TextRules, labels: tuple[str, ...], vocabulary: tuple[str, ...]
+    architecture: Architecture, rules: AnyTextRules, labels: tuple[str, ...], vocabulary: tuple[str, ...]
 ) -> None:
     if len(labels) != architecture.classes:
         raise CheckpointError(
@@ -98,9 +101,9 @@ def _check_fit(
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of config.json, version 1."""
+    """The JSON Schema of config.json, versions 1 and 2."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
-    return schema
+    return schema | {"$defs": manifest.json_schema()["$defs"]}
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
@@ -130,7 +133,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     """
     document = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if checkpoint.rules.tokenizer == SUBWORDS else 1,
         "name": checkpoint.name,
         "labels": list(checkpoint.labels),
         "architecture": asdict(checkpoint.architecture),
@@ -176,11 +179,15 @@ def read(folder: Path) -> Checkpoint:
     )
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
+    if document["version"] < 2 and document["text"]["tokenizer"] == SUBWORDS:
+        raise CheckpointError(f"{path} is not valid: subwords are of version 2.", _MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document["vocabulary"])
     try:
         architecture = Architecture(**_whole_numbers(document["architecture"], "dropout"))
-        rules = TextRules(**_whole_numbers(document["text"]))
+        rules = rules_of(document["text"])
         _check_fit(architecture, rules, labels, vocabulary)
+        if not isinstance(rules, TextRules):
+            check_fit(rules, vocabulary)
     except PocketRNNError as error:
         raise CheckpointError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
     return Checkpoint(

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, shown
-from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training import vectors, vocabulary
+from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
+from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.data import UNLABELLED, LabelledTexts, split
 from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.settings import BPE, Settings
 
 __all__ = ["Task", "parts", "prepare"]
 
@@ -42,6 +42,8 @@ class Task:
         architecture: what decides the module's weights.
         vectors: the word vectors that the embedding starts from, or None.
         texts: the training rows.
+        words: the training rows as words, of which the pieces of every epoch are drawn, or None where an epoch has
+            `texts` as they are.
         targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest.
         teaching: a teacher's answers for the training rows, or None without one.
         class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
@@ -51,12 +53,13 @@ class Task:
         about: the description of the data for the checkpoint.
     """
 
-    rules: TextRules
+    rules: AnyTextRules
     vocabulary: tuple[str, ...]
     labels: tuple[str, ...]
     architecture: Architecture
     vectors: vectors.Vectors | None
     texts: EncodedTexts
+    words: pieces.WordsOfRows | None
     targets: npt.NDArray[np.int64]
     teaching: Teaching | None
     class_weights: npt.NDArray[np.float32]
@@ -127,22 +130,16 @@ def prepare(
     teacher = about_teacher(data, validation)
     for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
-    rules = TextRules(
-        tokenizer=settings.tokenizer,
-        ngrams=settings.ngrams,
-        max_tokens=settings.max_tokens,
-        unknown_id=vocabulary.UNKNOWN,
-        empty_id=vocabulary.UNKNOWN,
-        padding_id=vocabulary.PADDING,
-    )
-    tokens, texts, start = _encoded(data.texts, rules, settings, word_vectors)
+    encoded = (_as_pieces if settings.tokenizer == BPE else _as_words)(data.texts, settings, word_vectors)
+    rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     return Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
         architecture=_architecture(settings.decided(len(data)), len(tokens), len(data.labels), start),
         vectors=start,
-        texts=texts,
+        texts=encoded.texts,
+        words=encoded.words,
         targets=data.targets if data.answers is None else targets_of(data),
         teaching=teaching,
         class_weights=_class_weights(data, balanced=settings.class_weights == "balanced"),
@@ -162,14 +159,31 @@ def prepare(
     )
 
 
-def _encoded(
-    texts: Sequence[str], rules: TextRules, settings: Settings, word_vectors: Path | None
-) -> tuple[tuple[str, ...], EncodedTexts, vectors.Vectors | None]:
-    """The vocabulary, the texts as ids of it, and the vectors that the embedding starts from.
+@dataclass(frozen=True)
+class _Encoded:
+    """The training texts as ids, and what made them: the members of `Task` of these names."""
+
+    rules: AnyTextRules
+    vocabulary: tuple[str, ...]
+    texts: EncodedTexts
+    words: pieces.WordsOfRows | None
+    vectors: vectors.Vectors | None
+
+
+def _as_words(texts: Sequence[str], settings: Settings, word_vectors: Path | None) -> _Encoded:
+    """The texts as ids of whole tokens.
 
     Words that only the vectors know are in the vocabulary too: a text that is still to come has them, and their
     vectors say what they are like. It holds no more words for it than `max_vocabulary`.
     """
+    rules = TextRules(
+        tokenizer=settings.tokenizer,
+        ngrams=settings.ngrams,
+        max_tokens=settings.max_tokens,
+        unknown_id=vocabulary.UNKNOWN,
+        empty_id=vocabulary.UNKNOWN,
+        padding_id=vocabulary.PADDING,
+    )
     start: vectors.Vectors | None = None
     tokens_of = TextEncoder(rules, ()).tokens
 
@@ -186,7 +200,19 @@ def _encoded(
     tokens, encoded = vocabulary.build(
         texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary, more=more
     )
-    return tokens, encoded, start
+    return _Encoded(rules, tokens, encoded, None, start)
+
+
+def _as_pieces(texts: Sequence[str], settings: Settings, word_vectors: Path | None) -> _Encoded:
+    """The texts as ids of pieces of words. A piece that is a whole word, or begins one, starts from its vector."""
+    rules, tokens = pieces.learn_pieces(
+        texts, settings.pieces, min_freq=settings.min_freq, max_tokens=settings.max_tokens
+    )
+    # No line of a file of vectors holds the end of a line.
+    words = [pieces.whole_word(piece) or "\n" for piece in tokens]
+    start = None if word_vectors is None else vectors.read(word_vectors, words)
+    rows = pieces.WordsOfRows.of(texts, rules, tokens)
+    return _Encoded(rules, tokens, rows.encoded(), rows if settings.piece_dropout else None, start)
 
 
 def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:
@@ -277,12 +303,13 @@ def _about_vectors(start: vectors.Vectors) -> dict[str, Any]:
     return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
 
 
-def _made_texts(tokens: Sequence[str], rules: TextRules) -> list[str]:
+def _made_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
     """Texts of words of the vocabulary, drawn at random, for a checkpoint that is to hold nobody's texts."""
     generator = np.random.default_rng(0)
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
-    between = "" if rules.tokenizer == "characters" else " "
-    return [between.join(generator.choice(words, size)) for size in _MADE_SIZES]
+    between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""
+    drawn = [between.join(generator.choice(words, size)) for size in _MADE_SIZES]
+    return [text.replace(pieces.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
 
 
 def _short_texts(texts: Sequence[str]) -> list[str]:

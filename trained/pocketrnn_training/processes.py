@@ -70,15 +70,22 @@ def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> Non
     failures: list[BaseException] = []
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         task = loop.task
-        for part in ("texts", "validation_texts"):
+        nothing = EncodedTexts(np.empty(0, np.int32), np.zeros(1, np.int64))
+        parts = {"texts": task.texts, "validation_texts": task.validation_texts}
+        words = task.words
+        if words is not None:
+            parts["words"] = words.rows
+            words = dataclasses.replace(words, rows=nothing)
+        for part, texts in parts.items():
             for name in _NUMBERS:
-                np.save(Path(folder) / f"{part}.{name}.npy", getattr(getattr(task, part), name))
+                np.save(Path(folder) / f"{part}.{name}.npy", getattr(texts, name))
         teaching = task.teaching
         if teaching is not None:
             np.save(Path(folder) / _ANSWERS, teaching.answers.values)
             teaching = teaching.with_values(np.empty((0, len(task.labels)), np.float32))
-        nothing = EncodedTexts(np.empty(0, np.int32), np.zeros(1, np.int64))
-        light = loop.with_task(dataclasses.replace(task, texts=nothing, validation_texts=nothing, teaching=teaching))
+        light = loop.with_task(
+            dataclasses.replace(task, texts=nothing, validation_texts=nothing, words=words, teaching=teaching)
+        )
         # As bytes: Fabric searches the arguments for modules, and refuses frozen dataclasses.
         work = pickle.dumps(light)
 
@@ -165,8 +172,11 @@ def _in_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any
     teaching = loop.task.teaching
     if teaching is not None:
         teaching = teaching.with_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
+    words = loop.task.words
+    if words is not None:
+        words = dataclasses.replace(words, rows=texts("words"))
     task = dataclasses.replace(
-        loop.task, texts=texts("texts"), validation_texts=texts("validation_texts"), teaching=teaching
+        loop.task, texts=texts("texts"), validation_texts=texts("validation_texts"), words=words, teaching=teaching
     )
 
     def emit(event: object) -> None:

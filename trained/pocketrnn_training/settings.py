@@ -6,9 +6,24 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pocketrnn.errors import InputError
+from pocketrnn.text import TOKENIZERS
 
-__all__ = ["ANY_TIME", "BY_ROWS", "CELLS", "CLASS_WEIGHTS", "DEVICES", "POOLINGS", "PRECISIONS", "Settings"]
+__all__ = [
+    "ANY_TIME",
+    "BPE",
+    "BY_ROWS",
+    "CELLS",
+    "CLASS_WEIGHTS",
+    "DEVICES",
+    "POOLINGS",
+    "PRECISIONS",
+    "SPLITS",
+    "Settings",
+]
 
+# Pieces of words, learnt from the training rows (`pocketrnn_training.pieces`).
+BPE: Final = "bpe"
+SPLITS: Final = (*TOKENIZERS, BPE)
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -18,6 +33,9 @@ CLASS_WEIGHTS: Final = ("none", "balanced")
 ANY_TIME: Final = ("device", "report_every", "threads")
 # Where these are None, the number of rows decides.
 BY_ROWS: Final = ("batch_size", "dropout", "epochs")
+# Pieces of a vocabulary for which no size is named.
+_PIECES: Final = 4000
+_FEWEST_PIECES: Final = 8
 # Small sets need more epochs than large ones to learn as much; see docs/training.md.
 _ROWS_READ: Final = 100_000
 _LEAST_EPOCHS: Final = 4
@@ -34,11 +52,16 @@ class Settings:
     """All choices of a training run.
 
     Attributes:
-        tokenizer: a name in `pocketrnn.text.TOKENIZERS`.
+        tokenizer: a name in `SPLITS`: one of `pocketrnn.text.TOKENIZERS`, or `bpe` for pieces of words, learnt from the
+            training rows.
+        vocabulary_size: the most pieces of `bpe`, `<unk>` and `<pad>` included; None for 4,000.
+        piece_dropout: the share of merges that are skipped while training with `bpe`, so that a word is cut in another
+            way in every epoch (BPE-dropout).
         ngrams: 1 for tokens alone, n for n-grams up to n beside them.
         max_tokens: how many tokens of a text are read, or None for all.
-        min_freq: the vocabulary keeps tokens that occur this often in the training texts.
-        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all.
+        min_freq: the vocabulary keeps tokens that occur this often in the training texts. Of pieces: characters, and
+            neighbours that become a piece.
+        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not of pieces.
         vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
             from the word vectors, as far as `max_vocabulary` leaves room.
         cell: a name in `CELLS`.
@@ -82,6 +105,8 @@ class Settings:
     """
 
     tokenizer: str = "basic_english"
+    vocabulary_size: int | None = None
+    piece_dropout: float = 0.1
     ngrams: int = 1
     max_tokens: int | None = 256
     min_freq: int = 2
@@ -111,6 +136,16 @@ class Settings:
     processes: int = 1
     threads: int = 1
     report_every: int = 1000
+
+    @property
+    def pieces(self) -> int:
+        """The most pieces of `bpe`.
+
+        Example:
+            >>> Settings(tokenizer="bpe", vocabulary_size=500).pieces
+            500
+        """
+        return _PIECES if self.vocabulary_size is None else self.vocabulary_size
 
     def epochs_for(self, rows: int) -> int:
         """The largest number of epochs, if an epoch has `rows` rows.
@@ -181,6 +216,32 @@ class Settings:
             raise InputError(f"teacher_weight is {self.teacher_weight}.", "Use a share from 0 to 1.")
         if not 1 <= self.teacher_temperature < 100:
             raise InputError(f"teacher_temperature is {self.teacher_temperature}.", "Use a number from 1 to below 100.")
-        for name, known in (("device", DEVICES), ("precision", PRECISIONS), ("class_weights", CLASS_WEIGHTS)):
+        if not 0 <= self.piece_dropout < 1:
+            raise InputError(
+                f"piece_dropout is {self.piece_dropout}.", "Use a share from 0 up to, but not including, 1."
+            )
+        self._check_pieces()
+        for name, known in (
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+            ("class_weights", CLASS_WEIGHTS),
+            ("tokenizer", SPLITS),
+        ):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}.", f"Use one of: {', '.join(known)}.")
+
+    def _check_pieces(self) -> None:
+        if self.tokenizer != BPE:
+            if self.vocabulary_size is not None:
+                raise InputError(
+                    f"vocabulary_size is {self.vocabulary_size}, and the tokenizer {self.tokenizer} has no pieces.",
+                    f"Use the tokenizer {BPE}, or bound the words by max_vocabulary.",
+                )
+            return
+        if self.pieces < _FEWEST_PIECES:
+            raise InputError(f"vocabulary_size is {self.pieces}.", f"Use a number from {_FEWEST_PIECES}.")
+        if self.ngrams > 1:
+            raise InputError(
+                f"ngrams is {self.ngrams}, and pieces of words have no n-grams.",
+                "Leave it at 1, or use another tokenizer: the pieces of a word are n-grams of its characters already.",
+            )

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_training.architecture import RecurrentClassifier
-from pocketrnn_training.batches import random_batches, rows_of_epoch, similar_length_batches
+from pocketrnn_training.batches import EncodedTexts, random_batches, rows_of_epoch, similar_length_batches
 from pocketrnn_training.calibration import apply_temperature, calibration_error, fitted_temperature
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
@@ -188,14 +188,15 @@ class TrainingLoop:
                 break
             # Every epoch has its own generators, so that a run can be resumed at any of them.
             order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
-            batches = self._batches(epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+            read = self._as_read_in(epoch)
+            batches = self._batches(read.texts, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
             learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
             metrics = RunningMetrics(fabric, settings.report_every)
             row = 0
             for rows in batches:
                 if stopped():
                     return
-                batch = read_batch(task, rows, fabric)
+                batch = read_batch(read, rows, fabric)
                 loss, logits = learner.step(batch, self._learning_rate(epoch - 1 + row / epoch_size, epochs))
                 metrics.add(loss, logits, batch)
                 row += batch.rows
@@ -220,11 +221,20 @@ class TrainingLoop:
         """Falls linearly from the initial rate to 0."""
         return self.settings.learning_rate * (1 - epochs_done / epochs)
 
+    def _as_read_in(self, epoch: int) -> Task:
+        """The task with the training rows as an epoch reads them: words are cut into other pieces in each."""
+        if self.task.words is None:
+            return self.task
+        # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
+        seed = np.random.SeedSequence((self.settings.seed, epoch, 0))
+        drawn = self.task.words.encoded(self.settings.piece_dropout, seed)
+        return replace(self.task, texts=drawn)
+
     def _batches(
-        self, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
+        self, texts: EncodedTexts, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
         """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
-        lengths = self.task.texts.lengths
+        lengths = texts.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
         if self.settings.packed:

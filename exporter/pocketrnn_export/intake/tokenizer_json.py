@@ -29,8 +29,8 @@ from pocketrnn.text.subword_steps import (
     Table,
 )
 from pocketrnn_export.intake.json_file import brief, parsed_json
-from pocketrnn_export.intake.unicode_sets import CLUSTERS, all_but, unicode_set
 from pocketrnn_export.intake.vocabulary import PLACEHOLDER
+from pocketrnn_training.unicode_sets import CLUSTERS, all_but, unicode_set
 
 __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
 

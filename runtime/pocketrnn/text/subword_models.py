@@ -22,6 +22,8 @@ __all__ = [
     "Unigram",
     "WholeWords",
     "WordPiece",
+    "bpe_parts",
+    "merged",
     "model_document",
     "model_function",
     "model_of",
@@ -194,7 +196,19 @@ def _byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
     return [pieces.get(f"<0x{byte:02X}>") for byte in range(0x100)]
 
 
-def _bpe(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+def bpe_parts(
+    model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
+) -> tuple[Callable[[str], list[int]], Merges]:
+    """What makes ids of the characters of a word, and the merges that are then done (`merged`).
+
+    The arguments and the errors are those of `model_function`.
+
+    Example:
+        >>> tokens = ["a", "b", "ab"]
+        >>> symbols, merges = bpe_parts(Bpe((0, 1)), {token: i for i, token in enumerate(tokens)}, tokens, None)
+        >>> symbols("aab"), merged(symbols("aab"), merges)
+        ([0, 0, 1], [0, 2])
+    """
     merges = _merge_table(model, pieces, tokens)
     by_byte = _byte_pieces(pieces) if model.byte_fallback else None
     plain = not (model.prefix or model.suffix)
@@ -225,17 +239,30 @@ def _bpe(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: 
             ids.append(unknown)
         return ids
 
+    return symbols, merges
+
+
+def _bpe(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    symbols, merges = bpe_parts(model, pieces, tokens, unknown)
+
     def ids_of(word: str) -> Sequence[int]:
         if model.whole_words and (found := pieces.get(word)) is not None:
             return [found]
         ids = symbols(word)
-        return ids if len(ids) < 2 else _merged(ids, merges)
+        return ids if len(ids) < 2 else merged(ids, merges)
 
     return ids_of
 
 
-def _merged(ids: list[int], merges: Merges) -> list[int]:
-    """All merges done, the first rank first, and of one rank the leftmost (tokenizers, models/bpe/word.rs)."""
+def merged(ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None) -> list[int]:
+    """All merges done, the first rank first, and of one rank the leftmost (tokenizers, models/bpe/word.rs).
+
+    Args:
+        ids: the ids of a word's characters; may be changed.
+        merges: two neighbours -> the merge's rank, and what they become.
+        skipped: asked before each merge; one that is skipped may be done after the next one that is not (BPE-dropout;
+            Provilkov, Emelianenko and Voita 2020).
+    """
     size = len(ids)
     # The rank, where it is, and what the two become.
     queue = [
@@ -247,8 +274,13 @@ def _merged(ids: list[int], merges: Merges) -> list[int]:
     after = [*range(1, size), -1]
     before = list(range(-1, size - 1))
     gone = bytearray(size)
+    waiting: list[tuple[int, int, int]] = []
     while queue:
-        _, at, made = heapq.heappop(queue)
+        first = heapq.heappop(queue)
+        if skipped is not None and skipped():
+            waiting.append(first)
+            continue
+        _, at, made = first
         right = after[at]
         if gone[at] or right < 0:
             continue
@@ -264,6 +296,8 @@ def _merged(ids: list[int], merges: Merges) -> list[int]:
         left = before[at]
         if left >= 0 and (found := merges.get((ids[left], made))) is not None:
             heapq.heappush(queue, (found[0], left, found[1]))
+        while waiting:
+            heapq.heappush(queue, waiting.pop())
     return [number for i, number in enumerate(ids) if not gone[i]]
 
 

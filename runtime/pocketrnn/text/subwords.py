@@ -14,7 +14,7 @@ kept, for a bounded number of them: most words of a text have been seen before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from pocketrnn.errors import InputError
@@ -24,7 +24,7 @@ from pocketrnn.text.subword_rules import AddedToken, SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, split_function
 from pocketrnn.text.subword_steps import WHITE_SPACE, subword_steps_applied
 
-__all__ = ["SubwordIds", "check_fit"]
+__all__ = ["SubwordIds", "check_fit", "words_function"]
 
 # So many parts are kept, and none that is longer: 10 MB at most for words of a usual length.
 _MOST_KEPT: Final = 1 << 16
@@ -38,6 +38,38 @@ def check_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
         InputError: an id is beyond it, or a merge names or makes what is no piece.
     """
     SubwordIds(rules, vocabulary)
+
+
+def words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
+    """What gives the words of a text that the model makes ids of, where no added token is in the text.
+
+    For training, which learns pieces from words before there is a vocabulary.
+
+    Example:
+        >>> words_function(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)))("unable able")
+        ['unable', 'able']
+    """
+    steps = subword_steps_applied(rules.steps)
+    splits = [split_function(split) for split in rules.splits]
+
+    def words(text: str) -> list[str]:
+        cleaned = steps(_whole(text))
+        made = [cleaned] if cleaned else []
+        for split in splits:
+            made = split(made)
+        return made
+
+    return words
+
+
+def _whole(text: str) -> str:
+    """The text, with U+FFFD for half of a UTF-16 surrogate pair."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 class SubwordIds:
@@ -94,11 +126,7 @@ class SubwordIds:
 
     def of(self, text: str) -> list[int]:
         """The ids of a text; none for one of which nothing is left."""
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = _whole(text)
         ids: list[int] = []
         begins = True
         for part in self._early.parts(text):

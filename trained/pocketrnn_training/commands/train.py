@@ -14,11 +14,10 @@ from pocketrnn.bundle.folder import bundle_for, check_free
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
-from pocketrnn.text import TOKENIZERS
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
 from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, Settings
+from pocketrnn_training.settings import BPE, CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, SPLITS, Settings
 
 if TYPE_CHECKING:
     from pocketrnn_training.checkpoint import Checkpoint
@@ -83,13 +82,16 @@ _COUNT: Final = click.IntRange(min=1)
             "force",
         ),
         "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed"),
-        "How a text becomes ids": ("tokenizer", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
+        "How a text becomes ids": (
+            *("tokenizer", "vocabulary_size", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
+        ),
         "How it is trained": (
             "learning_rate",
             "batch_size",
             "dropout",
             "class_weights",
             "adversarial",
+            "piece_dropout",
             "epoch_size",
             "patience",
             "validation_share",
@@ -142,18 +144,27 @@ _COUNT: Final = click.IntRange(min=1)
     help="Validate with the rows of this file; may be given several times. Without it a part of DATA is held out.",
 )
 @_setting("validation_share", click.FloatRange(0, 1, True, True), "The share of each class that is held out.", "SHARE")
-@_setting("tokenizer", click.Choice(list(TOKENIZERS)), "How a text is split into tokens.")
+@_setting(
+    "tokenizer",
+    click.Choice(SPLITS),
+    "How a text is split into tokens; bpe: into pieces of words, which are learnt from the training rows.",
+)
+@_setting("vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe")
 @_setting("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
 @_limit("max_tokens", "Read the first N tokens of a text; 0 for all.")
-@_setting("min_freq", _COUNT, "Keep a token in the vocabulary if it occurs N times.", "N")
-@_limit("max_vocabulary", "Keep the N most frequent tokens; 0 for all.")
+@_setting(
+    "min_freq", _COUNT, "Keep a token in the vocabulary if it occurs N times; of bpe, a character or a merge.", "N"
+)
+@_limit("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Start the embedding from these word vectors: text in GloVe's format, plain or .gz.",
 )
-@_setting("vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know.", "N")
+@_setting(
+    "vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know; none with bpe.", "N"
+)
 @click.option(
     "--teacher",
     "teachers",
@@ -211,6 +222,12 @@ _COUNT: Final = click.IntRange(min=1)
     click.FloatRange(0, 1, max_open=True),
     "Adversarial training: train each row a second time, with its embeddings changed by this share of their length in "
     "the direction that raises its loss.",
+    "SHARE",
+)
+@_setting(
+    "piece_dropout",
+    click.FloatRange(0, 1, max_open=True),
+    "The share of merges of bpe that are skipped while training, anew in every epoch; 0 for the same pieces in all.",
     "SHARE",
 )
 @_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
@@ -274,11 +291,12 @@ def train(
       pocketrnn train reviews.csv -o reviews.checkpoint
       pocketrnn train reviews.csv -o reviews.checkpoint --export reviews.bundle
       pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
+      pocketrnn train orders.csv -o orders --tokenizer bpe --vocabulary-size 8000
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
       pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
-    _check_packages(logger)
+    _check_packages(logger, choices["tokenizer"])
     from pocketrnn_training.run import TrainingRun
 
     settings = Settings(**choices)
@@ -312,9 +330,11 @@ def train(
         tell(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(str(bundle_for(output)))}")
 
 
-def _check_packages(logger: str | None) -> None:
+def _check_packages(logger: str | None, tokenizer: str) -> None:
     for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
         require(package, "train")
+    if tokenizer == BPE:
+        require("tokenizers", "train")
     if logger is not None:
         require("tensorboard", "tensorboard")
 

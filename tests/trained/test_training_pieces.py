@@ -1,0 +1,195 @@
+"""Pieces of words: how they are learnt, and drawn anew in every epoch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from training_data import QUICK, easy_texts, write_csv
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import CheckpointError, DataError, InputError
+from pocketrnn.text import SubwordRules, TextEncoder
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.pieces import WordsOfRows, learn_pieces
+from pocketrnn_training.preparation import prepare
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.training import train
+
+TEXTS = ["Lower, lowest!", "low slow  lowly", "новый новее", "新しい本 新しい", "", " \n", "<unk> <pad> \ud800", "☃"]
+RULES, PIECES = learn_pieces(TEXTS, 60, min_freq=1, max_tokens=12)
+ANY_TEXTS = st.lists(st.one_of(st.sampled_from(TEXTS), st.text(max_size=30)), min_size=1, max_size=6)
+BPE = replace(QUICK, tokenizer="bpe", vocabulary_size=60)
+
+
+def spelt(row: list[int], pieces: tuple[str, ...] = PIECES) -> str:
+    return "".join(pieces[i] for i in row)
+
+
+def rows_of(texts: EncodedTexts) -> list[list[int]]:
+    return [texts.ids[a:b].tolist() for a, b in zip(texts.offsets, texts.offsets[1:], strict=False)]
+
+
+def test_pieces_are_the_merges_of_the_texts_and_the_same_ones_each_time() -> None:
+    assert learn_pieces(["low lower", "lowest"], 20, min_freq=2, max_tokens=None)[1] == (
+        *("<unk>", "<pad>", "e", "l", "o", "w", "▁", "lo", "▁lo", "▁low", "▁lowe"),
+    )
+    assert learn_pieces(TEXTS, 60, min_freq=1, max_tokens=12) == (RULES, PIECES)
+    assert len(PIECES) <= 60
+
+
+@given(ANY_TEXTS)
+def test_rows_without_dropout_are_those_of_the_text_rules(texts: list[str]) -> None:
+    made = WordsOfRows.of(texts, RULES, PIECES).encoded()
+    asked = EncodedTexts.of(texts, TextEncoder(RULES, PIECES))
+    assert rows_of(made) == rows_of(asked)
+    assert made.ids.dtype == asked.ids.dtype
+
+
+@given(ANY_TEXTS, st.integers(0, 99))
+def test_drawn_pieces_spell_the_same_text_and_follow_from_the_seed(texts: list[str], seed: int) -> None:
+    rules = replace(RULES, max_tokens=None)
+    words = WordsOfRows.of(texts, rules, PIECES)
+    drawn = rows_of(words.encoded(0.5, seed))
+    assert list(map(spelt, drawn)) == list(map(spelt, rows_of(words.encoded())))
+    assert drawn == rows_of(words.encoded(0.5, seed))
+
+
+def test_pieces_differ_from_epoch_to_epoch_and_are_cut_to_the_most_that_are_read() -> None:
+    words = WordsOfRows.of(["lower lowest slow", ""] * 20, RULES, PIECES)
+    drawn = [words.encoded(0.5, seed) for seed in range(3)]
+    assert len({tuple(texts.ids.tolist()) for texts in drawn}) == 3
+    assert max(texts.lengths.max() for texts in drawn) == RULES.max_tokens
+    assert all(row == [RULES.empty_id] for texts in drawn for row in rows_of(texts)[1::2])
+
+
+def test_of_a_large_alphabet_the_most_frequent_half_of_the_vocabulary_is_kept() -> None:
+    rules, pieces = learn_pieces(["aaa bbb cc d ef", "ab ab ab"], 10, min_freq=1, max_tokens=None)
+    assert pieces[:7] == ("<unk>", "<pad>", "a", "b", "c", "▁", "▁a")
+    assert len(pieces) == 10
+    # What stands beside an unknown character is no neighbour of what stands behind it.
+    assert spelt(TextEncoder(rules, pieces).encode("adb"), pieces) == "▁a<unk>b"
+
+
+def test_a_text_of_a_megabyte_without_spaces_is_learnt_from_its_beginning() -> None:
+    rules, pieces = learn_pieces(["ab" * 500_000, "abc"], 20, min_freq=1, max_tokens=8)
+    words = WordsOfRows.of(["ab" * 500_000], rules, pieces)
+    assert words.encoded(0.1).lengths.tolist() == [8]
+
+
+@pytest.mark.parametrize("texts", [[""], ["", " \n\t"], ["abc"]])
+def test_nothing_to_learn_from_is_refused(texts: list[str]) -> None:
+    with pytest.raises(DataError):
+        learn_pieces(texts, 100, min_freq=2, max_tokens=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"vocabulary_size": 100}, "vocabulary_size"),
+        ({"tokenizer": "bpe", "vocabulary_size": 7}, "vocabulary_size"),
+        ({"tokenizer": "bpe", "ngrams": 2}, "ngrams"),
+        ({"tokenizer": "bpe", "piece_dropout": 1.0}, "piece_dropout"),
+        ({"tokenizer": "external"}, "tokenizer"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(change: dict[str, object], names: str) -> None:
+    with pytest.raises(InputError, match=names):
+        Settings(**change)  # type: ignore[arg-type]
+
+
+def test_pieces_come_from_the_training_rows_alone() -> None:
+    data = LabelledTexts(["low lower", "lowest slow"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
+    other = LabelledTexts(["zzzz zzzz", "lower"], np.array([0, 1]), ("a", "b"), "other rows")
+    task = prepare(data, other, BPE, None, None, lambda _: None)
+    assert not any("z" in piece for piece in task.vocabulary)
+    assert task.validation_texts.ids[: task.validation_texts.offsets[1]].tolist().count(0) == 2
+
+
+def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("low 1 2\nest 3 4\nlower 5 6\n")
+    data = LabelledTexts(["low lower", "lowest low"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
+    task = prepare(data, None, replace(BPE, embedding_dim=None), vectors, None, lambda _: None)
+    assert task.vectors is not None
+    found = {task.vocabulary[i]: row.tolist() for i, row in zip(task.vectors.ids, task.vectors.values, strict=True)}
+    assert found == {"▁low": [1, 2], "▁lower": [5, 6]}
+    assert len(task.vocabulary) == task.architecture.vocabulary_size
+
+
+def test_a_checkpoint_of_pieces_is_of_version_2_and_read_back(tmp_path: Path) -> None:
+    made = train(easy_texts(60), replace(BPE, epochs=1), examples=())
+    checkpoints.write(made, tmp_path / "made")
+    document = json.loads((tmp_path / "made" / "config.json").read_text())
+    read = checkpoints.read(tmp_path / "made")
+    assert document["version"] == 2
+    assert (read.rules, read.vocabulary, read.examples) == (made.rules, made.vocabulary, made.examples)
+    assert isinstance(read.rules, SubwordRules)
+    assert "▁" not in "".join(read.examples)
+    changes: list[dict[str, object]] = [
+        {"version": 1},
+        {"text": document["text"] | {"unknown": 1}},
+        {"text": document["text"] | {"model": {"kind": "bpe", "merges": [2, 99]}}},
+    ]
+    for change in changes:
+        (tmp_path / "made" / "config.json").write_text(json.dumps(document | change))
+        with pytest.raises(CheckpointError):
+            checkpoints.read(tmp_path / "made")
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
+    write_csv(tmp_path / "rows.csv", easy_texts(30))
+    program = (
+        "import sys; sys.modules['tokenizers'] = None; from pocketrnn.commands.cli import main; "
+        f"main(['train', r'{tmp_path / 'rows.csv'}', '-o', r'{tmp_path / 'made'}', '--tokenizer', 'bpe'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "tokenizers" in done.stderr
+    assert "[train]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_classifier_of_pieces_goes_from_rows_to_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(Path("rows.csv"), easy_texts())
+    size = [
+        "--hidden-dim",
+        "8",
+        "--embedding-dim",
+        "8",
+        "--epochs",
+        "3",
+        "--learning-rate",
+        "0.03",
+        "--batch-size",
+        "16",
+    ]
+    commands = [
+        ["train", "rows.csv", "-o", "made", "--tokenizer", "bpe", "--vocabulary-size", "200", *size, "--export", "out"],
+        ["evaluate", "made", "rows.csv"],
+        ["compress", "made", "-o", "small"],
+        ["pack", "out", "-o", "out.prnn"],
+        ["verify", "out"],
+    ]
+    for command in commands:
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+    texts = ["noise3 cat1 noise4", "dog2", "an elk0, misspelt nois", ""]
+    bundle, packed = Classifier.load("out"), Classifier.load("out.prnn")
+    made = checkpoints.read(Path("made"))
+    assert bundle.manifest.text == made.rules
+    np.testing.assert_allclose(packed.predict_proba(texts), bundle.predict_proba(texts), atol=1e-5)
+    assert [part.text for part in bundle.explain(texts[0]).fragments] == texts[0].split()
