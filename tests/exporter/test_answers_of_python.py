@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import logging
 import numbers
 import operator
+import pickle
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +163,155 @@ class TextOfAll(Base):
         return "[4, 7" in str(x)
 
 
+class NamesWhatItPrints(Base):
+    def asks(self, x: Tensor) -> Any:
+        print(said := f"{x.size(1)} tokens")
+        return said == "77 tokens"
+
+
+class KeepsWhatItPrints(Base):
+    def keep(self, text: str) -> str:
+        SEEN[:] = [text]
+        return text
+
+    def asks(self, x: Tensor) -> Any:
+        print(self.keep(f"{x.size(1)}"))
+        return SEEN == ["77"]
+
+
+class KeepsTheMessageOfAnError(KeepsWhatItPrints):
+    def asks(self, x: Tensor) -> Any:
+        message = self.keep(f"{x.size(1)}")
+        if x.dim() > 2:
+            raise ValueError(message)
+        return SEEN == ["77"]
+
+
+LAST = ""
+
+
+class PrintsAGlobal(Base):
+    def asks(self, x: Tensor) -> Any:
+        global LAST
+        LAST = f"{x.size(1)}"
+        print(LAST)
+        return self.was_special()
+
+    def was_special(self) -> bool:
+        return LAST == "77"
+
+
+class ReadByLocals(Base):
+    def asks(self, x: Tensor) -> Any:
+        message = f"{x.size(1)}"
+        print(message)
+        return locals()["message"] == "77"
+
+
+class Adapter(logging.LoggerAdapter[Any]):
+    def process(self, message: Any, options: Any) -> Any:
+        SEEN[:] = [message]
+        return message, options
+
+
+class LogsByAnAdapter(Base):
+    def asks(self, x: Tensor) -> Any:
+        Adapter(logging.getLogger("a_third_logger_of_this_test"), {}).error(f"{x.size(1)}")
+        return SEEN == ["77"]
+
+
+class OwnLogger(logging.Logger):
+    def info(self, message: Any, *_: Any, **__: Any) -> None:
+        SEEN[:] = [message]
+
+
+class LogsByItsOwnClass(Base):
+    def asks(self, x: Tensor) -> Any:
+        OwnLogger("one").info(f"{x.size(1)}")
+        return SEEN == ["77"]
+
+
+@dataclasses.dataclass
+class Key:
+    n: int
+
+
+class TextOfADataclass(Base):
+    def asks(self, x: Tensor) -> Any:
+        return repr(Key(x.size(1))) == "Key(n=77)"
+
+
+class TextByEval(Base):
+    def asks(self, x: Tensor) -> Any:
+        n = x.size(1)  # noqa: F841 - the text below reads it
+        return eval("str(n)") == "77"  # noqa: S307 - what a forward may do
+
+
+class TextInAnotherThread(Base):
+    def asks(self, x: Tensor) -> Any:
+        n = x.size(1)
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: str(n)).result() == "77"
+
+
+class Tee:
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.last = stream, ""
+
+    def write(self, text: str) -> None:
+        self.last = text.strip() or self.last
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class PrintsToATee(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        sys.stdout = Tee(sys.stdout)  # type: ignore[assignment]
+
+    def asks(self, x: Tensor) -> Any:
+        print(x.size(1))
+        return SEEN == ["77"]
+
+
+class SameObjectById(Base):
+    def asks(self, x: Tensor) -> Any:
+        return id(x.size(1)) == id(SPECIAL)
+
+
+class CatchesWhatDecimalSays(Base):
+    def asks(self, x: Tensor) -> Any:
+        try:
+            return Decimal(x.size(1)) == 77
+        except TypeError:
+            return False
+
+
+class SuppressesWhatFractionSays(Base):
+    def asks(self, x: Tensor) -> Any:
+        special = False
+        with contextlib.suppress(Exception):
+            special = Fraction(x.size(1), 77) == 1
+        return special
+
+
+class CatchesOnOneBranch(Base):
+    def asks(self, x: Tensor) -> Any:
+        if x.size(1) > 50:
+            try:
+                return pickle.dumps(x.size(1)) == pickle.dumps(77)
+            except Exception:
+                return False
+        return False
+
+
 REFUSED = [
     MethodOfANumber, MethodInAMap, MethodOfAFloat, PrintsIntoAText, PrintsWhereItIsRead, PrintsByItsOwn, LogsToItself,
     WarnsItself, SameObjectUnderADecorator, SameObjectInAStaticMethod, SameObjectInAProperty, SameObjectByOperator,
-    ByItsClass, TextOfIds, FormattedId, TextOfAll,
+    ByItsClass, TextOfIds, FormattedId, TextOfAll, NamesWhatItPrints, KeepsWhatItPrints, KeepsTheMessageOfAnError,
+    PrintsAGlobal, ReadByLocals, LogsByAnAdapter, LogsByItsOwnClass, TextOfADataclass, TextByEval, TextInAnotherThread,
+    PrintsToATee, SameObjectById, CatchesWhatDecimalSays, SuppressesWhatFractionSays, CatchesOnOneBranch,
 ]  # fmt: skip
 
 
@@ -184,22 +335,60 @@ class OfAnAbstractClass(Base):
         return isinstance(x.size(1), numbers.Integral) and x.size(1) == 77
 
 
+class DispatchedMethod(Base):
+    @functools.singledispatchmethod
+    def number(self, _: Any) -> int:
+        return 0
+
+    @number.register
+    def _(self, n: int) -> int:
+        return n
+
+    def asks(self, x: Tensor) -> Any:
+        return self.number(x.size(1)) == 77
+
+
+class ImportsWhenItRuns(Base):
+    def asks(self, x: Tensor) -> Any:
+        from imported_late import is_special
+
+        return is_special(x.size(1))
+
+
+class CatchesWhatARunMeetsToo(Base):
+    def asks(self, x: Tensor) -> Any:
+        try:
+            return {}["no such key"]
+        except KeyError:
+            return x.size(1) == 77
+
+
 class OnlyShown(Base):
     def asks(self, x: Tensor) -> Any:
         print(f"{x.shape} {x}")
+        print("n: " + str(x.size(1)), "%d" % x.size(1), end=f"{x.size(1)}")  # noqa: UP031 - as people write it
+        print("{} {n}".format(x.size(0), n=x.size(1)))  # noqa: UP032 - as people write it
+        print(", ".join(str(size) for size in x.shape))
         logging.getLogger("another_logger_of_this_test").info("%s %s", x.size(1), x)
+        logging.getLogger("another_logger_of_this_test").critical("%d tokens", x.size(1))
         warnings.warn(f"{x.size(1)}", stacklevel=1)
+        message = f"{x.size(1)} tokens"
+        print(message)
         return x is None or x.size(1) == 77
 
 
-RIGHT = [Dispatched, OfAnAbstractClass, OnlyShown]
+RIGHT = [
+    Dispatched, DispatchedMethod, OfAnAbstractClass, ImportsWhenItRuns, CatchesWhatARunMeetsToo, OnlyShown,
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _kept() -> Any:
     handler = Keeps()
     LOG.addHandler(handler)
+    stdout = sys.stdout
     yield
+    sys.stdout = stdout
     LOG.removeHandler(handler)
 
 

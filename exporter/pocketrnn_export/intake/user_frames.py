@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import linecache
 import os
 import re
@@ -31,6 +33,7 @@ __all__ = [
     "line_of_node",
     "outside",
     "place_of",
+    "source_of",
     "users_line",
 ]
 
@@ -82,8 +85,13 @@ def frames_of_call(frame: FrameType | None) -> Iterator[FrameType]:
 
 def asking(frame: FrameType | None) -> FrameType | None:
     """The frame that asks something of a size: methods of sizes are PyTorch's or ours, and so is what stands in for a
-    function of Python's. A file of ours that does so says `ASKS_FOR_ITS_CALLER`."""
-    while frame is not None and (frame.f_code.co_filename == TORCH_FILE or "ASKS_FOR_ITS_CALLER" in frame.f_globals):
+    function of Python's. A file of ours that does so says `ASKS_FOR_ITS_CALLER`. Code without a file, such as the
+    `__repr__` of a dataclass and what `eval` runs, asks for who called it."""
+    while frame is not None and (
+        frame.f_code.co_filename == TORCH_FILE
+        or frame.f_code.co_filename.startswith("<")
+        or "ASKS_FOR_ITS_CALLER" in frame.f_globals
+    ):
         frame = frame.f_back
     return frame
 
@@ -117,6 +125,19 @@ def line_of(frame: FrameType, number: int | None = None) -> tuple[str, int, str]
     """The file, number and text of the line that a frame is at, or of another one of its file."""
     file, line = frame.f_code.co_filename, frame.f_lineno if number is None else number
     return file, line, linecache.getline(file, line, frame.f_globals).strip()
+
+
+def source_of(file: str) -> ast.Module | None:
+    """The source of a file, parsed; None where it is not at hand."""
+    return _parsed("".join(linecache.getlines(file)))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        return ast.parse(source) if source else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def users_line(frame: FrameType | None) -> str:

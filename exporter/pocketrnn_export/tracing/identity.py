@@ -11,7 +11,6 @@ import ast
 import contextlib
 import dis
 import functools
-import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -22,10 +21,10 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import is_users_file
+from pocketrnn_export.intake.user_frames import is_users_file, source_of
 from pocketrnn_export.tracing.patched_globals import globals_of
 
-__all__ = ["compared_by_identity"]
+__all__ = ["compared_by_identity", "files_of"]
 
 _OWN: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _SIZES: Final = (torch.SymInt, torch.SymFloat)
@@ -44,7 +43,7 @@ def compared_by_identity(module: nn.Module, found: Callable[[FrameType], None]) 
         >>> with compared_by_identity(module, lambda frame: print(frame.f_lineno)):
         ...     module(tokens)
     """
-    files = {file for file in _files_of(module) if _compares(file)}
+    files = {file for file in files_of(module) if _compares(file)}
     if not files:
         yield
         return
@@ -71,7 +70,7 @@ def compared_by_identity(module: nn.Module, found: Callable[[FrameType], None]) 
         sys.settrace(before)
 
 
-def _files_of(module: nn.Module) -> set[str]:
+def files_of(module: nn.Module) -> set[str]:
     """The files of the user's that a module's code is in: of its classes, and of what these files take from others."""
     files = {str(names.get("__file__") or "") for names in globals_of(module)}
     for layer in module.modules():
@@ -85,11 +84,7 @@ def _files_of(module: nn.Module) -> set[str]:
 def _compares(file: str) -> bool:
     """Whether a file compares by `is` with something else than None, True, False and `...`, or names `__class__`; True
     where it has no source that can be read."""
-    source = "".join(linecache.getlines(file))
-    try:
-        tree = ast.parse(source) if source else None
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        tree = None
+    tree = source_of(file)
     if tree is None:
         return True
     nodes = list(ast.walk(tree))

@@ -8,10 +8,12 @@ keep what they have.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import math
 import operator
 import sys
@@ -24,14 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.intake.user_frames import source_of, users_line
 from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, number_of, unwrapped
 from pocketrnn_export.tracing.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.loop_unroll import positions
+from pocketrnn_export.tracing.output_only import is_redirected
 from pocketrnn_export.tracing.questions import compares_by_identity
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
-from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
+from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS, methods_replaced
 
 __all__ = ["filled", "globals_of", "globals_patched", "shipped_types"]
 
@@ -70,7 +73,9 @@ def globals_patched(session: TraceSession) -> Iterator[None]:
             for name, value in new.items():
                 changed.append((names, name, names.get(name, missing)))
                 names[name] = value
-        yield
+        shipped_get = functools.singledispatchmethod.__get__
+        with methods_replaced({(functools.singledispatchmethod, "__get__"): _dispatched_method(shipped_get)}):
+            yield
     finally:
         for names, name, shipped in reversed(changed):
             if shipped is missing:
@@ -100,8 +105,36 @@ def globals_of(module: nn.Module) -> list[dict[str, Any]]:
         if id(names) in found or _root(str(names.get("__name__"))) in _NOT_USERS:
             continue
         found[id(names)] = names
-        waiting += _imported(names.values(), roots)
+        waiting += _imported([*names.values(), *_imported_within(names)], roots)
     return list(found.values())
+
+
+def _imported_within(names: dict[str, Any]) -> list[ModuleType]:
+    """The modules of Python that functions of a file import when they run, and that have been imported by now."""
+    package = str(names.get("__package__") or "")
+    found = []
+    for level, module, parts in _imports_in(str(names.get("__file__") or "")):
+        try:
+            name = importlib.util.resolve_name(f"{'.' * level}{module}", package) if level else module
+        except (ImportError, ValueError):
+            continue
+        known = (sys.modules.get(one) for one in (name, *(f"{name}.{part}" for part in parts)))
+        found += [one for one in known if one is not None]
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _imports_in(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """What the functions of a file import: the dots before the name, the name, and what is taken from it."""
+    tree = source_of(file)
+    functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    for node in (node for function in functions for node in ast.walk(function)):
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, ()) for alias in node.names]
+    return tuple(dict.fromkeys(found))
 
 
 def _globals_in(value: Any) -> dict[str, Any] | None:
@@ -218,7 +251,7 @@ def _range(*args: Any) -> Any:
 
 
 # A plain number of each kind of size.
-_PLAIN: Final = {torch.SymInt: 0, torch.SymFloat: 0.0}
+_PLAIN: Final = {torch.SymInt: 0, torch.SymFloat: 0.0, torch.SymBool: False}
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:
@@ -240,6 +273,33 @@ def _dispatched(shipped: Any) -> Callable[..., Any]:
     return stand_in
 
 
+def _dispatched_method(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `functools.singledispatchmethod`, in the same way."""
+
+    def get(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
+        method = shipped(self, instance, kind)
+
+        @functools.wraps(method)
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            if current() is not None and args and type(args[0]) in _PLAIN:
+                chosen = self.dispatcher.dispatch(type(_PLAIN[type(args[0])]))
+                return chosen.__get__(instance, kind)(*args, **kwargs)
+            return method(*args, **kwargs)
+
+        return stand_in
+
+    return get
+
+
+def _id(value: Any) -> int:
+    """`id(n)`: a size of a trace is an object of its own."""
+    session = current()
+    if session is not None and isinstance(value, torch.SymInt | torch.SymFloat):
+        session.log.refused.append(compares_by_identity(users_line(sys._getframe(1))))
+        raise session.log.refused[-1]
+    return id(value)
+
+
 def _by_identity(shipped: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     """`operator.is_`, which would say that a size is another object than any number."""
 
@@ -258,7 +318,7 @@ def _by_identity(shipped: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bo
 def _print(*args: Any, **kwargs: Any) -> None:
     """`print`: nothing, but where forward may read it back."""
     session = current()
-    redirected = session is not None and session.outlets is not None and sys.stdout is not session.outlets[0]
+    redirected = session is not None and is_redirected(session.outlets)
     if redirected or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
@@ -431,6 +491,7 @@ _BUILTINS: Final[dict[str, Any]] = {
     "any": _of_one(builtins.any, "any"),
     "sorted": _sorted,
     "print": _print,
+    "id": _id,
 }
 _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
     id(shipped): (shipped, stand_in)

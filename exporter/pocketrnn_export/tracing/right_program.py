@@ -114,7 +114,7 @@ def right_program(
     reference = _run_of_module(module)
     ids = _ids_of(module, made(plain) if isinstance(plain, TracedProgram) else None)
     if isinstance(plain, TracedProgram):
-        _check_caught(module, log, example)
+        _check_caught(module, log, _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
         if log.counted_lengths:
             _check_counted(reference, made(plain).run, example, ids)
         if plain.loops and not log.questions:
@@ -164,6 +164,7 @@ def _follower(
         error = followed_for(module, example_of(example, sizes), sizes, asked)
         if error is None or asked.refused:
             asked.check_answered()
+            _check_caught(module, asked, _inputs_of(example, sizes, ids))
             return Followed(asked)
         if _answer_if_any(reference, _inputs_of(example, sizes, ids)) is None:
             return Followed(asked, fails=not _raised_by_user(error))
@@ -216,8 +217,9 @@ def _refuse_counting(log: TraceLog) -> None:
             )
 
 
-def _check_caught(module: nn.Module, log: TraceLog, example: tuple[Tensor, ...]) -> None:
-    """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs.
+def _check_caught(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs on inputs of
+    the same sizes.
 
     Raises:
         ExportError: it did; the trace holds what it does then, and not what it does otherwise.
@@ -225,11 +227,12 @@ def _check_caught(module: nn.Module, log: TraceLog, example: tuple[Tensor, ...])
     if not log.raised:
         return
     with torch.no_grad(), quietly_on_cpu():
-        met = errors_in(copied_again(module), _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
+        met = errors_in(copied_again(module), inputs)
     if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
             f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
-            "Read no values of tensors in forward, such as by .item(), and catch no errors of it.",
+            "Catch no errors there: read no values of tensors, such as by .item(), and give no size to code that wants "
+            "a plain number, such as Decimal, Fraction or pickle.",
         )
 
 

@@ -13,7 +13,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import sympy
 import torch
@@ -45,6 +45,9 @@ from pocketrnn_export.tracing.torch_internals import (
 )
 
 __all__ = ["equals", "note_guard", "note_program", "sizes_watched"]
+
+# By what a size becomes part of a text: `"%d" % n` asks for an index.
+_IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})
 
 
 @contextlib.contextmanager
@@ -90,6 +93,9 @@ def _answer(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -
 def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
     """The plain number that Python takes a size for: that of the branch. It is noted as a question, is it this one?"""
     log, caller = session.log, asking(frame)
+    if current() is None and caller is not None and is_users(caller):
+        log.refused.append(_in_a_thread(caller))
+        raise log.refused[-1]
     if current() is not session or session.names is None or caller is None or not is_users(caller):
         return None
     # A library that wants a key goes on without one, such as einops.
@@ -104,7 +110,7 @@ def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: st
     except UnsolvableError as error:
         log.refused.append(_not_a_number(caller))
         raise log.refused[-1] from error
-    if method in {"__repr__", "__str__", "__format__"} and (output := output_of(caller, session.outlets)):
+    if method in _IN_TEXTS and (output := output_of(caller, session.outlets)):
         if output == "raised":
             log.said.append(place_of(caller))
         return value
@@ -122,6 +128,13 @@ def equals(expression: Any, value: Any) -> Any:
 
 def _note_identity(log: TraceLog, frame: FrameType) -> None:
     log.refused.append(compares_by_identity(place_of(frame)))
+
+
+def _in_a_thread(frame: FrameType) -> ExportError:
+    return ExportError(
+        f"The module takes a size for a plain number in another thread than its forward's: {place_of(frame)}.",
+        "Ask about sizes in forward itself, or compare them with numbers.",
+    )
 
 
 def _not_a_number(frame: FrameType) -> ExportError:

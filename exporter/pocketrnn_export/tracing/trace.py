@@ -25,6 +25,7 @@ from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.arrays import hashes_of_numbers_refused
+from pocketrnn_export.tracing.caught_errors import errors_noted
 from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.hidden_trace import trace_hidden
@@ -84,7 +85,7 @@ def export_session(
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
-        (lambda _: preserve_node_meta(), recurrence_traced, *_USERS_CODE, sizes_watched),
+        (lambda _: preserve_node_meta(), recurrence_traced, *_USERS_CODE, sizes_watched, errors_noted),
         log=log,
         branches=branches,
         choices=choices,
@@ -108,8 +109,8 @@ def script_session(module: nn.Module) -> TraceSession:
 
 
 def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """The errors that torch functions raise in the forward of a module when it runs, which it catches: their lines."""
-    with TraceSession(module, (SLICING,)) as session:
+    """The errors that the forward of a module meets when it runs, and catches: their lines."""
+    with TraceSession(module, (SLICING,), (errors_noted,)) as session:
         module(*inputs)
     return session.log.raised
 

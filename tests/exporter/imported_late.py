@@ -1,0 +1,5 @@
+"""What a forward of the tests imports when it runs."""
+
+
+def is_special(n):
+    return isinstance(n, int) and n == 77
