@@ -22,8 +22,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
-from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules
-from pocketrnn.text.subword_steps import Table
+from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
@@ -108,11 +107,6 @@ def check_packable(rules: AnyTextRules, name: str) -> None:
         raise InputError(
             f"{name} cannot be packed: its tokenizer is external, and the native engine takes texts only.",
             "Use a bundle in the place of a packed file: it takes tokens and ids.",
-        )
-    if isinstance(rules, SubwordRules) and any(isinstance(step, Table) for step in rules.steps):
-        raise InputError(
-            f"{name} cannot be packed: a packed file holds no table of sentencepiece's normalization.",
-            "Use the bundle, with the Python runtime.",
         )
 
 

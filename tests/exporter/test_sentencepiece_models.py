@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import random
 from pathlib import Path
@@ -16,32 +14,13 @@ from pocketrnn.text import TextEncoder, rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.intake.sentencepiece_model import charsmap_of, subwords_of_model
 from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
-from pocketrnn_export.packing import check_packable
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")
 
 import sentencepiece
-from tokenizer_families import SENTENCES, families, texts
-from tokenizers import Tokenizer
-
-BYTES = {"byte_fallback": True, "vocab_size": 700, "character_coverage": 0.98}
-MODELS: dict[str, dict[str, Any]] = {
-    "T5": {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
-    "ALBERT": {"normalization_rule_name": "nmt_nfkc_cf"},
-    "NFKC without a prefix": {"normalization_rule_name": "nfkc", "add_dummy_prefix": False},
-    "as it stands, every space": {"normalization_rule_name": "identity", "remove_extra_whitespaces": False},
-    "bytes": BYTES,
-}
-
-
-def trained(**options: Any) -> bytes:
-    writer = io.BytesIO()
-    usual: dict[str, Any] = {"vocab_size": 420, "character_coverage": 1.0, "hard_vocab_limit": False}
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([*SENTENCES] * 20), model_writer=writer, minloglevel=2, **usual | options
-    )
-    return writer.getvalue()
+from sentencepiece_models import MODELS, WHOLE, odd_clusters, rescored, trained, with_table
+from tokenizer_families import texts
 
 
 def differing(made: Subwords, encode: Any, number: int, seed: int) -> list[tuple[str, list[int], list[int]]]:
@@ -59,11 +38,43 @@ def test_the_ids_are_those_of_sentencepiece(name: str, tmp_path: Path) -> None:
     assert rules_of(json.loads(json.dumps(rules_document(made.rules)))) == made.rules
 
 
-def test_a_table_is_refused_before_anything_is_packed_and_a_model_without_one_is_not() -> None:
-    tables = subwords_of_model(trained(**MODELS["T5"]), "T5").rules
-    with pytest.raises(InputError, match="news cannot be packed"):
-        check_packable(tables, "news")
-    check_packable(subwords_of_model(trained(**MODELS["as it stands, every space"]), "plain").rules, "news")
+@pytest.mark.parametrize("name", ["T5", "user-defined", "Llama"])
+def test_long_texts_get_the_same_ids(name: str) -> None:
+    """Sums of some 10,000 pieces are counted anew."""
+    content = trained(**MODELS[name])
+    made = subwords_of_model(content, "spiece.model")
+    text = " ".join([*texts(600, seed=7)])
+    ids = TextEncoder(made.rules, made.tokens).encode(text)
+    assert len(ids) > 15_000
+    assert ids == sentencepiece.SentencePieceProcessor(model_proto=content).encode(text)
+
+
+def test_pieces_of_one_score_are_merged_from_the_left() -> None:
+    """As where pieces were added to a model, all with the score 0."""
+    content = rescored(trained(**MODELS["Llama"]), lambda piece: float(-(len(piece) % 3)))
+    made = subwords_of_model(content, "spiece.model")
+    assert len(set(made.rules.model.ranks)) == 3
+    assert differing(made, sentencepiece.SentencePieceProcessor(model_proto=content).encode, 400, seed=4) == []
+
+
+@pytest.mark.parametrize(("kind", "score", "named"), [("unigram", 1.0, "\\[UNK\\]"), ("bpe", None, "unused piece")])
+def test_scores_and_pieces_of_odd_kinds_are_refused(kind: str, score: float | None, named: str) -> None:
+    from sentencepiece import sentencepiece_model_pb2
+
+    message = sentencepiece_model_pb2.ModelProto.FromString(trained(model_type=kind, user_defined_symbols=WHOLE))
+    piece = next(piece for piece in message.pieces if piece.type == 1)
+    if score is None:
+        piece.type = 5
+    else:
+        piece.score = score
+    with pytest.raises(InputError, match=named):
+        subwords_of_model(message.SerializeToString(), "spiece.model")
+
+
+def test_a_piece_of_a_character_that_is_none_is_refused() -> None:
+    content = trained(model_type="bpe").replace("\n\x03\u2581".encode(), "\n\x03\u2582".encode(), 1)
+    with pytest.raises(InputError, match="not its character '\u2581'"):
+        subwords_of_model(content, "spiece.model")
 
 
 @pytest.mark.slow
@@ -72,25 +83,6 @@ def test_the_ids_are_those_of_sentencepiece_on_a_hundred_thousand_texts(name: st
     content = trained(**MODELS[name])
     encode = sentencepiece.SentencePieceProcessor(model_proto=content).encode
     assert differing(subwords_of_model(content, name), encode, 100_000, seed=1) == []
-
-
-def with_table(charsmap: bytes) -> Tokenizer:
-    """XLM-R's and T5's parts."""
-    document = json.loads(families()["Unigram"].to_str())
-    table = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()}
-    spaces = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
-    document["normalizer"] = {"type": "Sequence", "normalizers": [table, spaces]}
-    marks = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
-    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, marks]}
-    return Tokenizer.from_str(json.dumps(document))
-
-
-def odd_clusters(number: int) -> list[str]:
-    """Texts of what grapheme clusters are made of: marks, joiners, Hangul, Indic conjuncts, flags, line ends."""
-    rng = random.Random(2)
-    pools = ["a\r\n \x07", "\u0301\u0308\u0600\u06dd\u200b\u200d\ufe0f\u0903", "©™❤ℹ\U0001f468\U0001f3fd", "ﬁ①㎏é"]
-    pools += ["कखड़\u094d\u093c\u0995\u09cd", "\u1100\u1161\u11a8각가", "\U0001f1e6", "\U000e0100\U000e0001\U00011046"]
-    return ["".join(rng.choice(rng.choice(pools)) for _ in range(rng.randrange(1, 8))) for _ in range(number)]
 
 
 @pytest.mark.parametrize("rule", ["nmt_nfkc", "nmt_nfkc_cf"])
@@ -113,9 +105,10 @@ def test_the_table_in_a_tokenizer_json_is_done_so_on_a_hundred_thousand_texts() 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"model_type": "bpe"}, "bpe"),
-        ({"model_type": "char"}, "char"),
-        ({"user_defined_symbols": ["<x>"]}, "<x>"),
+        ({"model_type": "word"}, "word"),
+        ({"model_type": "bpe", "control_symbols": ["Q"]}, "control piece of one character 'Q'"),
+        ({"user_defined_symbols": ["a  b"]}, "two spaces"),
+        ({"user_defined_symbols": [" b"], "remove_extra_whitespaces": False}, "space before"),
         ({"treat_whitespace_as_suffix": True}, "suffix"),
     ],
 )

@@ -212,7 +212,10 @@ CHANGES["a vocabulary that is searched from end to end"] = _searched_from_end_to
 CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14) + 1)
 
 
-BASES = ("words", "streams", "axes", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram")
+BASES = (
+    *("words", "streams", "axes", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
+    *("subwords-ranks", "subwords-clusters"),
+)
 
 
 def changed(content: bytes, vector: dict[str, Any]) -> bytes:
@@ -244,6 +247,31 @@ def _last_word(f: File, kind: int) -> int:
     return at + 4 * f.word(at + 4) - 4
 
 
+def _table(f: File) -> int:
+    """Where the first step stands behind scores."""
+    return _model(f) + 8 * (f.word(72) + 1)
+
+
+def _strings_at(f: File) -> int:
+    return _table(f) + 16 + 4 * f.word(_table(f) + 8)
+
+
+def _strings(f: File) -> bytes:
+    return bytes(f.content[_strings_at(f) : _strings_at(f) + f.word(_table(f) + 12)])
+
+
+def _table_head(f: File) -> int:
+    return _strings_at(f) + (len(_strings(f)) + 3) // 4 * 4
+
+
+def _value(f: File) -> int:
+    """Where a unit stands that is a value."""
+    at = _table(f) + 16
+    while f.word(at) < 1 << 31:
+        at += 4
+    return at
+
+
 def _more(f: File, which: int) -> int:
     return f.section(RULES) + 4 * (14 + which)
 
@@ -255,7 +283,8 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
         "words in a file of subwords": lambda f: f.put(f.section(RULES), 1),
         "subwords in lower case": lambda f: f.put(f.section(RULES) + 4, 1),
         "a model that there is not": lambda f: f.put(_more(f, 0), 4),
-        "a fifth flag of a model": lambda f: f.put(_more(f, 1), 16),
+        "a sixth flag of a model": lambda f: f.put(_more(f, 1), 32),
+        "ranks of a model without merges": lambda f: f.put(_more(f, 1), 16),
         "a prefix behind the rules": lambda f: f.put(_more(f, 3), 128),
         "more first ids than there may be": lambda f: f.put(_more(f, 5), 65),
         "more ids outside than there are": lambda f: f.put(_more(f, 7), _LARGE),
@@ -264,7 +293,7 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
         "fewer splits than there are": lambda f: f.put(_more(f, 10), f.word(_more(f, 10)) - 1),
         "a first id out of range": lambda f: f.put(_more(f, 12), f.word(72)),
         "a prefix that is not UTF-8": lambda f: f.put(_more(f, 11), 0xFFFF),
-        "a step of subwords that there is not": lambda f: f.put(_operation(f, 5), 14),
+        "a step of subwords that there is not": lambda f: f.put(_operation(f, 5), 15),
         "a split among the steps": lambda f: f.put(_operation(f, 5), 10),
         "a step of another length": lambda f: f.put(_operation(f, 2) + 4, f.word(_operation(f, 2) + 4) + 1),
         "a step that is longer than the rules": lambda f: f.put(_operation(f, 2) + 4, _LARGE),
@@ -286,6 +315,24 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
         "a merge that makes what is no token": lambda f: f.put(_model(f) + 12, -1),
         "a merge that there is not": lambda f: f.put(
             _model(f) + 4 + 12 * f.word(_more(f, 8)), (1 << f.word(_model(f))) - 1
+        ),
+    },
+    "subwords-ranks": {"ranks that there are not": lambda f: f.put(_more(f, 8), f.word(_more(f, 8)) + 1)},
+    "subwords-clusters": {
+        "a table of no unit": lambda f: f.put(_table(f) + 8, 0),
+        "a table of more units than there are": lambda f: f.put(_table(f) + 8, _LARGE),
+        "a table of fewer strings than it names": lambda f: f.put(_table(f) + 12, 1),
+        "a table whose units lead out of it": lambda f: f.put(_table(f) + 16, 0x1FFFFF << 10),
+        "a table whose key ends in no string": lambda f: f.put(_table(f) + 16, 0x100 | f.word(_table(f) + 16)),
+        "a table whose value lies behind its strings": lambda f: f.put(_value(f), (1 << 31) + 4096),
+        "a table whose value lies within a character": lambda f: f.put(
+            _value(f), (1 << 31) + _strings(f).index(b"\xc3\xa5") + 1
+        ),
+        "a table whose strings are not UTF-8": lambda f: f.put(_strings_at(f), 0xFFFFFFFF),
+        "a table whose string is too long": lambda f: f.put(_strings_at(f), *8 * [0x61616161]),
+        "a table of three kinds of clusters": lambda f: f.put(_table_head(f), 3),
+        "a table of more to keep than it says": lambda f: f.put(
+            _strings_at(f) + (len(_strings(f)) + 3) // 4 * 4 + 4, 9
         ),
     },
     "subwords-unigram": {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bundle_maker
+from charsmap_maker import charsmap_of
 from packing_tools import packed_bundle
 
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
@@ -24,6 +25,7 @@ from pocketrnn.text.subword_steps import (
     Prepend,
     Strip,
     Surround,
+    Table,
 )
 
 __all__ = ["FILES", "INERT", "TEXTS", "Made", "made"]
@@ -64,6 +66,8 @@ TEXTS = (
     "a\u0301\u0323" * 90,
     "1 22 333 4444 55555 \u00b2\u00b3 \u0664 \u2167",
     "a\r\n\n b\n c!!\r\n?? \n",
+    "\ufb01n \ufb01\ufb01 A\u030aA \u2764\ufe0f\u200d\u2764 \u0915\u094d\u0937\u093c \u0600a",
+    "u\u0323\u0308 TH\u0301  abab'sab",
 )
 
 
@@ -250,6 +254,54 @@ def _sentence_pieces() -> tuple[SubwordRules, tuple[str, ...]]:
     return rules, tokens
 
 
+_BECOMES = {
+    **{"\ufb01": "fi", "\ufb01n": "x", "\uff21": "a", "\u00a0": " ", "\t": " ", "\n": " ", "\u200b": "", "\x07": ""},
+    **{
+        "A": "a",
+        "A\u030a": "\u00e5",
+        "e\u0301": "\u00e9",
+        "u\u0323\u0308": "b",
+        "\u1112\u1161": "\ud558",
+        "'s": "s",
+        "\r\n": "t",
+    },
+    **{"\u0301": "", "\u00c5": "A\u030a", "\U0001f600": "\u4e2d\u6587", "TH": "the" * 6},
+}
+# By the rules of clusters, as much of them as there is in TEXTS.
+_CLUSTERS = (
+    ("\u0300\u036f", "\u200c\u200d", "\ufe0f", "\U0001f3fb\U0001f3ff"), ("\u0600\u0605",),
+    ("\0\x1f", "\x7f\x9f", "\u200b", "\u2028\u2029"), ("\u2764", "\U0001f300\U0001faff"), ("\u0300\u036f", "\ufe0f"),
+    ("\u0915\u0939",), ("\u094d",), ("\u093c", "\u200d"),
+)  # fmt: skip
+
+
+def _gemma() -> tuple[SubwordRules, tuple[str, ...]]:
+    """Merges of one rank are done from the left; user-defined pieces stay, behind a table that leaves them."""
+    tokens, merges = _merged(
+        ("<unk>", "</s>", "ab", "abc", "\ufb01", f"{_MARK}{_MARK}", "\u0301", *_BYTES, _MARK, *"acetxbhs\u00e9"),
+        "a a", "aa aa", "a aa", "aa a", "t h", "th e", "h e", "t he", f"{_MARK} the", "c a",
+    )  # fmt: skip
+    whole = tuple(range(2, 7))
+    rules = SubwordRules(
+        Bpe(merges, fuse_unknown=True, byte_fallback=True, ranks=(0, 1, 1, 1, 2, 3, 3, 3, 4, 4)), unknown_id=0,
+        steps=(Prepend(" "), Table(charsmap_of(_BECOMES), kept=tuple(tokens[i] for i in whole)), Replace(" ", _MARK)),
+        added=(*(AddedToken(i, after_steps=True, as_it_stands=True) for i in whole), AddedToken(1)),
+        outside=(0, 1, *whole),
+    )  # fmt: skip
+    return rules, tokens
+
+
+def _xlm_r() -> tuple[SubwordRules, tuple[str, ...]]:
+    """A table by grapheme clusters, before a mark is put before every word."""
+    tokens, scores = _pieces("\u00e5", "A", "\ud558")
+    rules = SubwordRules(
+        Unigram(scores), unknown_id=0, padding_id=1,
+        steps=(Table(charsmap_of(_BECOMES), _CLUSTERS), Fold((" ",), 2, " ")),
+        splits=(SplitAt((" ",), "removed"), PrependTo(_MARK)), outside=(1, 2), first_ids=(2,), last_ids=(2,),
+    )  # fmt: skip
+    return rules, tokens
+
+
 FILES = {
     "subwords-wordpiece": _bert(),
     "subwords-words": _words_kept(),
@@ -259,6 +311,8 @@ FILES = {
     "subwords-bytes": _llama(),
     "subwords-unigram": _t5(),
     "subwords-unigram-bytes": _sentence_pieces(),
+    "subwords-ranks": _gemma(),
+    "subwords-clusters": _xlm_r(),
 }
 
 

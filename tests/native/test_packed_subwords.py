@@ -20,7 +20,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, to_packed
-from pocketrnn.errors import BundleError, InputError, PocketRNNError
+from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
@@ -34,6 +34,12 @@ try:
     FAMILIES = families()
 except ImportError:
     FAMILIES = {}
+try:
+    from sentencepiece_models import MODELS, odd_clusters, trained, with_table
+
+    TABLES = ("nmt_nfkc", "nmt_nfkc_cf")
+except ImportError:
+    MODELS, TABLES = {}, ()
 
 NAMES = sorted(subword_vectors.FILES)
 
@@ -102,14 +108,41 @@ def test_the_engine_makes_the_ids_of_the_families_on_many_texts(name: str) -> No
 def compare_on_family(name: str, number: int) -> None:
     from pocketrnn_export.intake.tokenizer_json import subwords_of_json
 
-    made = subwords_of_json(FAMILIES[name].to_str(), name)
-    if any(isinstance(step, Table) for step in made.rules.steps):
-        with pytest.raises(BundleError, match="table"):
-            engine_of(made.rules, tuple(made.tokens))
-        return
+    compare(subwords_of_json(FAMILIES[name].to_str(), name), number)
+
+
+def compare(made: Any, number: int, *more: str) -> None:
     reference, engine = TextEncoder(made.rules, made.tokens), engine_of(made.rules, tuple(made.tokens))
-    for text in texts(number, seed=11):
+    for text in (*texts(number, seed=11), *more):
         assert engine.encode(text) == reference.encode(text), ascii(text)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_engine_makes_the_ids_of_sentencepiece(name: str) -> None:
+    compare_on_model(name, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_the_engine_makes_the_ids_of_sentencepiece_on_many_texts(name: str) -> None:
+    compare_on_model(name, 20_000)
+
+
+def compare_on_model(name: str, number: int) -> None:
+    from pocketrnn_export.intake.sentencepiece_model import subwords_of_model
+
+    made = subwords_of_model(trained(**MODELS[name]), name)
+    compare(made, number, " ".join(texts(600, seed=7)))
+
+
+@pytest.mark.parametrize("rule", TABLES)
+@pytest.mark.parametrize("number", [2000, pytest.param(50_000, marks=pytest.mark.slow)])
+def test_the_engine_follows_a_table_by_clusters(rule: str, number: int) -> None:
+    from pocketrnn_export.intake.sentencepiece_model import charsmap_of
+    from pocketrnn_export.intake.tokenizer_json import subwords_of_json
+
+    made = subwords_of_json(with_table(charsmap_of(trained(normalization_rule_name=rule))).to_str(), rule)
+    compare(made, 100, *odd_clusters(number))
 
 
 # --- Any rules ---
@@ -130,6 +163,9 @@ _STEPS = st.one_of(
     st.builds(Strip, st.sampled_from(("left", "right", "both")), st.sampled_from(("", "ab\u0301", "-"))),
     st.builds(Prepend, _WHAT),
     st.builds(Fold, _SET, st.sampled_from((1, 2)), _BY),
+    st.sampled_from(
+        [step for rules, _ in subword_vectors.FILES.values() for step in rules.steps if isinstance(step, Table)]
+    ),
 )
 _SPLITS = st.one_of(
     st.builds(SplitAt, _SET, _HOW),
@@ -139,6 +175,11 @@ _SPLITS = st.one_of(
     st.builds(Replace, _WHAT, _BY),
 )
 _FLAGS = st.booleans()
+
+
+def drawn_token(draw: Any, number: int) -> AddedToken:
+    after = draw(_FLAGS)
+    return AddedToken(number, after, draw(_FLAGS), draw(_FLAGS), as_it_stands=after and draw(_FLAGS))
 
 
 @st.composite
@@ -151,7 +192,7 @@ def some_rules(draw: Any) -> tuple[SubwordRules, tuple[str, ...]]:
             rules,
             steps=(*draw(st.lists(_STEPS, max_size=4)), *last[0]),
             splits=(*draw(st.lists(_SPLITS, max_size=4)), *last[1]),
-            added=tuple(AddedToken(i, draw(_FLAGS), draw(_FLAGS), draw(_FLAGS)) for i in added),
+            added=tuple(drawn_token(draw, i) for i in added),
             cut_side=draw(st.sampled_from(("left", "right"))),
             max_tokens=draw(st.sampled_from((None, 1, 7))),
         )
@@ -198,8 +239,9 @@ def test_a_word_of_many_letters_takes_the_time_of_its_length(name: str, part: st
 
 
 @pytest.mark.slow
-def test_a_bundle_of_subwords_is_packed_and_answers_the_same(tmp_path: Path) -> None:
-    rules, tokens = subword_vectors.FILES["subwords-wordpiece"]
+@pytest.mark.parametrize("name", ["subwords-wordpiece", "subwords-ranks", "subwords-clusters"])
+def test_a_bundle_of_subwords_is_packed_and_answers_the_same(name: str, tmp_path: Path) -> None:
+    rules, tokens = subword_vectors.FILES[name]
     bundle = bundle_maker.make(tmp_path / "bundle", rules=rules, vocabulary=tokens, torchscript=False)
     file = tmp_path / "made.prnn"
     assert pack(bundle, file).text == rules
@@ -211,12 +253,14 @@ def test_a_bundle_of_subwords_is_packed_and_answers_the_same(tmp_path: Path) -> 
         packed.stream()
 
 
-@pytest.mark.parametrize("name", ["subwords-gpt2", "subwords-unigram"])
-def test_merges_and_scores_stand_in_a_packed_file_once(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["subwords-gpt2", "subwords-unigram", "subwords-ranks", "subwords-clusters"])
+def test_merges_scores_and_tables_stand_in_a_packed_file_once(name: str, tmp_path: Path) -> None:
     rules, tokens = subword_vectors.FILES[name]
     bundle = bundle_maker.make(tmp_path / "bundle", rules=rules, vocabulary=tokens, torchscript=False)
     content = packed_bundle(bundle)
     assert b'"merges"' not in content
     assert b'"scores"' not in content
+    assert b'"ranks"' not in content
+    assert content.count(b'"table"') == content.count(b'"table":""')
     (tmp_path / "made.prnn").write_bytes(content)
     assert Classifier.load(tmp_path / "made.prnn").manifest.text == rules

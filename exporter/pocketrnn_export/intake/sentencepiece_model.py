@@ -1,7 +1,7 @@
 """A `.model` of sentencepiece, a protobuf message, read without sentencepiece: as text rules of subwords.
 
 The message is that of google/sentencepiece, src/sentencepiece_model.proto; what a text goes through is its
-src/normalizer.cc, and the model its src/unigram_model.cc (`EncodeOptimized`).
+src/normalizer.cc, and the models its src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text import Replace, SubwordRules
-from pocketrnn.text.subword_models import MOST_PIECES, Unigram
+from pocketrnn.text.charsmap import Charsmap
+from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Unigram
+from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_steps import Fold, Prepend, Strip, SubwordStep, Table
 from pocketrnn_export.intake.tokenizer_json import EXTERNAL_WAY, Subwords
 
@@ -24,11 +28,18 @@ _NOT_ONE: Final = "Give the .model that sentencepiece wrote."
 _KINDS: Final = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # SentencePiece.Type
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
+_UNIGRAM, _CHAR = 1, 4
 _MARK: Final = "\u2581"
 
 
 class _DamagedError(ValueError):
     """The bytes are no such message."""
+
+
+class _Piece(NamedTuple):
+    text: str
+    score: float
+    kind: int
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,14 @@ def subwords_of_model(content: bytes, source: str) -> Subwords:
         pieces, spec = _read(content)
     except _DamagedError as error:
         raise InputError(f"{source} is no model of sentencepiece: {error}.", _NOT_ONE) from None
-    if spec.kind != 1 or spec.suffix or not spec.escaped:
-        what = _KINDS.get(spec.kind, "odd") if spec.kind != 1 else "white space as a suffix, or not escaped"
+    odd = ""
+    if spec.kind not in (1, 2, 4):
+        odd = f"the type {_KINDS.get(spec.kind, spec.kind)}"
+    elif spec.suffix or not spec.escaped:
+        odd = "white space as a suffix" if spec.suffix else "white space that is not escaped"
+    if odd:
         raise InputError(
-            f"{source}: the text rules cannot say the model of sentencepiece with {what}.",
+            f"{source}: the text rules cannot say the model of sentencepiece with {odd}.",
             f"transformers makes a tokenizer.json of it: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
         )
     return _made(pieces, spec, source)
@@ -81,50 +96,111 @@ def charsmap_of(content: bytes) -> bytes:
     return _read(content)[1].charsmap
 
 
-def _made(pieces: Sequence[tuple[str, float, int]], spec: _Spec, source: str) -> Subwords:
-    kinds = [kind for _, _, kind in pieces]
+def _made(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwords:
+    kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:
         raise InputError(f"{source} has {len(unknown)} unknown pieces.", _NOT_ONE)
-    if _USER_DEFINED in kinds:
-        piece = pieces[kinds.index(_USER_DEFINED)][0]
-        raise InputError(f"{source}: the text rules cannot say the user-defined piece {shown(piece)}.", EXTERNAL_WAY)
-    tokens = tuple(piece for piece, _, _ in pieces)
+    tokens = tuple(piece.text for piece in pieces)
     if len(set(tokens)) != len(tokens):
         twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
         raise InputError(f"{source} holds the piece {shown(twice, 40)} twice.", _NOT_ONE)
-    # The strings stand behind the array, whose size is the first number.
-    strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
-    if spec.extra_spaces and b"  " in strings:
-        raise InputError(f"{source}: its table makes two spaces of something, which are not folded.", EXTERNAL_WAY)
     if spec.byte_fallback and kinds.count(_BYTE) != 256:
         raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes.", _NOT_ONE)
-    steps: list[SubwordStep] = [Table(spec.charsmap)] if spec.charsmap else []
-    if spec.extra_spaces:
-        steps += [Fold((" ",), 2, " "), Strip("left", " ")]
-    if spec.dummy_prefix:
-        steps.append(Prepend(" "))
-    steps.append(Replace(" ", _MARK))
-    if spec.extra_spaces:
-        # A mark that stands in the text goes too.
-        steps.append(Strip("right", _MARK))
     padding = next((i for i, token in enumerate(tokens) if token == "<pad>"), unknown[0])  # noqa: S105
+    unigram = spec.kind == _UNIGRAM
+    model = _unigram(pieces, spec, source) if unigram else _bpe(pieces, spec, source)
+    given = (_NORMAL, _USER_DEFINED if unigram else _BYTE)
     rules = SubwordRules(
-        Unigram(tuple(score for _, score, _ in pieces), spec.byte_fallback, exact=False),
+        model,
         unknown_id=unknown[0],
         empty_id=unknown[0],
         padding_id=padding,
-        steps=tuple(steps),
-        outside=tuple(i for i, kind in enumerate(kinds) if kind != _NORMAL),
+        steps=_steps(spec, [piece.text for piece in pieces if piece.kind == _USER_DEFINED], source),
+        added=() if unigram else _user_defined(kinds),
+        outside=tuple(i for i, kind in enumerate(kinds) if kind not in given),
     )
     return Subwords(rules, tokens)
+
+
+def _steps(spec: _Spec, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
+    """What a text goes through; `whole` are the user-defined pieces, which the table leaves as they are."""
+    # The strings stand behind the array, whose size is the first number.
+    strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
+    if spec.extra_spaces and (b"  " in strings or any("  " in text for text in whole)):
+        raise InputError(f"{source} makes two spaces of something, or keeps them, and folds others.", EXTERNAL_WAY)
+    table = [Table(spec.charsmap, kept=tuple(whole))] if spec.charsmap else []
+    prefix: list[SubwordStep] = [Prepend(" ")] if spec.dummy_prefix else []
+    mark = Replace(" ", _MARK)
+    if spec.extra_spaces:
+        # A mark at the end of the text goes too.
+        return (*table, Fold((" ",), 2, " "), Strip("left", " "), *prefix, mark, Strip("right", _MARK))
+    # The space stands before a text of which the table leaves nothing, too.
+    if prefix and (any(text[0] == " " for text in whole) or (table and Charsmap(spec.charsmap).begins_with(" "))):
+        raise InputError(
+            f"{source} puts a space before texts, and replaces or keeps what begins with one.", EXTERNAL_WAY
+        )
+    return (*prefix, *table, mark)
+
+
+def _unigram(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Unigram:
+    """User-defined pieces have a score by their length, whatever is written (`GetUserDefinedScore`)."""
+    best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
+    whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
+    if whole and best >= 0:
+        raise InputError(f"{source}: the score of {shown(whole[0], 40)} is not above all others.", EXTERNAL_WAY)
+    scores = (_of_user_defined(piece.text) if piece.kind == _USER_DEFINED else piece.score for piece in pieces)
+    return Unigram(tuple(scores), spec.byte_fallback, exact=False)
+
+
+def _of_user_defined(text: str) -> float:
+    return float(np.float32(0.1 * (len(text.encode()) - 1)))
+
+
+def _user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
+    return tuple(
+        AddedToken(i, after_steps=True, as_it_stands=True) for i, kind in enumerate(kinds) if kind == _USER_DEFINED
+    )
+
+
+def _bpe(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Bpe:
+    """Neighbours are merged if what they make is a piece, that of the best score first (src/bpe_model.cc).
+
+    The merges are all ways to cut a piece in two pieces; one character that is no piece is never merged.
+    """
+    for text, _, kind in pieces:
+        # Releases of sentencepiece differ in what they make of the second.
+        if kind == _UNUSED or (kind == _CONTROL and len(text) == 1):
+            what = "unused piece" if kind == _UNUSED else "control piece of one character"
+            raise InputError(f"{source}: the text rules cannot say the {what} {shown(text, 40)}.", EXTERNAL_WAY)
+    ids = {piece.text: i for i, piece in enumerate(pieces) if piece.kind == _NORMAL}
+    whole = {piece.text for piece in pieces if piece.kind == _USER_DEFINED}
+    merged = [] if spec.kind == _CHAR else [text for text in ids if len(text) > 1]
+    alone = next(((text, point) for text in merged for point in text if point not in ids and point not in whole), None)
+    if alone is not None:
+        raise InputError(
+            f"{source} holds the piece {shown(alone[0], 40)}, but not its character {shown(alone[1])}.", EXTERNAL_WAY
+        )
+    rank_of = {score: rank for rank, score in enumerate(sorted({pieces[ids[text]].score for text in merged})[::-1])}
+    ranked = sorted(
+        (rank_of[pieces[ids[text]].score], ids[text[:cut]], ids[text[cut:]])
+        for text in merged
+        for cut in range(1, len(text))
+        if text[:cut] in ids and text[cut:] in ids
+    )
+    return Bpe(
+        tuple(side for _, left, right in ranked for side in (left, right)),
+        fuse_unknown=True,
+        byte_fallback=spec.byte_fallback,
+        ranks=tuple(rank for rank, _, _ in ranked),
+    )
 
 
 # --- The message ---
 
 
-def _read(content: bytes) -> tuple[list[tuple[str, float, int]], _Spec]:
-    pieces: list[tuple[str, float, int]] = []
+def _read(content: bytes) -> tuple[list[_Piece], _Spec]:
+    pieces: list[_Piece] = []
     trainer: dict[int, Any] = {}
     normalizer: dict[int, Any] = {}
     for number, value in _fields(content):
@@ -150,7 +226,7 @@ def _read(content: bytes) -> tuple[list[tuple[str, float, int]], _Spec]:
     return pieces, spec
 
 
-def _piece(content: bytes) -> tuple[str, float, int]:
+def _piece(content: bytes) -> _Piece:
     members = dict(_fields(content))
     try:
         text = _bytes(members.get(1, b"")).decode()
@@ -160,7 +236,7 @@ def _piece(content: bytes) -> tuple[str, float, int]:
     kind = _whole(members.get(3, _NORMAL))
     if not text or not math.isfinite(score) or not _NORMAL <= kind <= _BYTE:
         raise _DamagedError(f"the piece {shown(text, 40)} has the score {score} and the type {kind}")
-    return text, score, kind
+    return _Piece(text, score, kind)
 
 
 def _bytes(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, utf8, whole, words
-from pocketrnn.errors import BundleError
 from pocketrnn.text import Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
@@ -38,7 +38,8 @@ _MODELS: Final = (WordPiece, WholeWords, Bpe, Unigram)
 _HEAD: Final = 14
 _MORE: Final = 11
 _REPLACE, _KEEP, _SURROUND, _FOLD, _FOLD_RUNS, _LOWERCASE, _STRIP, _PREPEND, _BYTES, _NORMAL = range(10)
-_AT, _AT_TEXT, _PATTERN, _PREPEND_TO = range(10, 14)
+_AT, _AT_TEXT, _PATTERN, _PREPEND_TO, _TABLE = range(10, 15)
+_RANKED: Final = 1 << 4
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _PATTERNS: Final = ("gpt2", "clip", "cl100k")
 _ASCII: Final = 0x80
@@ -72,6 +73,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
         for bit, name in enumerate(("fuse_unknown", "byte_fallback", "whole_words"))
     )
     flags |= int(not getattr(model, "exact", True)) << 3
+    flags |= _RANKED if getattr(model, "ranks", ()) else 0
     merges, slots, of_model = _model(rules, vocabulary)
     more = [_MODELS.index(type(model)), flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
@@ -80,20 +82,27 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     parts += [_operation(step, forms) for step in (*rules.steps, *rules.splits)]
     steps = subword_steps_applied(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
-    late = {steps(vocabulary[token.id]): token for token in rules.added if token.after_steps}
+    late = {
+        vocabulary[token.id] if token.as_it_stands else steps(vocabulary[token.id]): token
+        for token in rules.added
+        if token.after_steps
+    }
     return b"".join([*parts, _finder(early), _finder(late)])
 
 
 def without_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a packed file without what is large and stands in its rules: merges and scores.
+    """The document of a packed file without what is large and stands in its rules: merges, ranks, scores and tables.
 
     Example:
         >>> without_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
         {'text': {'model': {'kind': 'bpe'}}}
     """
     text = document["text"]
-    model = {name: value for name, value in text["model"].items() if name not in ("merges", "scores")}
-    return {**document, "text": {**text, "model": model}}
+    model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
+    made = {**text, "model": model}
+    if "steps" in text:
+        made["steps"] = [{**step, "table": ""} if "table" in step else step for step in text["steps"]]
+    return {**document, "text": made}
 
 
 def with_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
@@ -107,30 +116,46 @@ def with_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapp
     if kind is Bpe:
         rows = np.frombuffer(section, "<u4", 3 * more[8], at + 4).reshape(-1, 3)
         given = {"merges": rows[:, :2].reshape(-1).tolist()}
+        if more[1] & _RANKED:
+            ranks_at = at + 4 + 12 * more[8] + 4 * more[9]
+            given["ranks"] = np.frombuffer(section, "<u4", more[8], ranks_at).tolist()
     elif kind is Unigram:
         given = {"scores": np.frombuffer(section, "<f8", tokens, at + 8).tolist()}
-    return {**document, "text": {**text, "model": {**model, **given}}}
+    made = {**text, "model": {**model, **given}}
+    steps = text.get("steps")
+    if isinstance(steps, list) and any(isinstance(step, dict) and "table" in step for step in steps):
+        tables = [_table_of(operation) for operation in _step_operations(section, tokens) if operation[0] == _TABLE]
+        found = iter(tables)
+        made["steps"] = [
+            {**step, "table": next(found, "")} if isinstance(step, dict) and "table" in step else step for step in steps
+        ]
+    return {**document, "text": made}
+
+
+def _table_of(operation: tuple[int, int, int, bytes]) -> str:
+    _, units, size, content = operation
+    return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
 def normal_forms_of(section: bytes, tokens: int) -> Forms:
     """What a file holds for its normal forms, in their order: those of another Python may be of another Unicode."""
-    found = _normal_forms(section, tokens)
+    found = (content for kind, _, _, content in _step_operations(section, tokens) if kind == _NORMAL)
     return lambda _: next(found, b"")
 
 
-def _normal_forms(section: bytes, tokens: int) -> Iterator[bytes]:
+def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """The kind, a, b and the content of each step, from a section that an engine has checked."""
     if not _is_of_subwords(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
     at = _model_at(more)
     if _MODELS[more[0]] is Bpe:
-        at += 4 + 12 * more[8] + 4 * more[9]
+        at += 4 + 12 * more[8] + 4 * more[9] + (4 * more[8] if more[1] & _RANKED else 0)
     elif _MODELS[more[0]] is Unigram:
         at += 8 * (tokens + 1)
     for _ in range(struct.unpack_from("<I", section, 4 * (_HEAD - 1))[0]):
-        kind, size = struct.unpack_from("<2I", section, at)
-        if kind == _NORMAL:
-            yield section[at + 16 : at + 4 * size]
+        kind, size, a, b = struct.unpack_from("<4I", section, at)
+        yield kind, a, b, section[at + 16 : at + 4 * size]
         at += 4 * size
 
 
@@ -167,7 +192,7 @@ def _model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, by
         while slots[at]:
             at = (at + 1) % len(slots)
         slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
-    content = words([bits, *(number for row in rows for number in row), *slots])
+    content = words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
     return len(pairs), len(slots), content
 
 
@@ -211,10 +236,7 @@ def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, b
         case Bytes():
             return _BYTES, 0, 0, b""
         case Table():
-            raise BundleError(
-                "A packed file holds no table of sentencepiece's normalization.",
-                "Use the bundle, with the Python runtime.",
-            )
+            return _table(step)
         case Normalize(form):
             return _NORMAL, int(form.endswith("C")), 0, forms(step)
         case SplitAt(ranges, how):
@@ -223,6 +245,15 @@ def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, b
             return _AT_TEXT, len(utf8(text)), _HOW.index(how), whole(utf8(text))
         case Pattern(name, letters, numbers, digits):
             return _PATTERN, _PATTERNS.index(name), digits, _set(letters) + _set(numbers)
+
+
+def _table(step: Table) -> tuple[int, int, int, bytes]:
+    size = struct.unpack_from("<I", step.charsmap)[0]
+    texts = step.charsmap[4 + size :]
+    longest = max((len(utf8(text)) for text in step.kept), default=0)
+    more = words([int(bool(step.clusters)), longest]) + b"".join(map(_set, step.clusters))
+    kept = strings(list(dict.fromkeys(step.kept)), looked_up=True)
+    return _TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + whole(texts) + more + kept
 
 
 def _later_rows() -> list[tuple[int, int, int]]:

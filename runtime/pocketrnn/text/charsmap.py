@@ -39,6 +39,10 @@ def check_charsmap(content: bytes) -> None:
     children = np.arange(len(units)) ^ ((units >> 10) << ((units & 0x200) >> 6))
     if (values >= max(1, len(strings))).any() or (children[inner] >= len(units)).any():
         raise _damaged("its array leads out of it")
+    ends = inner & ((units & 0x100) > 0)
+    first = np.frombuffer(strings or b"\0", np.uint8)[values]
+    if (units[children[ends]] < _VALUE).any() or (first >> 6 == 2).any():
+        raise _damaged("its array leads into a string")
     try:
         longest = max(map(len, strings.decode().split("\0")))
     except UnicodeDecodeError:
@@ -103,6 +107,10 @@ class Charsmap:
                 return None
             node, by = reached
         return by
+
+    def begins_with(self, point: str) -> bool:
+        """Whether a key begins with a code point."""
+        return self._step(self._root, point) is not None
 
     def alone(self, point: str) -> str:
         """What a code point becomes by itself, or the code point."""

@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import checked_string
@@ -32,6 +32,8 @@ __all__ = [
 MOST_PIECES: Final = 1 << 22
 # sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
 UNKNOWN_PENALTY: Final = 10.0
+# kScoreResetThreshold in its release 0.2.3, for texts of some 10,000 pieces.
+_COUNTED_ANEW: Final = 100_000.0
 _LONGEST_AFFIX: Final = 32
 _SINGLE: Final = struct.Struct("<f")
 
@@ -47,6 +49,8 @@ class Bpe:
         whole_words: whether a word that is a piece is that piece, whatever the merges make of it.
         prefix: what a piece begins with that does not begin a word.
         suffix: what a piece ends with that ends a word.
+        ranks: the rank of each merge, in order, if it is not its place among them: merges of one rank are done from the
+            left, whatever they make, as in sentencepiece, where the rank is that of the piece they make.
 
     Raises:
         InputError: a value is not of its type or out of its range, or a merge stands twice.
@@ -58,6 +62,7 @@ class Bpe:
     whole_words: bool = False
     prefix: str = ""
     suffix: str = ""
+    ranks: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _check_affix(self.prefix)
@@ -70,6 +75,11 @@ class Bpe:
             raise InputError("A merge holds what is no id.", "Ids are whole numbers from 0.")
         if 2 * len(set(zip(merges[::2], merges[1::2], strict=True))) != len(merges):
             raise InputError("A merge stands twice.", "Give each once.")
+        ranks = self.ranks
+        if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
+            raise InputError(f"ranks is {shown(ranks)}.", "Give one for each merge, or none.")
+        if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
+            raise InputError("The ranks are no whole numbers in order.", "Give the merges by their ranks.")
 
 
 @dataclass(frozen=True)
@@ -101,8 +111,8 @@ class Unigram:
         scores: one for each token of the vocabulary.
         byte_fallback: as in `Bpe`.
         exact: whether sums are in double precision, as in Hugging Face's library; else each is rounded to single
-            precision where it is kept, as in sentencepiece itself, and an unknown part is not looked up again, and the
-            pieces of bytes may be outside of the model.
+            precision where it is kept, as in sentencepiece itself, which counts anew where one is beyond 100,000; an
+            unknown part is not looked up again, and the pieces of bytes may be outside of the model.
 
     Raises:
         InputError: a value is not of its type, or no finite number.
@@ -188,7 +198,7 @@ def _merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -
                 "does not have, or not what they become.",
                 "Give all pieces that merges name and make.",
             )
-        table[left, right] = (rank, pieces[made])
+        table[left, right] = (model.ranks[rank] if model.ranks else rank, pieces[made])
     return table
 
 
@@ -244,17 +254,20 @@ def bpe_parts(
 
 def _bpe(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
     symbols, merges = bpe_parts(model, pieces, tokens, unknown)
+    same: Literal[0, 1] = 0 if model.ranks else 1
 
     def ids_of(word: str) -> Sequence[int]:
         if model.whole_words and (found := pieces.get(word)) is not None:
             return [found]
         ids = symbols(word)
-        return ids if len(ids) < 2 else merged(ids, merges)
+        return ids if len(ids) < 2 else merged(ids, merges, same=same)
 
     return ids_of
 
 
-def merged(ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None) -> list[int]:
+def merged(
+    ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None, *, same: Literal[0, 1] = 1
+) -> list[int]:
     """All merges done, the first rank first, and of one rank the leftmost (tokenizers, models/bpe/word.rs).
 
     Args:
@@ -262,11 +275,12 @@ def merged(ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = 
         merges: two neighbours -> the merge's rank, and what they become.
         skipped: asked before each merge; one that is skipped may be done after the next one that is not (BPE-dropout;
             Provilkov, Emelianenko and Voita 2020).
+        same: by what a merge that waits is known again: 0, its rank; 1, what it makes, as in `tokenizers`.
     """
     size = len(ids)
-    # The rank, where it is, and what the two become.
+    # The rank, where it is, and by what it is known again.
     queue = [
-        (found[0], i, found[1]) for i in range(size - 1) if (found := merges.get((ids[i], ids[i + 1]))) is not None
+        (found[0], i, found[same]) for i in range(size - 1) if (found := merges.get((ids[i], ids[i + 1]))) is not None
     ]
     if not queue:
         return ids
@@ -280,22 +294,23 @@ def merged(ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = 
         if skipped is not None and skipped():
             waiting.append(first)
             continue
-        _, at, made = first
+        _, at, known = first
         right = after[at]
         if gone[at] or right < 0:
             continue
         found = merges.get((ids[at], ids[right]))
         # What stood there has become something else meanwhile.
-        if found is None or found[1] != made:
+        if found is None or found[same] != known:
             continue
+        made = found[1]
         ids[at], gone[right], after[at] = made, 1, after[right]
         if after[right] >= 0:
             before[after[right]] = at
             if (found := merges.get((made, ids[after[at]]))) is not None:
-                heapq.heappush(queue, (found[0], at, found[1]))
+                heapq.heappush(queue, (found[0], at, found[same]))
         left = before[at]
         if left >= 0 and (found := merges.get((ids[left], made))) is not None:
-            heapq.heappush(queue, (found[0], left, found[1]))
+            heapq.heappush(queue, (found[0], left, found[same]))
         while waiting:
             heapq.heappush(queue, waiting.pop())
     return [number for i, number in enumerate(ids) if not gone[i]]
@@ -376,7 +391,8 @@ def _rounded(number: float) -> float:
 
 def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[[str], list[tuple[int, int, int]]]:
     """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found."""
-    scores, keep = model.scores, float if model.exact else _rounded
+    scores, exact = model.scores, model.exact
+    keep = float if exact else _rounded
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
@@ -387,8 +403,14 @@ def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Calla
         size = len(word)
         sums = [0.0] * (size + 1)
         starts, ids = [-1] * (size + 1), [0] * (size + 1)
+        reached = 0
         for start in range(size):
             here, alone = sums[start], False
+            if not exact and abs(here) > _COUNTED_ANEW:
+                for place in range(start, reached + 1):
+                    if place == start or starts[place] >= 0:
+                        sums[place] = keep(sums[place] - here)
+                here = 0.0
             for length in lengths.get(word[start], ()):
                 end = start + length
                 if end > size:
@@ -397,11 +419,13 @@ def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Calla
                 if piece is None:
                     continue
                 alone |= length == 1
+                reached = max(reached, end)
                 total = keep(scores[piece] + here)
                 if starts[end] < 0 or total > sums[end]:
                     sums[end], starts[end], ids[end] = total, start, piece
             if not alone:
                 end, total = start + 1, keep(penalty + here)
+                reached = max(reached, end)
                 if starts[end] < 0 or total > sums[end]:
                     sums[end], starts[end], ids[end] = total, start, unknown
         path, end = [], size
@@ -427,7 +451,8 @@ def model_document(model: Model) -> dict[str, Any]:
         case Bpe():
             more = ("fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")
             said = {name: value for name in more if (value := getattr(model, name))}
-            return {"kind": "bpe", **said, "merges": list(model.merges)}
+            ranks = {"ranks": list(model.ranks)} if model.ranks else {}
+            return {"kind": "bpe", **said, "merges": list(model.merges), **ranks}
         case WordPiece(prefix, most):
             return {"kind": "wordpiece", "prefix": prefix, "most_characters": most}
         case Unigram(scores, fallback, exact):
@@ -438,7 +463,7 @@ def model_document(model: Model) -> dict[str, Any]:
 
 
 _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
-    "bpe": (Bpe, ("merges", "fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix")),
+    "bpe": (Bpe, ("merges", "fuse_unknown", "byte_fallback", "whole_words", "prefix", "suffix", "ranks")),
     "wordpiece": (WordPiece, ("prefix", "most_characters")),
     "unigram": (Unigram, ("scores", "byte_fallback", "exact")),
     "words": (WholeWords, ()),
@@ -467,8 +492,8 @@ def model_of(document: Mapping[str, Any]) -> Model:
     # JSON Schema counts 1.0 as an integer.
     if "most_characters" in members:
         members["most_characters"] = int(members["most_characters"])
-    if "merges" in members:
-        members["merges"] = tuple(i if type(i) is int else int(i) for i in members["merges"])
+    for name in {"merges", "ranks"} & members.keys():
+        members[name] = tuple(i if type(i) is int else int(i) for i in members[name])
     if "scores" in members:
         members["scores"] = tuple(members["scores"])
     return made(**members)

@@ -21,6 +21,7 @@ __all__ = ["AddedToken", "SubwordRules", "subword_rules_document", "subword_rule
 
 _MOST_ADDED: Final = 1 << 16
 _MOST_FRAME: Final = 64
+_FLAGS: Final = ("after_steps", "strip_left", "strip_right", "as_it_stands")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class AddedToken:
     Attributes:
         id: its id; the vocabulary says what it is.
         after_steps: whether it is looked for in what the steps make of the text, as what they make of the token.
+        as_it_stands: whether it is looked for there as it stands itself, as sentencepiece's user-defined pieces are.
         strip_left: whether white space before it is dropped.
         strip_right: whether white space after it is dropped.
 
@@ -41,13 +43,16 @@ class AddedToken:
     after_steps: bool = False
     strip_left: bool = False
     strip_right: bool = False
+    as_it_stands: bool = False
 
     def __post_init__(self) -> None:
         if type(self.id) is not int or not 0 <= self.id <= LARGEST:
             raise InputError(f"The id of an added token is {shown(self.id)}.", "Ids are whole numbers from 0.")
-        for name in ("after_steps", "strip_left", "strip_right"):
+        for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {shown(getattr(self, name))}.", "Use true or false.")
+        if self.as_it_stands and not self.after_steps:
+            raise InputError("An added token has as_it_stands without after_steps.", "Leave it out.")
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,7 @@ def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
 
 
 def _added_document(token: AddedToken) -> dict[str, Any]:
-    flags = ("after_steps", "strip_left", "strip_right")
-    return {"id": token.id, **{name: True for name in flags if getattr(token, name)}}
+    return {"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}}
 
 
 def subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:

@@ -45,6 +45,7 @@ WHITE_SPACE: Final = (
 )
 
 _MOST_STEPS: Final = 256
+_MOST_KEPT: Final = 1 << 16
 # What the sets of a table's clusters hold, by the rules of Unicode's Annex 29 that they are for.
 CLUSTERS: Final = (
     "what goes on a cluster (GB9, GB9a)",
@@ -218,6 +219,7 @@ class Table:
     Attributes:
         charsmap: the table, as sentencepiece writes it; see `charsmap.py`.
         clusters: empty, or eight sets of ranges, as in `Keep`: `CLUSTERS` says of what.
+        kept: strings that stay as they are: at a place the longest of them, before any key. None with `clusters`.
 
     Raises:
         InputError: the table is damaged, or a value is not of its type or length.
@@ -225,6 +227,7 @@ class Table:
 
     charsmap: bytes = field(repr=False)
     clusters: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_charsmap(self.charsmap)
@@ -232,6 +235,10 @@ class Table:
             raise InputError(f"A table has {shown(self.clusters)} for clusters.", "Give none or eight sets.")
         for ranges in self.clusters:
             checked_ranges(ranges, "A set of a table's clusters")
+        if not isinstance(self.kept, tuple) or len(self.kept) > _MOST_KEPT or (self.kept and self.clusters):
+            raise InputError(f"A table keeps {shown(self.kept)}.", f"Give at most {_MOST_KEPT:,}, and no clusters.")
+        for text in self.kept:
+            checked_string(text, "What a table keeps", 1)
 
 
 SubwordStep = Replace | Keep | Normalize | LowercaseEach | Surround | Strip | Prepend | Fold | Bytes | Table
@@ -400,18 +407,31 @@ def _folded(step: Fold) -> Callable[[str], str]:
 
 def _by_longest(step: Table) -> Callable[[str], str]:
     table = Charsmap(step.charsmap)
+    kept: dict[str, list[str]] = {}
+    for string in sorted(set(step.kept), key=len, reverse=True):
+        kept.setdefault(string[0], []).append(string)
 
     def replace(text: str) -> str:
-        if table.of_ascii is not None and text.isascii():
+        keeps = not kept.keys().isdisjoint(text)
+        if table.of_ascii is not None and text.isascii() and not keeps:
             return text.translate(table.of_ascii)
         made, index = [], 0
         while index < len(text):
+            if keeps and (whole := _first_at(text, index, kept.get(text[index], ()))):
+                made.append(whole)
+                index += len(whole)
+                continue
             found = table.longest(text, index)
             made.append(text[index] if found is None else found[1])
             index = index + 1 if found is None else found[0]
         return "".join(made)
 
     return replace
+
+
+def _first_at(text: str, index: int, some: Iterable[str]) -> str:
+    """The first of some strings that stands at a place, or an empty one."""
+    return next((string for string in some if text.startswith(string, index)), "")
 
 
 def _by_clusters(step: Table) -> Callable[[str], str]:
@@ -520,9 +540,10 @@ def _document(step: SubwordStep) -> dict[str, Any]:
             return {"fold": list(ranges), "least": least, "by": by}
         case Bytes():
             return {"bytes": True}
-        case Table(charsmap, clusters):
+        case Table(charsmap, clusters, kept):
             document: dict[str, Any] = {"table": base64.b64encode(charsmap).decode("ascii")}
-            return document | ({"clusters": [list(ranges) for ranges in clusters]} if clusters else {})
+            document |= {"clusters": [list(ranges) for ranges in clusters]} if clusters else {}
+            return document | ({"kept": list(kept)} if kept else {})
 
 
 def subword_steps_of(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
@@ -558,8 +579,9 @@ def _step_of(document: Any) -> SubwordStep:
             return Fold(tuple(ranges), least, by)
         case {"bytes": True} if len(document) == 1:
             return Bytes()
-        case {"table": str(table)} if document.keys() <= {"table", "clusters"}:
-            return Table(_decoded(table), tuple(map(tuple, document.get("clusters", ()))))
+        case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
+            clusters = tuple(map(tuple, document.get("clusters", ())))
+            return Table(_decoded(table), clusters, tuple(document.get("kept", ())))
     raise InputError(f"{shown(document)} is no step of subwords.", "docs/format.md lists the steps.")
 
 

@@ -107,7 +107,8 @@ class SubwordIds:
         if late and self._steps is not None:
             made = [*vocabulary]
             for token in late:
-                made[token.id] = self._steps(made[token.id])
+                if not token.as_it_stands:
+                    made[token.id] = self._steps(made[token.id])
         self._late = _Finder(late, made)
         count = 0
         while count < len(rules.splits) and isinstance(rules.splits[count], PrependTo | Replace):
