@@ -27,6 +27,7 @@ from pocketrnn_export.intake.export_copy import (
     unwrapped,
     with_traceable_parts,
 )
+from pocketrnn_export.intake.kept_state import refuse_kept_state
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cases import (
@@ -234,6 +235,7 @@ def prepare(
         widths=widths,
     )
     convention = asked_convention(asked, call)
+    refuse_kept_state(asked, convention)
     if convention.takes_lengths and widths.least > 1:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _tell(convention)

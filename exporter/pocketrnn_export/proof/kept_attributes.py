@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pocketrnn_export.tracing.torch_internals import MODULE_TABLES
+from pocketrnn_export.tracing.torch_internals import MODULE_TABLES, writes_to
 
-__all__ = ["assigned_by", "attributes_kept"]
+__all__ = ["Kept", "assigned_by", "attributes_kept", "changed_by"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An attribute of a module that a run changes: `encoder.steps`, and its values before and after."""
+
+    name: str
+    before: Any
+    after: Any
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a plain number, before and after."""
+        return all(type(value) in (int, float, bool) for value in (self.before, self.after))
 
 
 @contextlib.contextmanager
@@ -49,6 +65,47 @@ def assigned_by(run: Callable[[], object], module: nn.Module) -> bool:
         with contextlib.suppress(Exception, SystemExit):
             run()
         return any(map(_differ, tables, before))
+
+
+def changed_by(run: Callable[[], object], module: nn.Module) -> list[Kept]:
+    """The attributes of a module and of its layers, its tensors among them, that a run changes: assigns anew, or writes
+    or puts something into. Numbers come first. What the run does stays done.
+
+    Example:
+        >>> changed_by(lambda: module(tokens), module)
+        [Kept(name='steps', before=0, after=1)]
+    """
+    before = dict(_content_of(module))
+    # Whatever a user's module raises is met again, and told, where it is asked.
+    with contextlib.suppress(Exception, SystemExit):
+        run()
+    found = []
+    for name, (state, value) in _content_of(module):
+        if name not in before:
+            path, _, last = name.rpartition(".")
+            found.append(Kept(name, getattr(type(module.get_submodule(path)), last, None), value))
+        elif before[name][0] != state:
+            found.append(Kept(name, before[name][1], value))
+    return sorted(found, key=lambda kept: not kept.is_number)
+
+
+def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """By the name of each attribute: what is another one once it has changed, and its value."""
+    for path, layer in module.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            continue
+        for table in (vars(layer), *(vars(layer)[name] for name in MODULE_TABLES[:2])):
+            for name, value in table.items():
+                if name.startswith("_"):
+                    continue
+                state: Any = id(value)
+                if isinstance(value, Tensor):
+                    state = (id(value), writes_to(value))
+                elif isinstance(value, dict | list | set | deque):
+                    state = (id(value), len(value))
+                elif type(value) in (int, float, bool, str):
+                    state = value
+                yield f"{path}.{name}".lstrip("."), (state, value)
 
 
 def _tables(module: nn.Module) -> list[dict[str, Any]]:

@@ -30,8 +30,9 @@ from pocketrnn_export.intake.convention import (
 )
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.proof.kept_attributes import Kept, changed_by
 
-__all__ = ["Holds", "answer_to", "read_answer", "try_line", "try_way"]
+__all__ = ["Holds", "answer_in_turn", "answer_to", "kept_state_advice", "read_answer", "try_line", "try_way"]
 
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
@@ -187,12 +188,14 @@ def _mixes(
                 and not _rows_near(alone, together)
                 and not _only_highest_tells(asked, convention, tokens, lengths)
             ):
+                kept = kept_by_a_call(asked, line)
+                more = "" if kept is None else f" {kept_state_advice(kept, line)}"
                 return Fails(
                     line,
                     4,
                     "The module answers a text differently beside other texts of the same length.",
                     "Compute nothing across the batch and branch on no values: each row may depend on its own tokens "
-                    "only. If its owner asks it one text at a time, export it so: --one-text, or one_text=True.",
+                    f"only. If its owner asks it one text at a time, export it so: --one-text, or one_text=True.{more}",
                 )
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
@@ -239,9 +242,33 @@ def _of_random(asked: Asked, line: str) -> str:
                 f"Its {name} draws a random state for each call. With zeros in place of it: --call "
                 f'"module.{name} = lambda *_: {made}; {line}", or call=.'
             )
+    kept = kept_by_a_call(asked, line)
+    if kept is not None:
+        return kept_state_advice(kept, line)
     return (
         "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
         f'call to the next, say how that is made: --call "module.hidden = None; {line}", or call=.'
+    )
+
+
+def kept_by_a_call(asked: Asked, line: str) -> Kept | None:
+    """What a module changes of its own in each call; None where nothing of it changes."""
+    batch = asked.batch(asked.rows, asked.tried_widths[-1][-1])
+    with left_as_it_was(asked.module):
+        found = changed_by(lambda: answer_in_turn(asked.module, compiled(line), *batch), asked.module)
+    return found[0] if found else None
+
+
+def kept_state_advice(kept: Kept, line: str) -> str:
+    """What to do about a module whose answers depend on what it keeps."""
+    name = f"module.{kept.name}"
+    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
+        made = f"{name}.zero_()"
+    else:
+        made = f"{name} = {kept.before if kept.is_number else None!r}"
+    return (
+        f"Each call changes its own {kept.name}: change nothing in eval mode that a later answer depends on. Or say "
+        f'what it is at each call, as after training: --call "{made}; {line}", in Python call=.'
     )
 
 
@@ -346,6 +373,12 @@ def _answers_around_the_ends(
     except (Exception, SystemExit):
         return None
     return own, changed, cut
+
+
+def answer_in_turn(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
+    """What a module answers, with what it keeps of a call left in it."""
+    with torch.no_grad(), quietly_on_cpu():
+        return called_as(function, module, tokens.clone(), lengths.clone())
 
 
 def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:

@@ -1,0 +1,107 @@
+"""What a module keeps from one call to the next, and whether its answer to a text depends on the texts before it.
+
+A cache of positions, of masks by their length, of attention to be looked at: no answer depends on it. A length that is
+the longest so far, a state that is taken up where its shape fits, a count of calls: an answer does, and a graph has no
+calls before. Asked twice in a row, such a module may answer the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.as_given import untouched
+from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.trial import answer_in_turn, kept_state_advice
+from pocketrnn_export.intake.convention import Convention
+from pocketrnn_export.proof.kept_attributes import Kept, changed_by
+
+__all__ = ["refuse_kept_state"]
+
+# Rounding of a text beside a larger cache.
+_SAME: Final = 1e-5
+# Calls after which a count of them is tried.
+_CALLS: Final = (20, 1_000, 1_000_000)
+# The tokens of a long text.
+_LONG: Final = 150
+
+Batch = tuple[Tensor, Tensor]
+
+
+def refuse_kept_state(asked: Asked, convention: Convention) -> None:
+    """Refuse a module whose answer to a text depends on the texts that it was asked before, or on how many.
+
+    Args:
+        asked: the module, which is left as it was.
+        convention: how it is called.
+
+    Raises:
+        ExportError: its answers depend on what it keeps; names the attribute.
+
+    Example:
+        >>> refuse_kept_state(asked, asked_convention(asked))
+    """
+    rows, width = 1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1]
+    text, other, long = (
+        asked.batch(rows, width),
+        (asked.batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
+        asked.batch(rows, asked.widths.clip(_LONG)),
+    )
+    with untouched(asked.module):
+        kept = changed_by(lambda: _answers(asked, convention, [text]), asked.module)
+    anew = [answer for batch in (text, other) for answer in _anew(asked, convention, batch)]
+    with untouched(asked.module):
+        in_turn: list[Any] = []
+        changed = changed_by(
+            lambda: in_turn.extend(_answers(asked, convention, [other, long, text, other])), asked.module
+        )
+    if len(anew) != 2 or len(in_turn) != 4:
+        # A module that fails here is met again, and told, by the proof.
+        return
+    if not _same(in_turn[2], anew[0]) or not _same(in_turn[3], anew[1]):
+        raise _depends("on the texts that it was asked before", changed, convention)
+    for one in kept:
+        if one.is_number and any(_counts(asked, convention, one, calls, text, anew[0]) for calls in _CALLS):
+            raise _depends("on how often it was asked", [one], convention)
+
+
+def _anew(asked: Asked, convention: Convention, batch: Batch) -> list[Tensor]:
+    with untouched(asked.module):
+        return _answers(asked, convention, [batch])
+
+
+def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
+    """The answers to batches, one after the other; as many as there are before the module fails."""
+    answers = []
+    with contextlib.suppress(Exception, SystemExit):
+        for tokens, lengths in batches:
+            answer = answer_in_turn(asked.module, convention.function, tokens, lengths)
+            answers.append(answer.float().reshape(len(tokens), convention.units).nan_to_num())
+    return answers
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).abs().max() <= _SAME * max(1.0, float(other.abs().max())))
+
+
+def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch: Batch, expected: Tensor) -> bool:
+    """Whether a module answers otherwise once a number that each call changes is what it comes to after many."""
+    *path, name = kept.name.split(".")
+    with untouched(asked.module):
+        setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
+        answers = _answers(asked, convention, [batch])
+    return bool(answers) and not _same(answers[0], expected)
+
+
+def _depends(on: str, changed: Sequence[Kept], convention: Convention) -> ExportError:
+    advice = (
+        kept_state_advice(changed[0], convention.line)
+        if changed
+        else "Let forward keep nothing that a later answer depends on, in the module, its file or a default argument."
+    )
+    return ExportError(f"The module's answer to a text depends {on}.", advice)

@@ -1,0 +1,197 @@
+"""What a module keeps from call to call: what no answer depends on is exported, all else refused by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
+
+WORDS = 20
+OF_THE_FILE: dict[str, Tensor] = {}
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 6)
+        self.gru = nn.GRU(6, 5, batch_first=True)
+        self.fc = nn.Linear(5, 2)
+
+    def mean(self, x: Tensor, state: Tensor | None = None) -> Any:
+        return self.fc(self.gru(self.embedding(x), state)[0].mean(1))
+
+
+class LongestSoFar(Base):
+    longest = 1
+
+    def forward(self, x: Tensor) -> Any:
+        self.longest = max(self.longest, x.size(1))
+        return self.mean(x) * (x.size(1) / self.longest)
+
+
+class StateOfTheSameShape(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[Any, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Any:
+        before = self.states.get(tuple(x.shape))
+        out, after = self.gru(self.embedding(x), before)
+        self.states[tuple(x.shape)] = after
+        return self.fc(out.mean(1))
+
+
+class FirstAnswerOfAShape(Base):
+    """Asked the same twice, it answers the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[Any, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(x) + self.answers.setdefault(tuple(x.shape), self.mean(x))
+
+
+class LastHiddenState(Base):
+    hidden: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Any:
+        fits = self.hidden is not None and self.hidden.size(1) == x.size(0)
+        out, self.hidden = self.gru(self.embedding(x), self.hidden if fits else None)
+        return self.fc(out.mean(1))
+
+
+class LongestOfTheFile(Base):
+    def forward(self, x: Tensor) -> Any:
+        seen = OF_THE_FILE.setdefault("longest", torch.ones(()))
+        seen.clamp_(min=x.size(1))
+        return self.mean(x) * x.size(1) / seen
+
+
+class WarmsUp(Base):
+    steps = 0
+
+    def forward(self, x: Tensor) -> Any:
+        self.steps += 1
+        return self.mean(x) * (0.5 if self.steps < 100 else 1.0)
+
+
+class CoolsDownLate(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Identity()
+        self.part.calls = 0  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Any:
+        self.part.calls += 1  # type: ignore[assignment,operator]
+        return self.mean(x) * (0.5 if self.part.calls > 250_000 else 1.0)  # type: ignore[operator]
+
+
+class Decays(Base):
+    alpha = 1.0
+
+    def forward(self, x: Tensor) -> Any:
+        self.alpha *= 0.999
+        return self.mean(x) * self.alpha
+
+
+class RunningMean(Base):
+    mean_state: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean_state", torch.zeros(5))
+
+    def forward(self, x: Tensor) -> Any:
+        states = self.gru(self.embedding(x))[0].mean(1)
+        self.mean_state.mul_(0.99).add_(states.mean(0), alpha=0.01)
+        return self.fc(states - self.mean_state)
+
+
+DEPENDS = [
+    (LongestSoFar, "module.longest = 1; module(tokens)"),
+    (StateOfTheSameShape, "states"),
+    (FirstAnswerOfAShape, "answers"),
+    (LastHiddenState, "module.hidden = None; module(tokens)"),
+    (LongestOfTheFile, "keep nothing"),
+    (WarmsUp, "module.steps = 0; module(tokens)"),
+    (CoolsDownLate, "module.part.calls = 0; module(tokens)"),
+    (Decays, "module.alpha = 1.0; module(tokens)"),
+    (RunningMean, "module.mean_state.zero_(); module(tokens)"),
+]
+
+
+class CountsItsCalls(Base):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        return self.mean(x)
+
+
+class KeepsItsAttention(Base):
+    def forward(self, x: Tensor) -> Any:
+        states = self.gru(self.embedding(x))[0]
+        self.attention = torch.softmax(states.sum(2), 1)
+        return self.fc((states * self.attention[..., None]).sum(1))
+
+
+class CachesByLength(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ramps: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Any:
+        ramp = self.ramps.setdefault(x.size(1), torch.linspace(0, 1, x.size(1)))
+        return self.mean(x) * ramp.mean()
+
+
+class CacheThatGrows(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ramp = torch.arange(4) * 0.1
+
+    def forward(self, x: Tensor) -> Any:
+        if x.size(1) > len(self.ramp):
+            self.ramp = torch.arange(x.size(1)) * 0.1
+        return self.mean(x) * self.ramp[: x.size(1)].mean()
+
+
+DEPENDS_NOT = [CountsItsCalls, KeepsItsAttention, CachesByLength, CacheThatGrows]
+
+
+def prepared(module: nn.Module, call: str | None = None) -> ExportableModule:
+    return prepare(module.eval(), lengths=None, ids=WORDS, padding_id=1, classes=2, multi_label=False, call=call)
+
+
+@pytest.mark.parametrize(("kind", "remedy"), DEPENDS)
+def test_a_module_whose_answers_depend_on_earlier_calls_is_refused_by_what_it_keeps(
+    kind: type[Base], remedy: str
+) -> None:
+    with pytest.raises(ExportError) as refused:
+        prepared(kind())
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize("kind", DEPENDS_NOT)
+def test_what_no_answer_depends_on_may_be_kept(kind: type[Base]) -> None:
+    assert prepared(kind()).convention.line == "module(tokens)"
+
+
+@pytest.mark.parametrize("kind", [LongestSoFar, LastHiddenState, WarmsUp, CoolsDownLate, Decays])
+def test_the_call_that_the_refusal_offers_is_taken(kind: type[Base]) -> None:
+    with pytest.raises(ExportError) as refused:
+        prepared(kind())
+    call = refused.value.remedy.partition('--call "')[2].partition('"')[0]
+    assert prepared(kind(), call).convention.line == call
+
+
+def test_a_module_is_left_with_what_it_kept() -> None:
+    module = CountsItsCalls()
+    prepared(module)
+    assert module.calls == 0
