@@ -6,6 +6,9 @@ of the state for the answer, and waits there for its end. Two things make a toke
 
 - lower-casing: a capital sigma becomes one letter at a word's end and another within it, and what comes next decides;
 - the tokenizer: the word may go on, and `<br />` may be cut in its middle, which holds a space.
+
+By rules of subwords, what waits is the text as it arrived, from the last space on before which nothing can change
+(`text/subword_cuts.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -26,7 +29,11 @@ from pocketrnn.bundle.manifest import Manifest, text_digest
 from pocketrnn.bundle.refused_texts import among, limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
+from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
+
+if TYPE_CHECKING:
+    from pocketrnn.text import SubwordRules
+    from pocketrnn.text.subwords import SubwordIds
 
 __all__ = ["Arriving", "Stream", "read_on"]
 
@@ -39,6 +46,8 @@ _ENDS_A_WORD: Final = frozenset("'.,()!?;:")
 _BREAK: Final = "<br />"
 # Unicode has texts in which nothing decides a sigma's form, such as one followed by full stops.
 _MOST_UNDECIDED: Final = 4096
+# Where the reading stands, the ids that are read for good, and those of the tail.
+_Read = tuple["Arriving", list[int], list[int]]
 _MAKE_AGAIN: Final = "Begin the stream again from its text."
 
 
@@ -49,9 +58,11 @@ class Arriving:
     Attributes:
         tokens: how many tokens were read for good; `max_tokens` counts these.
         ids: how many ids they became: fewer, where unknown words are dropped.
-        context: "a" if a capital sigma that came next would stand after a cased letter, else "".
+        context: "a" if a capital sigma that came next would stand after a cased letter, else ""; by rules of subwords,
+            "a" if something was read for good.
         undecided: text that is not lower-cased yet: a capital sigma, and what may follow it within a word.
-        tail: text that is lower-cased, where the rules say so, and not read for good yet.
+        tail: text that is lower-cased, where the rules say so, and not read for good yet; by rules of subwords, as it
+            arrived.
     """
 
     tokens: int = 0
@@ -188,9 +199,15 @@ class Stream:
         # Opened now, so that what is wrong with the step graph is said before any text is read.
         engine.open_step()
         self._manifest, self._encoder, self._engine, self._answers = manifest, encoder, engine, answers
-        # A manifest with a stream has such rules.
-        self._rules = cast("TextRules", manifest.text)
         self._longest = max(map(len, manifest.vocabulary))
+        rules = manifest.text
+        if isinstance(rules, TextRules):
+            self._read_on: Callable[[Arriving, str], _Read] = self._words_read_on
+        else:
+            from pocketrnn.text.subword_cuts import SubwordCuts
+
+            self._cuts = SubwordCuts(rules, manifest.vocabulary, cast("SubwordIds", encoder.pieces))
+            self._read_on = self._pieces_read_on
         self._at = Arriving()
         self._state: Floats = np.zeros((1, self._state_size), np.float32)
         # The answer to what was read for good; None before the first id.
@@ -239,9 +256,8 @@ class Stream:
             raise TextError(
                 f"A fragment of text must be a string, not {type(fragment).__name__}.", "Decode bytes first."
             )
-        at, settled, open_ = read_on(self._at, fragment, self._rules, self._longest)
+        at, ids, open_ids = self._read_on(self._at, fragment)
         state, logits = self._state, self._logits
-        ids, open_ids = self._encoder.look_up(settled), self._encoder.look_up(open_)
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
         if limits is not None and not limits.allow(tokens):
             raise among(limit_error(self._manifest.name, limits, tokens), "The text so far")
@@ -259,6 +275,29 @@ class Stream:
             raise among(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
         return answer[0].copy()  # type: ignore[no-any-return]
+
+    def _words_read_on(self, at: Arriving, fragment: str) -> _Read:
+        at, settled, open_ = read_on(at, fragment, cast("TextRules", self._manifest.text), self._longest)
+        return at, self._encoder.look_up(settled), self._encoder.look_up(open_)
+
+    def _pieces_read_on(self, at: Arriving, fragment: str) -> _Read:
+        """The ids that are read for good from now on, those of the text's begin among them, and those of the tail, as
+        they are if the text ends here, with those of its end."""
+        rules = cast("SubwordRules", self._manifest.text)
+        pieces = cast("SubwordIds", self._encoder.pieces)
+        most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - at.tokens
+        if most <= 0:
+            return replace(at, tail=""), [], [*rules.last_ids]
+        text, goes_on = at.tail + fragment, bool(at.context)
+        cut = self._cuts.last(text)
+        settled = pieces.of(text[:cut], goes_on=goes_on)[:most] if cut else []
+        open_ = pieces.of(text[cut:], goes_on=goes_on or cut > 0)[: most - len(settled)]
+        context = "a" if goes_on or cut else ""
+        first = [*rules.first_ids] if not at.ids else []
+        at = replace(at, tokens=at.tokens + len(settled), context=context, tail=text[cut:])
+        if settled:
+            return at, [*first, *settled], [*open_, *rules.last_ids]
+        return at, [], [*first, *open_, *rules.last_ids]
 
     def save(self) -> bytes:
         """All that is needed to go on elsewhere, with `Classifier.stream(saved)` of the same bundle: JSON, some
@@ -286,7 +325,7 @@ class Stream:
                 "Resume it with the bundle that it was begun with, byte for byte.",
             )
         at = document["at"]
-        if not _is_position(at, self._rules):
+        if not _is_position(at, self._manifest.text):
             raise _damaged("says where it stands in a way that cannot be")
         self._at = Arriving(**at)
         self._state = _as_floats(document["state"], self._state_size)
@@ -323,13 +362,14 @@ def _parsed(saved: bytes) -> dict[str, Any]:
     return document
 
 
-def _is_position(at: Any, rules: TextRules) -> bool:
+def _is_position(at: Any, rules: AnyTextRules) -> bool:
     if not isinstance(at, dict) or at.keys() != asdict(Arriving()).keys():
         return False
     counts, texts = [at["tokens"], at["ids"]], [at["undecided"], at["tail"]]
     return (
         all(type(count) is int and count >= 0 for count in counts)
-        and at["ids"] <= at["tokens"] <= (rules.max_tokens or at["tokens"])
+        and at["ids"] <= at["tokens"] + len(rules.first_ids)
+        and at["tokens"] <= (rules.max_tokens or at["tokens"])
         and all(isinstance(text, str) for text in texts)
         and at["context"] in ("", "a")
     )

@@ -10,9 +10,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.manifest import StepGraph
+from pocketrnn.bundle.manifest import StepGraph, held_against_streams
 from pocketrnn.errors import ExportError
-from pocketrnn.text import AnyTextRules, TextRules, beyond_version_1, rules_document
+from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.description import Description
@@ -95,6 +95,8 @@ def _check(module: nn.Module, rules: AnyTextRules) -> None:
 
 
 def _make(prepared: ExportableModule, description: Description) -> Form:
+    if held := held_against_streams(description.rules, description.vocabulary):
+        raise _unfollowed(held)
     step = _Step(_streaming_classifier(prepared.module, description.rules))
     size = sum(step.sizes)
     example = (torch.zeros(EXAMPLE_ROWS, EXAMPLE_STEPS, dtype=torch.int64), torch.zeros(EXAMPLE_ROWS, size))
@@ -129,12 +131,16 @@ def _streaming_classifier(module: nn.Module, rules: AnyTextRules) -> RecurrentCl
             "each new word would come in the middle.",
             "Train one with `pocketrnn train --ngrams 1`, or export this one without streaming.",
         )
-    if not rules.is_plain:
-        raise ExportError(
-            f"The text rules hold {', '.join(beyond_version_1(rules_document(rules)))}, which a stream cannot follow.",
-            "Export this classifier without streaming.",
-        )
+    # What holds against rules of subwords is seen with their vocabulary.
+    if isinstance(rules, TextRules) and (held := held_against_streams(rules, ())):
+        raise _unfollowed(held)
     return module
+
+
+def _unfollowed(held: str) -> ExportError:
+    return ExportError(
+        f"The text rules hold {held}, which a stream cannot follow.", "Export this classifier without streaming."
+    )
 
 
 def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:

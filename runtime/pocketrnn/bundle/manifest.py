@@ -279,16 +279,14 @@ class Manifest:
                 "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
                 "Export the bundle without streaming.",
             )
-        if self.stream is not None and not self.text.is_plain:
-            raise BundleError(
-                f"The text rules hold {', '.join(beyond_version_1(rules_document(self.text)))}, which a stream cannot "
-                "follow.",
-                "Export the bundle without streaming.",
-            )
         if not isinstance(self.text, TextRules):
             from pocketrnn.text.subwords import check_fit
 
             check_fit(self.text, self.vocabulary)
+        if self.stream is not None and (held := held_against_streams(self.text, self.vocabulary)):
+            raise BundleError(
+                f"The text rules hold {held}, which a stream cannot follow.", "Export the bundle without streaming."
+            )
         rows = self.graph.embedding_rows
         if len(self.vocabulary) > rows:
             raise BundleError(
@@ -459,6 +457,20 @@ def _reading(path: Path) -> Iterator[None]:
         raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
     except MemoryError:
         raise BundleError(f"{path} is too large for this machine's memory.", "Use a machine with more.") from None
+
+
+def held_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
+    """What text rules hold, beside n-grams, that keeps a text from being read on; empty if nothing does.
+
+    Example:
+        >>> held_against_streams(TextRules(last_id=0), ["<eos>"])
+        'last_id'
+    """
+    if isinstance(rules, TextRules):
+        return "" if rules.is_plain else ", ".join(beyond_version_1(rules_document(rules)))
+    from pocketrnn.text.subword_cuts import in_the_way
+
+    return in_the_way(rules, vocabulary)
 
 
 def text_digest(labels: tuple[str, ...], text: AnyTextRules, vocabulary: tuple[str, ...]) -> str:

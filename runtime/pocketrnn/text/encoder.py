@@ -118,6 +118,11 @@ class TextEncoder:
     def _whole(self, ids: list[int]) -> list[int]:
         return (ids if self._is_plain else framed(ids, self.rules)) or [self.rules.empty_id]
 
+    @property
+    def pieces(self) -> SubwordIds | None:
+        """What makes ids of texts by rules of subwords; None by others."""
+        return self._pieces
+
     def look_up(self, tokens: Sequence[str]) -> list[int]:
         """The ids of tokens, without those that the rules drop."""
         if self._many is None or _ManyTexts.MARKER not in tokens:

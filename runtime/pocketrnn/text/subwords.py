@@ -22,7 +22,7 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.subword_models import Bpe, model_function
 from pocketrnn.text.subword_rules import AddedToken, SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, split_function
-from pocketrnn.text.subword_steps import WHITE_SPACE, subword_steps_applied
+from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, subword_steps_applied
 
 __all__ = ["SubwordIds", "check_fit", "words_function"]
 
@@ -101,6 +101,8 @@ class SubwordIds:
         if not pieces:
             raise InputError("The model has no piece.", "Give the vocabulary that the rules are for.")
         self._steps = subword_steps_applied(rules.steps) if rules.steps else None
+        going_on = [step for step in rules.steps if not isinstance(step, Prepend)]
+        self._steps_on = subword_steps_applied(going_on) if going_on else None
         self._early = _Finder([token for token in rules.added if not token.after_steps], vocabulary)
         late = [token for token in rules.added if token.after_steps]
         made = vocabulary
@@ -125,22 +127,31 @@ class SubwordIds:
         self._apart = _apart(rules, pieces)
         self._kept: dict[str, tuple[int, ...]] = {}
 
-    def of(self, text: str) -> list[int]:
-        """The ids of a text; none for one of which nothing is left."""
+    def steps_done(self, text: str) -> str:
+        """What the steps make of a text that goes on with another one."""
+        return text if self._steps_on is None else self._steps_on(text)
+
+    def of(self, text: str, *, goes_on: bool = False) -> list[int]:
+        """The ids of a text; none for one of which nothing is left.
+
+        Args:
+            text: any string.
+            goes_on: whether it goes on with another text, from which it was cut as `subword_cuts.py` says.
+        """
         text = _whole(text)
         ids: list[int] = []
-        begins = True
+        begins, steps = not goes_on, self._steps_on if goes_on else self._steps
         for part in self._early.parts(text):
             if isinstance(part, int):
                 ids.append(part)
-            elif made := part if self._steps is None else self._steps(part):
+            elif made := part if steps is None else steps(part):
                 for inner in self._late.parts(made):
                     if isinstance(inner, int):
                         ids.append(inner)
                     elif inner:
                         ids += self._ids(inner, begins)
                     begins = False
-            begins = False
+            begins, steps = False, self._steps
         return ids
 
     def _ids(self, text: str, begins: bool) -> Iterator[int]:

@@ -1,0 +1,63 @@
+"""A text of a tokenizer that people have may be cut at spaces while it arrives, or a stream of it is refused."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import pytest
+
+from pocketrnn.text.subword_cuts import SubwordCuts, in_the_way
+from pocketrnn.text.subwords import SubwordIds
+from pocketrnn_export.intake.sentencepiece_model import subwords_of_model
+from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
+
+pytest.importorskip("tokenizers")
+pytest.importorskip("sentencepiece")
+
+from sentencepiece_models import MODELS, trained
+from tokenizer_families import families, texts
+
+# What streams follow; the others are refused.
+FOLLOWED = {
+    *(
+        "BERT uncased",
+        "BERT cased",
+        "BERT with accents off alone",
+        "GPT-2",
+        "RoBERTa",
+        "Llama 3",
+        "Qwen 2",
+        "StarCoder",
+    ),
+    *("BpeTrainer's defaults", "BPE that drops what is unknown", "BPE that fuses what is unknown", "BPE with a prefix"),
+    *("BPE with a suffix", "Unigram", "Llama", "Llama, new", "bytes as a normalizer"),
+    *("Unigram behind NFKC", "ALBERT without its table"),
+}
+
+
+@cache
+def made(name: str) -> Subwords:
+    if name in MODELS:
+        return subwords_of_model(trained(**MODELS[name]), name)
+    return subwords_of_json(families()[name].to_str(), name)
+
+
+@pytest.mark.parametrize("name", [*families(), *MODELS])
+def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> None:
+    rules, tokens = made(name).rules, made(name).tokens
+    is_followed = not in_the_way(rules, tokens)
+    assert is_followed == (name in FOLLOWED)
+    if not is_followed:
+        return
+    pieces = SubwordIds(rules, tokens)
+    cuts, rng, found = SubwordCuts(rules, tokens, pieces), random.Random(0), 0
+    for text in texts(1500, seed=3):
+        at, ids = 0, []
+        for end in sorted(rng.choices(range(len(text) + 1), k=3)):
+            if cut := cuts.last(text[at:end]):
+                ids += pieces.of(text[at : at + cut], goes_on=at > 0)
+                at += cut
+                found += 1
+        assert ids + pieces.of(text[at:], goes_on=at > 0) == pieces.of(text), (at, ascii(text))
+    assert found > 500
