@@ -25,6 +25,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.across_rows import place_across_rows
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, settled
@@ -122,7 +123,7 @@ def right_program(
         if plain.orders:
             _check_ties(reference, example, plain, ids)
         if not log.questions:
-            return plain
+            return _of_rows(plain)
 
     def attempt(program: TracedProgram, asked: TraceLog, *, is_plain: bool) -> Attempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
@@ -147,7 +148,22 @@ def right_program(
         lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
         batch=1 if one_text else None,
     )
-    return replace(found.traced, limits=found.limits, bounds=found.bounds)
+    return _of_rows(replace(found.traced, limits=found.limits, bounds=found.bounds))
+
+
+def _of_rows(traced: TracedProgram) -> TracedProgram:
+    """A program that computes each row from its own tokens.
+
+    Raises:
+        UntraceableError: it computes across the rows of a batch.
+    """
+    if place := place_across_rows(traced.program):
+        raise UntraceableError(
+            f"The module computes across the texts of a batch, {place}, so that a text may be answered by its "
+            "neighbours.",
+            "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count.",
+        )
+    return traced
 
 
 def _follower(

@@ -1,0 +1,105 @@
+"""What computes across the texts of a batch goes for one text at a time; what only looks as if it did, for batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from pocketrnn_export.tracing.questions import UntraceableError
+from pocketrnn_export.tracing.right_program import right_program
+
+WORDS = 20
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 6)
+        self.gru = nn.GRU(6, 5, batch_first=True)
+        self.fc = nn.Linear(5, 2)
+
+    def mean(self, embedded: Tensor) -> Any:
+        return self.fc(self.gru(embedded)[0].mean(1))
+
+
+class CountsWords(Base):
+    def forward(self, x: Tensor) -> Any:
+        common = torch.bincount(x.flatten(), minlength=WORDS) > 300
+        return self.mean(self.embedding(x).masked_fill(common[x][..., None], 0.0))
+
+
+class CountsByScattering(Base):
+    def forward(self, x: Tensor) -> Any:
+        counts = torch.zeros(WORDS).index_add_(0, x.flatten(), torch.ones(x.numel()))
+        return self.mean(self.embedding(x) * (counts[x] < 300)[..., None])
+
+
+class LoudestOfAll(Base):
+    def forward(self, x: Tensor) -> Any:
+        embedded = self.embedding(x)
+        return self.mean(embedded / embedded.abs().max().clamp(min=60.0))
+
+
+class LongestOverRows(Base):
+    def forward(self, x: Tensor) -> Any:
+        embedded = self.embedding(x)
+        return self.mean(embedded / embedded.norm(dim=2).amax(0, keepdim=True).clamp(min=60.0)[..., None])
+
+
+class SumsOverRows(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * ((x == 7).sum() < 300))
+
+
+class CumulatesOverRows(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * ((x == 7).long().cumsum(0) < 300)[..., None])
+
+
+class FirstRow(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * (self.embedding(x)[0].sum() < 300))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow],
+)
+def test_a_computation_across_the_texts_of_a_batch_is_refused_by_its_line_and_goes_for_one_text(
+    kind: type[Base],
+) -> None:
+    module = kind().eval()
+    with pytest.raises(UntraceableError, match=r"test_across_rows\.py:\d+"):
+        right_program(module, (torch.full((3, 7), 2),))
+    right_program(module, (torch.full((1, 7), 2),), one_text=True)
+
+
+class SortsAndPacks(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        ordered, order = lengths.sort(descending=True)
+        packed = pack_padded_sequence(self.embedding(x[order]), ordered, batch_first=True)
+        out, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        return self.fc(out.amax(1)[order.argsort()])
+
+
+class MasksToTheLongest(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        x = x[:, : lengths.max()]
+        real = torch.arange(x.size(1)) < lengths[:, None]
+        return self.fc((self.gru(self.embedding(x))[0] * real[..., None]).sum(1) / lengths[:, None])
+
+
+class AttendsWithFlatSteps(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        states = self.gru(self.embedding(x))[0]
+        scores = self.fc(states.reshape(-1, 5)).view(x.size(0), x.size(1), 2)[..., 0]
+        return self.fc((torch.softmax(scores, 1)[..., None] * states).sum(1) + lengths[:, None] * 0.01)
+
+
+@pytest.mark.parametrize("kind", [SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps])
+def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
+    right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
