@@ -41,6 +41,8 @@ x = config.update(pool="max")
 sorted([1, 2], key=lambda v: config.update(pool="max") or v)
 exec("config['pool'] = 'max'")
 %time config.update(pool="max")
+%timeit -n 1 -r1 config.update(pool="max")
+%%timeit -n1 -r1|config["pool"] = "max"
 if True: config.update(pool="max")
 import copy; d = copy.copy({"c": config}); d["c"]["pool"] = "max"
 |def tweak(c):|    c["pool"] = "max"|tweak(config)
@@ -64,6 +66,8 @@ import copy; d = copy.copy({"c": config}); d["c"]["pool"] = "max"
 % |def main():|    config["pool"] = "max"|    open("log", "w").close()|main()
 % |def outer(c):|    def inner(p):|        c["pool"] = p|    return inner|use = outer(config)|use("max")
 % |class U:|    def __enter__(s):|        config["pool"] = "max"|    def __exit__(s, *_): pass|with U():|    pass
+% |import sys|sys.displayhook = lambda v: config.update(pool="max")|3
+% |import sys|sys.setprofile(lambda *a: config.update(pool="max"))
 % eval("config.update(pool='max')")
 % from somewhere import tweak; tweak(config)
 """.strip().splitlines()
@@ -98,6 +102,10 @@ import os; os.environ["POCKET_POOL"] = "max"; POOL = os.environ.get("POCKET_POOL
 % %run settings.py
 % code = "POOL = 'max'"; exec(code)
 % import __main__; __main__.POOL = "max"
+%prun -q POOL = "max"
+|def g():|    global POOL|    POOL = "max"|    yield 1|it = g()|y = [*it]
+% get_ipython().run_line_magic("time", "POOL = 'max'")
+% %timeit POOL = "max"; config = 3
 % |for k, v in {"POOL": "max"}.items():|    globals()[k] = v
 % |for POOL in ["mean", "max"]:|    pass
 % POOL = "max"; print "Python 2"
@@ -141,6 +149,19 @@ _ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
 |def add(cls):|    cls.mode = "max"|    return cls|add(Net)
 % model = Net(); model.mode = "max"
 % |for k, v in {"mode": "max"}.items():|    setattr(Net, k, v)
+""".strip().splitlines()
+OF_A_FILLING_TABLE: Final = """
+table["pool"]
+t = table; t["pool"]
+x = [table[k] for k in ["pool"]]
+print(table["pool"])
+|def look(t):|    return t["pool"]|look(table)
+""".strip().splitlines()
+OF_A_DISPATCHED_FUNCTION: Final = """
+|@pool.register|def _(x: int):|    return "max"
+|@pool.register(int)|def of_numbers(x):|    return "max"
+pool.register(int, lambda x: "max")
+|def of_numbers(x):|    return "max"|pool.register(int)(of_numbers)
 """.strip().splitlines()
 # What runs code of the notebook by another syntax than a call's, or a call of what only reaches it.
 OF_REACHED: Final = """
@@ -223,6 +244,16 @@ SUBJECTS: Final = {
     "config": ('config = {"pool": "mean"}', 'def made():\n    return config["pool"]', OF_CONFIG),
     "name": ('POOL = "mean"', "def made():\n    return POOL", OF_NAMES),
     "package": ("", 'def made():\n    return "max" if F.relu is torch.tanh else "relu"', OF_PACKAGES),
+    "table": (
+        "import collections\ntable = collections.defaultdict(lambda: 'max')",
+        'def made():\n    return table.get("pool")',
+        OF_A_FILLING_TABLE,
+    ),
+    "dispatched": (
+        'import functools\n@functools.singledispatch\ndef pool(x):\n    return "mean"',
+        "def made():\n    return pool(3)",
+        OF_A_DISPATCHED_FUNCTION,
+    ),
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")

@@ -35,7 +35,7 @@ PURE_METHODS: Final = frozenset({
 CHANGING_METHODS: Final = frozenset({
     "__delattr__", "__delitem__", "__iadd__", "__ior__", "__setattr__", "__setitem__", "add", "add_module", "append",
     "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert", "intersection_update",
-    "move_to_end", "pop", "popitem", "popleft", "register_buffer", "register_forward_hook",
+    "move_to_end", "pop", "popitem", "popleft", "register", "register_buffer", "register_forward_hook",
     "register_forward_pre_hook", "register_module", "register_parameter", "remove", "reverse", "rotate", "setdefault",
     "sort", "subtract", "symmetric_difference_update", "update",
 })  # fmt: skip
@@ -84,8 +84,10 @@ _MAY_DO_ANYTHING: Final = (
 )
 _CHANGES_MODULES: Final = ("torch.nn.utils.", "torch.quantization.", "torch.ao.")
 _NOT_MODULES: Final = ("torch.nn.utils.rnn.", "torch.nn.utils.clip_", "torch.nn.utils.parameters_to_vector")
-# Magics of IPython that run code which is not in the notebook.
-RUNNING_MAGICS: Final = frozenset({"macro", "pylab", "recall", "rerun", "run", "set_env", "store"})
+# Magics of IPython that run code: what stands after them, or what is not in the notebook.
+RUNNING_MAGICS: Final = frozenset({
+    "lprun", "macro", "memit", "mprun", "prun", "pylab", "recall", "rerun", "run", "set_env", "store", "time", "timeit",
+})  # fmt: skip
 # What is set in these parts of a package changes no answer.
 _SWITCHES: Final = (
     "logging", "matplotlib", "pandas", "torch.autograd", "torch.backends", "torch.cuda", "torch.multiprocessing",
@@ -103,6 +105,11 @@ _ALL_OBJECTS: Final = frozenset({
 })  # fmt: skip
 # What a notebook may ask of Jupyter without a change of its names; any other request may change any.
 _OF_JUPYTER: Final = frozenset({"getoutput", "magic", "run_line_magic", "system"})
+# What Python or Jupyter run by themselves from then on, such as for the value in the last line of a cell.
+_RUN_BY_PYTHON: Final = frozenset({
+    "sys.addaudithook", "sys.displayhook", "sys.excepthook", "sys.setprofile", "sys.settrace", "threading.setprofile",
+    "threading.settrace",
+})  # fmt: skip
 # Methods that run while an object or a class is made.
 _MAKING: Final = frozenset({
     "__class_getitem__", "__init__", "__init_subclass__", "__new__", "__post_init__", "__prepare__", "__set_name__",
@@ -183,6 +190,8 @@ class _File:
         self.definitions: set[int] = set()
         # Statements that make what calls something of that which it is given.
         self.callers: set[int] = set()
+        # Statements that make a defaultdict, which reading may change.
+        self.filling: set[int] = set()
 
     def met(self, index: int, node: ast.stmt, binds: frozenset[str]) -> Effects:
         following = _Following(self, index, node.value if isinstance(node, ast.Expr) else None)
@@ -208,6 +217,8 @@ class _File:
             self.definitions.add(index)
         if following.makes_caller:
             self.callers.add(index)
+        if following.makes_filling:
+            self.filling.add(index)
         return following.effects
 
     def defined(self, index: int, node: ast.ClassDef) -> None:
@@ -234,7 +245,7 @@ class _Following:
         # Functions and classes of the file that it loads, and where; all objects that it loads.
         self.reached: _Code = {}
         self._loaded: Objects = _NONE
-        self.makes_caller = False
+        self.makes_caller = self.makes_filling = False
         self._only_reached = self._only_certain = False
         self._running: list[ast.AST] = []
         # The classes whose methods are running, each with what the method's object holds.
@@ -452,6 +463,8 @@ class _Following:
         elif dotted.startswith("__main__"):
             # Here, that is another file.
             self._anything(f"`{ast.unparse(target)[:60]}`")
+        elif dotted in _RUN_BY_PYTHON:
+            self._anything(f"`{ast.unparse(target)[:60]}`")
         elif not dotted.startswith(_SWITCHES):
             self.effects.packages.add(dotted)
 
@@ -497,6 +510,9 @@ class _Following:
         if isinstance(node, ast.Subscript) and _NAMES in (held := self.value(node.value, scope)):
             self.value(node.slice, scope)
             return self._of_names(held, getattr(node.slice, "value", None))
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            # What is not there, a defaultdict makes.
+            self._change(self.value(node.value, scope) & self.file.filling)
         if isinstance(node, ast.NamedExpr):
             held = self.value(node.value, scope)
             self._given(node.target, held, scope)
@@ -545,7 +561,8 @@ class _Following:
         function = self._function(node.func, scope)
         if function is not None:
             if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(function)):
-                # It runs when somebody asks for its next value.
+                # It runs when somebody asks for its next value, who may be of another statement.
+                self.makes_caller = True
                 self.reached.setdefault(function, scope)
             return self._call(function, given, named, scope) | everything
         made = self._class_called(node.func)
@@ -602,7 +619,12 @@ class _Following:
     ) -> Objects:
         package = dotted.split(".")[0]
         self.makes_caller = self.makes_caller or dotted in _CALLERS
-        if dotted.startswith(_MAY_DO_ANYTHING) or dotted in _ALL_OBJECTS or dotted.endswith(".__subclasses__"):
+        self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
+        if (
+            dotted.startswith(_MAY_DO_ANYTHING)
+            or dotted in _ALL_OBJECTS | _RUN_BY_PYTHON
+            or dotted.endswith(".__subclasses__")
+        ):
             self._anything(f"`{ast.unparse(node)[:60]}`")
         if dotted.startswith((*_SETS_STATE, "sys.path.")):
             self.effects.packages.add(dotted)

@@ -402,9 +402,11 @@ class _Search:
         by_index = {s.index: s for s in self.order}
         touched = sorted((effects.changes | effects.may_change) & run)
         names = [min(by_index[i].gives, default="") for i in touched]
+        known = {name for s in self.order for name in s.gives} | self.unresolved
+        # What code sets that is only reached, such as a generator's, no name that the statement binds tells of.
+        names += sorted(effects.may_set & known)
         if statement.alone or not statement.binds:
-            known = {name for s in self.order for name in s.gives}
-            names += sorted((effects.sets | effects.may_set) & (known | self.unresolved))
+            names += sorted(effects.sets & known)
         packages = {_package(s.node) for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)}
         packages |= {"builtins"}
         set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}

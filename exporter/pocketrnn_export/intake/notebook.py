@@ -20,13 +20,19 @@ __all__ = ["Cell", "python_file", "read_notebook"]
 # A notebook holds what its cells printed, pictures included: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
 _GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
-# Cell magics whose cell is Python that gives the notebook its names; in %%timeit, all names are its own. A cell under
+# Cell magics whose cell is Python that gives the notebook its names. A cell under
 # any other (%%bash, %%writefile) is left out.
 _PYTHON_CELLS: Final = frozenset({"time", "capture", "prun", "wandb"})
 # `%matplotlib inline`, `!pip install`, `files = !ls`, `model?`, without the spaces before.
 _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s*")
-# `%time X = 3`, `Y = %time f(x)`: the Python in them runs as it stands.
-_TIMED: Final = re.compile(r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?=[^\s-])(.*)")
+# `%time X = 3`, `Y = %time f(x)`: the Python in them runs as it stands, after the options that have a number or none.
+_TIMED: Final = re.compile(
+    r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?:-(?:q|r|D\s*\S+|l\s*\S+|s\s*\S+|T\s*\S+)\s+)*(?=[^\s-])(.*)"
+)
+# The options of %timeit and its like, such as `-n 10 -r1 -o`.
+_OPTIONS: Final = re.compile(r"^(?:-[a-z]+\s*(?:\d+\s+)?)*")
+# Cells that run as a function of their own, of which the other names are the notebook's.
+_IN_A_FUNCTION: Final = frozenset({"timeit", "memit", "lprun", "mprun"})
 _GIVEN: Final = re.compile(r"(\w[\w.\[\]'\", ]*=)\s*([%!].*)")
 _NAMED: Final = re.compile(r"%(\w+)\s*(.*)")
 # `%env NAME=value`, `%set_env NAME value`; but where Jupyter puts a variable's value in.
@@ -151,6 +157,12 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
     stripped = source.lstrip()
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
+        if magic in _IN_A_FUNCTION:
+            _, *body = stripped.split("\n")
+            body = list(_without_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
+            lines = [f"    {line}" if line.strip() else "" for line in body]
+            source = "\n".join([f"def timed_cell():{'' if any(lines) else ' pass'}", *lines, "timed_cell()"])
+            return source, _statements(source)
         if magic not in _PYTHON_CELLS:
             return "", []
     statements = _statements(source)
@@ -163,6 +175,12 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
         if statements is not None:
             break
     return python, statements
+
+
+def _is_expression(source: str) -> bool:
+    """Whether code is one expression, which gives no name a value."""
+    statements = _statements(source)
+    return statements is not None and len(statements) == 1 and isinstance(statements[0], ast.Expr)
 
 
 def _statements(source: str) -> list[ast.stmt] | None:
@@ -198,6 +216,8 @@ def _as_python(code: str) -> str:
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
     if setting := _SETS_ENVIRONMENT.fullmatch(code):
         return f"import os; os.environ[{setting[1]!r}] = {setting[2].strip()!r}"
-    if (named := _NAMED.fullmatch(code)) and named[1] in RUNNING_MAGICS:
+    if (named := _NAMED.fullmatch(code)) and named[1] in RUNNING_MAGICS and named[2]:
+        if named[1] in _IN_A_FUNCTION and _is_expression(statement := _OPTIONS.sub("", named[2])):
+            return statement
         return f"get_ipython().run_line_magic({named[1]!r}, {named[2]!r})"
     return "pass"

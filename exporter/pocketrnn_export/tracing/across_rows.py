@@ -27,6 +27,8 @@ _ALONG: Final = {
 _OF_LENGTHS: Final = frozenset(
     {"max", "min", "amax", "amin", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
 )
+# What asks its second argument for a type or a shape.
+_LIKE: Final = frozenset({"type_as", "to", "view_as", "reshape_as"})
 # What a batch holds at all, which the proof tries by ids; and what gives sizes or new memory, and no numbers.
 _NO_NUMBERS: Final = ("any", "all", "size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                       "sym_", "_assert")  # fmt: skip
@@ -69,7 +71,7 @@ def _needed(program: torch.export.ExportedProgram) -> list[Node]:
 
 def _crosses(node: Node, batch: set[Any]) -> bool:
     value, name = node.meta.get("val"), _name(node)
-    if not isinstance(value, Tensor) or name.startswith(_NO_NUMBERS):
+    if not isinstance(value, Tensor) or name in _LIKE or name.startswith(_NO_NUMBERS):
         return False
     sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and _axes(n, batch)]
     if not sources:
