@@ -32,7 +32,7 @@ from pocketrnn_training.progress import Progress
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),
-    *("--epochs", "2", "--min-freq", "1", "--device", "cpu"),
+    *("--epochs", "2", "--min-freq", "1", "--device", "cpu", "--no-final-fit"),
 ]
 
 

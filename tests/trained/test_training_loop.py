@@ -288,21 +288,24 @@ def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
             torch.testing.assert_close(logits[start : start + 16], checkpoint.module(*arguments))
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(10, 10), (13_000, 7), (25_000, 4), (3_000_000, 4)])
-def test_a_small_set_is_read_more_often_than_a_large_one(rows: int, epochs: int) -> None:
-    assert Settings().epochs_for(rows) == epochs
-    assert Settings(epochs=3).epochs_for(rows) == 3
+@pytest.mark.parametrize(
+    ("rows", "classes", "epochs"),
+    [(10, 10, 9), (10, 2, 6), (5_000, 6, 8), (9_000, 77, 13), (13_000, 7, 7), (50_000, 4, 4), (3_000_000, 4, 4)],
+)
+def test_a_small_set_is_read_more_often_than_a_large_one(rows: int, classes: int, epochs: int) -> None:
+    assert Settings().epochs_for(rows, classes) == epochs
+    assert Settings(epochs=3).epochs_for(rows, classes) == 3
 
 
 def test_what_is_not_set_is_decided_by_the_rows_and_the_state() -> None:
     assert [Settings().batch_size_for(rows) for rows in (19_999, 20_000)] == [64, 128]
     assert Settings(batch_size=7).batch_size_for(20_000) == 7
     small = {"hidden_dim": 32, "bidirectional": False}
-    assert Settings().dropout_for(1000) == 0.5
-    assert Settings(**small).dropout_for(1000) == 0.125  # type: ignore[arg-type]
-    assert Settings(epochs=1).dropout_for(1000) == 0.0
-    assert Settings(dropout=0.3, epochs=1, **small).dropout_for(1000) == 0.3  # type: ignore[arg-type]
-    decided = Settings(epoch_size=30_000).decided(10)
+    assert Settings().dropout_for(8) == 0.5
+    assert Settings(**small).dropout_for(8) == 0.125  # type: ignore[arg-type]
+    assert Settings().dropout_for(1) == 0.0
+    assert Settings(dropout=0.3, **small).dropout_for(1) == 0.3  # type: ignore[arg-type]
+    decided = Settings(epoch_size=30_000).decided(10, 4)
     assert (decided.batch_size, decided.epochs, decided.dropout) == (128, 4, 0.5)
     checkpoint = train(easy_texts(60), replace(QUICK, batch_size=None, dropout=None, epochs=1))
     assert [checkpoint.training[name] for name in ("batch_size", "dropout", "epochs")] == [64, 0.0, 1]

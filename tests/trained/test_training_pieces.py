@@ -97,7 +97,7 @@ def test_nothing_to_learn_from_is_refused(texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"vocabulary_size": 100}, "vocabulary_size"),
+        ({"tokenizer": "whitespace", "vocabulary_size": 100}, "vocabulary_size"),
         ({"tokenizer": "bpe", "vocabulary_size": 7}, "vocabulary_size"),
         ({"tokenizer": "bpe", "ngrams": 2}, "ngrams"),
         ({"tokenizer": "bpe", "piece_dropout": 1.0}, "piece_dropout"),
@@ -193,3 +193,42 @@ def test_a_classifier_of_pieces_goes_from_rows_to_every_form(tmp_path: Path, mon
     assert bundle.manifest.text == made.rules
     np.testing.assert_allclose(packed.predict_proba(texts), bundle.predict_proba(texts), atol=1e-5)
     assert [part.text for part in bundle.explain(texts[0]).fragments] == texts[0].split()
+
+
+def unspaced(rows: int) -> LabelledTexts:
+    """Texts without spaces, of which hardly one word comes twice."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(rows) % 2
+    texts = ["".join(rng.choice(list("山川田木" if target else "日月火水"), 8)) for target in targets]
+    return LabelledTexts(texts, targets, ("days", "land"), "unspaced")
+
+
+def test_where_words_do_not_do_texts_are_cut_into_pieces_and_it_is_said() -> None:
+    said: list[str] = []
+    nothing_named = Settings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False)
+    made = train(unspaced(60), nothing_named, report=lambda event: said.append(getattr(event, "text", "")))
+    assert made.rules.tokenizer == "subwords"
+    assert made.training["tokenizer"] == "bpe"
+    assert any("--tokenizer bpe" in text for text in said)
+    for named in ({"tokenizer": "whitespace", "min_freq": 1}, {"ngrams": 2, "min_freq": 1}):
+        assert train(unspaced(60), replace(nothing_named, **named)).rules.tokenizer != "subwords"
+    assert train(easy_texts(60), nothing_named).training["tokenizer"] == "basic_english"
+
+
+def test_empty_texts_are_no_unknown_words() -> None:
+    data = easy_texts(60)
+    with_empty = replace(data, texts=[text if i % 2 else "" for i, text in enumerate(data.texts)])
+    made = train(with_empty, Settings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False))
+    assert made.training["tokenizer"] == "basic_english"
+
+
+def test_a_size_of_a_vocabulary_of_pieces_asks_for_pieces() -> None:
+    made = train(easy_texts(60), replace(QUICK, vocabulary_size=50, epochs=1))
+    assert made.rules.tokenizer == "subwords"
+    assert len(made.vocabulary) <= 50
+
+
+def test_no_text_at_all_is_refused_as_with_words() -> None:
+    data = LabelledTexts(["", " "] * 4, np.array([0, 1] * 4), ("a", "b"), "empty")
+    with pytest.raises(DataError, match="token"):
+        train(data, Settings())

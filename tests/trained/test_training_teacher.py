@@ -340,7 +340,7 @@ def test_notices_and_class_weights_count_labelled_rows_only() -> None:
     notices: list[str] = []
 
     def note(event: Progress | Epoch | Notice) -> None:
-        if isinstance(event, Notice):
+        if type(event) is Notice:
             notices.append(event.text)
 
     settings = replace(QUICK, epochs=1, class_weights="balanced")
@@ -429,7 +429,7 @@ def test_two_processes_have_the_loss_curve_of_one() -> None:
         train(data, settings, teacher=teacher, report=note)
         return losses
 
-    settings = replace(QUICK, dropout=0.0, epochs=2, report_every=50, class_weights="balanced")
+    settings = replace(QUICK, dropout=0.0, word_dropout=0.0, epochs=2, report_every=50, class_weights="balanced")
     one, two = curve(settings), curve(replace(settings, processes=2, batch_size=8))
     assert len(one) == len(two) > 3
     np.testing.assert_allclose(two, one, rtol=1e-4)
@@ -507,7 +507,7 @@ def test_a_warm_teacher_is_not_taken_for_a_run_that_diverges() -> None:
     data, notices = easy_texts(60), list[str]()
 
     def note(event: Progress | Epoch | Notice) -> None:
-        if isinstance(event, Notice):
+        if type(event) is Notice:
             notices.append(event.text)
 
     settings = replace(QUICK, epochs=1, teacher_weight=1.0, teacher_temperature=4.0, learning_rate=1e-6)

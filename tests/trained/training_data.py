@@ -12,7 +12,16 @@ from pocketrnn_training.settings import Settings
 
 LABELS = ("cat", "dog", "elk")
 QUICK = Settings(
-    min_freq=1, embedding_dim=8, hidden_dim=8, dropout=0.1, batch_size=16, learning_rate=0.03, epochs=3, device="cpu"
+    min_freq=1,
+    embedding_dim=8,
+    hidden_dim=8,
+    dropout=0.1,
+    batch_size=16,
+    learning_rate=0.03,
+    epochs=3,
+    device="cpu",
+    # One fit is enough for most tests.
+    final_fit=False,
 )
 
 SMALL = Architecture(

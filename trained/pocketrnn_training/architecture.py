@@ -20,7 +20,7 @@ __all__ = ["Architecture", "RecurrentClassifier"]
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
-_OF_EMBEDDINGS: Final = 0.4
+_OF_EMBEDDINGS: Final = 0.6
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Architecture:
         layers: the number of stacked recurrent layers.
         bidirectional: read the text in both directions.
         dropout: the share of values set to zero while training: of the pooled state and between layers; of the
-            embeddings, two fifths of this share. The same ones at all steps of a text (Gal and Ghahramani 2016).
+            embeddings, three fifths of this share. The same ones at all steps of a text (Gal and Ghahramani 2016).
         pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer.
         packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
             an answer depends on how much padding the row has in its batch.

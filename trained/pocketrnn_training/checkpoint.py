@@ -26,10 +26,24 @@ from pocketrnn.text import SUBWORDS, AnyTextRules, TextRules, rules_document, ru
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
-__all__ = ["CONFIG_JSON", "FORMAT", "VERSION", "WEIGHTS", "Checkpoint", "json_schema", "read", "write", "write_files"]
+__all__ = [
+    "CONFIG_JSON",
+    "FITTED_ROWS",
+    "FORMAT",
+    "VERSION",
+    "WEIGHTS",
+    "Checkpoint",
+    "json_schema",
+    "read",
+    "write",
+    "write_files",
+]
 
 # What `data` says of examples that are nobody's texts.
 MADE_EXAMPLES: Final = "made of words of the vocabulary"
+
+# The member of `data` that is the number of rows of the final fit.
+FITTED_ROWS: Final = "fitted_rows"
 
 FORMAT: Final = "pocketrnn-checkpoint"
 # The newest version that can be read. What an older version can say is written in that, for older readers.

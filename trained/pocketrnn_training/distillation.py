@@ -170,7 +170,9 @@ def _accuracy(data: LabelledTexts) -> float | None:
     return float((data.answers.favourites() == data.targets)[both].mean()) if both.any() else None
 
 
-def summed_loss(logits: Tensor, targets: Tensor, lesson: Lesson | None, class_weights: Tensor) -> Tensor:
+def summed_loss(
+    logits: Tensor, targets: Tensor, lesson: Lesson | None, class_weights: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """The loss of some rows, summed, float32 [].
 
     Without a teacher it is the cross-entropy with the labels. With one it is, for each row,
@@ -185,10 +187,11 @@ def summed_loss(logits: Tensor, targets: Tensor, lesson: Lesson | None, class_we
         targets: int64 [rows]; that of a row without a label is any class.
         lesson: what a teacher says of the rows.
         class_weights: float32 [classes], of labels and of the classes of an answer alike.
+        smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
     """
     if lesson is None:
-        return cross_entropy(logits, targets, class_weights, reduction="sum")
-    of_labels = cross_entropy(logits, targets, class_weights, reduction="none")
+        return cross_entropy(logits, targets, class_weights, reduction="sum", label_smoothing=smoothing)
+    of_labels = cross_entropy(logits, targets, class_weights, reduction="none", label_smoothing=smoothing)
     of_answers = cross_entropy(logits / lesson.temperature, lesson.answers, class_weights, reduction="none")
     of_answers -= torch.special.entr(lesson.answers) @ class_weights
     factor = (1 - lesson.label_share) * lesson.temperature**2

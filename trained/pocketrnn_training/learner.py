@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,9 @@ class Learner:
         self._fabric_module, *self._fabric_optimizers = fabric.setup(self.module, *self._optimizers)
         self._class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
         self._adversarial = settings.adversarial
+        self._word_dropout = settings.word_dropout
+        self._smoothing = settings.label_smoothing
+        self._unknown_id = task.rules.unknown_id
 
     def start_epoch(self, seed: int) -> None:
         """Put the module in training mode; `seed` decides this process's dropout from here on."""
@@ -104,6 +107,7 @@ class Learner:
         for optimizer in self._fabric_optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
+        batch = replace(batch, tokens=self._with_unknown_words(batch.tokens))
         if self._adversarial:
             loss, logits = self._adversarial_backward(batch)
         else:
@@ -116,10 +120,17 @@ class Learner:
         """Copies of the weights and the optimizers' state, by name."""
         return state_tensors(self.module, self._optimizers)
 
+    def _with_unknown_words(self, tokens: Tensor) -> Tensor:
+        """The tokens, some of which are unknown now (Iyyer et al. 2015: word dropout)."""
+        if not self._word_dropout or self._unknown_id is None:
+            return tokens
+        dropped = torch.rand(tokens.shape, device=tokens.device) < self._word_dropout
+        return tokens.masked_fill(dropped & (tokens != self.module.architecture.padding_id), self._unknown_id)
+
     def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
         logits = self._fabric_module(batch.tokens, batch.lengths, shift)
-        loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights)
+        loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
         self._fabric.backward(loss * batch.scale)
         return loss, logits
 

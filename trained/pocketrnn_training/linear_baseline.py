@@ -31,11 +31,14 @@ class LinearBaseline:
     rows: int
 
 
-def linear_model() -> Any:
+def linear_model(*, characters: bool = True) -> Any:
     """A linear support vector machine on TF-IDF of words, pairs of words, and 2 to 5 characters of a word; not fitted.
 
     What scikit-learn's users write in two lines (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of
     such counts). Nothing of it is tuned.
+
+    Args:
+        characters: count characters, too.
 
     Example:
         >>> linear_model().fit(["so good", "so bad"], [1, 0]).predict(["good"]).tolist()
@@ -47,8 +50,8 @@ def linear_model() -> Any:
 
     counts: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
     words = TfidfVectorizer(ngram_range=(1, 2), **counts)
-    characters = TfidfVectorizer(ngram_range=(2, 5), analyzer="char_wb", **counts)
-    return make_pipeline(make_union(words, characters), LinearSVC(C=0.5, random_state=0))
+    by_characters = TfidfVectorizer(ngram_range=(2, 5), analyzer="char_wb", **counts)
+    return make_pipeline(make_union(words, by_characters) if characters else words, LinearSVC(C=0.5, random_state=0))
 
 
 def linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> LinearBaseline | None:

@@ -136,7 +136,7 @@ def _lines(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class WordsOfRows:
-    """The training rows as words, from which the pieces of every epoch are drawn.
+    """Rows as words, from which the pieces of every epoch are drawn.
 
     Attributes:
         rules: the text rules.
@@ -161,6 +161,13 @@ class WordsOfRows:
             lengths.write(np.array(len(row), np.int64).tobytes())
         rows = EncodedTexts.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
         return cls(rules, vocabulary, tuple(index), rows)
+
+    def first(self, rows: int) -> WordsOfRows:
+        """The first rows of these."""
+        if rows == len(self.rows.offsets) - 1:
+            return self
+        offsets = self.rows.offsets[: rows + 1]
+        return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encoded(self, skipped: float = 0.0, seed: np.random.SeedSequence | int = 0) -> EncodedTexts:
         """The rows as ids of pieces.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from pocketrnn_training.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.data import UNLABELLED, LabelledTexts, split
 from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.settings import BPE, Settings
+from pocketrnn_training.settings import BPE, WORDS, Settings
 
 __all__ = ["Task", "parts", "prepare"]
 
@@ -27,6 +28,8 @@ _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
 # How many words examples have that are nobody's texts.
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
+# Where nothing is named and more of the words of the validation rows are unknown, texts are cut into pieces.
+_MOST_UNKNOWN: Final = 0.2
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
 
@@ -42,8 +45,8 @@ class Task:
         architecture: what decides the module's weights.
         vectors: the word vectors that the embedding starts from, or None.
         texts: the training rows.
-        words: the training rows as words, of which the pieces of every epoch are drawn, or None where an epoch has
-            `texts` as they are.
+        words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
+            None where an epoch has `texts` as they are.
         targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest.
         teaching: a teacher's answers for the training rows, or None without one.
         class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
@@ -67,6 +70,17 @@ class Task:
     validation_targets: npt.NDArray[np.int64]
     examples: tuple[str, ...]
     about: dict[str, Any]
+
+    def with_validation_rows(self) -> Task:
+        """The same with the validation rows among the training rows, after them; for rows without a teacher."""
+        texts, more = self.texts, self.validation_texts
+        return replace(
+            self,
+            texts=EncodedTexts.from_lengths(
+                np.concatenate((texts.ids, more.ids)), np.concatenate((texts.lengths, more.lengths))
+            ),
+            targets=np.concatenate((self.targets, self.validation_targets)),
+        )
 
 
 def parts(
@@ -130,20 +144,20 @@ def prepare(
     teacher = about_teacher(data, validation)
     for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
-    encoded = (_as_pieces if settings.tokenizer == BPE else _as_words)(data.texts, settings, word_vectors)
+    encoded = _encoded(data.texts, validation.texts, settings, word_vectors, report)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     return Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_architecture(settings.decided(len(data)), len(tokens), len(data.labels), start),
+        architecture=_architecture(settings.decided(len(data), len(data.labels)), len(tokens), len(data.labels), start),
         vectors=start,
         texts=encoded.texts,
         words=encoded.words,
         targets=data.targets if data.answers is None else targets_of(data),
         teaching=teaching,
         class_weights=_class_weights(data, balanced=settings.class_weights == "balanced"),
-        validation_texts=EncodedTexts.of(validation.texts, TextEncoder(rules, tokens)),
+        validation_texts=encoded.validation_texts,
         validation_targets=validation.targets,
         examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
         about={
@@ -161,23 +175,65 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Encoded:
-    """The training texts as ids, and what made them: the members of `Task` of these names."""
+    """The texts as ids, and what made them: the members of `Task` of these names."""
 
     rules: AnyTextRules
     vocabulary: tuple[str, ...]
     texts: EncodedTexts
+    validation_texts: EncodedTexts
     words: pieces.WordsOfRows | None
     vectors: vectors.Vectors | None
 
 
-def _as_words(texts: Sequence[str], settings: Settings, word_vectors: Path | None) -> _Encoded:
+def _encoded(
+    texts: Sequence[str],
+    validation: Sequence[str],
+    settings: Settings,
+    word_vectors: Path | None,
+    report: Callable[[Notice], None],
+) -> _Encoded:
+    """The texts by the tokenizer that is asked for; where none is, by words, or by pieces where words do not do."""
+    if settings.tokenizer == BPE or (settings.tokenizer is None and settings.vocabulary_size is not None):
+        return _as_pieces(texts, validation, settings, word_vectors)
+    if settings.tokenizer is not None or settings.ngrams > 1:
+        return _as_words(texts, validation, settings, word_vectors)
+    otherwise: _Encoded | DataError
+    try:
+        by_words = _as_words(texts, validation, settings, word_vectors)
+    except DataError as error:
+        why, otherwise = error.problem, error
+    else:
+        unknown = _unknown_share(validation, by_words)
+        if unknown <= _MOST_UNKNOWN:
+            return by_words
+        why, otherwise = f"{unknown:.0%} of the words of the validation rows are unknown.", by_words
+    try:
+        by_pieces = _as_pieces(texts, validation, settings, word_vectors)
+    except DataError:
+        if isinstance(otherwise, DataError):
+            raise otherwise from None
+        return otherwise
+    report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe)."))
+    return by_pieces
+
+
+def _unknown_share(texts: Sequence[str], by_words: _Encoded) -> float:
+    """How many of the words of some texts the vocabulary does not hold, from 0 to 1."""
+    encoder = TextEncoder(by_words.rules, by_words.vocabulary)
+    held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]
+    return held.count(False) / max(1, len(held))
+
+
+def _as_words(
+    texts: Sequence[str], validation: Sequence[str], settings: Settings, word_vectors: Path | None
+) -> _Encoded:
     """The texts as ids of whole tokens.
 
     Words that only the vectors know are in the vocabulary too: a text that is still to come has them, and their
     vectors say what they are like. It holds no more words for it than `max_vocabulary`.
     """
     rules = TextRules(
-        tokenizer=settings.tokenizer,
+        tokenizer=settings.tokenizer or WORDS,
         ngrams=settings.ngrams,
         max_tokens=settings.max_tokens,
         unknown_id=vocabulary.UNKNOWN,
@@ -200,10 +256,12 @@ def _as_words(texts: Sequence[str], settings: Settings, word_vectors: Path | Non
     tokens, encoded = vocabulary.build(
         texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary, more=more
     )
-    return _Encoded(rules, tokens, encoded, None, start)
+    return _Encoded(rules, tokens, encoded, EncodedTexts.of(validation, TextEncoder(rules, tokens)), None, start)
 
 
-def _as_pieces(texts: Sequence[str], settings: Settings, word_vectors: Path | None) -> _Encoded:
+def _as_pieces(
+    texts: Sequence[str], validation: Sequence[str], settings: Settings, word_vectors: Path | None
+) -> _Encoded:
     """The texts as ids of pieces of words. A piece that is a whole word, or begins one, starts from its vector."""
     rules, tokens = pieces.learn_pieces(
         texts, settings.pieces, min_freq=settings.min_freq, max_tokens=settings.max_tokens
@@ -211,8 +269,15 @@ def _as_pieces(texts: Sequence[str], settings: Settings, word_vectors: Path | No
     # No line of a file of vectors holds the end of a line.
     words = [pieces.whole_word(piece) or "\n" for piece in tokens]
     start = None if word_vectors is None else vectors.read(word_vectors, words)
-    rows = pieces.WordsOfRows.of(texts, rules, tokens)
-    return _Encoded(rules, tokens, rows.encoded(), rows if settings.piece_dropout else None, start)
+    words_of_all = pieces.WordsOfRows.of(chain(texts, validation), rules, tokens)
+    return _Encoded(
+        rules,
+        tokens,
+        words_of_all.first(len(texts)).encoded(),
+        EncodedTexts.of(validation, TextEncoder(rules, tokens)),
+        words_of_all if settings.piece_dropout else None,
+        start,
+    )
 
 
 def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:

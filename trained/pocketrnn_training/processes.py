@@ -37,7 +37,7 @@ class ProcessError(PocketRNNError):
 
 
 class Loop(Protocol):
-    """Work on a task that can be pickled, such as `pocketrnn_training.training.TrainingLoop`."""
+    """Work on a task that can be pickled, such as `pocketrnn_training.training_loop.TrainingLoop`."""
 
     @property
     def task(self) -> Task:

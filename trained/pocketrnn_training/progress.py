@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Epoch", "Notice", "Progress"]
+__all__ = ["Epoch", "Notice", "Progress", "Step"]
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,11 @@ class Notice:
     """One sentence about the data that its owner should know; the run goes on."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Step(Notice):
+    """One sentence about what the run does from here on; it is not about the data."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score
 from pocketrnn_training.inference import logits_of
 from pocketrnn_training.linear_baseline import LinearBaseline
 from pocketrnn_training.progress import Epoch, Notice
-from pocketrnn_training.training import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
+from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
 __all__ = ["REPORT", "ValidationAnswers", "write"]
 
@@ -108,6 +108,9 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
     yield ""
     yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%},"
     yield f"after epoch {metrics['epoch']}."
+    if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
+        yield "All figures here are of that epoch, which had not read these rows. The classifier was then fitted once"
+        yield f"more, on all {fitted:,} rows: no row is left to measure it with."
     yield ""
     yield f"{a.cell.upper()} in {ways}: {a.layers} x ({a.embedding_dim} -> {a.hidden_dim}), {a.pooling} pooling,"
     yield f"{a.vocabulary_size:,} tokens, {a.classes} classes."

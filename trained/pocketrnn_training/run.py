@@ -17,8 +17,8 @@ from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.preparation import parts
-from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.settings import ANY_TIME, BY_ROWS, Settings
+from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.settings import ANY_TIME, BY_DATA, Settings
 from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.training import TrainingState, train
 
@@ -109,7 +109,7 @@ class TrainingRun:
         notices: list[Notice] = []
 
         def note(event: Progress | Epoch | Notice) -> None:
-            if isinstance(event, Notice):
+            if isinstance(event, Notice) and not isinstance(event, Step):
                 notices.append(event)
             report(event)
 
@@ -118,6 +118,7 @@ class TrainingRun:
             self.settings,
             name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
             validation=validation_data,
+            held_out=not self.validation,
             word_vectors=self.word_vectors,
             examples=None if self.examples else (),
             report=note,
@@ -159,10 +160,10 @@ class TrainingRun:
 def _compared_with_linear(
     training: LabelledTexts, validation: LabelledTexts, report: Callable[[Notice], None]
 ) -> LinearBaseline | None:
-    report(Notice("A linear model is fitted on the same rows, to compare with."))
+    report(Step("A linear model is fitted on the same rows, to compare with."))
     baseline = linear_baseline(training, validation)
     if baseline is not None:
-        report(Notice(f"The linear model is right of {baseline.accuracy:.1%} of the same validation rows."))
+        report(Step(f"The linear model is right of {baseline.accuracy:.1%} of the same validation rows."))
     return baseline
 
 
@@ -174,8 +175,8 @@ def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
     state = run_folder.read_state(output)
     for name, value in asdict(settings).items():
         before = state.best.training.get(name)
-        # What the rows decide is compared when they were read.
-        if value != before and name not in ANY_TIME and not (value is None and name in BY_ROWS):
+        # What the data decides is compared when they were read.
+        if value != before and name not in ANY_TIME and not (value is None and name in BY_DATA):
             raise InputError(
                 f"The run in {output} was made with {name} {before!r}, not {value!r}.",
                 "Give the settings that it was started with.",

@@ -33,7 +33,7 @@ from pocketrnn.bundle.folder import put_back, written_whole
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.progress import Epoch
-from pocketrnn_training.training import TrainingState
+from pocketrnn_training.training_loop import TrainingState
 
 __all__ = ["HISTORY", "RESUME", "claimed", "finish", "is_unfinished", "keep", "read_state"]
 
@@ -126,7 +126,11 @@ def keep(state: TrainingState, folder: Path, *, force: bool) -> None:
     """
     with written_whole(folder, force=force, made_by=checkpoints.CONFIG_JSON) as work:
         _write(state, work)
-        metadata = {"task": state.task, "history": json.dumps([dataclasses.asdict(epoch) for epoch in state.history])}
+        metadata = {
+            "task": state.task,
+            "fitted": str(state.fitted),
+            "history": json.dumps([dataclasses.asdict(epoch) for epoch in state.history]),
+        }
         digest = _digest(metadata, state.tensors)
         safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata | {"sha256": digest})
 
@@ -168,7 +172,7 @@ def read_state(folder: Path) -> TrainingState:
         if metadata.pop("sha256") != _digest(metadata, tensors):
             raise ValueError("its sha256 is not the one it states")
         history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))
-        return TrainingState(metadata["task"], history, best, tensors)
+        return TrainingState(metadata["task"], history, best, tensors, int(metadata["fitted"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is missing or damaged: {error}.", _TRAIN_ANEW) from None
 

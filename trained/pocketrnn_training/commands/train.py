@@ -92,9 +92,12 @@ _COUNT: Final = click.IntRange(min=1)
             "class_weights",
             "adversarial",
             "piece_dropout",
+            "word_dropout",
+            "label_smoothing",
             "epoch_size",
             "patience",
             "validation_share",
+            "final_fit",
             "seed",
         ),
         "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
@@ -148,6 +151,7 @@ _COUNT: Final = click.IntRange(min=1)
     "tokenizer",
     click.Choice(SPLITS),
     "How a text is split into tokens; bpe: into pieces of words, which are learnt from the training rows.",
+    default="basic_english, or bpe where a fifth of the words of the validation rows is unknown",
 )
 @_setting("vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe")
 @_setting("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
@@ -230,16 +234,37 @@ _COUNT: Final = click.IntRange(min=1)
     "The share of merges of bpe that are skipped while training, anew in every epoch; 0 for the same pieces in all.",
     "SHARE",
 )
+@_setting(
+    "word_dropout",
+    click.FloatRange(0, 1, max_open=True),
+    "The share of tokens that are made unknown while training.",
+    "SHARE",
+)
+@_setting(
+    "label_smoothing",
+    click.FloatRange(0, 1, max_open=True),
+    "The share of a row's weight that all classes have alike.",
+    "SHARE",
+)
 @_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
 @_setting("batch_size", _COUNT, "Rows in a step, for each process.", "N", "64, or 128 from 20,000 rows on")
 @_setting(
-    "learning_rate", click.FloatRange(0, min_open=True), "Initial Adam learning rate, decayed linearly to 0.", "RATE"
+    "learning_rate",
+    click.FloatRange(0, min_open=True),
+    "The highest learning rate of AdamW, which rises to it and falls to 0.",
+    "RATE",
 )
-@_setting("epochs", _COUNT, "The largest number of epochs.", "N", "as many as read 100,000 rows, from 4 to 10")
+@_setting("epochs", _COUNT, "The largest number of epochs.", "N", "by the rows and the classes, from 4 up")
 @_setting(
     "epoch_size", _COUNT, "Rows in an epoch; the classifier is validated after each epoch.", "N", "all training rows"
 )
 @_limit("patience", "Stop after N epochs without a better validation accuracy; 0 for never.")
+@click.option(
+    "--final-fit/--no-final-fit",
+    default=None,
+    help="Fit the classifier once more in the end, on all rows, those too that were held out; or do not.  "
+    "[default: with fewer than 20,000 rows, and without --validation and --teacher]",
+)
 @_setting("seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N")
 @_setting("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
 @_setting("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
@@ -291,7 +316,7 @@ def train(
       pocketrnn train reviews.csv -o reviews.checkpoint
       pocketrnn train reviews.csv -o reviews.checkpoint --export reviews.bundle
       pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
-      pocketrnn train orders.csv -o orders --tokenizer bpe --vocabulary-size 8000
+      pocketrnn train reviews.csv -o reviews.checkpoint --tokenizer bpe --vocabulary-size 8000
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
       pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
@@ -368,8 +393,12 @@ def _displayed_run(run: TrainingRun, logger: str | None) -> Checkpoint:
 
 
 def _summary(checkpoint: Checkpoint) -> str:
+    from pocketrnn_training.checkpoint import FITTED_ROWS
+
     accuracy, rows = checkpoint.metrics["validation_accuracy"], checkpoint.data["validation_rows"]
-    return f"{accuracy:.1%} right of {rows:,} validation rows, after epoch {checkpoint.metrics['epoch']}"
+    said = f"{accuracy:.1%} right of {rows:,} validation rows, after epoch {checkpoint.metrics['epoch']}"
+    fitted = checkpoint.data.get(FITTED_ROWS)
+    return said if fitted is None else f"{said}; then fitted once more, on all {fitted:,} rows"
 
 
 def _export_command(context: click.Context) -> click.Command:

@@ -1,0 +1,79 @@
+"""The last fit of a run: on all rows, those too that were held out for validation.
+
+What validation said of the first fit holds for it: the accuracy, the temperature of the probabilities, the tokenizer.
+It has the same cycle of epochs and the same vocabulary, and its last epoch is kept, since no row is left that could
+choose one. So of the first fit the last epoch is kept, too, unless `patience` is to end it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lightning_fabric import Fabric
+
+from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.calibration import apply_temperature
+from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.learner import Learner
+from pocketrnn_training.preparation import Task
+from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.threads import limited
+from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingLoop, TrainingState, copied
+
+__all__ = ["FinalFit"]
+
+
+@dataclass(frozen=True)
+class FinalFit:
+    """The last fit; the same in every process.
+
+    Attributes:
+        loop: the loop of the first fit, on all rows.
+        found: the state after the last epoch of the first fit, or after one of an interrupted final fit.
+    """
+
+    loop: TrainingLoop
+    found: TrainingState
+
+    @property
+    def task(self) -> Task:
+        """The prepared data."""
+        return self.loop.task
+
+    def with_task(self, task: Task) -> FinalFit:
+        """The same fit on another task."""
+        return replace(self, loop=self.loop.with_task(task))
+
+    def fit(
+        self,
+        fabric: Fabric,
+        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Train until the last epoch.
+
+        Args:
+            fabric: the device and the processes.
+            emit: called with the progress, and after each epoch with the state.
+            stopped: asked before each step, in every process; if true, the training ends there.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        loop, found = self.loop, self.found
+        validation = {name: found.tensors[name] for name in (VALIDATION_LOGITS, VALIDATION_LENGTHS)}
+        with limited(loop.settings.threads):
+            learner = Learner(loop.task, loop.settings, fabric, found.tensors if found.fitted else None)
+            for epoch in range(found.fitted + 1, loop.epochs + 1):
+                if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=loop.epochs) is None:
+                    return
+                best = found.best if epoch < loop.epochs else self._checkpoint(learner.module)
+                emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
+
+    def _checkpoint(self, module: RecurrentClassifier) -> Checkpoint:
+        """The checkpoint of the first fit with the weights of this one."""
+        best = self.found.best
+        kept = copied(module)
+        apply_temperature(kept, float(best.metrics["temperature"]))
+        return replace(best, module=kept, data={**best.data, FITTED_ROWS: len(self.task.targets)})
