@@ -33,6 +33,8 @@ from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_i
 from pocketrnn_export.intake.external import given_ids, made_ids
 from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
+from pocketrnn_export.intake.tokenizer_json import Subwords
+from pocketrnn_export.intake.tokenizer_library import compared_with_library
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
@@ -53,7 +55,7 @@ def export(
     labels: Sequence[str],
     vocabulary: VocabularySource,
     tokenizer: str | Tokenizer | None = None,
-    rules: AnyTextRules | None = None,
+    rules: AnyTextRules | Subwords | None = None,
     example_ids: Iterable[tuple[str, Iterable[int]]] = (),
     lengths: bool | None = None,
     call: str | Call | None = None,
@@ -93,7 +95,8 @@ def export(
         rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
-            the first two, unknown words are dropped.
+            the first two, unknown words are dropped. Or what `read_tokenizer` gave, which is compared with the library
+            that the file is of, where that is installed and there are no pairs.
         example_ids: pairs (text, ids) of your own pipeline, unpadded. The rules must give these ids.
         lengths: whether forward is given lengths; by default that is found out.
         call: how the module is called, where that is not found out: a line of Python, such as
@@ -139,6 +142,8 @@ def export(
     path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     known, pairs = read_vocabulary(vocabulary), checked_pairs(example_ids)
+    read = rules if isinstance(rules, Subwords) else None
+    rules = rules.rules if isinstance(rules, Subwords) else rules
     description = Description(
         name=checked_name(name if name is not None else name_of(path)),
         labels=checked_labels(labels),
@@ -150,7 +155,7 @@ def export(
             "versions": versions(),
         },
     )
-    verdict = _text_verdict(description, tokenizer, pairs, example_texts)
+    verdict = _text_verdict(description, tokenizer, pairs, example_texts, read)
     description = replace(description, provenance={**description.provenance, TEXT_RULES: verdict.document})
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
@@ -238,7 +243,11 @@ def _texts_of_proof(
 
 
 def _text_verdict(
-    description: Description, tokenizer: str | Tokenizer | None, pairs: Sequence[Pair], texts: Sequence[Text]
+    description: Description,
+    tokenizer: str | Tokenizer | None,
+    pairs: Sequence[Pair],
+    texts: Sequence[Text],
+    read: Subwords | None,
 ) -> TextVerdict:
     """What is known of the text rules, after `chosen_rules` has refused what differs."""
     external = description.rules.tokenizer == EXTERNAL
@@ -250,6 +259,9 @@ def _text_verdict(
         return TextVerdict("external")
     if callable(tokenizer):
         return TextVerdict("compared", len({*map(str, texts), *(text for text, _ in pairs)}), "tokens")
+    if read is not None:
+        number = compared_with_library(read, [text for text in texts if isinstance(text, str)])
+        return TextVerdict("read", number, read.library, read.kind)
     stated = description.provenance.get(TEXT_RULES)
     return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
 

@@ -36,6 +36,11 @@ HOW_TO_COMPARE: Final = (
 )
 # What the exporter says of a bundle that it has written goes to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
+_LIBRARIES: Final = ("tokenizers", "sentencepiece")
+# The bundle may be anybody's: nothing else is said in its name.
+_SOURCES: Final = (
+    *("a tokenizer.json", "a .model of sentencepiece", "BERT's vocab.txt", "a vocab.json and a merges.txt"),
+)
 _FLOAT64: Final = ", float64"
 
 
@@ -45,23 +50,28 @@ class TextVerdict:
 
     Attributes:
         kind: `compared`, with what the owner's pipeline makes of some texts; `trained`, the rules that pocketrnn
-            trained the classifier with; `external`, where the owner's code splits the texts; or `not compared`, which
-            is also said of bundles that say nothing.
-        texts: how many texts were compared.
-        by: what gave the other side: `ids` of the owner's pipeline, or `tokens` of the owner's tokenizer.
+            trained the classifier with; `external`, where the owner's code splits the texts; `read`, from a
+            tokenizer's file; or `not compared`, which is also said of bundles that say nothing.
+        texts: how many texts were compared; of rules that were read 0 where none was.
+        by: what gave the other side: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer, or the name of
+            the library that the file is of.
+        source: what rules were read from, such as "a tokenizer.json".
 
     Example:
         >>> TextVerdict("compared", 40, "ids").sentence
         'compared with your pipeline on 40 texts: the same ids.'
     """
 
-    kind: Literal["compared", "trained", "external", "not compared"] = "not compared"
+    kind: Literal["compared", "trained", "external", "read", "not compared"] = "not compared"
     texts: int = 0
-    by: Literal["ids", "tokens"] = "ids"
+    by: Literal["ids", "tokens", "tokenizers", "sentencepiece"] = "ids"
+    source: str = ""
 
     @property
     def document(self) -> dict[str, Any]:
         """The verdict as the member `text_rules` of provenance."""
+        if self.kind == "read":
+            return {"verdict": self.kind, "source": self.source, "texts": self.texts, "by": self.by}
         if self.kind != "compared":
             return {"verdict": self.kind}
         return {"verdict": self.kind, "texts": self.texts, "by": self.by}
@@ -76,6 +86,10 @@ class TextVerdict:
         if self.kind == "not compared":
             return "not compared with the owner's pipeline."
         texts = "1 text" if self.texts == 1 else f"{self.texts:,} texts"
+        if self.kind == "read" and not self.texts:
+            return f"read from {self.source}; not compared with {self.by}, which is not installed here."
+        if self.kind == "read":
+            return f"read from {self.source}, and compared with {self.by} on {texts}: the same ids."
         if self.by == "ids":
             return f"compared with your pipeline on {texts}: the same ids."
         return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
@@ -95,6 +109,15 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
         return TextVerdict("trained")
     if stated.get("verdict") == "compared" and type(texts) is int and texts > 0 and by in ("ids", "tokens"):
         return TextVerdict("compared", texts, by)
+    source = stated.get("source")
+    if (
+        stated.get("verdict") == "read"
+        and type(texts) is int
+        and texts >= 0
+        and by in _LIBRARIES
+        and source in _SOURCES
+    ):
+        return TextVerdict("read", texts, by, source)
     return TextVerdict("external" if manifest.text.tokenizer == EXTERNAL else "not compared")
 
 

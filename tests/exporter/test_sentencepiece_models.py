@@ -14,6 +14,7 @@ from pocketrnn.text import TextEncoder, rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.intake.sentencepiece_model import charsmap_of, subwords_of_model
 from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn_export.intake.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")
@@ -36,6 +37,7 @@ def test_the_ids_are_those_of_sentencepiece(name: str, tmp_path: Path) -> None:
     made = read_tokenizer(tmp_path / "spiece.model")
     assert differing(made, sentencepiece.SentencePieceProcessor(model_proto=content).encode, 400, seed=0) == []
     assert rules_of(json.loads(json.dumps(rules_document(made.rules)))) == made.rules
+    assert compared_with_library(made, ["Oil prices"]) > 900
 
 
 @pytest.mark.parametrize("name", ["T5", "user-defined", "Llama"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder
+from pocketrnn.verdicts import TextVerdict, text_verdict
 from pocketrnn_export import export, read_tokenizer
+from pocketrnn_export.intake.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
 
@@ -178,3 +182,26 @@ def test_a_bundle_is_exported_in_python(tmp_path: Path) -> None:
     )  # fmt: skip
     assert manifest.text == made.rules
     assert Classifier.load(shutil.copytree(tmp_path / "out", tmp_path / "copy")).predict(["Oil"])
+
+
+def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_ids(folder: Path) -> None:
+    status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--max-tokens", "5")
+    assert status == 0, said
+    assert "Text rules: read from a tokenizer.json, and compared with tokenizers on " in said
+    verdict = text_verdict(Classifier.load("out").manifest)
+    assert (verdict.kind, verdict.by, verdict.source) == ("read", "tokenizers", "a tokenizer.json")
+    assert verdict.texts > 900
+    assert "compared with tokenizers" in run("inspect", "out")[1]
+
+
+def test_without_the_library_that_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert compared_with_library(read_tokenizer("tokenizer.json"), ["a"]) == 0
+    sentence = TextVerdict("read", 0, "tokenizers", "a tokenizer.json").sentence
+    assert sentence == "read from a tokenizer.json; not compared with tokenizers, which is not installed here."
+
+
+def test_rules_that_differ_from_the_library_are_refused(folder: Path) -> None:
+    read = read_tokenizer("tokenizer.json")
+    with pytest.raises(InputError, match="tokenizers gives"):
+        compared_with_library(replace(read, rules=replace(read.rules, steps=())), [])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest, Parity
     from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn_export.intake.module_file import ModuleName
+    from pocketrnn_export.intake.tokenizer_json import Subwords
     from pocketrnn_export.intake.vocabulary import Vocabulary
 
 __all__ = ["export"]
@@ -178,7 +179,7 @@ def export(source: str, output: Path, **options: Any) -> None:
     if profile == "packed":
         from pocketrnn_export.packing import check_packable
 
-        check_packable(description["rules"], source)
+        check_packable(getattr(description["rules"], "rules", description["rules"]), source)
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     copied = options["torchscript"] if profile is None else False
@@ -296,7 +297,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     }
 
 
-def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules]:
+def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
     """The vocabulary and the text rules, which a tokenizer of subwords holds both."""
     from pocketrnn_export.intake.tokenizer_files import read_tokenizer
     from pocketrnn_export.intake.vocabulary import read_vocabulary
@@ -314,7 +315,9 @@ def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Seque
     if others := [f"--{option}" for option in ("vocabulary", "rules") if options[option] is not None]:
         raise click.UsageError(f"{given} holds what {' and '.join(others)} would say.")
     found = read_tokenizer(given)
-    return found.tokens, found.rules if most is None else replace(found.rules, max_tokens=most)
+    if most is not None:
+        found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=found.rules)
+    return found.tokens, found
 
 
 def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -83,7 +83,7 @@ def subwords_of_model(content: bytes, source: str) -> Subwords:
             f"{source}: the text rules cannot say the model of sentencepiece with {odd}.",
             f"transformers makes a tokenizer.json of it: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
         )
-    return _made(pieces, spec, source)
+    return replace(_made(pieces, spec, source), content=content)
 
 
 def charsmap_of(content: bytes) -> bytes:
@@ -120,7 +120,7 @@ def _made(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwords:
         added=() if unigram else _user_defined(kinds),
         outside=tuple(i for i, kind in enumerate(kinds) if kind not in given),
     )
-    return Subwords(rules, tokens)
+    return Subwords(rules, tokens, "a .model of sentencepiece")
 
 
 def _steps(spec: _Spec, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:

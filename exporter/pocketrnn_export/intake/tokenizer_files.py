@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,14 +45,15 @@ def read_tokenizer(source: Any) -> Subwords:
             `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
 
     Returns:
-        `rules` and `tokens`, for `export(..., rules=..., vocabulary=...)`.
+        `rules` and `tokens`. `export(..., rules=subwords, vocabulary=subwords.tokens)` takes it as it is, and compares
+        it with the library of the file, where that is installed.
 
     Raises:
         InputError: there is no such file, it is damaged, or has a part that the rules cannot say; the message names it.
 
     Example:
         >>> subwords = read_tokenizer("tokenizer.json")
-        >>> manifest = export(module, "news", labels=labels, rules=subwords.rules, vocabulary=subwords.tokens)
+        >>> manifest = export(module, "news", labels=labels, rules=subwords, vocabulary=subwords.tokens)
     """
     if not isinstance(source, str | os.PathLike):
         inner = getattr(source, "backend_tokenizer", source)
@@ -171,7 +173,7 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
         "padding": _padding(special, ids),
         "model": {**model, "max_input_chars_per_word": 100, "vocab": ids},
     }
-    return subwords_of_json(json.dumps(document), str(path))
+    return replace(subwords_of_json(json.dumps(document), str(path)), kind="BERT's vocab.txt")
 
 
 def _padding(special: Mapping[str, str], ids: Mapping[str, int]) -> dict[str, Any] | None:
@@ -214,4 +216,4 @@ def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     if roberta:
         ends = {name: [special[f"{name}_token"], ids[special[f"{name}_token"]]] for name in ("sep", "cls")}
         document["post_processor"] = {"type": "RobertaProcessing", **ends}
-    return subwords_of_json(json.dumps(document), str(folder))
+    return replace(subwords_of_json(json.dumps(document), str(folder)), kind="a vocab.json and a merges.txt")

@@ -10,7 +10,7 @@ import base64
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text import Keep, Replace, SubwordRules
@@ -66,10 +66,21 @@ class Subwords:
     Attributes:
         rules: the rules.
         tokens: the tokens; a token's position is its id.
+        kind: what they were read from, such as "a tokenizer.json".
+        content: the file, for its library to read: text for `tokenizers`, bytes for `sentencepiece`.
+        file_rules: the rules as the file says them, where `rules` are others.
     """
 
     rules: SubwordRules
     tokens: tuple[str, ...] = field(repr=False)
+    kind: str = "a tokenizer.json"
+    content: str | bytes = field(default="", repr=False)
+    file_rules: SubwordRules | None = field(default=None, repr=False)
+
+    @property
+    def library(self) -> Literal["tokenizers", "sentencepiece"]:
+        """Whose file it is."""
+        return "tokenizers" if isinstance(self.content, str) else "sentencepiece"
 
 
 def subwords_of_json(text: str, source: str) -> Subwords:
@@ -120,7 +131,7 @@ def subwords_of_json(text: str, source: str) -> Subwords:
         cut_side=cut,
         pad_side=side,
     )
-    return Subwords(rules, tokens)
+    return Subwords(rules, tokens, content=text)
 
 
 def _may_remove(step: SubwordStep) -> bool:
