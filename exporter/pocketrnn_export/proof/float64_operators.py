@@ -75,8 +75,14 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """One step of one direction, from its recurrent weights [gates * hidden, hidden] and recurrent biases."""
+        """One step of one direction, from its recurrent weights [gates * hidden, hidden] and the recurrent biases that
+        the gates of the input do not hold already; see `_added_early`."""
         raise NotImplementedError
+
+    def _added_early(self, hidden: int) -> int:
+        """How many of the recurrent biases [gates * hidden] are added to the gates of the input, for all steps at once:
+        those of gates in which both products are summed."""
+        return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
         """Compute the operator; arguments and results as ONNX has them, in float64."""
@@ -100,11 +106,14 @@ class _Recurrent(OpRun):
         names = attributes.get("activations") or self.default_activations * directions
         for d, backward in enumerate(self._backward(str(attributes.get("direction") or "forward"), directions)):
             each = len(self.default_activations)
+            early = self._added_early(hidden)
+            input_b, recurrent_b = np.split(b[d], 2)
             step = self._step(
-                r[d], b[d][self.gates * hidden :], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
+                r[d], recurrent_b[early:], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
             )
             flat = x[:, order].reshape(steps * batch, -1)
-            gates = _product(flat, w[d].T.copy()).reshape(steps, batch, -1) + b[d][: self.gates * hidden]
+            gates = _product(flat, w[d].T.copy()).reshape(steps, batch, -1) + input_b
+            gates[:, :, :early] += recurrent_b[:early]
             state = [np.zeros((batch, hidden)) if s is None else s[d][order] for s in initial]
             for t in range(steps - 1, -1, -1) if backward else range(steps):
                 n = reached[t]
@@ -156,7 +165,7 @@ class RNN(_Recurrent):
         (f,), recurrent = activations, r.T.copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
-            return (f(gates + _product(state[0], recurrent) + b),)
+            return (f(gates + _product(state[0], recurrent)),)
 
         return step
 
@@ -170,8 +179,10 @@ class LSTM(_Recurrent):
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
-            summed = gates + _product(state[0], recurrent) + b
-            i, o, forget = np.split(f(summed[:, : 3 * hidden]), 3, axis=1)
+            summed = gates + _product(state[0], recurrent)
+            # Slices, since `np.split` took a fifth of the time of a small layer.
+            i_o_forget = f(summed[:, : 3 * hidden])
+            i, o, forget = i_o_forget[:, :hidden], i_o_forget[:, hidden : 2 * hidden], i_o_forget[:, 2 * hidden :]
             cell = forget * state[1] + i * g(summed[:, 3 * hidden :])
             return o * h(cell), cell
 
@@ -184,20 +195,25 @@ class GRU(_Recurrent):
     gates, states, default_activations = 3, 1, ("Sigmoid", "Tanh")
     linear_before_reset: int
 
+    def _added_early(self, hidden: int) -> int:
+        # The proposed state multiplies its recurrent bias by the reset gate first.
+        return 2 * hidden
+
     def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        (f, g), hidden = activations, r.shape[1]
-        after = bool(self.linear_before_reset)
-        gated, proposed = r[: 2 * hidden].T.copy(), r[2 * hidden :].T.copy()
-        gated_b, proposed_b = b[: 2 * hidden], b[2 * hidden :]
+        (f, g), hidden, gated = activations, r.shape[1], 2 * r.shape[1]
+        after, recurrent = bool(self.linear_before_reset), r.T.copy()
+        of_gates, of_proposed = recurrent[:, :gated].copy(), recurrent[:, gated:].copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             (h,) = state
-            z, reset = np.split(f(gates[:, : 2 * hidden] + _product(h, gated) + gated_b), 2, axis=1)
+            product = _product(h, recurrent if after else of_gates)
+            z_reset = f(gates[:, :gated] + product[:, :gated])
+            z, reset = z_reset[:, :hidden], z_reset[:, hidden:]
             if after:
-                product = reset * (_product(h, proposed) + proposed_b)
+                proposed = reset * (product[:, gated:] + b)
             else:
-                product = _product(reset * h, proposed) + proposed_b
-            new = g(gates[:, 2 * hidden :] + product)
+                proposed = _product(reset * h, of_proposed) + b
+            new = g(gates[:, gated:] + proposed)
             return ((1.0 - z) * new + z * h,)
 
         return step
