@@ -47,3 +47,17 @@ def operators_of_torch_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(read_once))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fewer_sizes_are_asked() -> Iterator[None]:
+    """Every export asks its module at each of 512 lengths, about 2 s: here at each of 40."""
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    from pocketrnn_export.tracing import every_size
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(every_size, "MOST_TOKENS", 40)
+        patch.setattr(every_size, "MOST_TEXTS", 25)
+        yield

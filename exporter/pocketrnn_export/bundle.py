@@ -38,7 +38,9 @@ from pocketrnn_export.intake.tokenizer_library import compared_with_library
 from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
+from pocketrnn_export.proof.comparing import run_of
 from pocketrnn_export.proof.verdict import write_report
+from pocketrnn_export.tracing.every_size import check_beside_others
 from pocketrnn_export.tracing.questions import UntraceableError
 
 __all__ = ["export"]
@@ -197,6 +199,15 @@ def export(
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
         texts = _texts_for(graph.limits, texts, description, private)
         description = _with_padding_measured(prepared, graph, description, texts)
+        if not prepared.one_text and prepared.widths.fixed is None:
+            _log.info("Asking the module for a text beside others, at each of their lengths")
+            check_beside_others(
+                run_of(prepared.reference, takes_lengths=prepared.takes_lengths),
+                [i for i in range(ids) if i != padding_id and i not in prepared.alone] or [0],
+                padding_id,
+                graph.limits,
+                ragged=prepared.padding,
+            )
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),

@@ -161,7 +161,7 @@ class RNN(_Recurrent):
 
     gates, states, default_activations = 1, 1, ("Tanh",)
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f,), recurrent = activations, r.T.copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
@@ -175,7 +175,7 @@ class LSTM(_Recurrent):
 
     gates, states, default_activations = 4, 2, ("Sigmoid", "Tanh", "Tanh")
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
@@ -209,10 +209,7 @@ class GRU(_Recurrent):
             product = _product(h, recurrent if after else of_gates)
             z_reset = f(gates[:, :gated] + product[:, :gated])
             z, reset = z_reset[:, :hidden], z_reset[:, hidden:]
-            if after:
-                proposed = reset * (product[:, gated:] + b)
-            else:
-                proposed = _product(reset * h, of_proposed) + b
+            proposed = reset * (product[:, gated:] + b) if after else _product(reset * h, of_proposed) + b
             new = g(gates[:, gated:] + proposed)
             return ((1.0 - z) * new + z * h,)
 

@@ -31,6 +31,7 @@ from torch.nn.utils import rnn as torch_rnn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.arrays import number_of, unwrapped
 from pocketrnn_export.tracing.session import TraceSession, current, given_whole
+from pocketrnn_export.tracing.stateless import is_stateless
 from pocketrnn_export.tracing.torch_internals import (
     code_exchanged,
     methods_replaced,
@@ -79,6 +80,8 @@ def _recurrence(
         outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
         [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
     """
+    if is_stateless():
+        return _without_memory(x, w, r, b, lengths, h0, c0, mode)
     real = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
     outputs, hidden, cells = [], [], []
     for i in range(len(r)):
@@ -97,6 +100,34 @@ def _recurrence(
     return torch.cat(outputs, 2), torch.stack(hidden), torch.stack(cells)
 
 
+def _without_memory(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    mode: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_recurrence`, each step of which begins from the initial states; see `stateless`."""
+    (sequence, batch, _), hidden = x.shape, r.shape[2]
+    rows = torch.arange(batch)
+    last = torch.full((batch,), sequence - 1) if lengths is None else lengths - 1
+    outputs, states, cells = [], [], []
+    for i in range(len(r)):
+        h, c = (x.new_zeros(batch, hidden) if state is None else state[i] for state in (h0, c0))
+        # The product of the states is one for all steps of a row.
+        new_h, new_c = one_step(x, h, c, w[i], r[i], None if b is None else b[i], mode)
+        outputs.append(new_h)
+        states.append(new_h[0] if i else new_h[last, rows])
+        cells.append(torch.zeros_like(states[i]) if mode != "LSTM" else new_c[0] if i else new_c[last, rows])
+    steps = torch.cat(outputs, 2)
+    if lengths is not None:
+        steps = torch.where((torch.arange(sequence)[:, None] < lengths)[:, :, None], steps, torch.zeros_like(steps))
+    return steps, torch.stack(states), torch.stack(cells)
+
+
 @_recurrence.register_fake
 def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     del w
@@ -113,13 +144,14 @@ def one_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
     """One step of one direction of `pocketrnn::recurrence`: x [batch, features] and the states [batch, hidden] before
-    it to those after it; the cell of a layer that has none as it came."""
+    it to those after it; the cell of a layer that has none as it came. Of x [steps, batch, features], each step by
+    itself."""
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
-        z, reset, new = inputs.chunk(3, 1)
+        z, reset, new = inputs.chunk(3, -1)
         if mode == "GRU":
-            kept_z, kept_reset, kept_new = nn.functional.linear(h, r, kept).chunk(3, 1)
+            kept_z, kept_reset, kept_new = nn.functional.linear(h, r, kept).chunk(3, -1)
             new = torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new)
         else:
             weights, biases = r.chunk(3), (None,) * 3 if kept is None else kept.chunk(3)
@@ -130,7 +162,7 @@ def one_step(
         return (1 - update) * new + update * h, c
     gates = inputs + nn.functional.linear(h, r, kept)
     if mode == "LSTM":
-        i, o, f, g = gates.chunk(4, 1)
+        i, o, f, g = gates.chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
     return _ACTIVATIONS[mode](gates), c

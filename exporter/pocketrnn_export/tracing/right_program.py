@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.across_rows import place_across_rows
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
+from pocketrnn_export.tracing.every_size import check_every_size
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, settled
 from pocketrnn_export.tracing.size_regions import Followed
@@ -101,8 +103,7 @@ def right_program(
         >>> right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
         Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
-    made = functools.cache(judged)
-    log = TraceLog()
+    made, log = functools.cache(judged), TraceLog()
 
     def traced(plan: TracePlan | None, asked: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
         of_plan = example if plan is None else example_of(example, plan.example)
@@ -114,6 +115,10 @@ def right_program(
     _refuse_counting(log)
     reference = _run_of_module(module)
     ids = _ids_of(module, made(plain) if isinstance(plain, TracedProgram) else None)
+
+    def at_every_size(found: TracedProgram, limits: Limits) -> None:
+        _check_every_size(module, reference, found, limits, made(found).run, example, ids)
+
     if isinstance(plain, TracedProgram):
         _check_caught(module, log, _inputs_of(example, Sizes(len(example[0]), example[0].shape[1]), 1))
         if log.counted_lengths:
@@ -123,7 +128,8 @@ def right_program(
         if plain.orders:
             _check_ties(reference, example, plain, ids)
         if not log.questions:
-            return _of_rows(plain)
+            at_every_size(_of_rows(plain), plain.limits)
+            return plain
 
     def attempt(program: TracedProgram, asked: TraceLog, *, is_plain: bool) -> Attempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
@@ -148,7 +154,8 @@ def right_program(
         lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
         batch=1 if one_text else None,
     )
-    return _of_rows(replace(found.traced, limits=found.limits, bounds=found.bounds))
+    at_every_size(_of_rows(found.traced), found.limits)
+    return replace(found.traced, limits=found.limits, bounds=found.bounds)
 
 
 def _of_rows(traced: TracedProgram) -> TracedProgram:
@@ -164,6 +171,31 @@ def _of_rows(traced: TracedProgram) -> TracedProgram:
             "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count.",
         )
     return traced
+
+
+def _check_every_size(
+    module: nn.Module,
+    reference: Callable[..., Any],
+    found: TracedProgram,
+    limits: Limits,
+    exported: Callable[..., Any],
+    example: tuple[Tensor, ...],
+    ids: int,
+) -> None:
+    """Refuse a program that answers otherwise than its module at one size.
+
+    Raises:
+        ExportError: it does.
+    """
+
+    def agree(sizes: Sizes) -> bool:
+        inputs = _inputs_of(example, sizes, ids)
+        expected = _answer_if_any(reference, inputs)
+        return expected is None or _answers_so(exported, inputs, expected)
+
+    inputs_of = functools.partial(_inputs_of, example, ids=ids)
+    in_pytorch = run_in_pytorch(found).run
+    check_every_size(module, in_pytorch, limits, inputs_of, agree, one_text=len(example[0]) == 1)
 
 
 def _follower(

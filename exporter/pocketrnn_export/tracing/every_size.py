@@ -1,0 +1,173 @@
+"""A module beside its program at every number of tokens and of texts, from 1 on.
+
+A trace notes what forward asks about sizes. Python has more ways to ask than any list of them: the text of a size that
+is kept after it was printed, `id`, another thread, an error that is caught. Whatever asked, the module does something
+else at some size and its program does not. So the two are asked at each size, with layers that remember nothing
+(`pocketrnn_export.tracing.stateless`), and once more as they are where that shows a difference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from torch import Tensor, nn
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.proof.cases import Run
+from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.conditions import USUAL, Sizes
+from pocketrnn_export.tracing.restrictions import inside
+from pocketrnn_export.tracing.stateless import stateless_layers
+
+__all__ = ["MOST_TEXTS", "MOST_TOKENS", "check_beside_others", "check_every_size"]
+
+MOST_TOKENS: Final = 512
+MOST_TEXTS: Final = 64
+# The tokens of texts, where their number is what counts; and of the text that stands beside longer ones.
+_SHORT: Final = 5
+# Of processor time, for one of the two checks. Loops over the steps of a text take as long as they always do, so that
+# such a module is asked at fewer sizes.
+SECONDS: Final = 5.0
+# A program differs from its module by rounding, 1e-6; what follows another rule was seen to by 1e-3.
+_APART: Final = 1e-4
+
+# Of inputs as the module takes them, its logits.
+Answers = Callable[[tuple[Tensor, ...]], Any]
+
+
+def check_every_size(
+    module: nn.Module,
+    program: Answers,
+    limits: Limits,
+    inputs_of: Callable[[Sizes], tuple[Tensor, ...]],
+    agree: Callable[[Sizes], bool],
+    *,
+    one_text: bool,
+) -> None:
+    """Refuse a program that answers otherwise than its module at one of these sizes: a text of 1 to 512 tokens, or a
+    batch of 1 to 64.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied.
+        program: as PyTorch runs it.
+        limits: of the program.
+        inputs_of: random inputs of some sizes, as the module takes them.
+        agree: whether the module and the program as it is exported give the same answer there, with real layers.
+        one_text: whether the batch is always one.
+
+    Raises:
+        ExportError: it does; names the size.
+    """
+    copied, started = copied_again(module), time.process_time()
+    for sizes in _sizes(one_text=one_text):
+        if time.process_time() - started > SECONDS:
+            return
+        if not inside(limits, sizes):
+            continue
+        inputs = inputs_of(sizes)
+        expected = _stateless(lambda given: answer_of(copied, given), inputs)
+        # Where the module fails, any program is as good as another.
+        if expected is None or _same(_stateless(program, inputs), expected) or agree(sizes):
+            continue
+        # What it does otherwise at every size is no question about one: the proof says where it is.
+        if agree(USUAL):
+            raise ExportError(
+                f"The module does something else for {_named(sizes)} than for other texts, by a question about a size "
+                "that a trace does not see.",
+                "Ask by comparisons of numbers, such as x.size(1) > 20: not by the text of a size, its identity, an "
+                "error that is caught, or from another thread.",
+            )
+        return
+
+
+def check_beside_others(run: Run, ids: Sequence[int], padding_id: int, limits: Limits | None, *, ragged: bool) -> None:
+    """Refuse a module that answers a text by the length of the one beside it, or by how many there are.
+
+    Args:
+        run: the module's answers to tokens and lengths; may raise anything.
+        ids: what its texts are drawn from.
+        padding_id: what stands after a text that is shorter than another.
+        limits: of its graph.
+        ragged: whether texts of several lengths share a batch; else of one.
+
+    Raises:
+        ExportError: it does; names the sizes.
+    """
+    started, generator = time.process_time(), np.random.default_rng(0)
+    short = generator.choice(ids, (1, _SHORT))
+    alone: dict[int, Any] = {}
+    for sizes in _sizes(one_text=False):
+        if time.process_time() - started > SECONDS:
+            return
+        rows, steps = max(2, sizes.batch), sizes.tokens
+        length = min(steps, _SHORT)
+        if not inside(limits or Limits(), Sizes(rows, steps)) or not (limits or Limits()).allow(length):
+            continue
+        if steps != length and not ragged:
+            continue
+        tokens = generator.choice(ids, (rows, steps))
+        tokens[-1], tokens[-1, :length] = padding_id, short[0, :length]
+        lengths = np.array([*[steps] * (rows - 1), length])
+        text = np.ascontiguousarray(tokens[-1:, :length]), lengths[-1:]
+        with stateless_layers():
+            if length not in alone:
+                alone[length] = _if_any(run, *text)
+            together = _if_any(run, tokens, lengths)
+        if _same_if_any(together, alone[length]) or _same_if_any(_if_any(run, tokens, lengths), _if_any(run, *text)):
+            continue
+        raise ExportError(
+            f"The module answers a text of {length} tokens differently in a batch of {rows} x {steps} tokens than "
+            "alone.",
+            "Let a text's answer depend on its own tokens only, and on no size of its batch; or export the module for "
+            "one text at a time: --one-text, or one_text=True.",
+        )
+
+
+def _same_if_any(together: Any, alone: Any) -> bool:
+    """Whether the last row of a batch is the text alone, as far as both are answered."""
+    return together is None or alone is None or _same(together[-1:], alone)
+
+
+def _sizes(*, one_text: bool) -> Iterator[Sizes]:
+    """Every length up to 128, every small batch, and the other lengths in an order that leaves none of them to the end
+    of the time."""
+    lengths = range(1, MOST_TOKENS + 1)
+    near = min(128, MOST_TOKENS)
+    yield from (Sizes(1, length) for length in lengths[:near])
+    if not one_text:
+        yield from (Sizes(rows, _SHORT) for rows in range(2, MOST_TEXTS + 1))
+    for rest in range(3):
+        yield from (Sizes(1, length) for length in lengths[near:] if length % 3 == rest)
+
+
+def _stateless(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
+    """An answer with layers that remember nothing; None where there is none."""
+    with stateless_layers():
+        return _if_any(run, inputs)
+
+
+def _if_any(run: Callable[..., Any], *inputs: Any) -> Any:
+    try:
+        answer = run(*inputs)
+    # Whatever a user's module, or an engine, raises.
+    except Exception:
+        return None
+    answer = answer[0] if isinstance(answer, tuple) else answer
+    return answer.numpy() if isinstance(answer, Tensor) else answer
+
+
+def _same(given: Any, expected: Any) -> bool:
+    if given is None or given.shape != expected.shape:
+        return False
+    scale = np.maximum(1.0, np.abs(expected))
+    # Where the module has no finite answer, any is as good.
+    return bool((np.abs(given - expected) <= _APART * scale)[np.isfinite(expected)].all())
+
+
+def _named(sizes: Sizes) -> str:
+    return f"a text of {sizes.tokens} tokens" if sizes.batch == 1 else f"a batch of {sizes.batch} texts"
