@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_export": "exporter"}
 # The same within the exporter. `bundle_writer` writes every bundle, and
 # `bundle` exports a module; `compression`, `packing` and `mobile` make something of
-# a bundle, and `c_array` a file of C of a packed one.
+# a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "bundle"),
-    *("compression", "c_array", "packing", "mobile", "commands"),
+    *("compression", "integer_accuracy", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "engines")

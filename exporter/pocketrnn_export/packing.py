@@ -1,4 +1,5 @@
-"""A bundle packed into one file for the native engine, proven to answer as the bundle's graph does."""
+"""A bundle packed into one file for the native engine: proven to answer as the bundle's graph does or, with integers,
+measured."""
 
 from __future__ import annotations
 
@@ -7,15 +8,16 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.folder import file_written_whole
-from pocketrnn.bundle.manifest import Manifest, StepGraph
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Manifest, StepGraph
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
@@ -27,32 +29,63 @@ from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
-from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed_steps
+from pocketrnn_export.forms.integer_program import with_integers
+from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed, run_of_packed_steps
+from pocketrnn_export.forms.packed_program import Program
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import run_of_steps
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.proof.cases import Ids, Logits, text_cases, texts_for_proof
+from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
-from pocketrnn_export.proof.comparing import Compared, compare, graph_reference
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
+from pocketrnn_export.proof.integer_products import products_compared
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import proven
 
-__all__ = ["check_packable", "pack", "program_of_bundle"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pocketrnn_training.data import LabelledTexts
+
+__all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundle"]
+
+# What products are computed in.
+Arithmetic = Literal["float32", "int8"]
 
 # Memory for products of words, as pocketrnn_native gives it.
 _WORDS_SIZE: Final = 1 << 22
 
+# That a file computes with integers, before it is known what that changes.
+_NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
+
 _log = logging.getLogger(__name__)
 
 
-def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: bool = False) -> Manifest:
+def pack(
+    bundle: str | Path,
+    path: str | Path,
+    *,
+    arithmetic: Arithmetic = "float32",
+    data: LabelledTexts | None = None,
+    allowed: AllowedChange | None = None,
+    force: bool = False,
+    c_array: bool = False,
+) -> Manifest:
     """Write a bundle as one file for the native engine, proven equal to its graph.
+
+    With `arithmetic="int8"` it is not: recurrent layers multiply integers of 8 bits, which takes a third of the time.
+    The integers are compared with a plain statement of the arithmetic, exactly, and what they change is measured.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention with the ending .prnn.
+        arithmetic: what layers multiply.
+        data: texts to measure with what integers change, labelled or not, of the classifier's labels in its order;
+            without them, the golden examples.
+        allowed: what they may change; by default the label of 0.2 % of the texts, and 0.1 points of accuracy.
         force: replace a file at `path`.
         c_array: write the file's bytes as an array in C, for a program that has no files; `path` is then a header,
             and gives the array its name.
@@ -64,30 +97,54 @@ def pack(bundle: str | Path, path: str | Path, *, force: bool = False, c_array: 
         InputError: the bundle's graph is not an ONNX file; among them OutputError, when `path` is taken.
         ExportError: the engine has no operation for an operator of the graph; the message names it and its place.
         MissingExtraError: the native engine is not installed.
-        ParityError: the packed file does not answer as the graph does. Nothing was written.
+        ParityError: the packed file does not answer as the graph does, or an integer is another. Nothing was written.
+        CompressionError: integers change more than is allowed. Nothing was written.
 
     Example:
         >>> pack("ag_news", "news.prnn").name
         'ag_news'
+        >>> pack("ag_news", "fast.prnn", arithmetic="int8").parity.comparisons[-1].largest_difference
+        0.0
     """
     native_module()
+    if arithmetic not in ("float32", "int8"):
+        raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
+    if arithmetic == "float32" and (data, allowed) != (None, None):
+        raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
     with file_written_whole(path, force=force) as work:
-        folder = bundle_folder(bundle)
-        if is_packed(folder):
-            raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
-        manifest = manifests.read(folder)
-        check_packable(manifest.text, manifest.name)
-        if not manifest.graph.file.endswith(".onnx"):
-            raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+        folder, manifest = packable(bundle)
         # As the runtime does: a bundle may be a stranger's.
         content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
         step = None
         if manifest.stream is not None:
             step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
-        made, written = _packed_and_proven(manifest, content, step)
+        packed = _packed_and_proven(manifest, content, step)
+        if arithmetic == "int8":
+            packed = _with_integers(packed, data, allowed or AllowedChange())
+        made, written = packed.manifest, packed.content
         work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made
+
+
+def packable(bundle: str | Path) -> tuple[Path, Manifest]:
+    """The folder of a bundle that can be packed, and what it says.
+
+    Raises:
+        InputError: it is packed already, its graph is not an ONNX file, or the engine takes no text by its rules.
+
+    Example:
+        >>> packable("ag_news")[1].name
+        'ag_news'
+    """
+    folder = bundle_folder(bundle)
+    if is_packed(folder):
+        raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
+    manifest = manifests.read(folder)
+    check_packable(manifest.text, manifest.name)
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+    return folder, manifest
 
 
 def check_packable(rules: AnyTextRules, name: str) -> None:
@@ -125,15 +182,33 @@ def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) ->
         >>> program_of_bundle(manifest, (folder / "model.onnx").read_bytes(), None).step
         b''
     """
+    whole, of_step = _programs(manifest, content, step)
+    return whole.finished(of_step)
+
+
+def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Program, Program | None]:
     whole = program_of(content, manifest.graph, padding_id=manifest.text.padding_id)
     if manifest.stream is None or step is None:
-        return whole.finished()
-    return whole.finished(program_of(step, manifest.graph, state_size=manifest.stream.state_size))
+        return whole, None
+    return whole, program_of(step, manifest.graph, state_size=manifest.stream.state_size)
 
 
-def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Manifest, bytes]:
+@dataclass(frozen=True)
+class _Packed:
+    """A packed file that was proven: what it says, its bytes, its programs before they were finished, and what it was
+    proven with."""
+
+    manifest: Manifest
+    content: bytes
+    programs: tuple[Program, Program | None]
+    cases: Mapping[str, Sequence[Case]]
+    texts: Sequence[str]
+
+
+def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
     _log.info("Making the program")
-    program = program_of_bundle(manifest, content, step)
+    programs = _programs(manifest, content, step)
+    program = _finished(programs)
     made = replace(
         manifest,
         graph=graph_entry(manifest.graph, program),
@@ -142,38 +217,117 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
     _log.info("Proving it equal to the bundle's graph")
-    answers, texts = _answers(manifest, content)
+    cases, texts = _cases(manifest)
+    answers = ReferenceAnswers(
+        graph_reference(graph_name(manifest), content), cases, rows_alone=manifest.graph.batch != 1
+    )
     with one_thread(), _written(to_packed(made, program)) as file:
-        compared = compared_on_cases(packed_form(file, made.graph), answers)
+        compared = _compared(file, made, answers, texts)
         if step is not None and made.stream is not None:
-            compared += compared_on_cases(packed_step_form(file, made.stream), answers)
             for opened, in_place in WAYS.items():
                 compared.append(_as_the_step_graph(file, made.stream, step, answers, opened=opened, in_place=in_place))
-                # The engine's own streams are of words; Python's, of subwords too, are among the runtime's answers.
-                if isinstance(made.text, TextRules):
-                    compared.append(_streams_compared(file, texts, answers, opened=opened, in_place=in_place))
-        compared += texts_end_to_end(Classifier.load(file), texts, answers, reference=graph_name(manifest))
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
     allowed = max(parity.tolerance, manifest.parity.tolerance)
     parity = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *parity.comparisons))
     made = replace(made, parity=parity)
-    return made, to_packed(made, program)
+    return _Packed(made, to_packed(made, program), programs, cases, texts)
 
 
-def _answers(manifest: Manifest, content: bytes) -> tuple[ReferenceAnswers, list[str]]:
-    """The graph's answers to the cases of the proof, and the texts among them."""
+def _finished(programs: tuple[Program, Program | None]) -> PackedProgram:
+    """The programs as sections; they stay as they are, to be made otherwise too."""
+    whole, step = deepcopy(programs)
+    return whole.finished(step)
+
+
+def _compared(file: Path, made: Manifest, answers: ReferenceAnswers, texts: Sequence[str]) -> list[Compared]:
+    """A packed file with a reference: both ways of opening it, its step and streams, and the runtime on texts."""
+    compared = compared_on_cases(packed_form(file, made.graph), answers)
+    if made.stream is not None:
+        compared += compared_on_cases(packed_step_form(file, made.stream), answers)
+        # The engine's own streams are of words; Python's, of subwords too, are among the runtime's answers.
+        for opened, in_place in WAYS.items() if isinstance(made.text, TextRules) else ():
+            compared.append(_streams_compared(file, texts, answers, opened=opened, in_place=in_place))
+    return compared + texts_end_to_end(Classifier.load(file), texts, answers, reference=answers.reference.name)
+
+
+def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: AllowedChange) -> _Packed:
+    """The same with products of integers: each of them exact, and what they change measured.
+
+    Raises:
+        InputError: nothing of the program has an integer form.
+        ParityError: an integer differs, or the ways to open the file do not give one answer.
+        CompressionError: more has changed than is allowed.
+    """
+    _log.info("Making the program of integers")
+    whole, step = packed.programs
+    form = with_integers(whole)
+    if not form.matrices:
+        raise InputError(
+            f"Nothing of {packed.manifest.name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear "
+            "layer of some size for every token.",
+            "Pack it in float32.",
+        )
+    programs = form.program, None if step is None else with_integers(step).program
+    program = _finished(programs)
+    made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
+    # Without this line the file would be refused: nothing may show it as proven equal.
+    made = replace(made, parity=replace(made.parity, comparisons=(*made.parity.comparisons, _NOT_MEASURED)))
+    with one_thread(), _written(packed.content) as before, _written(to_packed(made, program)) as file:
+        _log.info("Comparing its integers with the statement of the arithmetic")
+        exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
+        _log.info("Measuring what they change")
+        changed = _changed(before, file, packed.cases)
+        # Where a state lies between two integers, the last digit of an activation decides: another processor may take
+        # the other one. What all roundings together change is more than a few such do.
+        apart = max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed))
+        answers = ReferenceAnswers(Reference(INTEGERS, run_of_packed(file)), packed.cases, rows_alone=True)
+        parity = proven(_compared(file, made, answers, packed.texts), apart)
+        verdict = changed_by_integers(Classifier.load(before), Classifier.load(file), data, allowed)
+        examples = _answered_anew(made.examples, run_of_packed(file))
+    lines = [one.line for one in (*exact, *changed)]
+    comparisons = (*packed.manifest.parity.comparisons, *lines, *parity.comparisons)
+    stated = {
+        "matrices": form.matrices,
+        "tables": form.tables,
+        "float32": list(form.left),
+        "measured": verdict.document,
+    }
+    made = replace(
+        made,
+        examples=examples,
+        parity=replace(parity, tolerance=max(apart, packed.manifest.parity.tolerance), comparisons=comparisons),
+        provenance={**made.provenance, "packed": {**made.provenance["packed"], "int8": stated}},
+    )
+    return replace(packed, manifest=made, content=to_packed(made, program), programs=programs)
+
+
+def _changed(before: Path, after: Path, cases: Mapping[str, Sequence[Case]]) -> list[Compared]:
+    """What integers change on the cases of the proof."""
+    answers = ReferenceAnswers(Reference("packed", run_of_packed(before)), cases, rows_alone=True)
+    run = run_of_packed(after)
+    lines = []
+    for inputs in answers.kinds:
+        asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
+        lines.append(compare(INTEGERS, run, asked, expected, inputs=inputs, reference="packed"))
+    return lines
+
+
+def _answered_anew(examples: Sequence[Example], run: Run) -> tuple[Example, ...]:
+    """The golden examples with the answers of a run."""
+    return tuple(
+        replace(one, logits=tuple(run(np.array([one.ids], np.int64), np.array([len(one.ids)], np.int64))[0].tolist()))
+        for one in examples
+    )
+
+
+def _cases(manifest: Manifest) -> tuple[dict[str, Sequence[Case]], list[str]]:
+    """The cases of the proof by kind, and the texts among them."""
     graph = manifest.graph
     description = Description.of(manifest)
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
     texts = texts_within(graph.limits, given, description)
-    cases = cases_for_graph(manifest.text, graph)
-    answers = ReferenceAnswers(
-        graph_reference(graph_name(manifest), content),
-        {**cases, "texts": text_cases(texts, description.encoder())},
-        rows_alone=graph.batch != 1,
-    )
-    return answers, texts
+    return {**cases_for_graph(manifest.text, graph), "texts": text_cases(texts, description.encoder())}, texts
 
 
 @contextmanager

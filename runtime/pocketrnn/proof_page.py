@@ -160,6 +160,13 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
             "changes answers. How far is measured, and drawn as the rest. What follows is proven equal to the graph "
             "with these rounded weights.</p>"
         )
+    if any(c.is_of_integers for c in comparisons):
+        yield (
+            "<p>One link of the chain is no proof: from there on, the program multiplies integers of 8 bits, and that "
+            "changes answers. How far is measured, and drawn as the rest. The integers themselves are compared with a "
+            "plain statement of the arithmetic, and are the same to the last bit; what follows is compared with the "
+            "program of integers.</p>"
+        )
     rows = [
         (
             f"{link.line.candidate}{' (measured)' if link.line.is_measured else ''}",
@@ -207,7 +214,12 @@ def _highest(logits: Sequence[float]) -> int:
 
 def _not_compared(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What this does not say</h2><ul>"
-    yield "<li>Whether the classifier is right: only that it answers as the PyTorch module does.</li>"
+    as_what = (
+        "the program in float32 does, but for what was measured"
+        if _has_integers(manifest)
+        else "the PyTorch module does"
+    )
+    yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
     yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
     if text_verdict(manifest).kind == "not compared":
         yield "<li>That texts became these token ids in training: the text rules say so, and nothing was compared.</li>"
@@ -222,6 +234,10 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     if manifest.graph.limits is not None:
         yield "<li>Anything of texts beyond the limits that the bundle states; they are refused.</li>"
     yield "</ul>"
+
+
+def _has_integers(manifest: Manifest) -> bool:
+    return any(line.is_of_integers for line in manifest.parity.comparisons)
 
 
 def _provenance(manifest: Manifest) -> Iterator[str]:

@@ -7,7 +7,7 @@ speaks of both at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
@@ -18,10 +18,12 @@ __all__ = [
     "HOW_TO_COMPARE",
     "LOGGER",
     "TEXT_RULES",
+    "IntegerVerdict",
     "Link",
     "TextVerdict",
     "graph_name",
     "graph_sentence",
+    "integer_verdict",
     "links_of",
     "rounding_sentence",
     "text_verdict",
@@ -122,6 +124,95 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 @dataclass(frozen=True)
+class IntegerVerdict:
+    """What products of integers change, as it was measured when a packed file was made.
+
+    Attributes:
+        texts: how many texts both arithmetics answered.
+        source: where they come from.
+        is_data: whether they are data, and not the golden examples.
+        changed: of how many the label is another one.
+        largest_change: how far a probability moves at most.
+        labelled: how many of the texts have a label.
+        accuracy_before, accuracy: the share of these that float32, and that integers, get right; None without labels.
+        interval: the 95 % confidence interval of the change, as shares.
+
+    Example:
+        >>> IntegerVerdict(40, "golden examples", False, 0, 0.002).sentence
+        'On 40 golden examples, which says little, no label changes, and a probability by at most 0.002.'
+    """
+
+    texts: int
+    source: str
+    is_data: bool
+    changed: int
+    largest_change: float
+    labelled: int = 0
+    accuracy_before: float | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The verdict as the member `measured` of what provenance says of integers."""
+        stated = asdict(self)
+        return {name: value for name, value in stated.items() if value is not None}
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, in one or two sentences."""
+        where = f"On {self.texts:,} texts of {self.source}," if self.is_data else (
+            f"On {self.texts:,} golden examples, which says little,"
+        )  # fmt: skip
+        labels = "no label changes" if not self.changed else (
+            f"{self.changed:,} {'label changes' if self.changed == 1 else 'labels change'} "
+            f"({self.changed / self.texts:.2%})"
+        )  # fmt: skip
+        told = f"{where} {labels}, and a probability by at most {self.largest_change:.2g}."
+        if self.accuracy is None or self.accuracy_before is None or self.interval is None:
+            return told
+        change = 100 * (self.accuracy - self.accuracy_before)
+        low, high = (100 * end for end in self.interval)
+        return (
+            f"{told} Of {self.labelled:,} with a label, {self.accuracy:.2%} are right, before "
+            f"{self.accuracy_before:.2%}: {change:+.2f} points, in an interval of 95 % from {low:+.2f} to {high:+.2f}."
+        )
+
+
+def integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
+    """What a packed file says that its integers change; None where it says nothing that can be read.
+
+    Example:
+        >>> integer_verdict(Classifier.load("ag_news").manifest) is None
+        True
+    """
+    stated: Any = manifest.provenance
+    for member in ("packed", "int8", "measured"):
+        stated = stated.get(member) if isinstance(stated, Mapping) else None
+    if not isinstance(stated, Mapping):
+        return None
+    whole = [stated.get(name) for name in ("texts", "changed", "labelled")]
+    shares = [stated.get(name) for name in ("largest_change", "accuracy_before", "accuracy")]
+    interval = stated.get("interval")
+    ends: Any = list(interval) if isinstance(interval, list | tuple) and len(interval) == 2 else [None, None]
+    source, is_data = stated.get("source"), stated.get("is_data")
+    if (
+        not all(type(number) is int and number >= 0 for number in whole)
+        or whole[0] == 0
+        or not isinstance(shares[0], int | float)
+        or not all(number is None or isinstance(number, int | float) for number in (*shares, *ends))
+        or not isinstance(source, str)
+        or not isinstance(is_data, bool)
+    ):
+        return None
+    texts, changed, labelled = (int(number) for number in whole if number is not None)
+    return IntegerVerdict(
+        texts, source, is_data, changed, float(shares[0]), labelled, shares[1], shares[2],
+        None if None in ends else (ends[0], ends[1]),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Link:
     """All comparisons of one form with another that stand together, as one.
 
@@ -183,6 +274,8 @@ def graph_sentence(manifest: Manifest) -> str:
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
     module = "the PyTorch module" if module == "pytorch" else module
+    if any(line.is_of_integers for line in manifest.parity.comparisons):
+        return integer_sentence(manifest)
     rounding, own = rounding_sentence(manifest), "".join(map(_own_precision, manifest.parity.comparisons))
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
@@ -196,11 +289,23 @@ def graph_sentence(manifest: Manifest) -> str:
 
 def _own_precision(line: Comparison) -> str:
     """What a module in another precision than float32 answers otherwise, which is measured."""
-    if line.is_rounding or not line.is_measured:
+    if line.is_rounding or line.is_of_integers or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
     apart = f"{line.largest_difference:.1e}"
     return f" It computes in float32: in {precision}, the module's own logits differ by up to {apart}."
+
+
+def integer_sentence(manifest: Manifest) -> str:
+    """What is shown of a packed file whose products are of integers, which is not that it equals the module."""
+    verdict = integer_verdict(manifest)
+    measured = "What that changes, the file does not say." if verdict is None else verdict.sentence
+    rounding = rounding_sentence(manifest)
+    return (
+        "not equal to the PyTorch module, since its products are of integers of 8 bits. These are the integers of a "
+        "plain statement of the arithmetic, exactly. What they change was measured against the same program in "
+        f"float32. {measured}{' ' * bool(rounding)}{rounding}"
+    )
 
 
 def rounding_sentence(manifest: Manifest) -> str:

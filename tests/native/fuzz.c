@@ -54,6 +54,19 @@ static void *copy_of(const void *from, size_t bytes)
     return memory;
 }
 
+/* Whether a value among those of a file is weights of integers: a constant that is stored as such. */
+static int has_integers(const unsigned char *file, size_t bytes)
+{
+    uint32_t values[2], words[3];
+    memcpy(values, file + 168, sizeof values);
+    for (uint64_t at = values[0]; at + 52 <= bytes && at + 52 <= (uint64_t)values[0] + values[1]; at += 52) {
+        memcpy(words, file + at, sizeof words);
+        if (words[1] == 0xFFFFFFFF && words[2] == 4)
+            return 1;
+    }
+    return 0;
+}
+
 /* The header's magic, version, size and sums, as a file of these bytes must have them. */
 static void make_fit(unsigned char *file, size_t bytes)
 {
@@ -64,6 +77,8 @@ static void make_fit(unsigned char *file, size_t bytes)
         memcpy(&tokenizer, file + rules, 4);
         version += tokenizer == 4; /* subwords */
     }
+    if (has_integers(file, bytes))
+        version = 3;
     memcpy(file, "PRNN", 4);
     memcpy(file + 4, &version, 4);
     memcpy(file + 8, &size, 4);

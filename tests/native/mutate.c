@@ -162,7 +162,7 @@ static void change_value(struct file *f)
         value[1] = drawn(8) ? drawn(f->header[REGIONS] + 1) : NONE;
         break;
     case 2: /* stored otherwise, where the numbers are few enough to stay in the weights */
-        value[2] = drawn(4);
+        value[2] = drawn(5);
         value[3] = drawn(2) ? 0 : value[3];
         value[4] = drawn(2) ? 0 : value[4];
         break;
@@ -325,6 +325,38 @@ static void change_order(struct file *f)
     }
 }
 
+static uint32_t padded(uint32_t numbers) { return (numbers + 7) & ~7u; }
+
+/* Weights of a layer or product become integers of just as many rows and columns, or stand in the place of such; the bytes
+ * that no such weight may be are changed, so that the file opens. */
+static void make_integers(struct file *f)
+{
+    uint32_t *op = op_drawn(f), *fields = op + 2, rows, columns, at;
+    if (op[0] == OP_LINEAR) {
+        at = fields[1];
+        rows = fields[6];
+        columns = padded(fields[7]);
+    } else if (op[0] == OP_RECURRENT) {
+        static const uint32_t GATES[] = {1, 1, 4, 3};
+        uint32_t of_state = drawn(2), direction = drawn(2);
+        at = fields[12 + 4 * direction + of_state];
+        rows = fields[8 + of_state];
+        columns = GATES[fields[6] & 3] * padded(fields[9]);
+    } else
+        return;
+    uint64_t bytes = (((uint64_t)rows + 3) & ~(uint64_t)3) * columns;
+    if (at >= f->value_count || !bytes || bytes > f->bytes[WEIGHTS] || 4 * (uint64_t)columns > f->bytes[WEIGHTS])
+        return;
+    uint32_t *value = f->values + VALUE_WORDS * at, sizes[] = {0, rows, 0, columns, 0, 1, 0, 1};
+    value[2] = INTEGERS_BY_COLUMN;
+    value[3] = drawn((uint32_t)((f->bytes[WEIGHTS] - bytes) / 64) + 1) * 64;
+    value[4] = drawn((uint32_t)((f->bytes[WEIGHTS] - 4 * (uint64_t)columns) / 64) + 1) * 64;
+    memcpy(value + 5, sizes, sizeof sizes);
+    for (uint64_t i = 0; drawn(8) && i < bytes; i++)
+        f->section[WEIGHTS][value[3] + i] += f->section[WEIGHTS][value[3] + i] == 0x80;
+    f->header[1] = 3;
+}
+
 static void change_header(struct file *f)
 {
     static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26};
@@ -387,7 +419,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
     if (drawn(8) && parted(data, bytes, &f)) {
         int of_subwords = f.bytes[RULES] > 4 && *(uint32_t *)(void *)f.section[RULES] == SUBWORDS, rules_only = of_subwords && drawn(2);
         for (uint32_t k = 1 + drawn(MOVES); k; k--)
-            switch (rules_only ? 16 : drawn(18)) {
+            switch (rules_only ? 18 : drawn(20)) {
             case 0: case 1: change_operand(&f); break;
             case 2: case 3: change_field(&f); break;
             case 4: case 5: change_value(&f); break;
@@ -399,6 +431,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
             case 13: change_order(&f); break;
             case 14: change_header(&f); break;
             case 15: change_step(&f); break;
+            case 16: case 17: make_integers(&f); break;
             default: change_rules(&f);
             }
         made = whole(&f, data, most);

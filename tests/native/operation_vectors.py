@@ -13,11 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.manifest import Comparison, Example, Graph, Manifest, Parity
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.packed_file import graph_entry, to_packed
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.one_text import Size
-from pocketrnn_export.forms.packed_program import BOOL, FLOAT, INT, NONE, Program, float_bits
+from pocketrnn_export.forms.packed_program import (
+    BOOL,
+    FLOAT,
+    INT,
+    NONE,
+    Program,
+    float_bits,
+    rounded_columns,
+    rounded_rows,
+)
 
 __all__ = ["FILES", "Made", "made"]
 
@@ -112,6 +121,7 @@ class _Maker:
             exact = [np.float32(reference(ids)) for reference in self.references]
             vectors.append({"text": text, "ids": ids.tolist(), "logits": [float(str(number)) for number in exact]})
         graph = Graph("model.onnx", "0" * 64, 17, ("tokens",), False, WORDS)
+        candidate = INTEGERS if finished.has_integers else "numpy"
         manifest = Manifest(
             name=name,
             labels=tuple(self.labels),
@@ -120,7 +130,7 @@ class _Maker:
             graph=graph_entry(graph, finished),
             torchscript=None,
             examples=(Example(TEXTS[0], tuple(vectors[0]["ids"]), tuple(vectors[0]["logits"])),),
-            parity=Parity(1e-5, (Comparison("numpy", "numpy", "texts", len(TEXTS), len(TEXTS), 0.0, 0),)),
+            parity=Parity(1e-5, (Comparison("numpy", candidate, "texts", len(TEXTS), len(TEXTS), 0.0, 0),)),
         )
         return Made(to_packed(manifest, finished), vectors)
 
@@ -238,21 +248,24 @@ def _one_way(kind: str, x: Array, w: Array, r: Array, b: Array, c: Array, h: Arr
     """Every state of a layer's direction, then the last ones; the gates along the last axis of the weights."""
     rows = []
     for step in x:
-        gates, hidden = step @ w + b, h @ r + c
-        if kind in ("tanh", "relu"):
-            h = np.tanh(gates + hidden) if kind == "tanh" else np.maximum(gates + hidden, 0)
-        elif kind == "lstm":
-            entry, forget, output, new = np.split(gates + hidden, 4)
-            cell = _sigmoid(forget) * cell + _sigmoid(entry) * np.tanh(new)
-            h = _sigmoid(output) * np.tanh(cell)
-        else:
-            update, reset, new = np.split(gates, 3)
-            update_h, reset_h, new_h = np.split(hidden, 3)
-            update = _sigmoid(update + update_h)
-            new = np.tanh(new + _sigmoid(reset + reset_h) * new_h)
-            h = (1 - update) * new + update * h
+        h, cell = _one_step(kind, step @ w + b, h @ r + c, h, cell)
         rows.append(h)
     return [np.array(rows), h, cell]
+
+
+def _one_step(kind: str, gates: Array, hidden: Array, h: Array, cell: Array) -> tuple[Array, Array]:
+    """The new state and cell, of the sums of the input and of the state with their biases."""
+    if kind in ("tanh", "relu"):
+        return np.tanh(gates + hidden) if kind == "tanh" else np.maximum(gates + hidden, 0), cell
+    if kind == "lstm":
+        entry, forget, output, new = np.split(gates + hidden, 4)
+        cell = _sigmoid(forget) * cell + _sigmoid(entry) * np.tanh(new)
+        return _sigmoid(output) * np.tanh(cell), cell
+    update, reset, new = np.split(gates, 3)
+    update_h, reset_h, new_h = np.split(hidden, 3)
+    update = _sigmoid(update + update_h)
+    new = np.tanh(new + _sigmoid(reset + reset_h) * new_h)
+    return (1 - update) * new + update * h, cell
 
 
 def _layers() -> Made:
@@ -469,12 +482,117 @@ def _storage() -> Made:
     return m.finished("storage")
 
 
+def _parts(x: Array) -> tuple[Array, Array]:
+    """Rows of x as whole numbers of 127 parts of the largest, and what a part is."""
+    largest = np.abs(x.astype(np.float32)).max(-1, keepdims=True)
+    return np.rint(x.astype(np.float32) * (np.float32(127) / largest)), (largest / np.float32(127)).astype(np.float64)
+
+
+@dataclass
+class _IntegerLayer:
+    """One direction of a layer that multiplies integers: int8 weights with a scale for each column, float32 biases."""
+
+    kind: str
+    w: tuple[Array, Array]
+    r: tuple[Array, Array]
+    b: Array
+    c: Array
+
+    def states(self, x: Array, h: Array, cell: Array) -> list[Array]:
+        """As `_one_way`, with integers in the place of x, of the states, and of the weights."""
+        rows = []
+        whole, part = _parts(x)
+        gates_of_x = (whole @ self.w[0].astype(np.float64)) * part * self.w[1] + self.b
+        for gates in gates_of_x:
+            hidden = np.rint(np.clip(h, -1, 1) * 127) @ self.r[0].astype(np.float64) / 127 * self.r[1] + self.c
+            h, cell = _one_step(self.kind, gates, hidden, h, cell)
+            rows.append(h)
+        return [np.array(rows), h, cell]
+
+
+def _integers() -> Made:
+    """Products of integers: of rows of a table in int8, of rows of floats, and of states, which begin at -1 to 1."""
+    m = _Maker()
+    inputs, hidden = 24, 5
+    table = rounded_rows(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
+    words = m.value(FLOAT, _TOKENS, (0, inputs))
+    m.program.add("lookup", [m.program.constant(table, is_table=True), 0, words])
+    states = np.linspace([-1, 0.9], [1, -2], 2 * hidden, axis=1).astype(np.float32)
+    begun = [(m.program.constant(state), state.astype(np.float64)) for state in states]
+    for kind, gates in (("tanh", 1), ("lstm", 4), ("gru", 3)):
+        for directions in (1, 2, 3):
+            source, size = (words, inputs) if directions == 3 else (m.x, WIDTH)
+            _integer_layer(m, (kind, gates, directions), (source, size), hidden, begun, table)
+    outs = 9
+    numbers = np.zeros((WIDTH, 16), np.float32)
+    numbers[:, :outs] = m.generator.normal(0, 0.5, (WIDTH, outs))
+    whole, scales = rounded_columns(numbers)
+    made = m.value(FLOAT, _TOKENS, (0, outs))
+    m.program.add("linear", [m.x, m.program.integers(whole, scales), NONE, made], _TOKENS, WIDTH, outs)
+
+    def linear(ids: Array) -> Array:
+        parts, part = _parts(m.rows(ids)[0])
+        product: Array = (parts @ whole.astype(np.float64)) * part * scales
+        return product[:, :outs]
+
+    m.keep("linear", made, _TOKENS, outs, linear)
+    return m.finished("integers")
+
+
+def _integer_layer(
+    m: _Maker,
+    shape: tuple[str, int, int],
+    source: tuple[int, int],
+    hidden: int,
+    begun: list[tuple[int, Array]],
+    table: Array,
+) -> None:
+    (kind, gates, directions), (x, inputs) = shape, source
+    both = 2 if directions == 3 else 1
+    layers, weights = [], []
+    for _ in range(both):
+        wide = [np.zeros((rows, gates, 8), np.float32) for rows in (inputs, hidden, 1, 1)]
+        for array in wide:
+            array[:, :, :hidden] = m.generator.normal(0, 0.5, (len(array), gates, hidden))
+        flat = [array.reshape(len(array), -1) for array in wide]
+        w, r = rounded_columns(flat[0]), rounded_columns(flat[1])
+        weights += [
+            m.program.integers(*w),
+            m.program.integers(*r),
+            *(m.program.constant(b.reshape(-1)) for b in flat[2:]),
+        ]
+        there = (np.arange(8 * gates) % 8) < hidden
+        numbers = [tuple(array[..., there] for array in one) for one in (w, r)]
+        layers.append(_IntegerLayer(kind, *numbers, *(bias[0, there] for bias in flat[2:])))  # type: ignore[arg-type]
+    weights += [NONE] * 4 if both == 1 else []
+    given = [begun[0][0], begun[1][0] if kind == "lstm" else NONE]
+    made = [m.value(FLOAT, _TOKENS, (0, both * hidden)), m.value(FLOAT, (0, both * hidden))]
+    made.append(m.value(FLOAT, (0, both * hidden)) if kind == "lstm" else NONE)
+    number = KINDS.index(kind)
+    m.program.add("recurrent", [x, *given, *made], number, directions, inputs, hidden, _TOKENS, weights=weights)
+
+    def reference(ids: Array) -> list[Array]:
+        found = []
+        for i, layer in enumerate(layers):
+            back = directions == 2 or i == 1
+            h, cell = (numbers.reshape(2, hidden)[i] for _, numbers in begun)
+            rows = table[ids].astype(np.float64) if inputs == table.shape[1] else m.rows(ids)[0]
+            y, last, last_cell = layer.states(rows[::-1] if back else rows, h, cell)
+            found.append([y[::-1] if back else y, last, last_cell])
+        return [np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)]
+
+    way = ("forward", "backward", "both ways")[directions - 1]
+    for what, index, rows in (("states", 0, _TOKENS), ("last state", 1, _ONE)):
+        m.keep(f"{kind} {way}, {what}", made[index], rows, both * hidden, lambda ids, i=index: reference(ids)[i])  # type: ignore[misc]
+
+
 FILES: dict[str, Callable[[], Made]] = {
     "unary": _unary,
     "binary": _binary,
     "layers": _layers,
     "axes": _axes,
     "storage": _storage,
+    "integers": _integers,
 }
 
 

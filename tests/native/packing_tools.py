@@ -10,10 +10,11 @@ import numpy as np
 from torch import nn
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.manifest import Example, Graph, Manifest, Parity, StepGraph
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity, StepGraph
 from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import TextRules
+from pocketrnn_export.forms.integer_program import with_integers
 from pocketrnn_export.forms.onnx_graph import ONNX
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.intake.description import Description
@@ -49,10 +50,16 @@ def packed_graph(
     vocabulary: tuple[str, ...],
     labels: tuple[str, ...],
     step: tuple[bytes, StepGraph] | None = None,
+    *,
+    integers: bool = False,
 ) -> bytes:
-    """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules."""
+    """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules; with products of integers."""
     steps = None if step is None else program_of(step[0], graph, state_size=step[1].state_size)
-    program = program_of(content, graph).finished(steps)
+    whole = program_of(content, graph)
+    if integers:
+        whole, steps = with_integers(whole).program, None if steps is None else with_integers(steps).program
+    program = whole.finished(steps)
+    changed = [Comparison("packed", INTEGERS, "nothing", 1, 1, 0.0, 0)] if program.has_integers else []
     manifest = Manifest(
         name="graph",
         labels=labels,
@@ -62,7 +69,7 @@ def packed_graph(
         torchscript=None,
         stream=step_entry(program),
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
-        parity=Parity(1e-5, ()),
+        parity=Parity(1e-5, tuple(changed)),
     )
     return to_packed(manifest, program)
 

@@ -16,6 +16,7 @@ __all__ = ["File", "changed", "refused"]
 
 (DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP) = range(10)
 _VALUE = 52
+_INTEGERS = 4
 _LARGE = 0x7FFFFFF0
 OPENED, ANSWERED = "opened", "a text is answered"
 
@@ -56,16 +57,17 @@ class File:
         """Where a value stands."""
         return self.section(VALUES) + _VALUE * number
 
-    def number_of_constant(self) -> int:
-        return (self.constant() - self.section(VALUES)) // _VALUE
+    def number_of_constant(self, storage: int = 0) -> int:
+        return (self.constant(storage) - self.section(VALUES)) // _VALUE
 
 
 Change = Callable[[File], None]
-LOOKUP, RECURRENT, LINEAR, MATMUL, POOL = 0, 4, 5, 6, 14
+LOOKUP, RECURRENT, LINEAR, MATMUL, BINARY, POOL = 0, 4, 5, 6, 8, 14
 
 # Changes whose sums fit.
 CHANGES: dict[str, Change] = {
-    "another version": lambda f: f.put(4, 3),
+    "another version": lambda f: f.put(4, 4),
+    "the version of integers, without any": lambda f: f.put(4, 3),
     "the version of subwords": lambda f: f.put(4, 2),
     "a byte of the header that is not 0": lambda f: f.put(108, 1),
     "a byte behind the sections that is not 0": lambda f: f.put(252, 1),
@@ -107,7 +109,8 @@ CHANGES: dict[str, Change] = {
     "a fourth type": lambda f: f.put(f.section(VALUES), 3),
     "ids that are floats": lambda f: f.put(f.section(VALUES), 0),
     "a region that there is not": lambda f: f.put(f.section(VALUES) + 4, f.word(96)),
-    "a fifth way to store": lambda f: f.put(f.constant() + 8, 4),
+    "a sixth way to store": lambda f: f.put(f.constant() + 8, 5),
+    "integers in a file of version 1": lambda f: f.put(f.constant() + 8, 4),
     "a constant that is not aligned": lambda f: f.put(f.constant() + 12, 4),
     "a constant behind the weights": lambda f: f.put(f.constant() + 12, _LARGE & ~63),
     "a constant of more numbers than there are": lambda f: f.put(f.constant() + 24, 1 << 20),
@@ -126,6 +129,31 @@ CHANGES: dict[str, Change] = {
     "a layer of no direction": lambda f: f.put(f.op(RECURRENT) + 36, 0),
     "a layer of more states than it has weights for": lambda f: f.put(f.op(RECURRENT) + 44, 1 << 16),
     "an example of a longer text": lambda f: f.put(f.section(EXAMPLES), _LARGE),
+}
+
+
+def _weights(f: File) -> int:
+    """Where the integers stand of the first weights that are such."""
+    return f.section(WEIGHTS) + f.word(f.constant(_INTEGERS) + 12)
+
+
+# Of products of integers.
+INTEGER_CHANGES: dict[str, Change] = {
+    "integers in a file of before": lambda f: f.put(4, 1),
+    "integers in a file of subwords": lambda f: f.put(4, 2),
+    "a weight of -128": lambda f: f.put(_weights(f), 0x80),
+    "integers that are a table": lambda f: f.put(f.constant(_INTEGERS), 256),
+    "integers that are no floats": lambda f: f.put(f.constant(_INTEGERS), 1),
+    "integers of fewer rows than x has columns": lambda f: f.put(f.constant(_INTEGERS) + 24, 1),
+    "integers of more rows than a sum holds": lambda f: f.put(f.constant(_INTEGERS) + 24, (1 << 17) + 4),
+    "integers of no rows": lambda f: f.put(f.constant(_INTEGERS) + 24, 0),
+    "integers of columns that are no eights": lambda f: f.put(f.constant(_INTEGERS) + 32, 4),
+    "integers behind the weights": lambda f: f.put(f.constant(_INTEGERS) + 12, _LARGE & ~63),
+    "scales of integers behind the weights": lambda f: f.put(f.constant(_INTEGERS) + 16, _LARGE & ~63),
+    "integers that are biases": lambda f: f.put(f.op(RECURRENT) + 64, f.number_of_constant(_INTEGERS)),
+    "integers that are added": lambda f: f.put(f.op(LINEAR) + 16, f.number_of_constant(_INTEGERS)),
+    "integers that a product reads": lambda f: f.put(f.op(BINARY) + 12, f.number_of_constant(_INTEGERS)),
+    "states without a bound as integers": lambda f: f.put(f.op(RECURRENT) + 32, 1),
 }
 # Of a file with a step.
 STEP_CHANGES: dict[str, Change] = {
@@ -213,7 +241,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 
 
 BASES = (
-    *("words", "streams", "axes", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
+    *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
     *("subwords-ranks", "subwords-clusters"),
 )
 
@@ -359,6 +387,7 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     for name, changes, when, costly in (
         ("words", CHANGES, OPENED, False),
         ("streams", STEP_CHANGES, OPENED, False),
+        ("integers", INTEGER_CHANGES, OPENED, False),
         *((name, changes, OPENED, False) for name, changes in SUBWORD_CHANGES.items()),
         ("words", ANSWER_CHANGES, ANSWERED, False),
         ("trigrams", COSTLY_TO_OPEN, OPENED, True),

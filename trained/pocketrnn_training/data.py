@@ -17,7 +17,7 @@ from pocketrnn_training.column_files import read_columns
 from pocketrnn_training.stored import Spool, StoredTexts
 from pocketrnn_training.teacher_answers import TeacherAnswers
 
-__all__ = ["UNLABELLED", "LabelledTexts", "class_targets", "read_files", "split", "with_unlabelled"]
+__all__ = ["UNLABELLED", "LabelledTexts", "class_targets", "read_files", "read_texts", "split", "with_unlabelled"]
 
 # The target of a row without a label.
 UNLABELLED: Final = -1
@@ -177,6 +177,30 @@ def read_files(
                 "A classifier needs rows of two classes at least.",
             )
     return LabelledTexts(texts, class_targets(codes.numbers(np.int64), tuple(code_of), labels, source), labels, source)
+
+
+def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: str = "text") -> LabelledTexts:
+    """The texts of files, without a label.
+
+    Args:
+        paths: files as for `read_files`; they need no column of labels, and one that they have is not read.
+        labels: the classes that they would be of.
+        text_column: the name of the column that holds the texts.
+
+    Raises:
+        DataError: a file is missing, unreadable, of another kind or not UTF-8; a column or a text is missing, or there
+            is none.
+
+    Example:
+        >>> read_texts([Path("test.csv")], ("bad", "good")).targets.max()
+        -1
+    """
+    nothing = LabelledTexts([], np.empty(0, np.int64), labels, "")
+    data = with_unlabelled(nothing, paths, text_column=text_column)
+    source = ", ".join(path.name for path in paths)
+    if not len(data):
+        raise DataError(f"{source} holds no rows.", "Give a file with texts.")
+    return replace(data, source=source)
 
 
 def with_unlabelled(data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text") -> LabelledTexts:

@@ -14,6 +14,12 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import aligned
 from pocketrnn.errors import InputError, require, shown
+from pocketrnn_export.commands.arithmetic_options import (
+    arithmetic_options,
+    check_measured,
+    integer_arguments,
+    lines_of_integers,
+)
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
@@ -44,9 +50,11 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "streaming",
             "torchscript",
             "profile",
+            "arithmetic",
             "compress",
             "data",
             "max_loss",
+            "max_changed",
             "text_column",
             "label_column",
         ),
@@ -129,6 +137,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     "bundle. All without TorchScript.",
 )
 @click.option("--compress", is_flag=True, help="Make the bundle smaller, as `pocketrnn compress` does by itself.")
+@arithmetic_options
 @data_options
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 def export(source: str, output: Path, **options: Any) -> None:
@@ -160,8 +169,7 @@ def export(source: str, output: Path, **options: Any) -> None:
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.intake.labels import lines_of_file
 
-    if not options["compress"] and (options["data"], options["max_loss"]) != (None, None):
-        raise click.UsageError("--data and --max-loss measure a smaller bundle: they need --compress.")
+    _check_what_is_measured(options)
     if options["profile"] == "packed":
         native_module()
         check_file_free(output, force=options["force"])
@@ -189,10 +197,25 @@ def export(source: str, output: Path, **options: Any) -> None:
     else:
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
-    for line in [*_table(manifest.parity), *verdict_lines(manifest), *lines_of_examples(manifest)]:
+    for line in [
+        *_table(manifest.parity),
+        *verdict_lines(manifest),
+        *lines_of_integers(manifest),
+        *lines_of_examples(manifest),
+    ]:
         tell(line)
     tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
     tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
+
+
+def _check_what_is_measured(options: dict[str, Any]) -> None:
+    """Refuse options that measure what is lost, where nothing can be."""
+    if options["arithmetic"] == "int8" and options["profile"] != "packed":
+        raise click.UsageError("--arithmetic int8 is of packed files: it needs --profile packed.")
+    check_measured(options["arithmetic"], options, ["max_changed"])
+    changes = options["compress"] or options["arithmetic"] == "int8"
+    if not changes and (options["data"], options["max_loss"]) != (None, None):
+        raise click.UsageError("--data and --max-loss measure what is lost: they need --compress or --arithmetic int8.")
 
 
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
@@ -219,7 +242,15 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
         if last:
             return manifest.read(made)
         with stages_on_stderr():
-            return (pack if profile == "packed" else mobile)(made, output, force=options["force"])
+            if profile == "mobile":
+                return mobile(made, output, force=options["force"])
+            rows, allowed = None, None
+            if options["arithmetic"] == "int8":
+                names = ("data", "max_loss", "max_changed", "text_column", "label_column")
+                rows, allowed = integer_arguments(manifest.read(made).labels, **{name: options[name] for name in names})
+            return pack(
+                made, output, arithmetic=options["arithmetic"], data=rows, allowed=allowed, force=options["force"]
+            )
 
 
 def _check_source(path: Path) -> None:

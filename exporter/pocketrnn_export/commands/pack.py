@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
+from pocketrnn_export.commands.arithmetic_options import (
+    arithmetic_options,
+    check_measured,
+    integer_arguments,
+    lines_of_integers,
+)
+from pocketrnn_export.commands.smaller_bundle import data_options
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import verdict_lines
 
 __all__ = ["pack"]
 
 
-@click.command(cls=Command, short_help="Pack a bundle into one file for the native engine.")
+@click.command(
+    cls=Command,
+    short_help="Pack a bundle into one file for the native engine.",
+    groups={
+        "Options": ("output", "c_array", "arithmetic", "force"),
+        "What int8 changes": ("data", "max_changed", "max_loss", "text_column", "label_column"),
+    },
+)
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.option(
     "-o",
@@ -31,8 +46,12 @@ __all__ = ["pack"]
     metavar="FILE",
     help="Write a header for C in its place, news.h, with the array `news`: for microcontrollers.",
 )
+@arithmetic_options
+@data_options
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def pack(bundle: str, output: Path | None, c_array: Path | None, force: bool) -> None:
+def pack(
+    bundle: str, output: Path | None, c_array: Path | None, arithmetic: Any, force: bool, **measured_with: Any
+) -> None:
     """Pack a bundle into one file, which the native engine opens where it lies and answers without onnxruntime.
 
     PATH_OR_NAME is a bundle's folder, or the name of a classifier that ships with pocketrnn. The file holds labels,
@@ -40,21 +59,33 @@ def pack(bundle: str, output: Path | None, c_array: Path | None, force: bool) ->
     examples are inside. Exit status 3 if it is not equal; nothing is written then. An operation that the engine does
     not have is refused by its name and place.
 
+    With --arithmetic int8, recurrent layers multiply integers of 8 bits. Such a file is not equal to the graph: what
+    changes is measured on --data, texts with or without labels, and shown by inspect. Exit status 1 if that is more
+    than --max-changed and --max-loss (by default 0.1 points) allow; nothing is written then.
+
     \b
     Examples:
       pocketrnn pack ag_news -o news.prnn
       pocketrnn pack ag_news-small --c-array news.h
+      pocketrnn pack ag_news -o fast.prnn --arithmetic int8 --data dev.csv
     """
     path = c_array or output
     if path is None or (c_array and output):
         raise click.UsageError("Give either -o or --c-array, with the file to write.")
+    check_measured(arithmetic, measured_with)
     for package in ("torch", "onnx", "onnxscript"):
         require(package, "export")
     from pocketrnn_export.packing import pack as packed
+    from pocketrnn_export.packing import packable
 
+    data, allowed = None, None
+    if arithmetic == "int8":
+        data, allowed = integer_arguments(packable(bundle)[1].labels, **measured_with)
     with stages_on_stderr():
-        manifest = packed(bundle, path, force=force, c_array=c_array is not None)
-    for line in verdict_lines(manifest):
+        manifest = packed(
+            bundle, path, arithmetic=arithmetic, data=data, allowed=allowed, force=force, c_array=c_array is not None
+        )
+    for line in [*verdict_lines(manifest), *lines_of_integers(manifest)]:
         tell(line)
     tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     if output is not None:

@@ -28,7 +28,8 @@ def data_options(command: _Command) -> _Command:
     for option in reversed(
         (
             click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
-                         help="Labelled texts to measure a smaller bundle with: .csv, .tsv, .jsonl or .parquet."),
+                         help="Texts to measure with what is lost: .csv, .tsv, .jsonl or .parquet. Labelled, but for "
+                         "--arithmetic int8."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
             column_option("text", "The data's column of texts."),

@@ -14,7 +14,19 @@ from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.one_text import Size
 
-__all__ = ["BOOL", "FLOAT", "INT", "NONE", "Op", "Program", "float_bits"]
+__all__ = [
+    "BOOL",
+    "FLOAT",
+    "INT",
+    "NONE",
+    "Array",
+    "Op",
+    "Program",
+    "float_bits",
+    "in_fours",
+    "rounded_columns",
+    "rounded_rows",
+]
 
 FLOAT: Final = 0
 INT: Final = 1
@@ -25,7 +37,7 @@ NONE: Final = 0xFFFFFFFF
 _FACTORS: Final = 4
 _ALIGN: Final = 64
 # How a constant is stored.
-_AS_IS, _HALF, _BY_ROW, _BY_COLUMN = range(4)
+_AS_IS, _HALF, _BY_ROW, _BY_COLUMN, _INTEGERS = range(5)
 # Fewer numbers than this are left as they are.
 _SMALLEST: Final = 256
 Array = npt.NDArray[Any]
@@ -92,6 +104,8 @@ class _Value:
     constant: Array | None = None
     is_table: bool = False
     region: int = NONE
+    # Of weights that are multiplied as integers: what brings each column back; `constant` is int8 then.
+    scales: Array | None = None
 
 
 @dataclass
@@ -140,6 +154,21 @@ class Program:
         self.values.append(made)
         return len(self.values) - 1
 
+    def integers(self, whole: Array, scales: Array) -> int:
+        """Weights that are multiplied as integers.
+
+        Args:
+            whole: int8 [rows, columns], from -127.
+            scales: float32 [columns], of which each brings its column back.
+        """
+        sizes = ((0, whole.shape[0]), (0, whole.shape[1]))
+        made = _Value(FLOAT, sizes, whole.astype(np.int8), scales=scales.astype("<f4"))
+        for index, known in enumerate(self.values):
+            if _is_same(made, known):
+                return index
+        self.values.append(made)
+        return len(self.values) - 1
+
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
         """An operation; a size stands as its two numbers, and the weights behind all else."""
         flat: list[int] = []
@@ -159,14 +188,16 @@ class Program:
         values = b"".join(self._record(value, weights) for value in self.values)
         numbers = (*self.outputs, len(self.values), len(self.ops), regions)
         steps = b""
+        integers = [value.scales is not None for value in self.values]
         if step is not None:
             step._drop_unused()
             of_step = step._place()
             own = step._share_constants(self.values)
             values += b"".join(self._record(value, weights) for value in own)
+            integers += [value.scales is not None for value in own]
             head = [step.state_size, len(own), len(step.ops), of_step, *step.outputs]
             steps = struct.pack("<6I", *head) + step._code()
-        return PackedProgram(values, self._code(), bytes(weights), numbers, steps)
+        return PackedProgram(values, self._code(), bytes(weights), numbers, steps, has_integers=any(integers))
 
     def _code(self) -> bytes:
         """The operations as words."""
@@ -247,7 +278,10 @@ class Program:
         storage = offset = scale_offset = 0
         if value.constant is not None:
             numbers = value.constant
-            storage, stored, scales = _stored(numbers, is_table=value.is_table)
+            if value.scales is None:
+                storage, stored, scales = _stored(numbers, is_table=value.is_table)
+            else:
+                storage, stored, scales = _INTEGERS, in_fours(numbers), value.scales
             shape = numbers.shape if numbers.ndim == 2 else (1, numbers.size)
             factors = [0, shape[0], 0, shape[1]]
             offset = _appended(weights, stored)
@@ -263,8 +297,10 @@ def _is_same(value: _Value, other: _Value) -> bool:
     return (
         a is not None
         and b is not None
-        and (value.type, value.is_table, a.shape) == (other.type, other.is_table, b.shape)
+        and (value.type, value.is_table, a.shape, a.dtype) == (other.type, other.is_table, b.shape, b.dtype)
         and a.tobytes() == b.tobytes()
+        and (value.scales is None) == (other.scales is None)
+        and (value.scales is None or other.scales is None or value.scales.tobytes() == other.scales.tobytes())
     )
 
 
@@ -291,12 +327,64 @@ def _appended(weights: bytearray, array: Array) -> int:
     return offset
 
 
+def in_fours(whole: Array) -> Array:
+    """Integers [rows, columns] as kernels read them: [rows / 4, columns, 4], with rows of zeros at the end.
+
+    Example:
+        >>> in_fours(np.array([[1], [2]], np.int8)).tolist()
+        [[[1, 2, 0, 0]]]
+    """
+    rows, columns = whole.shape
+    filled = np.zeros((-(-rows // 4) * 4, columns), np.int8)
+    filled[:rows] = whole
+    return np.ascontiguousarray(filled.reshape(-1, 4, columns).transpose(0, 2, 1))
+
+
+def rounded_columns(numbers: Array) -> tuple[Array, Array]:
+    """A float32 matrix as int8 from -127 to 127 and a float32 scale for each column, exactly where it was rounded so
+    before.
+
+    Example:
+        >>> rounded_columns(np.array([[1.0], [0.5]], np.float32))[0].tolist()
+        [[127], [64]]
+    """
+    found = _as_bytes(numbers, axis=0)
+    if found is not None:
+        return found
+    scales = (np.abs(numbers).max(0) / np.float32(127)).astype(np.float32)
+    scales = np.where(scales > 0, scales, np.float32(1))
+    with np.errstate(over="ignore"):
+        whole = np.clip(np.rint(numbers / scales), -127, 127).astype(np.int8)
+    return whole, scales
+
+
+def rounded_rows(numbers: Array) -> Array:
+    """A float32 table rounded to int8 with a scale for each row, in float32 again.
+
+    Example:
+        >>> rounded_rows(np.array([[127.0, 0.6]], np.float32)).tolist()
+        [[127.0, 1.0]]
+    """
+    whole, scales = rounded_columns(np.ascontiguousarray(numbers.T))
+    return np.ascontiguousarray((whole.astype(np.float32) * scales).T)
+
+
 def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
     """A constant in as few bytes as hold it exactly: what was rounded before is found again."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return _AS_IS, numbers, None
-    by = _BY_ROW if is_table else _BY_COLUMN
-    axis = 1 if is_table else 0
+    found = _as_bytes(numbers, axis=1 if is_table else 0)
+    if found is not None:
+        return _BY_ROW if is_table else _BY_COLUMN, *found
+    with np.errstate(over="ignore"):
+        half = numbers.astype("<f2")
+    if (half.astype(np.float32) == numbers).all():
+        return _HALF, half, None
+    return _AS_IS, numbers, None
+
+
+def _as_bytes(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
+    """int8 and the scales along an axis that give a float32 matrix exactly; None where there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The scale that made the numbers gives 127 times itself, rounded: it may be a step beside what comes back.
@@ -311,11 +399,7 @@ def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None
             found, chosen = right.copy(), scales.copy()
         chosen = np.where(right & ~found, tried, chosen)
         found |= right
-    if found.all():
-        whole = np.clip(np.rint(numbers / np.expand_dims(chosen, axis)), -127, 127).astype(np.int8)
-        return by, whole, chosen.astype("<f4")
-    with np.errstate(over="ignore"):
-        half = numbers.astype("<f2")
-    if (half.astype(np.float32) == numbers).all():
-        return _HALF, half, None
-    return _AS_IS, numbers, None
+    if not found.all():
+        return None
+    whole = np.clip(np.rint(numbers / np.expand_dims(chosen, axis)), -127, 127).astype(np.int8)
+    return whole, chosen.astype("<f4")

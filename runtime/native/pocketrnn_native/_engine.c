@@ -505,6 +505,41 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
     return result;
 }
 
+/* A product of integers, for the proof: x float32 [rows, k] in, int8 [rows, k] and int32 [rows, n] out. */
+static PyObject *packed_integers(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *result = NULL;
+    Py_buffer x, rounded, sums;
+    unsigned value;
+    int as_states;
+    if (!PyArg_ParseTuple(arguments, "Iy*pw*w*", &value, &x, &as_states, &rounded, &sums))
+        return NULL;
+    size_t k, n;
+    prnn_integers_shape(self->classifier, value, &k, &n);
+    size_t rows = k ? (size_t)rounded.len / k : 0;
+    struct memory *memory = NULL;
+    if (!k || (size_t)rounded.len != rows * k || (size_t)x.len != rows * k * sizeof(float) ||
+        (size_t)sums.len != rows * n * sizeof(int32_t))
+        PyErr_SetString(PyExc_ValueError, "The buffers do not fit weights of integers.");
+    else
+        memory = memory_taken(self);
+    if (memory) {
+        int status;
+        size_t size;
+        do {
+            size = memory->size;
+            status = prnn_integers(self->classifier, value, x.buf, rows, as_states, rounded.buf, sums.buf, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
+    }
+    PyBuffer_Release(&x);
+    PyBuffer_Release(&rounded);
+    PyBuffer_Release(&sums);
+    return result;
+}
+
 static void packed_free(PyObject *object)
 {
     Packed *self = (Packed *)object;
@@ -692,6 +727,9 @@ static PyMethodDef packed_methods[] = {
     {"limits", packed_limits, METH_NOARGS, "The fewest and the most ids of a text, and how many ids there are."},
     {"is_multi_label", packed_is_multi_label, METH_NOARGS, "Whether each label is right or wrong by itself."},
     {"state_size", packed_state_size, METH_NOARGS, "How many numbers a stream keeps; 0 if there are no streams."},
+    {"integers", packed_integers, METH_VARARGS,
+     "integers(value, x, as_states, rounded, sums)\n--\n\nFor a proof: x, float32 [rows, k], rounded to int8 as weights of "
+     "integers multiply it, and the sums, int32 [rows, n]."},
     {"step", packed_step, METH_VARARGS,
      "(ids, state, logits, new_state): read on, with int32 ids and buffers of float32."},
     {"stop", packed_stop, METH_NOARGS, "End the calls of all threads that are under way, within milliseconds: they raise."},
@@ -718,7 +756,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
                                  error_slots};
 
 /* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 1 };
+enum { INTERFACE = 2 };
 
 static int module_ready(PyObject *module)
 {

@@ -50,7 +50,7 @@ enum {
     PRNN_TOO_SHORT,  /* a text has fewer ids than the classifier takes */
     PRNN_TOO_LONG,   /* a text has more ids than the classifier takes */
     PRNN_ID,         /* a token id is out of range */
-    PRNN_NOT_FINITE, /* the logits are NaN or infinite */
+    PRNN_NOT_FINITE, /* the logits are NaN or infinite, or numbers that are to be rounded to integers are */
     PRNN_ARGUMENT,   /* the caller gave a number that is out of range */
     PRNN_NO_WORD,    /* a text holds no known word, and the classifier takes none such */
     PRNN_NO_STREAM,  /* the file has no program that reads on */
@@ -157,6 +157,15 @@ int prnn_stream_resume(const prnn *classifier, prnn_stream *stream, const void *
 uint32_t prnn_state_size(const prnn *classifier);
 int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const prnn_number *state, prnn_number *logits,
               prnn_number *new_state, void *memory, size_t *size);
+
+/* What the engine makes of a product of integers, for a proof of it; docs/packed-format.md says what must come out.
+ * value: the number of a constant that is weights of integers, [rows, columns]; else PRNN_ARGUMENT.
+ * x: [count, rows]; as_states: rounded as states, by 127, and not each row by its largest number.
+ * rounded, sums: where x as integers goes, [count, rows], and the sums, [count, columns]. */
+int prnn_integers(const prnn *classifier, uint32_t value, const prnn_number *x, size_t count, int as_states,
+                  int8_t *rounded, int32_t *sums, void *memory, size_t *size);
+/* How many rows and columns such weights have; 0 and 0 of any other value. */
+void prnn_integers_shape(const prnn *classifier, uint32_t value, size_t *rows, size_t *columns);
 
 /* The golden examples: what the classifier answered where it was made. */
 uint32_t prnn_examples(const prnn *classifier);

@@ -37,6 +37,7 @@ __all__ = [
     "CLASSIFIER_JSON",
     "FORMAT",
     "GIVE_A_BUNDLE",
+    "INTEGERS",
     "IN_OWN_PRECISION",
     "LARGEST_FILE",
     "ROUNDED",
@@ -72,6 +73,8 @@ CLASSIFIER_JSON: Final = "classifier.json"
 ROUNDED: Final = "rounded weights"
 # What it calls a module whose weights are of another precision, followed by that.
 IN_OWN_PRECISION: Final = "as given in "
+# What it calls a packed program whose products are of integers: what stands before it multiplies float32.
+INTEGERS: Final = "int8 arithmetic"
 # A graph of ONNX has at most so many bytes, which is protobuf's limit.
 LARGEST_FILE: Final = (1 << 31) - 1
 # A vocabulary of 5 million n-grams takes some 100 MB. Python makes up to 20 bytes of one.
@@ -235,14 +238,25 @@ class Comparison:
         return self.candidate == ROUNDED
 
     @property
+    def is_of_integers(self) -> bool:
+        """Whether it says what products of integers changed, which is measured, and has no limit.
+
+        Example:
+            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).is_of_integers
+            True
+        """
+        return self.candidate == INTEGERS
+
+    @property
     def is_measured(self) -> bool:
-        """Whether it is no part of the proof: what rounding changed, or a module in another precision than float32.
+        """Whether it is no part of the proof: what rounding or integers changed, or a module in another precision than
+        float32.
 
         Example:
             >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
             True
         """
-        return self.is_rounding or self.candidate.startswith(IN_OWN_PRECISION)
+        return self.is_rounding or self.is_of_integers or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)

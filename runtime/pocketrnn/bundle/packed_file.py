@@ -39,9 +39,10 @@ __all__ = [
 # By convention. A packed file is known by its first four bytes.
 PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
-# What a reader of before must not read has a later version: that of subwords.
+# What a reader of before must not read has a later version: that of subwords, and of products of integers.
 _VERSION: Final = 1
 _VERSION_OF_SUBWORDS: Final = 2
+_VERSION_OF_INTEGERS: Final = 3
 _HEADER: Final = 256
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
@@ -58,13 +59,14 @@ _PACK_AGAIN: Final = "Copy the file again from where it was made, or make it aga
 class PackedProgram:
     """The sections of values, operations and weights, and the numbers of the header that say how many there are: which
     value is the logits, the values, the operations, and the regions of memory. And the section of the step, which is
-    empty where no text can be read on."""
+    empty where no text can be read on; and whether products are of integers."""
 
     values: bytes = field(repr=False)
     ops: bytes = field(repr=False)
     weights: bytes = field(repr=False)
     numbers: tuple[int, ...]
     step: bytes = field(repr=False, default=b"")
+    has_integers: bool = False
 
 
 def step_entry(program: PackedProgram) -> StepGraph | None:
@@ -166,6 +168,9 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
         [*_stated_sections(manifest, normal_forms_of(rules, len(vocabulary))), _examples(manifest)] != stated
         or numbers != [*_stated_numbers(manifest), _needs_word(manifest)]
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
+        # A file of integers that does not say so would be shown as proven equal.
+        or (struct.unpack_from("<I", content, 4)[0] == _VERSION_OF_INTEGERS)
+        != any(line.is_of_integers for line in manifest.parity.comparisons)
     ):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", _PACK_AGAIN)
     return manifest
@@ -219,6 +224,7 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     if size > _LARGEST:
         raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
     version = _VERSION_OF_SUBWORDS if of_subwords else _VERSION
+    version = _VERSION_OF_INTEGERS if program.has_integers else version
     head = bytearray(_HEADER)
     struct.pack_into("<4s3I", head, 0, b"PRNN", version, size, 0)
     struct.pack_into(f"<{len(header)}I", head, 64, *header)

@@ -121,7 +121,9 @@ def _proof(manifest: Manifest) -> Iterator[str]:
     rows = [
         (
             line.reference,
-            f"{line.candidate} (what rounding changed)" if line.is_rounding else line.candidate,
+            f"{line.candidate} (what {'rounding' if line.is_rounding else 'it'} changed)"
+            if line.is_rounding or line.is_of_integers
+            else line.candidate,
             line.inputs,
             f"{line.rows}",
             f"{line.largest_difference:.1e}",

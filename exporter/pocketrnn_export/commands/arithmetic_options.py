@@ -1,0 +1,106 @@
+"""The options of `pack` and `export` for products of integers, and what they measure them with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pocketrnn.commands.standard_streams import tell
+from pocketrnn.errors import require
+
+if TYPE_CHECKING:
+    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn_export.integer_accuracy import AllowedChange
+    from pocketrnn_training.data import LabelledTexts
+
+__all__ = ["arithmetic_options", "check_measured", "integer_arguments", "lines_of_integers"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_LABEL_COLUMN: Final = "label"
+_MEASURES: Final = ("data", "max_loss", "max_changed")
+
+
+def arithmetic_options(command: _Command) -> _Command:
+    """The options that choose what a packed file multiplies, and how many labels that may change."""
+    for option in reversed(
+        (
+            click.option("--arithmetic", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
+                         help="What layers of a packed file multiply. int8 is two to three times as fast, and changes "
+                         "answers: how much is measured on --data, and stands in the file."),
+            click.option("--max-changed", type=click.FloatRange(0, 100), metavar="PERCENT",
+                         help="Write nothing if int8 changes the label of more of the texts.  [default: 0.2]"),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def check_measured(arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES) -> None:
+    """Refuse options that measure what integers change, where there are none.
+
+    Args:
+        arithmetic: `--arithmetic`.
+        given: all options by name.
+        among: those of them that measure.
+    """
+    stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
+    if arithmetic == "float32" and stated:
+        raise click.UsageError(f"{stated[0]} says what int8 may change: it needs --arithmetic int8.")
+
+
+def integer_arguments(
+    labels: tuple[str, ...],
+    *,
+    data: Path | None,
+    max_loss: float | None,
+    max_changed: float | None,
+    text_column: str,
+    label_column: str,
+) -> tuple[LabelledTexts | None, AllowedChange]:
+    """The texts that the options name, and what may change on them.
+
+    A file without the column `label` holds texts only, which is told; a column that is named must be there.
+    """
+    from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
+
+    if max_loss is not None and data is None:
+        raise click.UsageError("--max-loss needs --data to be measured on.")
+    allowed = AllowedChange(
+        MOST_CHANGED if max_changed is None else max_changed, MOST_LOST if max_loss is None else max_loss
+    )
+    if data is None:
+        return None, allowed
+    require("pyarrow", "train")
+    from pocketrnn_training.column_files import column_names
+    from pocketrnn_training.data import read_files, read_texts
+
+    if label_column != _LABEL_COLUMN or _LABEL_COLUMN in column_names(data):
+        rows = read_files([data], text_column=text_column, label_column=label_column, labels=labels)
+        return rows, allowed
+    if max_loss is not None:
+        raise click.UsageError(
+            f"--max-loss needs labels: {data} has no column {_LABEL_COLUMN!r}. Name it: --label-column"
+        )
+    tell(f"{data} has no column {_LABEL_COLUMN!r}: labels are compared, and no accuracy is measured.")
+    return read_texts([data], labels, text_column=text_column), allowed
+
+
+def lines_of_integers(manifest: Manifest) -> list[str]:
+    """What to say of a file of integers that was measured on golden examples only; nothing of another.
+
+    Example:
+        >>> lines_of_integers(manifest)
+        []
+    """
+    from pocketrnn.verdicts import integer_verdict
+
+    verdict = integer_verdict(manifest)
+    if verdict is None or verdict.is_data:
+        return []
+    return [
+        f"What integers change was measured on {verdict.texts} golden examples only, which says little. Give texts, "
+        "labelled or not, to measure it: --data FILE"
+    ]

@@ -1,0 +1,154 @@
+"""Products of integers, stated in numpy, and held against the native engine: exactly, number by number.
+
+The statement is docs/packed-format.md, "Products of integers", in a few lines. It reads the file's own bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.bundle.packed_file import PackedProgram
+from pocketrnn.engines.native import native_module
+from pocketrnn.errors import ParityError
+from pocketrnn_export.proof.comparing import Compared
+
+__all__ = ["PRODUCTS", "STATEMENT", "IntegerWeights", "integer_weights", "products_compared", "rounded", "sums"]
+
+# What the proof calls the engine's products of integers, and what they are compared with.
+PRODUCTS: Final = "products of int8"
+STATEMENT: Final = "numpy, exactly"
+_VALUE: Final = 13
+_INTEGERS: Final = 4
+_NONE: Final = 0xFFFFFFFF
+# Rows that are drawn for each matrix, beside those that are made to be hard.
+_DRAWN: Final = 32
+_LEAST: Final = np.float32(1e-30)
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class IntegerWeights:
+    """Weights of a packed file that are multiplied as integers.
+
+    Attributes:
+        value: their number.
+        whole: int8 [rows, columns].
+        scales: float32 [columns].
+    """
+
+    value: int
+    whole: Integers
+    scales: Floats
+
+
+def integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
+    """The weights of integers among a program's constants, read as the format says.
+
+    Example:
+        >>> [one.whole.shape for one in integer_weights(program)]
+        [(100, 288), (96, 288), (100, 288), (96, 288)]
+    """
+    for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
+        region, storage, offset, at_scales = (int(word) for word in record[1:5])
+        if region != _NONE or storage != _INTEGERS:
+            continue
+        rows, columns = int(record[6]), int(record[8])
+        fours = np.frombuffer(program.weights, np.int8, -(-rows // 4) * 4 * columns, offset).reshape(-1, columns, 4)
+        whole = fours.transpose(0, 2, 1).reshape(-1, columns)[:rows]
+        yield IntegerWeights(number, whole, np.frombuffer(program.weights, "<f4", columns, at_scales))
+
+
+def rounded(x: Floats, *, as_states: bool) -> Integers:
+    """What is multiplied in the place of x.
+
+    Args:
+        x: float32 [count, rows].
+        as_states: by 127, as states are, and not each row by its largest number.
+
+    Returns:
+        int8 [count, rows].
+
+    Example:
+        >>> rounded(np.array([[0.5, -1.0]], np.float32), as_states=True).tolist()
+        [[64, -127]]
+    """
+    factor = np.full((len(x), 1), np.float32(127))
+    if not as_states:
+        largest = np.abs(x).max(1, keepdims=True)
+        is_zero = largest < _LEAST
+        factor = np.where(is_zero, np.float32(0), np.float32(127) / np.where(is_zero, np.float32(1), largest))
+    with np.errstate(over="ignore"):
+        product = x * factor
+    # numpy rounds halves to even.
+    whole: Integers = np.rint(np.clip(product, -127, 127)).astype(np.int8)
+    return whole
+
+
+def sums(whole: Integers, weights: IntegerWeights) -> Integers:
+    """The sums of products, int32 [count, columns]."""
+    made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
+    return made
+
+
+def products_compared(file: Path, program: PackedProgram, *, in_place: bool) -> Compared:
+    """Hold every matrix of integers of a packed file against the statement, on rows drawn and rows made to be hard.
+
+    Args:
+        file: the packed file.
+        program: its sections.
+        in_place: as `run_of_packed`.
+
+    Returns:
+        a line that says how many rows were the same to the last bit.
+
+    Raises:
+        ParityError: an integer differs.
+    """
+    engine = native_module().Packed(file.read_bytes(), 0, in_place)
+    generator, asked, matrices = np.random.default_rng(0), 0, 0
+    for weights in integer_weights(program):
+        matrices += 1
+        for as_states in (False, True):
+            x = _rows(weights.whole, generator)
+            given = np.empty(x.shape, np.int8), np.empty((len(x), weights.whole.shape[1]), np.int32)
+            engine.integers(weights.value, x, as_states, *given)
+            wanted = rounded(x, as_states=as_states)
+            if not np.array_equal(wanted, given[0]) or not np.array_equal(sums(wanted, weights), given[1]):
+                raise ParityError(
+                    f"The engine's products with weights number {weights.value} of the file are not those of the "
+                    "arithmetic that the format states.",
+                    "Nothing was written. Report the processor, and the compiler of pocketrnn-native.",
+                )
+            asked += len(x)
+    candidate = f"{PRODUCTS}, in place" if in_place else PRODUCTS
+    line = Comparison(STATEMENT, candidate, "drawn rows", matrices, asked, 0.0, 0)
+    return Compared(line, ())
+
+
+def _rows(whole: Integers, generator: np.random.Generator) -> Floats:
+    """Rows of x for weights [rows, columns]: drawn; with the largest sums that there can be; between two integers, and
+    a step beside; beyond what states may be; too small to be divided by."""
+    rows, columns = whole.shape
+    drawn = generator.normal(0, 0.5, (_DRAWN, rows))
+    largest = np.sign(whole[:, generator.integers(0, columns, 8)]).T
+    halves = (generator.integers(-127, 127, (8, rows)) + 0.5) / 127
+    halves[:, 0] = 1
+    beside = np.nextafter(halves[:4].astype(np.float32), np.float32(2)).astype(np.float64)
+    hard = [
+        np.ones((1, rows)),
+        -np.ones((1, rows)),
+        np.zeros((1, rows)),
+        drawn[:1] * 1e-32,
+        drawn[:2] * 1e30,
+        drawn[:2] * 9,
+    ]
+    return np.ascontiguousarray(np.concatenate([drawn, largest, halves, beside, *hard]), np.float32)

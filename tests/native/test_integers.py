@@ -1,0 +1,408 @@
+"""Products of integers: the kernels, the program that has them, the proof of each, and what they change."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from packing_tools import graph_of, logits_of, packed_graph
+from torch import Tensor, nn
+
+from pocketrnn import Classifier, verify
+from pocketrnn.bundle.packed_file import PackedProgram
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import BundleError, CompressionError, InputError, ParityError
+from pocketrnn.proof_page import proof_page
+from pocketrnn.verdicts import IntegerVerdict, graph_sentence, integer_verdict
+from pocketrnn_export import export
+from pocketrnn_export.forms.integer_program import IntegerForm, with_integers
+from pocketrnn_export.forms.packed_program import in_fours
+from pocketrnn_export.forms.program_of_graph import program_of
+from pocketrnn_export.integer_accuracy import AllowedChange, accuracy_change
+from pocketrnn_export.packing import pack
+from pocketrnn_export.proof import integer_products
+from pocketrnn_export.proof.integer_products import integer_weights, rounded, sums
+from pocketrnn_native import EngineError, Packed
+from pocketrnn_native._engine import NOT_FINITE
+from pocketrnn_training.data import LabelledTexts
+
+HERE = Path(__file__).parent
+VECTORS = HERE.parent / "vectors"
+SOURCE = HERE.parents[1] / "runtime" / "native" / "src"
+VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(58)))
+LABELS = ("a", "b", "c")
+TEXTS = [" ".join(f"w{(7 * i + k * k) % 58}" for k in range(1 + i % 23)) for i in range(600)]
+
+
+class Tagger(nn.Module):
+    """Layers one over the other, and their last states."""
+
+    def __init__(self, kind: type[nn.RNNBase] = nn.GRU, *, both: bool = True, layers: int = 2, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embedding = nn.Embedding(len(VOCABULARY), 20)
+        self.rnn = kind(20, 12, num_layers=layers, bidirectional=both, batch_first=True, **options)
+        self.fc = nn.Linear(24 if both else 12, len(LABELS))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(tokens))[0].mean(1))
+
+
+def form_of(module: nn.Module) -> IntegerForm:
+    return with_integers(program_of(*graph_of(module, VOCABULARY, LABELS)))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of two layers both ways."""
+    path, module = tmp_path_factory.mktemp("bundle") / "tags", Tagger().eval()
+    ids = [torch.tensor([[VOCABULARY.index(word) for word in text.split()]]) for text in TEXTS]
+    with torch.no_grad():
+        # So that each label is the likeliest of some texts, and of some by little.
+        module.fc.bias -= torch.cat([module(row) for row in ids]).mean(0)
+    export(module, path, labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(bundle: Path) -> Path:
+    """The same with products of integers."""
+    path = bundle.parent / "tags.prnn"
+    pack(bundle, path, arithmetic="int8", data=texts_of(TEXTS), allowed=AllowedChange(labels=10))
+    return path
+
+
+def texts_of(texts: list[str], targets: list[int] | None = None) -> LabelledTexts:
+    return LabelledTexts(texts, np.array(targets or [-1] * len(texts)), LABELS, "some texts")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-O3"], pytest.param(["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"], marks=pytest.mark.slow)],
+)
+def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str], compiler: str, tmp_path: Path) -> None:
+    program = tmp_path / "integer_kernels"
+    built = subprocess.run(
+        [compiler, "-std=gnu11", *options, "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
+         "-Wno-missing-field-initializers", "-Wno-unused-function", f"-I{SOURCE}", str(HERE / "integer_kernels.c"),
+         "-o", str(program), "-lm"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if "cannot find" in built.stderr:
+        pytest.skip("the compiler has no sanitizers here")
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([str(program), "plain"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "plain: 1441 products, the same" in done.stdout
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_program_of_integers_answers_nearly_as_in_float32_in_every_way_of_reading(
+    kind: type[nn.RNNBase], in_place: bool
+) -> None:
+    content, graph = graph_of(Tagger(kind), VOCABULARY, LABELS)
+    exact = Packed(packed_graph(content, graph, VOCABULARY, LABELS), 0, in_place)
+    engine = Packed(packed_graph(content, graph, VOCABULARY, LABELS, integers=True), 0, in_place)
+    generator = np.random.default_rng(1)
+    for length in (1, 2, 3, 4, 5, 17, 64, 257):
+        ids = generator.integers(0, len(VOCABULARY), length)
+        given, wanted = logits_of(engine, ids), logits_of(exact, ids)
+        assert not np.array_equal(given, wanted)
+        np.testing.assert_allclose(given, wanted, atol=0.02)
+    alone = [engine.logits(text) for text in TEXTS[:9]]
+    together = np.empty((9, len(LABELS)), np.float32)
+    engine.logits_of_texts(TEXTS[:9], together, bytearray(9))
+    np.testing.assert_array_equal(np.float32(alone), together)
+
+
+def test_a_step_of_integers_is_proven_against_the_whole_text(tmp_path: Path) -> None:
+    made = pack(VECTORS / "streams", tmp_path / "streams.prnn", arithmetic="int8", allowed=AllowedChange(labels=100))
+    lines = {line.candidate: line for line in made.parity.comparisons if line.reference == "int8 arithmetic"}
+    for ways in ("packed", "packed, in place"):
+        for how in (" step, 3 chunks", " step, 1 token each", " step, chunks at random", ", as a stream"):
+            assert lines[ways + how].largest_difference <= 1e-6
+    stream = Classifier.load(tmp_path / "streams.prnn").stream()
+    for fragment in ("the te", "am wi", "ns the cup"):
+        stream.push(fragment)
+    np.testing.assert_allclose(
+        stream.logits(""), Packed((tmp_path / "streams.prnn").read_bytes()).logits("the team wins the cup"), atol=1e-6
+    )
+
+
+def test_the_statement_is_that_of_the_format() -> None:
+    x = np.array([[0.5, -1.0, 2.5 / 127, 1.5 / 127, 4.0]], np.float32)
+    assert rounded(x, as_states=True).tolist() == [[64, -127, 2, 2, 127]]
+    assert rounded(x, as_states=False).tolist() == [[16, -32, 1, 0, 127]]
+    assert rounded(np.zeros((1, 3), np.float32), as_states=False).tolist() == [[0, 0, 0]]
+    whole = np.arange(-10, 0, dtype=np.int8).reshape(5, 2)
+    assert in_fours(whole).tolist() == [[[-10, -8, -6, -4], [-9, -7, -5, -3]], [[-2, 0, 0, 0], [-1, 0, 0, 0]]]
+    weights = integer_products.IntegerWeights(0, whole, np.ones(2, np.float32))
+    assert sums(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
+
+
+def test_what_has_no_integer_form_stays_in_float32() -> None:
+    assert form_of(Tagger(nn.LSTM)).matrices == 8
+    relu = form_of(Tagger(nn.RNN, nonlinearity="relu"))
+    assert (relu.matrices, relu.tables) == (0, 0)
+    assert "recurrent" in relu.left
+
+
+class FarState(Tagger):
+    """A layer that begins far from where its states may be."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        begin = torch.full((1, len(tokens), 12), 1.5)
+        return self.fc(self.rnn(self.embedding(tokens), begin)[1][-1])
+
+
+class NearState(FarState):
+    """One that begins among them."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        begin = torch.full((1, len(tokens), 12), 0.5)
+        return self.fc(self.rnn(self.embedding(tokens), begin)[1][-1])
+
+
+def test_a_layer_is_of_integers_only_where_its_states_are_known_to_be_within_bounds() -> None:
+    assert form_of(FarState(both=False, layers=1)).matrices == 0
+    assert form_of(NearState(both=False, layers=1)).matrices == 2
+
+
+class Projected(Tagger):
+    """A linear layer of some size for every token, in front of the others."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=1)
+        self.wide = nn.Linear(20, 256)
+        self.narrow = nn.Linear(256, 20)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.narrow(torch.relu(self.wide(self.embedding(tokens))))
+        return self.fc(self.rnn(x)[0].mean(1))
+
+
+def test_linear_layers_of_every_token_are_of_integers() -> None:
+    content, graph = graph_of(Projected(), VOCABULARY, LABELS)
+    assert form_of(Projected()).matrices == 6
+    exact, engine = (Packed(packed_graph(content, graph, VOCABULARY, LABELS, integers=i)) for i in (False, True))
+    for length in (1, 5, 30):
+        ids = np.arange(length) % len(VOCABULARY)
+        np.testing.assert_allclose(logits_of(engine, ids), logits_of(exact, ids), atol=0.02)
+
+
+class Exploding(Tagger):
+    """What the layer reads is beyond float32 for one word."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = torch.exp(self.embedding(tokens) * 60)
+        return self.fc(self.rnn(x)[0].mean(1))
+
+
+def test_what_cannot_be_rounded_is_an_error_and_no_answer() -> None:
+    module = Exploding()
+    with torch.no_grad():
+        module.embedding.weight.clamp_(-1, 1)
+        module.embedding.weight[5, 3] = 40
+    content, graph = graph_of(module, VOCABULARY, LABELS)
+    for in_place in (False, True):
+        engine = Packed(packed_graph(content, graph, VOCABULARY, LABELS, integers=True), 0, in_place)
+        assert np.isfinite(engine.logits("w1 w2")).all()
+        with pytest.raises(EngineError) as error:
+            engine.logits("w1 w3 w2")
+        assert error.value.args[0] == NOT_FINITE
+
+
+def test_a_file_of_integers_says_everywhere_that_it_is_measured_and_not_proven(packed: Path) -> None:
+    manifest = Classifier.load(packed).manifest
+    assert packed.read_bytes()[4] == 3
+    verdict = integer_verdict(manifest)
+    assert verdict is not None
+    assert (verdict.texts, verdict.is_data, verdict.labelled, verdict.accuracy) == (600, True, 0, None)
+    sentence = graph_sentence(manifest)
+    assert sentence.startswith("not equal to the PyTorch module")
+    assert verdict.sentence in sentence
+    for shown in (CliRunner().invoke(main, ["inspect", str(packed)]).output, proof_page(verify(packed))):
+        assert "600 texts of some texts" in shown
+        assert "int8 arithmetic" in shown
+        assert "proven equal" not in shown
+    lines = {(line.reference, line.candidate): line for line in manifest.parity.comparisons}
+    for ways in ("", ", in place"):
+        exact = lines["numpy, exactly", f"products of int8{ways}"]
+        assert (exact.cases, exact.largest_difference) == (8, 0)
+        assert lines["int8 arithmetic", f"packed{ways}"].largest_difference == 0
+    assert 0 < lines["packed", "int8 arithmetic"].largest_difference <= manifest.parity.tolerance < 0.1
+    assert manifest.provenance["packed"]["int8"]["float32"] == ["linear"]
+
+
+def test_what_a_stranger_states_of_integers_is_shown_only_where_it_can_be(packed: Path) -> None:
+    manifest = Classifier.load(packed).manifest
+    stated = manifest.provenance["packed"]["int8"]["measured"]
+    for wrong in (
+        {"texts": 0},
+        {"texts": "9"},
+        {"changed": -1},
+        {"source": 5},
+        {"largest_change": None},
+        {"accuracy": "1"},
+    ):
+        int8 = {"int8": {"measured": {**stated, **wrong}}}
+        other = replace(manifest, provenance={"packed": int8})
+        assert integer_verdict(other) is None
+        assert "the file does not say" in graph_sentence(other)
+    for nothing in ({}, {"packed": 3}, {"packed": {"int8": {"measured": []}}}):
+        assert integer_verdict(replace(manifest, provenance=nothing)) is None
+
+
+def test_a_file_that_hides_its_integers_is_refused(packed: Path, tmp_path: Path) -> None:
+    from refused_packed import File
+
+    file = File(bytearray(packed.read_bytes()))
+    # As long, so that all else stays where it is.
+    file.content = bytearray(bytes(file.content).replace(b'"int8 arithmetic"', b'"int9 arithmetic"'))
+    file.make_sums_fit()
+    (tmp_path / "hidden.prnn").write_bytes(file.content)
+    with pytest.raises(BundleError, match="contradicts itself"):
+        Classifier.load(tmp_path / "hidden.prnn")
+
+
+def test_more_change_than_is_allowed_writes_nothing_and_says_how_to_allow_it(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "no.prnn"
+    with pytest.raises(CompressionError, match=r"of 600 texts.*--max-changed"):
+        pack(bundle, path, arithmetic="int8", data=texts_of(TEXTS), allowed=AllowedChange(labels=0))
+    right = Classifier.load(bundle).predict(TEXTS)
+    data = texts_of(TEXTS, [LABELS.index(label) for label in right])
+    with pytest.raises(CompressionError, match=r"points of accuracy.*600 rows.*--max-loss"):
+        pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=10, loss=0))
+    assert not path.exists()
+    made = pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=10, loss=10))
+    verdict = integer_verdict(made)
+    assert verdict is not None and verdict.accuracy is not None and verdict.interval is not None  # noqa: PT018
+    assert verdict.accuracy_before == 1
+    low, high = verdict.interval
+    assert low < verdict.accuracy - 1 < high
+
+
+def test_without_data_the_golden_examples_are_asked_and_that_is_told(bundle: Path, tmp_path: Path) -> None:
+    line = ["pack", str(bundle), "-o", str(tmp_path / "tags.prnn"), "--arithmetic", "int8", "--max-changed", "30"]
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    assert "golden examples only, which says little" in done.output
+    assert "--data FILE" in done.output
+
+
+def test_data_may_have_labels_or_none(bundle: Path, tmp_path: Path) -> None:
+    texts, rows, path = tmp_path / "texts.csv", tmp_path / "rows.csv", tmp_path / "tags.prnn"
+    texts.write_text("text\n" + "".join(f"{text}\n" for text in TEXTS[:50]))
+    rows.write_text("text,label\n" + "".join(f"{text},{LABELS[i % 3]}\n" for i, text in enumerate(TEXTS[:50])))
+    line = ["pack", str(bundle), "-o", str(path), "--arithmetic", "int8", "--max-changed", "30", "--force", "--data"]
+    done = CliRunner().invoke(main, [*line, str(texts)])
+    assert done.exit_code == 0, done.output
+    assert "has no column 'label'" in done.output
+    done = CliRunner().invoke(main, [*line, str(rows), "--max-loss", "40"])
+    assert done.exit_code == 0, done.output
+    assert "Of 50 with a label" in done.output
+    path.unlink()
+    for wrong in ([str(texts), "--max-loss", "1"], [str(texts), "--label-column", "topic"]):
+        assert CliRunner().invoke(main, [*line, *wrong]).exit_code == 2
+    refused = CliRunner().invoke(main, [*line[:-2], "--max-changed", "0", "--data", str(tmp_path / "more.csv")])
+    assert refused.exit_code == 2
+    assert not path.exists()
+
+
+def test_more_change_than_is_allowed_is_exit_status_1(bundle: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "".join(f"{text}\n" for text in TEXTS))
+    line = ["pack", str(bundle), "-o", str(tmp_path / "no.prnn"), "--arithmetic", "int8", "--max-changed", "0"]
+    done = CliRunner().invoke(main, [*line, "--data", str(texts)])
+    assert (done.exit_code, "--max-changed" in done.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["pack", "ag_news", "-o", "x.prnn", "--data", "dev.csv"], "--arithmetic int8"),
+        (["pack", "ag_news", "-o", "x.prnn", "--max-changed", "1"], "--arithmetic int8"),
+        (["pack", "ag_news", "-o", "x.prnn", "--arithmetic", "int8", "--max-loss", "1"], "--data"),
+        (["export", "m.py:M", "-o", "x", "--arithmetic", "int8"], "--profile packed"),
+        (["export", "m.py:M", "-o", "x", "--max-changed", "1"], "--arithmetic int8"),
+    ],
+)
+def test_options_that_measure_nothing_are_refused(options: list[str], names: str) -> None:
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2
+    assert names in done.output
+
+
+def test_a_module_is_exported_as_a_file_of_integers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.py").write_text(
+        "from torch import nn\n\n\nclass M(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.embedding = nn.Embedding(5, 8)\n        self.rnn = nn.LSTM(8, 8, batch_first=True)\n"
+        "        self.fc = nn.Linear(8, 2)\n\n    def forward(self, tokens):\n"
+        "        return self.fc(self.rnn(self.embedding(tokens))[1][0][-1])\n"
+    )
+    (tmp_path / "words.txt").write_text("<unk>\n<pad>\na\nb\nc\n")
+    monkeypatch.chdir(tmp_path)
+    line = ["export", "m.py:M", "--random-weights", "--vocabulary", "words.txt", "--labels", "x,y", "-o", "m.prnn"]
+    done = CliRunner().invoke(main, [*line, "--profile", "packed", "--arithmetic", "int8", "--max-changed", "20"])
+    assert done.exit_code == 0, done.output
+    assert graph_sentence(Classifier.load("m.prnn").manifest).startswith("not equal")
+
+
+def test_nothing_to_multiply_as_integers_is_refused(tmp_path: Path) -> None:
+    export(Tagger(nn.RNN, nonlinearity="relu"), tmp_path / "relu", labels=LABELS, vocabulary=VOCABULARY,
+           torchscript=False)  # fmt: skip
+    with pytest.raises(InputError, match="no LSTM, GRU or tanh layer"):
+        pack(tmp_path / "relu", tmp_path / "relu.prnn", arithmetic="int8")
+
+
+def test_arguments_of_another_arithmetic_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="int4"):
+        pack("ag_news", tmp_path / "a.prnn", arithmetic="int4")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="change nothing"):
+        pack("ag_news", tmp_path / "a.prnn", data=texts_of(["a"]))
+    with pytest.raises(InputError, match="max_loss is 101"):
+        AllowedChange(loss=101)
+
+
+def test_an_engine_with_another_integer_is_no_engine_for_the_file(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_off(program: PackedProgram) -> Any:
+        for weights in integer_weights(program):
+            whole = weights.whole.copy()
+            whole[0, 0] += 1 if whole[0, 0] < 127 else -1
+            yield replace(weights, whole=whole)
+
+    monkeypatch.setattr(integer_products, "integer_weights", one_off)
+    with pytest.raises(ParityError, match="weights number"):
+        pack(bundle, tmp_path / "no.prnn", arithmetic="int8", allowed=AllowedChange(labels=100))
+    assert not (tmp_path / "no.prnn").exists()
+
+
+def test_the_interval_of_a_change_is_that_of_pairs() -> None:
+    before = np.zeros(1000, bool)
+    before[:900] = True
+    after = before.copy()
+    after[:4], after[900:902] = False, True
+    low, high = accuracy_change(before, after)
+    assert low < -0.002 < high
+    # Of 7 pairs that differ, with the halves: -2 points in a thousand, 1.96 times the root of 7.
+    assert low == pytest.approx((-2 - 1.96 * np.sqrt(7 - 4 / 1002)) / 1002, rel=1e-3)
+    assert high == pytest.approx((-2 + 1.96 * np.sqrt(7 - 4 / 1002)) / 1002, rel=1e-3)
+
+
+def test_a_verdict_reads_as_a_sentence() -> None:
+    verdict = IntegerVerdict(4000, "dev.csv", True, 1, 0.0123, 4000, 0.91, 0.9098, (-0.001, 0.0006))
+    assert verdict.sentence == (
+        "On 4,000 texts of dev.csv, 1 label changes (0.03%), and a probability by at most 0.012. Of 4,000 with a "
+        "label, 90.98% are right, before 91.00%: -0.02 points, in an interval of 95 % from -0.10 to +0.06."
+    )
+    assert json.loads(json.dumps(verdict.document))["interval"] == [-0.001, 0.0006]
