@@ -93,6 +93,15 @@ async function start() {
   const answer = async () => {
     const question = ++asked;
     const text = at("text").value;
+    // Nothing was written yet: a label of nothing would only mislead.
+    if (!text.trim()) {
+      at("status").className = "";
+      at("status").textContent = ready;
+      showLabels([]);
+      at("words").replaceChildren(text);
+      at("words").dataset.answered = text;
+      return;
+    }
     try {
       const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, classifier.labels.length));
       // Whoever types on is answered for the newest text only.

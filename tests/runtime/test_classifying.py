@@ -278,6 +278,12 @@ def test_a_path_is_never_taken_for_a_shipped_name(zoo: Path, path: str) -> None:
         Classifier.load(path)
 
 
+@pytest.mark.parametrize("address", ["hf://user/model", "https://example.org/news.prnn"])
+def test_an_address_is_refused_as_an_address(zoo: Path, address: str) -> None:
+    with pytest.raises(BundleError, match=f"{address} is an address.*Download"):
+        Classifier.load(address)
+
+
 def test_what_is_no_path_is_refused() -> None:
     with pytest.raises(InputError, match="not by int"):
         Classifier.load(3)  # type: ignore[arg-type]

@@ -77,6 +77,8 @@ try {
 
   const box = page.locator("#text");
   await box.fill("");
+  await page.waitForFunction(() => document.getElementById("words").dataset.answered === "");
+  const labelsOfNothing = await page.locator("#labels li").count();
   await box.pressSequentially(typed);
   await page.waitForFunction((text) => document.getElementById("words").dataset.answered === text, typed);
   const shown = await page.evaluate(() => ({
@@ -115,7 +117,7 @@ try {
   await none.waitForFunction(() => document.getElementById("status").className === "error");
   const withoutFile = await status(none);
 
-  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
+  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, labelsOfNothing, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
 } catch (error) {
   throw new Error(`${error.message}\nThe page says: ${await status(page).catch(() => "none")}\n${errors.join("\n")}`, { cause: error });
 } finally {

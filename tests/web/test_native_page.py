@@ -157,6 +157,10 @@ def test_the_page_shows_the_label_and_the_numbers_of_python(seen: dict[str, Any]
     assert seen["longMilliseconds"] < 5000
 
 
+def test_the_page_shows_no_label_where_nothing_is_written(seen: dict[str, Any]) -> None:
+    assert seen["labelsOfNothing"] == 0
+
+
 def test_a_worker_answers_too(seen: dict[str, Any]) -> None:
     expected = Classifier.load("ag_news-small").classify(TYPED)
     assert seen["inWorker"]["label"] == expected.label

@@ -35,7 +35,7 @@ __all__ = [
 
 _LEFT_BEHIND_SECONDS = 3600
 # What people end the names of checkpoints, bundles and packed files in, which is no part of a classifier's name.
-_ENDS = (".ckpt", ".checkpoint", ".bundle", ".prnn")
+_ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
 # The temporary siblings there are, or are about to be: the path that each is for, and the process that made it.
 _siblings: dict[Path, tuple[Path, int]] = {}
 

@@ -50,6 +50,11 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
             GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)
+    if "://" in given:
+        raise BundleError(
+            f"{given} is an address, and a bundle is read from this machine.",
+            "Download its folder or file, and give the path of that.",
+        )
     folder = Path(given)
     if _holds_bundle(folder) or folder.name != given:
         return folder
