@@ -77,9 +77,16 @@ def test_the_engine_uses_no_double_arithmetic_and_no_heap(tmp_path: Path) -> Non
     named = subprocess.run(["arm-none-eabi-nm", "-u", compiled], check=True, capture_output=True, text=True).stdout
     called = {line.split()[-1] for line in named.splitlines()}
     assert "expf" in called
-    # Arithmetic on doubles and conversions from and to them, as the ABI names what it does in software.
-    assert not {name for name in called if re.match(r"__aeabi_(d|c?d|f2d|i2d|ui2d|l2d|ul2d)", name)}
     assert not called & {"malloc", "calloc", "realloc", "free", "exp", "tanh", "sqrt", "erf"}
-    code = subprocess.run(["arm-none-eabi-objdump", "-d", compiled], check=True, capture_output=True, text=True).stdout
+    code = subprocess.run(["arm-none-eabi-objdump", "-dr", compiled], check=True, capture_output=True, text=True).stdout
+    # Arithmetic on doubles and conversions from and to them, as the ABI names what it does in software: in sums of a
+    # unigram model's scores alone, and where these are checked.
+    parts = re.split(r"(?m)^[0-9a-f]+ <([\w.]+)>:$", code)[1:]
+    doubles = {
+        name.partition(".")[0]
+        for name, body in zip(parts[::2], parts[1::2], strict=True)
+        if re.search(r"__aeabi_(d|c?d|f2d|i2d|ui2d|l2d|ul2d)", body)
+    }
+    assert doubles <= {"better", "best_path", "scores_summed", "words_done", "model_is_sound", "read_subwords"}
     assert "vmul.f32" in code or "vfma.f32" in code
     assert ".f64" not in code
