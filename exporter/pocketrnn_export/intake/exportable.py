@@ -58,6 +58,8 @@ __all__ = ["ExportableModule", "prepare", "with_ids_tried"]
 _log = logging.getLogger(__name__)
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
+# The tokens of the longest text of a proof.
+_LONGEST: Final = 3_000
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
 # How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
@@ -319,7 +321,14 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
 def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
     """Whether forward assigns to attributes, such as a cache of positions, and answers as before: its copies begin
     without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
-    tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1])
+    rows = 1 if convention.one_text else asked.rows
+    # A cache may grow for the longest text of the proof only.
+    shapes = ((rows, asked.tried_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(_LONGEST), 2))
+    return any(_is_changed_by(asked, convention, *shape) for shape in shapes)
+
+
+def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, calls: int) -> bool:
+    tokens, lengths = asked.batch(rows, width)
 
     def run() -> Tensor:
         with torch.no_grad(), quietly_on_cpu():
@@ -331,9 +340,9 @@ def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
     answers: list[Tensor] = []
     # Whatever a user's module raises is met again, and told, where it is asked.
     with attributes_kept(asked.module), contextlib.suppress(Exception, SystemExit):
-        for _ in range(_CALLS_AT_A_TIME):
+        for _ in range(calls):
             answers.append(run().nan_to_num())
-    return all(torch.equal(answers[0], other) for other in answers)
+    return bool(answers) and all(torch.equal(answers[0], other) for other in answers)
 
 
 def _itself(module: nn.Module) -> nn.Module:

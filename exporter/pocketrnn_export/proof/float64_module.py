@@ -7,8 +7,9 @@ its own thread sees these as float64; nothing of the process changes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
+from pocketrnn_export.proof.function_caches import caches_of
+from pocketrnn_export.proof.kept_attributes import attributes_kept
 from pocketrnn_export.proof.whole_copy import copied_again
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
@@ -121,11 +124,25 @@ def doubled(module: nn.Module) -> nn.Module:
             "Give the Python module that it was made from.",
         )
     copied = copied_again(module).double()
+    caches = caches_of(copied)
+
+    @contextlib.contextmanager
+    def in_doubles(run: nn.Module) -> Iterator[None]:
+        """Float64Mode, with nothing kept in one precision for a run in the other."""
+        for cached in caches:
+            cached.cache_clear()
+        try:
+            with attributes_kept(run), Float64Mode():
+                yield
+        finally:
+            for cached in caches:
+                cached.cache_clear()
+
     own = vars(copied).get("forward")
     if own is not None:
         # Set on the module itself, where it goes before that of its class.
         def of_instance(*inputs: Any, **named: Any) -> Any:
-            with Float64Mode():
+            with in_doubles(copied):
                 return own(*inputs, **named)
 
         vars(copied)["forward"] = of_instance
@@ -135,7 +152,7 @@ def doubled(module: nn.Module) -> nn.Module:
     # Only around forward: PyTorch's own code, such as that which traces, is not to see the mode.
     @functools.wraps(shipped)
     def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        with Float64Mode():
+        with in_doubles(self):
             return shipped(self, *inputs, **named)
 
     copied.__class__ = type(type(copied).__name__, (type(copied),), {"forward": forward})

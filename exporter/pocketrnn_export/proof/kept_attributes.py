@@ -33,7 +33,7 @@ class Kept:
 @contextlib.contextmanager
 def attributes_kept(module: nn.Module) -> Iterator[None]:
     """Undo what the block assigns to attributes of a module and of its layers, also to their tables of parameters,
-    buffers and layers. What it writes into a tensor stays.
+    buffers and layers, and what it puts into dicts that they hold. What it writes into a tensor stays.
 
     Example:
         >>> with attributes_kept(module):
@@ -108,14 +108,20 @@ def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
                 yield f"{path}.{name}".lstrip("."), (state, value)
 
 
-def _tables(module: nn.Module) -> list[dict[str, Any]]:
+def _tables(module: nn.Module) -> list[dict[Any, Any]]:
     return [
         table
         for layer in module.modules()
         if not isinstance(layer, torch.jit.ScriptModule)
-        for table in (vars(layer), *(vars(layer)[name] for name in MODULE_TABLES))
+        for table in (
+            vars(layer),
+            *(vars(layer)[name] for name in MODULE_TABLES),
+            *(value for name, value in vars(layer).items() if type(value) is dict and name not in MODULE_TABLES),
+        )
     ]
 
 
-def _differ(table: dict[str, Any], entries: dict[str, Any]) -> bool:
-    return [*map(id, table.values())] != [*map(id, entries.values())] or [*table] != [*entries]
+def _differ(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
+    if len(table) != len(entries) or any(a is not b for a, b in zip(table.values(), entries.values(), strict=True)):
+        return True
+    return any(a is not b for a, b in zip(table, entries, strict=True))

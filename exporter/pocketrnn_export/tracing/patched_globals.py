@@ -29,12 +29,13 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.user_frames import source_of, users_line
 from pocketrnn_export.tracing import size_numbers
 from pocketrnn_export.tracing.arrays import TracedArray, number_of, unwrapped
+from pocketrnn_export.tracing.caches import without_cache
 from pocketrnn_export.tracing.hidden_trace import HIDDEN
-from pocketrnn_export.tracing.loop_unroll import positions
+from pocketrnn_export.tracing.loop_unroll import Slices, positions
 from pocketrnn_export.tracing.output_only import is_redirected
 from pocketrnn_export.tracing.questions import compares_by_identity
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
-from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS, methods_replaced
+from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from
 
 __all__ = ["filled", "globals_of", "globals_patched", "shipped_types"]
 
@@ -68,6 +69,8 @@ def globals_patched(session: TraceSession) -> Iterator[None]:
                 stand_in = _BY_OBJECT.get(id(value))
                 if stand_in is not None and stand_in[0] is value:
                     new[name] = stand_in[1]
+                elif (function := without_cache(value) or scripted_from(value)) is not None:
+                    new[name] = function
                 elif isinstance(value, FunctionType) and callable(getattr(value, "dispatch", None)):
                     new[name] = _dispatched(value)
             for name, value in new.items():
@@ -150,6 +153,7 @@ def _imported(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
     """The globals behind functions, classes and modules that a user's file names."""
     found = []
     for value in list(values):
+        value = without_cache(value) or scripted_from(value) or value
         if isinstance(value, FunctionType):
             names: dict[str, Any] | None = value.__globals__
         elif isinstance(value, ModuleType):
@@ -176,6 +180,8 @@ _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
 
 def _len(value: Any) -> Any:
     value = unwrapped(value)
+    if isinstance(value, Slices):
+        return value.x.shape[value.axis]
     return value.shape[0] if current() is not None and isinstance(value, Tensor) and value.dim() else len(value)
 
 
@@ -327,6 +333,9 @@ def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
     """A name that is called as `call` and is otherwise a class, for `isinstance` and `issubclass`."""
 
     class Meta(type):
+        # `case int(n)` binds this attribute of what it matches.
+        __match_args__ = ("real",) if shipped in (int, float) else ()
+
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             return call(*args, **kwargs)
 

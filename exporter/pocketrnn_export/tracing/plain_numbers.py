@@ -96,8 +96,10 @@ def _plain(other: Any) -> Any:
 
 
 # What a size can do by operators that it has.
-_SYMBOLIC: Final[dict[str, Callable[..., Any]]] = {
+_SYMBOLIC: Final[dict[str, Any]] = {
     "__divmod__": lambda size, other: (size // other, size % other),
     "__rdivmod__": lambda size, other: (other // size, other % size),
     "__invert__": lambda size: -size - 1,
+    "conjugate": lambda size: size,
+    "real": property(lambda size: size),
 }

@@ -9,6 +9,7 @@ is another matter: see `pocketrnn_export.tracing.restrictions`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "compares_by_identity"]
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "asks_too_much", "compares_by_identity"]
 
 # torch does not annotate it.
 _sym_max: Callable[..., Any] = torch.sym_max
@@ -35,6 +36,15 @@ def compares_by_identity(place: str) -> ExportError:
     return ExportError(
         f"The module compares a number by `is`, which a trace answers otherwise than a run: {place}.",
         "Compare numbers with ==.",
+    )
+
+
+def asks_too_much(place: str) -> ExportError:
+    """What is said of a line that asks about more sizes than can be tried."""
+    return ExportError(
+        f"The module asks more about sizes than can be tried, {place}.",
+        "Ask by few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
+        "call no function again for parts of a text.",
     )
 
 
@@ -108,6 +118,7 @@ class TraceLog:
         refused: why a question cannot be answered, however the module goes on.
         said: lines that made the text of a size for an error to be raised.
         periods: what sizes are divided by.
+        until: the time of the processor after which no further question is noted.
     """
 
     questions: list[Question] = field(default_factory=list)
@@ -119,6 +130,7 @@ class TraceLog:
     refused: list[ExportError] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     periods: set[int] = field(default_factory=set)
+    until: float = float("inf")
 
     def note(self, question: Question) -> bool:
         """Note a question that has more than one answer among the sizes that a graph is run with; whether it has.
@@ -126,8 +138,11 @@ class TraceLog:
         Of an operation's own, one that cannot be solved has none.
 
         Raises:
-            ExportError: that cannot be found out.
+            ExportError: that cannot be found out, or there is no end of questions.
         """
+        if time.process_time() > self.until:
+            self.refused.append(asks_too_much(question.where))
+            raise self.refused[-1]
         try:
             varies = question.condition.varies
         except UnsolvableError as error:

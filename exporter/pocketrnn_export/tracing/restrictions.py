@@ -478,12 +478,13 @@ def _refusal(
 ) -> ExportError:
     """The error that names the question whose other side no program gets right."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
+    asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     failures = [next(case for case in cases if not judge.agrees(attempt, case)) for _, attempt in attempts]
     for case in failures:
         # A question of the module's own code says more than what an operation makes of it.
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]
         for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
-            return _refused(question, _region(question, case, usual))
+            return _refused(question, _region(question, case, usual), len(asked) if len(attempts) > _TOGETHER else 0)
     if judge.errors and not failures:
         for question in known:
             if _is_plain_number(question) and question.line:
@@ -513,7 +514,15 @@ def _untraceable(error: Exception) -> ExportError:
     )
 
 
-def _refused(question: Question, region: str) -> ExportError:
+def _refused(question: Question, region: str, ways: int = 0) -> ExportError:
+    if question.branch and ways > _TOGETHER:
+        return ExportError(
+            f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {_TOGETHER} of "
+            f"them: {question.where}.",
+            "Compute what differs: the next width as -(-n // 16) * 16, the bucket of a length as "
+            "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "
+            "forward.",
+        )
     if question.branch:
         return ExportError(
             f"{region[0].upper()}{region[1:]} forward takes another branch than for others, which a graph cannot: "

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import sympy
 import torch
@@ -36,6 +37,10 @@ from pocketrnn_export.tracing.trace import TracedProgram, errors_in, followed_fo
 from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
 
 __all__ = ["Runnable", "example_of", "right_program", "run_in_pytorch"]
+
+
+# So long one way of forward is followed: a function that calls itself for the halves of a long text has no end.
+_SECONDS_A_WAY: Final = 15
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ def _follower(
     """What follows forward for some sizes, without a program where that is possible."""
 
     def follow(sizes: Sizes) -> Followed:
-        asked = TraceLog()
+        asked = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
         error = followed_for(module, example_of(example, sizes), sizes, asked)
         if error is None or asked.refused:
             asked.check_answered()

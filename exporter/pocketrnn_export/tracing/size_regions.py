@@ -31,7 +31,7 @@ from pocketrnn_export.tracing.conditions import (
     every_size,
     values_over,
 )
-from pocketrnn_export.tracing.questions import Question, TraceLog
+from pocketrnn_export.tracing.questions import Question, TraceLog, asks_too_much
 
 __all__ = ["Followed", "Regions", "explored"]
 
@@ -203,7 +203,4 @@ def _too_many(questions: Sequence[Question]) -> ExportError:
             f"The module takes a size of its input for a plain number, and there are more than can be tried: {where}.",
             "Compute and compare with sizes, and give none to str(), bit_length(), a table or a function of math.",
         )
-    return ExportError(
-        f"The module asks more about sizes than can be tried, {where}.",
-        "Ask by few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
-    )
+    return asks_too_much(where)

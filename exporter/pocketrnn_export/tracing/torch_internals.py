@@ -68,6 +68,7 @@ __all__ = [
     "relation_of",
     "renew_flat_weights",
     "rules_within_a_tolerance",
+    "scripted_from",
     "shipped_copy",
     "size_functions",
     "statically_known_true",
@@ -356,6 +357,14 @@ def compiled_from(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` wraps; any other as it is."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
+
+
+def scripted_from(value: Any) -> Any:
+    """The function of Python that `torch.jit.script` was given; None for what is no scripted function, or was loaded.
+
+    Without: a scripted function is followed at the sizes of the example only.
+    """
+    return getattr(value, "_torchdynamo_inline", None) if isinstance(value, torch.jit.ScriptFunction) else None
 
 
 def weight_names(layer: nn.RNNBase) -> Sequence[str]:

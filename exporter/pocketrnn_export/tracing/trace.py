@@ -25,6 +25,7 @@ from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.arrays import hashes_of_numbers_refused
+from pocketrnn_export.tracing.caches import caches_aside
 from pocketrnn_export.tracing.caught_errors import errors_noted
 from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
@@ -67,6 +68,7 @@ DEVICE: Final = Topic(around=_on_cpu)
 _USERS_CODE: Final = (
     lambda _: gpu_types_on_cpu(),
     globals_patched,
+    caches_aside,
     hashes_of_numbers_refused,
     lambda session: lists_of_traced(lambda x, shipped: lists_as_arrays(session, x, shipped)),
     trace_hidden,

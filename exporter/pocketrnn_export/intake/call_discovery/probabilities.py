@@ -209,10 +209,17 @@ def _refuse_sums(convention: Convention, probed: _Probed) -> None:
 def _in_doubt(convention: Convention, probed: _Probed) -> ExportError:
     """What is said of numbers of one sign, which no weights change."""
     if probed.sign == -1:
+        several = (
+            ""
+            if probed.kind == "sigmoid"
+            else " Where each label has a probability of its own, as of F.logsigmoid, a text may have any number of "
+            "labels: then with --multi-label (multi_label=True) too."
+        )
         return ExportError(
             "The module gives numbers below 0 only, which may be logits or the logarithms of probabilities.",
-            "Say which: --gives logits (gives='logits'), or --call "
-            f'"{_around(convention, "torch.logit(torch.exp(%s))")}".',
+            "Return the numbers before the logarithm, as they go into F.logsigmoid or F.log_softmax; or say what these "
+            "are: --gives logits (gives='logits') where softmax of them is meant, as nn.CrossEntropyLoss takes them; "
+            f'for logarithms of probabilities, --call "{_around(convention, "torch.logit(torch.exp(%s))")}".{several}',
         )
     if probed.between:
         return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)

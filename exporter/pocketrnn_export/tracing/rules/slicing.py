@@ -192,4 +192,17 @@ _SHAPED: Final = {
 }
 shaped: Final = tuple(Rule((name,), _of_shape(function), on_a_branch) for name, function in _SHAPED.items())
 
-SLICING: Final = Topic((cut, narrow, split, chunk, padded, *shaped), around=_guards_noted, after=note_whole)
+
+@rule("roll")
+def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
+    """`torch.roll(x, x.size(1) // 2, 1)`: torch.export would keep the places of its example."""
+    shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
+    if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
+        return declined("no number of places is a size, or no axis is named")
+    for places, axis in zip(shifts, dims, strict=True):
+        axis, first = axis % x.dim(), x.shape[axis] - places % x.shape[axis]
+        x = torch.cat([CUT(x, axis, first, END, 1), CUT(x, axis, 0, first, 1)], dim=axis)
+    return x
+
+
+SLICING: Final = Topic((cut, narrow, split, chunk, padded, roll, *shaped), around=_guards_noted, after=note_whole)
