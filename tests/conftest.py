@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from proof_sizes import short_proofs, whole_proofs
+from sampling import SLOW_TOO
+
+__all__ = ["fewer_sizes_are_asked", "operators_of_torch_are_read_once", "short_proofs", "whole_proofs"]
 
 # Small batches, and several test processes on few cores: with two threads each, tests took up to five times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,7 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=0")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    # Before the tests are imported, which ask for it.
+    if config.getoption("markexpr") != "not slow":
+        os.environ[SLOW_TOO] = "1"
     # A shell starts what it puts into the background with Ctrl-C ignored, and so would every command that the tests
     # start and mean to interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

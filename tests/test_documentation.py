@@ -93,7 +93,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ["text,label", *(f"{text},{('negative', 'positive')[i % 2]}" for i, text in enumerate(texts))]
     (folder / "rows.csv").write_text("\n".join(rows))
     made = [str(folder / "reviews.checkpoint"), "--export", str(folder / "reviews")]
-    run = ["train", str(folder / "rows.csv"), "--epochs", "1", "--min-freq", "1", "--device", "cpu", "-o", *made]
+    small = ["--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--device", "cpu"]
+    run = ["train", str(folder / "rows.csv"), *small, "-o", *made]
     assert CliRunner().invoke(main, run).exit_code == 0
     return folder
 
@@ -163,8 +164,10 @@ BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
 TRAINED = {"docs/compression.md", "docs/cookbook.md", "docs/python.md"}
 
 
-# Pages that train or export several classifiers.
-LONG = {"docs/compression.md", "docs/cookbook.md", "docs/streams.md"}
+# What a page shows is not what a proof finds.
+pytestmark = pytest.mark.usefixtures("short_proofs")
+# Pages that take more than four seconds: they train or export. README is run always.
+LONG = {"docs/compression.md", "docs/cookbook.md", "docs/python.md", "docs/streams.md", "docs/text-rules.md"}
 
 
 @pytest.mark.parametrize(
@@ -330,6 +333,7 @@ def test_the_readme_links_to_where_a_reader_goes_next(page: str) -> None:
     assert f"]({page})" in README
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     found = [python for python in (sys.executable, ROOT / ".venv-docs" / "bin" / "python") if has_mkdocs(python)]
     if not found:

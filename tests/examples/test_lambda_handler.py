@@ -90,6 +90,7 @@ def test_a_packed_file_is_answered_without_numpy() -> None:
     assert modules == "[]"
 
 
+@pytest.mark.slow
 def test_the_cold_start_is_measured(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "measure_cold_start", "--rounds", "1", "--packed", PACKED],

@@ -58,6 +58,7 @@ def test_what_a_script_makes_is_current(script: str, run: Callable[..., None]) -
     run(script, "--check")
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_its_first_cell_to_its_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     scope: dict[str, Any] = {}

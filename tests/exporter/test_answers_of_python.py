@@ -20,12 +20,15 @@ from typing import Any
 
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
+from pocketrnn_export.tracing.right_program import right_program
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
 SPECIAL = 77
 SEEN: list[str] = []
@@ -397,16 +400,21 @@ def exported(module: nn.Module, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(
-    kind: type[Base], tmp_path: Path
-) -> None:
+def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
+    with pytest.raises(ExportError) as refused:
+        right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
+    assert Path(__file__).name in refused.value.problem
+
+
+@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 40))
+def test_what_is_refused_so_leaves_no_bundle(kind: type[Base], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as refused:
         exported(kind().eval(), tmp_path / "b")
     assert Path(__file__).name in refused.value.problem
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("kind", RIGHT)
+@pytest.mark.parametrize("kind", mostly_slow(RIGHT, 10, first=3))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_size_is_a_number_for_its_class_and_what_is_only_shown_changes_nothing(
     kind: type[Base], tmp_path: Path

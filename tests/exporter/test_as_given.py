@@ -27,6 +27,7 @@ from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.proof.cases import shape_grid
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
 TOKENS = torch.tensor([[3, 7, 11, 4, 4]])
 

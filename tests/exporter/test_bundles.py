@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
@@ -39,19 +41,26 @@ def exported(module: torch.nn.Module, path: Path, **more: Any) -> manifest.Manif
     return export(module, path, **{"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False, **more})
 
 
-def test_a_bundle_holds_three_files_or_two_without_torchscript(module: torch.nn.Module, tmp_path: Path) -> None:
-    export(module, tmp_path / "three", labels=LABELS, vocabulary=VOCABULARY)
-    exported(module, tmp_path / "two")
-    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["classifier.json", "model.onnx"]
-    assert sorted(p.name for p in (tmp_path / "three").iterdir()) == [
+@pytest.fixture(scope="module")
+def old_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle named `old` that nobody changes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = user_modules.PackedLastState()
+    path = tmp_path_factory.mktemp("bundles") / "old"
+    exported(module, path, name="old", example_texts=["w1 w2 w3", "w4 unheard w5"])
+    return path
+
+
+def test_a_bundle_holds_three_files_the_third_of_which_runs_in_plain_torch(
+    module: torch.nn.Module, tmp_path: Path
+) -> None:
+    export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [
         "classifier.json",
         "model.onnx",
         "model.torchscript.pt",
     ]
-
-
-def test_the_torchscript_file_runs_in_plain_torch(module: torch.nn.Module, tmp_path: Path) -> None:
-    export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
     copy = torch.jit.load(tmp_path / "b" / "model.torchscript.pt")
     tokens, lengths = torch.tensor([[5, 9, 2, 1], [7, 3, 8, 4]]), torch.tensor([3, 4])
     torch.testing.assert_close(copy(tokens, lengths), module.eval()(tokens, lengths))
@@ -59,8 +68,10 @@ def test_the_torchscript_file_runs_in_plain_torch(module: torch.nn.Module, tmp_p
 
 def test_a_lone_graph_says_what_it_is_and_names_its_axes(module: torch.nn.Module, tmp_path: Path) -> None:
     written = exported(module, tmp_path / "b", name="news")
+    assert manifest.read(tmp_path / "b") == written
     model = onnx.load(tmp_path / "b" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["classifier.json", "model.onnx"], "no TorchScript"
     metadata = {p.key: p.value for p in model.metadata_props}
     assert metadata == {
         "pocketrnn.version": "1",
@@ -96,14 +107,13 @@ def test_a_graphs_file_is_as_large_as_its_weights(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "model.onnx").stat().st_size <= 1.02 * weights
 
 
-def test_golden_examples_are_what_pytorch_answers(module: torch.nn.Module, tmp_path: Path) -> None:
-    written = exported(module, tmp_path / "b", example_texts=["w1 w2 w3", "w4 unheard w5"])
+def test_golden_examples_are_what_pytorch_answers(module: torch.nn.Module, old_bundle: Path) -> None:
+    written = manifest.read(old_bundle)
     assert [e.text for e in written.examples[:2]] == ["w1 w2 w3", "w4 unheard w5"]
     assert "" in [e.text for e in written.examples]
     for example in written.examples:
         expected = module.eval()(torch.tensor([example.ids]), torch.tensor([len(example.ids)]))[0]
         torch.testing.assert_close(torch.tensor(example.logits), expected)
-    assert manifest.read(tmp_path / "b") == written
 
 
 def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Module, tmp_path: Path) -> None:
@@ -145,8 +155,8 @@ def test_a_padding_id_beyond_the_embedding_is_refused(module: torch.nn.Module, t
         exported(module, tmp_path / "b", rules=TextRules(padding_id=60))
 
 
-def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, tmp_path: Path) -> None:
-    exported(module, tmp_path / "b", name="old")
+def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, old_bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(old_bundle, tmp_path / "b")
     with pytest.raises(OutputError, match="exists already"):
         exported(module, tmp_path / "b", name="new")
     assert manifest.read(tmp_path / "b").name == "old"
@@ -160,12 +170,13 @@ def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, tmp_p
 )
 def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     module: torch.nn.Module,
+    old_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     raised: BaseException,
     seen: type[BaseException],
 ) -> None:
-    exported(module, tmp_path / "b", name="old")
+    shutil.copytree(old_bundle, tmp_path / "b")
 
     def fails(*_: object) -> None:
         raise raised
@@ -177,6 +188,7 @@ def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
+@pytest.mark.usefixtures("whole_proofs")
 def test_the_report_holds_every_case_also_where_the_proof_fails(module: torch.nn.Module, tmp_path: Path) -> None:
     with pytest.raises(ParityError):
         exported(module, tmp_path / "b", tolerance=0.0, report=tmp_path / "report.json")
@@ -291,6 +303,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof(trained: Path, tm
     assert run("verify", tmp_path / "b").exit_code == 0
 
 
+@pytest.mark.usefixtures("whole_proofs")
 def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: Path, tmp_path: Path) -> None:
     result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0")
     assert result.exit_code == 3

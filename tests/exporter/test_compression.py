@@ -33,6 +33,8 @@ from pocketrnn_training.data import LabelledTexts
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
+# What a proof finds is tested in test_exact_proof.py.
+pytestmark = pytest.mark.usefixtures("short_proofs")
 
 
 def exported(module: torch.nn.Module, path: Path, **more: Any) -> Path:
@@ -277,6 +279,7 @@ def test_the_command_prints_its_steps_and_exits_with_1_where_too_much_is_lost(
     assert manifest.read(tmp_path / "small").name == "tiny"
 
 
+@pytest.mark.slow
 def test_checkpoints_are_exported_and_compressed(tmp_path: Path) -> None:
     architecture = Architecture("lstm", WORDS, 12, 10, 1, False, 0.0, "mean", True, len(LABELS), 1)
     made = checkpoint.Checkpoint(

@@ -23,6 +23,7 @@ from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Widths
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 PAIR = ["good", "bad"]
@@ -140,11 +141,11 @@ def test_a_row_that_may_begin_with_its_length_or_with_an_id_is_asked_about(width
     assert prepared(zoo.TimeMajor, widths=Widths(width, width)).convention.line == BATCH[zoo.TimeMajor]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 6), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 12), ids=lambda kind: kind.__name__)
 def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     kind: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classifier = exported(kind, tmp_path / "bundle")
+    classifier = exported(kind, tmp_path / "bundle", torchscript=False)
     assert classifier.manifest.provenance["call"] == BATCH[kind]
     module = made(kind)
     reading = eval(f"lambda module, tokens, lengths: {BATCH[kind].split('; ')[-1]}", vars(zoo) | NAMES)  # noqa: S307
@@ -177,7 +178,7 @@ def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.M
 
 
 def test_a_module_for_one_sentence_is_exported_for_one_text_at_a_time(tmp_path: Path) -> None:
-    classifier = exported(zoo.OneSentence, tmp_path / "bundle")
+    classifier = exported(zoo.OneSentence, tmp_path / "bundle", torchscript=False)
     assert classifier.manifest.graph.batch == 1
     module = made(zoo.OneSentence)
     texts = [text(length) for length in (1, 3, 17)]
@@ -187,7 +188,7 @@ def test_a_module_for_one_sentence_is_exported_for_one_text_at_a_time(tmp_path: 
 
 
 def test_a_module_that_mixes_its_texts_can_be_asked_one_at_a_time(tmp_path: Path) -> None:
-    classifier = exported(zoo.Mixes, tmp_path / "bundle", one_text=True)
+    classifier = exported(zoo.Mixes, tmp_path / "bundle", one_text=True, torchscript=False)
     words, tokens = text(5)
     with torch.no_grad():
         expected = torch.softmax(made(zoo.Mixes)(tokens), 1)
@@ -219,7 +220,7 @@ def test_a_function_says_how_a_module_is_called(tmp_path: Path) -> None:
     def second(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Tensor:
         return module(tokens)[1] * (lengths[:, None] > 0)
 
-    classifier = exported(zoo.TwoScores, tmp_path / "bundle", call=second)
+    classifier = exported(zoo.TwoScores, tmp_path / "bundle", call=second, torchscript=False)
     words, tokens = text(6)
     with torch.no_grad():
         expected = made(zoo.TwoScores)(tokens)[1]
@@ -259,7 +260,7 @@ def test_what_its_owner_says_of_the_output_is_believed() -> None:
 
 
 def test_probabilities_whose_logits_are_not_found_are_brought_to_logits(tmp_path: Path) -> None:
-    classifier = exported(zoo.OwnSigmoid, tmp_path / "bundle", gives="probabilities")
+    classifier = exported(zoo.OwnSigmoid, tmp_path / "bundle", gives="probabilities", torchscript=False)
     words, tokens = text(8)
     with torch.no_grad():
         expected = made(zoo.OwnSigmoid)(tokens)[0, 0].item()
@@ -303,14 +304,15 @@ def padded_rules(side: str) -> TextRules:
     [
         (zoo.TimeMajorPacked, "module(tokens.t(), lengths)[0]"),
         (zoo.Mask, "module(tokens, tokens != 1)"),
-        (zoo.BothWaysMasked, "module(tokens, tokens != 1)"),
-        (zoo.TimeMajor, "module(tokens.t())"),
+        pytest.param(zoo.BothWaysMasked, "module(tokens, tokens != 1)", marks=pytest.mark.slow),
+        pytest.param(zoo.TimeMajor, "module(tokens.t())", marks=pytest.mark.slow),
     ],
 )
 def test_where_the_rules_pad_every_text_lengths_and_masks_are_of_its_real_tokens(
     kind: type[nn.Module], line: str, side: str, tmp_path: Path
 ) -> None:
-    export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, rules=padded_rules(side))
+    rules = padded_rules(side)
+    export(made(kind), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, rules=rules, torchscript=False)
     classifier = Classifier.load(tmp_path / "bundle")
     assert classifier.manifest.provenance["call"] == line
     for length in (1, 5, 11, 12, 40):
@@ -338,7 +340,7 @@ def test_where_the_rules_pad_every_text_optional_lengths_are_asked_for() -> None
 
 
 def test_a_layer_that_reads_backwards_is_run_on_rows_of_one_length(tmp_path: Path) -> None:
-    classifier = exported(zoo.BothWaysMasked, tmp_path / "bundle")
+    classifier = exported(zoo.BothWaysMasked, tmp_path / "bundle", torchscript=False)
     assert "torch.arange(tokens.size(1)) < lengths" in classifier.manifest.provenance["call"]
     assert not classifier.manifest.graph.padding
 

@@ -130,7 +130,7 @@ def traced_in_float64(kind: type[nn.Module]) -> bytes:
 IN_BATCHES = [kind for kind in user_modules.EXPORTED if kind is not user_modules.OneTextAtATime]
 
 
-@pytest.mark.parametrize("kind", [Numbers, *mostly_slow(IN_BATCHES, 9)], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Numbers, *mostly_slow(IN_BATCHES, 14, first=9)], ids=lambda kind: kind.__name__)
 def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: type[nn.Module]) -> None:
     made, content, exact = proven(kind)
     found = verdict(kind)
@@ -145,7 +145,7 @@ def test_numbers_that_float32_lacks_are_compared_before_their_rounding() -> None
     assert verdict(Numbers).numbers_rounded
 
 
-@pytest.mark.parametrize("relative", [1e-3, 1e-6])
+@pytest.mark.parametrize("relative", [pytest.param(1e-3, marks=pytest.mark.slow), 1e-6])
 def test_a_wrong_number_in_a_graph_of_unrepresentable_numbers_is_found(relative: float) -> None:
     _, content, _ = proven(Numbers)
     numbers = [t.name for t in onnx.load_from_string(content).graph.initializer if t.data_type == TensorProto.FLOAT]
@@ -224,7 +224,7 @@ def one_row_off(model: onnx.ModelProto) -> None:
         (user_modules.TimeMajorSorted, reset_gate_before),
         (user_modules.PackedLastState, one_weight_off),
         (user_modules.PackedLastState, one_row_off),
-        (user_modules.WordDropout, one_weight_off),
+        pytest.param(user_modules.WordDropout, one_weight_off, marks=pytest.mark.slow),
         (Numbers, one_weight_off),
         (Numbers, one_row_off),
     ],
@@ -253,7 +253,9 @@ def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> Non
         exact_proof(made.reference, wrong, unread, takes_lengths=True, every_id=cases_of_every_id(IDS))
 
 
-@pytest.mark.parametrize("storage", [Storage(), Storage("float16", "float16")], ids=["int8", "float16"])
+@pytest.mark.parametrize(
+    "storage", [Storage(), pytest.param(Storage("float16", "float16"), marks=pytest.mark.slow)], ids=["int8", "float16"]
+)
 def test_weights_that_are_stored_small_count_as_what_they_stand_for(storage: Storage) -> None:
     _, content, exact = proven(user_modules.MaskedAttention)
     small = quantized(content, storage, {})

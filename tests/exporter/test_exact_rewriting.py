@@ -22,6 +22,7 @@ from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.departure import departure
 from pocketrnn_export.proof.float64_module import doubled
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 
 
@@ -141,7 +142,8 @@ class Frequencies(nn.Module):
 @pytest.mark.parametrize("power", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_frequencies_that_forward_computes_are_proven(power: bool, tmp_path: Path) -> None:
     vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(58))]
-    export(Frequencies(power), tmp_path / "bundle", labels=list("abcd"), vocabulary=vocabulary)
+    given = {"labels": list("abcd"), "vocabulary": vocabulary, "torchscript": False}
+    export(Frequencies(power), tmp_path / "bundle", **given)
 
 
 class _Embedded(nn.Module):

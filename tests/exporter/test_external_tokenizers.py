@@ -23,6 +23,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.packing import pack
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", "<s>", "</s>", *(f"w{i}" for i in range(40))]
 TEXTS = ("w1,w2", "w3;w4!", "w5w6", "unheard-of")
 FRAMED = TextRules("external", padding_id=1, first_id=2, last_id=3)

@@ -23,6 +23,7 @@ from pocketrnn_export.proof.cases import Ids
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_export.proof.comparing import Logits
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = user_modules.WORDS
 DESCRIPTION = Description(
     name="news",

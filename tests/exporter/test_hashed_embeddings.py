@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS, ROWS = 5000, 1000
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 
@@ -69,7 +71,7 @@ def answers_are_the_modules(module: nn.Module, bundle: Path) -> None:
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ROW_OF)
+@pytest.mark.parametrize("how", mostly_slow(list(ROW_OF), 5))
 def test_a_vocabulary_larger_than_the_table_is_exported(how: str, tmp_path: Path) -> None:
     module = Hashed(ROW_OF[how])
     made = export(module, tmp_path / "b", labels=["a", "b"], vocabulary=VOCABULARY, torchscript=False)

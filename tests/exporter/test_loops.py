@@ -21,6 +21,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
@@ -35,7 +36,9 @@ def name_of(case: tuple[type[nn.Module], Any]) -> str:
     return case[0].__name__
 
 
-@pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 9), ids=name_of)
+# Of every sixth, test_right_programs.py asks in the fast suite whether its loop is put back.
+@pytest.mark.usefixtures("whole_proofs")
+@pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 20, first=3), ids=name_of)
 def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:
     kind, layers = case
     module = made(kind)
@@ -57,7 +60,7 @@ def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, 
         np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", mostly_slow(loop_modules.REFUSED, 4), ids=name_of)
+@pytest.mark.parametrize("case", mostly_slow(loop_modules.REFUSED, 5), ids=name_of)
 def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Module], str], tmp_path: Path) -> None:
     kind, says = case
     with pytest.raises(ExportError, match=says):

@@ -12,14 +12,16 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner, Result
+from sampling import mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module, module_name
-from pocketrnn_export.intake.weights_file import read_weights
+from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 # Written by a real torchtext 0.18; its make.py says how.
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "torchtext018"
 
@@ -65,11 +67,14 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["small", "ready", "NewsClassifier(4, hidden=3)", "NewsClassifier(words=4)"])
+@pytest.mark.parametrize(
+    "name",
+    ["small", "ready", "NewsClassifier(4, hidden=3)", pytest.param("NewsClassifier(words=4)", marks=pytest.mark.slow)],
+)
 def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path, tmp_path: Path, name: str) -> None:
     result = run(
         "export", f"{model}:{name}", "--vocabulary", tmp_path / "vocab.txt",
-        "--labels", "World,Sports, Business,Sci/Tech", "-o", tmp_path / "b", "--random-weights",
+        "--labels", "World,Sports, Business,Sci/Tech", "-o", tmp_path / "b", "--random-weights", "--no-torchscript",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     read = manifest.read(tmp_path / "b")
@@ -78,25 +83,41 @@ def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path
     assert (read.text.unknown_id, read.text.padding_id) == (0, 1)
 
 
-@pytest.mark.parametrize("file", ["w.safetensors", "w.pt", "nested.pt", "parallel.pt", "compiled.pt", "legacy.pt"])
+SAVED = ["w.safetensors", "w.pt", "nested.pt", "parallel.pt", "compiled.pt", "legacy.pt"]
+
+
+def saved(file: str, state: dict[str, torch.Tensor], folder: Path) -> Path:
+    """Weights as people save them."""
+    path = folder / file
+    if file == "w.safetensors":
+        safetensors.torch.save_file(state, path)
+    elif file == "nested.pt":
+        torch.save({"epoch": 3, "model_state_dict": state, "optimizer": {"lr": 0.1}}, path)
+    elif file == "parallel.pt":
+        torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    elif file == "compiled.pt":
+        torch.save({f"_orig_mod.{name}": tensor for name, tensor in state.items()}, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=file != "legacy.pt")
+    return path
+
+
+@pytest.mark.parametrize("file", SAVED)
 def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, file: str) -> None:
+    state = {name: tensor.clone() for name, tensor in load_module(module_name(f"{model}:small")).state_dict().items()}
+    weights, other = read_weights(saved(file, state, tmp_path)), load_module(module_name(f"{model}:small"))
+    assert all(torch.equal(weights.tensors[name], state[name]) for name in state)
+    load_weights(other, weights)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in other.state_dict().items())
+
+
+@pytest.mark.parametrize("file", mostly_slow(SAVED, 3))
+def test_weights_that_were_read_are_what_is_exported(model: Path, tmp_path: Path, file: str) -> None:
     trained = load_module(module_name(f"{model}:small"))
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
-    if file == "w.safetensors":
-        safetensors.torch.save_file(state, tmp_path / file)
-    elif file == "nested.pt":
-        torch.save({"epoch": 3, "model_state_dict": state, "optimizer": {"lr": 0.1}}, tmp_path / file)
-    elif file == "parallel.pt":
-        torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / file)
-    elif file == "compiled.pt":
-        torch.save({f"_orig_mod.{name}": tensor for name, tensor in state.items()}, tmp_path / file)
-    else:
-        torch.save(state, tmp_path / file, _use_new_zipfile_serialization=file != "legacy.pt")
-    read = read_weights(tmp_path / file).tensors
-    assert all(torch.equal(read[name], state[name]) for name in state)
     result = run(
-        "export", f"{model}:small", "--weights", tmp_path / file, "--vocabulary", tmp_path / "vocab.txt",
-        "--labels", "a,b,c,d", "-o", tmp_path / "b", "--no-torchscript",
+        "export", f"{model}:small", "--weights", saved(file, state, tmp_path),
+        "--vocabulary", tmp_path / "vocab.txt", "--labels", "a,b,c,d", "-o", tmp_path / "b", "--no-torchscript",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     with torch.no_grad():
@@ -221,7 +242,7 @@ SCALE = 1
 """
 
 
-@pytest.mark.parametrize("ends_as_a_script", [False, True])
+@pytest.mark.parametrize("ends_as_a_script", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_function_of_the_file_says_how_the_module_is_called(
     model: Path, tmp_path: Path, ends_as_a_script: bool
 ) -> None:

@@ -18,6 +18,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 TOKENS = torch.tensor([[5, 9, 3, 7]])
@@ -82,6 +83,8 @@ def scripted_head() -> nn.Module:
     return module
 
 
+# One of each pair of like ones runs always.
+LIKE_ANOTHER = {"traced encoder", "nn.DataParallel", "weight norm", "old weight norm", "spectral norm"}
 MADE: dict[str, Callable[[], nn.Module]] = {
     "scripted head": scripted_head,
     "scripted encoder": lambda: WithEncoder(torch.jit.script(Encoder())),
@@ -98,7 +101,9 @@ MADE: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize(
+    "made", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_ANOTHER else ()) for name in MADE]
+)
 def test_an_unusual_module_is_exported_and_left_as_it_was(made: str, tmp_path: Path) -> None:
     module = MADE[made]()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

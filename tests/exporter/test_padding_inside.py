@@ -30,6 +30,7 @@ from pocketrnn_export.mobile import mobile
 from pocketrnn_export.proof.cases import Case, Widths, apart, without_ids
 from pocketrnn_export.proof.chosen_cases import cases_for
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 LABELS = list("abc")
 # ids, the padding's id, the id that the module takes for padding, and the rules.
 SETTINGS: dict[str, tuple[int, int, int, dict[str, Any]]] = {
@@ -130,6 +131,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.usefixtures("whole_proofs")
 @pytest.mark.parametrize(("kind", "setting"), EVERY)
 def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
     kind: type[Reads], setting: str, tmp_path: Path
@@ -188,6 +190,7 @@ class Hidden(Reads):
         return self.out(self.packed(x, self.counted(x))[0].mean(1))
 
 
+@pytest.mark.usefixtures("whole_proofs")
 def test_an_id_that_only_the_code_knows_is_found_in_the_graph(tmp_path: Path) -> None:
     words, module = vocabulary(5000, 1), module_of(Hidden, 5000, 1)
     export(module, tmp_path / "b", labels=LABELS, vocabulary=words, rules=rules_of(1, {}), torchscript=False)
@@ -214,6 +217,7 @@ def test_a_module_that_mixes_all_texts_is_refused_with_a_way_out() -> None:
             prepared(kind)
 
 
+@pytest.mark.usefixtures("whole_proofs")
 def test_a_module_whose_batch_changes_by_many_unknown_words_of_one_text_is_refused(tmp_path: Path) -> None:
     class Counts(Reads):
         def forward(self, x: Tensor) -> Any:
@@ -238,6 +242,7 @@ def test_what_is_tried_is_what_may_be_padding() -> None:
     assert len(found) == len(set(found)) < 30
 
 
+@pytest.mark.usefixtures("whole_proofs")
 def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
     rules = rules_of(0, {})
     plain, cases = cases_for(rules, ids=9, ragged=True), cases_for(rules, ids=9, ragged=True, alone=(0, 3))
@@ -303,7 +308,12 @@ def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "tells"),
-    [("CountLast", False), ("PlainMean", True), ("LengthsPacked", False), ("LengthsMeanOverWidth", True)],
+    [
+        pytest.param("CountLast", False, marks=pytest.mark.slow),
+        ("PlainMean", True),
+        ("LengthsPacked", False),
+        pytest.param("LengthsMeanOverWidth", True, marks=pytest.mark.slow),
+    ],
 )
 def test_what_ten_ids_of_padding_change_is_said_with_the_figure_or_nothing_is(
     name: str, tells: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -25,6 +25,7 @@ from pocketrnn_export.mobile import mobile
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ("World", "Sports", "Business", "Sci/Tech")

@@ -26,6 +26,7 @@ from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.tracing.questions import TraceLog
 from pocketrnn_export.tracing.trace import export_session
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
@@ -36,7 +37,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 8))
+@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 10))
 def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     kind: type[nn.Module], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,13 +138,14 @@ def test_what_training_left_on_a_module_is_copied(tmp_path: Path) -> None:
     module = made(Nested)
     module(torch.full((5, 3), 4))
     module.history = [[module.hidden], {"first": (module.attention, None)}]
-    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
     assert module.hidden[0].grad_fn is not None
 
 
 def test_an_assert_is_told_and_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        export(made(idiom_modules.AssertsAndPrints), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+        given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False}
+        export(made(idiom_modules.AssertsAndPrints), tmp_path / "bundle", **given)
     assert "An assert of forward is no part of the graph" in caplog.text
 
 

@@ -28,6 +28,7 @@ from pocketrnn_export.proof.cases import Case, with_real_tokens, within
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_training.data import LabelledTexts
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = [f"w{i}" for i in range(38)]
 PAD_LAST, PAD_FIRST = ["<unk>", "<pad>", *WORDS], ["<pad>", "<unk>", *WORDS]
 LABELS = list("abc")
@@ -136,7 +137,11 @@ def check_refusals(classifier: Classifier) -> None:
     assert classifier.predict(["", "<pad>", "unheard"], on_error="skip") == [None] * 3
 
 
-@pytest.mark.parametrize("vocabulary", [PAD_LAST, PAD_FIRST], ids=["padding 1", "padding 0"])
+@pytest.mark.parametrize(
+    "vocabulary",
+    [PAD_LAST, pytest.param(PAD_FIRST, marks=pytest.mark.slow)],
+    ids=["padding 1", "padding 0"],
+)
 @pytest.mark.parametrize("kind", [Counts, pytest.param(Sorts, marks=pytest.mark.slow)])
 def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     kind: type[Counts], vocabulary: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -155,7 +160,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
 
 
 @pytest.mark.parametrize("side", ["left", pytest.param("right", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("least", "most"), [(12, None), (12, 12)])
+@pytest.mark.parametrize(("least", "most"), [(12, None), pytest.param(12, 12, marks=pytest.mark.slow)])
 def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most: int | None, tmp_path: Path) -> None:
     rules = rules_of(PAD_LAST, min_width=least, max_width=most, pad_side=side)
     module, classifier = exported(Counts, tmp_path / "b", rules=rules)
@@ -222,6 +227,7 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
         prepared.as_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
 
 
+@pytest.mark.usefixtures("whole_proofs")
 def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
     for padding_id, rules in ((0, rules_of(PAD_FIRST)), (1, rules_of(PAD_LAST, min_width=3))):
         plain = cases_for(rules, ids=5, ragged=True)

@@ -14,6 +14,7 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from pocketrnn.bundle.manifest import Limits
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
 
@@ -124,6 +125,23 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
 )
 def test_a_program_of_packed_layers_answers_as_its_module(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
     check(Packed(kind, **options), with_lengths=True)
+
+
+class NeedsFive(nn.Module):
+    """A convolution over five tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.convolution, self.fc = nn.Embedding(WORDS, 6), nn.Conv1d(6, 4, 5), nn.Linear(4, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.convolution(self.embedding(tokens).transpose(1, 2)).amax(2))
+        return logits
+
+
+def test_a_size_that_pytorch_cannot_take_is_a_limit() -> None:
+    found = right_program(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
+    assert found.limits == Limits(min_tokens=5)
 
 
 def test_a_program_of_two_branches_answers_as_its_module() -> None:

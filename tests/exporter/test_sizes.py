@@ -62,7 +62,7 @@ def largest_difference(module: nn.Module, graph: OnnxGraph, sizes: list[tuple[in
     return max(differences)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(size_modules.HONOURED, 9), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(size_modules.HONOURED, 15), ids=lambda kind: kind.__name__)
 def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[nn.Module]) -> None:
     module = made(kind)
     graph = graph_of(module)

@@ -16,6 +16,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
 
 
@@ -71,7 +72,7 @@ def exported(kind: type[nn.Module], path: Path) -> tuple[nn.Module, Classifier]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = kind().eval()
-    export(module, path, labels=list("abc"), vocabulary=VOCABULARY, tokenizer="whitespace")
+    export(module, path, labels=list("abc"), vocabulary=VOCABULARY, tokenizer="whitespace", torchscript=False)
     verify(path)
     return module, Classifier.load(path)
 
@@ -107,6 +108,7 @@ def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_p
         classifier.classify(too_long)
 
 
+@pytest.mark.slow
 def test_texts_that_are_too_short_for_pytorch_are_beyond_a_limit(tmp_path: Path) -> None:
     module, classifier = exported(NeedsFive, tmp_path / "b")
     assert classifier.manifest.graph.limits == Limits(min_tokens=5)

@@ -25,6 +25,7 @@ from pocketrnn_export.intake.rules_file import read_rules
 from pocketrnn_export.intake.vocabulary import Vocabulary
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = [
     "<pad>", "<unk>", "<sos>", "<eos>", "good", "bad", "film", "plot", "great", "awful", "the", "a", "was", "is", "it",
     "and", "not", "cant", "won't", "actor",
@@ -185,6 +186,8 @@ def test_a_module_of_one_width_is_exported_with_the_rules_that_pad_to_it(tmp_pat
     np.testing.assert_allclose(logits, expected(module, ids_of, TEXTS), atol=1e-5)
 
 
+# test_right_programs.py has such a module in the fast suite.
+@pytest.mark.slow
 def test_texts_that_a_module_takes_no_shorter_are_filled_up_to_a_least_width(tmp_path: Path) -> None:
     module, rules = OverFiveTokens(), TextRules("whitespace", unknown_id=1, min_width=5)
     manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=rules, example_texts=TEXTS,

@@ -15,7 +15,7 @@ import torch
 import user_modules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampling import mostly_slow
+from sampling import examples, mostly_slow
 from torch import nn
 from torch.nn.utils import rnn
 
@@ -23,6 +23,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
@@ -33,7 +34,8 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 9), ids=lambda kind: kind.__name__)
+@pytest.mark.usefixtures("whole_proofs")
+@pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 11, first=10), ids=lambda kind: kind.__name__)
 def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind).train()
     before = copy.deepcopy(module.state_dict())
@@ -61,8 +63,9 @@ def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: ty
 
 def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path) -> None:
     right, wrong = made(user_modules.MaskedAttention), made(user_modules.MeanOverPadding)
-    assert export(right, tmp_path / "right", labels=LABELS, vocabulary=VOCABULARY).graph.padding
-    assert not export(wrong, tmp_path / "wrong", labels=LABELS, vocabulary=VOCABULARY).graph.padding
+    given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False}
+    assert export(right, tmp_path / "right", **given).graph.padding
+    assert not export(wrong, tmp_path / "wrong", **given).graph.padding
     texts = ["w1", "w2 w3 w4 w5", "w6 w7", "w8 w9 w10 w11 w12 w13 w14"]
     classifier = Classifier.load(tmp_path / "wrong")
     together, alone = classifier.logits(texts), np.concatenate([classifier.logits([text]) for text in texts])
@@ -91,10 +94,11 @@ def test_a_torchscript_copy_that_answers_otherwise_is_left_out_unless_it_is_aske
 
 def test_a_refused_module_leaves_the_old_bundle_as_it_was(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    export(made(user_modules.PackedLastState), bundle, labels=LABELS, vocabulary=VOCABULARY)
+    given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False}
+    export(made(user_modules.PackedLastState), bundle, **given)
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     with pytest.raises(ParityError):
-        export(made(refused_modules.OtherwiseInOnnx), bundle, labels=LABELS, vocabulary=VOCABULARY, force=True)
+        export(made(refused_modules.OtherwiseInOnnx), bundle, **given, force=True)
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -164,7 +168,7 @@ def packed_module_and_graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[n
     return module, onnxruntime.InferenceSession(bundle / "model.onnx", options)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 2**32 - 1))
 def test_a_drawn_batch_is_answered_by_the_graph_as_by_the_module(
     packed_module_and_graph: tuple[nn.Module, onnxruntime.InferenceSession], lengths: list[int], seed: int

@@ -23,6 +23,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sampling import examples
 from torch import nn
 
 from pocketrnn.errors import DataError, InputError, OutputError
@@ -419,7 +420,7 @@ def test_a_json_file_that_is_neither_list_nor_object_is_refused(file: Callable[.
 
 
 @given(given_one=vocabularies)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(12, 1000))
 def test_what_is_written_reads_back_equal(given_one: Vocabulary, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("written") / "vocab.json"
     write_vocabulary(given_one, path)
@@ -464,7 +465,7 @@ def test_a_saved_vocab_keeps_its_tokens_and_default_index(
 
 
 @given(given_one=vocabularies, protocol=st.integers(0, 5))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(12, 1000))
 def test_any_pickled_vocab_reads_back_equal(
     given_one: Vocabulary, protocol: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -733,7 +734,7 @@ SEEDS = [
     container=st.sampled_from([bytes, zipped, lambda content: zipped(content)[:-1]]),
 )
 @example(seed=SEEDS[0], edits=[], container=bytes)
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(80, 1000))
 def test_a_mutated_pickle_is_a_vocabulary_or_refused(
     seed: bytes,
     edits: list[tuple[int, int, bytes]],
@@ -747,7 +748,7 @@ def test_a_mutated_pickle_is_a_vocabulary_or_refused(
 
 
 @given(index=st.integers(0, 5000), inserted=st.binary(min_size=1, max_size=8), removed=st.integers(0, 8))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(60, 1000))
 def test_a_mutated_archive_is_a_vocabulary_or_refused(
     index: int, inserted: bytes, removed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -768,7 +769,7 @@ fragments = st.one_of(
 
 
 @given(program=st.lists(fragments, max_size=40).map(b"".join))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(80, 1000))
 def test_any_program_of_pickle_instructions_is_a_vocabulary_or_refused(
     program: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -776,7 +777,7 @@ def test_any_program_of_pickle_instructions_is_a_vocabulary_or_refused(
 
 
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode(errors="ignore"))))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(60, 1000))
 def test_any_file_is_a_vocabulary_or_refused(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("vocab", "vocab.json", "vocab.pkl"):
         assert isinstance(_read(content, tmp_path_factory, name), Vocabulary | DataError)

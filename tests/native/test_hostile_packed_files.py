@@ -11,8 +11,8 @@ import pytest
 import user_modules
 from packing_tools import graph_of, packed_bundle, packed_graph
 from refused_packed import File
-from sampling import mostly_slow
-from test_packed_programs import LABELS, LabelTable, _Numbers, made, vocabulary_of
+from sampling import examples, mostly_slow
+from test_packed_programs import LABELS, LabelTable, _Numbers, graph_of_kind, vocabulary_of
 from test_packed_streams import vocabulary_for
 from torch import nn
 
@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"
 SOURCE = HERE.parents[1] / "runtime" / "native" / "src"
 BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
+# Each byte of a file is changed, and the whole file read again.
+BY_SIZE = sorted(BUNDLES, key=lambda bundle: (VECTORS / "packed" / f"{bundle.name}.prnn").stat().st_size)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +56,7 @@ def run(program: Path, content: bytes, folder: Path, times: int | None = None) -
     return done.stdout
 
 
-@pytest.mark.parametrize("bundle", mostly_slow(BUNDLES, 4), ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize("bundle", mostly_slow(BY_SIZE, 40), ids=lambda bundle: bundle.name)
 def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
     bundle: Path, hostile: Path, tmp_path: Path
 ) -> None:
@@ -65,20 +67,20 @@ def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
 def test_a_file_made_to_mislead_is_refused_or_answers_without_a_fault(
     bundle: Path, hostile: Path, tmp_path: Path
 ) -> None:
-    assert run(hostile, packed_bundle(bundle), tmp_path, 3000).endswith(" opened\n")
+    assert run(hostile, packed_bundle(bundle), tmp_path, examples(1000, 3000)).endswith(" opened\n")
 
 
 KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
 
 
-@pytest.mark.parametrize("kind", mostly_slow([*KINDS, user_modules.Frozen, user_modules.Projected], 2),
+@pytest.mark.parametrize("kind", mostly_slow([*KINDS, user_modules.Frozen, user_modules.Projected], 3),
                          ids=lambda kind: kind.__name__)  # fmt: skip
 def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
     kind: type, hostile: Path, tmp_path: Path
 ) -> None:
     vocabulary = vocabulary_of(50 if kind is _Numbers else user_modules.WORDS)
-    content, graph = graph_of(made(kind), vocabulary, LABELS)
-    assert run(hostile, packed_graph(content, graph, vocabulary, LABELS), tmp_path, 3000).endswith(" opened\n")
+    packed = packed_graph(*graph_of_kind(kind), vocabulary, LABELS)
+    assert run(hostile, packed, tmp_path, examples(500, 3000)).endswith(" opened\n")
 
 
 def test_small_weights_that_cannot_stay_in_place_are_read_without_a_fault(hostile: Path, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without
         bundle = bundle_maker.make(tmp_path / str(number), stream=True, rules=rules, vocabulary=vocabulary)
         content = packed_bundle(bundle)
         assert run(hostile, content, tmp_path) == "0 opened\n"
-        assert run(hostile, content, tmp_path, 3000).endswith(" opened\n")
+        assert run(hostile, content, tmp_path, examples(500, 3000)).endswith(" opened\n")
 
 
 def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 import subprocess
 from pathlib import Path
@@ -69,14 +70,12 @@ def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:
     assert len(PACKED) >= len(user_modules.EXPORTED) * 26 / 29
 
 
-@pytest.mark.parametrize("kind", mostly_slow(PACKED, 6), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(PACKED, 14, first=8), ids=lambda kind: kind.__name__)
 def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> None:
-    vocabulary = vocabulary_of(user_modules.WORDS)
-    content, graph = graph_of(made(kind), vocabulary, LABELS)
-    check_packed(content, graph, vocabulary)
+    check_packed(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 12), ids=family.named)
+@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 25), ids=family.named)
 def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool, str]) -> None:
     content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
     check_packed(content, graph, tuple(family.VOCABULARY))
@@ -84,7 +83,7 @@ def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool
 
 @pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
 def test_what_the_engine_cannot_do_is_refused_by_the_operators_name_and_place(kind: type[nn.Module]) -> None:
-    content, graph = graph_of(made(kind), vocabulary_of(user_modules.WORDS), LABELS)
+    content, graph = graph_of_kind(kind)
     with pytest.raises(ExportError, match=f"The operator {REFUSED[kind]} cannot be packed, at "):
         program_of(content, graph)
 
@@ -112,9 +111,12 @@ class _Numbers(nn.Module):
 
 
 def test_operations_on_numbers_axes_and_planes_answer_as_onnxruntime_does() -> None:
-    vocabulary = vocabulary_of(50)
-    content, graph = graph_of(made(_Numbers), vocabulary, LABELS)
-    check_packed(content, graph, vocabulary)
+    check_packed(*graph_of_kind(_Numbers), vocabulary_of(50))
+
+
+@functools.cache
+def graph_of_kind(kind: type[nn.Module]) -> tuple[bytes, Graph]:
+    return graph_of(made(kind), vocabulary_of(50 if kind is _Numbers else user_modules.WORDS), LABELS)
 
 
 @pytest.fixture(scope="session")
@@ -149,10 +151,10 @@ def logits_in_double(library: ctypes.CDLL, content: bytes, ids: np.ndarray) -> n
 IN_DOUBLE = [_Numbers, *(kind for kind in PACKED if kind not in FOLDED)]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(IN_DOUBLE, 6), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(IN_DOUBLE, 40), ids=lambda kind: kind.__name__)
 def test_in_double_precision_a_packed_module_agrees_to_1e_10(kind: type[nn.Module], in_double: ctypes.CDLL) -> None:
     size = 50 if kind is _Numbers else user_modules.WORDS
-    content, graph = graph_of(made(kind), vocabulary_of(size), LABELS)
+    content, graph = graph_of_kind(kind)
     exact = float64_run_of_onnx(content)
     packed = packed_graph(content, graph, vocabulary_of(size), LABELS)
     for ids in rows_of(graph)[:-1]:
@@ -183,7 +185,7 @@ class LabelTable(nn.Module):
         return self.fc(torch.softmax((self.table @ h.T).T, 1))
 
 
-@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("reads_table", ["after", "before", "both"])
 def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(
     kind: type[nn.RNNBase], reads_table: str

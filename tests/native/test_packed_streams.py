@@ -39,6 +39,7 @@ from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import Stream as NativeStream
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 RULES = {
     "words": TextRules(),
     "words-cut-dropped": TextRules(max_tokens=5, unknown_id=None),
@@ -333,7 +334,7 @@ def test_the_program_answers_after_every_line_for_all_of_them(packed: Path, news
 ONE_WAY = list(itertools.product(family.CELLS, (1, 2), ("last", "mean", "max")))
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(ONE_WAY, 8), ids=lambda one: "-".join(map(str, one)))
+@pytest.mark.parametrize("configuration", mostly_slow(ONE_WAY, 13), ids=lambda one: "-".join(map(str, one)))
 def test_every_one_directional_configuration_streams(configuration: tuple[str, int, str]) -> None:
     cell, layers, pooling = configuration
     vocabulary, labels = tuple(family.VOCABULARY), ("a", "b", "c", "d")

@@ -18,6 +18,7 @@ import bundle_maker
 import click
 import pytest
 from click.testing import CliRunner, Result
+from sampling import mostly_slow
 
 import pocketrnn.commands.cli
 from pocketrnn import Classifier, __version__
@@ -343,22 +344,30 @@ def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["inspect", "BUNDLE"],
-        ["bench", "BUNDLE", "--rounds", "1"],
-        ["classify", "-b", "BUNDLE", "oil"],
-        ["classify", "-b", "BUNDLE", "--json", "oil"],
-        ["classify", "-b", "BUNDLE", "-i", "in.csv"],
-        ["classify", "-b", "BUNDLE", "-i", "in.csv", "--output-format", "parquet"],
-        ["classify", "-b", "BUNDLE", "-i", "in.csv", "-o", "-", "--output-format", "jsonl"],
-    ],
+    "case",
+    # Each command and each way to close, and all pairs of them in the slow tests.
+    mostly_slow(
+        [
+            (closed, arguments)
+            for arguments in (
+                ["inspect", "BUNDLE"],
+                ["bench", "BUNDLE", "--rounds", "1"],
+                ["classify", "-b", "BUNDLE", "oil"],
+                ["classify", "-b", "BUNDLE", "--json", "oil"],
+                ["classify", "-b", "BUNDLE", "-i", "in.csv"],
+                ["classify", "-b", "BUNDLE", "-i", "in.csv", "--output-format", "parquet"],
+                ["classify", "-b", "BUNDLE", "-i", "in.csv", "-o", "-", "--output-format", "jsonl"],
+            )
+            for closed in (">&-", ">&- 2>&-", "<&- >&-", "<&- >&- 2>&-")
+        ],
+        3,
+    ),
 )
 def test_answers_that_nobody_can_read_are_status_2(
-    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, arguments: list[str]
+    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, list[str]]
 ) -> None:
+    closed, arguments = case
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("text\noil\n")
     result = with_closed(closed, *(str(padded) if word == "BUNDLE" else word for word in arguments))
@@ -370,12 +379,23 @@ def test_answers_that_nobody_can_read_are_status_2(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("command", ["verify BUNDLE", "--help", "--version",
-                                     "classify -b BUNDLE -i in.csv -o out.csv --force"])  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    mostly_slow(
+        [
+            (closed, command)
+            for command in (
+                "verify BUNDLE", "--help", "--version", "classify -b BUNDLE -i in.csv -o out.csv --force",
+            )
+            for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-")
+        ],
+        3,
+    ),
+)  # fmt: skip
 def test_a_command_whose_work_is_not_its_output_is_done_without_standard_streams(
-    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, command: str
+    padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
 ) -> None:
+    closed, command = case
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("text\noil\n")
     result = with_closed(closed, *(str(padded) if word == "BUNDLE" else word for word in command.split()))

@@ -134,8 +134,10 @@ def test_an_error_in_a_stream_leaves_the_answers_before_it(padded: Path, threads
         next(answers)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("threads", "texts"), [(1, 6_000), *(pytest.param(n, 20_000, marks=pytest.mark.slow) for n in (1, 2))]
+)
+def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, threads: int, texts: int) -> None:
     classifier = Classifier.load(padded, threads=threads)
 
     def peak(number: int) -> int:
@@ -146,8 +148,8 @@ def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, thre
         tracemalloc.stop()
         return highest
 
-    peak(20_000)
-    assert peak(60_000) < 1.2 * peak(20_000)
+    peak(texts)
+    assert peak(3 * texts) < 1.2 * peak(texts)
 
 
 def test_a_run_holds_no_more_tokens_than_asked_for(padded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +204,8 @@ def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_children_that_are_forked_under_load_answer_too(padded: Path) -> None:
+@pytest.mark.parametrize("children", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_children_that_are_forked_under_load_answer_too(padded: Path, children: int) -> None:
     classifier = Classifier.load(padded)
     expected = classifier.classify(TEXTS[0]), classifier.predict(TEXTS[:50])
     over = threading.Event()
@@ -217,7 +220,7 @@ def test_children_that_are_forked_under_load_answer_too(padded: Path) -> None:
         thread.start()
     try:
         # One by one: a child that hangs is found by its time, and the load goes on meanwhile.
-        for _ in range(100):
+        for _ in range(children):
             child = os.fork()
             if not child:
                 answered = classifier.classify(TEXTS[0]), classifier.predict(TEXTS[:50])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn.engines.batching import MAX_TOKENS, rectangle, runs
 
@@ -14,21 +15,21 @@ LENGTHS = st.one_of(
 ).map(lambda lengths: np.array(lengths, np.int64))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(62, 1000), deadline=None)
 @given(LENGTHS, st.booleans())
 def test_every_text_is_in_one_run_once(lengths: np.ndarray, padding: bool) -> None:
     places = [place for run in runs(lengths, padding=padding) for place in run.tolist()]
     assert sorted(places) == list(range(len(lengths)))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(62, 1000), deadline=None)
 @given(LENGTHS, st.booleans(), st.sampled_from([1, 100, MAX_TOKENS]))
 def test_a_run_keeps_the_bound_unless_it_is_one_text(lengths: np.ndarray, padding: bool, most: int) -> None:
     for run in runs(lengths, padding=padding, max_tokens=most):
         assert len(run) == 1 or len(run) * lengths[run].max() <= most
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(37, 1000), deadline=None)
 @given(LENGTHS, st.booleans(), st.integers(1, 9))
 def test_a_run_holds_no_more_texts_than_it_may(lengths: np.ndarray, padding: bool, most: int) -> None:
     shared = list(runs(lengths, padding=padding, max_texts=most))
@@ -36,13 +37,13 @@ def test_a_run_holds_no_more_texts_than_it_may(lengths: np.ndarray, padding: boo
     assert sorted(place for run in shared for place in run.tolist()) == list(range(len(lengths)))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(62, 1000), deadline=None)
 @given(LENGTHS)
 def test_texts_of_several_lengths_never_meet_where_padding_would_leak(lengths: np.ndarray) -> None:
     assert all(len(set(lengths[run].tolist())) == 1 for run in runs(lengths, padding=False))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(62, 1000), deadline=None)
 @given(LENGTHS)
 def test_padding_is_a_fifth_of_a_row_or_eight_tokens_at_most(lengths: np.ndarray) -> None:
     for run in runs(lengths, padding=True):
@@ -54,7 +55,7 @@ def test_texts_of_like_length_share_a_run() -> None:
     assert [run.tolist() for run in runs(np.array([3, 40, 5, 38]), padding=True)] == [[1, 3], [2, 0]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(37, 1000), deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2**40), min_size=1, max_size=9), min_size=1, max_size=9), st.integers(0, 9))
 def test_a_rectangle_is_as_wide_as_its_longest_row_and_filled_at_the_ends(rows: list[list[int]], filler: int) -> None:
     width = max(map(len, rows))

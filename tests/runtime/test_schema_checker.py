@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn.bundle.json_schema import first_fault
 from pocketrnn.bundle.manifest import json_schema
@@ -68,7 +69,7 @@ def altered(document: dict[str, Any], data: st.DataObject) -> Any:
     return document
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(150, 2000), deadline=None)
 @given(data=st.data())
 def test_the_checker_and_the_jsonschema_library_agree(document: dict[str, Any], data: st.DataObject) -> None:
     changed = altered(document, data)

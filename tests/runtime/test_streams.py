@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn import Classifier, verify
 from pocketrnn.commands.cli import main
@@ -54,7 +55,7 @@ def texts_in_pieces(draw: st.DrawFn) -> list[str]:
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=examples(150, 1500))
 @given(texts_in_pieces(), RULES)
 @example(["<br", " ", "/>x"], TextRules())
 @example(['<b"r', ' "', "/>x"], TextRules())
@@ -116,7 +117,7 @@ def test_a_word_without_end_is_kept_short_and_still_unknown(tokenizer: str) -> N
     assert len(open_[0]) > 20
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(50, 1000))
 @given(
     st.lists(st.sampled_from([*"ab<br />", "<br />", "<br", " ", '"', ".", "<b", "r /", "abcdefgh", "Σ"]), max_size=60),
     st.sampled_from(["basic_english", "whitespace"]),
@@ -157,7 +158,7 @@ def classifiers(streaming: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     return [Classifier.load(streaming), Classifier.load(bundle_maker.make(folder, rules=rules, stream=True))]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(15, 1000))
 @given(st.data())
 def test_every_prefix_is_answered_as_by_classify(classifiers: list[Classifier], data: st.DataObject) -> None:
     classifier = data.draw(st.sampled_from(classifiers))

@@ -88,7 +88,14 @@ def examples_in_the_help(command: click.Command) -> list[str]:
     return re.findall(r"^\s*pocketrnn (.+)$", command.help, re.M)
 
 
-@pytest.mark.parametrize("example", examples_in_the_help(train))
+@pytest.mark.parametrize(
+    "example",
+    [
+        # README.md exports what it trains, in the fast suite.
+        pytest.param(example, marks=pytest.mark.slow if "--export" in example else ())
+        for example in examples_in_the_help(train)
+    ],
+)
 def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> None:
     easy = easy_texts(60)
     for name in ("one.tsv", "two.tsv"):
@@ -105,7 +112,9 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
         (somewhere_else / "train.csv").write_text(numbered)
         (somewhere_else / "glove.6B.100d.txt.gz").write_bytes(gzip.compress(b"words 0.1 0.2 0.3\n"))
         arguments += ["--data-dir", str(somewhere_else)]
-    result = run(*arguments, "--epochs", "1", "--min-freq", "1")
+    # That of the vectors, where there are some.
+    embedding = () if "--vectors" in arguments else ("--embedding-dim", "8")
+    result = run(*arguments, "--epochs", "1", "--min-freq", "1", "--hidden-dim", "8", *embedding)
     assert result.exit_code == 0, result.output
 
 
@@ -248,6 +257,7 @@ def test_no_room_on_the_disk_is_told_and_leaves_nothing(monkeypatch: pytest.Monk
     assert sorted(path.name for path in somewhere_else.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
     arguments = ["train", "reviews.csv", "-o", "c", *QUICK, "--epochs", "10000", "--patience", "0"]
@@ -266,12 +276,13 @@ def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
     assert not list(Path().glob(".c*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="opens a pseudo-terminal")
 def test_a_terminal_gets_a_live_bar() -> None:
     import pty
 
     reader, writer = pty.openpty()
-    command = [sys.executable, "-m", "pocketrnn", "train", "reviews.csv", "-o", "c", *QUICK]
+    command = [sys.executable, "-m", "pocketrnn", "train", "reviews.csv", "-o", "c", *QUICK, "--epochs", "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=writer, env=os.environ | {"TERM": "xterm"}
     ) as process:

@@ -83,6 +83,7 @@ def test_a_run_refuses_its_folder_before_any_work(source: DataSource, tmp_path: 
         TrainingRun(missing, tmp_path / "c", replace(QUICK, hidden_dim=9), resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_needs_neither_click_nor_a_terminal_library(source: DataSource, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['click'] = sys.modules['rich'] = None\n"
@@ -90,7 +91,7 @@ def test_a_run_needs_neither_click_nor_a_terminal_library(source: DataSource, tm
         "from pocketrnn_training import Settings\n"
         "from pocketrnn_training.data_source import DataSource\n"
         "from pocketrnn_training.run import TrainingRun\n"
-        "settings = Settings(epochs=1, min_freq=1, device='cpu')\n"
+        "settings = Settings(epochs=1, min_freq=1, hidden_dim=8, embedding_dim=8, device='cpu')\n"
         "run = TrainingRun(DataSource((sys.argv[1],)), Path(sys.argv[2]), settings)\n"
         "print(run.train().labels)"
     )

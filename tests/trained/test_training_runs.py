@@ -610,6 +610,7 @@ def test_an_adversarial_shift_is_as_long_as_asked_and_raises_the_loss(monkeypatc
         assert apart > 0
 
 
+@pytest.mark.slow
 def test_none_of_the_texts_is_in_what_is_made_without_examples(reviews: Path) -> None:
     shown = run("train", str(reviews), "-o", "shown", *OPTIONS, "--epochs", "1")
     assert "of your texts, as examples" in shown.stdout
