@@ -223,7 +223,7 @@ class SingleLogit(torch.nn.Module):
         return logit.squeeze(1) if self.flat else logit
 
 
-@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_single_logit_becomes_two_classes_with_the_probabilities_of_its_sigmoid(flat: bool, tmp_path: Path) -> None:
     module = SingleLogit(flat=flat).eval()
     exported(module, tmp_path / "b", labels=["ham", "spam"])

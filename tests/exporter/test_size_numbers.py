@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from sampling import examples, mostly_slow
 from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
@@ -20,7 +20,7 @@ from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
-MOST = 3000
+MOST = examples(700, 3000)
 
 WHOLE: list[Callable[[Any], tuple[Any, ...]]] = [
     lambda n: (-n // 2, (-n - 1) // 3, n // 2, n % 7, -n % 5, n // 2 + 1, n >> 3),

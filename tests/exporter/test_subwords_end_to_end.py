@@ -25,6 +25,7 @@ pytest.importorskip("tokenizers")
 
 from tokenizer_families import SENTENCES, families, texts
 
+pytestmark = pytest.mark.usefixtures("short_proofs")
 FAMILIES = families()
 MODULE = """
 import torch

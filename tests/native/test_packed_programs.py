@@ -81,7 +81,7 @@ def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool
     check_packed(content, graph, tuple(family.VOCABULARY))
 
 
-@pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 2, first=1), ids=lambda kind: kind.__name__)
 def test_what_the_engine_cannot_do_is_refused_by_the_operators_name_and_place(kind: type[nn.Module]) -> None:
     content, graph = graph_of_kind(kind)
     with pytest.raises(ExportError, match=f"The operator {REFUSED[kind]} cannot be packed, at "):
@@ -186,7 +186,7 @@ class LabelTable(nn.Module):
 
 
 @pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3), ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("reads_table", ["after", "before", "both"])
+@pytest.mark.parametrize("reads_table", mostly_slow(["after", "before", "both"], 3, first=1))
 def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(
     kind: type[nn.RNNBase], reads_table: str
 ) -> None:
