@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,29 @@ def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str],
     done = subprocess.run([str(program), "plain"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "plain: 1441 products, the same" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cross", "emulator", "options", "names"),
+    [
+        ("aarch64-linux-gnu-gcc", "qemu-aarch64", [], ["sdot", "neon"]),
+        ("arm-linux-gnueabihf-gcc", "qemu-arm", ["-DPRNN_DSP"], ["neon", "dsp"]),
+    ],
+)
+def test_arm_gives_the_integers_of_plain_c_in_an_emulator(
+    cross: str, emulator: str, options: list[str], names: list[str], tmp_path: Path
+) -> None:
+    if shutil.which(cross) is None or shutil.which(emulator) is None:
+        pytest.skip(f"{cross} and {emulator} are not installed")
+    program = str(tmp_path / "integer_kernels")
+    subprocess.run(
+        [cross, "-std=gnu11", "-O2", "-static", *options, "-ffp-contract=fast", "-Wno-psabi", f"-I{SOURCE}",
+         str(HERE / "integer_kernels.c"), "-o", program, "-lm"],
+        check=True, timeout=300,
+    )  # fmt: skip
+    done = subprocess.run([emulator, program, *names], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
