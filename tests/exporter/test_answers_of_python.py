@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
@@ -415,6 +415,20 @@ def test_what_is_refused_so_leaves_no_bundle(kind: type[Base], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", mostly_slow(RIGHT, 10, first=3))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_is_asked_so_is_right_at_every_length(kind: type[Base]) -> None:
+    torch.manual_seed(0)
+    module = kind().eval()
+    # As export does: what forward imports is there when it is traced.
+    module(torch.zeros(3, 7, dtype=torch.int64))
+    run = run_in_pytorch(right_program(module, (torch.zeros(3, 7, dtype=torch.int64),))).run
+    for count in (1, 2, 76, 77, 78):
+        ids = torch.randint(2, len(WORDS), (1, count))
+        torch.testing.assert_close(torch.from_numpy(run((ids,))), module(ids).detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RIGHT)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_size_is_a_number_for_its_class_and_what_is_only_shown_changes_nothing(
     kind: type[Base], tmp_path: Path

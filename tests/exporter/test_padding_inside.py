@@ -119,11 +119,7 @@ def exported(kind: type[Reads], setting: str, path: Path, **more: Any) -> tuple[
     return module, Classifier.load(path)
 
 
-FAST = {
-    ("LengthsAndCountsPacked", "unknown words are padding"),
-    ("CountSorted", "a few words"),
-    ("CountMean", "of one width"),
-}
+FAST = {("CountMean", "of one width")}
 EVERY = [
     pytest.param(kind, setting, marks=() if (kind.__name__, setting) in FAST else pytest.mark.slow)
     for kind in MODULES

@@ -37,7 +37,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 10))
+@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 14))
 def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     kind: type[nn.Module], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,7 +75,7 @@ def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> N
     check_packed(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 25), ids=family.named)
+@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 36), ids=family.named)
 def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool, str]) -> None:
     content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
     check_packed(content, graph, tuple(family.VOCABULARY))
