@@ -32,6 +32,8 @@ __all__ = [
 MOST_PIECES: Final = 1 << 22
 # sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
 UNKNOWN_PENALTY: Final = 10.0
+# sentencepiece's mark of a space.
+_MARK: Final = "\u2581"
 # kScoreResetThreshold in its release 0.2.3, for texts of some 10,000 pieces.
 _COUNTED_ANEW: Final = 100_000.0
 _LONGEST_AFFIX: Final = 32
@@ -398,11 +400,22 @@ def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Calla
     for piece in pieces:
         of_first.setdefault(piece[:1], set()).add(len(piece))
     lengths = {first: sorted(some) for first, some in of_first.items()}
+    marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
+
+    def stops(word: str) -> list[int]:
+        """Where no piece goes on that begins at each place: before the mark of the next word."""
+        found, stop = [len(word)] * len(word), len(word)
+        if marks_begin and _MARK in word:
+            for place in range(len(word) - 1, -1, -1):
+                found[place] = stop
+                if word[place] == _MARK and place and word[place - 1] != _MARK:
+                    stop = place
+        return found
 
     def best(word: str) -> list[tuple[int, int, int]]:
         size = len(word)
         sums = [0.0] * (size + 1)
-        starts, ids = [-1] * (size + 1), [0] * (size + 1)
+        starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), stops(word)
         reached = 0
         for start in range(size):
             here, alone = sums[start], False
@@ -413,7 +426,7 @@ def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Calla
                 here = 0.0
             for length in lengths.get(word[start], ()):
                 end = start + length
-                if end > size:
+                if end > ends[start]:
                     break
                 piece = pieces.get(word[start:end])
                 if piece is None:
