@@ -120,7 +120,7 @@ class Grows(Base):
 CACHES = [InADict, OfAFunctionWithMore, InADictByAPair, InADictByTrying, OfAFunction, OfAMethod, OfAnAttribute, Grows]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(CACHES, every=4))
+@pytest.mark.parametrize("kind", mostly_slow(CACHES, every=8))
 def test_a_cache_by_length_is_exported(kind: type[Base], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = kind().eval()
@@ -167,7 +167,7 @@ class PoolsByAScriptedFunction(Base):
         return self.fc(scripted_pool(self.gru(self.embedding(x))[0]))
 
 
-@pytest.mark.parametrize("kind", [CountsSteps, RollsByHalf, MatchesAnInt, PoolsByAScriptedFunction])
+@pytest.mark.parametrize("kind", mostly_slow([CountsSteps, RollsByHalf, MatchesAnInt, PoolsByAScriptedFunction], 2))
 def test_sizes_counted_rolled_by_matched_and_asked_in_a_script_hold_for_every_length(kind: type[Base]) -> None:
     module = kind().eval()
     program = run_in_pytorch(right_program(module, (torch.full((3, 7), 2),)))
