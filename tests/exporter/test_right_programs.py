@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import time
 from typing import Any
 
 import loop_modules
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing import right_program as right_programs
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
 
@@ -209,3 +212,27 @@ assert abs(run((tokens,)) - module(tokens).detach().numpy()).max() < 1e-6
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class FoldsHalves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 4)
+        self.fc = nn.Linear(4, 2)
+
+    def fold(self, x: Tensor) -> Tensor:
+        half = x.size(1) // 2
+        return x[:, 0] if x.size(1) == 1 else torch.tanh(self.fold(x[:, :half]) + self.fold(x[:, half:]))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.fold(self.embedding(x)))
+
+
+def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(right_programs, "_SECONDS_A_WAY", 1)
+    started = time.process_time()
+    with pytest.raises(ExportError, match=r"test_right_programs\.py:\d+"):
+        right_program(FoldsHalves().eval(), (torch.full((3, 7), 2),))
+    assert time.process_time() - started < 60

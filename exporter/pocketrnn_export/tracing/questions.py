@@ -140,9 +140,7 @@ class TraceLog:
         Raises:
             ExportError: that cannot be found out, or there is no end of questions.
         """
-        if time.process_time() > self.until:
-            self.refused.append(asks_too_much(question.where))
-            raise self.refused[-1]
+        self.check_time(lambda: question.where)
         try:
             varies = question.condition.varies
         except UnsolvableError as error:
@@ -158,6 +156,16 @@ class TraceLog:
         if varies and all(known.condition != question.condition for known in self.questions):
             self.questions.append(question)
         return varies
+
+    def check_time(self, where: Callable[[], str]) -> None:
+        """Refuse a forward that is followed for too long, at a line of it.
+
+        Raises:
+            ExportError: it is.
+        """
+        if time.process_time() > self.until:
+            self.refused.append(asks_too_much(where()))
+            raise self.refused[-1]
 
     def check_answered(self) -> None:
         """Refuse a trace that came to its end, but asked what has no answer.

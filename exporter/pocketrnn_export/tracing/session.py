@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.cpu_run import silent
 from pocketrnn_export.proof.kept_attributes import attributes_kept
 from pocketrnn_export.tracing.conditions import USUAL, Condition, Sizes, renamed_sizes
@@ -380,6 +382,7 @@ class _Mode(TorchFunctionMode):
         self.session, self.level = session, level
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.session.log.check_time(lambda: users_line(sys._getframe(2)))
         return self.session.dispatch(Call(func, args, kwargs or {}), self.level)
 
 
