@@ -28,8 +28,8 @@ def arithmetic_options(command: _Command) -> _Command:
     for option in reversed(
         (
             click.option("--arithmetic", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
-                         help="What layers of a packed file multiply. int8 is two to three times as fast, and changes "
-                         "answers: how much is measured on --data, and stands in the file."),
+                         help="What layers of a packed file multiply. int8 is twice as fast for wide layers, and "
+                         "changes answers: how much is measured on --data, and stands in the file."),
             click.option("--max-changed", type=click.FloatRange(0, 100), metavar="PERCENT",
                          help="Write nothing if int8 changes the label of more of the texts.  [default: 0.2]"),
         )
