@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -302,15 +303,46 @@ def test_random_weights_are_told_from_trained_ones(folder: Path) -> None:
         "ready = nn.Linear(3, 2)\n"
     )
     torch.save(torch.nn.Linear(3, 2).state_dict(), "w.pt")
-    before = torch.random.get_rng_state()
+    before, seeds = torch.random.get_rng_state(), torch.manual_seed
     trained = named("model.py:loaded")
     check_not_random(trained, load_module(trained))
     for name in ("drawn", "half", "ready"):
         random = named(f"model.py:{name}")
         with pytest.raises(InputError, match=r"has random weights: made twice.*--random-weights"):
             check_not_random(random, load_module(random))
-    assert torch.manual_seed is torch.random.manual_seed
+    assert torch.manual_seed is seeds
     torch.random.set_rng_state(before)
+
+
+def test_what_a_file_does_to_other_modules_is_done_once(folder: Path) -> None:
+    (folder / "model.py").write_text(
+        "import os, torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
+        "own = F.relu\nF.relu = lambda x: own(x) * 2\n"
+        "os.environ['OF_THE_MODEL'] = os.environ.get('OF_THE_MODEL', '') + 'a'\n"
+        "def loaded():\n    m = nn.Linear(3, 2)\n    m.load_state_dict(torch.load('w.pt'))\n    return m\n"
+    )
+    torch.save(torch.nn.Linear(3, 2).state_dict(), "w.pt")
+    own = torch.nn.functional.relu
+    try:
+        check_not_random(named("model.py:loaded"), load_module(named("model.py:loaded")))
+        assert torch.nn.functional.relu(torch.ones(1)).item() == 2
+        assert os.environ["OF_THE_MODEL"] == "a"
+    finally:
+        torch.nn.functional.relu = own
+        os.environ.pop("OF_THE_MODEL", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("os._exit(3)", "ends the process when its code is run a second"), ("raise OSError('busy')", "OSError: busy")],
+)
+def test_a_file_that_cannot_be_run_twice_is_refused_in_a_sentence(folder: Path, line: str, said: str) -> None:
+    (folder / "model.py").write_text(
+        f"import os, torch\ndef made():\n    if os.path.exists('once'):\n        {line}\n"
+        "    open('once', 'w').close()\n    return torch.nn.Linear(3, 2)\n"
+    )
+    with pytest.raises(InputError, match=said):
+        check_not_random(named("model.py:made"), load_module(named("model.py:made")))
 
 
 def test_a_wrong_file_is_said_before_anything_else_is_asked_for(folder: Path) -> None:

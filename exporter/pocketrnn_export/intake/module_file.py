@@ -5,14 +5,17 @@ import __future__
 
 import ast
 import contextlib
+import hashlib
 import importlib.util
 import inspect
 import linecache
 import logging
+import multiprocessing
 import os
 import random
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_mean, first_line, shown
 from pocketrnn_export.intake.as_given import names_read
 from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
@@ -176,33 +179,9 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
     Example:
         >>> check_not_random(named, load_module(named))
     """
-    own_seed = torch.manual_seed
-    with torch.random.fork_rng(devices=[]):
-        own_seed(torch.initial_seed() % 2**62 + 1)
-        torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
-        shipped, np.random.seed = np.random.seed, lambda *_: None
-        drawn, disabled = np.random.get_state(), logging.root.manager.disable
-        np.random.set_state(np.random.RandomState(int(torch.initial_seed() % 2**31) + 1).get_state())
-        seeded, state = random.seed, random.getstate()
-        again_seeded = random.Random(int(torch.initial_seed() % 2**31) + 1)  # noqa: S311 - no secret
-        random.setstate(again_seeded.getstate())
-        random.seed = lambda *_, **__: None
-        logging.disable(max(disabled, logging.WARNING))
-        try:
-            made = load_module(named)
-            if weights is not None:
-                load_weights(made, weights)
-            again = {**_numbers_read(made), **_tensors_held(made)}
-        finally:
-            logging.disable(disabled)
-            torch.manual_seed = torch.random.manual_seed = own_seed
-            np.random.seed = shipped
-            np.random.set_state(drawn)
-            random.seed = seeded
-            random.setstate(state)
+    again = _made_again(named, weights)
     for name, tensor in {**_numbers_read(module), **_tensors_held(module)}.items():
-        other = again.get(name)
-        if other is None or tensor.shape != other.shape or not torch.equal(tensor.cpu(), other.cpu()):
+        if again.get(name) != _digest(tensor):
             raise InputError(
                 f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
                 "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
@@ -210,6 +189,78 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
                 else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
                 "again; or ask for random ones with --random-weights.",
             )
+
+
+def _digest(tensor: Tensor) -> str:
+    """The shape and the numbers of a tensor, as a text of one length."""
+    try:
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    # Of a kind that has no plain numbers, such as a sparse one.
+    except (RuntimeError, TypeError):
+        content = repr(tensor).encode()
+    return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
+
+
+def _made_again(named: ModuleName, weights: SavedWeights | None) -> dict[str, str]:
+    """The digests of what a module holds that is made once more, with other seeds.
+
+    In a process of its own: what a file does to PyTorch, such as a hook on all modules or a function wrapped in
+    another, it would do a second time.
+
+    Raises:
+        InputError: it cannot be made a second time.
+    """
+    # Elsewhere a fork is not safe, and a new interpreter takes two seconds.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_make_again, args=(sender, named, weights), daemon=True)  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        # Of threads in this process, which the new one has not. It makes a module, and uses none of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        answer = InputError(
+            f"{named.path} ends the process when its code is run a second time.",
+            "Give weights with --weights FILE and ask for no second time with --random-weights.",
+        )
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if isinstance(answer, PocketRNNError):
+        raise answer
+    made: dict[str, str] = answer
+    return made
+
+
+def _make_again(sender: Any, named: ModuleName, weights: SavedWeights | None) -> None:
+    """Make a module with other seeds than before, and send the digests of what it holds, or the error."""
+    # Threads of the process that was forked are not there.
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    seed = int(torch.initial_seed() % 2**31) + 1
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+    torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
+    np.random.seed, random.seed = (lambda *_: None), (lambda *_, **__: None)
+    try:
+        made = load_module(named)
+        if weights is not None:
+            load_weights(made, weights)
+        answer: Any = {name: _digest(one) for name, one in {**_numbers_read(made), **_tensors_held(made)}.items()}
+    except PocketRNNError as error:
+        answer = InputError(error.problem, error.remedy)
+    # Whatever the user's code raises, the second time only.
+    except BaseException as error:
+        answer = InputError(
+            f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
+            "Let what it does at its top level stand in no file or state that it finds changed.",
+        )
+    sender.send(answer)
 
 
 def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
