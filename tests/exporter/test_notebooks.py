@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -312,6 +313,18 @@ def test_random_weights_are_told_from_trained_ones(folder: Path) -> None:
             check_not_random(random, load_module(random))
     assert torch.manual_seed is seeds
     torch.random.set_rng_state(before)
+
+
+def test_a_file_that_parses_its_command_line_finds_its_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "model.py").write_text(
+        "import argparse\nfrom torch import nn\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--max-tokens', type=int, default=3)\nargs, _ = parser.parse_known_args()\n"
+        "def made():\n    return nn.Linear(args.max_tokens, 2)\n"
+    )
+    given = ["pocketrnn", "export", "model.py:made", "--max-tokens", "40"]
+    monkeypatch.setattr("sys.argv", given)
+    assert load_module(named("model.py:made")).weight.shape == (2, 3)
+    assert sys.argv is given
 
 
 def test_what_a_file_does_to_other_modules_is_done_once(folder: Path) -> None:

@@ -349,13 +349,16 @@ def _name_and_value(given: str) -> tuple[str, ast.expr]:
 
 @contextmanager
 def _importing_from(path: Path) -> Iterator[None]:
-    """While the block runs, imports look in the file's folder first, and in the working folder."""
+    """While the block runs, imports look in the file's folder first, and in the working folder; and a file that parses
+    the command line finds no options: those that are there are for the export."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
-    here = Path.cwd()
+    here, options = Path.cwd(), sys.argv
+    sys.argv = [str(path)]
     try:
         yield
     finally:
+        sys.argv = options
         # The user's code may go elsewhere, and the paths of the command line are meant from here.
         os.chdir(here)
         for folder in folders:
