@@ -344,6 +344,49 @@ def test_a_usual_training_is_neither_run_nor_noted(
     ]
 
 
+@pytest.mark.parametrize(
+    ("kept", "training"),
+    [
+        ("self.seen += 1", "for e in range(3):\n    model(x)"),
+        ("self.seen = self.seen + 1", "def train():\n    model(x)\ntrain()"),
+        ("self.count()", "out = model(x)"),
+        ("self.shown = x", ""),
+    ],
+)
+def test_a_call_that_changes_what_forward_reads_is_noted(
+    kept: str, training: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    net = (
+        "class Net(nn.Module):\n    seen = 0\n    def count(self):\n        self.seen += 1\n"
+        f"    def forward(self, x):\n        {kept}\n        return x * self.seen"
+    )
+    called = training or "for e in range(3):\n    model(x)"
+    notebook(folder / "n.ipynb", ["from torch import nn", net, "model = Net()", called])
+    load_module(named("n.ipynb:model"))
+    notes = [one.getMessage() for one in caplog.records if "may change" in one.getMessage()]
+    assert len(notes) == bool(training)
+    assert all("may change what each call leaves in model" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "type(Pooling()).pool = 'max'",
+        "setattr(Pooling().__class__, 'pool', 'max')",
+        "p = Pooling()\ntype(p).pool = 'max'",
+    ],
+)
+def test_the_class_of_an_object_that_is_changed_is_the_class_of_the_file(line: str, folder: Path) -> None:
+    net = (
+        "class Pooling:\n    pool = 'mean'\n"
+        "class Net(nn.Module):\n    def forward(self, x):\n"
+        "        return x.mean() if Pooling.pool == 'mean' else x.max()"
+    )
+    notebook(folder / "n.ipynb", ["from torch import nn", net, line])
+    assert load_module(named("n.ipynb:Net()"))(torch.tensor([1.0, 4.0])).item() == 4
+
+
 def test_what_a_script_does_only_by_itself_is_noted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "script.py").write_text(
         "from torch import nn\nPOOL = 'mean'\ndef build():\n    m = nn.Linear(1, 1)\n    m.found = POOL\n"

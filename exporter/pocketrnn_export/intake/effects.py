@@ -127,6 +127,7 @@ class Effects:
         may_set: names of the file that code gives a value which it reaches, and does not call by a call's syntax.
         changes: objects that it changes itself, by the statements that named them.
         may_change: objects that a function which it calls changes, or may change.
+        keeps: modules that it asks, whose forward keeps something from call to call.
         packages: what it sets in imported packages, as `torch.nn.functional.relu`.
         calls: imported packages that do not leave alone what they are given, or themselves, and that it calls.
         instances: classes of the file, by their statements, of whose objects it sets an attribute.
@@ -137,6 +138,7 @@ class Effects:
     may_set: set[str] = field(default_factory=set)
     changes: set[int] = field(default_factory=set)
     may_change: set[int] = field(default_factory=set)
+    keeps: set[int] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     instances: set[int] = field(default_factory=set)
@@ -455,7 +457,29 @@ class _Following:
         elif isinstance(node, ast.Attribute) and node.attr == "__class__":
             inner = node.value
         known = self._instance(inner.id, scope) if isinstance(inner, ast.Name) else None
+        if isinstance(inner, ast.Call) and (made := self._class_called(inner.func)) is not None:
+            known = made[1]
         return frozenset(i for i, one in self.file.classes.values() if one is known)
+
+    def _keeps_state(self, node: ast.ClassDef) -> bool:
+        """Whether a module's forward assigns to an attribute that it reads, too: it answers as the calls before left
+        it, those of its training among them. One that it only assigns, such as attention to show, changes nothing."""
+        waiting, methods = ["forward", "__call__"], set[str]()
+        read, assigned = set[str](), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name in methods:
+                continue
+            methods.add(name)
+            for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
+                own = part.args.args[0].arg if part.args.args else ""
+                for inner in ast.walk(part):
+                    if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
+                        read.add(inner.target.attr)
+                    if isinstance(inner, ast.Attribute) and getattr(inner.value, "id", None) == own:
+                        (assigned if isinstance(inner.ctx, ast.Store) else read).add(inner.attr)
+                        waiting.append(inner.attr)
+        return bool(read & assigned)
 
     def _set_in_package(self, dotted: str, target: ast.expr) -> None:
         if dotted.startswith("<file>."):
@@ -598,7 +622,10 @@ class _Following:
         own = self._name_loaded(ast.Name(name, ast.Load()), scope)
         if own:
             # A value that is called: a module, or what a function gave.
-            if self._instance(name, scope) is None and not self._running:
+            known = self._instance(name, scope)
+            if known is not None and self._keeps_state(known):
+                self.effects.keeps |= own - self.file.definitions
+            elif known is None and not self._running:
                 self._may_change(own | (everything if own & self.file.callers else _NONE))
             return everything
         if name in ("exec", "eval", "execfile", "get_ipython", "run_path"):

@@ -48,6 +48,8 @@ _READING: Final = frozenset({
     "readlines", "rglob", "save", "savez", "step", "system", "train_model", "urlopen", "urlretrieve", "write_bytes",
     "write_text",
 })  # fmt: skip
+# Begins the name of what a module changes by being asked.
+_KEPT: Final = "what each call leaves in"
 # How the methods begin that something else than the class's own code may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
 # What is set in these does no more than what a plain assignment does.
@@ -418,6 +420,8 @@ class _Search:
         simple = not isinstance(statement.node, _Compound | _Definition | ast.ClassDef)
         classes = [i for i in effects.instances if simple and i in by_index and self._wanted & by_index[i].binds]
         names += [f"an object of {min(by_index[i].binds)}" for i in classes]
+        kept = [min(by_index[i].gives, default="") for i in sorted(effects.keeps & run - set(touched))]
+        names += [f"{_KEPT} {name}" for name in kept if name]
         return ", ".join(dict.fromkeys(filter(None, names)))
 
     def _try(self, statement: Statement, touched: str) -> None:
@@ -428,6 +432,9 @@ class _Search:
             why = "it runs only where the file is run by itself"
         elif effects.anything or touched.startswith("an object of"):
             why = effects.anything or "the class was asked for"
+        elif touched.startswith(_KEPT):
+            # Mostly a training, which takes its time, and what a notebook loads for it.
+            why = "its forward assigns to what it reads"
         elif isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"} and not _is_here(statement.node):
             why = "the package is not installed"
         else:
