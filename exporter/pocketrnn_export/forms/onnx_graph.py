@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from pocketrnn_export.forms.onnx_trace import (
 )
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
@@ -104,8 +106,7 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
         raise ExportError(
-            f"The graph cannot be part of a bundle: {error.problem}",
-            "Write that operation of forward by others, such as slices in place of torch.split.",
+            f"The graph cannot be part of a bundle: {error.problem}", _in_place_of(error.problem)
         ) from error
     runs = {
         "onnx": run_of_onnx(content, optimized=True),
@@ -118,6 +119,15 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
         runs,
         float64_run=lambda: float64_run_of_onnx(content),
     )
+
+
+def _in_place_of(problem: str) -> str:
+    """What to write in place of an operation that no bundle may hold."""
+    if "'Resize'" in problem:
+        return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
+    if "Sequence" in problem:
+        return "Write that operation of forward by others, such as slices in place of torch.split."
+    return "Write that operation of forward by others."
 
 
 def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
@@ -201,7 +211,31 @@ def onnx_graph(
         return Runnable(lambda inputs: run()(inputs), graph.embedding_rows)
 
     found = right_program(module, example, judged, one_text=one_text)
+    try:
+        session_of(graphs[found.program].content)
+    except ExportError as error:
+        raise _with_its_line(error, found.program) from error
     return replace(graphs[found.program], limits=found.limits, bounds=found.bounds)
+
+
+def _with_its_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
+    """The error of an engine that has no such operator for such numbers, with the line of forward that needs it."""
+    said = str(error)
+    named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
+        r"for (\w+)\(\d+\) node with name '(?:node_)?(\w+)'", said
+    )
+    if named is None:
+        return error
+    kind = re.search(r"tensor\((\w+)\)", said)
+    nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
+        node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
+    ]
+    where = next((f", {line}" for line in map(line_of_node, nodes) if line), "")
+    of_kind = "" if kind is None else f" of {kind[1]}"
+    return ExportError(
+        f"onnxruntime computes no {named[1]}{of_kind}{where}.",
+        "Convert its inputs to float32 or int64 before it, or write that line by other operations.",
+    )
 
 
 def traced_alike(

@@ -17,6 +17,7 @@ from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.as_given import AsGiven
+from pocketrnn_export.intake.beside_others import said_of_neighbours
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, CallAdapter, Convention
@@ -308,11 +309,8 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
         prepared = with_ids_tried(prepared, range(ids))
         alone = _rows_stand_alone(prepared, full)
     if not alone:
-        raise ExportError(
-            "The module answers a text differently beside other texts of the same length.",
-            "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only. If "
-            "its owner asks it one text at a time, export it so: --one-text, or one_text=True.",
-        )
+        case = prepared.asked(neighbour_cases(full))[0]
+        raise ExportError(*said_of_neighbours(lambda: prepared.as_reference().run(case.tokens, case.lengths)))
     if not prepared.takes_lengths or not _rows_stand_alone(prepared, uneven):
         return prepared
     return with_ids_tried(replace(prepared, padding=True), candidates)

@@ -7,6 +7,7 @@ text from another, and answers each text as it does alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.beside_others import said_of_neighbours
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.beside import beside_the_text, constants_of
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
@@ -190,13 +192,9 @@ def _mixes(
             ):
                 kept = kept_by_a_call(asked, line)
                 more = "" if kept is None else f" {kept_state_advice(kept, line)}"
-                return Fails(
-                    line,
-                    4,
-                    "The module answers a text differently beside other texts of the same length.",
-                    "Compute nothing across the batch and branch on no values: each row may depend on its own tokens "
-                    f"only. If its owner asks it one text at a time, export it so: --one-text, or one_text=True.{more}",
-                )
+                once = functools.partial(_each_alone, asked, convention, tokens, lengths)
+                problem, advice = said_of_neighbours(once)
+                return Fails(line, 4, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         problem, advice = raised(error, asked)

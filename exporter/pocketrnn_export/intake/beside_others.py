@@ -1,0 +1,55 @@
+"""What is said of a module that answers a text by the other texts of its batch, and what may be to blame."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["said_of_neighbours"]
+
+_NARROW: Final = (torch.bfloat16, torch.float16)
+
+
+def said_of_neighbours(ask: Callable[[], object]) -> tuple[str, str]:
+    """The problem and the remedy.
+
+    Args:
+        ask: runs the module once, to see in which precision it computes: in bfloat16 a sum is off by 1e-2, and by
+            another 1e-2 in a batch of another size. May raise anything.
+
+    Example:
+        >>> said_of_neighbours(lambda: module(tokens))[0]
+        'The module answers a text differently beside other texts of the same length.'
+    """
+    with contextlib.suppress(Exception), _TypesSeen() as seen:
+        ask()
+    if seen.narrow:
+        kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in seen.narrow))
+        return (
+            f"The module computes in {kinds}, so that a text's answer is rounded otherwise beside other texts.",
+            "Leave torch.autocast, .bfloat16() and .half() out of forward: a bundle computes in float32.",
+        )
+    return (
+        "The module answers a text differently beside other texts of the same length.",
+        "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only. If its "
+        "owner asks it one text at a time, export it so: --one-text, or one_text=True.",
+    )
+
+
+class _TypesSeen(TorchFunctionMode):
+    """Notes the types of what is computed, where they are narrower than float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = set[torch.dtype]()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype in _NARROW:
+            self.narrow.add(result.dtype)
+        return result

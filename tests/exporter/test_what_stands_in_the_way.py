@@ -1,0 +1,62 @@
+"""A module that cannot be exported as it is: the sentence names its line, and what to write there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export import export
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.gru = nn.Embedding(40, 6, padding_idx=0), nn.GRU(6, 5, batch_first=True)
+        self.fc = nn.Linear(5, 2)
+
+    def steps(self, tokens: Tensor) -> Tensor:
+        return self.gru(self.embedding(tokens))[0]  # type: ignore[no-any-return]
+
+
+class CountsInBytes(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        places = torch.ones_like(tokens, dtype=torch.uint8).cumsum(1, dtype=torch.uint8)
+        return self.fc((self.steps(tokens) * (places > 1).unsqueeze(2)).sum(1))
+
+
+class Stretched(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(functional.interpolate(self.steps(tokens).transpose(1, 2), size=4).mean(2))
+
+
+class Autocast(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.fc(self.steps(tokens).float().mean(1) * 30)
+
+
+class MixesTexts(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        last = self.steps(tokens)[:, -1]
+        return self.fc(last - last.mean(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
+        (Stretched, r"'Resize'.*in place of F\.interpolate"),
+        (Autocast, r"bfloat16.*torch\.autocast"),
+        (MixesTexts, r"beside other texts.*one_text=True"),
+    ],
+)
+def test_the_cause_and_the_remedy_are_named(kind: type[nn.Module], named: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ExportError, match=named):
+        export(kind(), tmp_path / "b", labels=["a", "b"], vocabulary=["<pad>", "<unk>", *map(str, range(38))])
