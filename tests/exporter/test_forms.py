@@ -16,12 +16,12 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx_graph import ONNX
+from pocketrnn_export.forms.onnx_graph import ONNX, onnx_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Ids
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import Logits
+from pocketrnn_export.proof.comparing import Logits, run_of_onnx
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = user_modules.WORDS
@@ -90,3 +90,35 @@ def test_a_form_of_one_row_is_run_on_each_row_alone(form: Form, plan: ProofPlan,
     for inputs, cases in plan.cases.items():
         line = lines["another engine", inputs]
         assert line.cases == line.rows == sum(len(case.lengths) for case in cases)
+
+
+class Occurs(torch.nn.Module):
+    def __init__(self, occurs: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.embedding, self.gru = torch.nn.Embedding(6, 4), torch.nn.GRU(4, 3, batch_first=True)
+        self.occurs = occurs
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        last = self.gru(self.embedding(tokens))[1][-1]
+        return last * (self.occurs(tokens > 2).float().reshape(-1, 1) + 1)
+
+
+@pytest.mark.parametrize(
+    "occurs",
+    [
+        lambda is_it: is_it.any(1, True),
+        lambda is_it: is_it.any(dim=-1, keepdim=True).any(1),
+        lambda is_it: torch.any(is_it.unsqueeze(2), (1, 2), True).squeeze(2),
+        lambda is_it: torch.any(is_it.unsqueeze(2), (1, 2)),
+        lambda is_it: is_it.all(1, True),
+    ],
+)
+def test_an_axis_that_any_or_all_keeps_is_kept(occurs: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    module = Occurs(occurs).eval()
+    graph = onnx_graph(module, (torch.randint(1, 6, (3, 7)),), {})
+    run = run_of_onnx(graph.content, optimized=True)
+    for shape in ((1, 1), (2, 1), (3, 7), (5, 3)):
+        tokens = torch.randint(0, 6, shape)
+        np.testing.assert_allclose(
+            run(tokens.numpy(), np.full(shape[0], shape[1])), module(tokens).detach().numpy(), atol=1e-5
+        )

@@ -67,13 +67,12 @@ def _size(x: Any, axis: int) -> Any:
     return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _ints(0))
 
 
-def _any(x: Any, *dims: int | Sequence[int] | None, keepdim: bool = False) -> Any:
+def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
     """`any` as a count above 0: torch's own translation takes the largest value. Of no values, such as the pairs of one
     word, that is whatever an engine begins with."""
     if not x.shape:
         return op.Cast(x, to=_BOOL)
-    named = dims[0] if dims else None
-    axes = [] if named is None else [named] if isinstance(named, int) else list(named)
+    axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
     true: Any = op.Cast(x, to=_BOOL)
     ones: Any = op.Cast(true, to=_INT64)
     total: Any = op.ReduceSum(ones, _ints(*axes), keepdims=keepdim) if axes else op.ReduceSum(ones, keepdims=keepdim)
