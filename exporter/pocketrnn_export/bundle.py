@@ -335,6 +335,12 @@ def _prepared_and_made(
             prepared.padding_id,
             prepared.padding_fault,
         )
+    if prepared.least > 1:
+        _log.warning(
+            "The bundle takes no text of fewer than %d tokens: the module fails on one, or has no finite answer to it. "
+            "To have such texts answered, leave out what needs more steps, such as a standard deviation over them",
+            prepared.least,
+        )
     try:
         forms = _made(kinds, prepared, _for_graph(description, prepared))
         if EDGE in kinds or prepared.one_text:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pocketrnn.errors import ExportError
+from pocketrnn import Classifier
+from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
 
 
@@ -60,3 +61,23 @@ def test_the_cause_and_the_remedy_are_named(kind: type[nn.Module], named: str, t
     torch.manual_seed(0)
     with pytest.raises(ExportError, match=named):
         export(kind(), tmp_path / "b", labels=["a", "b"], vocabulary=["<pad>", "<unk>", *map(str, range(38))])
+
+
+class Spread(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.steps(tokens).std(1))
+
+
+@pytest.mark.filterwarnings("ignore:std")
+def test_a_text_too_short_for_a_finite_answer_is_beyond_a_limit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Spread().eval()
+    words = ["<pad>", "<unk>", *(f"w{i}" for i in range(38))]
+    made = export(module, tmp_path / "b", labels=["a", "b"], vocabulary=words, torchscript=False)
+    assert made.graph.limits is not None
+    assert made.graph.limits.min_tokens == 2
+    classifier = Classifier.load(tmp_path / "b")
+    expected = module(torch.tensor([[3, 4, 5]])).softmax(1).detach()
+    torch.testing.assert_close(torch.tensor(classifier.predict_proba(["w1 w2 w3"])), expected, check_dtype=False)
+    with pytest.raises(LimitError):
+        classifier.predict(["w1"])

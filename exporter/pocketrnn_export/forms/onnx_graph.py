@@ -138,6 +138,8 @@ def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
         limits = Limits(width, width, limits.max_batch)
     if prepared.real_token:
         limits = replace(limits, real_token=True)
+    if prepared.least > (limits.min_tokens or 1):
+        limits = replace(limits, min_tokens=prepared.least)
     return None if limits == Limits() else limits
 
 

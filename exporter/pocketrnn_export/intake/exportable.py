@@ -65,6 +65,8 @@ _LONGEST: Final = 3_000
 _NEIGHBOURS: Final = 1e-3
 # How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
 _PADDING_WIDTHS: Final = (1, 2, 7, 31)
+# A module that needs more tokens than these has no limit of its own, but a fault.
+_SHORTEST: Final = 8
 # Of so few ids each is tried, where the likely ones do not explain what a batch does.
 _FEW: Final = 512
 
@@ -91,6 +93,7 @@ class ExportableModule:
         multi_label: whether each label has a probability of its own.
         widths: how many tokens a text can have.
         padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
+        least: the fewest tokens of a text that the module has a finite answer to, where it has one to longer texts.
         given: the user's own module, of which this is a copy.
         alone: the ids that make a text's answer depend on its neighbours where it holds one, each with how far a
             probability was seen to move: such a text is answered alone.
@@ -107,6 +110,7 @@ class ExportableModule:
     multi_label: bool
     widths: Widths
     padding_fault: str | None = None
+    least: int = 1
     given: AsGiven | None = None
     alone: Mapping[int, float] = field(default_factory=dict)
 
@@ -154,6 +158,7 @@ class ExportableModule:
         where it needs one, and without the ids of `alone`."""
         fitted = self.widths.fitted(cases, self.padding_id)
         real = with_real_tokens(fitted, self.padding_id) if self.real_token else fitted
+        real = [case for case in real if case.lengths.min() >= self.least]
         return without_ids(real, self.alone, self.ids) if self.alone else real
 
     def check_neighbours(self, cases: Iterable[Case]) -> None:
@@ -260,7 +265,7 @@ def prepare(
         widths=widths,
         given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors),
     )
-    prepared = replace(prepared, padding_fault=_padding_fault(prepared))
+    prepared = replace(prepared, padding_fault=_padding_fault(prepared), least=_least_tokens(prepared))
     if convention.one_text:
         return prepared
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
@@ -411,6 +416,18 @@ def _departure(prepared: ExportableModule, content: bytes, case: Case, place: Pl
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
     return departure(doubled(prepared.computed), content, inputs, place)
+
+
+def _least_tokens(prepared: ExportableModule) -> int:
+    """The fewest tokens of a text that the module answers: a standard deviation over the steps has no value for one."""
+    run = prepared.as_reference().run
+    for tokens in range(1, _SHORTEST + 1):
+        with contextlib.suppress(ExportError):
+            width = prepared.widths.clip(tokens)
+            if np.isfinite(run(np.full((1, width), real_id(prepared.padding_id)), np.array([width])).max()):
+                return tokens
+    # It fails on more than short texts, which is told where that is seen.
+    return 1
 
 
 def _padding_fault(prepared: ExportableModule) -> str | None:
