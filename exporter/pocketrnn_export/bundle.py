@@ -40,6 +40,7 @@ from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, te
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
 from pocketrnn_export.proof.comparing import run_of
 from pocketrnn_export.proof.verdict import write_report
+from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.every_size import check_beside_others
 from pocketrnn_export.tracing.questions import UntraceableError
 
@@ -202,7 +203,8 @@ def export(
         if not prepared.one_text and prepared.widths.fixed is None:
             _log.info("Asking the module for a text beside others, at each of their lengths")
             check_beside_others(
-                run_of(prepared.reference, takes_lengths=prepared.takes_lengths),
+                # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
+                run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths),
                 [i for i in range(ids) if i != padding_id and i not in prepared.alone] or [0],
                 padding_id,
                 graph.limits,

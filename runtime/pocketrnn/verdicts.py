@@ -300,11 +300,15 @@ def integer_sentence(manifest: Manifest) -> str:
     """What is shown of a packed file whose products are of integers, which is not that it equals the module."""
     verdict = integer_verdict(manifest)
     measured = "What that changes, the file does not say." if verdict is None else verdict.sentence
+    lines = [line for line in manifest.parity.comparisons if line.is_of_integers]
+    rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
+    drawn = f" Of {rows:,} inputs of the proof, most of them drawn and no texts, {labels:,} get another label."
     rounding = rounding_sentence(manifest)
+    before = f" Its weights had been compressed before: {rounding[0].lower()}{rounding[1:]}" if rounding else ""
     return (
-        "not equal to the PyTorch module, since its products are of integers of 8 bits. These are the integers of a "
-        "plain statement of the arithmetic, exactly. What they change was measured against the same program in "
-        f"float32. {measured}{' ' * bool(rounding)}{rounding}"
+        "not equal to the PyTorch module: its layers multiply integers of 8 bits. The engine's integers are exactly "
+        "those of a statement of the arithmetic in numpy. What they change was measured against the same program in "
+        f"float32. {measured}{drawn if lines else ''}{before}"
     )
 
 

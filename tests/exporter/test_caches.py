@@ -109,11 +109,12 @@ class OfAnAttribute(Base):
 class Grows(Base):
     def __init__(self) -> None:
         super().__init__()
-        self.kept = torch.arange(40) * 0.1
+        # Numbers that float32 has: what is kept in single precision is no other in double.
+        self.kept = torch.arange(40) * 0.125
 
     def ramp(self, x: Tensor) -> Tensor:
         if x.size(1) > len(self.kept):
-            self.kept = torch.arange(x.size(1)) * 0.1
+            self.kept = torch.arange(x.size(1)) * 0.125
         return self.kept[: x.size(1)]
 
 

@@ -263,6 +263,12 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
     """The tokens in the order of their ids, with placeholders for ids that no token has, if these are few."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
+    if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
+        raise DataError(
+            f"{what} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
+            "Give it with --tokenizer FILE and no --vocabulary; in Python, subwords = read_tokenizer(FILE), and "
+            "rules=subwords, vocabulary=subwords.tokens.",
+        )
     taken: dict[int, str] = {}
     for token, value in ids.items():
         number = _whole_number(token, value, what)
