@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -98,6 +98,7 @@ def constant_graph(*steps: tuple[str, list[float]]) -> ir.Model:
     return ir.Model(ir.Graph([x], nodes[-1].outputs, nodes=nodes, opset_imports={"": 18}), ir_version=10)
 
 
+@example(numbers=[0.0, 0.0, -3.0], factor=-2.0, functions=["Exp", "Sigmoid"])
 @given(
     numbers=st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3),
     factor=st.floats(-2, 2, width=32),
