@@ -200,16 +200,7 @@ def export(
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
         texts = _texts_for(graph.limits, texts, description, private)
         description = _with_padding_measured(prepared, graph, description, texts)
-        if not prepared.one_text and prepared.widths.fixed is None:
-            _log.info("Asking the module for a text beside others, at each of their lengths")
-            check_beside_others(
-                # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
-                run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths),
-                [i for i in range(ids) if i != padding_id and i not in prepared.alone] or [0],
-                padding_id,
-                graph.limits,
-                ragged=prepared.padding,
-            )
+        _check_every_size_of_a_batch(prepared, graph.limits)
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),
@@ -409,6 +400,17 @@ def _with_padding_measured(
         effect.said, effect.texts, advice,
     )  # fmt: skip
     return replace(description, provenance={**description.provenance, "padding": effect.document})
+
+
+def _check_every_size_of_a_batch(prepared: ExportableModule, limits: Limits | None) -> None:
+    """Refuse a module that answers a text by the length of the one beside it, or by how many there are."""
+    if prepared.one_text or prepared.widths.fixed is not None:
+        return
+    _log.info("Asking the module for a text beside others, at each of their lengths")
+    # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
+    run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
+    ids = [i for i in range(prepared.ids) if i != prepared.padding_id and i not in prepared.alone]
+    check_beside_others(run, ids or [0], prepared.padding_id, limits, ragged=prepared.padding)
 
 
 def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:

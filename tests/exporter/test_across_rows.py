@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from pocketrnn_export.tracing.across_rows import place_across_rows
 from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.right_program import right_program
 
@@ -102,4 +103,5 @@ class AttendsWithFlatSteps(Base):
 
 @pytest.mark.parametrize("kind", [SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps])
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
-    right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+    traced = right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+    assert place_across_rows(traced.program) == ""

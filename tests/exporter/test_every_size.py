@@ -100,7 +100,11 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
             steps = self.embedding(tokens) + self.positions(torch.arange(tokens.size(1)))
             return self.fc(self.gru(steps)[1][-1])  # type: ignore[no-any-return]
 
-    right_program(Positions().eval(), EXAMPLE)
+    module = Positions().eval()
+    run = run_in_pytorch(right_program(module, EXAMPLE)).run
+    for count in (1, 24, 25):
+        tokens = torch.randint(2, 40, (1, count))
+        np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
 def test_every_length_and_every_small_batch_is_asked_once() -> None:

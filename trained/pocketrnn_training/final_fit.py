@@ -17,9 +17,15 @@ from pocketrnn_training.calibration import apply_temperature
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.learner import Learner
 from pocketrnn_training.preparation import Task
-from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.threads import limited
-from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingLoop, TrainingState, copied
+from pocketrnn_training.training_loop import (
+    VALIDATION_LENGTHS,
+    VALIDATION_LOGITS,
+    Emit,
+    TrainingLoop,
+    TrainingState,
+    copied,
+)
 
 __all__ = ["FinalFit"]
 
@@ -48,7 +54,7 @@ class FinalFit:
     def fit(
         self,
         fabric: Fabric,
-        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
         """Train until the last epoch.

@@ -24,7 +24,7 @@ from pocketrnn_training.processes import Loop, fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings import ANY_TIME, BPE, Settings
 from pocketrnn_training.teacher_answers import TeacherAnswers
-from pocketrnn_training.training_loop import TrainingError, TrainingLoop, TrainingState
+from pocketrnn_training.training_loop import Emit, TrainingError, TrainingLoop, TrainingState
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
@@ -133,7 +133,7 @@ def _best_of(
     return state.best
 
 
-def _run(work: Loop, settings: Settings, emit: Callable[[Progress | Epoch | Notice | TrainingState], None]) -> None:
+def _run(work: Loop, settings: Settings, emit: Emit) -> None:
     with fabric_quiet():
         fabric = _fabric(settings)
         if settings.processes > 1:

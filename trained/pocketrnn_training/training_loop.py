@@ -27,7 +27,15 @@ from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.threads import limited
 
-__all__ = ["VALIDATION_LENGTHS", "VALIDATION_LOGITS", "TrainingError", "TrainingLoop", "TrainingState", "copied"]
+__all__ = [
+    "VALIDATION_LENGTHS",
+    "VALIDATION_LOGITS",
+    "Emit",
+    "TrainingError",
+    "TrainingLoop",
+    "TrainingState",
+    "copied",
+]
 
 # The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
@@ -64,6 +72,10 @@ class TrainingState:
     fitted: int = 0
 
 
+# What a fit tells while it runs.
+Emit = Callable[[Progress | Epoch | Notice | TrainingState], None]
+
+
 @dataclass(frozen=True)
 class TrainingLoop:
     """The training of a classifier on prepared data; the same in every process.
@@ -89,7 +101,7 @@ class TrainingLoop:
     def fit(
         self,
         fabric: Fabric,
-        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
         """Train until the last epoch, or until `patience` ends it.
@@ -109,7 +121,7 @@ class TrainingLoop:
     def _fit(
         self,
         fabric: Fabric,
-        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
         task, settings, resume = self.task, self.settings, self.resume
@@ -154,7 +166,7 @@ class TrainingLoop:
         learner: Learner,
         epoch: int,
         fabric: Fabric,
-        emit: Callable[[Progress | Epoch | Notice | TrainingState], None],
+        emit: Emit,
         stopped: Callable[[], bool],
         before: int = 0,
     ) -> RunningMetrics | None:

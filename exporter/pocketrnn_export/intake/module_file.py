@@ -180,8 +180,8 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         >>> check_not_random(named, load_module(named))
     """
     again = _made_again(named, weights)
-    for name, tensor in {**_numbers_read(module), **_tensors_held(module)}.items():
-        if again.get(name) != _digest(tensor):
+    for name, digest in _digests_of(module).items():
+        if again.get(name) != digest:
             raise InputError(
                 f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
                 "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
@@ -189,6 +189,11 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
                 else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
                 "again; or ask for random ones with --random-weights.",
             )
+
+
+def _digests_of(module: nn.Module) -> dict[str, str]:
+    """The digests of all numbers that a module holds, and of those that its code reads, by their names."""
+    return {name: _digest(tensor) for name, tensor in {**_numbers_read(module), **_tensors_held(module)}.items()}
 
 
 def _digest(tensor: Tensor) -> str:
@@ -251,7 +256,7 @@ def _make_again(sender: Any, named: ModuleName, weights: SavedWeights | None) ->
         made = load_module(named)
         if weights is not None:
             load_weights(made, weights)
-        answer: Any = {name: _digest(one) for name, one in {**_numbers_read(made), **_tensors_held(made)}.items()}
+        answer: Any = _digests_of(made)
     except PocketRNNError as error:
         answer = InputError(error.problem, error.remedy)
     # Whatever the user's code raises, the second time only.

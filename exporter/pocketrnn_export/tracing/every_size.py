@@ -24,7 +24,7 @@ from pocketrnn_export.tracing.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.restrictions import inside
 from pocketrnn_export.tracing.stateless import stateless_layers
 
-__all__ = ["MOST_TEXTS", "MOST_TOKENS", "check_beside_others", "check_every_size"]
+__all__ = ["MOST_TEXTS", "MOST_TOKENS", "answer_if_any", "check_beside_others", "check_every_size"]
 
 MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
@@ -116,9 +116,11 @@ def check_beside_others(run: Run, ids: Sequence[int], padding_id: int, limits: L
         text = np.ascontiguousarray(tokens[-1:, :length]), lengths[-1:]
         with stateless_layers():
             if length not in alone:
-                alone[length] = _if_any(run, *text)
-            together = _if_any(run, tokens, lengths)
-        if _same_if_any(together, alone[length]) or _same_if_any(_if_any(run, tokens, lengths), _if_any(run, *text)):
+                alone[length] = answer_if_any(run, *text)
+            together = answer_if_any(run, tokens, lengths)
+        if _same_if_any(together, alone[length]) or _same_if_any(
+            answer_if_any(run, tokens, lengths), answer_if_any(run, *text)
+        ):
             continue
         raise ExportError(
             f"The module answers a text of {length} tokens differently in a batch of {rows} x {steps} tokens than "
@@ -148,10 +150,12 @@ def _sizes(*, one_text: bool) -> Iterator[Sizes]:
 def _stateless(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
     """An answer with layers that remember nothing; None where there is none."""
     with stateless_layers():
-        return _if_any(run, inputs)
+        return answer_if_any(run, inputs)
 
 
-def _if_any(run: Callable[..., Any], *inputs: Any) -> Any:
+def answer_if_any(run: Callable[..., Any], *inputs: Any) -> Any:
+    """An answer as an array; None where the run fails: there any program is as good as another. Whether a module may
+    fail on such inputs is for the proof to say, which refuses one that fails on its cases."""
     try:
         answer = run(*inputs)
     # Whatever a user's module, or an engine, raises.

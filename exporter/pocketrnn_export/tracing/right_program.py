@@ -29,7 +29,7 @@ from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.across_rows import place_across_rows
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.every_size import check_every_size
+from pocketrnn_export.tracing.every_size import answer_if_any, check_every_size
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, settled
 from pocketrnn_export.tracing.size_regions import Followed
@@ -195,7 +195,7 @@ def _check_every_size(
 
     def agree(sizes: Sizes) -> bool:
         inputs = _inputs_of(example, sizes, ids)
-        expected = _answer_if_any(reference, inputs)
+        expected = answer_if_any(reference, inputs)
         return expected is None or _answers_so(exported, inputs, expected)
 
     inputs_of = functools.partial(_inputs_of, example, ids=ids)
@@ -219,7 +219,7 @@ def _follower(
             asked.check_answered()
             _check_caught(module, asked, _inputs_of(example, sizes, ids))
             return Followed(asked)
-        if _answer_if_any(reference, _inputs_of(example, sizes, ids)) is None:
+        if answer_if_any(reference, _inputs_of(example, sizes, ids)) is None:
             return Followed(asked, fails=not _raised_by_user(error))
         # A program can be traced more ways than forward can be followed.
         return Followed(trace(TracePlan(sizes)).log)
@@ -297,19 +297,9 @@ def _raised_by_user(error: BaseException) -> bool:
     return frame is not None and is_users(frame.tb_frame)
 
 
-def _answer_if_any(reference: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
-    """The module's answer; None where it fails: there any graph is as good as another. Whether it may fail on such
-    inputs is for the proof to say, which refuses a module that fails on its cases."""
-    try:
-        return reference(inputs)
-    # Whatever a user's module raises.
-    except Exception:
-        return None
-
-
 def _answers_so(graph: Callable[..., Any], inputs: tuple[Tensor, ...], expected: Any) -> bool:
     """Whether a graph runs and gives the module's answer."""
-    given = _answer_if_any(graph, inputs)
+    given = answer_if_any(graph, inputs)
     return given is not None and given.shape == expected.shape and bool(abs(given - expected).max() <= 1e-4)
 
 
@@ -332,7 +322,7 @@ def _check_counted(
         special[:, 0] = False
         tokens = torch.where(special, edges[torch.randint(len(edges), (batch, width), generator=generator)], tokens)
         inputs = (tokens, *second)
-        if (expected := _answer_if_any(reference, inputs)) is None:
+        if (expected := answer_if_any(reference, inputs)) is None:
             continue
         if not _answers_so(graph, inputs, expected):
             raise ExportError(
@@ -352,7 +342,7 @@ def _check_loops(
     """
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
         inputs = _inputs_of(example, Sizes(1 if len(example[0]) == 1 else rows, width), ids)
-        if (expected := _answer_if_any(reference, inputs)) is None:
+        if (expected := answer_if_any(reference, inputs)) is None:
             continue
         if not _answers_so(graph, inputs, expected):
             raise UntraceableError(
@@ -373,7 +363,7 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], trac
         tokens, *second = _inputs_of(example, Sizes(batch, width), ids)
         for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
             inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
-            if (expected := _answer_if_any(reference, inputs)) is None:
+            if (expected := answer_if_any(reference, inputs)) is None:
                 continue
             if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
                 raise ExportError(
