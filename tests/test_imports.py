@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 # From left to right: a package imports only from itself and from those to its left.
 PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_export": "exporter"}
 # The same within the exporter. `bundle_writer` writes every bundle, and
-# `bundle` exports a module; `compression`, `packing` and `mobile` make something of
+# `bundle` exports a module, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "bundle"),
+    *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "bundle", "trained"),
     *("compression", "integer_accuracy", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.

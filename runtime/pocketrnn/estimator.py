@@ -29,7 +29,7 @@ class TrainedEstimator:
         """The classes, in the order of the columns of `predict_proba`."""
 
     @property
-    def classes_(self) -> NDArray[np.str_]:
+    def classes_(self) -> NDArray[Any]:
         """The labels as scikit-learn's tools ask for them, str [labels], in the order of `labels`.
 
         Example:
@@ -54,7 +54,7 @@ class TrainedEstimator:
             True
         """
         raise InputError(
-            "A classifier of a bundle is trained already, and cannot be fitted.",
+            "This classifier is trained already, and cannot be fitted.",
             "Wrap it in sklearn.frozen.FrozenEstimator, or train another one with `pocketrnn train`.",
         )
 

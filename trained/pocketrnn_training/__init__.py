@@ -1,5 +1,12 @@
 """pocketrnn_training: train recurrent text classifiers in PyTorch.
 
+    from pocketrnn_training import fit
+
+    reviews = fit(texts, labels)
+    reviews.predict(["a good film"])
+
+Or with files, and every part by itself:
+
     from pocketrnn_training import Settings, read_files, train, write_checkpoint
 
     checkpoint = train(read_files([Path("reviews.csv")]), Settings(cell="lstm"), name="reviews")
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.checkpoint import write as write_checkpoint
     from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.evaluation import Evaluation, evaluate
+    from pocketrnn_training.fitting import FittedClassifier, fit
     from pocketrnn_training.settings import Settings
     from pocketrnn_training.teacher import read_teacher
     from pocketrnn_training.teacher_answers import TeacherAnswers
@@ -32,12 +40,14 @@ __all__ = [
     "Architecture",
     "Checkpoint",
     "Evaluation",
+    "FittedClassifier",
     "LabelledTexts",
     "RecurrentClassifier",
     "Settings",
     "TeacherAnswers",
     "ag_news",
     "evaluate",
+    "fit",
     "read_checkpoint",
     "read_files",
     "read_teacher",
@@ -46,21 +56,24 @@ __all__ = [
     "write_checkpoint",
 ]
 
+_TRAINS = ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy")
 # Public name: the module that defines it, its name there, and the packages that the module needs.
 _HOMES = {
     "Architecture": ("architecture", "Architecture", ("torch",)),
     "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
     "Evaluation": ("evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
+    "FittedClassifier": ("fitting", "FittedClassifier", (*_TRAINS, "sklearn")),
     "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
     "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
     "Settings": ("settings", "Settings", ()),
     "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
     "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
+    "fit": ("fitting", "fit", (*_TRAINS, "sklearn")),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("data", "read_files", ("pyarrow",)),
     "read_teacher": ("teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
-    "train": ("training", "train", ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy")),
+    "train": ("training", "train", _TRAINS),
     "with_unlabelled": ("data", "with_unlabelled", ("pyarrow",)),
     "write_checkpoint": ("checkpoint", "write", ("torch", "safetensors")),
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import Tensor
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
@@ -17,7 +18,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import UNLABELLED, LabelledTexts
 from pocketrnn_training.inference import logits_of
 
-__all__ = ["ClassScore", "Evaluation", "evaluate", "predicted_by_checkpoint", "score"]
+__all__ = ["ClassScore", "Evaluation", "evaluate", "logits_by_checkpoint", "score"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     if (data.targets == UNLABELLED).any():
         raise DataError("Some rows have no label.", "Evaluate with labelled rows only.")
     if isinstance(classifier, Checkpoint):
-        predicted = predicted_by_checkpoint(classifier, data.texts)
+        predicted = logits_by_checkpoint(classifier, data.texts).argmax(dim=1).numpy()
     else:
         index = {label: target for target, label in enumerate(labels)}
         answers = classifier.predict(data.texts)
@@ -90,8 +91,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     return score(labels, data.targets, predicted)
 
 
-def predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The indices of the classes that a checkpoint gives texts in PyTorch, int64 [texts]; see `evaluate`.
+def logits_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
+    """The logits that a checkpoint gives texts in PyTorch, float32 [texts, classes]; see `evaluate`.
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
@@ -103,7 +104,7 @@ def predicted_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> npt
             'Write it into config.json, as "training": {"batch_size": 16}.',
         )
     encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
-    return logits_of(checkpoint.module, encoded, batch_size or 1).argmax(dim=1).numpy()
+    return logits_of(checkpoint.module, encoded, batch_size or 1)
 
 
 def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Evaluation:

@@ -1,0 +1,68 @@
+"""Export what `pocketrnn_training` trained: a checkpoint holds all that `export` asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.verdicts import TEXT_RULES, TextVerdict
+from pocketrnn_export.bundle import export
+
+if TYPE_CHECKING:
+    from pocketrnn_training.checkpoint import Checkpoint
+    from pocketrnn_training.fitting import FittedClassifier
+
+__all__ = ["arguments_of", "export_trained"]
+
+
+def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **arguments: Any) -> Manifest:
+    """Export a trained classifier as a bundle that is proven to give the same answers.
+
+    Args:
+        trained: what `pocketrnn_training.fit`, `train` or `read_checkpoint` gave.
+        path: the folder to write.
+        arguments: further ones of `export`, such as `streaming=True`, `force=True` or `examples=False`; one that the
+            checkpoint says too, such as `name`, is taken from here.
+
+    Returns:
+        what was written to classifier.json, with the proof.
+
+    Raises:
+        PocketRNNError: as `export`.
+
+    Example:
+        >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
+        >>> export_trained(fitted, "reviews").labels
+        ('bad', 'good')
+    """
+    from pocketrnn_training.checkpoint import Checkpoint as Trained
+
+    module, described = arguments_of(trained if isinstance(trained, Trained) else trained.checkpoint)
+    return export(module, path, **{**described, **arguments})
+
+
+def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
+    """The module of a checkpoint, and the other arguments that `export` takes.
+
+    Example:
+        >>> module, described = arguments_of(read_checkpoint(Path("reviews.checkpoint")))
+        >>> described["labels"]
+        ('bad', 'good')
+    """
+    from pocketrnn_training.checkpoint import MADE_EXAMPLES
+
+    return checkpoint.module, {
+        "vocabulary": checkpoint.vocabulary,
+        "labels": checkpoint.labels,
+        "rules": checkpoint.rules,
+        "lengths": checkpoint.architecture.packed,
+        "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
+        "name": checkpoint.name,
+        # Training made its ids by the same code and the same rules.
+        "provenance": {
+            "data": checkpoint.data,
+            "metrics": checkpoint.metrics,
+            TEXT_RULES: TextVerdict("trained").document,
+        },
+    }

@@ -1,0 +1,299 @@
+"""Train from Python, on texts and labels that are there already, as scikit-learn's users expect it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pocketrnn.errors import DataError, InputError, shown
+from pocketrnn.estimator import TrainedEstimator
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.data import LabelledTexts, class_targets
+from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
+from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.threads import limited
+from pocketrnn_training.training import train
+
+__all__ = ["FittedClassifier", "fit"]
+
+_log: Final = logging.getLogger(__name__)
+_SOURCE: Final = "texts given in Python"
+
+
+@dataclass(frozen=True)
+class FittedClassifier(TrainedEstimator):
+    """What `fit` gives: a trained classifier, answered by PyTorch. scikit-learn's tools take it as an estimator.
+
+    `pocketrnn_export.export_trained` makes a bundle of it, which needs no PyTorch.
+
+    Attributes:
+        checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the figures of validation.
+        given: the labels as they were given, by the names that they have in the checkpoint: the number 1 is named "1".
+
+    Example:
+        >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
+        >>> fitted.labels
+        ('bad', 'good')
+    """
+
+    checkpoint: Checkpoint
+    given: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the columns of `predict_proba`.
+
+        Example:
+            >>> fitted.labels
+            ('bad', 'good')
+        """
+        return self.checkpoint.labels
+
+    @property
+    def classes_(self) -> npt.NDArray[Any]:
+        """The labels as they were given, in the order of `labels`.
+
+        Example:
+            >>> fitted.classes_.tolist()
+            ['bad', 'good']
+        """
+        return np.array([self.given[label] for label in self.labels])
+
+    def predict(self, texts: Iterable[str]) -> list[Any]:
+        """The likeliest label of every text, as it was given to `fit`.
+
+        Args:
+            texts: a list, a column of numpy or pandas, or any other iterable of strings.
+
+        Raises:
+            DataError: `texts` is one string, or holds what is no text.
+
+        Example:
+            >>> fitted.predict(["so good"])
+            ['good']
+        """
+        return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
+
+    def predict_proba(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
+        """float32 [texts, labels], in the order of `labels`; each row adds up to 1.
+
+        Raises:
+            DataError: `texts` is one string, or holds what is no text.
+
+        Example:
+            >>> fitted.predict_proba(["so good"]).shape
+            (1, 2)
+        """
+        probabilities: npt.NDArray[np.float32] = self._logits(texts).softmax(dim=1).numpy()
+        return probabilities
+
+    def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
+        """The share of texts that are given the right label.
+
+        Raises:
+            DataError: see `evaluate`.
+
+        Example:
+            >>> fitted.score(["so good", "so bad"], ["good", "bad"])
+            1.0
+        """
+        return self.evaluate(texts, labels).accuracy
+
+    def evaluate(self, texts: Iterable[str], labels: Iterable[Any]) -> Evaluation:
+        """Accuracy, the precision, recall and F1 of each class, and which are confused.
+
+        Raises:
+            DataError: the texts or the labels cannot be used, or a label is none of the classifier's.
+
+        Example:
+            >>> fitted.evaluate(["so good", "so bad"], ["good", "bad"]).rows
+            2
+        """
+        with limited(self._threads):
+            return evaluate(self.checkpoint, labelled_texts(texts, labels, self.labels)[0])
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the checkpoint, for `read_checkpoint`, `pocketrnn export` and `pocketrnn evaluate`.
+
+        Args:
+            folder: the folder to make.
+            force: replace a checkpoint that is there.
+
+        Raises:
+            OutputError: the folder is taken or cannot be written.
+
+        Example:
+            >>> fitted.save("reviews.checkpoint")
+        """
+        checkpoints.write(self.checkpoint, Path(folder), force=force)
+
+    @property
+    def _threads(self) -> int:
+        return int(self.checkpoint.training["threads"])
+
+    def _logits(self, texts: Iterable[str]) -> torch.Tensor:
+        with limited(self._threads):
+            return logits_by_checkpoint(self.checkpoint, _checked_texts(texts))
+
+
+def fit(
+    texts: Iterable[str],
+    labels: Iterable[Any],
+    *,
+    validation: tuple[Iterable[str], Iterable[Any]] | None = None,
+    name: str = "classifier",
+    word_vectors: str | Path | None = None,
+    examples: bool = True,
+    report: Callable[[Progress | Epoch | Notice], None] | None = None,
+    **choices: Any,
+) -> FittedClassifier:
+    """Train a classifier of texts, as `pocketrnn train` does, without a file.
+
+    Args:
+        texts: a list, a column of numpy or pandas, or any other iterable of strings.
+        labels: as many; strings, whole numbers or booleans, which `predict` gives back.
+        validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
+            are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
+        name: what the classifier is called.
+        word_vectors: a file in GloVe's format that the embedding starts from.
+        examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
+            words of the vocabulary are kept.
+        report: called with the progress. Without it, what is odd about the texts is logged as a warning, and epochs
+            at the level INFO.
+        choices: the choices of `Settings` that are not to be the defaults, by their names: `epochs=3`, `seed=1`.
+
+    Returns:
+        the classifier, with `predict`, `predict_proba`, `score`, `evaluate` and `save`.
+
+    Raises:
+        InputError: there is no such choice, or a value of one is out of its range.
+        DataError: the texts or the labels cannot be used: a number of labels that is not that of the texts, an item
+            that is no text, a label that is missing, one class only, a class with one row only.
+        TrainingError: the loss is no longer a number.
+
+    Example:
+        >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
+        >>> fitted.predict(["so good"]) in (["good"], ["bad"])
+        True
+    """
+    settings = _settings(choices)
+    data, given = labelled_texts(texts, labels)
+    checkpoint = train(
+        data,
+        settings,
+        name=name,
+        validation=None if validation is None else labelled_texts(*validation, data.labels)[0],
+        word_vectors=None if word_vectors is None else Path(word_vectors),
+        examples=None if examples else (),
+        report=_logged if report is None else report,
+    )
+    return FittedClassifier(checkpoint, given)
+
+
+def labelled_texts(
+    texts: Iterable[str], labels: Iterable[Any], known: tuple[str, ...] | None = None
+) -> tuple[LabelledTexts, dict[str, Any]]:
+    """Texts and labels of Python as rows, and the labels as they were given, by their names.
+
+    Args:
+        texts: the texts.
+        labels: as many labels.
+        known: the classes and their order; without them, those that occur, sorted by their names.
+
+    Raises:
+        DataError: they cannot be used; see `fit`. A label is not one of `known`.
+
+    Example:
+        >>> data, given = labelled_texts(["good", "bad"], [1, 0])
+        >>> data.labels, given
+        (('0', '1'), {'1': 1, '0': 0})
+    """
+    checked = _checked_texts(texts)
+    given: dict[str, Any] = {}
+    names = [_name(label, row, given) for row, label in enumerate(_items(labels, "labels"))]
+    if len(names) != len(checked):
+        raise DataError(f"There are {len(checked):,} texts and {len(names):,} labels.", "Give one label for each text.")
+    if not checked:
+        raise DataError("There is no text.", "Give texts and their labels.")
+    if known is None:
+        known = tuple(sorted(given))
+        if len(known) == 1:
+            raise DataError(
+                f"All {len(checked):,} texts are of one class, {known[0]!r}.",
+                "A classifier needs texts of two classes at least.",
+            )
+    code_of = {name: code for code, name in enumerate(given)}
+    codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
+    return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
+
+
+def _settings(choices: Mapping[str, Any]) -> Settings:
+    known = [member.name for member in fields(Settings)]
+    for name in choices:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
+            raise InputError(f"There is no choice {name!r}.", meant)
+    return Settings(**choices)
+
+
+def _items(values: Iterable[Any], what: str) -> Iterable[Any]:
+    """The values one by one; those of numpy and pandas as Python's own, where they say how."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise DataError(f"{what} is {shown(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
+    if getattr(values, "ndim", 1) != 1:
+        raise DataError(f"{what} has {values.ndim} dimensions.", "Give one column of it.")  # type: ignore[attr-defined]
+    # Of numpy and pandas; of pyarrow.
+    as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
+    return values if as_list is None else as_list()
+
+
+def _checked_texts(texts: Iterable[str]) -> list[str]:
+    found = list(_items(texts, "texts"))
+    for row, text in enumerate(found):
+        if not isinstance(text, str):
+            raise DataError(
+                f"The text at position {row} (counted from 0) is {shown(text, 40)}, not a string.",
+                "Fill it, or leave it out with its label.",
+            )
+    # A string of a class of its own, such as numpy's, as one of Python's.
+    return [text if type(text) is str else str(text) for text in found]
+
+
+def _name(label: Any, row: int, given: dict[str, Any]) -> str:
+    """The name of a label, which is noted with it in `given`."""
+    label = label.item() if isinstance(label, np.generic) else label
+    if not isinstance(label, str | int) or label == "":
+        raise DataError(
+            f"The label at position {row} (counted from 0) is {shown(label, 40)}.",
+            "Give a string that is not empty, a whole number or a boolean.",
+        )
+    name = str(label)
+    before = given.setdefault(name, label)
+    if type(before) is not type(label):
+        raise DataError(
+            f"Of the labels, {shown(before)} and {shown(label)} have the same name.", "Give all of them as strings."
+        )
+    return name
+
+
+def _logged(event: Progress | Epoch | Notice) -> None:
+    if isinstance(event, Notice):
+        _log.log(logging.INFO if isinstance(event, Step) else logging.WARNING, "%s", event.text)
+    elif isinstance(event, Epoch):
+        _log.info(
+            "epoch %d  validation loss %.4f  accuracy %.1f%%",
+            event.epoch,
+            event.validation_loss,
+            100 * event.validation_accuracy,
+        )
