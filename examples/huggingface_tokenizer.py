@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import nn
 
 from pocketrnn import Classifier
-from pocketrnn_export import export, read_tokenizer
+from pocketrnn_export import export
 from pocketrnn_export.packing import pack
 
 LABELS = ["negative", "positive"]
@@ -81,14 +81,12 @@ def main(folder: Path) -> None:
     torch.save(module.state_dict(), folder / "weights.pt")
 
     # From here on the tokenizer is text rules: pocketrnn runs without Hugging Face's library.
-    subwords = read_tokenizer(folder / "tokenizer.json")
     texts = [text for text, _ in ROWS]
     export(
         module,
         folder / "mood",
         labels=LABELS,
-        vocabulary=subwords.tokens,
-        rules=subwords,
+        tokenizer=folder / "tokenizer.json",
         example_texts=texts,
         force=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,9 +34,10 @@ from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_i
 from pocketrnn_export.intake.external import given_ids, made_ids
 from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
+from pocketrnn_export.intake.text_arguments import read_text_arguments
 from pocketrnn_export.intake.tokenizer_json import Subwords
 from pocketrnn_export.intake.tokenizer_library import compared_with_library
-from pocketrnn_export.intake.vocabulary import VocabularySource, read_vocabulary
+from pocketrnn_export.intake.vocabulary import VocabularySource
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
 from pocketrnn_export.proof.comparing import run_of
@@ -56,8 +58,8 @@ def export(
     path: str | Path,
     *,
     labels: Sequence[str],
-    vocabulary: VocabularySource,
-    tokenizer: str | Tokenizer | None = None,
+    vocabulary: VocabularySource | None = None,
+    tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
     example_ids: Iterable[tuple[str, Iterable[int]]] = (),
     lengths: bool | None = None,
@@ -90,11 +92,12 @@ def export(
         path: the folder to write.
         labels: the classes, in the order of the logits.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
-            torchtext Vocab, or the path of a file that holds one of these.
+            torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
         tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
             `rules` is None. Or your own function, text -> tokens: the rules, or the first of these three that agrees,
             must give the same ids on all example texts. Where the rules' tokenizer is `external`, the bundle takes
-            tokens or ids, and the function, text -> tokens or ids, splits the texts of the proof.
+            tokens or ids, and the function, text -> tokens or ids, splits the texts of the proof. Or a tokenizer of
+            subwords, as `read_tokenizer` takes it: the path of a tokenizer.json, say.
         rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
             "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
@@ -144,21 +147,19 @@ def export(
     """
     path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    known, pairs = read_vocabulary(vocabulary), checked_pairs(example_ids)
-    read = rules if isinstance(rules, Subwords) else None
-    rules = rules.rules if isinstance(rules, Subwords) else rules
+    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), checked_pairs(example_ids)
     description = Description(
         name=checked_name(name if name is not None else name_of(path)),
         labels=checked_labels(labels),
-        rules=chosen_rules(known, rules, tokenizer, pairs, example_texts),
-        vocabulary=known.tokens,
+        rules=chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs, example_texts),
+        vocabulary=text.vocabulary.tokens,
         activation="sigmoid" if multi_label else "softmax",
         provenance={
             **(provenance or {}),
             "versions": versions(),
         },
     )
-    verdict = _text_verdict(description, tokenizer, pairs, example_texts, read)
+    verdict = _text_verdict(description, text.tokenizer, pairs, example_texts, text.subwords)
     description = replace(description, provenance={**description.provenance, TEXT_RULES: verdict.document})
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
@@ -171,7 +172,7 @@ def export(
     for kind in kinds:
         if kind.required:
             kind.check(module, description.rules)
-    description, given, texts = _texts_of_proof(description, tokenizer, pairs, example_texts, examples=examples)
+    description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     private = frozenset() if examples else frozenset(given)
     ids, padding_id = description.ids, description.rules.padding_id
     with _one_export_at_a_time, random_state_kept(), _in_a_sentence(module):

@@ -20,6 +20,7 @@ from pocketrnn.benchmark import interleaved, one_by_one
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.folder import check_free, written_whole
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
+from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
@@ -124,6 +125,8 @@ def compress(
     path, storage = Path(path), storage or Storage()
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     folder = bundle_folder(bundle)
+    if is_packed(folder):
+        raise InputError(f"{folder} is a packed file.", "Give the bundle that it was made from.")
     original = Classifier.load(folder)
     manifest = original.manifest if name is None else replace(original.manifest, name=name)
     _check(manifest, storage, data, max_loss)

@@ -280,8 +280,9 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         _log.info("Measuring what they change")
         changed = _changed(before, file, packed.cases)
         # Where a state lies between two integers, the last digit of an activation decides: another processor may take
-        # the other one. What all roundings together change is more than a few such do.
-        apart = max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed))
+        # the other one. What all roundings together change of a text is more than a few such do. Of drawn inputs it is
+        # no measure: it was 8.8 on one of 5,254, which on a golden example would be another answer.
+        apart = max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))
         answers = ReferenceAnswers(Reference(INTEGERS, run_of_packed(file)), packed.cases, rows_alone=True)
         parity = proven(_compared(file, made, answers, packed.texts), apart)
         verdict = changed_by_integers(Classifier.load(before), Classifier.load(file), data, allowed)

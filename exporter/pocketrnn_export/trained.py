@@ -56,7 +56,8 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         "vocabulary": checkpoint.vocabulary,
         "labels": checkpoint.labels,
         "rules": checkpoint.rules,
-        "lengths": checkpoint.architecture.packed,
+        # How it was trained; what else forward takes is training's own.
+        "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
         "name": checkpoint.name,
         # Training made its ids by the same code and the same rules.

@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextEncoder
+from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verdicts import TextVerdict, text_verdict
 from pocketrnn_export import export, read_tokenizer
+from pocketrnn_export.intake.text_arguments import read_text_arguments
 from pocketrnn_export.intake.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
@@ -174,15 +176,42 @@ def test_what_is_no_tokenizer_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_exported_in_python(tmp_path: Path) -> None:
-    made = read_tokenizer(FAMILIES["GPT-2"])
     names: dict[str, type[nn.Module]] = {}
     exec(MODULE, names)  # noqa: S102
     manifest = export(
-        names["Net"](700), tmp_path / "out", labels=["a", "b"], vocabulary=made.tokens, rules=made.rules,
+        names["Net"](700), tmp_path / "out", labels=["a", "b"], tokenizer=FAMILIES["GPT-2"],
         torchscript=False, example_texts=["Oil prices rise"],
     )  # fmt: skip
-    assert manifest.text == made.rules
+    assert manifest.text == read_tokenizer(FAMILIES["GPT-2"]).rules
     assert Classifier.load(shutil.copytree(tmp_path / "out", tmp_path / "copy")).predict(["Oil"])
+
+
+def test_a_tokenizer_holds_the_vocabulary_and_the_rules(folder: Path) -> None:
+    made = read_tokenizer("tokenizer.json")
+    for tokenizer in ("tokenizer.json", "./", Path("tokenizer.json"), FAMILIES["BERT uncased"]):
+        read = read_text_arguments(None, tokenizer, None)
+        assert (read.vocabulary.tokens, read.rules, read.tokenizer) == (made.tokens, made.rules, None)
+    # Rules that were read bring their tokens; a function beside them is compared with them.
+    read = read_text_arguments(None, str.split, made)
+    assert (read.vocabulary.tokens, read.rules, read.tokenizer) == (made.tokens, made.rules, str.split)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((None, None, None), "vocabulary="),
+        ((None, "nowhere.json", None), "nowhere.json"),
+        ((["a"], "tokenizer.json", None), "vocabulary"),
+        ((None, "tokenizer.json", TextRules()), "rules"),
+        ((["a"], None, 7), "int"),
+        ((None, Path("nowhere"), None), "nowhere"),
+    ],
+)
+def test_arguments_that_contradict_each_other_or_are_missing_are_named(
+    folder: Path, arguments: tuple[Any, Any, Any], named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        read_text_arguments(*arguments)
 
 
 def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_ids(folder: Path) -> None:

@@ -829,5 +829,5 @@ def test_a_negative_default_index_is_kept_but_gives_no_rules() -> None:
 def test_a_tokenizer_of_hugging_face_is_named_as_that(tmp_path: Path) -> None:
     document = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match=r"--tokenizer FILE.*read_tokenizer"):
+    with pytest.raises(InputError, match=r"--tokenizer FILE.*tokenizer="):
         read_vocabulary(tmp_path / "tokenizer.json")

@@ -274,8 +274,15 @@ def test_an_unknown_name_lists_the_shipped_ones(zoo: Path) -> None:
 
 @pytest.mark.parametrize("path", ["./known", "../work/known", "known/"])
 def test_a_path_is_never_taken_for_a_shipped_name(zoo: Path, path: str) -> None:
-    with pytest.raises(BundleError, match="is not a folder"):
+    with pytest.raises(BundleError, match="does not exist"):
         Classifier.load(path)
+
+
+def test_a_file_that_is_no_packed_file_is_named_so(tmp_path: Path) -> None:
+    other = tmp_path / "news.prnn"
+    other.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(BundleError, match="neither a folder nor a packed file"):
+        Classifier.load(other)
 
 
 @pytest.mark.parametrize("address", ["hf://user/model", "https://example.org/news.prnn"])

@@ -200,7 +200,7 @@ def test_a_bundle_that_is_not_there_is_status_2(command: list[str], tmp_path: Pa
     result = run(*command, tmp_path / "nowhere")
     assert result.exit_code == 2
     remedy = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
-    assert result.stderr == f"Error: {tmp_path / 'nowhere'} is not a folder. {remedy}\n"
+    assert result.stderr == f"Error: {tmp_path / 'nowhere'} does not exist. {remedy}\n"
 
 
 def test_verify_prints_what_it_checked_and_ok(padded: Path) -> None:

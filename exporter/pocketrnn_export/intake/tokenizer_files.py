@@ -20,7 +20,7 @@ from pocketrnn_export.intake.json_file import brief, parsed_json
 from pocketrnn_export.intake.sentencepiece_model import subwords_of_model
 from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
 
-__all__ = ["read_tokenizer"]
+__all__ = ["is_library_tokenizer", "read_tokenizer"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,21 +45,20 @@ def read_tokenizer(source: Any) -> Subwords:
             `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
 
     Returns:
-        `rules` and `tokens`. `export(..., rules=subwords, vocabulary=subwords.tokens)` takes it as it is, and compares
-        it with the library of the file, where that is installed.
+        `rules` and `tokens`. `export(..., rules=subwords)` takes it as it is, with its vocabulary, and compares it with
+        the library of the file, where that is installed.
 
     Raises:
         InputError: there is no such file, it is damaged, or has a part that the rules cannot say; the message names it.
 
     Example:
         >>> subwords = read_tokenizer("tokenizer.json")
-        >>> manifest = export(module, "news", labels=labels, rules=subwords, vocabulary=subwords.tokens)
+        >>> manifest = export(module, "news", labels=labels, rules=subwords)
     """
     if not isinstance(source, str | os.PathLike):
-        inner = getattr(source, "backend_tokenizer", source)
-        if not callable(getattr(inner, "to_str", None)):
+        if not is_library_tokenizer(source):
             raise InputError(f"{brief(source)} is no tokenizer of subwords.", _GIVE)
-        return subwords_of_json(inner.to_str(), "The tokenizer")
+        return subwords_of_json(_inner(source).to_str(), "The tokenizer")
     path = Path(source)
     if path.is_dir():
         return _of_folder(path)
@@ -68,6 +67,20 @@ def read_tokenizer(source: Any) -> Subwords:
     if path.suffix == ".model":
         return subwords_of_model(_content(path), str(path))
     return subwords_of_json(_text(path), str(path))
+
+
+def is_library_tokenizer(source: Any) -> bool:
+    """Whether it is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which holds one.
+
+    Example:
+        >>> is_library_tokenizer(str.split)
+        False
+    """
+    return callable(getattr(_inner(source), "to_str", None))
+
+
+def _inner(tokenizer: Any) -> Any:
+    return getattr(tokenizer, "backend_tokenizer", tokenizer)
 
 
 def _text(path: Path) -> str:

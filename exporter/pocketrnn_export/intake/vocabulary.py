@@ -266,8 +266,7 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
         raise DataError(
             f"{what} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
-            "Give it with --tokenizer FILE and no --vocabulary; in Python, subwords = read_tokenizer(FILE), and "
-            "rules=subwords, vocabulary=subwords.tokens.",
+            "Give it with --tokenizer FILE and no --vocabulary; in Python, as tokenizer= and no vocabulary.",
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():

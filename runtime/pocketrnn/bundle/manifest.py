@@ -592,7 +592,9 @@ def _no_bundle(path: Path) -> BundleError:
         return BundleError(f"{path} holds no {CLASSIFIER_JSON}.", GIVE_A_BUNDLE)
     if path.is_file() and (path.parent / CLASSIFIER_JSON).is_file():
         return BundleError(f"{path} is a file of a bundle.", f"Give its folder: {path.parent}")
-    return BundleError(f"{path} is not a folder.", (not path.exists() and near_bundle(path)) or GIVE_A_BUNDLE)
+    if path.exists():
+        return BundleError(f"{path} is neither a folder nor a packed file.", GIVE_A_BUNDLE)
+    return BundleError(f"{path} does not exist.", near_bundle(path) or GIVE_A_BUNDLE)
 
 
 def near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:

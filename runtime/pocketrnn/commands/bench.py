@@ -29,9 +29,9 @@ __all__ = ["bench"]
 def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> None:
     """Measure how fast a bundle answers here, beside the bare graph in onnxruntime.
 
-    PATH_OR_NAME is the bundle's folder, or the name of a classifier that ships with pocketrnn. TEXTS is a file with one
-    text on each line, or - for standard input. Without it, the bundle's golden examples are used, repeated to about
-    1,000 texts. The table is Markdown.
+    PATH_OR_NAME is the bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn. A packed
+    file has no graph to stand beside. TEXTS is a file with one text on each line, or - for standard input. Without it,
+    the golden examples are used, repeated to about 1,000 texts. The table is Markdown.
 
     \b
     Examples:

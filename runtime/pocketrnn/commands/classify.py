@@ -40,7 +40,7 @@ __all__ = ["classify"]
     default="ag_news",
     show_default=True,
     metavar="PATH_OR_NAME",
-    help="The bundle's folder, or the name of a classifier that ships with pocketrnn.",
+    help="The bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn.",
 )
 @click.option(
     "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="K", help="Give the K likeliest labels."
