@@ -61,3 +61,14 @@ def test_the_wheel_holds_the_bundles_and_no_checkpoint(tmp_path: Path) -> None:
     assert {f"pocketrnn_zoo/{name}/bundle/classifier.json" for name in shipped} <= set(files)
     assert not [name for name in files if "checkpoint" in name.split("/")]
     assert wheel.stat().st_size < 3_000_000
+
+
+@pytest.mark.slow
+def test_the_classifiers_of_news_are_a_distribution_of_their_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT / "trained"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    [wheel] = tmp_path.glob("*.whl")
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    folders = [f"pocketrnn_zoo/{name}" for name in ("ag_news", "ag_news-small")]
+    bundles = {f"{folder}/bundle/{name}" for folder in folders for name in ("classifier.json", "model.onnx")}
+    assert files == bundles | {f"{folder}/README.md" for folder in folders}

@@ -93,9 +93,10 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
     refused = python(edge, code, "train")
     assert refused.returncode == 1
     assert re.search(r"pip install .*\[train\]", refused.stderr)
-    unknown = python(edge, code, "classify", "oil")
-    assert unknown.returncode == 2
-    assert "'ag_news' is neither a folder nor a shipped classifier" in unknown.stderr
+    apart = python(edge, code, "classify", "-b", "ag_news", "oil")
+    assert apart.returncode == 2
+    assert "'ag_news' is not installed" in apart.stderr
+    assert "pip install ./trained" in apart.stderr
 
 
 def test_files_are_classified_there_but_for_parquet(edge: Path, padded: Path, tmp_path: Path) -> None:

@@ -12,8 +12,14 @@ from pocketrnn.errors import BundleError, InputError
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 
-# Data only: a folder for each classifier, which holds its bundle in the folder `bundle`.
+# Data only: a folder for each classifier, which holds its bundle in the folder `bundle`. It has no __init__.py, so that
+# several distributions may put classifiers into it.
 _ZOO: Final = "pocketrnn_zoo"
+# Classifiers of a distribution of their own, and how it is installed. Their data is for non-commercial use.
+_APART: Final = dict.fromkeys(
+    ("ag_news", "ag_news-small"),
+    "Install it from a clone of the repository: pip install ./trained. Its data is for non-commercial use.",
+)
 
 
 def shipped_classifiers() -> dict[str, Path]:
@@ -36,7 +42,8 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
 
     Raises:
         InputError: it is neither a string nor a path.
-        BundleError: there is no such folder, and no shipped classifier has that name.
+        BundleError: there is no such folder, and no shipped classifier has that name, or it is of a distribution that
+            is not installed.
 
     Example:
         >>> bundle_folder("runs/news").as_posix()
@@ -63,6 +70,8 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         return shipped[given]
     if os.path.lexists(folder):
         return folder
+    if given in _APART:
+        raise BundleError(f"The classifier {given!r} is not installed.", _APART[given])
     names = f"names a shipped classifier ({', '.join(shipped)})" if shipped else "names a shipped classifier (none is)"
     raise BundleError(
         f"{given!r} is neither a folder nor {names.removeprefix('names ')}.",

@@ -119,13 +119,13 @@ def classify(
 
     \b
     Examples:
-      pocketrnn classify "Wall St. Bears Claw Back Into the Black"
-      pocketrnn classify --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
+      pocketrnn classify -b ag_news "Wall St. Bears Claw Back Into the Black"
+      pocketrnn classify -b ag_news --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
-      pocketrnn classify --explain "Oil prices rise again"
-      pocketrnn classify --tokens '["oil", "prices", "rise"]' "[17, 25]"
-      pocketrnn classify --input headlines.csv --output labelled.csv
-      pocketrnn classify --input-format jsonl --text-column headline < headlines.jsonl
+      pocketrnn classify -b ag_news --explain "Oil prices rise again"
+      pocketrnn classify -b ag_news --tokens '["oil", "prices", "rise"]' "[17, 25]"
+      pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
+      pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier

@@ -230,7 +230,7 @@ def main() -> None:
 
     \b
     Examples:
-      pocketrnn classify "Wall St. Bears Claw Back Into the Black"
+      pocketrnn classify -b ag_news "Wall St. Bears Claw Back Into the Black"
       pocketrnn train reviews.csv -o reviews.checkpoint --export reviews
       pocketrnn COMMAND --help
     """

@@ -1,1 +1,0 @@
-"""The classifiers that ship with pocketrnn: data only, one folder each."""
