@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -38,6 +39,7 @@ def test_the_version_has_one_home(release: dict[str, Any]) -> None:
         project = tomllib.loads((ROOT / file).read_text(encoding="utf-8"))["project"]
         assert "version" not in project, file
         assert "version" in project["dynamic"], file
+    assert json.loads((ROOT / "runtime/web/package.json").read_text(encoding="utf-8"))["version"] == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
@@ -48,8 +50,9 @@ def test_the_native_package_says_its_version_or_that_it_was_never_installed() ->
         _ = native.nothing
 
 
-def test_the_native_package_has_the_same_licence() -> None:
-    assert (ROOT / "runtime" / "native" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+@pytest.mark.parametrize("package", ["native", "web"])
+def test_the_other_packages_have_the_same_licence(package: str) -> None:
+    assert (ROOT / "runtime" / package / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_a_release_has_a_source_distribution_and_a_wheel_of_each_package(

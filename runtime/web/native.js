@@ -134,13 +134,15 @@ const isBytes = (value) => value instanceof ArrayBuffer || ArrayBuffer.isView(va
 const HAS_SIMD = [
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
 ];
+// Written out: bundlers such as Vite look for this very form, and take the files along.
+const WITH_SIMD = new URL("./pocketrnn.wasm", import.meta.url);
+const PLAIN = new URL("./pocketrnn-plain.wasm", import.meta.url);
 const compiled = new Map();
 
 /** The engine's module, compiled once for all classifiers of a page. */
 function engine(wasm) {
   if (wasm instanceof WebAssembly.Module) return wasm;
-  const name = WebAssembly.validate(Uint8Array.from(HAS_SIMD)) ? "pocketrnn.wasm" : "pocketrnn-plain.wasm";
-  const source = wasm ?? new URL(name, import.meta.url);
+  const source = wasm ?? (WebAssembly.validate(Uint8Array.from(HAS_SIMD)) ? WITH_SIMD : PLAIN);
   if (isBytes(source)) return compile(source, "pocketrnn.wasm");
   const key = String(source);
   if (!compiled.has(key)) {
