@@ -264,6 +264,7 @@ def test_every_command_and_option_has_help() -> None:
         "import-vocab",
         "inspect",
         "pack",
+        "push",
         "train",
         "verify",
     }

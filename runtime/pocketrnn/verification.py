@@ -97,16 +97,14 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     manifest = classifier.manifest
     if is_packed(folder):
         return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance, manifest)
-    files = [manifests.CLASSIFIER_JSON, manifest.graph.file]
+    # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
     if manifest.torchscript is not None:
         path = folder / manifest.torchscript.file
         if manifests.sha256_of(path) != manifest.torchscript.sha256:
             raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-        files.append(manifest.torchscript.file)
-    if manifest.stream is not None:
-        files.append(manifest.stream.file)  # its digest is checked when the examples are replayed
     _check_metadata(classifier, folder / manifest.graph.file)
-    return Verification(manifest.name, tuple(files), _replayed(classifier), manifest.parity.tolerance, manifest)
+    files = manifests.files_of(manifest)
+    return Verification(manifest.name, files, _replayed(classifier), manifest.parity.tolerance, manifest)
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -285,10 +285,9 @@ def test_a_file_that_is_no_packed_file_is_named_so(tmp_path: Path) -> None:
         Classifier.load(other)
 
 
-@pytest.mark.parametrize("address", ["hf://user/model", "https://example.org/news.prnn"])
-def test_an_address_is_refused_as_an_address(zoo: Path, address: str) -> None:
-    with pytest.raises(BundleError, match=f"{address} is an address.*Download"):
-        Classifier.load(address)
+def test_an_address_is_refused_as_an_address(zoo: Path) -> None:
+    with pytest.raises(BundleError, match="https://example.org/news.prnn is an address.*Download"):
+        Classifier.load("https://example.org/news.prnn")
 
 
 def test_what_is_no_path_is_refused() -> None:

@@ -53,6 +53,7 @@ __all__ = [
     "checked_bytes",
     "document_of",
     "file_content",
+    "files_of",
     "json_schema",
     "near_bundle",
     "of_document",
@@ -547,6 +548,17 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
         },
         "provenance": dict(manifest.provenance),
     }
+
+
+def files_of(manifest: Manifest) -> tuple[str, ...]:
+    """The names of a bundle's files, classifier.json first.
+
+    Example:
+        >>> files_of(Classifier.load("ag_news").manifest)
+        ('classifier.json', 'model.onnx')
+    """
+    further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)
+    return CLASSIFIER_JSON, *further
 
 
 def read(folder: Path) -> Manifest:

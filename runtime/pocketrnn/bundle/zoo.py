@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from pocketrnn.bundle.hub import SCHEME, address_of, downloaded
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, near_bundle
 from pocketrnn.errors import BundleError, InputError
 
@@ -36,12 +37,14 @@ def shipped_classifiers() -> dict[str, Path]:
 
 
 def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """The folder of a bundle, given by its path or by the name of a shipped classifier.
+    """The folder of a bundle, given by its path, by the name of a shipped classifier, or by an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. Nothing in the bundle is read here.
+    What an address names is downloaded, where it is not there yet.
 
     Raises:
-        InputError: it is neither a string nor a path.
+        InputError: it is neither a string nor a path, or no address of a repository.
+        MissingExtraError: it is an address, and the hub's library is not installed.
         BundleError: there is no such folder, and no shipped classifier has that name, or it is of a distribution that
             is not installed.
 
@@ -57,10 +60,12 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
             GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)
+    if given.startswith(SCHEME):
+        return downloaded(address_of(given))
     if "://" in given:
         raise BundleError(
-            f"{given} is an address, and a bundle is read from this machine.",
-            "Download its folder or file, and give the path of that.",
+            f"{given} is an address, and a bundle is read from this machine or from a model hub.",
+            "Download its folder or file, and give the path of that; or give hf://user/name.",
         )
     folder = Path(given)
     if _holds_bundle(folder) or folder.name != given:

@@ -22,6 +22,7 @@ from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
 from pocketrnn.commands.command import as_options
 from pocketrnn.commands.inspect import inspect
+from pocketrnn.commands.push import push
 from pocketrnn.commands.standard_streams import give_up, give_up_stdout, replace_closed_stderr, tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.commands.termination import ended_by_signals
@@ -50,7 +51,7 @@ _BROUGHT: Final = {
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
     "pack": ("pocketrnn_export.commands.pack", "export"),
 }
-_USES: Final = ("classify", "verify", "inspect", "bench")
+_USES: Final = ("classify", "verify", "inspect", "bench", "push")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
@@ -236,5 +237,5 @@ def main() -> None:
     """
 
 
-for _command in (bench, classify, inspect, verify):
+for _command in (bench, classify, inspect, push, verify):
     main.add_command(_command)

@@ -48,12 +48,8 @@ def inspect(bundle: str, as_json: bool) -> None:
         _say(NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}, as_json=as_json)
         return
     manifest = manifests.read(folder)
-    names = [manifests.CLASSIFIER_JSON, manifest.graph.file]
-    if manifest.torchscript is not None:
-        names.append(manifest.torchscript.file)
-    if manifest.stream is not None:
-        names.append(manifest.stream.file)
-    _say(manifest, {name: manifests.size_of(folder / name) for name in names}, as_json=as_json)
+    sizes = {name: manifests.size_of(folder / name) for name in manifests.files_of(manifest)}
+    _say(manifest, sizes, as_json=as_json)
 
 
 def _say(manifest: Manifest, sizes: Mapping[str, int], *, as_json: bool) -> None:

@@ -1,0 +1,37 @@
+"""`pocketrnn push`: a classifier is put on a model hub."""
+
+from __future__ import annotations
+
+import click
+
+from pocketrnn.commands.command import Command
+from pocketrnn.commands.standard_streams import say, tell
+
+__all__ = ["push"]
+
+
+@click.command(cls=Command, short_help="Put a classifier on a model hub.")
+@click.argument("bundle", metavar="PATH_OR_NAME")
+@click.argument("address", metavar="hf://USER/NAME")
+@click.option("--private", is_flag=True, help="A new repository is open to you only.")
+@click.option("--message", metavar="TEXT", help="What the commit says.")
+def push(bundle: str, address: str, private: bool, message: str | None) -> None:
+    """Verify a bundle or a packed file, and put it on a model hub that speaks as Hugging Face's, in one commit.
+
+    PATH_OR_NAME is the bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn. A
+    repository that is not there is made, and gets a card. Log in first: hf auth login, or the variable HF_TOKEN.
+    HF_ENDPOINT names another hub.
+
+    Golden examples are texts that anybody can read who can read the repository: `pocketrnn export --no-examples` leaves
+    yours out.
+
+    \b
+    Examples:
+      pocketrnn push news hf://someone/news
+      pocketrnn classify -b hf://someone/news "Oil prices rise again"
+    """
+    from pocketrnn.publishing import push as pushed
+
+    tell("Verifying ...", err=True)
+    made = pushed(bundle, address, private=private, message=message)
+    say(f"{made}")

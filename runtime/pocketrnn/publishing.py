@@ -1,0 +1,101 @@
+"""A classifier put on a model hub, with a card that says what it itself says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.bundle.hub import SCHEME, HubAddress, address_of, asked_of_hub, hub
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.errors import InputError
+from pocketrnn.verdicts import graph_sentence, text_verdict
+from pocketrnn.verification import verify
+
+__all__ = ["card", "push"]
+
+_CARD: Final = "README.md"
+_SHOWN_LABELS: Final = 100
+
+
+def push(
+    bundle: str | os.PathLike[str], address: str, *, private: bool = False, message: str | None = None
+) -> HubAddress:
+    """Verify a bundle or a packed file, and put it on a model hub in one commit.
+
+    A repository that is not there is made. Its card, README.md, is written where there is none. Who may write is the
+    business of the hub's library: `hf auth login`, or the variable HF_TOKEN.
+
+    Args:
+        bundle: a bundle's folder, a shipped classifier's name, or a packed file.
+        address: hf://user/name, or user/name.
+        private: a new repository is open to its owner only.
+        message: of the commit.
+
+    Returns:
+        the address with the new commit, which never holds anything else.
+
+    Raises:
+        MissingExtraError: the hub's library is not installed.
+        InputError: the address has a revision, or is none.
+        BundleError: the bundle is missing or damaged, or the hub refuses or cannot be reached.
+        ParityError: an example is answered differently here.
+
+    Example:
+        >>> push("news", "someone/news")  # doctest: +SKIP
+        HubAddress(name='someone/news', revision='8c5...')
+    """
+    wanted = address_of(address)
+    if wanted.revision is not None:
+        raise InputError(f"{address} names a revision, and a new one is made.", f"Give {SCHEME}{wanted.name}.")
+    library = hub()
+    verification = verify(bundle)
+    folder = bundle_folder(bundle)
+    files = [folder] if is_packed(folder) else [folder / name for name in verification.files]
+    api = library.HfApi()
+    with asked_of_hub(wanted):
+        api.create_repo(wanted.name, private=private, exist_ok=True)
+        additions = [library.CommitOperationAdd(path.name, str(path)) for path in files]
+        if not api.file_exists(wanted.name, _CARD):
+            text = card(verification.manifest, wanted, files)
+            additions.append(library.CommitOperationAdd(_CARD, text.encode()))
+        said = message or f"{verification.manifest.name}, by pocketrnn"
+        commit = api.create_commit(wanted.name, additions, commit_message=said)
+    return HubAddress(wanted.name, commit.oid)
+
+
+def card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
+    """The card of a classifier on a hub, in Markdown: what it is, what was shown of it, and how it is asked.
+
+    Args:
+        manifest: what the classifier says of itself.
+        address: where it will be.
+        files: its files.
+    """
+    return "\n".join(_card(manifest, address, files)) + "\n"
+
+
+def _card(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
+    name, labels = _plain(manifest.name), [_plain(label) for label in manifest.labels]
+    yield from ("---", "library_name: pocketrnn", "pipeline_tag: text-classification", "---", f"# {name}", "")
+    more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
+    several = "any number of" if manifest.activation == "sigmoid" else "one of"
+    yield f"Gives a text {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."
+    yield from ("", "```console", f'$ pocketrnn classify -b {address} "a text"', "```", "")
+    yield from ("```python", "from pocketrnn import Classifier", "", f'classifier = Classifier.load("{address}")')
+    yield from ('print(classifier.classify("a text"))', "```", "")
+    size = sum(path.stat().st_size for path in files)
+    yield f"{len(manifest.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
+    yield from ("", "## What was shown", "", f"- Graph: {_plain(graph_sentence(manifest))}")
+    yield f"- Text rules: {_plain(text_verdict(manifest).sentence)}"
+    yield f"- It holds {len(manifest.examples)} golden examples, which are texts that anybody can read."
+    yield from ("", "Licence, data and what it is not for are its owner's to say here.")
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and a terminal show as it is."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!" else c for c in shown)
