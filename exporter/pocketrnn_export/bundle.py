@@ -29,7 +29,7 @@ from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.intake.description import Description, checked_labels, checked_name
+from pocketrnn_export.intake.description import Description, checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
 from pocketrnn_export.intake.external import given_ids, made_ids
 from pocketrnn_export.intake.padding_effect import padding_effect
@@ -67,6 +67,7 @@ def export(
     gives: str | None = None,
     one_text: bool = False,
     multi_label: bool = False,
+    thresholds: Sequence[float] | None = None,
     example_texts: Sequence[Text] = (),
     examples: bool = True,
     name: str | None = None,
@@ -114,6 +115,9 @@ def export(
             Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
+        thresholds: for each label the probability from which it is given, such as validation chose it; the bundle
+            keeps them, and `predict_labels` and `pocketrnn classify` use them. Where one label is right, the likeliest
+            is given from its threshold on, else none.
         example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and no function. The
             first of them become golden examples. Without any, texts are made of the vocabulary's words.
         examples: whether given texts become golden examples, which whoever has the bundle can read. With False they
@@ -154,6 +158,7 @@ def export(
         rules=chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs, example_texts),
         vocabulary=text.vocabulary.tokens,
         activation="sigmoid" if multi_label else "softmax",
+        thresholds=checked_thresholds(thresholds, labels),
         provenance={
             **(provenance or {}),
             "versions": versions(),

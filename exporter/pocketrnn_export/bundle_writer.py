@@ -80,6 +80,7 @@ def write_bundle(
             text=description.rules,
             vocabulary=description.vocabulary,
             activation=description.activation,
+            thresholds=description.thresholds,
             provenance=description.provenance,
             examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
             parity=first_verdict(plan, compared, proven_forms, answers),

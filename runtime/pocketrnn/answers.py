@@ -47,11 +47,13 @@ class Answers:
         name: what the classifier is called, for messages.
         labels: the classes, in the order of the logits.
         activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself.
+        thresholds: for each label the probability from which it is given; None where the bundle keeps none.
     """
 
     name: str
     labels: tuple[str, ...]
     activation: str
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Answers:
@@ -61,7 +63,7 @@ class Answers:
             >>> Answers.of(Classifier.load("ag_news").manifest).labels
             ('World', 'Sports', 'Business', 'Sci/Tech')
         """
-        return cls(manifest.name, manifest.labels, manifest.activation)
+        return cls(manifest.name, manifest.labels, manifest.activation, manifest.thresholds)
 
     def probabilities(self, logits: Floats) -> Floats:
         """The probabilities that `logits` stand for.
@@ -113,6 +115,52 @@ class Answers:
         order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
         likeliest = tuple((labels[i], powers[i] / total) for i in order)
         return Prediction(*likeliest[0], likeliest)
+
+    def reached(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
+        """Which labels are given: those that reach their threshold. Where one label is right, at most the likeliest is.
+
+        Args:
+            probabilities: float32 [texts, labels].
+            threshold: one for all labels; None for those that the bundle keeps, or else 0.5.
+
+        Returns:
+            bool [texts, labels].
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "sigmoid").reached(np.float32([[0.2, 0.9]])).tolist()
+            [[False, True]]
+        """
+        needed = np.array(self._needed(threshold), np.float32)
+        reached: NDArray[np.bool_] = probabilities >= needed
+        if self.activation == "softmax":
+            likeliest = np.zeros_like(reached)
+            likeliest[np.arange(len(reached)), probabilities.argmax(1)] = True
+            reached &= likeliest
+        return reached
+
+    def given(self, answer: Prediction, threshold: float | None = None) -> tuple[tuple[str, float], ...]:
+        """What `reached` tells of one text.
+
+        Args:
+            answer: of all labels.
+            threshold: as in `reached`.
+
+        Returns:
+            the labels that are given, with their probabilities, likeliest first.
+
+        Example:
+            >>> answers = Answers("mood", ("bad", "good"), "sigmoid")
+            >>> answers.given(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
+            (('good', 0.9),)
+        """
+        needed = dict(zip(self.labels, self._needed(threshold), strict=True))
+        some = answer.top[:1] if self.activation == "softmax" else answer.top
+        return tuple(pair for pair in some if pair[1] >= needed[pair[0]])
+
+    def _needed(self, threshold: float | None) -> tuple[float, ...]:
+        if threshold is None and self.thresholds is not None:
+            return self.thresholds
+        return (0.5 if threshold is None else threshold,) * len(self.labels)
 
     def check_top(self, top: int) -> None:
         """Refuse a number of labels that cannot be given.

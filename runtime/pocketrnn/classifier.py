@@ -159,6 +159,16 @@ class Classifier(TrainedEstimator):
         """
         return self.manifest.labels
 
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """For each label the probability from which `predict_labels` gives it; None where the bundle keeps none.
+
+        Example:
+            >>> Classifier.load("ag_news").thresholds is None
+            True
+        """
+        return self.manifest.thresholds
+
     def encode(self, text: Text) -> list[int]:
         """The token ids of one text; never empty.
 
@@ -361,13 +371,15 @@ class Classifier(TrainedEstimator):
         return self._answers.probabilities(self.logits(texts, on_error=on_error))
 
     def predict_labels(
-        self, texts: Iterable[Text], threshold: float = 0.5, *, on_error: OnError = "raise"
+        self, texts: Iterable[Text], threshold: float | None = None, *, on_error: OnError = "raise"
     ) -> list[tuple[str, ...]]:
-        """Every label of every text whose probability reaches `threshold`: what a multi-label classifier is asked for.
+        """Every label of every text that reaches its threshold: what a multi-label classifier is asked for.
+
+        Of a classifier of which one label is right, that is the likeliest label, or none: "none of these".
 
         Args:
             texts: as in `predict`.
-            threshold: a probability.
+            threshold: a probability, for all labels; None for the thresholds that the bundle keeps, or else 0.5.
             on_error: `raise` refuses an item as in `predict`, `skip` gives it no label.
 
         Returns:
@@ -381,7 +393,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
             [('Business',)]
         """
-        reached = self.predict_proba(texts, on_error=on_error) >= threshold
+        reached = self._answers.reached(self.predict_proba(texts, on_error=on_error), threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in reached]
 
     def logits(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:

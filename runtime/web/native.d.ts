@@ -23,6 +23,7 @@ export interface Manifest {
   name: string;
   labels: string[];
   activation: "softmax" | "sigmoid";
+  thresholds?: number[];
   text: { tokenizer: string; [member: string]: unknown };
   graph: { [member: string]: unknown };
   parity: { tolerance: number; [member: string]: unknown };
@@ -73,6 +74,10 @@ export class Classifier {
   predict(texts: Iterable<string>): Promise<string[]>;
   /** The probabilities of every label for every text. */
   predictProba(texts: Iterable<string>): Promise<number[][]>;
+  /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
+  readonly thresholds: number[] | undefined;
+  /** Every label of every text that reaches its threshold; of a single-label classifier the likeliest one or none. */
+  predictLabels(texts: Iterable<string>, threshold?: number): Promise<string[][]>;
   /** The engine's own answers. */
   logits(texts: Iterable<string>): Promise<Float32Array[]>;
   /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */

@@ -389,6 +389,9 @@ const DOCUMENT = {
     isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && isListOf(e.logits, Number.isFinite)),
 };
 
+const areThresholds = ({ thresholds, labels }) =>
+  isListOf(thresholds, (one) => Number.isFinite(one) && one >= 0 && one <= 1) && thresholds.length === labels.length;
+
 /** What the file says of itself, held against what its engine reads. */
 function documentOf(packed) {
   let document;
@@ -397,7 +400,9 @@ function documentOf(packed) {
   } catch (error) {
     throw new BundleError(`The packed file holds no valid document: ${error.message}.`, MAKE_AGAIN);
   }
-  const fault = Object.keys(DOCUMENT).find((name) => !DOCUMENT[name](document?.[name]));
+  const fault =
+    Object.keys(DOCUMENT).find((name) => !DOCUMENT[name](document?.[name])) ??
+    (document.thresholds === undefined || areThresholds(document) ? undefined : "thresholds");
   if (fault) throw new BundleError(`The packed file holds no valid document: ${fault} is missing or wrong.`, MAKE_AGAIN);
   const { labels, activation, examples } = document;
   if (
@@ -523,6 +528,22 @@ export class Classifier {
    * (activation "sigmoid") they do not add up to 1. */
   async predictProba(texts) {
     return this.#logits(listed(texts)).map((row) => this.#engine.probabilities(row));
+  }
+
+  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
+  get thresholds() {
+    return this.#document.thresholds;
+  }
+
+  /**
+   * Every label of every text that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
+   * for. Where one label is right (activation "softmax"), the likeliest one or none.
+   *
+   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
+   */
+  async predictLabels(texts, threshold) {
+    const { activation, thresholds } = this.#document;
+    return (await this.predictProba(texts)).map((row) => labelsReached(this.labels, row, activation, threshold ?? thresholds));
   }
 
   /**
@@ -748,4 +769,13 @@ async function checkDigest(file) {
   const digest = new Uint8Array(await subtle.digest("SHA-256", file.fill(0, 16, 64)));
   if (digest.some((byte, i) => byte !== stated[i]))
     throw new BundleError("The packed file was changed after it was made: its digest does not match.", MAKE_AGAIN);
+}
+
+/** The labels that reach their threshold; where one label is right, at most the likeliest. */
+function labelsReached(labels, probabilities, activation, thresholds = 0.5) {
+  const likeliest = probabilities.indexOf(Math.max(...probabilities));
+  return labels.filter((_, i) => {
+    const needed = typeof thresholds === "number" ? thresholds : thresholds[i];
+    return probabilities[i] >= needed && (activation === "sigmoid" || i === likeliest);
+  });
 }

@@ -21,10 +21,12 @@ function showError(error) {
   at("status").textContent = error.message;
 }
 
-function showLabels(top) {
+/** The likeliest labels; `given` are those that reach their threshold, where the classifier keeps thresholds. */
+function showLabels(top, given) {
   at("labels").replaceChildren(
     ...top.map(({ label, probability }) => {
       const row = document.createElement("li");
+      if (given) row.className = given.includes(label) ? "given" : "below";
       const name = document.createElement("span");
       name.textContent = label;
       const bar = document.createElement("meter");
@@ -105,10 +107,11 @@ async function start() {
     try {
       const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, classifier.labels.length));
       // Whoever types on is answered for the newest text only.
+      const given = classifier.thresholds && (await classifier.predictLabels([text]))[0];
       if (question !== asked) return;
       at("status").className = "";
-      at("status").textContent = ready;
-      showLabels(top);
+      at("status").textContent = given?.length === 0 ? "No label reaches its threshold." : ready;
+      showLabels(top, given);
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
       if (question !== asked) return;

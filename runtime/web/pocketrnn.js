@@ -11,7 +11,7 @@
  */
 
 const FORMAT = "pocketrnn-classifier";
-const VERSION = 3;
+const VERSION = 5;
 const CLASSIFIER_JSON = "classifier.json";
 // Bytes that a file may have. The graph's limit is protobuf's.
 const LARGEST_JSON = 2 ** 27;
@@ -339,6 +339,11 @@ async function readClassifierJson(bytes) {
       `${CLASSIFIER_JSON} is of version ${document.version}; this pocketrnn.js reads up to version ${VERSION}.`,
       "Upgrade pocketrnn.js.",
     );
+  if (document.text?.tokenizer === "subwords")
+    throw new BundleError(
+      `${CLASSIFIER_JSON} cuts texts into subwords, which pocketrnn.js does not.`,
+      "Pack the bundle with `pocketrnn pack`; native.js reads that file.",
+    );
   const fault = faultOf(document);
   if (fault) throw new BundleError(`${CLASSIFIER_JSON} is not valid: ${fault}.`, MAKE_AGAIN);
   await checkDigest(bytes, document.digest);
@@ -389,6 +394,7 @@ const MEMBERS = {
 };
 // May be missing. The step graph of a bundle that can answer while a text arrives is not opened here.
 const MORE_MEMBERS = {
+  thresholds: (value) => isListOf(value, 2, (one) => Number.isFinite(one) && one >= 0 && one <= 1),
   stream: (value) => isObject(value) && isFile(value.file) && isDigest(value.sha256) && isInteger(value.state_size, 1, 2 ** 20),
 };
 const TEXT_MEMBERS = {
@@ -456,7 +462,10 @@ function faultOf(document) {
     memberFault(document.graph, GRAPH_MEMBERS, "graph.", MORE_GRAPH_MEMBERS) ??
     memberFault(document.graph.limits ?? {}, {}, "graph.limits.", LIMIT_MEMBERS);
   if (fault) return fault;
-  const { text, labels, vocabulary, examples } = document;
+  const { text, labels, vocabulary, examples, thresholds } = document;
+  if (thresholds && document.version < 5) return "it holds thresholds: that is version 5";
+  if (thresholds && thresholds.length !== labels.length)
+    return `there are ${thresholds.length} thresholds for ${labels.length} labels`;
   const rows = document.graph.embedding_rows;
   if (text.tokenizer === "basic_english" && !text.lowercase) return "basic_english always lower-cases";
   if (vocabulary.length > rows) return `the vocabulary holds ${vocabulary.length} tokens, but the embedding has ${rows} rows`;
@@ -988,6 +997,22 @@ export class Classifier {
     return (await this.logits(texts)).map((row) => this.#probabilities(row));
   }
 
+  /** For each label the probability from which `predictLabels` gives it; undefined where the bundle keeps none. */
+  get thresholds() {
+    return this.#document.thresholds;
+  }
+
+  /**
+   * Every label of every text that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
+   * for. Where one label is right (activation "softmax"), the likeliest one or none.
+   *
+   * @param threshold one for all labels; without it those that the bundle keeps, or else 0.5.
+   */
+  async predictLabels(texts, threshold) {
+    const { activation, thresholds } = this.#document;
+    return (await this.predictProba(texts)).map((row) => labelsReached(this.labels, row, activation, threshold ?? thresholds));
+  }
+
   /**
    * The graph's own answers: for every text a Float32Array in the order of `labels`.
    *
@@ -1153,4 +1178,13 @@ function checkedText(text) {
   if (!isString(text))
     throw new InputError(`A text must be a string, not ${typeof text}.`, "Use predict or predictProba for several texts.");
   return text;
+}
+
+/** The labels that reach their threshold; where one label is right, at most the likeliest. */
+function labelsReached(labels, probabilities, activation, thresholds = 0.5) {
+  const likeliest = probabilities.indexOf(Math.max(...probabilities));
+  return labels.filter((_, i) => {
+    const needed = typeof thresholds === "number" ? thresholds : thresholds[i];
+    return probabilities[i] >= needed && (activation === "sigmoid" || i === likeliest);
+  });
 }

@@ -73,6 +73,14 @@ def _alone(value: str, version: int = 2) -> Callable[[str], bytes]:
     return change
 
 
+def _thresholds(value: str, version: int = 5) -> Callable[[str], bytes]:
+    def change(text: str) -> bytes:
+        said = _swapped('"activation": "softmax"', f'"activation": "softmax",\n "thresholds": {value}')(text).decode()
+        return _swapped('"version": 1', f'"version": {version}')(said)
+
+    return change
+
+
 def _example_of_padding(text: str) -> bytes:
     return _swapped('"ids": [2, 3]', '"ids": [0, 0]')(_real_token()(text).decode())
 
@@ -210,6 +218,14 @@ REFUSED: dict[str, Refused] = {
     "alone-fraction": Refused("alone", json=_alone("[0.5]")),
     "alone-negative": Refused("alone", json=_alone("[-1]")),
     "alone-beyond-the-rows": Refused("alone", json=_alone("[0, 4]")),
+    "thresholds-in-version-1": Refused("that is version 5", json=_thresholds("[0.5, 0.5]", version=1)),
+    "thresholds-in-version-3": Refused("that is version 5", json=_thresholds("[0.5, 0.5]", version=3)),
+    "thresholds-too-few": Refused("thresholds", json=_thresholds("[0.5]")),
+    "thresholds-too-many": Refused("thresholds", json=_thresholds("[0.5, 0.5, 0.5]")),
+    "thresholds-above-one": Refused("thresholds", json=_thresholds("[0.5, 1.5]")),
+    "thresholds-below-zero": Refused("thresholds", json=_thresholds("[-0.1, 0.5]")),
+    "thresholds-null": Refused("thresholds", json=_thresholds("null")),
+    "thresholds-of-strings": Refused("thresholds", json=_thresholds('["0.5", "0.5"]')),
     "rules-of-version-2-in-version-1": Refused("that is version 2", json=_ruled('"max_width": 9', version=1)),
     "rules-unknown": Refused("most", json=_ruled('"most": 9')),
     "rules-steps-none": Refused("steps", json=_ruled('"steps": []')),

@@ -414,9 +414,11 @@ def test_a_full_disk_leaves_no_file(folder: Path, padded: Path) -> None:
         (["-i", "in.csv", "--label-column", "text"], "has a column 'text' already"),
         (["-i", "in.csv", "--json"], "are not for files"),
         (["-i", "in.csv", "oil"], "are not for files"),
-        (["-i", "in.csv", "--threshold", "0.5"], "are not for files"),
+        (["-i", "in.csv", "--explain"], "are not for files"),
+        (["-i", "in.csv", "--threshold", "0.5", "--top", "2"], "exclude each other"),
+        (["-i", "in.csv", "--threshold", "nan"], "not a number"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_options_that_do_not_fit_are_status_2(folder: Path, padded: Path, arguments: list[str], problem: str) -> None:
     Path("in.csv").write_text("text\na\n")

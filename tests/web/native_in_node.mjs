@@ -17,6 +17,9 @@ for (const { file, wasm, texts, explained = [] } of JSON.parse(readFileSync(0)))
     logits: (await classifier.logits(taken)).map((row) => Array.from(row)),
     probabilities: await classifier.predictProba(taken),
     labels: await classifier.predict(taken),
+    given: await classifier.predictLabels(taken),
+    from: await classifier.predictLabels(taken, 0.3),
+    thresholds: classifier.thresholds ?? null,
     alone: await Promise.all(taken.map((text) => classifier.classify(text, 2))),
     said: await Promise.all(
       texts.filter((_, i) => !takes[i]).map((text) => classifier.classify(text).catch((error) => `${error.name}: ${error.message}`)),

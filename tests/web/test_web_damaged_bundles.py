@@ -53,7 +53,7 @@ def deleting(path: str) -> Callable[[Document], None]:
 
 FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "another format": (setting("format", "onnx"), "not a pocketrnn-classifier"),
-    "a newer version": (setting("version", 5), "version 5"),
+    "a newer version": (setting("version", 6), "version 6"),
     "an older version": (setting("version", 0), "not valid: version"),
     "a version that is text": (setting("version", "1"), "not valid: version"),
     "an unknown member": (setting("prefix", "x"), "prefix"),

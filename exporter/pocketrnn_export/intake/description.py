@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from pocketrnn.bundle.manifest import Manifest, text_digest, version_of
@@ -13,7 +14,7 @@ from pocketrnn.errors import InputError, shown
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
 from pocketrnn_export.intake.external import KnownTexts
 
-__all__ = ["Description", "checked_labels", "checked_name"]
+__all__ = ["Description", "checked_labels", "checked_name", "checked_thresholds"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Description:
         provenance: the origin: data, metrics, licence, versions.
         graph_beyond: what version 1 of the format cannot say of the graph; see `Graph.beyond_version_1`.
         known: the ids of the proof's texts, where the owner's code splits them.
+        thresholds: for each label the probability from which it is given, or None to keep none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Description:
     provenance: Mapping[str, Any]
     graph_beyond: tuple[str, ...] = ()
     known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
@@ -53,6 +56,7 @@ class Description:
             manifest.provenance,
             tuple(manifest.graph.beyond_version_1),
             {example.text: example.ids for example in manifest.examples} if external else {},
+            manifest.thresholds,
         )
 
     @property
@@ -64,7 +68,7 @@ class Description:
     def metadata(self) -> dict[str, str]:
         """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
         return {
-            "pocketrnn.version": str(version_of(self.rules, self.graph_beyond)),
+            "pocketrnn.version": str(version_of(self.rules, self.graph_beyond, thresholds=self.thresholds is not None)),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
             "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),
@@ -119,3 +123,26 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if times > 1:
         raise InputError(f"The label {shown(label, 40)} is there {times} times.", "Give each label once.")
     return tuple(labels)
+
+
+def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """The thresholds of the labels.
+
+    Raises:
+        InputError: they are not as many as the labels, or one is no probability.
+
+    Example:
+        >>> checked_thresholds([0.3, 0.6], ["sad", "long"])
+        (0.3, 0.6)
+    """
+    if thresholds is None:
+        return None
+    found = list(thresholds)
+    if len(found) != len(labels):
+        raise InputError(f"There are {len(found)} thresholds for {len(labels)} labels.", "Give one for each label.")
+    for label, threshold in zip(labels, found, strict=True):
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise InputError(
+                f"The threshold of {shown(label, 40)} is {shown(threshold)}.", "Give a number from 0 to 1."
+            )
+    return tuple(map(float, found))

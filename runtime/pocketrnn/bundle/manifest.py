@@ -68,7 +68,7 @@ __all__ = [
 
 FORMAT: Final = "pocketrnn-classifier"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 4
+VERSION: Final = 5
 CLASSIFIER_JSON: Final = "classifier.json"
 # What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
 ROUNDED: Final = "rounded weights"
@@ -287,8 +287,13 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     activation: str = "softmax"
     stream: StepGraph | None = None
+    thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise BundleError(
+                f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.", _MAKE_AGAIN
+            )
         if self.stream is not None and isinstance(self.text, TextRules) and self.text.ngrams > 1:
             raise BundleError(
                 "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
@@ -329,6 +334,10 @@ class Manifest:
                 "The graph takes no text without a known word, but a stream may begin with one.",
                 "Export the bundle without streaming.",
             )
+        self._check_examples(limits)
+
+    def _check_examples(self, limits: Limits) -> None:
+        rows = self.graph.embedding_rows
         for example in self.examples:
             if not limits.allow(len(example.ids)):
                 raise BundleError(
@@ -370,7 +379,7 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json, versions 1 to 4."""
+    """The JSON Schema of classifier.json, versions 1 to 5."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
@@ -494,19 +503,24 @@ def text_digest(labels: tuple[str, ...], text: AnyTextRules, vocabulary: tuple[s
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def version_of(text: AnyTextRules, graph_beyond: Sequence[str] = ()) -> int:
+def version_of(text: AnyTextRules, graph_beyond: Sequence[str] = (), *, thresholds: bool = False) -> int:
     """The version in which a bundle is written: the oldest that can say its text rules, and what its graph needs.
 
     Args:
         text: the text rules.
         graph_beyond: what `Graph.beyond_version_1` names.
+        thresholds: whether it keeps thresholds.
 
     Example:
         >>> version_of(TextRules()), version_of(TextRules(min_width=200)), version_of(TextRules(), ["real_token"])
         (1, 2, 2)
         >>> version_of(TextRules("external")), version_of(SubwordRules(WordPiece(), 0))
         (3, 4)
+        >>> version_of(TextRules(), thresholds=True)
+        5
     """
+    if thresholds:
+        return 5
     if not isinstance(text, TextRules):
         return 4
     if text.tokenizer == EXTERNAL:
@@ -530,10 +544,13 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
     """What classifier.json says, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
-        "version": version_of(manifest.text, manifest.graph.beyond_version_1),
+        "version": version_of(
+            manifest.text, manifest.graph.beyond_version_1, thresholds=manifest.thresholds is not None
+        ),
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,
+        **({} if manifest.thresholds is None else {"thresholds": manifest.thresholds}),
         "text": rules_document(manifest.text),
         "graph": _stated(asdict(manifest.graph)),
         "torchscript": None if manifest.torchscript is None else asdict(manifest.torchscript),
@@ -677,6 +694,9 @@ def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
 
 def _built(document: dict[str, Any]) -> Manifest:
     text = rules_of(document["text"])
+    thresholds = document.get("thresholds")
+    if document["version"] < 5 and thresholds is not None:
+        raise BundleError("It holds thresholds: that is version 5.", _MAKE_AGAIN)
     if document["version"] < 4 and (beyond := beyond_version_3(document["text"])):
         raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 4.", _MAKE_AGAIN)
     if document["version"] < 3 and (beyond := beyond_version_2(document["text"])):
@@ -701,6 +721,7 @@ def _built(document: dict[str, Any]) -> Manifest:
         name=document["name"],
         labels=tuple(document["labels"]),
         activation=document["activation"],
+        thresholds=None if thresholds is None else tuple(map(float, thresholds)),
         text=text,
         vocabulary=tuple(document["vocabulary"]),
         graph=Graph(**graph),

@@ -15,9 +15,10 @@ from pocketrnn.commands.file_options import FileOptions, file_options
 from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, LimitError, shown
+from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
-    from pocketrnn.answers import Prediction
+    from pocketrnn.answers import Answers, Prediction
     from pocketrnn.classifier import Classifier
     from pocketrnn.text.pretokenized import Text as Given
 
@@ -42,14 +43,13 @@ __all__ = ["classify"]
     metavar="PATH_OR_NAME",
     help="The bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn.",
 )
-@click.option(
-    "--top", type=click.IntRange(min=1), default=1, show_default=True, metavar="K", help="Give the K likeliest labels."
-)
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Give the K likeliest labels.  [default: 1]")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="Give every label whose probability reaches P, which may be none: for multi-label classifiers.",
+    help="Give the labels whose probability reaches P, which may be none.  [default: the thresholds that the bundle "
+    "keeps; else the likeliest label is given]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
 @click.option(
@@ -82,7 +82,7 @@ __all__ = ["classify"]
 def classify(
     texts: tuple[str, ...],
     bundle: str,
-    top: int,
+    top: int | None,
     threshold: float | None,
     as_json: bool,
     threads: int,
@@ -96,6 +96,11 @@ def classify(
     Each text is answered with one line, in the order of the texts: label, probability and text, with tabs between
     them. --top adds a label and a probability for each further label, before the text. Control characters are shown as
     escapes.
+
+    With --threshold, or with a bundle that keeps thresholds and without --top, the labels that reach their threshold
+    are given, likeliest first: sad|long, and their probabilities likewise. Of a classifier of which one label is right,
+    that is the likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of
+    the likeliest one.
 
     Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
     arrive.
@@ -114,7 +119,8 @@ def classify(
 
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
-    probability_2 and so on. Rows are counted from 1, without the header. The output file is written as a whole or not
+    probability_2 and so on. With thresholds, JSON Lines and Parquet have lists of a multi-label classifier's labels,
+    and CSV has sad|long. Rows are counted from 1, without the header. The output file is written as a whole or not
     at all.
 
     \b
@@ -122,6 +128,7 @@ def classify(
       pocketrnn classify -b ag_news "Wall St. Bears Claw Back Into the Black"
       pocketrnn classify -b ag_news --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
+      pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"
       pocketrnn classify -b ag_news --tokens '["oil", "prices", "rise"]' "[17, 25]"
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
@@ -129,17 +136,23 @@ def classify(
     """
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
+    from pocketrnn.commands.labels_reached import check_separable
 
-    if files.are_given and (texts or as_json or as_stream or as_tokens or explains or threshold is not None):
+    if files.are_given and (texts or as_json or as_stream or as_tokens or explains):
         raise click.UsageError(
-            "TEXTS, --json, --stream, --tokens, --explain and --threshold are not for files; see --output-format and "
-            "--top."
+            "TEXTS, --json, --stream, --tokens and --explain are not for files; see --output-format and --top."
         )
     if as_stream and as_tokens:
         raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
-    if explains and (as_stream or threshold is not None or top != 1):
+    if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
+    if threshold is not None and threshold != threshold:
+        raise click.UsageError("--threshold is not a number.")
+    if threshold is not None and top is not None:
+        raise click.UsageError("--top and --threshold exclude each other.")
     classifier = Classifier.load(bundle, threads=threads)
+    answers = Answers.of(classifier.manifest)
+    by_threshold = threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
@@ -149,12 +162,14 @@ def classify(
                 "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
                 "Classifier.load(..., tokenizer=function).",
             )
-        classify_file(classifier, files, top)
+        classify_file(classifier, files, top or 1, by_threshold=by_threshold, threshold=threshold)
         return
-    if threshold is not None:
-        top = _top_for_threshold(classifier, threshold, top)
-    Answers.of(classifier.manifest).check_top(top)
-    wanted = _Wanted(top, threshold, as_json, explains, as_tokens)
+    if by_threshold and not as_json:
+        check_separable(answers, "use --json")
+    # A threshold chooses among all labels.
+    top = len(classifier.labels) if by_threshold else top or 1
+    answers.check_top(top)
+    wanted = _Wanted(answers, top, by_threshold, threshold, as_json, explains, as_tokens)
     if as_stream:
         _answer_fragments(classifier, texts, wanted)
     elif texts:
@@ -168,14 +183,18 @@ class _Wanted:
     """What an answer shows, and how.
 
     Attributes:
+        answers: what the classifier's logits mean.
         top: how many labels.
-        threshold: which probability a label must reach; None for any.
+        by_threshold: whether the labels that reach their threshold are shown, and no others.
+        threshold: one for all labels; None for those that the bundle keeps.
         as_json: whether an answer is a JSON object.
         explains: whether the words are shown that decided.
         as_tokens: whether a text is a JSON list of tokens or ids.
     """
 
+    answers: Answers
     top: int
+    by_threshold: bool
     threshold: float | None
     as_json: bool
     explains: bool
@@ -202,27 +221,22 @@ class _Wanted:
 
     def line(self, text: str, prediction: Prediction) -> str:
         """The answer for one text as a line, without the line end."""
-        top = prediction.top
-        if self.threshold is not None:
-            top = tuple(pair for pair in top if pair[1] >= self.threshold)
-        if not self.as_json:
-            answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
-            return "\t".join((*answers, one_line(text)))
-        pairs = [{"label": label, "probability": probability} for label, probability in top]
-        return json_line({"text": text, "label": prediction.label, "probability": prediction.probability, "top": pairs})
+        top = self.answers.given(prediction, self.threshold) if self.by_threshold else prediction.top
+        if self.as_json:
+            likeliest = {"label": prediction.label if top else "", "probability": prediction.probability}
+            pairs = [{"label": label, "probability": probability} for label, probability in top]
+            return json_line({"text": text, **likeliest, "top": pairs})
+        if self.by_threshold:
+            # One column of labels and one of probabilities, however many there are.
+            labels = LABEL_SEPARATOR.join(one_line(label) for label, _ in top)
+            figures = [probability for _, probability in top] or [prediction.probability]
+            return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), one_line(text)))
+        answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
+        return "\t".join((*answers, one_line(text)))
 
 
 def _no_number(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
-
-
-def _top_for_threshold(classifier: Classifier, threshold: float, top: int) -> int:
-    """How many labels to ask for, so that a threshold can choose among them: all."""
-    if threshold != threshold:
-        raise click.UsageError("--threshold is not a number.")
-    if top != 1:
-        raise click.UsageError("--top and --threshold exclude each other.")
-    return len(classifier.labels)
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
@@ -247,7 +261,6 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
     Raises:
         LimitError: a text is beyond the graph's limits. Those before it are answered first.
     """
-    from pocketrnn.answers import Answers
     from pocketrnn.bundle.refused_texts import among
     from pocketrnn.classifier import logits_until_refused
 
@@ -256,9 +269,9 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
         return
     given = _all_given(classifier, texts, wanted, kind, before)
     logits, error = logits_until_refused(classifier, given)
-    answers_of, rows = Answers.of(classifier.manifest), logits.tolist()
+    rows = logits.tolist()
     answers = [
-        wanted.line(text, answers_of.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=False)
+        wanted.line(text, wanted.answers.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=False)
     ]
     # One write: click flushes after each.
     if answers:

@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,10 +24,11 @@ from pocketrnn.bundle.folder import file_written_whole, near_file
 from pocketrnn.bundle.refused_texts import among
 from pocketrnn.classifier import Classifier, kinds_refused, logits_of_batches, refusal
 from pocketrnn.commands.file_options import FileOptions
+from pocketrnn.commands.labels_reached import check_separable
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
 from pocketrnn.tables.reader import read
-from pocketrnn.tables.rows import Column, Kind, RowBatch, RowSource, kind_of
+from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, kind_of
 from pocketrnn.tables.writer import write
 
 __all__ = ["classify_file"]
@@ -39,25 +41,32 @@ _BAR_EVERY: Final = 0.2
 _DECIMALS: Final = 6
 
 
-def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
+def classify_file(
+    classifier: Classifier, files: FileOptions, top: int, *, by_threshold: bool = False, threshold: float | None = None
+) -> None:
     """Classify a file of rows into another, a few thousand rows at a time.
 
     Args:
         classifier: gives the labels.
         files: what is read and written.
         top: how many labels to give. The columns of the second label end in `_2`, those of the third in `_3`.
+        by_threshold: give the labels that reach their threshold, which may be none, instead: in one column.
+        threshold: one for all labels; None for those that the bundle keeps.
 
     Raises:
         InputError: an option, a file or a row cannot be used. No output file is written then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
-    Answers.of(classifier.manifest).check_top(top)
+    answers = Answers.of(classifier.manifest)
+    answers.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     kind = kind_of(given, files.input_format, "--input-format")
     to_stdout = destination == _STREAM
     written = kind if to_stdout and files.output_format is None else None
     if written is None:
         written = kind_of(destination, files.output_format, "--output-format")
+    if by_threshold and written in DELIMITERS:
+        check_separable(answers, "write JSON Lines: --output-format jsonl")
     names = _names(files, top)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_opened(given))
@@ -70,7 +79,12 @@ def classify_file(classifier: Classifier, files: FileOptions, top: int) -> None:
         batches = read(stream, source, files.text_column, live=size is None, added=added)
         sink = stack.enter_context(_written(destination, stream, written, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
-            answered = _answered(classifier, batches, names, source, progress)
+            columns_of = (
+                partial(_labels_reached, answers, names[0], threshold)
+                if by_threshold
+                else partial(_likeliest, answers, names)
+            )
+            answered = _answered(classifier, batches, columns_of, source, progress)
             write(sink, written, answered, files.text_column, flush=to_stdout)
     _tell_passed_over(source, kinds_refused(classifier))
 
@@ -102,7 +116,7 @@ def _names(files: FileOptions, top: int) -> list[tuple[str, str]]:
 def _answered(
     classifier: Classifier,
     batches: Iterator[RowBatch],
-    names: Sequence[tuple[str, str]],
+    columns_of: Callable[[NDArray[np.float32], list[int]], list[Column]],
     source: RowSource,
     progress: _Progress,
 ) -> Iterator[tuple[RowBatch, list[Column]]]:
@@ -119,7 +133,7 @@ def _answered(
         for logits in answers:
             batch = waiting.popleft()
             without = _without_answer(classifier, logits, batch, source, before)
-            yield batch, _columns(classifier, logits, without, names)
+            yield batch, columns_of(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
@@ -153,13 +167,37 @@ def _without_answer(
     return sorted({*batch.without_text, *beyond})
 
 
-def _columns(
-    classifier: Classifier, logits: NDArray[np.float32], without: list[int], names: Sequence[tuple[str, str]]
+def _labels_reached(
+    answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
-    rows, labels = np.arange(len(logits)), classifier.labels
+    """The labels that reach their threshold, and their probabilities; where none does, the largest probability.
+
+    Where several labels can be right, they are lists. Else the label of a text that none is given to is empty.
+    """
+    probabilities = answers.probabilities(logits)
+    reached = answers.reached(probabilities, threshold)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    given: list[Any] = []
+    shown: list[Any] = []
+    for row, likeliest in enumerate(order.tolist()):
+        some = [i for i in likeliest if reached[row, i]]
+        given.append(tuple(answers.labels[i] for i in some))
+        shown.append(tuple(round(float(probabilities[row, i]), _DECIMALS) for i in some or likeliest[:1]))
+    is_list = answers.activation == "sigmoid"
+    if not is_list:
+        given, shown = ["".join(labels) for labels in given], [likeliest[0] for likeliest in shown]
+    for row in without:
+        given[row] = shown[row] = None
+    return [Column(names[0], given, False, is_list), Column(names[1], shown, True, is_list)]
+
+
+def _likeliest(
+    answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], without: list[int]
+) -> list[Column]:
+    rows, labels = np.arange(len(logits)), answers.labels
     # By logit, not by probability: if logits are large, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
-    rounded = Answers.of(classifier.manifest).probabilities(logits).astype(np.float64).round(_DECIMALS)
+    rounded = answers.probabilities(logits).astype(np.float64).round(_DECIMALS)
     columns = []
     for rank, (label_name, probability_name) in enumerate(names):
         chosen = order[:, rank]

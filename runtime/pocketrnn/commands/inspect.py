@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("name", manifest.name),
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
         ("probabilities", f"{manifest.activation} of the logits"),
+        *([("thresholds", _thresholds(manifest.thresholds))] if manifest.thresholds is not None else []),
         ("tokenizer", _tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} steps before it")] if text.steps else []),
@@ -102,6 +103,11 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         yield ""
         yield "Provenance"
         yield from _outline(manifest.provenance)
+
+
+def _thresholds(thresholds: Sequence[float]) -> str:
+    least, most = min(thresholds), max(thresholds)
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
 def _proof(manifest: Manifest) -> Iterator[str]:

@@ -24,6 +24,7 @@ __all__ = [
     "DELIMITERS",
     "ENDINGS",
     "KINDS",
+    "LABEL_SEPARATOR",
     "ArrowRows",
     "Column",
     "CsvRows",
@@ -44,6 +45,8 @@ ENDINGS: Final[Mapping[str, Kind]] = {
     ".parquet": "parquet",
 }
 DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
+# What stands between the labels of one text in CSV, and between them on a line.
+LABEL_SEPARATOR: Final = "|"
 # The white space of JSON.
 BLANK: Final = " \t\r\n"
 # A batch has at most so many rows.
@@ -140,13 +143,15 @@ class Column:
 
     Attributes:
         name: its name.
-        values: strings or floats.
+        values: strings or floats, or tuples of these.
         is_number: whether they are floats.
+        is_list: whether they are tuples: of several labels. In CSV they stand between separators.
     """
 
     name: str
     values: list[Any]
     is_number: bool
+    is_list: bool = False
 
 
 @dataclass

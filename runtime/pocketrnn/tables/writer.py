@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 from pocketrnn.errors import OutputError, first_line, require
-from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, Column, CsvRows, JsonRows, Kind, RowBatch
+from pocketrnn.tables.rows import (
+    BATCH_ROWS,
+    BLANK,
+    DELIMITERS,
+    LABEL_SEPARATOR,
+    ArrowRows,
+    Column,
+    CsvRows,
+    JsonRows,
+    Kind,
+    RowBatch,
+)
 
 __all__ = ["Answered", "write"]
 
@@ -73,6 +84,8 @@ def _members(column: Column) -> list[str]:
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
     # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}
+    if column.is_list:
+        return [start + json.dumps(value, ensure_ascii=False) for value in column.values]
     if not column.is_number:
         texts |= {value: start + json.dumps(value, ensure_ascii=False) for value in set(column.values) - {None}}
         return [texts[value] for value in column.values]
@@ -121,8 +134,14 @@ def _as_delimited(answered: Answered, delimiter: str, text_column: str) -> Itera
             rows = [_cells(row, names) for row in batch.rows.objects()]
         if first:
             yield _csv([[*names, *(column.name for column in answers)]], delimiter)
-        cells = zip(*(column.values for column in answers), strict=True)
+        cells = zip(*map(_cells_of, answers), strict=True)
         yield _csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
+
+
+def _cells_of(column: Column) -> list[Any]:
+    if not column.is_list:
+        return column.values
+    return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
 
 
 def _first_names(batch: RowBatch, text_column: str) -> list[str]:
@@ -228,6 +247,7 @@ def _as_arrow(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: An
         table = _columns(arrow, rows, before)
     for column in answers:
         kind = arrow.float64() if column.is_number else arrow.string()
+        kind = arrow.list_(kind) if column.is_list else kind
         table = table.append_column(column.name, arrow.array(column.values, kind))
     return table
 

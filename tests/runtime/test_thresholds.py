@@ -1,0 +1,180 @@
+"""Labels by thresholds: those that a bundle keeps, and one that is named; in Python, on a line, in files of rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import bundle_maker
+import numpy as np
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner, Result
+
+from pocketrnn import Classifier
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import BundleError
+
+TEXTS = ["the oil", "team wins", "", "the team wins the cup", "of the"]
+
+
+def made(folder: Path, activation: str, thresholds: tuple[float, ...] | None, labels: tuple[str, ...] = ()) -> Path:
+    return bundle_maker.make(
+        folder,
+        labels=labels or bundle_maker.LABELS,
+        change=lambda manifest: replace(manifest, activation=activation, thresholds=thresholds),
+    )
+
+
+def between(folder: Path, activation: str) -> tuple[float, ...]:
+    """Thresholds that some of the texts reach and some do not."""
+    made(folder, activation, None)
+    middle = np.median(Classifier.load(folder).predict_proba(TEXTS), axis=0)
+    return tuple(float(round(one, 4)) for one in middle)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["classify", *map(str, arguments)])
+
+
+@pytest.fixture
+def tags(tmp_path: Path) -> Path:
+    return made(tmp_path / "tags", "sigmoid", between(tmp_path / "before", "sigmoid"))
+
+
+def test_a_bundle_keeps_them_and_is_then_of_version_5(tags: Path, tmp_path: Path) -> None:
+    assert json.loads((tags / "classifier.json").read_text())["version"] == 5
+    assert json.loads((tmp_path / "before/classifier.json").read_text())["version"] == 1
+    assert Classifier.load(tags).thresholds == manifests.read(tags).thresholds
+    assert Classifier.load(tmp_path / "before").thresholds is None
+    with pytest.raises(BundleError, match="2 thresholds for 4 labels"):
+        replace(manifests.read(tags), thresholds=(0.5, 0.5))
+
+
+def test_every_label_that_reaches_its_own_threshold_is_given(tags: Path) -> None:
+    classifier = Classifier.load(tags)
+    probabilities = classifier.predict_proba(TEXTS)
+    expected = [
+        tuple(label for label, p, t in zip(classifier.labels, row, classifier.thresholds or (), strict=True) if p >= t)
+        for row in probabilities.astype(float)
+    ]
+    assert classifier.predict_labels(TEXTS) == expected
+    assert len({len(labels) for labels in expected}) > 1
+    assert classifier.predict_labels(TEXTS, 0.0) == [classifier.labels] * len(TEXTS)
+    assert classifier.predict_labels(TEXTS, 1.0) == [()] * len(TEXTS)
+
+
+def test_where_one_label_is_right_the_likeliest_is_given_or_none(tmp_path: Path) -> None:
+    probabilities = Classifier.load(made(tmp_path / "before", "softmax", None)).predict_proba(TEXTS)
+    middle = float(np.median(probabilities.max(axis=1)))
+    classifier = Classifier.load(made(tmp_path / "b", "softmax", (middle,) * 4))
+    assert {len(labels) for labels in classifier.predict_labels(TEXTS)} == {0, 1}
+    assert classifier.predict_labels(TEXTS, 0.0) == [(label,) for label in classifier.predict(TEXTS)]
+
+
+def test_a_line_has_one_column_of_labels_and_one_of_probabilities(tags: Path) -> None:
+    classifier = Classifier.load(tags)
+    for options, threshold in (((), None), (("--threshold", 0.5), 0.5), (("--threshold", 1), 1.0)):
+        result = run("-b", tags, *options, *TEXTS)
+        assert result.exit_code == 0, result.output
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
+        assert [row[2] for row in rows] == TEXTS
+        for (labels, figures, text), expected in zip(rows, classifier.predict_labels(TEXTS, threshold), strict=True):
+            top = dict(classifier.classify(text, top=4).top)
+            given = [label for label in labels.split("|") if label]
+            assert set(given) == set(expected)
+            assert given == sorted(given, key=lambda label: -top[label])
+            shown = [f"{top[label]:.4f}" for label in given] or [f"{max(top.values()):.4f}"]
+            assert figures.split("|") == shown
+        as_json = [json.loads(line) for line in run("-b", tags, *options, "--json", *TEXTS).stdout.splitlines()]
+        assert [{pair["label"] for pair in row["top"]} for row in as_json] == [
+            set(labels) for labels in classifier.predict_labels(TEXTS, threshold)
+        ]
+        assert all((row["label"] == "") == (row["top"] == []) for row in as_json)
+
+
+def test_top_asks_for_the_likeliest_labels_as_before(tags: Path) -> None:
+    classifier = Classifier.load(tags)
+    (line,) = run("-b", tags, "--top", 2, TEXTS[0]).stdout.splitlines()
+    assert line.split("\t")[::2] == [*(label for label, _ in classifier.classify(TEXTS[0], top=2).top), TEXTS[0]]
+    (line,) = run("-b", tags, "--top", 1, TEXTS[0]).stdout.splitlines()
+    assert line.split("\t")[0] == classifier.classify(TEXTS[0]).label
+    assert run("-b", tags, "--top", 2, "--threshold", 0.5, "x").exit_code == 2
+
+
+def test_nothing_given_leaves_the_label_empty_in_one_layout(tmp_path: Path) -> None:
+    bundle = made(tmp_path / "b", "softmax", None)
+    classifier = Classifier.load(bundle)
+    rows = [line.split("\t") for line in run("-b", bundle, "--threshold", 0.9, *TEXTS).stdout.splitlines()]
+    assert rows == [["", f"{classifier.classify(text).probability:.4f}", text] for text in TEXTS]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_files_of_rows_have_one_column_of_labels(tags: Path, tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / f"out.{kind}"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS) + '{"text": null}\n')
+    result = run("-b", tags, "-i", source, "-o", target, "--on-error", "skip")
+    assert result.exit_code == 0, result.output
+    classifier = Classifier.load(tags)
+    expected = [*map(set, classifier.predict_labels(TEXTS)), None]
+    if kind in ("csv", "tsv"):
+        with target.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter={"csv": ",", "tsv": "\t"}[kind]))
+        assert list(rows[0]) == ["text", "label", "probability"]
+        assert [set(filter(None, row["label"].split("|"))) for row in rows] == [one or set() for one in expected]
+        assert rows[-1]["probability"] == ""
+        assert all(row["probability"] for row in rows[:-1])
+        return
+    rows = (
+        pyarrow.parquet.read_table(target).to_pylist()
+        if kind == "parquet"
+        else [json.loads(line) for line in target.read_text().splitlines()]
+    )
+    assert [None if row["label"] is None else set(row["label"]) for row in rows] == expected
+    assert all(len(row["probability"]) == max(1, len(row["label"])) for row in rows[:-1])
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_where_one_label_is_right_files_keep_their_two_plain_columns(tmp_path: Path, kind: str) -> None:
+    bundle = made(tmp_path / "b", "softmax", None)
+    best = Classifier.load(bundle).predict_proba(TEXTS).max(axis=1)
+    threshold = round(float(np.median(best)), 4)
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    target = tmp_path / f"out.{kind}"
+    assert run("-b", bundle, "-i", tmp_path / "in.jsonl", "-o", target, "--threshold", threshold).exit_code == 0
+    if kind == "csv":
+        with target.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    elif kind == "parquet":
+        rows = pyarrow.parquet.read_table(target).to_pylist()
+    else:
+        rows = [json.loads(line) for line in target.read_text().splitlines()]
+    expected = ["".join(labels) for labels in Classifier.load(bundle).predict_labels(TEXTS, threshold)]
+    assert [row["label"] for row in rows] == expected
+    assert "" in expected
+    assert [float(row["probability"]) for row in rows] == pytest.approx(best, abs=1e-5)
+
+
+def test_labels_that_could_not_be_told_apart_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    bundle = made(tmp_path / "b", "sigmoid", (0.2,) * 4, labels=("a|b", "a", "b", "c"))
+    refused = run("-b", bundle, "x")
+    assert refused.exit_code == 2
+    assert "'a|b'" in refused.stderr
+    assert "--json" in refused.stderr
+    assert run("-b", bundle, "--json", "x").exit_code == 0
+    assert run("-b", bundle, "--top", 1, "x").exit_code == 0
+    (tmp_path / "in.csv").write_text("text\nx\n")
+    assert "jsonl" in run("-b", bundle, "-i", tmp_path / "in.csv").stderr
+    assert run("-b", bundle, "-i", tmp_path / "in.csv", "--output-format", "jsonl").exit_code == 0
+    single = made(tmp_path / "s", "softmax", (0.2,) * 4, labels=("a|b", "a", "b", "c"))
+    assert run("-b", single, "x").exit_code == 0
+
+
+def test_inspect_shows_them(tags: Path) -> None:
+    shown = CliRunner().invoke(main, ["inspect", str(tags)]).stdout
+    assert "thresholds" in shown
+    described = json.loads(CliRunner().invoke(main, ["inspect", "--json", str(tags)]).stdout)
+    assert tuple(described["thresholds"]) == Classifier.load(tags).thresholds

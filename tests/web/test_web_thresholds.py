@@ -1,0 +1,63 @@
+"""Labels by their thresholds in JavaScript, as in Python: the reader of bundles and that of packed files."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from web_node import Node
+
+from pocketrnn import Classifier
+from pocketrnn.answers import Answers
+from pocketrnn.bundle import manifest as manifests
+
+WORDS = Path(__file__).parents[1] / "vectors" / "words"
+TEXTS = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
+
+
+@pytest.fixture(params=["softmax", "sigmoid"])
+def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes((WORDS / "model.onnx").read_bytes())
+    # Some of the texts reach them, and some do not.
+    answers = replace(Answers.of(manifests.read(WORDS)), activation=request.param)
+    probabilities = answers.probabilities(Classifier.load(WORDS).logits(TEXTS))
+    largest = probabilities.max(1) if request.param == "softmax" else probabilities
+    thresholds = tuple(np.broadcast_to(np.median(largest, axis=0), 4).round(4).tolist())
+    changed = replace(manifests.read(WORDS), activation=request.param, thresholds=thresholds)
+    (folder / "classifier.json").write_bytes(manifests.to_bytes(changed))
+    return folder
+
+
+def test_a_bundle_gives_the_labels_that_reach_their_thresholds(node: Node, bundle: Path) -> None:
+    classifier = Classifier.load(bundle)
+    answer = node(
+        "thresholds_in_node.mjs",
+        {
+            "files": {path.name: base64.b64encode(path.read_bytes()).decode() for path in bundle.iterdir()},
+            "texts": TEXTS,
+            "logits": [classifier.logits([text])[0].tolist() for text in TEXTS],
+        },
+    )
+    assert answer["thresholds"] == list(classifier.thresholds or ())
+    assert answer["given"] == [list(labels) for labels in classifier.predict_labels(TEXTS)]
+    assert answer["from"] == [list(labels) for labels in classifier.predict_labels(TEXTS, 0.3)]
+    assert len({len(labels) for labels in answer["given"]}) > 1
+
+
+def test_a_packed_file_keeps_them(node: Node, wasm: Path, bundle: Path, tmp_path: Path) -> None:
+    from packing_tools import packed_bundle
+
+    path = tmp_path / "words.prnn"
+    path.write_bytes(packed_bundle(bundle))
+    packed = Classifier.load(path)
+    assert packed.thresholds == Classifier.load(bundle).thresholds
+    question = {"file": str(path), "wasm": str(wasm / "pocketrnn.wasm"), "texts": TEXTS}
+    (answer,) = node("native_in_node.mjs", [question])
+    assert answer["thresholds"] == list(packed.thresholds or ())
+    assert answer["given"] == [list(labels) for labels in packed.predict_labels(TEXTS)]
+    assert answer["from"] == [list(labels) for labels in packed.predict_labels(TEXTS, 0.3)]
