@@ -22,6 +22,7 @@ const NO_STREAM = 13;
 const UNDECIDED = 14;
 const SAVED = 15;
 const COSTLY = 17;
+const WAITING = 19;
 
 const LIMITS = new Set([TOO_SHORT, TOO_LONG, NO_WORD]);
 
@@ -276,8 +277,8 @@ class Packed {
     return Array.from(row);
   }
 
-  /** The bytes of a stream before its first fragment, or as it was saved. It holds no pointer: between two calls it is kept
-   * outside of the engine's memory, where nothing needs to be freed. */
+  /** The bytes that a stream uses before its first fragment, or as it was saved. It holds no pointer: between two calls it is
+   * kept outside of the engine's memory, where nothing needs to be freed. */
   stream(saved) {
     const size = this.call("stream_size", this.classifier);
     if (size === 0) throw new EngineError(NO_STREAM, this.sentence(NO_STREAM));
@@ -290,13 +291,18 @@ class Packed {
       this.#bytes.set(saved, given);
       this.#check(this.call("stream_resume", this.classifier, at, given, saved.length));
     }
-    return this.#bytes.slice(at, at + size);
+    return this.#used(at);
+  }
+
+  /** Of a stream of the engine's, the bytes that it uses; the second word of them says how many. */
+  #used(at) {
+    return this.#bytes.slice(at, at + this.#words(at, 2)[1]);
   }
 
   /** Read a further fragment, a string or UTF-8: the stream after it, and the logits of all the text so far. */
   push(stream, fragment) {
     const at = this.#base + ALIGN;
-    const logits = aligned(at + stream.length);
+    const logits = aligned(at + this.call("stream_size", this.classifier));
     const text = aligned(logits + 4 * this.classes);
     this.#reserve(text + (isString(fragment) ? 3 : 1) * fragment.length - this.#base);
     this.#bytes.set(stream, at);
@@ -308,7 +314,7 @@ class Packed {
     );
     this.#check(status);
     return {
-      stream: this.#bytes.slice(at, at + stream.length),
+      stream: this.#used(at),
       logits: new Float32Array(this.#bytes.buffer, logits, this.classes).slice(),
     };
   }
@@ -654,7 +660,8 @@ export class Classifier {
         `The packed file of ${this.name} cannot answer while a text arrives: it holds no step.`,
         "Pack a bundle that was exported with --streaming, which one-directional classifiers allow.",
       );
-    const remedy = { [UNDECIDED]: "Classify such a text as a whole.", [SAVED]: "Begin the stream again from its text." }[status];
+    const whole = "Classify such a text as a whole.";
+    const remedy = { [UNDECIDED]: whole, [WAITING]: whole, [SAVED]: "Begin the stream again from its text." }[status];
     if (remedy) return new InputError(sentence, remedy);
     if (status === COSTLY) return this.#tooCostly("The text");
     if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");

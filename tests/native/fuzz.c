@@ -113,7 +113,7 @@ static int opens(struct opened *o, int way)
     return 1;
 }
 
-static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_STOPPED; }
+static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_WAITING; }
 
 /* The status of a text, after its ids were held against the classifier's. */
 static int encode(const prnn *classifier, const char *text, size_t bytes)

@@ -256,7 +256,7 @@ static unsigned changed_streams(const unsigned char *content, size_t bytes, long
 static const char *PIECES[] = {
     "wall", "St", ".", "bears", "<br />", "<br", "<b\"r", "<", "BR", " ", " ", "/>", "/", ">", "\"", "'", ",", "(", ")", "!", ";",
     "\t", "\n", "\x1C", "\xC2\xA0", "\xE2\x80\xA8", "\xCE\xA3", "\xCE\x9F\xCE\x94\xCE\x9F\xCE\xA3", "\xCE\xB1", "\xCC\x81",
-    "\xC2\xAD", "\xCA\xB0", "\xC4\xB0", "\xC3\x9F", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xF0\x90\x90\x80", "A", "z", "oil"};
+    "able", "[MASK]", "[SE", "P]", "the", "\xE2\x96\x81", "  ", "<s>", "e\xCC\x81", "\xC2\xAD", "\xCA\xB0", "\xC4\xB0", "\xC3\x9F", "\xE4\xB8\xAD", "\xF0\x9F\x98\x80", "\xF0\x90\x90\x80", "A", "z", "oil"};
 
 static int is_near(const prnn_number *a, const prnn_number *b, uint32_t count)
 {

@@ -52,7 +52,7 @@ def texts() -> int:
     for file, in_place in itertools.product(sorted(PACKED.glob("*.prnn")), (False, True)):
         engine, folder = Packed(file.read_bytes(), 0, in_place), VECTORS / file.stem
         vectors = [vector for path in sorted(folder.glob("*.jsonl")) for vector in lines_of(path)]
-        if file.stem != "streams" and file.with_suffix(".jsonl").exists():
+        if not file.stem.startswith("streams") and file.with_suffix(".jsonl").exists():
             vectors += lines_of(file.with_suffix(".jsonl"))
         for vector in vectors:
             if "ids" not in vector:
@@ -73,14 +73,17 @@ def texts() -> int:
 
 
 def streams() -> int:
-    engine, vectors = Packed((PACKED / "streams.prnn").read_bytes()), lines_of(PACKED / "streams.jsonl")
-    for vector in vectors:
-        stream = _engine.Stream(engine)
-        fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
-        for fragment, logits in zip(fragments, vector["logits"], strict=True):
-            check(near(stream.push(fragment), logits), (fragment, "stream"))
-            stream = _engine.Stream(engine, stream.save())
-    return len(vectors)
+    count = 0
+    for path in sorted(PACKED.glob("streams*.jsonl")):
+        engine = Packed(path.with_suffix(".prnn").read_bytes())
+        for vector in lines_of(path):
+            stream = _engine.Stream(engine)
+            fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
+            for fragment, logits in zip(fragments, vector["logits"], strict=True):
+                check(near(stream.push(fragment), logits), (path.name, fragment, "stream"))
+                stream = _engine.Stream(engine, stream.save())
+            count += 1
+    return count
 
 
 def refused() -> int:

@@ -174,6 +174,13 @@ STEP_CHANGES: dict[str, Change] = {
     "a step beside texts of at least two ids": lambda f: f.put(76, 2),
     "a step beside a word that must be known": lambda f: f.put(104, 1),
 }
+# Of a step beside rules of subwords, which a stream could not follow then.
+SUBWORD_STEP_CHANGES: dict[str, Change] = {
+    "a step of subwords beside a width": lambda f: f.put(f.section(RULES) + 36, 40),
+    "a step of subwords beside texts that are cut on the left": lambda f: f.put(f.section(RULES) + 44, 1),
+    "a step of subwords beside texts of at least two ids": lambda f: f.put(76, 2),
+    "a step of subwords whose words end in the space behind them": lambda f: f.put(_operation(f, 10) + 8, 2),
+}
 # Of a file that opens: it is refused when a text is answered.
 ANSWER_CHANGES: dict[str, Change] = {
     "a value of fewer numbers than are looked up": lambda f: f.put(
@@ -242,7 +249,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
-    *("subwords-ranks", "subwords-clusters"),
+    *("subwords-ranks", "subwords-clusters", "streams-wordpiece"),
 )
 
 
@@ -387,6 +394,7 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     for name, changes, when, costly in (
         ("words", CHANGES, OPENED, False),
         ("streams", STEP_CHANGES, OPENED, False),
+        ("streams-wordpiece", SUBWORD_STEP_CHANGES, OPENED, False),
         ("integers", INTEGER_CHANGES, OPENED, False),
         *((name, changes, OPENED, False) for name, changes in SUBWORD_CHANGES.items()),
         ("words", ANSWER_CHANGES, ANSWERED, False),

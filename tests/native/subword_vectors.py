@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
 from pocketrnn.text.subword_steps import (
     BYTE_CHARACTERS,
+    WHITE_SPACE,
     Bytes,
     Fold,
     LowercaseEach,
@@ -28,7 +29,7 @@ from pocketrnn.text.subword_steps import (
     Table,
 )
 
-__all__ = ["FILES", "INERT", "TEXTS", "Made", "made"]
+__all__ = ["FILES", "INERT", "STREAMS", "TEXTS", "Made", "made", "streamed"]
 
 _MARK = "\u2581"
 _SPACES = (" ", "\t\r", "\u0085", "\u00a0", "\u2000\u200a", "\u2028\u2029", "\u3000")
@@ -314,6 +315,63 @@ FILES = {
     "subwords-ranks": _gemma(),
     "subwords-clusters": _xlm_r(),
 }
+
+
+def _bert_streamed() -> tuple[SubwordRules, tuple[str, ...]]:
+    """As BERT's, with all of Unicode's white space, in no width."""
+    rules, tokens = _bert()
+    spaces = tuple(WHITE_SPACE)
+    steps = tuple(replace(step, ranges=spaces) if step == Fold(_SPACES, 1, " ") else step for step in rules.steps)
+    splits = (SplitAt(spaces, "removed"), *rules.splits[1:])
+    return replace(rules, steps=steps, splits=splits, max_width=None, min_width=None), tokens
+
+
+# Rules that a stream follows: a split cuts at spaces, or none does, and pieces do not go across them.
+STREAMS = {
+    "streams-wordpiece": _bert_streamed(),
+    "streams-merges": _llama(),
+}
+# Fragments of texts, and what is hard about them.
+_FRAGMENTS = (
+    ["The te", "am win", "s the c", "up, ", "un", "able", "!"],
+    ["", "un", " ", "", "able ", "  ", "able"],
+    ["a [MA", "SK]", " ", "able [SEP", "] [SEP]", " b"],
+    ["a<", "s>", " the", "</s", "> the", " <s> a b"],
+    ["e", "\u0301 ", "\u0301", " \u00a0", " \u4e2d", "\u4e2d a"],
+    ["\u2581the", " \u2581", "the", " \u2581\u2581 ", "ab"],
+    ["\ud83d", "\ude00 a", " \ud83d", " \ude00"],
+    ["ab" * 20, "ab" * 20 + " ", "the " * 30, "end"],
+)
+# UTF-8 that is cut inside of characters, the last of which is never whole.
+_IN_BYTES = "the \u00c9\u4e2d\U0001f600 ab \u0301 team \u4e2d".encode()[:-1]
+
+
+def streamed(name: str) -> Made:
+    """The file of a name, with a step, and what it answers after each fragment, of text or of bytes as hexadecimal."""
+    rules, tokens = STREAMS[name]
+    model = bundle_maker.weights(len(tokens), embedding=2, hidden=2)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = bundle_maker.make(
+            Path(folder) / name, name=name, rules=rules, vocabulary=tokens, stream=True, torchscript=False,
+            texts=TEXTS[:2], embedding=2, hidden=2,
+        )  # fmt: skip
+        content = packed_bundle(bundle)
+    encoder = TextEncoder(rules, tokens)
+
+    def line(member: str, given: list[str], so_far: list[str]) -> dict[str, Any]:
+        ids = [encoder.encode(text) for text in so_far]
+        logits = [[float(str(one)) for one in bundle_maker.reference_logits(model, some)] for some in ids]
+        return {member: given, "ids": ids, "logits": logits}
+
+    lines = []
+    for fragments in _FRAGMENTS:
+        so_far = ["".join(fragments[: i + 1]) for i in range(len(fragments))]
+        lines.append(line("fragments", fragments, so_far))
+    for width in (1, 3):
+        cuts = [_IN_BYTES[at : at + width].hex() for at in range(0, len(_IN_BYTES), width)]
+        so_far = [_IN_BYTES[: at + width].decode(errors="ignore") for at in range(0, len(_IN_BYTES), width)]
+        lines.append(line("hex", cuts, so_far))
+    return Made(content, lines)
 
 
 def made(name: str) -> Made:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bundle_maker
 import pytest
+import subword_vectors
 import user_modules
 from packing_tools import graph_of, packed_bundle, packed_graph
 from refused_packed import File
@@ -100,6 +101,14 @@ def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without
         content = packed_bundle(bundle)
         assert run(hostile, content, tmp_path) == "0 opened\n"
         assert run(hostile, content, tmp_path, examples(500, 3000)).endswith(" opened\n")
+
+
+@pytest.mark.parametrize("name", subword_vectors.STREAMS)
+def test_streams_of_subwords_made_to_mislead_are_refused_or_read_on_without_a_fault(
+    name: str, hostile: Path, tmp_path: Path
+) -> None:
+    content = (VECTORS / "packed" / f"{name}.prnn").read_bytes()
+    assert run(hostile, content, tmp_path, examples(200, 3000)).endswith(" opened\n")
 
 
 def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:

@@ -29,6 +29,7 @@ NATIVE = Path(__file__).parents[2] / "runtime" / "native"
 BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
 OPERATIONS = sorted(operation_vectors.FILES)
 SUBWORDS = sorted(subword_vectors.FILES)
+STREAMS = sorted(subword_vectors.STREAMS)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -89,14 +90,25 @@ def test_what_must_be_refused_is(vector: dict[str, Any], tmp_path: Path) -> None
             Classifier.load(path).classify("the team wins")
 
 
-@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS)
+@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS + STREAMS)
 def test_a_file_verifies(name: str) -> None:
     assert verify(PACKED / f"{name}.prnn").name == name
 
 
-def test_streams_are_answered_as_they_say() -> None:
-    content, bundle = (PACKED / "streams.prnn").read_bytes(), Classifier.load(VECTORS / "streams")
-    for vector, in_place in itertools.product(lines_of(PACKED / "streams.jsonl"), (False, True)):
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_file_of_streams_of_subwords_is_current(name: str) -> None:
+    made, vectors = subword_vectors.streamed(name), lines_of(PACKED / f"{name}.jsonl")
+    assert (PACKED / f"{name}.prnn").read_bytes() == made.content, "Run scripts/make_test_vectors."
+    for vector, again in zip(vectors, made.vectors, strict=True):
+        assert vector["ids"] == again["ids"]
+        np.testing.assert_allclose(vector["logits"][-1], again["logits"][-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["streams", *STREAMS])
+def test_streams_are_answered_as_they_say(name: str) -> None:
+    content = (PACKED / f"{name}.prnn").read_bytes()
+    bundle = Classifier.load(VECTORS / name if name == "streams" else PACKED / f"{name}.prnn")
+    for vector, in_place in itertools.product(lines_of(PACKED / f"{name}.jsonl"), (False, True)):
         stream, expected = Stream(Packed(content, 0, in_place)), bundle.stream()
         fragments = vector.get("fragments") or [bytes.fromhex(one) for one in vector["hex"]]
         for fragment, logits in zip(fragments, vector["logits"], strict=True):
@@ -121,7 +133,7 @@ def test_the_program_answers_the_vectors_as_they_say(bundle: Path, program: Path
         assert float(probability) == pytest.approx(max(vector["probabilities"]), abs=2e-4)
 
 
-@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS])
+@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS, *STREAMS])
 def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program: Path, tmp_path: Path) -> None:
     line = [str(program), "--verify", str(PACKED / f"{name}.prnn")]
     assert subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
@@ -143,7 +155,7 @@ def test_what_asks_an_installed_wheel_asks_for_all_of_them() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("OK: pocketrnn-native ")
     assert done.stdout.endswith(f", {len(REFUSED)} files that must be refused\n")
-    assert f"{len(lines_of(PACKED / 'streams.jsonl'))} streams" in done.stdout
+    assert f"{sum(len(lines_of(PACKED / f'{name}.jsonl')) for name in ('streams', *STREAMS))} streams" in done.stdout
 
 
 def test_the_writer_and_the_engine_have_one_table_of_operations() -> None:
@@ -174,4 +186,4 @@ def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:
             codes.add(int(words[at]))
             at += int(words[at + 1])
     assert codes == set(range(18))
-    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 560_000
+    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 610_000

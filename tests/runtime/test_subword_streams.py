@@ -64,6 +64,7 @@ RULES = {
     "GPT-2": (GPT2, PIECES),
     "Llama": (LLAMA, LLAMA_PIECES),
     "marked": (MARKED, LLAMA_PIECES),
+    "bytes": (replace(GPT2, steps=(Normalize("NFKC"), Bytes()), splits=()), PIECES),
 }
 PARTS = (
     *("unable", "able", "a", "b", "ab", "the", "th", "The", "!", "'s", "12", " ", "  ", "\t", "\n", " \r\n", "\u00a0"),
@@ -154,6 +155,10 @@ def test_what_waits_without_a_space_is_bounded(classifiers: dict[str, Classifier
         (replace(BERT, steps=(), splits=(SplitAt((" ",), "runs"),)), "end in the space"),
         (replace(GPT2, steps=(Strip(),)), "strips the text's ends"),
         (replace(GPT2, steps=(Fold((" ",), 2, " "),)), "Fold"),
+        (
+            replace(GPT2, steps=(Bytes(), LowercaseEach()), splits=(SplitAtText("\u0120", "with_next"),)),
+            "LowercaseEach",
+        ),
         (replace(GPT2, splits=(PrependTo("_"), *GPT2.splits[1:])), "put before each text"),
         (replace(LLAMA, model=Bpe((2, 2, 2, 5, 5, 7, 2, 10), whole_words=True)), "whole text for one word"),
     ],

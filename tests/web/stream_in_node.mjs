@@ -48,6 +48,8 @@ const answers = {
   noText: await errorOf(() => stream.push(7)),
   noUtf8: await errorOf(() => stream.push(Uint8Array.of(0xff))),
   top: await errorOf(() => stream.push("oil", 99)),
+  waiting: await errorOf(() => classifier.stream().logits("中".repeat(65537)).then(() => "")),
+  kept: stream.save().length,
   undecided: await errorOf(() => classifier.stream().push(`aΣ${"'".repeat(5000)}`)),
 };
 // What was refused has changed nothing.

@@ -14,17 +14,20 @@ from web_node import Node
 from web_texts import PIECES, as_utf16
 
 from pocketrnn import Classifier
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules, TextRules
 
 ROOT = Path(__file__).parents[2]
 HEADER = (ROOT / "runtime" / "native" / "src" / "pocketrnn.h").read_text(encoding="utf-8")
 pytestmark = pytest.mark.skipif("prnn_stream_open" not in HEADER, reason="this engine has no streams")
 ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
-RULES = {
+# Of subwords, from the test vectors: rules and tokens.
+SUBWORDS = ("streams-wordpiece", "streams-merges")
+RULES: dict[str, AnyTextRules | None] = {
     "words": TextRules(),
     "cut": TextRules(max_tokens=5, unknown_id=None),
     "cased": TextRules(tokenizer="whitespace", lowercase=False),
     "characters": TextRules(tokenizer="characters"),
+    **dict.fromkeys(SUBWORDS),
 }
 WORDS = ("oil ", "prices", " rise", "ri", "ses. ", "cup", "😀", "\ud83d\ude00x")
 
@@ -45,6 +48,7 @@ def streamed(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """A packed file with a step, and what each engine answered."""
     from packing_tools import packed_bundle
+    from subword_vectors import STREAMS
 
     from pocketrnn_native import Classifier as Native
 
@@ -52,7 +56,10 @@ def streamed(
     texts = pieces_of(5, 120)
     words = sorted({word for text in texts for word in text["text"].lower().split()})[::2]
     vocabulary = tuple(dict.fromkeys(("<unk>", "<pad>", "oil", "prices", "rise", *"abcxyz", *words)))
-    bundle = bundle_maker.make(folder / "b", rules=RULES[request.param], stream=True, vocabulary=vocabulary)
+    rules = RULES[request.param]
+    if rules is None:
+        rules, vocabulary = STREAMS[request.param]
+    bundle = bundle_maker.make(folder / "b", rules=rules, stream=True, vocabulary=vocabulary)
     (folder / "b.prnn").write_bytes(packed_bundle(bundle))
     (folder / "other.prnn").write_bytes(packed_bundle(bundle_maker.make(folder / "other", name="still")))
     stream = Native.load(folder / "b.prnn").stream()
@@ -112,7 +119,17 @@ def test_a_sigma_that_nothing_decides_is_refused_and_changes_nothing(
     streamed: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     path, answers = streamed
-    if not Classifier.load(path).manifest.text.lowercase or Classifier.load(path).manifest.text.max_tokens:
+    rules = Classifier.load(path).manifest.text
+    if not isinstance(rules, TextRules) or not rules.lowercase or rules.max_tokens:
         pytest.skip("nothing waits under these rules")
     for answer in answers:
         assert answer["undecided"].startswith("InputError: "), answer["undecided"]
+
+
+def test_pieces_without_a_space_to_cut_them_at_are_refused(streamed: tuple[Path, list[dict[str, Any]]]) -> None:
+    path, answers = streamed
+    if isinstance(Classifier.load(path).manifest.text, TextRules):
+        pytest.skip("nothing waits under these rules")
+    for answer in answers:
+        assert answer["waiting"].startswith("InputError: More characters have no space to cut them at")
+        assert answer["kept"] < 2000

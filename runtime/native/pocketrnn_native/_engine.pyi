@@ -20,6 +20,7 @@ UNDECIDED: int
 SAVED: int
 COSTLY: int
 STOPPED: int
+WAITING: int
 
 class EngineError(Exception): ...
 

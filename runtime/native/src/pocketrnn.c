@@ -49,6 +49,7 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #endif
 #include "subword_steps.inc"
 #include "subword_models.inc"
+#include "subword_cuts.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC pop_options
 #endif
@@ -82,6 +83,7 @@ const char *prnn_error(int status)
     case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
     case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
     case PRNN_STOPPED: return "This was stopped.";
+    case PRNN_WAITING: return "More characters have no space to cut them at than a stream keeps.";
     case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }

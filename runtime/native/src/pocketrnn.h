@@ -58,7 +58,8 @@ enum {
     PRNN_SAVED,      /* this is no stream of this classifier, or was changed after it was saved */
     PRNN_MACHINE,    /* this machine is big-endian: a packed file cannot be read in place */
     PRNN_COSTLY,     /* the text, or the file when it is opened, would take more than the limits below */
-    PRNN_STOPPED     /* the caller wanted an end; see prnn_ask */
+    PRNN_STOPPED,    /* the caller wanted an end; see prnn_ask */
+    PRNN_WAITING     /* more characters have no space to cut them at than a stream of subwords keeps */
 };
 
 /* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
@@ -139,7 +140,9 @@ int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_n
  * A fragment may begin and end anywhere, also inside of a character. Whatever goes wrong leaves the stream as it was. */
 typedef struct prnn_stream prnn_stream;
 
-/* The bytes of a stream; 0 if the classifier cannot answer while a text arrives. */
+/* The bytes of a stream; 0 if the classifier cannot answer while a text arrives. With subwords they are 4 * PRNN_MOST_WAITING and
+ * what the state takes: pieces may merge up to the next space, so that the text waits from there on. Where memory is scarce,
+ * compile with a smaller one: -DPRNN_MOST_WAITING=1024. */
 size_t prnn_stream_size(const prnn *classifier);
 /* A stream in memory that is aligned to 8, before its first fragment. */
 int prnn_stream_open(const prnn *classifier, prnn_stream **stream, void *memory, size_t *size);

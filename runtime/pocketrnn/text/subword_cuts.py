@@ -67,7 +67,7 @@ class SubwordCuts:
 
     def __init__(self, rules: SubwordRules, vocabulary: Sequence[str], pieces: SubwordIds) -> None:
         self._looks_back, self._mark = _followed(rules, vocabulary)
-        self._added = tuple({vocabulary[token.id] for token in rules.added})
+        self._added = tuple({text for token in rules.added if (text := vocabulary[token.id])})
         self._pieces = pieces
 
     def last(self, text: str) -> int:
@@ -180,9 +180,9 @@ def _behind_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) 
             if len(made) != 1:
                 raise _InTheWayError("a step that drops spaces")
             return made
-        case LowercaseEach() | Prepend():
+        case Prepend():
             return mark
-        case Normalize() if mark in (_SPACE, _MARK):
+        case LowercaseEach() | Normalize() if mark in (_SPACE, _MARK):
             return mark
         case Bytes() if mark == _SPACE:
             return BYTE_CHARACTERS[ord(_SPACE)]

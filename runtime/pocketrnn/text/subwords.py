@@ -129,6 +129,7 @@ class SubwordIds:
 
     def steps_done(self, text: str) -> str:
         """What the steps make of a text that goes on with another one."""
+        text = _whole(text)
         return text if self._steps_on is None else self._steps_on(text)
 
     def of(self, text: str, *, goes_on: bool = False) -> list[int]:
