@@ -6,13 +6,12 @@ import importlib.util
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from proof_sizes import short_proofs, whole_proofs
 from sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "operators_of_torch_are_read_once", "short_proofs", "whole_proofs"]
+__all__ = ["fewer_sizes_are_asked", "short_proofs", "whole_proofs"]
 
 # Small batches, and several test processes on few cores: with two threads each, tests took up to five times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,31 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # start and mean to interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def operators_of_torch_are_read_once() -> Iterator[None]:
-    """`torch.onnx.export` reads the source of its 500 operators in every call: 0.8 of an export's 3.3 seconds."""
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnxscript") is None:
-        yield
-        return
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    read: dict[Any, ONNXRegistry] = {}
-    from_torchlib = ONNXRegistry.from_torchlib
-
-    def read_once(opset_version: Any = None) -> ONNXRegistry:
-        given = () if opset_version is None else (opset_version,)
-        if given not in read:
-            read[given] = from_torchlib(*given)
-        registry = ONNXRegistry()
-        registry._opset_version = read[given]._opset_version
-        registry.functions = {target: list(functions) for target, functions in read[given].functions.items()}
-        return registry
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(read_once))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

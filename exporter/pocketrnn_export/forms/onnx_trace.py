@@ -20,6 +20,7 @@ from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.restrictions import TracePlan
+from pocketrnn_export.tracing.torch_internals import operators_read_once
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
@@ -86,7 +87,7 @@ def converted(traced: TracedProgram, metadata: Mapping[str, str], names: Names) 
     Raises:
         ExportError: it holds something that no ONNX operator computes.
     """
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), operators_read_once():
         try:
             exported = torch.onnx.export(
                 traced.program,

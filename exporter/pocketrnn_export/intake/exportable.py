@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -97,6 +97,7 @@ class ExportableModule:
         given: the user's own module, of which this is a copy.
         alone: the ids that make a text's answer depend on its neighbours where it holds one, each with how far a
             probability was seen to move: such a text is answered alone.
+        tried: the ids that were asked for that, each with whether in texts that are padded beside longer ones.
     """
 
     module: nn.Module
@@ -113,6 +114,7 @@ class ExportableModule:
     least: int = 1
     given: AsGiven | None = None
     alone: Mapping[int, float] = field(default_factory=dict)
+    tried: frozenset[tuple[int, bool]] = frozenset()
 
     @property
     def real_token(self) -> bool:
@@ -271,7 +273,7 @@ def prepare(
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
 
 
-def with_ids_tried(prepared: ExportableModule, candidates: Iterable[int]) -> ExportableModule:
+def with_ids_tried(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
     """A module with further ids tried: may a text that holds one be answered beside others?
 
     Example:
@@ -280,23 +282,26 @@ def with_ids_tried(prepared: ExportableModule, candidates: Iterable[int]) -> Exp
     """
     if prepared.one_text:
         return prepared
-    tried = dict.fromkeys(i for i in candidates if 0 <= i < prepared.ids and i not in prepared.alone)
-    told = dict(prepared.alone)
+    told, tried = dict(prepared.alone), set(prepared.tried)
     for ragged in (False, True) if prepared.padding else (False,):
-        told = {
-            **ids_told_by_neighbours(
-                prepared.as_reference(),
-                list(tried),
-                ids=prepared.ids,
-                padding_id=prepared.padding_id,
-                widths=prepared.widths,
-                ragged=ragged,
-                multi_label=prepared.multi_label,
-            ),
-            **told,
-        }
+        left = [i for i in dict.fromkeys(candidates) if 0 <= i < prepared.ids and i not in prepared.alone]
+        left = [i for i in left if (i, ragged) not in tried]
+        found = ids_told_by_neighbours(
+            prepared.as_reference(),
+            left,
+            ids=prepared.ids,
+            padding_id=prepared.padding_id,
+            widths=prepared.widths,
+            ragged=ragged,
+            multi_label=prepared.multi_label,
+        )
+        if found is not None:
+            told = {**found, **told}
+            tried |= {(i, ragged) for i in left}
     # A module of which most ids do mixes its texts.
-    return prepared if 2 * len(told) > prepared.ids else replace(prepared, alone=dict(sorted(told.items())))
+    if 2 * len(told) > prepared.ids:
+        return prepared
+    return replace(prepared, alone=dict(sorted(told.items())), tried=frozenset(tried))
 
 
 def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:

@@ -8,7 +8,7 @@ answered by its neighbours. A module that reads padding like any word answers by
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -71,7 +71,7 @@ def ids_told_by_neighbours(
     widths: Widths,
     ragged: bool,
     multi_label: bool,
-) -> dict[int, float]:
+) -> dict[int, float] | None:
     """The candidates that make a text's answer depend on its neighbours, where it holds one.
 
     Args:
@@ -85,6 +85,7 @@ def ids_told_by_neighbours(
 
     Returns:
         the ids, each with how far a probability was seen to move; infinity where the module fails on such a batch.
+        None where they could not be tried: the module answers no such batch as its texts alone, whatever they hold.
 
     Example:
         >>> ids_told_by_neighbours(
@@ -92,7 +93,9 @@ def ids_told_by_neighbours(
         ... )
         {1: 0.0142}
     """
-    plain = _plain_ids(ids, candidates, padding_id)
+    if not candidates:
+        return {}
+    plain, reference = _plain_ids(ids, candidates, padding_id), replace(reference, run=_remembered(reference.run))
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
         beside = _rows_of(plain, 2, width)
         if not _stand_alone(reference, _beside(beside, beside[:0], padding_id)):
@@ -108,7 +111,20 @@ def ids_told_by_neighbours(
         cases = {i: _beside(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
         told = (i for i, case in cases.items() if not _stand_alone(reference, case))
         return {i: _moved(reference.run, cases[i], multi_label=multi_label) for i in told}
-    return {}
+    return None
+
+
+def _remembered(run: Run) -> Run:
+    """A run that is asked the same only once: a text alone is asked whether it has an answer, and compared twice."""
+    known: dict[tuple[Any, ...], Logits] = {}
+
+    def remembering(tokens: Ids, lengths: Ids) -> Logits:
+        asked = (tokens.shape, tokens.tobytes(), lengths.tobytes())
+        if asked not in known:
+            known[asked] = run(tokens, lengths)
+        return known[asked]
+
+    return remembering
 
 
 def _plain_ids(ids: int, candidates: Sequence[int], padding_id: int) -> Ids:

@@ -19,7 +19,7 @@ from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loop_unroll import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.recurrence import OPERATOR, one_step
 from pocketrnn_export.tracing.session import Loop
-from pocketrnn_export.tracing.torch_internals import expression_of, flattened, overload_name
+from pocketrnn_export.tracing.torch_internals import expression_of, flattened, operators_known, overload_name
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 __all__ = [
@@ -94,7 +94,8 @@ class Traced:
     """
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
-        functional = program.run_decompositions(dict(_CELLS))
+        with operators_known():
+            functional = program.run_decompositions(dict(_CELLS))
         signature, graph = functional.graph_signature, functional.graph
         named = {
             **signature.inputs_to_parameters,

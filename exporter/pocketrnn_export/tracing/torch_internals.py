@@ -15,6 +15,7 @@ typed `Any`: torch annotates little of this.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch._export import utils as _export_operators
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.fx.experimental.symbolic_shapes import (
@@ -61,6 +63,8 @@ __all__ = [
     "made_at",
     "methods_replaced",
     "of_unknown_sizes",
+    "operators_known",
+    "operators_read_once",
     "overload_name",
     "parameters_of",
     "parsed_schema",
@@ -286,6 +290,21 @@ def functions_that_tell() -> list[tuple[ModuleType, str, Callable[..., Any], Any
     return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
 
 
+@contextlib.contextmanager
+def operators_known() -> Iterator[None]:
+    """While the block runs, a program is decomposed with the operators that torch knew when it began.
+
+    Without: torch asks its dispatcher for them once for each of 29 namespaces, twice a decomposition: 80 ms.
+    """
+    listed = _export_operators._materialize_cpp_cia_ops
+    listed()
+    _export_operators._materialize_cpp_cia_ops = lambda: None
+    try:
+        yield
+    finally:
+        _export_operators._materialize_cpp_cia_ops = listed
+
+
 # Where the exporters log what a user cannot do anything about. A logger of a name that is gone is simply silent.
 LOGGERS: Final = (
     "torch.onnx._internal.exporter._registration",
@@ -386,6 +405,54 @@ def renew_flat_weights(layer: nn.RNNBase) -> None:
 # --- onnxscript -------------------------------------------------------------------------------------------------------
 
 # Imported where it is used: what only traces does not need it. Looked at: 0.7.2.
+
+
+@contextlib.contextmanager
+def operators_read_once() -> Iterator[None]:
+    """While the block runs, `torch.onnx.export` knows its 500 operators by their names alone, the same ones in every
+    call. Of the few that a graph holds it reads the source itself, where it needs that.
+
+    Without: each call reads the source of all of them, 0.8 of the 2.5 seconds that an export took.
+    """
+    from torch.onnx._internal.exporter import _registration
+
+    def from_torchlib(opset_version: int = _registration.ONNXRegistry().opset_version) -> Any:
+        registry = _registration.ONNXRegistry()
+        registry._opset_version = opset_version
+        # A call adds its own translations.
+        registry.functions = {target: list(known) for target, known in _operators_of(opset_version).items()}
+        return registry
+
+    changed = {(_registration.ONNXRegistry, "from_torchlib"): staticmethod(from_torchlib)}
+    with methods_replaced(changed), operators_known():
+        yield
+
+
+@functools.cache
+def _operators_of(opset_version: int) -> dict[Any, list[Any]]:
+    """The operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them."""
+    from onnxscript.function_libs.torch_lib import ops, registration
+    from torch.onnx._internal.exporter import _registration
+    from torch.onnx._internal.exporter._torchlib import _torchlib_registry
+
+    # Importing it fills the registry.
+    del ops
+    registry = _registration.ONNXRegistry()
+    registry._opset_version = opset_version
+    for known in _torchlib_registry.get_torchlib_ops():
+        registry._register(known.fx_target, known)
+    for name, translations in registration.default_registry.items():
+        target = None if name.startswith("internal::") else _registration._get_overload(name)
+        if target is None:
+            continue
+        for functions, is_complex in ((translations.overloads, False), (translations.complex, True)):
+            for function in functions:
+                known = _registration.OnnxDecompMeta(
+                    function, target, None, is_complex=is_complex, skip_signature_inference=True
+                )
+                registry._register(target, known)
+    registry._cleanup_registry_based_on_opset_version()
+    return registry.functions
 
 
 def default_rewrite_rules() -> Sequence[Any]:

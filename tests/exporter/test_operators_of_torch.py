@@ -1,0 +1,41 @@
+"""What an export keeps of torch's operators from one call to the next is what torch itself finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._export.utils import _collect_all_valid_cia_ops
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+from pocketrnn_export.forms.onnx_trace import OPSET
+from pocketrnn_export.tracing.torch_internals import operators_known, operators_read_once
+
+
+def known(registry: ONNXRegistry) -> dict[Any, list[Any]]:
+    return {
+        target: [(one.onnx_function, one.fx_target, one.is_complex, one.is_custom, one.device) for one in found]
+        for target, found in registry.functions.items()
+    }
+
+
+def test_the_translations_are_those_that_torch_finds() -> None:
+    found = known(ONNXRegistry.from_torchlib(OPSET))
+    with operators_read_once():
+        assert known(ONNXRegistry.from_torchlib(opset_version=OPSET)) == found
+    assert known(ONNXRegistry.from_torchlib(OPSET)) == found
+
+
+def test_a_translation_of_one_export_is_none_of_the_next() -> None:
+    with operators_read_once():
+        own, next_one = ONNXRegistry.from_torchlib(OPSET), ONNXRegistry.from_torchlib(OPSET)
+        before = known(next_one)
+        own.register_op(torch.ops.aten.relu.default, lambda x: x)
+    assert known(own) != before
+    assert known(next_one) == before
+
+
+def test_the_operators_to_decompose_are_those_that_torch_finds() -> None:
+    found = _collect_all_valid_cia_ops()
+    with operators_known():
+        assert _collect_all_valid_cia_ops() == found
