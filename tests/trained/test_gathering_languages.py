@@ -1,0 +1,111 @@
+"""What scripts/gather_languages takes for a row, and what scripts/train_languages draws from rows."""
+
+from __future__ import annotations
+
+import json
+import random
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GATHER = ROOT / "scripts" / "gather_languages"
+UD = "git/UniversalDependencies"
+
+
+@pytest.fixture(scope="module")
+def gather() -> dict[str, Any]:
+    return runpy.run_path(str(GATHER))
+
+
+@pytest.fixture(scope="module")
+def train() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "scripts" / "train_languages"))
+
+
+def repository(folder: Path, files: dict[str, str]) -> None:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", folder, *command], check=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "label"),
+    [("deu", "de"), ("pt-br", "pt"), ("no", "nb"), ("nn-NO", "nn"), ("bos", "bs"), ("fij", "und"), ("nds", None)],
+)
+def test_a_code_of_a_language_is_one_of_ours_a_far_one_or_left_out(
+    gather: dict[str, Any], code: str, label: str | None
+) -> None:
+    assert gather["label_of"](code) == label
+
+
+def test_what_stands_in_messages_for_something_else_is_taken_out(gather: dict[str, Any]) -> None:
+    messages = ["<b>Datei</b> $1 wurde gelöscht. Mehr unter [[Special:Log|Logbuch]].", "{0} von {1}", "a = b"]
+    found = [row.text for raw in gather["interface"]("de", messages) if (row := gather["cleaned"](raw))]
+    assert found == ["Datei wurde gelöscht.", "Mehr unter Logbuch.", "von"]
+
+
+def test_a_row_in_another_script_or_of_no_letters_is_dropped(gather: dict[str, Any]) -> None:
+    row, cleaned = gather["Row"], gather["cleaned"]
+    assert cleaned(row("ru", "text", 1, "Open the file")) is None
+    assert cleaned(row("ru", "text", 1, "Откройте файл README сейчас")).text == "Откройте файл README сейчас"
+    assert cleaned(row("de", "word", 1, "zwei Wörter")) is None
+    assert cleaned(row("sr", "text", 1, "Dobar dan")).text == "Dobar dan"
+
+
+def test_rows_of_test_data_and_treebanks_for_non_commercial_use_are_left_out(tmp_path: Path) -> None:
+    treebank = "# text = Das ist ein Satz.\n1\tDas\n\n# text = Noch ein Satz.\n"
+    repository(tmp_path / UD / "UD_German-Free", {"README.md": "License: CC BY-SA 4.0\n", "a.conllu": treebank})
+    repository(tmp_path / UD / "UD_German-NC", {"README.md": "License: CC BY-NC 4.0\n", "a.conllu": treebank})
+    repository(tmp_path / "lingua", {"language-testdata/sentences/de.txt": "noch ein satz\n"})
+    command = [
+        sys.executable,
+        GATHER,
+        tmp_path,
+        tmp_path / "out",
+        "--reject",
+        tmp_path / "lingua",
+        "--only",
+        "treebanks",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "UD_German-NC is left out" in done.stderr
+    assert (tmp_path / "out" / "treebanks.tsv").read_text() == "de\ttext\t1\tDas ist ein Satz.\n"
+    about = json.loads((tmp_path / "out" / "sources.json").read_text())["treebanks"]
+    assert (about["texts"], about["also_in_test_data"]) == (1, 1)
+
+
+def test_parts_of_texts_are_of_as_many_words_as_asked(train: dict[str, Any]) -> None:
+    draw = random.Random(0)
+    text = "The quick brown fox jumps over the lazy dog."
+    for words in (1, 2, 5):
+        part = train["part_of"](text, "en", words, draw)
+        assert len(part.split()) == words
+        assert part in text
+    assert (
+        train["part_of"]("委員会は来週報告書を公表する予定です", "ja", 2, draw)
+        in "委員会は来週報告書を公表する予定です"
+    )
+    assert train["without_accents"]("Où est-il né? ñ й") == "Ou est-il ne? n й"
+
+
+def test_drawn_rows_are_even_and_never_of_the_test_data(train: dict[str, Any], gather: dict[str, Any]) -> None:
+    draw = random.Random(0)
+    languages = {label: train["Drawn"](label, draw) for label in train["LABELS"]}
+    for label, drawn in languages.items():
+        drawn.texts["ntrex"] = [f"{label} one two three four", f"{label} five"]
+        drawn.ready()
+    rejected = {gather["key_of"]("two three")}
+    rows = list(train["training_rows"](languages, 40, rejected, draw))
+    counts = {label: sum(language == label for language, _ in rows) for label in train["LABELS"]}
+    assert set(counts) == set(train["LABELS"])
+    assert min(counts.values()) > 30
+    assert not [text for _, text in rows if gather["key_of"](text) in rejected]
