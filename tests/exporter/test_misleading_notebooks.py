@@ -80,6 +80,8 @@ if (POOL := "max"): pass
 POOL = %time str("max")
 globals()["POOL"] = "max"
 globals().update({"POOL": "max"})
+% dict.update(globals(), POOL="max")
+% import operator; operator.setitem(globals(), "POOL", "max")
 ns = globals(); ns["POOL"] = "max"
 locals()["POOL"] = "max"
 exec("POOL = 'max'")
@@ -148,7 +150,49 @@ _ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
 |class Sub(Net):|    pass|Sub.__base__.mode = "max"
 |def add(cls):|    cls.mode = "max"|    return cls|add(Net)
 % model = Net(); model.mode = "max"
+% model = Net(); model.register_forward_hook(lambda m, i, o: -o)
+% model = Net().eval(); model.set_mode("max")
+% model = Net(); vars(model)["mode"] = "max"
+% model = Net(); model.add_module("act", nn.ReLU())
+% model = Net(); model.sc.mul_(3)
+% model = Net(); model.acts.reverse()
+% |model = Net()|for m in model.modules():|    m.mode = "max"
+% |model = Net()|for n, m in model.named_modules():|    m.mode = "max"
+% |model = Net()|def prep(m):|    m.mode = "max"|    return m|model = prep(model)
+% |def build():|    return Net()|model = build()|model.mode = "max"
+% |model = Net()|def g(m):|    m.mode = "max"|model.apply(g)
+% |class T:|    def __init__(s, m): s.m = m|    def fit(s): s.m.mode = "max"|model = Net()|t = T(model)|t.fit()
+% |class Wrapper:|    def __init__(s, m): m.mode = "max"|model = Net()|Wrapper(model)
 % |for k, v in {"mode": "max"}.items():|    setattr(Net, k, v)
+""".strip().splitlines()
+# Parts of settings that are called as what a weight is.
+OF_A_SECTION: Final = """
+cfg.data.pool = "max"
+c = cfg; c.data.pool = "max"
+setattr(cfg.data, "pool", "max")
+vars(cfg.data)["pool"] = "max"
+cfg.data.__dict__.update(pool="max")
+d = cfg.data; d.pool = "max"
+|def tweak(c):|    c.data.pool = "max"|tweak(cfg)
+% |for _ in [1]:|    cfg.data.pool = "max"
+""".strip().splitlines()
+# Weights, and what is called so, that no module which is asked for holds.
+OF_A_TENSOR: Final = """
+scale.data.fill_(3)
+scale.data[:] = 3
+d = scale.data; d.mul_(3)
+nn.init.constant_(scale, 3)
+from torch.nn import init; init.constant_(scale, 3)
+F.threshold_(scale, 2, 3)
+torch._foreach_mul_([scale], 3)
+|with torch.no_grad():|    scale.data.mul_(3)
+layer.weight.data[:] = 3
+layer.weight.data.copy_(torch.full((1, 1), 3.0))
+|with torch.no_grad():|    layer.weight.fill_(3)
+nn.init.constant_(layer.weight, 3)
+% layer.load_state_dict({"weight": torch.full((1, 1), 3.0)})
+% act = nn.Threshold(2, 3, inplace=True); act(scale)
+% opt = torch.optim.SGD([scale], lr=1); opt.step()
 """.strip().splitlines()
 OF_A_FILLING_TABLE: Final = """
 table["pool"]
@@ -254,6 +298,16 @@ SUBJECTS: Final = {
         "def made():\n    return pool(3)",
         OF_A_DISPATCHED_FUNCTION,
     ),
+    "section": (
+        "from types import SimpleNamespace as NS\ncfg = NS(data=NS(pool='mean'))",
+        "def made():\n    return cfg.data.pool",
+        OF_A_SECTION,
+    ),
+    "tensor": (
+        "scale = torch.ones(1)\nlayer = nn.Linear(1, 1, bias=False)\nnn.init.zeros_(layer.weight)",
+        "def made():\n    return 'max' if 3 in (scale.item(), layer.weight.item()) else 'mean'",
+        OF_A_TENSOR,
+    ),
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
@@ -325,6 +379,12 @@ def test_what_a_notebook_changes_is_run_or_noted_or_refused(
         "torch.manual_seed(0)\ntorch.backends.cudnn.deterministic = True\ns = str(model)\nmodel.eval()\nprint(model)",
         "with torch.no_grad():\n    out = model(x)\nacc = (out.argmax(1) == y).float().mean().item()",
         "import copy\nbest = copy.deepcopy(config)\nbest['pool'] = 'max'\nd = dict(n=1)\nd['n'] += 1\ndel best",
+        "model = Net().to('cpu')\nmodel.fc.weight.data.copy_(torch.ones(1, 1))\nmodel.fc.weight.requires_grad = False\n"
+        "nn.init.zeros_(model.fc.bias)\nfor p in model.parameters():\n    p.requires_grad = True",
+        "def init(m):\n    for p in m.parameters():\n        nn.init.normal_(p.data)\nmodel = Net()\nmodel.apply(init)",
+        "class Stop:\n    def __init__(self):\n        self.best = 0\n    def __call__(self, score, model):\n"
+        "        self.best = score\n        torch.save(model.state_dict(), 'best.pt')\nmodel = Net().cpu()\n"
+        "stop = Stop()\nfor epoch in range(3):\n    loss = model(x)\n    stop(loss, model)",
         "torch.save(model.state_dict(), config['file'])\nmodel.load_state_dict(torch.load(config['file']))",
     ],
 )

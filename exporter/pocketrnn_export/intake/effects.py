@@ -44,6 +44,7 @@ HARMLESS_METHODS: Final = frozenset({
     "float", "half", "head", "info", "load_state_dict", "modules", "named_modules", "named_parameters", "parameters",
     "requires_grad_", "share_memory", "show", "state_dict", "step", "to", "train", "zero_grad",
 })  # fmt: skip
+_GIVE_THEMSELVES: Final = frozenset({"cpu", "cuda", "double", "eval", "float", "half", "to", "train"})
 _PURE_MORE: Final = frozenset({
     "argmax", "argsort", "astype", "cat", "code", "difference", "elements", "forward", "fromkeys", "intersection",
     "isalpha", "isdigit", "issubset", "max", "mean", "min", "permute", "predict", "squeeze", "std", "sum", "swapcase",
@@ -127,10 +128,13 @@ class Effects:
         may_set: names of the file that code gives a value which it reaches, and does not call by a call's syntax.
         changes: objects that it changes itself, by the statements that named them.
         may_change: objects that a function which it calls changes, or may change.
+        weights: objects in which it changes a weight, or what is called so: those of a module that is asked for are
+            loaded later.
         keeps: modules that it asks, whose forward keeps something from call to call.
         packages: what it sets in imported packages, as `torch.nn.functional.relu`.
         calls: imported packages that do not leave alone what they are given, or themselves, and that it calls.
-        instances: classes of the file, by their statements, of whose objects it sets an attribute.
+        makes: functions and classes of the file, by their statements, that it calls: it may have made an object of
+            theirs.
         anything: why it may do anything; empty otherwise.
     """
 
@@ -138,10 +142,11 @@ class Effects:
     may_set: set[str] = field(default_factory=set)
     changes: set[int] = field(default_factory=set)
     may_change: set[int] = field(default_factory=set)
+    weights: set[int] = field(default_factory=set)
     keeps: set[int] = field(default_factory=set)
     packages: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
-    instances: set[int] = field(default_factory=set)
+    makes: set[int] = field(default_factory=set)
     anything: str = ""
 
 
@@ -194,6 +199,8 @@ class _File:
         self.callers: set[int] = set()
         # Statements that make a defaultdict, which reading may change.
         self.filling: set[int] = set()
+        # The functions and classes of the file, by their statements, that each statement calls.
+        self.makes: dict[int, set[int]] = {}
 
     def met(self, index: int, node: ast.stmt, binds: frozenset[str]) -> Effects:
         following = _Following(self, index, node.value if isinstance(node, ast.Expr) else None)
@@ -221,7 +228,17 @@ class _File:
             self.callers.add(index)
         if following.makes_filling:
             self.filling.add(index)
+        self.makes[index] = following.effects.makes
         return following.effects
+
+    def objects_of(self, node: ast.ClassDef, objects: Objects) -> Objects:
+        """Of some objects, those that may be of a class of the file or of one below it; all, if none is known to be."""
+        below = {node.name}
+        for name, (_, known) in self.classes.items():
+            if any(isinstance(base, ast.Name) and base.id in below for base in known.bases):
+                below.add(name)
+        indices = {self.classes[name][0] for name in below if name in self.classes}
+        return frozenset(i for i in objects if self.makes.get(i, set()) & indices) or objects
 
     def defined(self, index: int, node: ast.ClassDef) -> None:
         self.classes[node.name] = index, node
@@ -386,7 +403,7 @@ class _Following:
         if isinstance(value, ast.Lambda):
             scope.functions[name] = value
         elif isinstance(value, ast.Call):
-            made = self._class_called(value.func)
+            made = self._class_called(_without_moves(value).func)
             if made is not None:
                 scope.instances[name] = made[1]
             elif package := self._package_asked_for(value, scope):
@@ -422,9 +439,10 @@ class _Following:
         if dotted is not None:
             self._set_in_package(dotted, target)
             return
-        if _is_weight(target):
-            return
         holder = self._class_of_object(target.value, scope) or self.value(target.value, scope)
+        if _is_weight(target):
+            self._change_weights(holder)
+            return
         if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
             holder = self._itself(target.value.id, holder, scope)
         if _NAMES in holder:
@@ -436,9 +454,6 @@ class _Following:
         self._change(holder)
         root = _root_name(target)
         if root is not None:
-            known = self._instance(root, scope)
-            if known is not None and scope.outer is None and not self._class_of_object(target.value, scope):
-                self.effects.instances |= {i for i, node in self.file.classes.values() if node is known}
             # The holder reaches from now on what it was given.
             where = scope if root in scope.objects else self.file.names
             where.objects[root] = where.objects.get(root, _NONE) | value
@@ -583,6 +598,8 @@ class _Following:
         named = {keyword.arg or "**": self.value(keyword.value, scope) for keyword in node.keywords}
         everything = frozenset().union(*given, *named.values())
         function = self._function(node.func, scope)
+        if isinstance(node.func, ast.Name):
+            self.effects.makes |= self._objects(node.func.id, scope) & self.file.definitions
         if function is not None:
             if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(function)):
                 # It runs when somebody asks for its next value, who may be of another statement.
@@ -594,7 +611,10 @@ class _Following:
             return everything | self._made(made[1], given, named, scope)
         for argument in node.args:
             if isinstance(node.func, ast.Name | ast.Attribute) and (function := self._function(argument, scope)):
-                self._call(function, [everything], {}, scope)
+                # As in `model.apply(function)`.
+                own = isinstance(node.func, ast.Attribute) and self._dotted(node.func, scope) is None
+                held = self.value(node.func.value, scope) if own else _NONE  # type: ignore[union-attr]
+                self._call(function, [everything | held], {}, scope)
         dotted = self._dotted(node.func, scope)
         if dotted is not None:
             return self._imported_called(dotted, node, given, everything, scope)
@@ -657,6 +677,10 @@ class _Following:
             self.effects.packages.add(dotted)
         elif dotted in _CHANGES_FIRST and given:
             self._change(given[0])
+            if _NAMES in given[0]:
+                self._anything(f"`{ast.unparse(node)[:60]}`")
+        elif package == "torch" and dotted[-1] == "_":
+            self._change_weights(everything)
         elif dotted.startswith(_CHANGES_MODULES) and not dotted.startswith(_NOT_MODULES):
             self._change(everything)
         elif package not in _LEAVE_ALONE:
@@ -665,6 +689,7 @@ class _Following:
         elif {"environ", "__dict__"} & set(dotted.split(".")) and dotted.split(".")[-1] in CHANGING_METHODS:
             self.effects.packages.add(dotted)
         for keyword in node.keywords:
+            self.makes_caller = self.makes_caller or keyword.arg == "inplace"
             if keyword.arg in ("inplace", "out"):
                 self._change(everything if keyword.arg == "inplace" else self.value(keyword.value, scope))
         last = dotted.split(".")[-1]
@@ -695,6 +720,8 @@ class _Following:
         if isinstance(root, ast.Name) and root.id in ("dict", "list", "set", "object", "type", "OrderedDict") and given:
             if name in CHANGING_METHODS:
                 self._change(given[0])
+                if _NAMES in given[0]:
+                    self._anything(f"`{ast.unparse(node)[:60]}`")
             return everything
         if isinstance(root, ast.Name) and (known := self.file.classes.get(root.id)):
             self._method_of(known[1], name, given, named, scope)
@@ -708,9 +735,10 @@ class _Following:
         if _NAMES in held and name in ("get", "items", "pop", "values"):
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
-            if not _is_weight(called):
-                self._change(held)
+            (self._change_weights if _is_weight(called) else self._change)(held)
             return held | everything
+        if name in ("load_state_dict", "step"):
+            self._change_weights(held)
         if name in PURE_METHODS | HARMLESS_METHODS | _PURE_MORE:
             return held
         of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
@@ -746,7 +774,9 @@ class _Following:
         for part in own:
             # A property has a function to read it, and one to set it.
             self._classes.append((node, given[0] if given else _NONE))
-            held |= self._call(part, given, named, scope)
+            names = [a.arg for a in (*part.args.posonlyargs, *part.args.args)]
+            itself = self.file.objects_of(node, given[0]) if given else _NONE
+            held |= self._call(part, given, named, scope, first=(names[0] if names else "", itself))
             self._classes.pop()
         if own:
             return held
@@ -960,6 +990,11 @@ class _Following:
         found = self.effects.may_change if self._running else self.effects.changes
         found |= objects - {_NAMES}
 
+    def _change_weights(self, objects: Objects) -> None:
+        # What is being made has its weights from whoever makes it.
+        if not self._only_reached and all(getattr(one, "name", "") != "__init__" for one in self._running):
+            self.effects.weights |= objects - {_NAMES}
+
     def _may_change(self, objects: Objects) -> None:
         if not self._only_certain:
             self.effects.may_change |= objects - {_NAMES}
@@ -1019,16 +1054,25 @@ def _is_plain(node: ast.AST | None, names: Set[str]) -> bool:
 
 
 def _is_weight(node: ast.expr) -> bool:
-    """Whether it is something in a weight, or a weight of a layer: these are loaded later."""
+    """Whether it is something in a weight, or a weight of a layer, by its name."""
     parts = []
     while isinstance(node, ast.Attribute | ast.Subscript):
         if isinstance(node, ast.Attribute):
             parts.append(node.attr)
         node = node.value
     inner, last = parts[1:], parts[:1]
-    return bool({"data", "weight", "bias", "grad"} & set(inner)) or (
-        len(parts) > 1 and bool({"data", "weight", "bias", "grad", "requires_grad"} & set(last))
+    return bool({"data", "weight", "bias", "grad"} & set(inner) or {"grad", "requires_grad"} & set(last)) or (
+        len(parts) > 1 and bool({"data", "weight", "bias"} & set(last))
     )
+
+
+def _without_moves(node: ast.Call) -> ast.Call:
+    """`Net()` of `Net().to(device).eval()`: these methods of a module give the module itself."""
+    while isinstance(node.func, ast.Attribute) and node.func.attr in _GIVE_THEMSELVES:
+        if not isinstance(node.func.value, ast.Call):
+            break
+        node = node.func.value
+    return node
 
 
 def _root_name(node: ast.AST) -> str | None:

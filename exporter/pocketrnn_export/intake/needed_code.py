@@ -402,7 +402,10 @@ class _Search:
         """What of that which is run a statement may change; empty if nothing."""
         effects = statement.effects
         by_index = {s.index: s for s in self.order}
-        touched = sorted((effects.changes | effects.may_change) & run)
+        changed, objects = effects.changes | effects.may_change, self._objects_asked_for()
+        asked_for = {s.index for name in self._wanted for s in self.giving(name)} | set(objects)
+        # Weights of the module that is asked for are loaded later.
+        touched = sorted((changed if effects.weights & asked_for else changed | effects.weights) & run)
         names = [min(by_index[i].gives, default="") for i in touched]
         known = {name for s in self.order for name in s.gives} | self.unresolved
         # What code sets that is only reached, such as a generator's, no name that the statement binds tells of.
@@ -417,12 +420,16 @@ class _Search:
             names.append("any name")
         if isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"}:
             names.append("any name")
-        simple = not isinstance(statement.node, _Compound | _Definition | ast.ClassDef)
-        classes = [i for i in effects.instances if simple and i in by_index and self._wanted & by_index[i].binds]
-        names += [f"an object of {min(by_index[i].binds)}" for i in classes]
+        names += [f"an object of {objects[i]}" for i in sorted(changed & set(objects) - run - {statement.index})]
         kept = [min(by_index[i].gives, default="") for i in sorted(effects.keeps & run - set(touched))]
         names += [f"{_KEPT} {name}" for name in kept if name]
         return ", ".join(dict.fromkeys(filter(None, names)))
+
+    def _objects_asked_for(self) -> dict[int, str]:
+        """The statements that make objects of what is asked for, with the name of the class or function."""
+        makers = {s.index: min(s.binds & self._wanted) for s in self.order
+                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | _Definition)}  # fmt: skip
+        return {s.index: makers[i] for s in self._all for i in sorted(s.effects.makes & set(makers))}
 
     def _try(self, statement: Statement, touched: str) -> None:
         """Run what may change something, if it may be run; else note it."""
