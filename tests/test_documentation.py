@@ -63,6 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("probabilities.csv").write_text("\n".join(["negative,positive", *["0.1,0.9", "0.8,0.2"] * 20]) + "\n")
     Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
     shutil.copy("test.csv", "dev.csv")
+    tags = ["good film,long", "bad film,long|sad", "a good one,", "a bad one,sad"] * 10
+    Path("tags.csv").write_text("\n".join(["text,label", *tags]) + "\n", encoding="utf-8")
     Path("headlines.csv").write_text("text,source\nNASA probe nears Saturn,wire\n", encoding="utf-8")
     Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
     Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")

@@ -60,6 +60,9 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
         "name": checkpoint.name,
+        # Of rare labels all logits may be below 0, which could be probabilities' logarithms.
+        **({"multi_label": True, "gives": "logits"} if checkpoint.activation == "sigmoid" else {}),
+        "thresholds": checkpoint.thresholds,
         # Training made its ids by the same code and the same rules.
         "provenance": {
             "data": checkpoint.data,

@@ -103,6 +103,9 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
         (somewhere_else / name).write_text("\n".join(["topic\ttitle", *lines]))
     (somewhere_else / "glove.6B.100d.txt.gz").write_text("")
     (somewhere_else / "more.csv").write_text("text\nnoise cat0\n")
+    tags = [[], ["sad"], ["long", "sad"], ["long"]] * 10
+    tagged = [json.dumps({"text": f"a {' '.join(some)} film", "label": some}) for some in tags]
+    (somewhere_else / "tags.jsonl").write_text("\n".join(tagged) + "\n")
     # Of the rows of reviews.csv and of that text.
     answers = pa.table({label: [1.0 if label == "cat" else 0.0] * 241 for label in LABELS})
     pyarrow.parquet.write_table(answers, somewhere_else / "probabilities.parquet")

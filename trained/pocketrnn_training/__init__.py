@@ -56,20 +56,20 @@ __all__ = [
     "write_checkpoint",
 ]
 
-_TRAINS = ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy")
+_TRAINS = ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy", "sklearn")
 # Public name: the module that defines it, its name there, and the packages that the module needs.
 _HOMES = {
     "Architecture": ("architecture", "Architecture", ("torch",)),
     "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
     "Evaluation": ("evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
-    "FittedClassifier": ("fitting", "FittedClassifier", (*_TRAINS, "sklearn")),
+    "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
     "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
     "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
     "Settings": ("settings", "Settings", ()),
     "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
     "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
-    "fit": ("fitting", "fit", (*_TRAINS, "sklearn")),
+    "fit": ("fitting", "fit", _TRAINS),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("data", "read_files", ("pyarrow",)),
     "read_teacher": ("teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.measures import mean_loss
 
 __all__ = ["apply_temperature", "calibration_error", "fitted_temperature"]
 
@@ -28,11 +28,11 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
 
     Args:
         logits: float32 [rows, classes], of rows that were not trained on.
-        targets: int64 [rows], the right classes.
+        targets: int64 [rows], the right classes; or bool [rows, labels], for sigmoid(logits / T).
     """
 
     def cost(logarithm: float) -> float:
-        loss = cross_entropy(logits.double() / exp(logarithm), targets, reduction="sum").item()
+        loss = len(logits) * mean_loss(logits.double() / exp(logarithm), targets)
         return loss + logarithm**2 / (2 * _DEVIATION**2)
 
     return exp(float(minimize_scalar(cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))
@@ -51,19 +51,22 @@ def apply_temperature(module: RecurrentClassifier, temperature: float) -> None:
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
     """The expected calibration error (Naeini et al. 2015): how far probability and accuracy are apart.
 
-    The rows are put into bins of equal width by their largest probability. The error is the mean distance between the
-    probability and the accuracy of a bin, weighted by its rows.
+    The rows are put into bins of equal width by their largest probability; of several labels, all answers by theirs.
+    The error is the mean distance between the probability and the accuracy of a bin, weighted by its rows.
 
     Args:
         logits: float32 [rows, classes].
-        targets: int64 [rows], the right classes.
+        targets: int64 [rows], the right classes; or bool [rows, labels].
         bins: the number of bins.
 
     Returns:
         A share from 0 to 1.
     """
-    probability, predicted = (values.numpy() for values in logits.double().softmax(dim=1).max(dim=1))
-    right = predicted == targets.numpy()
+    if targets.dim() == 2:
+        probability, right = torch.sigmoid(logits.double()).flatten().numpy(), targets.flatten().numpy()
+    else:
+        probability, predicted = (values.numpy() for values in logits.double().softmax(dim=1).max(dim=1))
+        right = predicted == targets.numpy()
     indices = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    distances = np.bincount(indices, weights=right - probability, minlength=bins)
+    distances = np.bincount(indices, weights=right.astype(np.float64) - probability, minlength=bins)
     return float(np.abs(distances).sum() / len(right))

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
+from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.json_schema import first_fault, parsed
@@ -47,7 +48,7 @@ FITTED_ROWS: Final = "fitted_rows"
 
 FORMAT: Final = "pocketrnn-checkpoint"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 2
+VERSION: Final = 3
 CONFIG_JSON: Final = "config.json"
 WEIGHTS: Final = "weights.safetensors"
 
@@ -69,6 +70,9 @@ class Checkpoint:
         data: a description of the data: `source`, `rows`, ...
         examples: up to 32 texts of the validation rows.
         training: the settings of the training run.
+        activation: what makes probabilities of logits: `softmax`, of which one label is right; `sigmoid`, where a text
+            can have any number of them.
+        thresholds: for each label the probability from which it is given, or None where none are kept.
 
     Raises:
         CheckpointError: the parts do not fit each other.
@@ -89,8 +93,25 @@ class Checkpoint:
     data: Mapping[str, Any]
     examples: tuple[str, ...] = field(repr=False)
     training: Mapping[str, Any]
+    activation: str = "softmax"
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def answers(self) -> Answers:
+        """What the logits mean: probabilities, and the labels that reach their thresholds.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).answers.activation
+            'softmax'
+        """
+        return Answers(self.name, self.labels, self.activation, self.thresholds)
 
     def __post_init__(self) -> None:
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise CheckpointError(
+                f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
+                "Give one for each label.",
+            )
         _check_fit(self.architecture, self.rules, self.labels, self.vocabulary)
 
 
@@ -115,7 +136,7 @@ def _check_fit(
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of config.json, versions 1 and 2."""
+    """The JSON Schema of config.json, versions 1 to 3."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
     return schema | {"$defs": manifest.json_schema()["$defs"]}
 
@@ -147,9 +168,11 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     """
     document = {
         "format": FORMAT,
-        "version": VERSION if checkpoint.rules.tokenizer == SUBWORDS else 1,
+        "version": _version_of(checkpoint),
         "name": checkpoint.name,
         "labels": list(checkpoint.labels),
+        **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
+        **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
         "architecture": asdict(checkpoint.architecture),
         "text": rules_document(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
@@ -167,6 +190,12 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
     (folder / WEIGHTS).write_bytes(safetensors.save(state))
     (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
+
+
+def _version_of(checkpoint: Checkpoint) -> int:
+    if checkpoint.activation != "softmax" or checkpoint.thresholds is not None:
+        return 3
+    return 2 if checkpoint.rules.tokenizer == SUBWORDS else 1
 
 
 def read(folder: Path) -> Checkpoint:
@@ -195,6 +224,8 @@ def read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
     if document["version"] < 2 and document["text"]["tokenizer"] == SUBWORDS:
         raise CheckpointError(f"{path} is not valid: subwords are of version 2.", _MAKE_AGAIN)
+    if document["version"] < 3 and (later := [name for name in ("activation", "thresholds") if name in document]):
+        raise CheckpointError(f"{path} is not valid: {later[0]} is of version 3.", _MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document["vocabulary"])
     try:
         architecture = Architecture(**_whole_numbers(document["architecture"], "dropout"))
@@ -215,6 +246,8 @@ def read(folder: Path) -> Checkpoint:
         data=document["data"],
         examples=tuple(document["examples"]),
         training=document["training"],
+        activation=document.get("activation", "softmax"),
+        thresholds=tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
     )
 
 

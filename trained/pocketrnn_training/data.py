@@ -1,4 +1,7 @@
-"""Labelled texts, some perhaps without a label, and their reader: files with a text and a label column."""
+"""Labelled texts, some perhaps without a label, and their reader: files with a text and a label column.
+
+Each text has one label; or, in a data set of several labels a text, any number of them.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,25 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, shown
 from pocketrnn.tables.checks import listed
+from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.column_files import read_columns
 from pocketrnn_training.stored import Spool, StoredTexts
 from pocketrnn_training.teacher_answers import TeacherAnswers
 
-__all__ = ["UNLABELLED", "LabelledTexts", "class_targets", "read_files", "read_texts", "split", "with_unlabelled"]
+__all__ = [
+    "UNLABELLED",
+    "LabelledTexts",
+    "class_targets",
+    "labels_of",
+    "read_files",
+    "read_texts",
+    "several_targets",
+    "split",
+    "with_unlabelled",
+]
 
+# Rows times labels, where a text can have several: a byte for each in memory.
+_MOST_ANSWERS: Final = 2**31
 # The target of a row without a label.
 UNLABELLED: Final = -1
 _ROWS_COPIED: Final = 10_000
@@ -26,12 +42,12 @@ _ROWS_COPIED: Final = 10_000
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts and the class of each.
+    """Texts and the class of each, or the labels.
 
     Attributes:
         texts: one a row.
         targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label, which only a
-            teacher's answer can be learnt from.
+            teacher's answer can be learnt from. Or, where a text can have several labels, bool [rows, labels].
         labels: the classes.
         source: where the rows come from, in words.
         licence: the licence of the rows, where it is known.
@@ -44,7 +60,7 @@ class LabelledTexts:
     """
 
     texts: Sequence[str] = field(repr=False)
-    targets: npt.NDArray[np.int64] = field(repr=False)
+    targets: npt.NDArray[Any] = field(repr=False)
     labels: tuple[str, ...]
     source: str
     licence: str | None = None
@@ -52,6 +68,39 @@ class LabelledTexts:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a text can have any number of the labels.
+
+        Example:
+            >>> LabelledTexts(["good"], np.array([[True, False]]), ("kind", "long"), "a row").several_labels
+            True
+        """
+        return self.targets.ndim == 2
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """bool [rows]: whether it is known what a row is: of several labels, that none applies is known, too.
+
+        Example:
+            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
+            [True, False]
+        """
+        known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
+        return np.ones(len(self), dtype=bool) if self.several_labels else known
+
+    def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """int64 [labels]: how many of the rows, or of the chosen ones, have each label.
+
+        Example:
+            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").counts().tolist()
+            [0, 1]
+        """
+        some = self.targets if rows is None else self.targets[rows]
+        if self.several_labels:
+            return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
+        return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledTexts:
         """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
@@ -93,7 +142,9 @@ def split(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split the rows in two, every class by the same share, in whatever order the labels stand.
 
-    Rows without a label go to the first part.
+    Rows without a label go to the first part. Of several labels, the rarest is split first, each label's rows as far as
+    they are in no part yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011). The
+    only row of a label goes to the first part.
 
     Args:
         data: the rows.
@@ -106,6 +157,8 @@ def split(
     Raises:
         DataError: a class has one row only.
     """
+    if data.several_labels:
+        return _split_by_labels(data, share, rng)
     second = []
     for label, target in sorted(zip(data.labels, range(len(data.labels)), strict=True)):
         rows = np.flatnonzero(data.targets == target)
@@ -121,6 +174,37 @@ def split(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def _split_by_labels(
+    data: LabelledTexts, share: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
+    counts = data.counts()
+    # How many rows of each label are not in the second part.
+    left = counts.copy()
+
+    def take(rows: npt.NDArray[np.int64], wanted: int) -> None:
+        """Put so many of the rows into the second part, but for those that are the last of a label elsewhere."""
+        for row in rows.tolist():
+            if wanted <= 0:
+                break
+            if (left[data.targets[row]] > 1).all():
+                second[row], wanted = True, wanted - 1
+                np.subtract(left, data.targets[row], out=left)
+        unsplit[rows] = False
+
+    for target in sorted(range(len(data.labels)), key=lambda i: (counts[i], data.labels[i])):
+        of_label = data.targets[:, target]
+        wanted = max(1, round(share * counts[target])) - int((of_label & second).sum())
+        take(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
+    without = rng.permutation(np.flatnonzero(unsplit))
+    take(without, round(share * len(without)))
+    if not second.any() or second.all():
+        raise DataError(
+            f"{len(data)} rows cannot be split in two parts.", "Give more rows, or rows to validate with: --validation."
+        )
+    return np.flatnonzero(~second), np.flatnonzero(second)
+
+
 def read_files(
     paths: Sequence[Path],
     *,
@@ -128,6 +212,8 @@ def read_files(
     label_column: str = "label",
     labels: tuple[str, ...] | None = None,
     blank_labels: bool = False,
+    multi_label: bool = False,
+    label_separator: str = LABEL_SEPARATOR,
 ) -> LabelledTexts:
     """Read the files of one data set, one after the other.
 
@@ -141,6 +227,9 @@ def read_files(
         label_column: the name of the column that holds the labels.
         labels: the classes and their order; without it, those that occur, sorted.
         blank_labels: keep rows without a label.
+        multi_label: a text has any number of labels: a list, or a string with `label_separator` between them. An empty
+            list, or an empty string, is a text without any.
+        label_separator: what stands between the labels of a text, where they are a string.
 
     Raises:
         DataError: a file is missing, unreadable, of another kind or not UTF-8; a column is missing; there is no row; a
@@ -151,6 +240,8 @@ def read_files(
         >>> data.labels
         ('bad', 'good')
     """
+    if multi_label:
+        return _read_several(paths, text_column, label_column, labels, label_separator)
     codes = Spool()
     code_of: dict[str, int] = {}
 
@@ -177,6 +268,97 @@ def read_files(
                 "A classifier needs rows of two classes at least.",
             )
     return LabelledTexts(texts, class_targets(codes.numbers(np.int64), tuple(code_of), labels, source), labels, source)
+
+
+def _read_several(
+    paths: Sequence[Path], text_column: str, label_column: str, labels: tuple[str, ...] | None, separator: str
+) -> LabelledTexts:
+    """As `read_files`, for texts with any number of labels."""
+    codes, counts = Spool(), Spool()
+    code_of: dict[str, int] = {}
+
+    def texts_and_codes() -> Iterator[list[str]]:
+        for path in paths:
+            before = 0
+            for texts, values in read_columns(path, (text_column, label_column)):
+                _check_values(texts, (str,), text_column, path, before)
+                for row, value in enumerate(values, start=before + 1):
+                    names = labels_of(value, separator)
+                    if names is None:
+                        raise DataError(
+                            f"Row {row} of {path} has {_said(value)} in the column {label_column!r}, not labels.",
+                            f'Write them as a list, or as "a{separator}b"; an empty list is a text without any.',
+                        )
+                    found = [code_of.setdefault(name, len(code_of)) for name in names]
+                    codes.write(array("q", found).tobytes())
+                    counts.write(array("q", (len(found),)).tobytes())
+                before += len(texts)
+                yield texts
+
+    texts = StoredTexts.of(texts_and_codes())
+    source = ", ".join(path.name for path in paths)
+    if not len(texts):
+        raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
+    numbers = counts.numbers(np.int64)
+    targets = several_targets(codes.numbers(np.int64), numbers, tuple(code_of), labels, source)
+    return LabelledTexts(texts, targets, labels or tuple(sorted(code_of)), source)
+
+
+def labels_of(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
+    """The labels that a value says a text has: those of a list, or of a string with separators; None of anything else.
+
+    Example:
+        >>> labels_of("sad | long"), labels_of(["sad", 7]), labels_of(""), labels_of(None)
+        (['sad', 'long'], ['sad', '7'], [], None)
+    """
+    if isinstance(value, str):
+        return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(separator)))))
+    parts = [value] if type(value) is int else value
+    # By type, not isinstance: True is an int in Python, but no class number.
+    if not isinstance(parts, list | tuple) or not all(type(part) in (str, int) and part != "" for part in parts):
+        return None
+    return list(dict.fromkeys(map(str, parts)))
+
+
+def several_targets(
+    codes: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    names: tuple[str, ...],
+    labels: tuple[str, ...] | None,
+    source: str,
+) -> npt.NDArray[np.bool_]:
+    """The targets of rows with any number of labels, which are known by codes.
+
+    Args:
+        codes: int64 [labels of all rows]; names[code] is a label.
+        counts: int64 [rows], how many labels each row has.
+        names: the labels that occur.
+        labels: the classes, in the order that the targets count; None for those that occur, sorted.
+        source: where the rows come from, for the error.
+
+    Returns:
+        bool [rows, labels].
+
+    Raises:
+        DataError: a name is not one of `labels`; without these, fewer than two labels occur; there are too many.
+    """
+    if labels is None:
+        labels = tuple(sorted(names))
+        if len(labels) < 2:
+            found = f"the only label is {labels[0]!r}" if labels else "none has a label"
+            raise DataError(
+                f"Of the {len(counts)} rows of {source}, {found}.",
+                "A classifier of several labels needs two at least; of one, give every row one of two classes.",
+            )
+    if len(counts) * len(labels) > _MOST_ANSWERS:
+        raise DataError(
+            f"{len(counts):,} rows with {len(labels):,} labels are too many.",
+            f"Their product may be {_MOST_ANSWERS:,}: leave rare labels out, or rows.",
+        )
+    places = class_targets(codes, names, labels, source)
+    targets = np.zeros((len(counts), len(labels)), dtype=bool)
+    targets[np.repeat(np.arange(len(counts)), counts), places] = True
+    return targets
 
 
 def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: str = "text") -> LabelledTexts:
@@ -287,5 +469,11 @@ def _check_values(values: list[Any], types: tuple[type, ...], column: str, path:
         # By type, not isinstance: True is an int in Python, but no class number.
         if type(value) not in types:
             wanted = "text" if int not in types else "text or a whole number"
-            what = "nothing" if value is None else f"{shown(value, 40)}, which is not {wanted},"
-            raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", "Fill it, or delete the row.")
+            what = "nothing" if value is None else f"{_said(value)}, which is not {wanted},"
+            several = "If a text can have several labels, say so with --multi-label; else give one."
+            remedy = several if isinstance(value, list) and int in types else "Fill it, or delete the row."
+            raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", remedy)
+
+
+def _said(value: Any) -> str:
+    return "nothing" if value is None else shown(value, 40)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.errors import InputError
+from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -25,12 +26,16 @@ class DataSource:
         text_column: the name of the column that holds the texts.
         label_column: the name of the column that holds the labels.
         data_dir: the folder with the files of AG News; without it they are downloaded.
+        multi_label: whether a text can have any number of labels.
+        label_separator: what stands between them where they are a string.
     """
 
     names: tuple[str, ...]
     text_column: str = "text"
     label_column: str = "label"
     data_dir: Path | None = None
+    multi_label: bool = False
+    label_separator: str = LABEL_SEPARATOR
 
     def read(self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False) -> LabelledTexts:
         """Read the rows.
@@ -41,7 +46,8 @@ class DataSource:
             blank_labels: keep rows of files without a label.
 
         Raises:
-            InputError: AG News and files are mixed, or a folder for AG News is given with files.
+            InputError: AG News and files are mixed, a folder for AG News is given with files, or several labels are
+                asked of AG News.
             DataError: the rows cannot be read; see `read_files` and `ag_news`.
         """
         # Here and not above: the command line shows its help without pyarrow.
@@ -50,6 +56,8 @@ class DataSource:
         if AG_NEWS in self.names:
             if len(self.names) > 1:
                 raise InputError("ag_news stands beside other data.", "Give ag_news alone, or files alone.")
+            if self.multi_label:
+                raise InputError("Each text of ag_news has one label.", "Leave --multi-label out.")
             return ag_news(part, self.data_dir, labels=labels)
         if self.data_dir is not None:
             raise InputError("--data-dir is for ag_news only.", "Give the files by their names.")
@@ -71,4 +79,6 @@ class DataSource:
             label_column=self.label_column,
             labels=labels,
             blank_labels=blank_labels,
+            multi_label=self.multi_label,
+            label_separator=self.label_separator,
         )

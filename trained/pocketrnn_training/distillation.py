@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import DataError
 from pocketrnn_training.data import UNLABELLED, LabelledTexts
+from pocketrnn_training.measures import several_labels_loss
 from pocketrnn_training.teacher_answers import TeacherAnswers
 
 __all__ = ["AboutTeacher", "Lesson", "Teaching", "about_teacher", "summed_loss", "targets_of", "teaching_of"]
@@ -111,10 +112,9 @@ def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teach
     """What a teacher says of the training rows; None without one.
 
     Raises:
-        DataError: a row has neither a label nor an answer.
+        DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
     """
-    labelled = data.targets != UNLABELLED
-    answers = data.answers
+    labelled, answers = data.labelled, data.answers
     if answers is None:
         if not labelled.all():
             raise DataError(
@@ -122,6 +122,11 @@ def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teach
                 "Give them labels, or the answers of a teacher.",
             )
         return None
+    if data.several_labels:
+        raise DataError(
+            "A teacher answers which one label a text has, and these texts can have several.",
+            "Leave the teacher out, or give every text one label.",
+        )
     if bare := int((~labelled & ~answers.answered).sum()):
         raise DataError(
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
@@ -175,7 +180,8 @@ def summed_loss(
 ) -> Tensor:
     """The loss of some rows, summed, float32 [].
 
-    Without a teacher it is the cross-entropy with the labels. With one it is, for each row,
+    Where a text can have several labels, it is that of each label by itself, summed. Else, without a teacher it is the
+    cross-entropy with the labels. With one it is, for each row,
 
         share * cross_entropy(logits, label) + (1 - share) * temperature^2 * divergence(answer, logits / temperature)
 
@@ -184,11 +190,13 @@ def summed_loss(
 
     Args:
         logits: float32 [rows, classes].
-        targets: int64 [rows]; that of a row without a label is any class.
+        targets: int64 [rows]; that of a row without a label is any class. Or bool [rows, labels].
         lesson: what a teacher says of the rows.
         class_weights: float32 [classes], of labels and of the classes of an answer alike.
         smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
     """
+    if targets.dim() == 2:
+        return several_labels_loss(logits, targets, smoothing)
     if lesson is None:
         return cross_entropy(logits, targets, class_weights, reduction="sum", label_smoothing=smoothing)
     of_labels = cross_entropy(logits, targets, class_weights, reduction="none", label_smoothing=smoothing)

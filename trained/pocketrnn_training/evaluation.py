@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
+from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import UNLABELLED, LabelledTexts
+from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.inference import logits_of
 
-__all__ = ["ClassScore", "Evaluation", "evaluate", "logits_by_checkpoint", "score"]
+__all__ = ["ClassScore", "Evaluation", "evaluate", "logits_by_checkpoint", "score", "score_several"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Evaluation:
 
     Attributes:
         rows: the number of rows.
-        accuracy: the share of rows with the right label.
+        accuracy: the share of rows with the right label; where a text can have several, with all of them right.
+        micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
         macro_f1: the mean of the F1 of all classes.
         classes: the scores of each class, in the order of the labels.
-        confusion: confusion[i][j] rows of class i were given the label j.
+        confusion: confusion[i][j] rows of class i were given the label j; empty where a text can have several.
 
     Example:
         >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
@@ -51,6 +54,7 @@ class Evaluation:
 
     rows: int
     accuracy: float
+    micro_f1: float
     macro_f1: float
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -59,16 +63,19 @@ class Evaluation:
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evaluation:
     """Classify the texts and compare the answers with the labels.
 
+    A classifier of several labels gives those that reach the thresholds that it keeps, or else 0.5.
+
     A checkpoint is run by PyTorch. One that is not packed is run as it was trained: in batches of the training batch
     size, in the order of the rows, each padded to its longest. This shows what padding does to its answers; its bundle
     never pads.
 
     Args:
         classifier: a bundle's `Classifier`, or a checkpoint.
-        data: the rows, with the labels of the classifier in its order.
+        data: the rows, with the labels of the classifier in its order; several a text if it gives several.
 
     Raises:
-        DataError: the labels of the data are not those of the classifier, in its order; a row has no label.
+        DataError: the labels of the data are not those of the classifier, in its order; a row has no label; one of the
+            two is of several labels a text, and the other is not.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
 
     Example:
@@ -80,8 +87,17 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     labels = tuple(classifier.labels)
     if data.labels != labels:
         raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
-    if (data.targets == UNLABELLED).any():
+    if not data.labelled.all():
         raise DataError("Some rows have no label.", "Evaluate with labelled rows only.")
+    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.activation
+    if data.several_labels != (activation == "sigmoid"):
+        raise DataError(
+            f"The classifier gives {'one label' if data.several_labels else 'any number of labels'} to a text, and the "
+            f"rows have {'any number of labels' if data.several_labels else 'one label'} each.",
+            f"Read them with multi_label={not data.several_labels}.",
+        )
+    if data.several_labels:
+        return score_several(labels, data.targets, _labels_given(classifier, data.texts))
     if isinstance(classifier, Checkpoint):
         predicted = logits_by_checkpoint(classifier, data.texts).argmax(dim=1).numpy()
     else:
@@ -89,6 +105,15 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
         answers = classifier.predict(data.texts)
         predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
     return score(labels, data.targets, predicted)
+
+
+def _labels_given(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """bool [texts, labels]: which labels reach their thresholds."""
+    if isinstance(classifier, Checkpoint):
+        answers, logits = classifier.answers, logits_by_checkpoint(classifier, texts).numpy()
+    else:
+        answers, logits = Answers.of(classifier.manifest), classifier.logits(texts)
+    return answers.reached(answers.probabilities(logits))
 
 
 def logits_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
@@ -120,10 +145,39 @@ def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.
     return Evaluation(
         rows=len(targets),
         accuracy=float(np.mean(targets == predicted)),
+        micro_f1=float(np.mean(targets == predicted)),
         macro_f1=float(np.mean(f1)),
-        classes=tuple(
-            ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(rows[i]))
-            for i, label in enumerate(labels)
-        ),
+        classes=_class_scores(labels, precision, recall, f1, rows),
         confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=indices).tolist())),
+    )
+
+
+def score_several(labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> Evaluation:
+    """Compare the labels that were given with those that apply, by scikit-learn.
+
+    Args:
+        labels: their names.
+        targets: bool [rows, labels], the labels that apply.
+        given: bool [rows, labels].
+
+    Example:
+        >>> score_several(["sad", "long"], np.eye(2) > 0, np.array([[True, True], [False, True]])).accuracy
+        0.5
+    """
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
+    hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
+    return Evaluation(
+        rows=len(targets),
+        accuracy=float((targets == given).all(axis=1).mean()),
+        micro_f1=2 * hits / max(1, both),
+        macro_f1=float(np.mean(f1)),
+        classes=_class_scores(labels, precision, recall, f1, rows),
+        confusion=(),
+    )
+
+
+def _class_scores(labels: Sequence[str], *figures: npt.NDArray[Any]) -> tuple[ClassScore, ...]:
+    return tuple(
+        ClassScore(label, float(precision), float(recall), float(f1), int(rows))
+        for label, precision, recall, f1, rows in zip(labels, *figures, strict=True)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +17,7 @@ from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts, class_targets
+from pocketrnn_training.data import LabelledTexts, class_targets, several_targets
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings import Settings
@@ -28,6 +28,7 @@ __all__ = ["FittedClassifier", "fit"]
 
 _log: Final = logging.getLogger(__name__)
 _SOURCE: Final = "texts given in Python"
+_LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class FittedClassifier(TrainedEstimator):
     Attributes:
         checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the figures of validation.
         given: the labels as they were given, by the names that they have in the checkpoint: the number 1 is named "1".
+
+    Where texts were given lists of labels, `predict_labels` gives the labels that reach their thresholds, and `predict`
+    the likeliest one.
 
     Example:
         >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
@@ -84,8 +88,25 @@ class FittedClassifier(TrainedEstimator):
         """
         return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
 
+    def predict_labels(self, texts: Iterable[str], threshold: float | None = None) -> list[tuple[Any, ...]]:
+        """The labels of every text that reach their threshold; where each text has one label, the likeliest or none.
+
+        Args:
+            texts: as in `predict`.
+            threshold: a probability, for all labels; None for the thresholds that validation chose, or else 0.5.
+
+        Raises:
+            DataError: `texts` is one string, or holds what is no text.
+
+        Example:
+            >>> fitted.predict_labels(["so good", "so so"], 0.9)
+            [('good',), ()]
+        """
+        reached = self.checkpoint.answers.reached(self.predict_proba(texts), threshold)
+        return [tuple(self.given[self.labels[i]] for i in np.flatnonzero(row).tolist()) for row in reached]
+
     def predict_proba(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
-        """float32 [texts, labels], in the order of `labels`; each row adds up to 1.
+        """float32 [texts, labels], in the order of `labels`; each row adds up to 1, unless texts have several labels.
 
         Raises:
             DataError: `texts` is one string, or holds what is no text.
@@ -94,11 +115,10 @@ class FittedClassifier(TrainedEstimator):
             >>> fitted.predict_proba(["so good"]).shape
             (1, 2)
         """
-        probabilities: npt.NDArray[np.float32] = self._logits(texts).softmax(dim=1).numpy()
-        return probabilities
+        return self.checkpoint.answers.probabilities(self._logits(texts).numpy())
 
     def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
-        """The share of texts that are given the right label.
+        """The share of texts that are given the right label; of several, all of the right ones.
 
         Raises:
             DataError: see `evaluate`.
@@ -120,7 +140,8 @@ class FittedClassifier(TrainedEstimator):
             2
         """
         with limited(self._threads):
-            return evaluate(self.checkpoint, labelled_texts(texts, labels, self.labels)[0])
+            several = self.checkpoint.activation == "sigmoid"
+            return evaluate(self.checkpoint, labelled_texts(texts, labels, self.labels, several_labels=several)[0])
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the checkpoint, for `read_checkpoint`, `pocketrnn export` and `pocketrnn evaluate`.
@@ -161,7 +182,8 @@ def fit(
 
     Args:
         texts: a list, a column of numpy or pandas, or any other iterable of strings.
-        labels: as many; strings, whole numbers or booleans, which `predict` gives back.
+        labels: as many; strings, whole numbers or booleans, which `predict` gives back. Or lists of these, where a text
+            can have several labels, or none; or a table of 0 and 1 [texts, labels], whose columns are the labels.
         validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
             are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
         name: what the classifier is called.
@@ -192,7 +214,9 @@ def fit(
         data,
         settings,
         name=name,
-        validation=None if validation is None else labelled_texts(*validation, data.labels)[0],
+        validation=None
+        if validation is None
+        else labelled_texts(*validation, data.labels, several_labels=data.several_labels)[0],
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
         report=_logged if report is None else report,
@@ -201,7 +225,11 @@ def fit(
 
 
 def labelled_texts(
-    texts: Iterable[str], labels: Iterable[Any], known: tuple[str, ...] | None = None
+    texts: Iterable[str],
+    labels: Iterable[Any],
+    known: tuple[str, ...] | None = None,
+    *,
+    several_labels: bool | None = None,
 ) -> tuple[LabelledTexts, dict[str, Any]]:
     """Texts and labels of Python as rows, and the labels as they were given, by their names.
 
@@ -209,6 +237,7 @@ def labelled_texts(
         texts: the texts.
         labels: as many labels.
         known: the classes and their order; without them, those that occur, sorted by their names.
+        several_labels: whether each text has a list of labels; None: if the first has.
 
     Raises:
         DataError: they cannot be used; see `fit`. A label is not one of `known`.
@@ -220,11 +249,16 @@ def labelled_texts(
     """
     checked = _checked_texts(texts)
     given: dict[str, Any] = {}
-    names = [_name(label, row, given) for row, label in enumerate(_items(labels, "labels"))]
-    if len(names) != len(checked):
-        raise DataError(f"There are {len(checked):,} texts and {len(names):,} labels.", "Give one label for each text.")
+    values = list(_of_indicators(labels) or _items(labels, "labels"))
+    if len(values) != len(checked):
+        raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
     if not checked:
         raise DataError("There is no text.", "Give texts and their labels.")
+    if several_labels is None:
+        several_labels = isinstance(values[0], _LISTS)
+    if several_labels:
+        return _several(checked, values, known, given), given
+    names = [_name(label, row, given) for row, label in enumerate(values)]
     if known is None:
         known = tuple(sorted(given))
         if len(known) == 1:
@@ -235,6 +269,37 @@ def labelled_texts(
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
     return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
+
+
+def _several(
+    texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
+) -> LabelledTexts:
+    """Texts with any number of labels as rows; the labels as they were given are noted in `given`."""
+    names: list[list[str]] = []
+    for row, value in enumerate(values):
+        if not isinstance(value, _LISTS):
+            raise DataError(
+                f"The labels at position {row} (counted from 0) are {shown(value, 40)}, not a list.",
+                "Give a list for each text; an empty one for a text without a label.",
+            )
+        names.append([_name(label, row, given) for label in value])
+    code_of = {name: code for code, name in enumerate(given)}
+    codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
+    counts = np.fromiter(map(len, names), np.int64, len(names))
+    targets = several_targets(codes, counts, tuple(given), known, _SOURCE)
+    return LabelledTexts(texts, targets, known or tuple(sorted(given)), _SOURCE)
+
+
+def _of_indicators(labels: Any) -> list[list[Any]] | None:
+    """The labels of a table of indicators [texts, labels], as scikit-learn has them: the names of its columns, or their
+    numbers. None of what is no table."""
+    if getattr(labels, "ndim", 1) != 2 or isinstance(labels, str):
+        return None
+    marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
+    if not np.isin(marks, (0, 1)).all():
+        raise DataError("The labels are a table with other values than 0 and 1.", "Give one column of it, or lists.")
+    names = list(getattr(labels, "columns", range(marks.shape[1])))
+    return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
 
 
 def _settings(choices: Mapping[str, Any]) -> Settings:

@@ -29,7 +29,7 @@ class TrainingBatch:
     Attributes:
         tokens: int64 [rows, sequence].
         lengths: int64 [rows], or None where the classifier does not read them.
-        targets: int64 [rows].
+        targets: int64 [rows], or bool [rows, labels].
         lesson: what a teacher says of the rows, or None without one.
         rows: how many rows the whole batch has, in all processes.
         scale: the factor of the summed loss of these rows. The gradients of the processes are averaged; with this
@@ -53,7 +53,9 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
     part = part if counts else rows[:1]
     tokens, lengths = batch_of(task.texts, part, task.architecture, fabric.device)
     targets, teaching = task.targets[rows], task.teaching
-    if teaching is None:
+    if task.several_labels:
+        weights = np.ones(len(rows), dtype=np.float32)
+    elif teaching is None:
         weights = task.class_weights[targets]
     else:
         weights = teaching.row_weights(rows, targets, task.class_weights)
@@ -90,6 +92,7 @@ class Learner:
         self._class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
         self._adversarial = settings.adversarial
         self._word_dropout = settings.word_dropout
+        assert settings.label_smoothing is not None  # noqa: S101 - it was decided
         self._smoothing = settings.label_smoothing
         self._unknown_id = task.rules.unknown_id
 

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn_training.learner import TrainingBatch
+from pocketrnn_training.measures import right_rows
 from pocketrnn_training.progress import Progress
 
 __all__ = ["RunningMetrics"]
@@ -56,7 +57,7 @@ class RunningMetrics:
         """
         if batch.scale:
             with torch.no_grad():
-                self._sums += torch.stack((loss, (logits.argmax(dim=1) == batch.targets).sum()))
+                self._sums += torch.stack((loss, right_rows(logits, batch.targets).sum()))
         self._rows += batch.rows
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, shown
+from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES
-from pocketrnn_training.data import UNLABELLED, LabelledTexts, split
+from pocketrnn_training.data import LabelledTexts, split
 from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.settings import BPE, WORDS, Settings
@@ -47,11 +49,12 @@ class Task:
         texts: the training rows.
         words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
             None where an epoch has `texts` as they are.
-        targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest.
+        targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest. Or,
+            where a text can have several labels, bool [training rows, labels].
         teaching: a teacher's answers for the training rows, or None without one.
         class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
         validation_texts: the validation rows.
-        validation_targets: int64 [validation rows].
+        validation_targets: int64 [validation rows], or bool [validation rows, labels].
         examples: some validation texts.
         about: the description of the data for the checkpoint.
     """
@@ -63,13 +66,18 @@ class Task:
     vectors: vectors.Vectors | None
     texts: EncodedTexts
     words: pieces.WordsOfRows | None
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     teaching: Teaching | None
     class_weights: npt.NDArray[np.float32]
     validation_texts: EncodedTexts
-    validation_targets: npt.NDArray[np.int64]
+    validation_targets: npt.NDArray[Any]
     examples: tuple[str, ...]
     about: dict[str, Any]
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a text can have any number of labels."""
+        return self.targets.ndim == 2
 
     def with_validation_rows(self) -> Task:
         """The same with the validation rows among the training rows, after them; for rows without a teacher."""
@@ -97,21 +105,22 @@ def parts(
     """
     hashes = _hashes(data.texts)
     if validation is not None:
-        if validation.labels != data.labels:
+        if validation.labels != data.labels or validation.several_labels != data.several_labels:
             raise DataError("The validation rows have other labels.", "Read them with the labels of the training rows.")
-        if (validation.targets == UNLABELLED).any():
+        if not validation.labelled.all():
             raise DataError("Some validation rows have no label.", "Validate with labelled rows only.")
-        copies = (data.targets == UNLABELLED) & np.isin(hashes, _hashes(validation.texts))
+        copies = ~data.labelled & np.isin(hashes, _hashes(validation.texts))
         return data.rows(np.flatnonzero(~copies)) if copies.any() else data, validation
     training_rows, held_out = split(data, settings.validation_share, np.random.default_rng(settings.seed))
-    labelled = data.targets[training_rows] != UNLABELLED
+    labelled = data.labelled[training_rows]
     leaks = held_out[np.isin(hashes[held_out], hashes[training_rows[labelled]])]
     if len(leaks):
-        left = np.bincount(data.targets[np.setdiff1d(held_out, leaks)], minlength=len(data.labels))
-        leaks = leaks[left[data.targets[leaks]] > 0]
+        others = data.counts(np.setdiff1d(held_out, leaks)) > 0
+        of_leaks = data.targets[leaks]
+        leaks = leaks[(others | ~of_leaks).all(axis=1) if data.several_labels else others[of_leaks]]
         training_rows = np.sort(np.concatenate((training_rows, leaks)))
         held_out = np.setdiff1d(held_out, leaks)
-    copies = (data.targets[training_rows] == UNLABELLED) & np.isin(hashes[training_rows], hashes[held_out])
+    copies = ~data.labelled[training_rows] & np.isin(hashes[training_rows], hashes[held_out])
     training_rows = training_rows[~copies]
     return data.rows(training_rows), data.rows(held_out)
 
@@ -139,6 +148,11 @@ def prepare(
         InputError: a setting does not fit the others, the data or the vectors.
         DataError: the data or the word vectors cannot be used.
     """
+    if data.several_labels and settings.class_weights != "none":
+        raise InputError(
+            "Class weights are for texts with one label.",
+            "Leave --class-weights out: the threshold of each label is chosen for it.",
+        )
     data, validation = parts(data, validation, settings)
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = about_teacher(data, validation)
@@ -286,15 +300,19 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
-    labelled = np.flatnonzero(data.targets != UNLABELLED)
+    labelled = np.flatnonzero(data.labelled)
+    # Of several labels, a number that is the same for the same ones.
+    codes = _row_codes(data.targets) if data.several_labels else data.targets
     label_of_group = np.empty(len(first), dtype=np.int64)
-    label_of_group[groups[labelled]] = data.targets[labelled]
+    label_of_group[groups[labelled]] = codes[labelled]
     in_conflict = np.zeros(len(first), dtype=bool)
-    in_conflict[groups[labelled[data.targets[labelled] != label_of_group[groups[labelled]]]]] = True
+    in_conflict[groups[labelled[codes[labelled] != label_of_group[groups[labelled]]]]] = True
     conflicts = np.flatnonzero(in_conflict)
     if len(conflicts):
         text = data.texts[int(first[conflicts[0]])]
-        notices.append(f"{len(conflicts):,} texts of the training rows have several labels, such as {shown(text)}.")
+        how = "are labelled in several ways" if data.several_labels else "have several labels"
+        notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {shown(text)}.")
+    notices += _notices_of_labels(data)
     leaked = np.flatnonzero(np.isin(_hashes(validation.texts), hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]
@@ -302,13 +320,12 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
             f"{shown(text)}: new texts may be answered less well than these."
         )
-    trained = np.bincount(data.targets[labelled], minlength=len(data.labels))
-    validated = np.bincount(validation.targets, minlength=len(data.labels))
+    trained, validated = data.counts(), validation.counts()
     for counts, part in ((trained, "training"), (validated, "validation")):
         if missing := [label for label, count in zip(data.labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             notices.append(f"No {part} row is of the class {named}.")
-    if settings.class_weights == "none" and trained.max() > _SKEWED * max(1, trained.min()):
+    if settings.class_weights == "none" and not data.several_labels and trained.max() > _SKEWED * max(1, trained.min()):
         most, least = data.labels[int(trained.argmax())], data.labels[int(trained.argmin())]
         notices.append(
             f"The class {most!r} has {trained.max():,} training rows, {least!r} has {trained.min():,}; class weights "
@@ -317,19 +334,40 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
     return notices
 
 
+def _notices_of_labels(data: LabelledTexts) -> list[str]:
+    if data.several_labels:
+        if data.targets.sum(axis=1).max() <= 1:
+            return ["No training row has several labels. If each text has one, train without --multi-label."]
+        return []
+    joined = [label for label in data.labels if LABEL_SEPARATOR in label]
+    parts_of = [{part.strip() for part in label.split(LABEL_SEPARATOR)} for label in joined]
+    occur = Counter(chain(*parts_of, data.labels))
+    if not any(occur[part] > 1 for part in chain(*parts_of)):
+        return []
+    return [
+        f"{len(joined):,} classes hold {LABEL_SEPARATOR!r}, such as {shown(joined[0], 40)}, and are learnt as such. "
+        "If these are several labels of one text, train with --multi-label."
+    ]
+
+
+def _row_codes(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """int64 [rows]: equal for rows with the same labels."""
+    return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
+
+
 def _hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     """int64 [texts]: equal for equal texts; among 3,000,000 different texts, two collide in one of 4,000,000 runs."""
     return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
 
 
 def _class_weights(data: LabelledTexts, *, balanced: bool) -> npt.NDArray[np.float32]:
-    labelled = data.targets[data.targets != UNLABELLED]
-    counts = np.bincount(labelled, minlength=len(data.labels))
+    counts = data.counts()
     if not balanced:
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
     present = int((counts > 0).sum())
-    return (len(labelled) / (present * np.maximum(counts, 1))).astype(np.float32)
+    weights: npt.NDArray[np.float32] = (counts.sum() / (present * np.maximum(counts, 1))).astype(np.float32)
+    return weights
 
 
 def _architecture(

@@ -29,7 +29,7 @@ class Progress:
         row: the rows read in this epoch.
         rows: the rows of an epoch.
         loss: the mean loss since the last report.
-        accuracy: the share of rows with the right class since the last report.
+        accuracy: the share of rows with the right class, or all of the right labels, since the last report.
         rows_per_second: the speed since the last report.
     """
 
@@ -54,7 +54,10 @@ class Epoch:
         training_loss: the mean loss of the training rows.
         training_accuracy: the share of training rows with the right class.
         validation_loss: the mean loss of the validation rows.
-        validation_accuracy: the share of validation rows with the right class.
+        validation_accuracy: the share of validation rows with the right class; of several labels, with all of them
+            right from a probability of 0.5 on.
+        validation_f1: the mean F1 of all classes; of several labels, F1 of all answers together, at the one threshold
+            that is best.
         seconds: the duration of the training, without the validation.
         best: whether the validation is the best so far.
     """
@@ -64,5 +67,6 @@ class Epoch:
     training_accuracy: float
     validation_loss: float
     validation_accuracy: float
+    validation_f1: float
     seconds: float
     best: bool

@@ -17,10 +17,11 @@ from pocketrnn.text import TextEncoder
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.evaluation import Evaluation, score
+from pocketrnn_training.evaluation import Evaluation, score, score_several
 from pocketrnn_training.inference import logits_of
 from pocketrnn_training.linear_baseline import LinearBaseline
 from pocketrnn_training.progress import Epoch, Notice
+from pocketrnn_training.thresholds import cross_fitted
 from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
 __all__ = ["REPORT", "ValidationAnswers", "write"]
@@ -49,14 +50,14 @@ class ValidationAnswers:
     def of_state(cls, state: TrainingState) -> ValidationAnswers:
         """Those of the best epoch of a run."""
         logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
-        return cls(logits.softmax(dim=1).numpy(), state.tensors[VALIDATION_LENGTHS].numpy())
+        return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, validation: LabelledTexts) -> ValidationAnswers:
         """Read all rows with the checkpoint."""
         texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
         logits = logits_of(checkpoint.module, texts, int(checkpoint.training["batch_size"]))
-        return cls(logits.softmax(dim=1).numpy(), texts.lengths)
+        return cls(checkpoint.answers.probabilities(logits.numpy()), texts.lengths)
 
 
 def write(
@@ -71,7 +72,8 @@ def write(
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
     Args:
-        folder: for `report.md`, `learning_curve.png`, `confusion.png` and `accuracy_by_length.png`.
+        folder: for `report.md`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has one label,
+            `confusion.png`.
         checkpoint: the best one of the run.
         history: every epoch of the run.
         validation: the validation rows.
@@ -81,20 +83,27 @@ def write(
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities = answers.probabilities
-    predicted = probabilities.argmax(axis=1)
-    result = score(checkpoint.labels, validation.targets, predicted)
-    right = predicted == validation.targets
+    if validation.several_labels:
+        given = cross_fitted(probabilities.astype(np.float64), validation.targets)
+        result = score_several(checkpoint.labels, validation.targets, given)
+        right = (given == validation.targets).all(axis=1)
+        mistakes = _mistaken_labels(checkpoint, validation, probabilities, given)
+    else:
+        predicted = probabilities.argmax(axis=1)
+        result = score(checkpoint.labels, validation.targets, predicted)
+        right = predicted == validation.targets
+        mistakes = _mistake_lines(checkpoint, validation, probabilities, predicted)
+        _confusion(result).savefig(folder / "confusion.png")
     bins = _length_bins(answers.lengths, right)
     _learning_curve(history).savefig(folder / "learning_curve.png")
-    _confusion(result).savefig(folder / "confusion.png")
     _by_length(bins).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result),
         *_baseline_lines(result, baseline),
         *_curve_lines(history),
-        *_class_lines(result),
+        *_class_lines(result, checkpoint.thresholds),
         *_length_lines(bins),
-        *_mistake_lines(checkpoint, validation, probabilities, predicted),
+        *mistakes,
         *_data_lines(checkpoint, notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
@@ -106,8 +115,14 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
     ways = "both directions" if a.bidirectional else "one direction"
     yield f"# {_plain(checkpoint.name)}"
     yield ""
-    yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%},"
-    yield f"after epoch {metrics['epoch']}."
+    if checkpoint.activation == "sigmoid":
+        yield f"On {result.rows:,} validation rows: micro F1 **{result.micro_f1:.2%}**, macro F1 {result.macro_f1:.2%},"
+        yield f"all labels right in {result.accuracy:.2%}, after epoch {metrics['epoch']}."
+        yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
+        yield "keeps thresholds that were chosen on all of them."
+    else:
+        yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%},"
+        yield f"after epoch {metrics['epoch']}."
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
         yield "All figures here are of that epoch, which had not read these rows. The classifier was then fitted once"
         yield f"more, on all {fitted:,} rows: no row is left to measure it with."
@@ -125,25 +140,41 @@ def _baseline_lines(result: Evaluation, baseline: LinearBaseline | None) -> Iter
         return
     yield ""
     yield "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned),"
-    yield f"fitted on {baseline.rows:,} training rows, is right of **{baseline.accuracy:.2%}** of the same rows."
-    if baseline.accuracy > result.accuracy:
-        points = 100 * (baseline.accuracy - result.accuracy)
+    ours, theirs = result.accuracy, baseline.accuracy
+    if baseline.micro_f1 is None:
+        yield f"fitted on {baseline.rows:,} training rows, is right of **{theirs:.2%}** of the same rows."
+    else:
+        ours, theirs = result.micro_f1, baseline.micro_f1
+        yield f"one for each label, fitted on {baseline.rows:,} training rows, has a micro F1 of **{theirs:.2%}**"
+        yield "on the same rows."
+    if theirs > ours:
+        points = 100 * (theirs - ours)
         yield f"**It is better here, by {points:.2f} points.** Word vectors (`--vectors`), more rows, or a teacher"
         yield "(`--teacher`) may bring this classifier further; if not, use the linear model."
 
 
 def _curve_lines(history: Sequence[Epoch]) -> Iterator[str]:
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
-    yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | seconds | |"
-    yield "|---:|---:|---:|---:|---:|---:|---|"
+    yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"
+    yield "|---:|---:|---:|---:|---:|---:|---:|---|"
     for e in history:
+        best = "best so far" if e.best else ""
         yield (
             f"| {e.epoch} | {e.training_loss:.4f} | {e.training_accuracy:.2%} | {e.validation_loss:.4f} | "
-            f"{e.validation_accuracy:.2%} | {e.seconds:.1f} | {'best so far' if e.best else ''} |"
+            f"{e.validation_accuracy:.2%} | {e.validation_f1:.2%} | {e.seconds:.1f} | {best} |"
         )
 
 
-def _class_lines(result: Evaluation) -> Iterator[str]:
+def _class_lines(result: Evaluation, thresholds: Sequence[float] | None) -> Iterator[str]:
+    if not result.confusion:
+        yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
+        yield "|---|---:|---:|---:|---:|---:|"
+        for c, threshold in zip(result.classes, thresholds or (0.5,) * len(result.classes), strict=True):
+            yield (
+                f"| {_plain(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
+                f"{c.rows:,} |"
+            )
+        return
     yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
     for i, c in enumerate(result.classes, start=1):
         yield f"| {i} | {_plain(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
@@ -176,6 +207,30 @@ def _mistake_lines(
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         probability, text = probabilities[row, predicted[row]], validation.texts[row]
         yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(text)} |"
+
+
+def _mistaken_labels(
+    checkpoint: Checkpoint,
+    validation: LabelledTexts,
+    probabilities: npt.NDArray[np.float32],
+    given: npt.NDArray[np.bool_],
+) -> Iterator[str]:
+    wrong = np.flatnonzero((given != validation.targets).any(axis=1))
+    yield from ("", "## The worst mistakes", "")
+    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong label, or lack one" + (
+        "; those with the highest loss first." if len(wrong) else "."
+    )
+    if not len(wrong):
+        return
+    likely = np.where(validation.targets, probabilities, 1 - probabilities).clip(1e-7)
+    order = wrong[np.argsort(np.log(likely[wrong]).sum(axis=1), kind="stable")]
+    yield from ("", "| labels given | true labels | text |", "|---|---|---|")
+    for row in order[:_MISTAKES].tolist():
+        named = [
+            ", ".join(_plain(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
+            for some in (given[row], validation.targets[row])
+        ]
+        yield f"| {named[0]} | {named[1]} | {_plain(validation.texts[row])} |"
 
 
 def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:

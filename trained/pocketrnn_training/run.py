@@ -78,6 +78,11 @@ class TrainingRun:
     def __post_init__(self) -> None:
         if self.unlabelled and not self.teachers:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
+        if self.teachers and self.source.multi_label:
+            raise InputError(
+                "A teacher answers which one label a text has, and with --multi-label texts can have several.",
+                "Leave out --teacher, or --multi-label.",
+            )
         if self.resume:
             self.state = _state_to_resume(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:
@@ -163,7 +168,7 @@ def _compared_with_linear(
     report(Step("A linear model is fitted on the same rows, to compare with."))
     baseline = linear_baseline(training, validation)
     if baseline is not None:
-        report(Step(f"The linear model is right of {baseline.accuracy:.1%} of the same validation rows."))
+        report(Step(f"The linear model {baseline.said}."))
     return baseline
 
 

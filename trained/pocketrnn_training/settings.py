@@ -16,6 +16,7 @@ __all__ = [
     "CELLS",
     "CLASS_WEIGHTS",
     "DEVICES",
+    "METRICS",
     "POOLINGS",
     "PRECISIONS",
     "SPLITS",
@@ -33,10 +34,12 @@ POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
+# What the best epoch is chosen by.
+METRICS: Final = ("accuracy", "f1")
 # What may change when a run is resumed: the settings that are not about what is learnt.
 ANY_TIME: Final = ("device", "report_every", "threads")
 # Where these are None, the data decides.
-BY_DATA: Final = ("batch_size", "dropout", "epochs", "final_fit", "tokenizer")
+BY_DATA: Final = ("batch_size", "dropout", "epochs", "final_fit", "label_smoothing", "metric", "tokenizer")
 # Pieces of a vocabulary for which no size is named.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
@@ -51,6 +54,7 @@ _MANY_ROWS: Final = 20_000
 # The dropout of a state of at least 128 numbers, in both directions together; of a smaller one it is less.
 _DROPOUT: Final = 0.5
 _DROPOUT_OF_EACH_NUMBER: Final = _DROPOUT / 128
+_LABEL_SMOOTHING: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class Settings:
             doubles the duration of a step.
         word_dropout: the share of tokens that are replaced by the unknown one while training, so that a text is not
             learnt by one of its words.
-        label_smoothing: the share of a row's weight that all classes have alike (Szegedy et al. 2016).
+        label_smoothing: the share of a row's weight that all classes have alike (Szegedy et al. 2016); where a text can
+            have several labels, how much of each label's answer is "as likely as not". None for 0.05, and for 0 where a
+            text can have several.
         class_weights: `none` gives every row the same weight, `balanced` every class.
         teacher_weight: how much of the loss of a row with a label and a teacher's answer is that of the answer, from 0
             to 1. A row with only one of them is learnt from that alone.
@@ -97,8 +103,11 @@ class Settings:
         epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9; more
             for many classes, fewer for a few.
         epoch_size: rows in an epoch, or None for all training rows. The classifier is validated after each epoch.
-        patience: stop after this many epochs without a better validation accuracy, or None for never: the best epochs
-            of a cycle are its last. Of two equal ones the one with the smaller loss is better.
+        patience: stop after this many epochs without a better validation, or None for never: the best epochs of a
+            cycle are its last.
+        metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. Of
+            two equal epochs the one with the smaller loss is better. None for `accuracy`; where a text can have
+            several labels, for `f1`, which is then that of all answers together.
         validation_share: the share of each class that is held out, if no validation rows are given.
         final_fit: whether the classifier is fitted once more, on all rows, those too that were held out. Only where no
             validation rows and no teacher are given. None for that where there are fewer than 20,000 rows.
@@ -136,7 +145,7 @@ class Settings:
     packed: bool = True
     adversarial: float = 0.0
     word_dropout: float = 0.05
-    label_smoothing: float = 0.05
+    label_smoothing: float | None = None
     class_weights: str = "none"
     teacher_weight: float = 0.7
     teacher_temperature: float = 2.0
@@ -145,6 +154,7 @@ class Settings:
     epochs: int | None = None
     epoch_size: int | None = None
     patience: int | None = None
+    metric: str | None = None
     validation_share: float = 0.1
     final_fit: bool | None = None
     seed: int = 0
@@ -200,8 +210,8 @@ class Settings:
             return 0.0
         return min(_DROPOUT, _DROPOUT_OF_EACH_NUMBER * self.hidden_dim * (2 if self.bidirectional else 1))
 
-    def decided(self, rows: int, classes: int) -> Settings:
-        """The same with what the numbers of training rows and of classes decide.
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Settings:
+        """The same with what the numbers of training rows and of classes decide, and whether a text can have several.
 
         Example:
             >>> Settings(epochs=3).decided(1000, classes=2).batch_size
@@ -216,6 +226,8 @@ class Settings:
             dropout=self.dropout_for(epochs),
             epochs=epochs,
             final_fit=final_fit,
+            label_smoothing=_smoothing(self.label_smoothing, several_labels),
+            metric=self.metric or ("f1" if several_labels else "accuracy"),
         )
 
     def __post_init__(self) -> None:
@@ -241,7 +253,7 @@ class Settings:
         if not 1 <= self.teacher_temperature < 100:
             raise InputError(f"teacher_temperature is {self.teacher_temperature}.", "Use a number from 1 to below 100.")
         for name in ("piece_dropout", "word_dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= (getattr(self, name) or 0) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}.", "Use a share from 0 up to, but not including, 1.")
         self._check_pieces()
         for name, known in (
@@ -249,8 +261,9 @@ class Settings:
             ("precision", PRECISIONS),
             ("class_weights", CLASS_WEIGHTS),
             ("tokenizer", SPLITS),
+            ("metric", METRICS),
         ):
-            if getattr(self, name) not in known and (name != "tokenizer" or self.tokenizer is not None):
+            if getattr(self, name) not in known and (name not in BY_DATA or getattr(self, name) is not None):
                 raise InputError(f"{name} is {getattr(self, name)!r}.", f"Use one of: {', '.join(known)}.")
 
     def _check_pieces(self) -> None:
@@ -268,3 +281,10 @@ class Settings:
                 f"ngrams is {self.ngrams}, and pieces of words have no n-grams.",
                 "Leave it at 1, or use another tokenizer: the pieces of a word are n-grams of its characters already.",
             )
+
+
+def _smoothing(asked: float | None, several_labels: bool) -> float:
+    if asked is not None:
+        return asked
+    # Where a text has two of a hundred labels, a twentieth of "as likely as not" is more than the labels themselves.
+    return 0.0 if several_labels else _LABEL_SMOOTHING

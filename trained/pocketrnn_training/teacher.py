@@ -84,15 +84,25 @@ def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
+        _check_one_label(checkpoint.name, checkpoint.activation)
         name, labels = checkpoint.name, checkpoint.labels
         order = _order(name, labels, data.labels)
         values = _probabilities_of(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
+        _check_one_label(classifier.name, classifier.manifest.activation)
         name, labels = classifier.name, classifier.labels
         order = _order(name, labels, data.labels)
         values = classifier.predict_proba(data.texts)
     return TeacherAnswers.of(values[:, order], sources=(name,))
+
+
+def _check_one_label(name: str, activation: str) -> None:
+    if activation == "sigmoid":
+        raise DataError(
+            f"The teacher {name} gives any number of labels to a text, and a teacher must say which one is right.",
+            "Use a teacher of which one label is right.",
+        )
 
 
 def _order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:

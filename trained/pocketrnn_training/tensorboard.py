@@ -42,7 +42,11 @@ def curves_written(output: Path, *, force: bool, resume: bool) -> Iterator[Calla
             )
         elif isinstance(event, Epoch):
             board.log_metrics(
-                {"validation/loss": event.validation_loss, "validation/accuracy": event.validation_accuracy},
+                {
+                    "validation/loss": event.validation_loss,
+                    "validation/accuracy": event.validation_accuracy,
+                    "validation/f1": event.validation_f1,
+                },
                 step=event.epoch,
             )
 

@@ -43,9 +43,10 @@ def train(
     keep: Callable[[TrainingState], None] = lambda _: None,
     resume: TrainingState | None = None,
 ) -> Checkpoint:
-    """Train a classifier and return the checkpoint of its best epoch by validation accuracy.
+    """Train a classifier and return the checkpoint of its best epoch by validation.
 
-    The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.calibration`).
+    The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.calibration`). Where a
+    text can have several labels, they choose the threshold of each label, too (`pocketrnn_training.thresholds`).
 
     Two runs with the same arguments on the same CPU, torch and number of threads give the same weights, bit for bit.
     So does a run that was interrupted and resumed. The state of torch's global generators is restored at the end.
@@ -102,7 +103,7 @@ def _decided(settings: Settings, task: Task, *, may_fit_all: bool) -> Settings:
             "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
             "Leave --final-fit out.",
         )
-    decided = settings.decided(len(task.targets), len(task.labels))
+    decided = settings.decided(len(task.targets), len(task.labels), several_labels=task.several_labels)
     tokenizer = BPE if task.rules.tokenizer == SUBWORDS else task.rules.tokenizer
     return replace(decided, tokenizer=tokenizer, final_fit=decided.final_fit and may_fit_all)
 

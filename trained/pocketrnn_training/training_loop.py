@@ -12,20 +12,22 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.architecture import RecurrentClassifier
 from pocketrnn_training.batches import EncodedTexts, random_batches, rows_of_epoch, similar_length_batches
 from pocketrnn_training.calibration import apply_temperature, calibration_error, fitted_temperature
 from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.evaluation import score_several
 from pocketrnn_training.inference import logits_of
 from pocketrnn_training.learner import Learner, read_batch
+from pocketrnn_training.measures import f1_of, guessing_loss, mean_loss, right_rows
 from pocketrnn_training.metrics import RunningMetrics
 from pocketrnn_training.preparation import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.threads import limited
+from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted
 
 __all__ = [
     "VALIDATION_LENGTHS",
@@ -40,7 +42,7 @@ __all__ = [
 # The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
 VALIDATION_LENGTHS: Final = "validation.lengths"
-# A classifier that always gives every class the same probability has a loss of log(classes).
+# Times the loss of guessing.
 _DIVERGED: Final = 2.0
 # The part of a run in which the learning rate rises, and what it begins with, of the highest.
 _RISING: Final = 0.3
@@ -243,14 +245,16 @@ class TrainingLoop:
     def _validated(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
         """The figures of an epoch: of its training, and of the validation logits, float32 [rows, classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
-        loss = cross_entropy(logits, targets).item()
-        accuracy = (logits.argmax(dim=1) == targets).double().mean().item()
-        is_best = all((accuracy, -loss) > (e.validation_accuracy, -e.validation_loss) for e in history)
-        return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, metrics.seconds, is_best)
+        loss, f1 = mean_loss(logits, targets), f1_of(logits, targets)
+        accuracy = right_rows(logits, targets).double().mean().item()
+        worth = f1 if self.settings.metric == "f1" else accuracy
+        before = [e.validation_f1 if self.settings.metric == "f1" else e.validation_accuracy for e in history]
+        is_best = all((worth, -loss) > (b, -e.validation_loss) for b, e in zip(before, history, strict=True))
+        return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _diverged(self, history: Sequence[Epoch]) -> Notice | None:
         """What to say after the first epoch whose loss is far above that of guessing."""
-        guessing = float(np.log(len(self.task.labels)))
+        guessing = guessing_loss(len(self.task.labels), several=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`pocketrnn_training.distillation`).
             guessing *= self.task.teaching.temperature**2
@@ -268,6 +272,7 @@ class TrainingLoop:
         temperature = fitted_temperature(logits, targets)
         kept = copied(module)
         apply_temperature(kept, temperature)
+        thresholds, measured = self._thresholds(logits / temperature)
         return Checkpoint(
             name=self.name,
             architecture=task.architecture,
@@ -275,10 +280,14 @@ class TrainingLoop:
             labels=task.labels,
             vocabulary=task.vocabulary,
             module=kept,
+            activation="sigmoid" if task.several_labels else "softmax",
+            thresholds=thresholds,
             metrics={
                 "validation_accuracy": epoch.validation_accuracy,
+                "validation_f1": epoch.validation_f1,
+                **measured,
                 "validation_loss": epoch.validation_loss,
-                "calibrated_validation_loss": cross_entropy(logits / temperature, targets).item(),
+                "calibrated_validation_loss": mean_loss(logits / temperature, targets),
                 "epoch": epoch.epoch,
                 "temperature": temperature,
                 "calibration_error": calibration_error(logits / temperature, targets),
@@ -288,6 +297,18 @@ class TrainingLoop:
             examples=task.examples,
             training=asdict(self.settings) | {"torch": torch.version.__version__},
         )
+
+    def _thresholds(self, logits: Tensor) -> tuple[tuple[float, ...] | None, dict[str, float]]:
+        """The thresholds of several labels, by calibrated validation logits; and what they reach on rows that did not
+        choose them."""
+        if not self.task.several_labels:
+            return None, {}
+        targets = self.task.validation_targets
+        probabilities = torch.sigmoid(logits.double()).numpy()
+        result = score_several(self.task.labels, targets, cross_fitted(probabilities, targets))
+        figures = {"accuracy": result.accuracy, "micro_f1": result.micro_f1, "macro_f1": result.macro_f1}
+        measured = {f"validation_{name}": value for name, value in figures.items()}
+        return chosen_thresholds(probabilities, targets), measured
 
 
 def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:

@@ -63,7 +63,7 @@ def _line(event: Progress | Epoch | Notice) -> str:
         best = "  best so far" if event.best else ""
         return (
             f"epoch {event.epoch}  validation loss {event.validation_loss:.4f}  "
-            f"accuracy {event.validation_accuracy:.1%}{best}"
+            f"accuracy {event.validation_accuracy:.1%}  F1 {event.validation_f1:.1%}{best}"
         )
     rows_left = (event.epochs - event.epoch + 1) * event.rows - event.row
     time_left = timedelta(seconds=round(rows_left / event.rows_per_second))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +42,10 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
     ships with pocketrnn, which the runtime runs. DATA is as for `pocketrnn train`; ag_news is its test part.
 
+    A classifier of several labels a text gives those that reach the thresholds that it keeps, or else 0.5. DATA is then
+    as for `pocketrnn train --multi-label`. F1 is that of all answers together (micro) and the mean of all labels
+    (macro).
+
     A checkpoint that is not packed is run as it was trained: batches of the training batch size, in the order of the
     rows, each padded to its longest. This shows what padding does to its answers; its bundle never pads.
 
@@ -57,9 +61,17 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
 
     loaded = _loaded(classifier, threads)
     with limited(threads):
+        source = replace(source, multi_label=_gives_several(loaded))
         result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
         tell(line)
+
+
+def _gives_several(classifier: Classifier | Checkpoint) -> bool:
+    from pocketrnn.classifier import Classifier as OfBundle
+
+    activation = classifier.manifest.activation if isinstance(classifier, OfBundle) else classifier.activation
+    return activation == "sigmoid"
 
 
 def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
@@ -73,7 +85,11 @@ def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
 
 
 def _evaluation_lines(result: Evaluation) -> Iterator[str]:
-    yield f"accuracy {result.accuracy:.2%} of {result.rows:,} rows, mean F1 {result.macro_f1:.2%}"
+    if result.confusion:
+        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} rows, mean F1 {result.macro_f1:.2%}"
+    else:
+        f1 = f"micro F1 {result.micro_f1:.2%}, macro F1 {result.macro_f1:.2%}"
+        yield f"{f1}, all labels right in {result.accuracy:.2%} of {result.rows:,} rows"
     yield ""
     yield from aligned(
         [("", "class", "precision", "recall", "F1", "rows")]
@@ -83,6 +99,8 @@ def _evaluation_lines(result: Evaluation) -> Iterator[str]:
         ],
         left=2,
     )
+    if not result.confusion:
+        return
     yield ""
     labels = [one_line(c.label) for c in result.classes]
     if len(labels) <= _MATRIX_CLASSES:

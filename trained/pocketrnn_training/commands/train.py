@@ -17,7 +17,17 @@ from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
 from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.settings import BPE, CELLS, CLASS_WEIGHTS, DEVICES, POOLINGS, PRECISIONS, SPLITS, Settings
+from pocketrnn_training.settings import (
+    BPE,
+    CELLS,
+    CLASS_WEIGHTS,
+    DEVICES,
+    METRICS,
+    POOLINGS,
+    PRECISIONS,
+    SPLITS,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from pocketrnn_training.checkpoint import Checkpoint
@@ -77,6 +87,8 @@ _COUNT: Final = click.IntRange(min=1)
             "bundle",
             "text_column",
             "label_column",
+            "multi_label",
+            "label_separator",
             "no_examples",
             "resume",
             "force",
@@ -96,6 +108,7 @@ _COUNT: Final = click.IntRange(min=1)
             "label_smoothing",
             "epoch_size",
             "patience",
+            "metric",
             "validation_share",
             "final_fit",
             "seed",
@@ -137,6 +150,12 @@ _COUNT: Final = click.IntRange(min=1)
     type=Text(),
     metavar="TEXT",
     help="The name of the classifier.  [default: the output folder's name, without .checkpoint or .ckpt]",
+)
+@click.option(
+    "--multi-label",
+    is_flag=True,
+    help="A text can have several labels, or none: a list in JSON Lines and Parquet, sad|long in CSV. A threshold is "
+    "chosen for each label, and kept.",
 )
 @data_options
 @click.option(
@@ -245,6 +264,7 @@ _COUNT: Final = click.IntRange(min=1)
     click.FloatRange(0, 1, max_open=True),
     "The share of a row's weight that all classes have alike.",
     "SHARE",
+    "0.05; 0 with --multi-label",
 )
 @_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
 @_setting("batch_size", _COUNT, "Rows in a step, for each process.", "N", "64, or 128 from 20,000 rows on")
@@ -258,7 +278,13 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting(
     "epoch_size", _COUNT, "Rows in an epoch; the classifier is validated after each epoch.", "N", "all training rows"
 )
-@_limit("patience", "Stop after N epochs without a better validation accuracy; 0 for never.")
+@_limit("patience", "Stop after N epochs without a better validation; 0 for never.")
+@_setting(
+    "metric",
+    click.Choice(METRICS),
+    "What epochs are compared by, where the best is kept: accuracy, or the mean F1 of all classes.",
+    default="accuracy; with --multi-label f1, of all answers together",
+)
 @click.option(
     "--final-fit/--no-final-fit",
     default=None,
@@ -301,6 +327,9 @@ def train(
     classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated on the validation
     rows.
 
+    With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
+    highest F1. The report and the last line have F1 of all answers together (micro) and the mean of all labels (macro).
+
     A teacher is a file with a row for each row of DATA, in its order, and then of the files of --unlabelled: a column
     for each label, named by it, or a column `probabilities` or `logits` with lists in the order of the labels, which
     are sorted. A row whose values are all empty has no answer. Rows of DATA that a teacher answers may have an empty
@@ -315,6 +344,7 @@ def train(
     Examples:
       pocketrnn train reviews.csv -o reviews.checkpoint
       pocketrnn train reviews.csv -o reviews.checkpoint --export reviews.bundle
+      pocketrnn train tags.jsonl -o tags.checkpoint --multi-label
       pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
       pocketrnn train reviews.csv -o reviews.checkpoint --tokenizer bpe --vocabulary-size 8000
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
@@ -395,8 +425,12 @@ def _displayed_run(run: TrainingRun, logger: str | None) -> Checkpoint:
 def _summary(checkpoint: Checkpoint) -> str:
     from pocketrnn_training.checkpoint import FITTED_ROWS
 
-    accuracy, rows = checkpoint.metrics["validation_accuracy"], checkpoint.data["validation_rows"]
-    said = f"{accuracy:.1%} right of {rows:,} validation rows, after epoch {checkpoint.metrics['epoch']}"
+    metrics, rows = checkpoint.metrics, checkpoint.data["validation_rows"]
+    found = f"{metrics['validation_accuracy']:.1%} right of {rows:,} validation rows"
+    if checkpoint.activation == "sigmoid":
+        f1 = f"micro F1 {metrics['validation_micro_f1']:.1%}, macro F1 {metrics['validation_macro_f1']:.1%}"
+        found = f"{f1} on {rows:,} validation rows"
+    said = f"{found}, after epoch {metrics['epoch']}"
     fitted = checkpoint.data.get(FITTED_ROWS)
     return said if fitted is None else f"{said}; then fitted once more, on all {fitted:,} rows"
 

@@ -1,0 +1,88 @@
+"""What logits are worth beside the right answers: the loss, the rows that are right, F1.
+
+Targets are int64 [rows], the class of each row, or bool [rows, labels], whether each label applies, where a text can
+have several: then each label is a question of its own, and its probability is the sigmoid of its logit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+__all__ = ["best_threshold", "f1_of", "guessing_loss", "mean_loss", "right_rows", "several_labels_loss"]
+
+
+def several_labels_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The loss of rows with any number of labels, summed over labels and rows, float32 [].
+
+    Args:
+        logits: float32 [rows, labels].
+        targets: bool [rows, labels].
+        smoothing: how much of a label's answer is "as likely as not".
+    """
+    wanted = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    return binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+
+
+def mean_loss(logits: Tensor, targets: Tensor) -> float:
+    """The mean loss of a row; of several labels, the sum of theirs."""
+    if targets.dim() == 2:
+        return several_labels_loss(logits, targets).item() / len(logits)
+    return cross_entropy(logits, targets).item()
+
+
+def guessing_loss(labels: int, *, several: bool) -> float:
+    """The loss of a classifier that gives every class the same probability, or every label a half.
+
+    Example:
+        >>> round(guessing_loss(2, several=False), 3), round(guessing_loss(2, several=True), 3)
+        (0.693, 1.386)
+    """
+    return labels * float(np.log(2)) if several else float(np.log(labels))
+
+
+def right_rows(logits: Tensor, targets: Tensor) -> Tensor:
+    """bool [rows]: whether the likeliest class is the right one; of several labels, whether all are, from 0.5 on."""
+    if targets.dim() == 2:
+        return ((logits > 0) == targets).all(dim=1)
+    return logits.argmax(dim=1) == targets
+
+
+def f1_of(logits: Tensor, targets: Tensor) -> float:
+    """The mean F1 of all classes; of several labels, F1 of all answers together, at the one threshold that is best."""
+    if targets.dim() == 2:
+        return best_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
+    classes = logits.size(1)
+    predicted = logits.argmax(dim=1)
+    hits = torch.bincount(targets[predicted == targets], minlength=classes).double()
+    both = torch.bincount(targets, minlength=classes) + torch.bincount(predicted, minlength=classes)
+    return float((2 * hits / both.clamp_min(1)).mean())
+
+
+def best_threshold(probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The threshold at which F1 is the highest, between two probabilities that occur, and this F1.
+
+    Args:
+        probabilities: float64 [answers].
+        are_right: bool [answers].
+
+    Returns:
+        the threshold, from 0 to 1, and F1; 0.5 and 0 where no answer is right.
+
+    Example:
+        >>> best_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
+        (0.30000000000000004, 1.0)
+    """
+    if not are_right.any():
+        return 0.5, 0.0
+    order = np.argsort(-probabilities, kind="stable")
+    falling, hits = probabilities[order], np.cumsum(are_right[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + hits[-1])
+    below = np.append(falling[1:], 0.0)
+    # A threshold cannot part equal probabilities.
+    f1[falling == below] = 0.0
+    best = int(f1.argmax())
+    return float((falling[best] + below[best]) / 2), float(f1[best])

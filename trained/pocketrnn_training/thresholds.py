@@ -1,0 +1,63 @@
+"""The thresholds of a classifier of several labels a text: for each label the probability from which it is given.
+
+They are chosen on validation rows, for the highest F1. With a half for all labels, rare ones would hardly be given: few
+of their probabilities reach it. Lewis, Schapire, Callan and Papka, "Training algorithms for linear text classifiers",
+1996, choose one for each label; Yang, "A study of thresholding strategies for text categorization", 2001, shows how
+such thresholds of rare labels overfit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn_training.measures import best_threshold
+
+__all__ = ["chosen_thresholds", "cross_fitted"]
+
+# A label's own threshold and that for all labels count alike where so many validation rows have the label.
+_ROWS_OF_A_LABEL: Final = 10
+# People read them, and no answer is that near to its threshold but by chance.
+_DECIMALS: Final = 4
+
+
+def chosen_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """A threshold for each label: the best of its own and that for all labels, weighted by the rows that it has.
+
+    Args:
+        probabilities: float64 [rows, labels], of rows that were not trained on.
+        targets: bool [rows, labels].
+
+    Example:
+        >>> chosen_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
+        (0.1591, 0.15)
+    """
+    of_all, _ = best_threshold(probabilities.ravel(), targets.ravel())
+    found = []
+    for label in range(targets.shape[1]):
+        rows = int(targets[:, label].sum())
+        own, _ = best_threshold(probabilities[:, label], targets[:, label])
+        found.append(round((rows * own + _ROWS_OF_A_LABEL * of_all) / (rows + _ROWS_OF_A_LABEL), _DECIMALS))
+    return tuple(found)
+
+
+def cross_fitted(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which labels would be given: each half of the rows by thresholds that are chosen on the other half.
+
+    So that what is measured of thresholds is not measured on the rows that chose them.
+
+    Args:
+        probabilities: float64 [rows, labels].
+        targets: bool [rows, labels].
+
+    Returns:
+        bool [rows, labels].
+    """
+    given = np.zeros_like(targets)
+    half = np.arange(len(targets)) % 2 == 0
+    for measured in (half, ~half):
+        others = ~measured if (~measured).any() else measured
+        given[measured] = probabilities[measured] >= np.array(chosen_thresholds(probabilities[others], targets[others]))
+    return given
