@@ -36,9 +36,10 @@ def fewer_sizes_are_asked() -> Iterator[None]:
     if importlib.util.find_spec("torch") is None:
         yield
         return
-    from pocketrnn_export.tracing import every_size
+    from pocketrnn_export.tracing import every_size, every_step
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(every_size, "MOST_TOKENS", 40)
         patch.setattr(every_size, "MOST_TEXTS", 25)
+        patch.setattr(every_step, "MOST_STEPS", 200)
         yield

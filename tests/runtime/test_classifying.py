@@ -286,7 +286,7 @@ def test_a_file_that_is_no_packed_file_is_named_so(tmp_path: Path) -> None:
 
 
 def test_an_address_is_refused_as_an_address(zoo: Path) -> None:
-    with pytest.raises(BundleError, match="https://example.org/news.prnn is an address.*Download"):
+    with pytest.raises(BundleError, match=r"https://example\.org/news\.prnn is an address.*Download"):
         Classifier.load("https://example.org/news.prnn")
 
 

@@ -30,6 +30,7 @@ from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.across_rows import place_across_rows
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.every_size import answer_if_any, check_every_size
+from pocketrnn_export.tracing.every_step import check_every_step
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, settled
 from pocketrnn_export.tracing.size_regions import Followed
@@ -201,6 +202,8 @@ def _check_every_size(
     inputs_of = functools.partial(_inputs_of, example, ids=ids)
     in_pytorch = run_in_pytorch(found).run
     check_every_size(module, in_pytorch, limits, inputs_of, agree, one_text=len(example[0]) == 1)
+    if found.loops:
+        check_every_step(module, limits, found.loops[0], inputs_of, agree)
 
 
 def _follower(

@@ -44,6 +44,7 @@ from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.spaced import SPACED
 from pocketrnn_export.tracing.rules.texts import TEXTS
+from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_products_of_whole_numbers
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
 from pocketrnn_export.tracing.size_numbers import refuse_rounded
 from pocketrnn_export.tracing.sizes import note_program, sizes_watched
@@ -59,7 +60,7 @@ def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
 
 # What Python, numpy and old PyTorch do, so that a graph can follow.
 PYTHON: Final = Topic(
-    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *TEXTS),
+    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *WHOLE_NUMBERS, *TEXTS),
     around=with_tensors,
     after=note_order,
 )
@@ -180,6 +181,7 @@ def traced_program(
             with session:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 refuse_rounded(program)
+                refuse_products_of_whole_numbers(program)
                 note_program(session, program)
             log.check_answered()
             if session.loops:

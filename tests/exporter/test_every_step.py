@@ -1,0 +1,116 @@
+"""A loop over the steps of a text that does something else far behind is found, whatever counts its steps."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import loop_modules
+import numpy as np
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import Tensor, nn
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing import every_step
+from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
+
+EXAMPLE = (torch.randint(2, 40, (3, 7)),)
+# Of (number of the step, its word [batch, 6], state [batch, 5]) the word and the state that the cell is given.
+Step = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every_step, "MOST_STEPS", 3000)
+
+
+def stepping(step: Step, steps: Callable[[Tensor], Iterator[Any]] = lambda e: enumerate(e.unbind(1))) -> nn.Module:
+    class Stepping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.cell, self.fc = nn.Embedding(40, 6), nn.GRUCell(6, 5), nn.Linear(5, 2)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            h = torch.zeros(tokens.size(0), 5)
+            for t, word in steps(self.embedding(tokens)):
+                h = self.cell(*step(t, word, h))
+            return self.fc(h)  # type: ignore[no-any-return]
+
+    return Stepping().eval()
+
+
+GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
+
+
+@pytest.mark.parametrize(
+    "case",
+    mostly_slow(
+        [
+            (lambda t, word, h: (word, -h if t == 560 else h), 561),
+            (lambda t, word, h: (word * 0 if t // 520 == 1 else word, h), 521),
+            (lambda t, word, h: (word * GAINS[t], h), 701),
+            (lambda t, word, h: (word, torch.zeros_like(h) if t in {2530, 2560} else h), 2531),
+            (lambda t, word, h: (word + float(t > 999), h), 1001),
+            (lambda t, word, h: (word, [h, -h][t % 900 == 899]), 900),
+        ],
+        3,
+    ),
+)
+def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(case: tuple[Step, int]) -> None:
+    step, at = case
+    with pytest.raises(ExportError, match=rf"test_every_step\.py:\d+: `for t, word in .*a text of {at} tokens"):
+        right_program(stepping(step), EXAMPLE)
+
+
+def test_whatever_counts_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(embedded: Tensor) -> Iterator[Any]:
+        numbers = itertools.count()
+        for word in embedded.unbind(1):
+            yield next(numbers), word
+
+    with pytest.raises(ExportError, match="a text of 801 tokens"):
+        right_program(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
+
+
+def test_a_state_that_is_detached_every_so_many_steps_is_the_same_state() -> None:
+    module = stepping(lambda t, word, h: (word, h.detach() if t % 100 == 99 else h))
+    tokens = torch.randint(2, 40, (1, 150))
+    run = run_in_pytorch(right_program(module, EXAMPLE)).run
+    np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
+
+
+def comparable() -> list[type[nn.Module]]:
+    classes = [kind for _, kind in inspect.getmembers(loop_modules, inspect.isclass) if "forward" in vars(kind)]
+    with_tokens = [
+        c for c in classes if list(inspect.signature(c.forward).parameters) in (["self", "x"], ["self", "t"])
+    ]
+    return [c for c in with_tokens if not c.__name__.startswith("_") and c is not loop_modules.CellsInTurn]
+
+
+@pytest.mark.parametrize("kind", comparable(), ids=lambda kind: kind.__name__)
+def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    module = kind().eval()
+    asked = []
+
+    def inputs_of(sizes: Any) -> tuple[Tensor, ...]:
+        asked.append(sizes.tokens)
+        return (torch.randint(2, loop_modules.WORDS, (sizes.batch, sizes.tokens)),)
+
+    # The program is asked only where iterations differ.
+    every_step.check_every_step(module, Limits(max_tokens=200), "", inputs_of, lambda _: False)
+    assert asked == [40, 41, 60, 200]
+
+
+def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
+    module = stepping(lambda t, word, h: (word, -h if t == 560 else h))
+    for most in (30, 500):
+        every_step.check_every_step(
+            module, Limits(max_tokens=most), "", lambda sizes: (torch.ones(1, sizes.tokens, dtype=torch.int64),),
+            lambda _: False,
+        )  # fmt: skip
