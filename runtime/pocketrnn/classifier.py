@@ -20,7 +20,7 @@ from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts
+from pocketrnn.engines.engine import CPU, Answered, Embeds, Engine, Ids, Options, ReadsTexts
 from pocketrnn.engines.parallel import mapped_in_order
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
@@ -421,6 +421,58 @@ class Classifier(TrainedEstimator):
             logits[skipped] = np.nan
             parts.append(logits)
         return np.concatenate(parts)
+
+    def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
+        """Numbers that stand for each text: what the graph computes before its last linear layer.
+
+        Texts that the classifier finds alike have numbers that are near each other, by their cosine for one: for
+        search, clusters, or a detector of texts unlike all others. They are of the graph whose logits are proven; the
+        proof looks at them through the logits only. The graph is opened a second time where they are first asked for.
+
+        Args:
+            texts: as in `predict`.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
+
+        Returns:
+            float32 [texts, features]; [0, 0] where there is no text.
+
+        Raises:
+            InputError: the graph has no last linear layer that is given one row of numbers for each text; it is a
+                packed file, or of onnxruntime's own format.
+            TextError: `texts` is one string, or an item of it is no text.
+            LimitError: an item of it is beyond the graph's limits.
+
+        Example:
+            >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
+            (2, 192)
+        """
+        engine = self._engine
+        if not isinstance(engine, Embeds):
+            raise InputError(
+                f"{self.name} is a packed file, which gives the logits only.", "Use the bundle that it was made from."
+            )
+        given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
+        work = partial(self._embedded, engine, on_error=on_error)
+        parts = [part for _, part in mapped_in_order(work, given, self._threads)]
+        width = max((part.shape[1] for part in parts), default=0)
+        # Of texts that were all passed over nobody knows how many numbers they would have.
+        parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
+        return np.concatenate([np.empty((0, width), np.float32), *parts])
+
+    def _embedded(self, engine: Embeds, chunk: Chunk, on_error: OnError) -> Floats:
+        ids, lengths = self._encoder.encode_all(chunk.texts)
+        left_out = np.zeros(len(lengths), bool)
+        if self._limits is not None:
+            left_out |= outside(self._limits, ids, lengths, self.manifest.text.padding_id)
+        if left_out.any() and on_error == "raise":
+            first = int(left_out.argmax())
+            text = f"The text at position {chunk.first + first} (counted from 0)"
+            raise among(self._refusal(chunk.texts[first]), text, SKIP_THEM)
+        left_out[chunk.skipped] = True
+        found = engine.embeddings(ids[np.repeat(~left_out, lengths)], lengths[~left_out])
+        embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
+        embeddings[~left_out] = found
+        return embeddings
 
     def _logits_of_chunks(
         self, texts: Iterable[Text], on_error: OnError, *, warns: bool = True

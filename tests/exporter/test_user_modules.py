@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ from pocketrnn_export import export
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+# Their logits are chosen among two, or added up of those of every token.
+WITHOUT_EMBEDDINGS = (user_modules.BranchesOnValues, user_modules.BiasOnPackedData)
 
 
 def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
@@ -55,10 +59,26 @@ def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: ty
     for length in (1, 4, 31):
         ids = generator.integers(2, len(VOCABULARY), length)
         inputs = [torch.tensor(ids)[None], torch.tensor([length])][: len(manifest.graph.inputs)]
-        with torch.no_grad():
+        text = " ".join(VOCABULARY[i] for i in ids)
+        with torch.no_grad(), before_the_last_layer(alone) as before_it:
             expected = alone(*inputs).numpy()
-        given = classifier.logits([" ".join(VOCABULARY[i] for i in ids)])
+        given = classifier.logits([text])
         np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
+        if kind not in WITHOUT_EMBEDDINGS and before_it[-1].shape[:-1].numel() == 1:
+            np.testing.assert_allclose(classifier.embed([text])[0], before_it[-1].flatten(), atol=1e-5)
+
+
+@contextlib.contextmanager
+def before_the_last_layer(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """What the linear layers of a module are given while the block runs, the last one's last."""
+    given: list[torch.Tensor] = []
+    linear = [layer for layer in module.modules() if type(layer) is nn.Linear]
+    hooks = [layer.register_forward_hook(lambda _layer, inputs, _: given.append(inputs[0])) for layer in linear]
+    try:
+        yield given
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path) -> None:

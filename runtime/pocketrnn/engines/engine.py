@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.engines.batching import MAX_TOKENS
 
-__all__ = ["CPU", "Answered", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
+__all__ = ["CPU", "Answered", "Embeds", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
 
 CPU: Final = "CPUExecutionProvider"
 Ids = NDArray[np.int64]
@@ -96,6 +96,27 @@ class Engine(Protocol):
 
         Raises:
             LimitError: as `logits_of_one`.
+            PocketRNNError: the graph fails.
+        """
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """An engine that can give what a graph computes before its last layer."""
+
+    def embeddings(self, ids: Ids, lengths: Ids) -> Floats:
+        """The numbers before the last linear layer.
+
+        Args:
+            ids: as for `Engine.logits`.
+            lengths: as for `Engine.logits`.
+
+        Returns:
+            float32 [texts, features].
+
+        Raises:
+            InputError: the graph has no last linear layer that is given one row of numbers for each text.
             PocketRNNError: the graph fails.
         """
         ...

@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from pocketrnn.engines.batching import holding, rectangle, runs
 from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
+from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
 
 __all__ = ["OnnxRuntimeEngine", "checked_options"]
 
@@ -69,6 +70,7 @@ class OnnxRuntimeEngine:
         # From here on the current folder may change.
         self._folder = folder.absolute()
         self._step_session: onnxruntime.InferenceSession | None = None
+        self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
         self._check_answer()
         _reopen_after_fork(self)
 
@@ -95,10 +97,25 @@ class OnnxRuntimeEngine:
         return logits
 
     def logits(self, ids: Ids, lengths: Ids) -> Answered:
-        """The logits of many texts; see `Engine.logits`. A run holds texts of like length, or one text that the graph
-        would answer by its neighbours."""
-        starts = np.cumsum(lengths) - lengths
+        """The logits of many texts; see `Engine.logits`."""
         logits = np.empty((len(lengths), self._classes), np.float32)
+        for rows, tokens in self._rectangles(ids, lengths):
+            logits[rows] = self._run(tokens, lengths[rows])
+        return Answered(logits, [])
+
+    def embeddings(self, ids: Ids, lengths: Ids) -> Floats:
+        """The numbers before the last linear layer; see `Embeds.embeddings`."""
+        parts = [(rows, self._embedded(tokens, lengths[rows])) for rows, tokens in self._rectangles(ids, lengths)]
+        width = parts[0][1].shape[1] if parts else 0
+        embeddings = np.empty((len(lengths), width), np.float32)
+        for rows, part in parts:
+            embeddings[rows] = part
+        return embeddings
+
+    def _rectangles(self, ids: Ids, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Ids]]:
+        """The indices and the tokens of each run. It holds texts of like length, or one text that the graph would
+        answer by its neighbours."""
+        starts = np.cumsum(lengths) - lengths
         graph, padding_id = self._manifest.graph, self._manifest.text.padding_id
         most = graph.batch or (None if graph.limits is None else graph.limits.max_batch)
         shapes = runs(
@@ -109,9 +126,7 @@ class OnnxRuntimeEngine:
             alone=holding(ids, lengths, graph.run_alone(padding_id)),
         )
         for rows in shapes:
-            some = lengths[rows]
-            logits[rows] = self._run(rectangle(ids, starts[rows], some, padding_id), some)
-        return Answered(logits, [])
+            yield rows, rectangle(ids, starts[rows], lengths[rows], padding_id)
 
     def open_step(self) -> None:
         """Open the step graph; see `Engine.open_step`."""
@@ -154,9 +169,45 @@ class OnnxRuntimeEngine:
                     self._step_session = session
         return self._step_session
 
+    def _embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
+        """The graph with a second output, opened where it is first asked for; and the output's name."""
+        if self._embedding_session is None:
+            with self._lock:
+                if self._embedding_session is None:
+                    graph = self._manifest.graph
+                    path = self._folder / graph.file
+                    if graph.file.endswith(ORT_SUFFIX):
+                        raise InputError(
+                            f"{path} is of onnxruntime's own format, which gives the logits only.",
+                            "Use the bundle that it was made from.",
+                        )
+                    content = read_graph(path, graph.sha256, trusted=self._options.trust)
+                    name = input_of_last_layer(content, path)
+                    session = _session_of(with_output(content, name), path, self._options)
+                    self._embedding_session = session, name
+        return self._embedding_session
+
+    def _embedded(self, tokens: Ids, lengths: Ids) -> Floats:
+        """One run: int64 [batch, sequence], int64 [batch] -> float32 [batch, features]."""
+        session, name = self._embedding_graph()
+        (found,) = self._run_session(session, [name], self._feed(tokens, lengths))
+        # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
+        rows = found[0] if found.ndim == 3 and len(found) == 1 else found
+        rows = rows[None] if rows.ndim == 1 and len(tokens) == 1 else rows
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(tokens):
+            raise InputError(
+                f"The graph of {self._manifest.name} gives its last linear layer numbers of shape {list(found.shape)}, "
+                f"not a row for each of {len(tokens)} texts.",
+                "Use the logits or the probabilities.",
+            )
+        return rows
+
+    def _feed(self, tokens: Ids, lengths: Ids) -> dict[str, NDArray[Any]]:
+        return {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
+
     def _run(self, tokens: Ids, lengths: Ids) -> Floats:
         """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
-        feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
+        feed = self._feed(tokens, lengths)
         large = tokens.size > max(_LARGEST_KEPT, self._options.max_batch_tokens)
         (logits,) = self._run_session(self._whole_texts(), ["logits"], feed, _shrinking() if large else None)
         if logits.shape != (len(tokens), self._classes):
@@ -220,9 +271,9 @@ class OnnxRuntimeEngine:
         back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
         them may take such a lock too.
         """
-        for inherited in (self._session, self._step_session, self._idle):
+        for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
-        self._session = self._step_session = None
+        self._session = self._step_session = self._embedding_session = None
         self._idle = []
         self._lock = threading.RLock()
 
@@ -293,7 +344,10 @@ def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
 
 def _session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
     """A graph, opened from the bytes that were checked; a file may change between two looks at it."""
-    content = read_graph(path, sha256, trusted=asked.trust)
+    return _session_of(read_graph(path, sha256, trusted=asked.trust), path, asked)
+
+
+def _session_of(content: bytes, path: Path, asked: Options) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # One thread: several texts are shared out among threads of our own, and onnxruntime's gain nothing on one text (35
     # us with one, 52 with two that sleep, 37 with two that spin).
