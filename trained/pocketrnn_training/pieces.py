@@ -187,9 +187,9 @@ class WordsOfRows:
         ways = np.minimum(counts, _WAYS) if skipped else np.minimum(counts, 1)
         made, lengths = Spool(), Spool()
         cut = self._in_ways(ways, skipped, generator) if skipped else self._whole(ways)
-        while words := list(islice(cut, _TOGETHER)):
-            made.write(np.fromiter(chain.from_iterable(words), np.int32).tobytes())
-            lengths.write(np.fromiter(map(len, words), np.int64).tobytes())
+        while some := list(islice(cut, _TOGETHER)):
+            made.write(np.fromiter(chain.from_iterable(some), np.int32).tobytes())
+            lengths.write(np.fromiter(map(len, some), np.int64).tobytes())
         drawn = EncodedTexts.from_lengths(made.numbers(np.int32), lengths.numbers(np.int64))
         first = np.cumsum(ways) - ways
         words = self.rows.ids
