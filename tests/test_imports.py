@@ -8,6 +8,7 @@ under TYPE_CHECKING.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -51,13 +52,19 @@ def texts() -> dict[str, str]:
 
 
 TEXTS = texts()
-SOURCES = {name: ast.parse(text, name) for name, text in TEXTS.items()}
 
 
+@functools.cache
+def source_of(name: str) -> ast.Module:
+    """What a module says, when a test asks: all of them take a second, and every worker imports this file."""
+    return ast.parse(TEXTS[name], name)
+
+
+@functools.cache
 def imports_of(name: str) -> set[str]:
     """The modules that a module imports, of this project and of others."""
     found = set()
-    for node in ast.walk(SOURCES[name]):
+    for node in ast.walk(source_of(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -65,11 +72,8 @@ def imports_of(name: str) -> set[str]:
             module = str(node.module)
             # `from pocketrnn_export.intake import module_file` imports a module, named by its last word.
             full = {f"{module}.{alias.name}" for alias in node.names}
-            found |= (full & SOURCES.keys()) | ({module} if full - SOURCES.keys() else set())
+            found |= (full & TEXTS.keys()) | ({module} if full - TEXTS.keys() else set())
     return found - {name}
-
-
-IMPORTS = {name: imports_of(name) for name in SOURCES}
 
 
 def package_of(name: str) -> str:
@@ -77,7 +81,7 @@ def package_of(name: str) -> str:
 
 
 def modules_of(package: str) -> list[str]:
-    return [name for name in SOURCES if package_of(name) == package]
+    return [name for name in TEXTS if package_of(name) == package]
 
 
 def in_commands(name: str) -> bool:
@@ -89,7 +93,7 @@ def test_a_package_imports_only_from_those_to_its_left(package: str) -> None:
     order = list(PACKAGES)
     to_its_right = set(order[order.index(package) + 1 :])
     wrong = [
-        (name, other) for name in modules_of(package) for other in IMPORTS[name] if package_of(other) in to_its_right
+        (name, other) for name in modules_of(package) for other in imports_of(name) if package_of(other) in to_its_right
     ]
     assert wrong == []
 
@@ -102,12 +106,12 @@ def test_a_wing_of_the_exporter_imports_only_from_those_to_its_left() -> None:
     wrong = [
         (name, other)
         for name in modules
-        for other in IMPORTS[name] & wings.keys() - {GUARDED}
+        for other in imports_of(name) & wings.keys() - {GUARDED}
         if WINGS.index(wings[other]) > WINGS.index(wings[name])
     ]
     assert wrong == []
     # So that every wing may import it.
-    assert IMPORTS[GUARDED] & SOURCES.keys() == set()
+    assert imports_of(GUARDED) & TEXTS.keys() == set()
 
 
 def test_a_wing_of_the_runtime_imports_only_from_those_to_its_left() -> None:
@@ -117,7 +121,7 @@ def test_a_wing_of_the_runtime_imports_only_from_those_to_its_left() -> None:
     wrong = [
         (name, other)
         for name in wing
-        for other in IMPORTS[name] & set(modules) - {"pocketrnn.errors", "pocketrnn.installation"}
+        for other in imports_of(name) & set(modules) - {"pocketrnn.errors", "pocketrnn.installation"}
         if other not in wing or RUNTIME_WINGS.index(wing[other]) > RUNTIME_WINGS.index(wing[name])
     ]
     assert wrong == []
@@ -130,7 +134,7 @@ def test_only_commands_know_a_terminal(package: str) -> None:
     wrong = [
         (name, other)
         for name in modules
-        for other in IMPORTS[name]
+        for other in imports_of(name)
         if package_of(other) in TERMINAL or (package_of(other) in PACKAGES and in_commands(other))
     ]
     assert wrong == []
@@ -139,7 +143,7 @@ def test_only_commands_know_a_terminal(package: str) -> None:
 def test_no_imports_run_in_a_circle() -> None:
     circle: list[str] = []
     try:
-        TopologicalSorter({name: imported & SOURCES.keys() for name, imported in IMPORTS.items()}).prepare()
+        TopologicalSorter({name: imports_of(name) & TEXTS.keys() for name in TEXTS}).prepare()
     except CycleError as error:
         circle = error.args[1]
     assert circle == []
@@ -158,7 +162,7 @@ def test_a_function_has_at_most_sixty_lines_or_says_why_not(package: str) -> Non
     long = [
         (name, node.name, lines)
         for name in modules_of(package)
-        for node in ast.walk(SOURCES[name])
+        for node in ast.walk(source_of(name))
         if isinstance(node, Function)
         and (lines := lines_of(node)) > LONGEST
         and not re.search(r"^Long because ", ast.get_docstring(node) or "", re.MULTILINE)
@@ -167,7 +171,7 @@ def test_a_function_has_at_most_sixty_lines_or_says_why_not(package: str) -> Non
 
 
 def public_names(package: str) -> list[str]:
-    for node in SOURCES[package].body:
+    for node in source_of(package).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
             return names
@@ -176,15 +180,15 @@ def public_names(package: str) -> list[str]:
 
 def definition_of(module: str, name: str) -> Definition | None:
     """The function or class that a module has under a name, also when it imports it; None for another value."""
-    for node in SOURCES[module].body:
+    for node in source_of(module).body:
         if isinstance(node, Definition) and node.name == name:
             return node
-    for imported in ast.walk(SOURCES[module]):
-        if isinstance(imported, ast.ImportFrom) and imported.module in SOURCES:
+    for imported in ast.walk(source_of(module)):
+        if isinstance(imported, ast.ImportFrom) and imported.module in TEXTS:
             for alias in imported.names:
                 if (alias.asname or alias.name) == name:
                     return definition_of(imported.module, alias.name)
-    assigned = (ast.unparse(node.targets[0]) for node in SOURCES[module].body if isinstance(node, ast.Assign))
+    assigned = (ast.unparse(node.targets[0]) for node in source_of(module).body if isinstance(node, ast.Assign))
     assert name in assigned, f"{module} does not define {name}."
     return None
 
@@ -314,8 +318,8 @@ def private_uses(text: str, ours: set[str]) -> list[str]:
 
 
 def test_private_parts_of_torch_are_in_one_file() -> None:
-    ours = names_defined(iter(SOURCES.values()))
-    wrong = {name: private_uses(TEXTS[name], ours) for name in SOURCES if name != GUARDED}
+    ours = names_defined(map(source_of, TEXTS))
+    wrong = {name: private_uses(TEXTS[name], ours) for name in TEXTS if name != GUARDED}
     assert {name: uses for name, uses in wrong.items() if uses} == {}
     assert len(private_uses(TEXTS[GUARDED], ours)) > 20
 
@@ -323,7 +327,7 @@ def test_private_parts_of_torch_are_in_one_file() -> None:
 def test_the_least_torch_that_pyproject_allows_is_one_that_was_run() -> None:
     releases = next(
         ast.literal_eval(node.value)
-        for node in SOURCES[GUARDED].body
+        for node in source_of(GUARDED).body
         if isinstance(node, ast.AnnAssign) and node.value is not None and ast.unparse(node.target) == "RELEASES"
     )
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

@@ -25,6 +25,11 @@ if importlib.util.find_spec("pocketrnn_native._engine") is None:
     sys.stderr.write("The native engine is not built here: its tests are left out.\n")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def exports_are_short(short_proofs: None) -> None:
+    """What an export finds in a module is tested beside the exporter; here its graph is packed."""
+
+
 @pytest.fixture(scope="session")
 def compiler() -> str:
     """A C compiler that knows the sanitizers."""

@@ -26,8 +26,6 @@ from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraEr
 from pocketrnn_export.c_array import to_c_array
 from pocketrnn_export.packing import pack
 
-# What a proof finds is tested in tests/exporter/test_exact_proof.py.
-pytestmark = pytest.mark.usefixtures("short_proofs")
 TEXTS = [
     "Oil prices rise again",
     "",

@@ -39,7 +39,6 @@ from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import Stream as NativeStream
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
 RULES = {
     "words": TextRules(),
     "words-cut-dropped": TextRules(max_tokens=5, unknown_id=None),
