@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import loop_modules
@@ -236,3 +237,36 @@ def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time
     with pytest.raises(ExportError, match=r"test_right_programs\.py:\d+"):
         right_program(FoldsHalves().eval(), (torch.full((3, 7), 2),))
     assert time.process_time() - started < 60
+
+
+class PacksWholeRows(nn.Module):
+    """Packs by lengths that are all the width of the batch."""
+
+    def __init__(self, lengths: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.lengths = lengths
+        self.embedding, self.rnn, self.fc = nn.Embedding(WORDS, 6), nn.GRU(6, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        lengths = self.lengths(tokens.size(1), tokens.size(0))
+        outputs, lengths = pad_packed_sequence(
+            self.rnn(pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True))[0], batch_first=True
+        )
+        logits: Tensor = self.fc(outputs.sum(1) / lengths[:, None])
+        return logits
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        lambda tokens, batch: torch.LongTensor([tokens] * batch),
+        lambda tokens, batch: batch * [tokens],
+        lambda tokens, batch: torch.tensor((tokens,) * batch),
+    ],
+)
+def test_a_size_is_repeated_as_often_as_another_says(lengths: Callable[[Any, Any], Any]) -> None:
+    module = PacksWholeRows(lengths).eval()
+    run = run_in_pytorch(right_program(module, (torch.randint(2, WORDS, (3, 7)),))).run
+    for batch, width in ((1, 1), (2, 5), (5, 30)):
+        tokens = torch.randint(2, WORDS, (batch, width))
+        torch.testing.assert_close(torch.from_numpy(run((tokens,))), module(tokens).detach())

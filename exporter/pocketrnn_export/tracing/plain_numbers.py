@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
 import torch
 
+from pocketrnn_export.tracing.arrays import TracedArray
 from pocketrnn_export.tracing.torch_internals import methods_replaced
 
 __all__ = ["plain_numbers"]
@@ -64,12 +65,15 @@ def _names(kind: type, plain: type) -> list[str]:
         # The numbers 0 and 1 compute; a truth of PyTorch's has a few of the operators.
         return [name for name in dir(plain) if name not in _OF_CLASSES | {"__bool__", "__and__", "__or__", "__rand__",
                 "__ror__", "__eq__", "__ne__"}]  # fmt: skip
-    return [*taken, *(name for name in dir(plain) if name not in dir(kind) and name not in _OF_CLASSES), *_SYMBOLIC]
+    missing = (name for name in dir(plain) if name not in dir(kind) and name not in _OF_CLASSES)
+    return [*taken, *missing, *_SYMBOLIC, *(_REPEATS if kind is torch.SymInt else ())]
 
 
 def _stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
+    if name in _REPEATS and plain is int:
+        return lambda size, other: _repeated(other, size) if type(other) in (list, tuple) else shipped(size, other)
     of_plain = getattr(plain, name)
     if not callable(of_plain):
         return property(lambda size: getattr(_number_of(size, plain, number, name), name))
@@ -84,6 +88,13 @@ def _stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) 
     return method
 
 
+def _repeated(numbers: Sequence[Any], times: Any) -> Any:
+    """`[n] * batch`, the lengths of texts that are all alike; what holds something else is repeated by Python."""
+    if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
+        return NotImplemented
+    return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))
+
+
 def _number_of(size: Any, plain: type, number: Callable[..., Any], name: str) -> Any:
     value = number(size, sys._getframe(2), name)
     return plain(size) if value is None else value
@@ -95,6 +106,7 @@ def _plain(other: Any) -> Any:
     return kinds[type(other)](other) if type(other) in kinds else other
 
 
+_REPEATS: Final = ("__mul__", "__rmul__")
 # What a size can do by operators that it has.
 _SYMBOLIC: Final[dict[str, Any]] = {
     "__divmod__": lambda size, other: (size // other, size % other),

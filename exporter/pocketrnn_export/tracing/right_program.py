@@ -201,9 +201,10 @@ def _check_every_size(
 
     inputs_of = functools.partial(_inputs_of, example, ids=ids)
     in_pytorch = run_in_pytorch(found).run
-    check_every_size(module, in_pytorch, limits, inputs_of, agree, one_text=len(example[0]) == 1)
+    # First, since it names the loop.
     if found.loops:
         check_every_step(module, limits, found.loops[0], inputs_of, agree)
+    check_every_size(module, in_pytorch, limits, inputs_of, agree, one_text=len(example[0]) == 1)
 
 
 def _follower(
