@@ -50,6 +50,16 @@ def test_the_rules_survive_the_file(name: str) -> None:
     assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
 
 
+@pytest.mark.parametrize(
+    "pattern", [r"\s+", " {2,}", "  +", r"\d+", "[^a-zA-Z ]", r"\n", ".", r"[!?]{2,}", r"\p{M}", "a"]
+)
+@pytest.mark.parametrize("by", ["", " ", "ab"])
+def test_a_run_that_is_replaced_becomes_what_it_does_in_the_library(pattern: str, by: str) -> None:
+    part = {"type": "Replace", "pattern": {"Regex": pattern}, "content": by}
+    tokenizer = Tokenizer.from_str(changed("GPT-2", lambda document: document.update(normalizer=part)))
+    assert differing(tokenizer, 150, seed=8) == []
+
+
 def test_the_token_that_is_named_by_the_padding_fills_up() -> None:
     tokenizer = Tokenizer.from_str(FAMILIES["BERT uncased"].to_str())
     tokenizer.enable_padding(length=16, pad_id=1, pad_token="[PAD]", direction="left")
@@ -74,12 +84,13 @@ def read(text: str) -> Subwords:
     ("part", "value", "named"),
     [
         ("normalizer", {"type": "Odd"}, "Odd"),
-        ("normalizer", {"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""}, r"a\+"),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a)"}, "content": ""}, r"\(a\)"),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": ""}, "content": "x"}, "''"),
         ("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Other"}]}, "Other"),
         ("pre_tokenizer", {"type": "UnicodeScripts"}, "UnicodeScripts"),
         ("pre_tokenizer", {"type": "FixedLength", "length": 5}, "FixedLength"),
         ("pre_tokenizer",
-         {"type": "Split", "pattern": {"Regex": r"\d+|\D+"}, "behavior": "Isolated", "invert": False}, r"\\d\+"),
+         {"type": "Split", "pattern": {"Regex": r"http\S+"}, "behavior": "Isolated", "invert": False}, "pattern 'http"),
         ("pre_tokenizer",
          {"type": "Split", "pattern": {"String": "a"}, "behavior": "Removed", "invert": True}, "invert"),
         ("post_processor", {"type": "Odd"}, "Odd"),

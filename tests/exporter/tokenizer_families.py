@@ -15,6 +15,19 @@ CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s|\p{{N}}%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# The three of DeepSeek V3, one after the other.
+DEEPSEEK = (
+    r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+)  # fmt: skip
+BLOOM = " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"
 CLIP = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 SPECIAL = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -182,6 +195,10 @@ def _metaspace(scheme: str, *, split: bool) -> dict[str, Any]:
     return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split}
 
 
+def _isolated(pattern: str) -> Any:
+    return p.Split(Regex(pattern), "isolated")
+
+
 def families() -> dict[str, Tokenizer]:
     """The tokenizers by what they are like."""
     llama, unigram = _llama(), _unigram(p.Metaspace())
@@ -208,6 +225,13 @@ def families() -> dict[str, Tokenizer]:
                      unk_token="<|endoftext|>"),
         "StarCoder": _bpe(p.Sequence([p.Digits(individual_digits=True), p.ByteLevel(add_prefix_space=False)]),
                           special=["<|endoftext|>"]),
+        "GPT-4o": _bpe(p.Sequence([_isolated(O200K % (ANY_CASE, ANY_CASE, "{1,3}")), bytes_only]),
+                       special=["<|endoftext|>"], ignore_merges=True),
+        "Mistral's Tekken": _bpe(p.Sequence([_isolated(O200K % ("", "", "")), bytes_only]), special=["<s>"]),
+        "DeepSeek V3": _bpe(p.Sequence([*map(_isolated, DEEPSEEK), bytes_only]), special=["<s>"]),
+        "Bloom": _bpe(p.Sequence([_isolated(BLOOM), bytes_only]), special=["<unk>", "<s>"]),
+        "Falcon": _bpe(p.Sequence([p.Punctuation("contiguous"), p.ByteLevel(add_prefix_space=False), p.Digits(),
+                                   _isolated("[0-9][0-9][0-9]")]), special=["<|endoftext|>"]),
         "BpeTrainer's defaults": _bpe(p.Whitespace(), unk_token="[UNK]"),
         "BPE that drops what is unknown": _bpe(p.Whitespace()),
         "BPE that fuses what is unknown": _bpe(p.WhitespaceSplit(), n.NFKC(), unk_token="[UNK]", fuse_unk=True),

@@ -15,7 +15,7 @@ from packing_tools import packed_bundle
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     BYTE_CHARACTERS,
     WHITE_SPACE,
@@ -303,6 +303,39 @@ def _xlm_r() -> tuple[SubwordRules, tuple[str, ...]]:
     return rules, tokens
 
 
+_CAPITALS, _SMALL = (
+    ("AZ", "\u00c0\u00d6", "\u00d8\u00de", "\u0391\u03a9"),
+    ("az", "\u00df\u00f6", "\u00f8\u00ff", "\u03b1\u03c9"),
+)
+_MARKS = ("\u0300\u036f", "\u064b\u0652", "\u093c", "\u094d")
+
+
+def _gpt4o() -> tuple[SubwordRules, tuple[str, ...]]:
+    """Capitals and small letters are told apart, with contractions, and in what that leaves without them."""
+    rules, tokens = _gpt2("gpt2")
+    cased = {"capitals": _CAPITALS, "small": _SMALL, "marks": _MARKS}
+    splits = tuple(
+        Pattern("o200k", _LETTERS, _NUMBERS, digits, contractions=with_them, **cased)
+        for digits, with_them in ((3, True), (2, False))
+    )
+    return replace(rules, splits=(*splits, Bytes())), tokens
+
+
+def _runs() -> tuple[SubwordRules, tuple[str, ...]]:
+    """Runs, as of Bloom and Falcon, each way to cut at them, and the three splits of DeepSeek V3."""
+    rules, tokens = _gpt2("gpt2")
+    marks = (*_PUNCTUATION, "\u0964", "\u2581")
+    splits = (
+        SplitAtRuns((Run(_NUMBERS, most=3), Run(("--",), least=2)), "isolated"),
+        SplitAtRuns((Run(("\u4e00\u9fff", "\u3040\u30ff")),), "runs"),
+        Pattern("deepseek", (*_LETTERS, *_MARKS), punctuation=marks),
+        SplitAtRuns((Run(("ac",), (" ", "t"), 2, 4), Run(("x",), least=3, most=3)), "with_previous"),
+        SplitAtRuns((Run(("b",), ("a",)),), "with_next", inverted=True),
+        SplitAtRuns((Run(("\0\x08", "[]")),), "removed"),
+    )
+    return replace(rules, splits=(*splits, Bytes())), tokens
+
+
 FILES = {
     "subwords-wordpiece": _bert(),
     "subwords-words": _words_kept(),
@@ -314,6 +347,8 @@ FILES = {
     "subwords-unigram-bytes": _sentence_pieces(),
     "subwords-ranks": _gemma(),
     "subwords-clusters": _xlm_r(),
+    "subwords-o200k": _gpt4o(),
+    "subwords-runs": _runs(),
 }
 
 

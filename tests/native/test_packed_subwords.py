@@ -24,7 +24,7 @@ from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, to_packed
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
 from pocketrnn_export.packing import pack, program_of_bundle
 from pocketrnn_native import Packed
@@ -156,6 +156,11 @@ _WHAT = st.sampled_from(("a", " ", "--", "ab", "aa", "\u00e9", "\u2581", "e\u030
 _HOW = st.sampled_from(("removed", "isolated", "with_previous", "with_next", "runs"))
 _INERT = st.sampled_from((subword_vectors.INERT, (*subword_vectors.INERT, "\u0301", "e", "\u1161\u1170")))
 _PATTERNS = st.sampled_from(("gpt2", "clip", "cl100k"))
+_CASED = {"capitals": ("AZ", "\u00c0\u00d6"), "small": ("az", "\u00df\u00ff"), "marks": ("\u0300\u036f",)}
+_PUNCTUATION = ("!/", ":@", "[`", "{~", "\u00a1\u00bf", "\u2010\u2027")
+_FLAGS = st.booleans()
+_MANY = st.sampled_from(((1, None), (1, 1), (1, 3), (2, None), (3, 3), (2, 4)))
+_RUNS = st.builds(lambda ranges, before, many: Run(ranges, before, *many), _SET, st.one_of(st.just(()), _SET), _MANY)
 _STEPS = st.one_of(
     st.builds(Replace, _WHAT, _BY),
     st.builds(Keep, _SET, _BY),
@@ -173,10 +178,20 @@ _SPLITS = st.one_of(
     st.builds(SplitAt, _SET, _HOW),
     st.builds(SplitAtText, _WHAT, _HOW),
     st.builds(Pattern, _PATTERNS, st.just(_LETTERS), st.just(("09",)), st.integers(1, 3)),
+    st.builds(
+        Pattern,
+        st.just("o200k"),
+        st.just(_LETTERS),
+        st.just(("09",)),
+        st.integers(1, 3),
+        contractions=_FLAGS,
+        **{name: st.just(ranges) for name, ranges in _CASED.items()},
+    ),
+    st.builds(Pattern, st.just("deepseek"), st.just(_LETTERS), punctuation=st.just(_PUNCTUATION)),
+    st.builds(SplitAtRuns, st.lists(_RUNS, min_size=1, max_size=3).map(tuple), _HOW, _FLAGS),
     st.builds(PrependTo, _WHAT),
     st.builds(Replace, _WHAT, _BY),
 )
-_FLAGS = st.booleans()
 
 
 def drawn_token(draw: Any, number: int) -> AddedToken:

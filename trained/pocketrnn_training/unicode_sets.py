@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CLUSTERS", "all_but", "unicode_set"]
+__all__ = ["CLUSTERS", "all_but", "others_of", "unicode_set"]
 
 # The sets of a step `Table` that are for clusters, in its order.
 CLUSTERS: Final = (
@@ -41,8 +41,18 @@ def all_but(name: str) -> tuple[str, ...]:
         >>> all_but("white_space")[:2]
         ('\\x00\\x08', '\\x0e\\x1f')
     """
+    return others_of(_sets()[name])
+
+
+def others_of(some: Iterable[str]) -> tuple[str, ...]:
+    """The ranges of all other code points; those given are in order and apart.
+
+    Example:
+        >>> others_of(("\\0\\t", "\\v\\U0010ffff"))
+        ('\\n',)
+    """
     ranges = []
-    taken = [(ord(some[0]), ord(some[-1])) for some in _sets()[name]]
+    taken = [(ord(one[0]), ord(one[-1])) for one in some]
     for (_, before), (after, _) in zip([(0, -1), *taken], [*taken, (sys.maxunicode + 1, 0)], strict=True):
         start, end = before + 1, after - 1
         # No range begins or ends with half of a surrogate pair.

@@ -16,7 +16,7 @@ from pocketrnn.errors import InputError, shown
 from pocketrnn.text import Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, Split, SplitAt, SplitAtText
 from pocketrnn.text.subword_steps import (
     Bytes,
     Fold,
@@ -29,8 +29,9 @@ from pocketrnn.text.subword_steps import (
     Table,
 )
 from pocketrnn_export.intake.json_file import brief, parsed_json
+from pocketrnn_export.intake.tokenizer_patterns import runs_of, split_of
 from pocketrnn_export.intake.vocabulary import PLACEHOLDER
-from pocketrnn_training.unicode_sets import CLUSTERS, all_but, unicode_set
+from pocketrnn_training.unicode_sets import CLUSTERS, all_but, others_of, unicode_set
 
 __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
 
@@ -42,13 +43,6 @@ EXTERNAL_WAY: Final = (
 )
 _NOT_ONE: Final = "Give the tokenizer.json that tokenizer.save or save_pretrained wrote."
 
-_GPT2: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CLIP: Final = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-_CL100K: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-)
-_DIGITS: Final = {r"\p{N}": 1, r"\p{N}{1,2}": 2, r"\p{N}{1,3}": 3}
 _HOW: Final = {
     "Removed": "removed",
     "Isolated": "isolated",
@@ -257,10 +251,11 @@ class _Reading:
             raise self.damaged(f"content is {brief(by)}, not a string")
         if kind == "String":
             return [Replace(pattern, by)]
-        if pattern in (" {2,}", "[ ]{2,}", "  +"):
-            return [Fold((" ",), 2, by)]
-        if pattern == r"\s+":
-            return [Fold(unicode_set("white_space"), 1, by)]
+        match runs_of(pattern) if pattern else None:
+            case (Run(ranges, (), 1, 1),):
+                return [Keep(others_of(ranges), by)]
+            case (Run(ranges, (), 1 | 2 as least, None),):
+                return [Fold(ranges, least, by)]
         raise self.refused(f"Replace with the pattern {shown(pattern)}")
 
     def _pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
@@ -321,19 +316,8 @@ class _Reading:
             if invert:
                 raise self.refused(f"Split with invert, at {shown(pattern)}")
             return [SplitAtText(pattern, how)]
-        # Of a pattern that matches all of a text, each match is a word.
-        all_words = (how, invert) in (("isolated", False), ("isolated", True), ("removed", True))
-        begin, end = _CL100K
-        if pattern == _GPT2 and all_words:
-            return [self._known_pattern("gpt2")]
-        if pattern == _CLIP and (how, invert) == ("removed", True):
-            return [self._known_pattern("clip")]
-        if pattern.startswith(begin) and pattern.endswith(end) and all_words:
-            digits = _DIGITS.get(pattern[len(begin) : -len(end)])
-            if digits is not None:
-                return [self._known_pattern("cl100k", digits)]
-        if pattern in (r"\s+", r"\s") and (how, invert) == ("removed", False):
-            return [SplitAt(unicode_set("white_space"), "removed")]
+        if (split := split_of(pattern, how, inverted=invert)) is not None:
+            return [split]
         raise self.refused(f"Split with the pattern {shown(pattern)} ({part.get('behavior')}, invert {invert})")
 
     # --- Models ---

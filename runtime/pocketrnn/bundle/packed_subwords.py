@@ -15,7 +15,7 @@ from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, ut
 from pocketrnn.text import Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     LATER_CAPITALS,
     Bytes,
@@ -38,10 +38,12 @@ _MODELS: Final = (WordPiece, WholeWords, Bpe, Unigram)
 _HEAD: Final = 14
 _MORE: Final = 11
 _REPLACE, _KEEP, _SURROUND, _FOLD, _FOLD_RUNS, _LOWERCASE, _STRIP, _PREPEND, _BYTES, _NORMAL = range(10)
-_AT, _AT_TEXT, _PATTERN, _PREPEND_TO, _TABLE = range(10, 15)
+_AT, _AT_TEXT, _PATTERN, _PREPEND_TO, _TABLE, _RUNS = range(10, 16)
 _RANKED: Final = 1 << 4
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
-_PATTERNS: Final = ("gpt2", "clip", "cl100k")
+_PATTERNS: Final = ("gpt2", "clip", "cl100k", "o200k", "deepseek")
+# What is added to the digits of a pattern, or to how a word is cut.
+_WITHOUT_CONTRACTIONS, _INVERTED = 4, 8
 _ASCII: Final = 0x80
 _HANGUL: Final = range(0xAC00, 0xAC00 + 11172)
 _HASHED_LEFT, _HASHED_RIGHT = 0x9E3779B1, 0x85EBCA6B
@@ -243,8 +245,12 @@ def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, b
             return _AT, _HOW.index(how), 0, _set(ranges)
         case SplitAtText(text, how):
             return _AT_TEXT, len(utf8(text)), _HOW.index(how), whole(utf8(text))
-        case Pattern(name, letters, numbers, digits):
-            return _PATTERN, _PATTERNS.index(name), digits, _set(letters) + _set(numbers)
+        case SplitAtRuns(runs, how, inverted):
+            content = b"".join(words([run.least, run.most or 0]) + _set(run.ranges) + _set(run.before) for run in runs)
+            return _RUNS, _HOW.index(how) + (_INVERTED if inverted else 0), len(runs), content
+        case Pattern(name):
+            digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
+            return _PATTERN, _PATTERNS.index(name), digits, b"".join(map(_set, step.sets))
 
 
 def _table(step: Table) -> tuple[int, int, int, bytes]:

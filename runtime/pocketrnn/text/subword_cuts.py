@@ -14,7 +14,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Keep, Replace, in_ranges
 from pocketrnn.text.subword_models import Bpe
 from pocketrnn.text.subword_rules import SubwordRules
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     BYTE_CHARACTERS,
     WHITE_SPACE,
@@ -133,7 +133,9 @@ def _followed(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str
                 pass
             case SplitAtText(text) if mark not in text:
                 pass
-            case SplitAtText() | Pattern():
+            case SplitAtRuns(runs) if not any(in_ranges((*run.ranges, *run.before))(ord(mark)) for run in runs):
+                pass
+            case SplitAtText() | Pattern() | SplitAtRuns():
                 raise _InTheWayError("a split that does not cut at each space")
     pieces = [token for i, token in enumerate(vocabulary) if i not in set(rules.outside)]
     model = rules.model

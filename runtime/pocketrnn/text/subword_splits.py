@@ -1,7 +1,7 @@
 """What cuts a text into the words that a model of subwords cuts further.
 
-All of it is data, and what it needs of Unicode is in it. The patterns that many tokenizers share are code, since no
-reader has regular expressions.
+All of it is data, and what it needs of Unicode is in it. No reader has regular expressions: what patterns say is runs
+of code points (`SplitAtRuns`), or one of those that many tokenizers share, which are code (`subword_patterns.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.cleaning_steps import Replace, checked_ranges, checked_string, in_ranges
-from pocketrnn.text.subword_steps import WHITE_SPACE, Bytes, subword_steps_applied
+from pocketrnn.text.subword_patterns import Pattern, pattern_document, pattern_function, pattern_of
+from pocketrnn.text.subword_steps import Bytes, subword_steps_applied
 
 __all__ = [
     "Pattern",
     "PrependTo",
+    "Run",
     "Split",
     "SplitAt",
+    "SplitAtRuns",
     "SplitAtText",
     "check_splits",
     "split_documents",
@@ -28,10 +31,11 @@ __all__ = [
 ]
 
 How = Literal["removed", "isolated", "with_previous", "with_next", "runs"]
-Name = Literal["gpt2", "clip", "cl100k"]
 
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _MOST_SPLITS: Final = 64
+_MOST_RUNS: Final = 16
+_LONGEST_RUN: Final = 64
 # Half of a surrogate pair: no text holds one when it is cut.
 _CUT: Final = "\ud800"
 
@@ -82,36 +86,65 @@ class SplitAtText:
 
 
 @dataclass(frozen=True)
-class Pattern:
-    """A word is cut as by one of the patterns that many tokenizers share.
+class Run:
+    """What `SplitAtRuns` looks for: code points of `ranges`, as many as there are, behind one of `before` if there is.
 
     Attributes:
-        name: `gpt2`, that of GPT-2 (openai/gpt-2, src/encoder.py); `clip`, that of CLIP, which drops what it does not
-            match; `cl100k`, that of GPT-4 and Llama 3.
-        letters: ranges of what the pattern takes for a letter (`\\p{L}`).
-        numbers: ranges of what it takes for a digit (`\\p{N}`).
-        digits: the most digits of a word in `cl100k`.
+        ranges: as in `Keep`.
+        before: likewise, or none.
+        least: the fewest code points of `ranges`, from 1.
+        most: the most of them; None for all.
 
     Raises:
-        InputError: a value is not of its type or out of its range.
-
-    Example:
-        >>> split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
-        ['It', "'s", ' 5', ' o', "'", 'clock']
+        InputError: a range is none, or a number is out of its range.
     """
 
-    name: Name
-    letters: tuple[str, ...]
-    numbers: tuple[str, ...]
-    digits: int = 3
+    ranges: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    least: int = 1
+    most: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ("gpt2", "clip", "cl100k"):
-            raise InputError(f"The pattern {shown(self.name)} is unknown.", "Use gpt2, clip or cl100k.")
-        checked_ranges(self.letters, "A pattern's letters")
-        checked_ranges(self.numbers, "A pattern's digits")
-        if type(self.digits) is not int or not 1 <= self.digits <= 3:
-            raise InputError(f"digits is {shown(self.digits)}.", "Use 1 to 3.")
+        checked_ranges(self.ranges, "What a run holds")
+        if self.before:
+            checked_ranges(self.before, "What a run stands behind")
+        if type(self.least) is not int or not 1 <= self.least <= _LONGEST_RUN:
+            raise InputError(f"least is {shown(self.least)}.", f"Use 1 to {_LONGEST_RUN}.")
+        if self.most is not None and (type(self.most) is not int or not self.least <= self.most <= _LONGEST_RUN):
+            raise InputError(f"most is {shown(self.most)}.", f"Use {self.least} to {_LONGEST_RUN}, or none.")
+
+
+@dataclass(frozen=True)
+class SplitAtRuns:
+    """A word is cut where a run stands: from the left, at each place the first of `runs` that does.
+
+    Attributes:
+        runs: what is looked for.
+        how: as in `SplitAt`, of what is found.
+        inverted: whether it is meant of what stands between.
+
+    Raises:
+        InputError: they are no runs, or too many; or `how` is unknown.
+
+    Example:
+        >>> split_function(SplitAtRuns((Run(("09",), most=3),), "isolated"))(["ab1234"])
+        ['ab', '123', '4']
+        >>> split_function(SplitAtRuns((Run(("az",), (" ",)),), "isolated"))(["ab cd 1"])
+        ['ab', ' cd', ' 1']
+    """
+
+    runs: tuple[Run, ...]
+    how: How
+    inverted: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.runs, tuple) or not all(isinstance(run, Run) for run in self.runs):
+            raise InputError(f"runs is {shown(self.runs)}.", "Make them of Run.")
+        if not 1 <= len(self.runs) <= _MOST_RUNS:
+            raise InputError(f"A word is cut at {len(self.runs)} kinds of runs.", f"Use 1 to {_MOST_RUNS}.")
+        _check_how(self.how)
+        if not isinstance(self.inverted, bool):
+            raise InputError(f"inverted is {shown(self.inverted)}.", "Use true or false.")
 
 
 @dataclass(frozen=True)
@@ -135,8 +168,8 @@ class PrependTo:
             raise InputError(f"first is {shown(self.first)}.", "Use true or false.")
 
 
-Split = SplitAt | SplitAtText | Pattern | PrependTo | Replace | Bytes
-_KINDS: Final = (SplitAt, SplitAtText, Pattern, PrependTo, Replace, Bytes)
+Split = SplitAt | SplitAtText | SplitAtRuns | Pattern | PrependTo | Replace | Bytes
+_KINDS: Final = (SplitAt, SplitAtText, SplitAtRuns, Pattern, PrependTo, Replace, Bytes)
 Cut = Callable[[list[str]], list[str]]
 
 
@@ -173,8 +206,10 @@ def split_function(split: Split) -> Cut:
             return _cut_at(split)
         case SplitAtText(text, how):
             return _each(lambda word: list(_joined(_occurrences(word, text), how)))
+        case SplitAtRuns():
+            return _at_runs(split)
         case Pattern():
-            return _each(_pattern(split))
+            return _each(pattern_function(split))
         case PrependTo(before, first):
             return lambda words: [
                 word if word.startswith(before) or (first and i) else before + word for i, word in enumerate(words)
@@ -253,115 +288,60 @@ def _joined(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
     return reversed(made) if backwards else made
 
 
-# --- Patterns ---
-
-_OTHER, _LETTER, _NUMBER, _SPACE = range(4)
+# --- Runs ---
 
 
-class _KindsOf(dict[str, int]):
-    """What a code point is to a pattern; it keeps the first that it was asked for."""
+class _Bits(dict[str, int]):
+    """The sets that a code point is in, as bits; it keeps the first that it was asked for."""
 
-    def __init__(self, split: Pattern) -> None:
-        super().__init__(dict.fromkeys(WHITE_SPACE, _SPACE))
-        self._letter, self._number = in_ranges(split.letters), in_ranges(split.numbers)
+    def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
+        super().__init__()
+        self._inside = [in_ranges(ranges) for ranges in sets]
 
     def __missing__(self, point: str) -> int:
         code = ord(point)
-        kind = _LETTER if self._letter(code) else _NUMBER if self._number(code) else _OTHER
+        bits = sum(1 << i for i, inside in enumerate(self._inside) if inside(code))
         if len(self) < 1 << 14:
-            self[point] = kind
-        return kind
+            self[point] = bits
+        return bits
 
 
-def _pattern(split: Pattern) -> Callable[[str], list[str]]:
-    kinds = _KindsOf(split)
-    if split.name == "gpt2":
-        return lambda word: _gpt2(word, kinds)
-    if split.name == "clip":
-        return lambda word: _clip(word, kinds)
-    return lambda word: _cl100k(word, kinds, split.digits)
+def _at_runs(split: SplitAtRuns) -> Cut:
+    bits = _Bits([ranges for run in split.runs for ranges in (run.ranges, run.before)])
+    runs = [(1 << 2 * i, 2 << 2 * i, run.least, run.most or sys.maxsize) for i, run in enumerate(split.runs)]
 
+    def end_of(word: str, start: int, inside: int, most: int) -> int:
+        end, stop = start, min(len(word), start + most)
+        while end < stop and bits[word[end]] & inside:
+            end += 1
+        return end
 
-def _run(word: str, start: int, kinds: _KindsOf, most: int = sys.maxsize) -> int:
-    """Where the run of code points of one kind ends that begins at `start`, of at most so many."""
-    kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
-    while end < stop and kinds[word[end]] == kind:
-        end += 1
-    return end
+    def found(word: str, start: int) -> int:
+        """Where the run ends that stands there; 0 if none does."""
+        here = bits[word[start]]
+        for inside, before, least, most in runs:
+            for skipped in (1, 0):
+                if here & (before if skipped else inside):
+                    end = end_of(word, start + skipped, inside, most)
+                    if end - start - skipped >= least:
+                        return end
+        return 0
 
+    def parts(word: str) -> Iterator[tuple[str, bool]]:
+        at = done = 0
+        while at < len(word):
+            end = found(word, at)
+            if not end:
+                at += 1
+                continue
+            if done < at:
+                yield word[done:at], split.inverted
+            yield word[at:end], not split.inverted
+            at = done = end
+        if done < len(word):
+            yield word[done:], split.inverted
 
-def _contraction(word: str, start: int) -> int:
-    """How long one of 's, 't, 're, 've, 'm, 'll and 'd is that stands there; 0 if none does."""
-    if word[start + 1 : start + 2] in ("s", "t", "m", "d"):
-        return 2
-    return 3 if word[start + 1 : start + 3] in ("re", "ve", "ll") else 0
-
-
-def _space_end(word: str, start: int, end: int) -> int:
-    """Where a run of white space is cut: before its last one, which the next word begins with, unless it is alone."""
-    return end if end == len(word) or end == start + 1 else end - 1
-
-
-def _gpt2(word: str, kinds: _KindsOf) -> list[str]:
-    """'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"""
-    made, start, size = [], 0, len(word)
-    while start < size:
-        first = word[start]
-        length = _contraction(word, start) if first == "'" else 0
-        body = start + 1 if first == " " else start
-        if length:
-            end = start + length
-        elif body < size and kinds[word[body]] != _SPACE:
-            end = _run(word, body, kinds)
-        else:
-            end = _space_end(word, start, _run(word, start, kinds))
-        made.append(word[start:end])
-        start = end
-    return made
-
-
-def _clip(word: str, kinds: _KindsOf) -> list[str]:
-    """'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+, without what is between"""
-    made, start = [], 0
-    while start < len(word):
-        kind = kinds[word[start]]
-        length = _contraction(word, start) if word[start] == "'" else 0
-        end = start + length if length else start + 1 if kind == _NUMBER else _run(word, start, kinds)
-        if kind != _SPACE:
-            made.append(word[start:end])
-        start = end
-    return made
-
-
-def _cl100k(word: str, kinds: _KindsOf, digits: int) -> list[str]:
-    """(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
-    \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
-    made, start, size = [], 0, len(word)
-    while start < size:
-        first = word[start]
-        kind = kinds[first]
-        # The long s is an s in any case.
-        length = _contraction(word[start : start + 3].lower().replace("\u017f", "s"), 0) if first == "'" else 0
-        body = start + 1 if first == " " else start
-        if length:
-            end = start + length
-        elif kind == _LETTER:
-            end = _run(word, start, kinds)
-        elif kind != _NUMBER and first not in "\r\n" and start + 1 < size and kinds[word[start + 1]] == _LETTER:
-            end = _run(word, start + 1, kinds)
-        elif kind == _NUMBER:
-            end = _run(word, start, kinds, digits)
-        elif body < size and kinds[word[body]] == _OTHER:
-            end = _run(word, body, kinds)
-            while end < size and word[end] in "\r\n":
-                end += 1
-        else:
-            end = _run(word, start, kinds)
-            line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
-            end = line_end or _space_end(word, start, end)
-        made.append(word[start:end])
-        start = end
-    return made
+    return _each(lambda word: _joined(parts(word), split.how))
 
 
 # --- classifier.json ---
@@ -383,15 +363,23 @@ def _document(split: Split) -> dict[str, Any]:
             return {"at": list(ranges), "how": how}
         case SplitAtText(text, how):
             return {"at_text": text, "how": how}
-        case Pattern(name, letters, numbers, digits):
-            document = {"pattern": name, "letters": list(letters), "numbers": list(numbers)}
-            return document | ({"digits": digits} if name == "cl100k" else {})
+        case SplitAtRuns(runs, how, inverted):
+            return {
+                "at_runs": [_run_document(run) for run in runs], "how": how, **({"inverted": True} if inverted else {})
+            }  # fmt: skip
+        case Pattern():
+            return pattern_document(split)
         case PrependTo(text, first):
             return {"prepend": text, **({"first": True} if first else {})}
         case Replace(what, by):
             return {"replace": what, "by": by}
         case Bytes():
             return {"bytes": True}
+
+
+def _run_document(run: Run) -> dict[str, Any]:
+    more = {"before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most}
+    return {"ranges": list(run.ranges), **{name: value for name, value in more.items() if value}}
 
 
 def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
@@ -407,16 +395,24 @@ def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
     return tuple(map(_split_of, documents))
 
 
+def _run_of(document: Any) -> Run:
+    match document:
+        case {"ranges": list(ranges)} if document.keys() <= {"ranges", "before", "least", "most"}:
+            before, least, most = document.get("before", ()), document.get("least", 1), document.get("most")
+            return Run(tuple(ranges), tuple(before), least, most)
+    raise InputError(f"{shown(document)} is no run.", "docs/format.md lists the splits.")
+
+
 def _split_of(document: Any) -> Split:
     match document:
         case {"at": list(ranges), "how": how} if len(document) == 2:
             return SplitAt(tuple(ranges), how)
         case {"at_text": text, "how": how} if len(document) == 2:
             return SplitAtText(text, how)
-        case {"pattern": name, "letters": list(letters), "numbers": list(numbers)} if document.keys() <= {
-            *("pattern", "letters", "numbers", "digits")
-        }:
-            return Pattern(name, tuple(letters), tuple(numbers), document.get("digits", 3))
+        case {"at_runs": list(runs), "how": how} if document.keys() <= {"at_runs", "how", "inverted"}:
+            return SplitAtRuns(tuple(map(_run_of, runs)), how, document.get("inverted", False))
+        case {"pattern": str(), "letters": list()} if (pattern := pattern_of(document)) is not None:
+            return pattern
         case {"prepend": text} if document.keys() <= {"prepend", "first"}:
             return PrependTo(text, document.get("first", False))
         case {"replace": what, "by": by} if len(document) == 2:

@@ -1,0 +1,329 @@
+"""The patterns by which many tokenizers cut a text into words: code, since no reader has regular expressions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text.cleaning_steps import checked_ranges, in_ranges
+from pocketrnn.text.subword_steps import WHITE_SPACE
+
+__all__ = ["Pattern", "pattern_document", "pattern_function", "pattern_of"]
+
+Name = Literal["gpt2", "clip", "cl100k", "o200k", "deepseek"]
+
+# The sets that each pattern needs, in the order of docs/format.md; a code point is of the first that holds it.
+_SETS: Final[dict[str, tuple[str, ...]]] = {
+    "gpt2": ("letters", "numbers"),
+    "clip": ("letters", "numbers"),
+    "cl100k": ("letters", "numbers"),
+    "o200k": ("capitals", "small", "letters", "marks", "numbers"),
+    "deepseek": ("letters", "punctuation"),
+}
+_WITH_DIGITS: Final = ("cl100k", "o200k")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A word is cut as by one of the patterns that many tokenizers share.
+
+    Attributes:
+        name: `gpt2`, that of GPT-2 (openai/gpt-2, src/encoder.py); `clip`, that of CLIP, which drops what it does not
+            match; `cl100k`, that of GPT-4 and Llama 3; `o200k`, that of GPT-4o, Llama 4 and Mistral's Tekken;
+            `deepseek`, the last of the three of DeepSeek V3.
+        letters: ranges of what the pattern takes for a letter (`\\p{L}`), in `deepseek` for a letter or a mark.
+        numbers: ranges of what it takes for a digit (`\\p{N}`); in all but `deepseek`.
+        digits: the most digits of a word in `cl100k` and `o200k`.
+        capitals: of `o200k`: capital and titlecase letters.
+        small: of `o200k`: small letters.
+        marks: of `o200k`: what `\\p{M}` matches.
+        punctuation: of `deepseek`: punctuation and symbols.
+        contractions: of `o200k`: whether 's and the like belong to the word before.
+
+    Raises:
+        InputError: a value is not of its type or out of its range.
+
+    Example:
+        >>> split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
+        ['It', "'s", ' 5', ' o', "'", 'clock']
+    """
+
+    name: Name
+    letters: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
+    digits: int = 3
+    capitals: tuple[str, ...] = ()
+    small: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    punctuation: tuple[str, ...] = ()
+    contractions: bool = True
+
+    def __post_init__(self) -> None:
+        if self.name not in _SETS:
+            raise InputError(f"The pattern {shown(self.name)} is unknown.", f"Use one of: {', '.join(_SETS)}.")
+        for name in _SETS[self.name]:
+            checked_ranges(getattr(self, name), f"A pattern's {name}")
+        others = {name for names in _SETS.values() for name in names} - set(_SETS[self.name])
+        if more := [name for name in sorted(others) if getattr(self, name)]:
+            raise InputError(f"The pattern {self.name} has no {more[0]}.", "Leave it out.")
+        if type(self.digits) is not int or not 1 <= self.digits <= 3:
+            raise InputError(f"digits is {shown(self.digits)}.", "Use 1 to 3.")
+        if not isinstance(self.contractions, bool) or (not self.contractions and self.name != "o200k"):
+            raise InputError(f"contractions is {shown(self.contractions)}.", "Use true, or false with o200k.")
+
+    @property
+    def sets(self) -> tuple[tuple[str, ...], ...]:
+        """What it needs of Unicode, in the order of docs/format.md."""
+        return tuple(getattr(self, name) for name in _SETS[self.name])
+
+
+_OTHER, _LETTER, _NUMBER, _SPACE = range(4)
+# Of `o200k`: capitals go on with what else can stand before a small letter.
+_CAPITAL, _SMALL, _UNCASED, _MARK = range(4, 8)
+_PUNCTUATION: Final = 8
+
+
+class _KindsOf(dict[str, int]):
+    """What a code point is to a pattern; it keeps the first that it was asked for.
+
+    Args:
+        sets: the kinds, and the ranges of each; the first that a code point is in counts.
+    """
+
+    def __init__(self, *sets: tuple[int, tuple[str, ...]]) -> None:
+        super().__init__(dict.fromkeys(WHITE_SPACE, _SPACE))
+        self._sets = [(kind, in_ranges(ranges)) for kind, ranges in sets]
+
+    def __missing__(self, point: str) -> int:
+        code = ord(point)
+        kind = next((kind for kind, inside in self._sets if inside(code)), _OTHER)
+        if len(self) < 1 << 14:
+            self[point] = kind
+        return kind
+
+
+def pattern_function(split: Pattern) -> Callable[[str], list[str]]:
+    """What cuts a word that is not empty; a part may be empty."""
+    letters, numbers, digits = (_LETTER, split.letters), (_NUMBER, split.numbers), split.digits
+    if split.name == "deepseek":
+        kinds = _KindsOf(letters, (_PUNCTUATION, split.punctuation))
+        return lambda word: _deepseek(word, kinds)
+    if split.name == "o200k":
+        cased = (_CAPITAL, split.capitals), (_SMALL, split.small)
+        kinds = _KindsOf(*cased, (_UNCASED, split.letters), (_MARK, split.marks), numbers)
+        return lambda word: _o200k(word, kinds, digits, split.contractions)
+    kinds = _KindsOf(letters, numbers)
+    if split.name == "gpt2":
+        return lambda word: _gpt2(word, kinds)
+    if split.name == "clip":
+        return lambda word: _clip(word, kinds)
+    return lambda word: _cl100k(word, kinds, digits)
+
+
+def _run(word: str, start: int, kinds: _KindsOf, most: int = sys.maxsize) -> int:
+    """Where the run of code points of one kind ends that begins at `start`, of at most so many."""
+    kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
+    while end < stop and kinds[word[end]] == kind:
+        end += 1
+    return end
+
+
+def _contraction(word: str, start: int) -> int:
+    """How long one of 's, 't, 're, 've, 'm, 'll and 'd is that stands there; 0 if none does."""
+    if word[start + 1 : start + 2] in ("s", "t", "m", "d"):
+        return 2
+    return 3 if word[start + 1 : start + 3] in ("re", "ve", "ll") else 0
+
+
+def _space_end(word: str, start: int, end: int) -> int:
+    """Where a run of white space is cut: before its last one, which the next word begins with, unless it is alone."""
+    return end if end == len(word) or end == start + 1 else end - 1
+
+
+def _gpt2(word: str, kinds: _KindsOf) -> list[str]:
+    """'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"""
+    made, start, size = [], 0, len(word)
+    while start < size:
+        first = word[start]
+        length = _contraction(word, start) if first == "'" else 0
+        body = start + 1 if first == " " else start
+        if length:
+            end = start + length
+        elif body < size and kinds[word[body]] != _SPACE:
+            end = _run(word, body, kinds)
+        else:
+            end = _space_end(word, start, _run(word, start, kinds))
+        made.append(word[start:end])
+        start = end
+    return made
+
+
+def _clip(word: str, kinds: _KindsOf) -> list[str]:
+    """'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+, without what is between"""
+    made, start = [], 0
+    while start < len(word):
+        kind = kinds[word[start]]
+        length = _contraction(word, start) if word[start] == "'" else 0
+        end = start + length if length else start + 1 if kind == _NUMBER else _run(word, start, kinds)
+        if kind != _SPACE:
+            made.append(word[start:end])
+        start = end
+    return made
+
+
+def _cl100k(word: str, kinds: _KindsOf, digits: int) -> list[str]:
+    """(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
+    \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
+    made, start, size = [], 0, len(word)
+    while start < size:
+        first = word[start]
+        kind = kinds[first]
+        length = _contraction_in_any_case(word, start) if first == "'" else 0
+        body = start + 1 if first == " " else start
+        if length:
+            end = start + length
+        elif kind == _LETTER:
+            end = _run(word, start, kinds)
+        elif kind != _NUMBER and first not in "\r\n" and start + 1 < size and kinds[word[start + 1]] == _LETTER:
+            end = _run(word, start + 1, kinds)
+        elif kind == _NUMBER:
+            end = _run(word, start, kinds, digits)
+        elif body < size and kinds[word[body]] == _OTHER:
+            end = _behind(word, _run(word, body, kinds), "\r\n")
+        else:
+            end = _lines_end(word, start, kinds)
+        made.append(word[start:end])
+        start = end
+    return made
+
+
+def _contraction_in_any_case(word: str, start: int) -> int:
+    # The long s is an s in any case.
+    return _contraction(word[start : start + 3].lower().replace("\u017f", "s"), 0)
+
+
+def _behind(word: str, start: int, points: str) -> int:
+    """Where what stands at `start` ends, of these code points alone."""
+    while start < len(word) and word[start] in points:
+        start += 1
+    return start
+
+
+def _lines_end(word: str, start: int, kinds: _KindsOf) -> int:
+    """Where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
+    end = _run(word, start, kinds)
+    line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
+    return line_end or _space_end(word, start, end)
+
+
+def _cased_end(word: str, start: int, kinds: _KindsOf) -> int:
+    """Where a word ends that begins at `start` with capitals, if any, and ends in small letters; 0 if none does.
+
+    [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+: capitals are taken first, and given back up to
+    the last that a small letter can be, too.
+    """
+    size, end, last = len(word), start, 0
+    while end < size and (kind := kinds[word[end]]) in (_CAPITAL, _UNCASED, _MARK):
+        end += 1
+        last = last if kind == _CAPITAL else end
+    if end == size or kinds[word[end]] != _SMALL:
+        return last
+    while end < size and kinds[word[end]] in (_SMALL, _UNCASED, _MARK):
+        end += 1
+    return end
+
+
+def _capitals_end(word: str, start: int, kinds: _KindsOf) -> int:
+    """The same of a word of capitals alone: what has no small letter is one."""
+    end = start
+    while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
+        end += 1
+    return end if end > start else 0
+
+
+def _o200k(word: str, kinds: _KindsOf, digits: int, contractions: bool) -> list[str]:
+    """[^\\r\\n\\p{L}\\p{N}]?U*W+C?|[^\\r\\n\\p{L}\\p{N}]?U+W*C?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|
+    \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+; U and W are capitals and small letters with what is neither, C a contraction"""
+    made, start, size = [], 0, len(word)
+    while start < size:
+        first = word[start]
+        kind = kinds[first]
+        leads = kind in (_OTHER, _SPACE, _MARK) and first not in "\r\n"
+        end = (leads and _cased_end(word, start + 1, kinds)) or _cased_end(word, start, kinds)
+        end = end or (leads and _capitals_end(word, start + 1, kinds)) or _capitals_end(word, start, kinds)
+        body = start + 1 if first == " " else start
+        if end:
+            if contractions and word[end : end + 1] == "'":
+                end += _contraction_in_any_case(word, end)
+        elif kind == _NUMBER:
+            end = _run(word, start, kinds, digits)
+        elif body < size and kinds[word[body]] in (_OTHER, _MARK):
+            end = body
+            while end < size and kinds[word[end]] in (_OTHER, _MARK):
+                end += 1
+            end = _behind(word, end, "\r\n/")
+        else:
+            end = _lines_end(word, start, kinds)
+        made.append(word[start:end])
+        start = end
+    return made
+
+
+_ASCII_PUNCTUATION: Final = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+_ASCII_LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+def _deepseek(word: str, kinds: _KindsOf) -> list[str]:
+    """A[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+,
+    where A is ASCII punctuation, and what is between"""
+    made, start, done, size = [], 0, 0, len(word)
+    while start < size:
+        first = word[start]
+        kind, second = kinds[first], word[start + 1 : start + 2]
+        body = start + 1 if first == " " else start
+        end = 0
+        if first in _ASCII_PUNCTUATION and second in _ASCII_LETTERS:
+            end = start + 1
+            while end < size and word[end] in _ASCII_LETTERS:
+                end += 1
+        elif kind == _LETTER:
+            end = _run(word, start, kinds)
+        elif kind != _PUNCTUATION and first not in "\r\n" and second and kinds[second] == _LETTER:
+            end = _run(word, start + 1, kinds)
+        elif body < size and kinds[word[body]] == _PUNCTUATION:
+            end = _behind(word, _run(word, body, kinds), "\r\n")
+        elif kind == _SPACE:
+            end = _lines_end(word, start, kinds)
+        if not end:
+            start += 1
+            continue
+        if done < start:
+            made.append(word[done:start])
+        made.append(word[start:end])
+        start = done = end
+    return [*made, word[done:]]
+
+
+def pattern_document(split: Pattern) -> dict[str, Any]:
+    """The pattern as it stands in classifier.json."""
+    sets = {member: list(getattr(split, member)) for member in _SETS[split.name]}
+    digits = {"digits": split.digits} if split.name in _WITH_DIGITS else {}
+    return {"pattern": split.name, **sets, **digits, **({} if split.contractions else {"contractions": False})}
+
+
+def pattern_of(document: Mapping[str, Any]) -> Pattern | None:
+    """The pattern that a part of classifier.json says; None if it is none.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    name: Any = document["pattern"]
+    names = _SETS.get(name, ())
+    if not names or not {*names} <= document.keys() <= {"pattern", *names, "digits", "contractions"}:
+        return None
+    members: dict[str, Any] = {member: tuple(document.get(member, ())) for member in names}
+    members |= {member: document[member] for member in ("digits", "contractions") if member in document}
+    return Pattern(name, **members)

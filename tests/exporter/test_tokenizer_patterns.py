@@ -1,0 +1,205 @@
+"""A pattern of a tokenizer.json cuts as Hugging Face's library cuts by it, or is not understood."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from pocketrnn.text.subword_splits import Pattern, SplitAt, SplitAtRuns, split_documents, split_function, splits_of
+from pocketrnn_export.intake.tokenizer_patterns import runs_of, split_of
+
+pytest.importorskip("tokenizers")
+
+from tokenizer_families import CL100K, CLIP, texts
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Split
+
+U, W = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def o200k(end: str, digits: str) -> str:
+    return (
+        rf"[^\r\n\p{{L}}\p{{N}}]?{U}*{W}+{end}|[^\r\n\p{{L}}\p{{N}}]?{U}+{W}*{end}|{digits}"
+        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}"
+    )
+
+
+# What tokenizers that people have cut by, with the split that it becomes.
+KNOWN = {
+    "GPT-2": (GPT2, Pattern),
+    "GPT-2 as in tiktoken": (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pattern),
+    "GPT-4": (CL100K % r"\p{N}{1,3}", Pattern),
+    "GPT-4 as in tiktoken": (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]"
+        r"|\s+(?!\S)|\s+",
+        Pattern,
+    ),
+    "Qwen 3.5": (
+        rf"{ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{SPACES}",
+        Pattern,
+    ),
+    "GPT-4o": (o200k(f"{ANY_CASE}?", r"\p{N}{1,3}"), Pattern),
+    "Mistral's Tekken": (o200k("", r"\p{N}"), Pattern),
+    "DeepSeek V3, last": (
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+        "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+        Pattern,
+    ),
+    "DeepSeek V3, first": (r"\p{N}{1,3}", SplitAtRuns),
+    "DeepSeek V3, second": ("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", SplitAt),
+    "DeepSeek's Coder": (r"\s?\p{L}+", SplitAtRuns),
+    "DeepSeek's Coder, punctuation": (r"\s?\p{P}+", SplitAtRuns),
+    "Bloom": (" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+", SplitAtRuns),
+    "Falcon, last": ("[0-9][0-9][0-9]", SplitAtRuns),
+    "characters": ("", SplitAt),
+    "characters of a line": (".", SplitAt),
+    "Llama before Metaspace": (r" ?[^\s\p{L}\p{N}]+", SplitAtRuns),
+}
+# Other patterns of runs.
+RUNS = (
+    *(
+        r"\d",
+        r"\d+",
+        r"\D+",
+        r"\s",
+        r"\S+",
+        r"\w+",
+        r"\W",
+        r"[\r\n]",
+        r"[0-9]{2,4}",
+        r"\p{Han}+",
+        r"[^\w\s]",
+        "\\n",
+        "  +",
+    ),
+    *(
+        r"\d+|\D+",
+        r"\w+|[^\w\s]+",
+        r"[A-Za-z]+|[0-9]|\s+",
+        r" ?\d{2,}|\p{Ll}",
+        r"[\p{L}\p{N}_]+",
+        r"\P{L}",
+        r"\p{^N}{3}",
+    ),
+    *(
+        r"[\d-]+",
+        r"[a\-z]",
+        r"[^\]\[]+",
+        r"\-",
+        r"\x{4e00}",
+        r"[\u4e00-\u9fff]",
+        r"[\x41-\x5a]+",
+        r"\t?[ab]{1,2}",
+        r"#",
+    ),
+    *(r"[[a-c]x]+", r"[^[a-c]\s]", r"aa", r"\p{M}", r"\p{S}+|\p{P}"),
+)
+NOT_UNDERSTOOD = (
+    *(
+        r"a*",
+        r"a?",
+        r"ab",
+        r"(a)",
+        r"(?:a|b)+",
+        r"a+?",
+        r"a{1,3}+",
+        r"^a",
+        r"a$",
+        r"\b",
+        r"\p{Xyz}",
+        r"[a&&b]",
+        r"[[:alpha:]]",
+    ),
+    *(
+        r"\s+(?!\S)",
+        r"(?i:a)",
+        r"[z-a]",
+        r"[a-\d]",
+        "[]",
+        "[",
+        r"\p",
+        "\\",
+        "a|",
+        "|a",
+        r"a{0,3}",
+        r"a{65}",
+        r"\x80",
+        r"(?<=.)",
+    ),
+    *(r"http\S+", r"a{,3}", r"\h", r"\1", r"\R", r"a?+b", r"[^\x00-\x{10ffff}]", "|".join("a" * 17)),
+)
+HOW = {
+    **{"removed": "removed", "isolated": "isolated", "runs": "contiguous"},
+    **{"with_previous": "merged_with_previous", "with_next": "merged_with_next"},
+}
+# What these patterns and runs make much of.
+MORE = (
+    "McDonald's DON'T ABCdefGHI iPhone's X'LL 'sA'S aB'\u017fc \u01c5a \u02b0A\u02b0 \u4e2dAb\u4e2d A\u4e2d",
+    "a/b//\n/c !/\n\n /",
+    "1234567 12 a1b22c333d4444 \u00bd\u00b2\u0663\u0664\u0665\u0666",
+    "!abc .a1 @B#c a!b \u00a1a \u20aca $x +y \u2203z ~q_r",
+    "e\u0301E\u0301 \u0301a \u0301\u0301A !\u0301a",
+    "\r\n a\r\n\r\n  b \t\tc\n \n",
+    "(a|b) [c] x,y.z! w\u2026\u3002",
+    "aa aaa aaaa\taab ab",
+    "a-z [1-2] \\ ^ ] - #",
+    "\u0000\u00011\u0002 a\u00021",
+)
+
+
+def differing(pattern: str, how: str, inverted: bool, number: int, seed: int) -> list[tuple[str, list[str], list[str]]]:
+    split = split_of(pattern, how, inverted=inverted)
+    assert split is not None, pattern
+    assert splits_of(split_documents([split])) == (split,)
+    ours, theirs = split_function(split), Split(Regex(pattern), HOW[how], invert=inverted)
+    return [
+        (text, wanted, made)
+        for text in (*MORE, *texts(number, seed))
+        if (made := ours([text] if text else [])) != (wanted := [part for part, _ in theirs.pre_tokenize_str(text)])
+    ]
+
+
+def compare(name: str, number: int) -> None:
+    pattern, kind = KNOWN[name]
+    assert isinstance(split_of(pattern, "isolated", inverted=False), kind)
+    assert differing(pattern, "isolated", False, number, seed=5) == []
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_patterns_of_tokenizers_cut_as_in_the_library(name: str) -> None:
+    compare(name, 400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KNOWN)
+def test_patterns_of_tokenizers_cut_as_in_the_library_on_a_hundred_thousand_texts(name: str) -> None:
+    compare(name, 100_000)
+
+
+@pytest.mark.parametrize("pattern", RUNS)
+def test_runs_cut_as_in_the_library_however_they_are_cut_at(pattern: str) -> None:
+    for how, inverted in product(HOW, (False, True)):
+        assert differing(pattern, how, inverted, 40, seed=6) == [], (how, inverted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", RUNS)
+def test_runs_cut_as_in_the_library_on_many_texts(pattern: str) -> None:
+    for how, inverted in product(HOW, (False, True)):
+        assert differing(pattern, how, inverted, 10_000, seed=7) == [], (how, inverted)
+
+
+@pytest.mark.parametrize("pattern", NOT_UNDERSTOOD)
+def test_what_is_not_understood_is_nothing(pattern: str) -> None:
+    assert runs_of(pattern) is None
+    assert split_of(pattern, "isolated", inverted=False) is None
+
+
+@pytest.mark.parametrize("how", ["with_previous", "with_next", "runs"])
+def test_a_known_pattern_that_does_more_than_cut_is_not_understood(how: str) -> None:
+    assert split_of(GPT2, how, inverted=False) is None
+    assert split_of(CLIP, how, inverted=True) is None
