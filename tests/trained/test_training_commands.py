@@ -115,6 +115,10 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
         (somewhere_else / "train.csv").write_text(numbered)
         (somewhere_else / "glove.6B.100d.txt.gz").write_bytes(gzip.compress(b"words 0.1 0.2 0.3\n"))
         arguments += ["--data-dir", str(somewhere_else)]
+    if "--from" in arguments:
+        (somewhere_else / "new.csv").write_text("label,text\n" + "emu,an emu\ncat,a cat0\n" * 10)
+        small = ("--epochs", "1", "--min-freq", "1", "--hidden-dim", "8", "--embedding-dim", "8")
+        assert run("train", "reviews.csv", "-o", "reviews.checkpoint", *small).exit_code == 0
     # That of the vectors, where there are some.
     embedding = () if "--vectors" in arguments else ("--embedding-dim", "8")
     result = run(*arguments, "--epochs", "1", "--min-freq", "1", "--hidden-dim", "8", *embedding)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.pieces import WordsOfRows, learn_pieces
 from pocketrnn_training.preparation import prepare
+from pocketrnn_training.progress import Notice
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import train
 
@@ -232,3 +234,34 @@ def test_no_text_at_all_is_refused_as_with_words() -> None:
     data = LabelledTexts(["", " "] * 4, np.array([0, 1] * 4), ("a", "b"), "empty")
     with pytest.raises(DataError, match="token"):
         train(data, Settings())
+
+
+@pytest.mark.parametrize(
+    ("choices", "named"),
+    [
+        ({"tokenizer": "bpe", "max_vocabulary": 500}, "vocabulary_size"),
+        ({"vocabulary_size": 500, "max_vocabulary": None}, "vocabulary_size"),
+        ({"tokenizer": "whitespace", "piece_dropout": 0.2}, "bpe"),
+    ],
+)
+def test_choices_of_the_other_kind_of_token_are_refused(choices: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError) as refused:
+        train(easy_texts(60), replace(QUICK, **choices))
+    assert named in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"vocabulary_size": 60}, "pieces of words, at most 60"),
+        ({"piece_dropout": 0.2}, "--tokenizer bpe asks for pieces"),
+    ],
+)
+def test_what_the_choice_of_tokens_makes_of_other_choices_is_said(choices: dict[str, Any], said: str) -> None:
+    told: list[str] = []
+    train(
+        easy_texts(60),
+        replace(QUICK, epochs=1, **choices),
+        report=lambda event: told.append(event.text) if isinstance(event, Notice) else None,
+    )
+    assert any(said in text for text in told), told

@@ -162,9 +162,11 @@ def split(
     second = []
     for label, target in sorted(zip(data.labels, range(len(data.labels)), strict=True)):
         rows = np.flatnonzero(data.targets == target)
-        if len(rows) < 2:
+        if not len(rows):
+            continue
+        if len(rows) == 1:
             raise DataError(
-                f"The class {label!r} has {len(rows)} row{'s' if len(rows) != 1 else ''}.",
+                f"The class {label!r} has 1 row.",
                 "Every class needs two at least: one to train on, one to validate with.",
             )
         count = min(max(1, round(share * len(rows))), len(rows) - 1)

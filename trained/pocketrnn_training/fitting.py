@@ -19,6 +19,7 @@ from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets, several_targets
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
+from pocketrnn_training.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.threads import limited
@@ -175,6 +176,7 @@ def fit(
     name: str = "classifier",
     word_vectors: str | Path | None = None,
     examples: bool = True,
+    before: FittedClassifier | Checkpoint | None = None,
     report: Callable[[Progress | Epoch | Notice], None] | None = None,
     **choices: Any,
 ) -> FittedClassifier:
@@ -190,6 +192,8 @@ def fit(
         word_vectors: a file in GloVe's format that the embedding starts from.
         examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
             words of the vocabulary are kept.
+        before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
+            get rows. What the texts do not show is forgotten little by little: give the old ones, too.
         report: called with the progress. Without it, what is odd about the texts is logged as a warning, and epochs
             at the level INFO.
         choices: the choices of `Settings` that are not to be the defaults, by their names: `epochs=3`, `seed=1`.
@@ -210,6 +214,11 @@ def fit(
     """
     settings = _settings(choices)
     data, given = labelled_texts(texts, labels)
+    start = before.checkpoint if isinstance(before, FittedClassifier) else before
+    if start is not None:
+        data = with_labels_of(start, data)
+        named = before.given if isinstance(before, FittedClassifier) else {}
+        given = {label: label for label in start.labels} | dict(named) | given
     checkpoint = train(
         data,
         settings,
@@ -220,6 +229,7 @@ def fit(
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
         report=_logged if report is None else report,
+        before=start,
     )
     return FittedClassifier(checkpoint, given)
 

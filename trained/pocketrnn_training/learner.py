@@ -15,6 +15,7 @@ from pocketrnn_training import vectors
 from pocketrnn_training.architecture import RecurrentClassifier
 from pocketrnn_training.distillation import Lesson, summed_loss
 from pocketrnn_training.inference import batch_of
+from pocketrnn_training.measures import log_odds_of_shares
 from pocketrnn_training.optimizers import optimizers_for, restore, state_tensors
 from pocketrnn_training.preparation import Task
 from pocketrnn_training.settings import Settings
@@ -72,7 +73,7 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
 class Learner:
     """A classifier and its optimizers, on this process's device.
 
-    The first weights follow from the seed. Sets the seed of torch's global generator.
+    The first weights follow from the seed, or are those of the task. Sets the seed of torch's global generator.
     """
 
     def __init__(
@@ -81,7 +82,12 @@ class Learner:
         """Build the module; with the `tensors` of an earlier one, in the state that it had then."""
         torch.manual_seed(settings.seed)
         self.module = RecurrentClassifier(task.architecture)
-        _start_embedding(self.module, task.vectors)
+        if task.weights is not None:
+            self.module.load_state_dict(task.weights)
+        else:
+            _start_embedding(self.module, task.vectors)
+            if task.several_labels:
+                _start_at_shares(self.module, task.targets)
         self.module.to(fabric.device)
         self._optimizers = optimizers_for(self.module, settings.learning_rate)
         if tensors is not None:
@@ -155,6 +161,16 @@ class Learner:
             against = gradient * (self._adversarial * length / steepness).view(-1, 1, 1)
         self._backward(batch, against)
         return loss, logits
+
+
+def _start_at_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
+    """Let each label begin with the probability that it has among the rows (Lin et al. 2017, "Focal loss").
+
+    From a half for each, most of a run goes into learning that labels are rare: micro F1 after 13 epochs of 5,431 rows
+    with 77 labels 25.6 %, and 72.6 % from their shares (docs/training.md).
+    """
+    with torch.no_grad():
+        module.fc.bias.copy_(log_odds_of_shares(targets))
 
 
 def _start_embedding(module: RecurrentClassifier, start: vectors.Vectors | None) -> None:

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-__all__ = ["best_threshold", "f1_of", "guessing_loss", "mean_loss", "right_rows", "several_labels_loss"]
+__all__ = [
+    "best_threshold",
+    "f1_of",
+    "guessing_loss",
+    "log_odds_of_shares",
+    "mean_loss",
+    "right_rows",
+    "several_labels_loss",
+]
 
 
 def several_labels_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -25,6 +33,18 @@ def several_labels_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0)
     """
     wanted = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
     return binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+
+
+def log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
+    """float32 [labels]: the logits whose probabilities are how often each label applies.
+
+    Example:
+        >>> log_odds_of_shares(np.array([[True], [False]])).tolist()
+        [0.0]
+    """
+    # As if there were one row more with a half of each label: no share is 0 or 1.
+    shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
+    return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> float:

@@ -192,8 +192,8 @@ class WordsOfRows:
             lengths.write(np.fromiter(map(len, some), np.int64).tobytes())
         drawn = EncodedTexts.from_lengths(made.numbers(np.int32), lengths.numbers(np.int64))
         first = np.cumsum(ways) - ways
-        words = self.rows.ids
-        chosen = first[words] + (generator.random(len(words)) * ways[words]).astype(np.int64)
+        ids = self.rows.ids
+        chosen = first[ids] + (generator.random(len(ids)) * ways[ids]).astype(np.int64)
         return _joined(drawn, chosen, self.rows.offsets, self.rules)
 
     def _in_ways(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.tables.rows import LABEL_SEPARATOR
@@ -18,10 +19,11 @@ from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.checkpoint import MADE_EXAMPLES
+from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.data import LabelledTexts, split
 from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
-from pocketrnn_training.progress import Notice
+from pocketrnn_training.going_on import Start
+from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.settings import BPE, WORDS, Settings
 
 __all__ = ["Task", "parts", "prepare"]
@@ -32,6 +34,7 @@ _EXAMPLE_CHARACTERS: Final = 1000
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 # Where nothing is named and more of the words of the validation rows are unknown, texts are cut into pieces.
 _MOST_UNKNOWN: Final = 0.2
+_UNNAMED: Final = Settings()
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
 
@@ -46,6 +49,7 @@ class Task:
         labels: the classes.
         architecture: what decides the module's weights.
         vectors: the word vectors that the embedding starts from, or None.
+        weights: the weights that the run goes on from, by their names in the module; None for new ones.
         texts: the training rows.
         words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
             None where an epoch has `texts` as they are.
@@ -64,6 +68,7 @@ class Task:
     labels: tuple[str, ...]
     architecture: Architecture
     vectors: vectors.Vectors | None
+    weights: Mapping[str, Tensor] | None
     texts: EncodedTexts
     words: pieces.WordsOfRows | None
     targets: npt.NDArray[Any]
@@ -132,6 +137,7 @@ def prepare(
     word_vectors: Path | None,
     examples: Sequence[str] | None,
     report: Callable[[Notice], None],
+    before: Checkpoint | None = None,
 ) -> Task:
     """Split, check and encode the data.
 
@@ -143,6 +149,8 @@ def prepare(
         examples: texts for the checkpoint; None for some validation texts; none at all for texts made of the
             vocabulary's words.
         report: called with what the owner of the data should know.
+        before: the checkpoint that the run goes on from; the settings and the labels are those of
+            `going_on.settings_of` and `going_on.with_labels_of`.
 
     Raises:
         InputError: a setting does not fit the others, the data or the vectors.
@@ -158,14 +166,27 @@ def prepare(
     teacher = about_teacher(data, validation)
     for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
-    encoded = _encoded(data.texts, validation.texts, settings, word_vectors, report)
-    rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
+    settings.check_tokens()
+    decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
+    weights: dict[str, Tensor] | None = None
+    if before is None:
+        encoded = _encoded(data.texts, validation.texts, settings, word_vectors, report)
+        rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
+        architecture = _architecture(decided, len(tokens), len(data.labels), start)
+    else:
+        going_on = Start.of(before, data.texts, settings)
+        report(Notice(going_on.notice(data)))
+        rules, tokens, start = before.rules, going_on.vocabulary, None
+        encoded = _as_before(data.texts, validation.texts, settings, rules, tokens)
+        architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
+        weights = going_on.weights(data, settings.seed)
     return Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_architecture(settings.decided(len(data), len(data.labels)), len(tokens), len(data.labels), start),
+        architecture=architecture,
         vectors=start,
+        weights=weights,
         texts=encoded.texts,
         words=encoded.words,
         targets=data.targets if data.answers is None else targets_of(data),
@@ -183,6 +204,7 @@ def prepare(
             "word_vectors": None if start is None else _about_vectors(start),
         }
         | ({} if teacher is None else {"teacher": teacher.figures})
+        | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
         | ({"examples": MADE_EXAMPLES} if examples is not None and not examples else {}),
     )
 
@@ -208,6 +230,8 @@ def _encoded(
 ) -> _Encoded:
     """The texts by the tokenizer that is asked for; where none is, by words, or by pieces where words do not do."""
     if settings.tokenizer == BPE or (settings.tokenizer is None and settings.vocabulary_size is not None):
+        if settings.tokenizer is None:
+            report(Step(f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."))
         return _as_pieces(texts, validation, settings, word_vectors)
     if settings.tokenizer is not None or settings.ngrams > 1:
         return _as_words(texts, validation, settings, word_vectors)
@@ -219,6 +243,10 @@ def _encoded(
     else:
         unknown = _unknown_share(validation, by_words)
         if unknown <= _MOST_UNKNOWN:
+            if settings.piece_dropout not in (0, _UNNAMED.piece_dropout):
+                report(
+                    Notice("Words do, so that nothing is done with --piece-dropout; --tokenizer bpe asks for pieces.")
+                )
             return by_words
         why, otherwise = f"{unknown:.0%} of the words of the validation rows are unknown.", by_words
     try:
@@ -227,8 +255,25 @@ def _encoded(
         if isinstance(otherwise, DataError):
             raise otherwise from None
         return otherwise
-    report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe)."))
+    bounded = settings.max_vocabulary != _UNNAMED.max_vocabulary
+    more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if bounded else ""
+    report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
     return by_pieces
+
+
+def _as_before(
+    texts: Sequence[str],
+    validation: Sequence[str],
+    settings: Settings,
+    rules: AnyTextRules,
+    tokens: tuple[str, ...],
+) -> _Encoded:
+    """The texts as ids, by rules and tokens that are there already."""
+    encoder = TextEncoder(rules, tokens)
+    words = None
+    if rules.tokenizer == SUBWORDS and settings.piece_dropout:
+        words = pieces.WordsOfRows.of(chain(texts, validation), rules, tokens)  # type: ignore[arg-type]
+    return _Encoded(rules, tokens, EncodedTexts.of(texts, encoder), EncodedTexts.of(validation, encoder), words, None)
 
 
 def _unknown_share(texts: Sequence[str], by_words: _Encoded) -> float:
@@ -325,10 +370,14 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
         if missing := [label for label, count in zip(data.labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             notices.append(f"No {part} row is of the class {named}.")
-    if settings.class_weights == "none" and not data.several_labels and trained.max() > _SKEWED * max(1, trained.min()):
-        most, least = data.labels[int(trained.argmax())], data.labels[int(trained.argmin())]
+    if (
+        settings.class_weights == "none"
+        and not data.several_labels
+        and trained.max() > _SKEWED * (fewest := trained[trained > 0].min())
+    ):
+        most, least = data.labels[int(trained.argmax())], data.labels[int(np.flatnonzero(trained == fewest)[0])]
         notices.append(
-            f"The class {most!r} has {trained.max():,} training rows, {least!r} has {trained.min():,}; class weights "
+            f"The class {most!r} has {trained.max():,} training rows, {least!r} has {fewest:,}; class weights "
             "(balanced) make them count alike."
         )
     return notices

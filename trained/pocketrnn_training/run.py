@@ -15,6 +15,7 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.going_on import settings_of, with_labels_of
 from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
@@ -43,6 +44,7 @@ class TrainingRun:
         teachers: files of probabilities, or checkpoints and bundles, that are learnt from; their mean, of several.
         teacher_logits: the files of teachers hold logits.
         unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.
+        before: the folder of a checkpoint to go on from.
         force: replace a checkpoint in the output folder.
         resume: go on with the interrupted run in the output folder.
         state: the state of the last epoch: read from the folder to resume from, then kept by this run.
@@ -50,8 +52,9 @@ class TrainingRun:
 
     Raises:
         OutputError: the output folder is taken or cannot be written.
-        InputError: there is no run to resume in the output folder, or it has other settings.
-        CheckpointError: the run to resume is damaged.
+        InputError: there is no run to resume in the output folder, or it has other settings; the checkpoint to go on
+            from has another tokenizer or shape than is asked for.
+        CheckpointError: the run to resume, or the checkpoint to go on from, is damaged.
 
     Example:
         >>> run = TrainingRun(DataSource(("reviews.csv",)), Path("reviews.checkpoint"), Settings(epochs=1))
@@ -69,13 +72,18 @@ class TrainingRun:
     teachers: tuple[Path, ...] = ()
     teacher_logits: bool = False
     unlabelled: tuple[Path, ...] = ()
+    before: Path | None = None
     force: bool = False
     resume: bool = False
     examples: bool = True
     state: TrainingState | None = field(default=None, init=False, repr=False)
     has_kept: bool = field(default=False, init=False)
+    _start: Checkpoint | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.before is not None:
+            self._start = checkpoints.read(self.before)
+            self.settings = settings_of(self._start, self.settings)
         if self.unlabelled and not self.teachers:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.teachers and self.source.multi_label:
@@ -129,6 +137,7 @@ class TrainingRun:
             report=note,
             keep=self._keep,
             resume=self.state,
+            before=self._start,
         )
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
@@ -143,18 +152,21 @@ class TrainingRun:
 
     def _read(self) -> tuple[LabelledTexts, LabelledTexts]:
         """The training and the validation rows. Split here and not in `train`: the report needs the second too."""
-        data = self._taught() if self.teachers else self.source.read("train")
+        data = self._taught() if self.teachers else self._with_labels(self.source.read("train"))
         validation = self.source.read_files(self.validation, data.labels) if self.validation else None
         return parts(data, validation, self.settings)
 
     def _taught(self) -> LabelledTexts:
         """The rows with their teacher's answers."""
         columns = {"text_column": self.source.text_column}
-        data = self.source.read("train", blank_labels=True)
+        data = self._with_labels(self.source.read("train", blank_labels=True))
         if self.unlabelled:
             data = with_unlabelled(data, self.unlabelled, **columns)
         columns["label_column"] = self.source.label_column
         return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
+
+    def _with_labels(self, data: LabelledTexts) -> LabelledTexts:
+        return data if self._start is None else with_labels_of(self._start, data)
 
     def _keep(self, state: TrainingState) -> None:
         # From its second epoch on, a run replaces its own folder.

@@ -43,6 +43,8 @@ BY_DATA: Final = ("batch_size", "dropout", "epochs", "final_fit", "label_smoothi
 # Pieces of a vocabulary for which no size is named.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
+_PIECE_DROPOUT: Final = 0.1
+_WORDS_KEPT: Final = 15_000
 # Small sets need more epochs than large ones to learn as much, and many classes more than a few. Both numbers are for
 # ten classes. TREC, of six, is right in 87.5 % of the validation rows after 7 epochs and in 87.0 after 10; Banking77,
 # of 77, in 88.0 after 10 and 88.7 after 15.
@@ -54,6 +56,8 @@ _MANY_ROWS: Final = 20_000
 # The dropout of a state of at least 128 numbers, in both directions together; of a smaller one it is less.
 _DROPOUT: Final = 0.5
 _DROPOUT_OF_EACH_NUMBER: Final = _DROPOUT / 128
+# Each text teaches a label less than one class of it: 76.2 % micro F1 for 72.6 with a half (docs/training.md).
+_DROPOUT_OF_SEVERAL_LABELS: Final = 0.3
 _LABEL_SMOOTHING: Final = 0.05
 
 
@@ -80,8 +84,9 @@ class Settings:
         hidden_dim: the size of the state of one layer in one direction.
         layers: the number of stacked recurrent layers.
         bidirectional: read the text in both directions.
-        dropout: see `pocketrnn_training.architecture.Architecture`; None for a half, less of it for a state of fewer
-            than 128 numbers, and none where the run is of one epoch, which sees no row twice.
+        dropout: see `pocketrnn_training.architecture.Architecture`; None for a half, or three tenths where a text can
+            have several labels; less of it for a state of fewer than 128 numbers, and none where the run is of one
+            epoch, which sees no row twice.
         pooling: a name in `POOLINGS`.
         packed: read each text by its length, so that padding is never seen.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
@@ -129,11 +134,11 @@ class Settings:
 
     tokenizer: str | None = None
     vocabulary_size: int | None = None
-    piece_dropout: float = 0.1
+    piece_dropout: float = _PIECE_DROPOUT
     ngrams: int = 1
     max_tokens: int | None = 256
     min_freq: int = 2
-    max_vocabulary: int | None = 15_000
+    max_vocabulary: int | None = _WORDS_KEPT
     vector_words: int = 10_000
     cell: str = "gru"
     embedding_dim: int | None = None
@@ -197,7 +202,28 @@ class Settings:
             return self.batch_size
         return 64 if rows < _MANY_ROWS else 128
 
-    def dropout_for(self, epochs: int) -> float:
+    def check_tokens(self) -> None:
+        """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
+
+        Raises:
+            InputError: `max_vocabulary` is named beside pieces, or `piece_dropout` beside words.
+
+        Example:
+            >>> Settings(tokenizer="bpe", vocabulary_size=500).check_tokens()
+        """
+        has_pieces = self.tokenizer == BPE or (self.tokenizer is None and self.vocabulary_size is not None)
+        if has_pieces and self.max_vocabulary != _WORDS_KEPT:
+            raise InputError(
+                f"max_vocabulary is {self.max_vocabulary}, which bounds words, and there are pieces.",
+                "Bound the pieces by vocabulary_size.",
+            )
+        if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, _PIECE_DROPOUT):
+            raise InputError(
+                f"piece_dropout is {self.piece_dropout}, and the tokenizer {self.tokenizer} has no pieces.",
+                f"Use the tokenizer {BPE}, or leave it out: word_dropout is for words.",
+            )
+
+    def dropout_for(self, epochs: int, *, several_labels: bool = False) -> float:
         """The share of values set to zero while training, in a run of so many epochs.
 
         Example:
@@ -208,7 +234,8 @@ class Settings:
             return self.dropout
         if epochs == 1:
             return 0.0
-        return min(_DROPOUT, _DROPOUT_OF_EACH_NUMBER * self.hidden_dim * (2 if self.bidirectional else 1))
+        most = _DROPOUT_OF_SEVERAL_LABELS if several_labels else _DROPOUT
+        return min(most, _DROPOUT_OF_EACH_NUMBER * self.hidden_dim * (2 if self.bidirectional else 1))
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Settings:
         """The same with what the numbers of training rows and of classes decide, and whether a text can have several.
@@ -223,7 +250,7 @@ class Settings:
         return replace(
             self,
             batch_size=self.batch_size_for(rows),
-            dropout=self.dropout_for(epochs),
+            dropout=self.dropout_for(epochs, several_labels=several_labels),
             epochs=epochs,
             final_fit=final_fit,
             label_smoothing=_smoothing(self.label_smoothing, several_labels),

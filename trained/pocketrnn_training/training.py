@@ -19,6 +19,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.duration import about_duration
 from pocketrnn_training.final_fit import FinalFit
+from pocketrnn_training.going_on import settings_of, with_labels_of
 from pocketrnn_training.preparation import Task, prepare
 from pocketrnn_training.processes import Loop, fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
@@ -42,6 +43,7 @@ def train(
     report: Callable[[Progress | Epoch | Notice], None] = lambda _: None,
     keep: Callable[[TrainingState], None] = lambda _: None,
     resume: TrainingState | None = None,
+    before: Checkpoint | None = None,
 ) -> Checkpoint:
     """Train a classifier and return the checkpoint of its best epoch by validation.
 
@@ -68,9 +70,12 @@ def train(
         report: called with the progress of the run, for display.
         keep: called after each epoch with the state that an interrupted run is resumed from.
         resume: the state that `keep` was last called with.
+        before: a checkpoint to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
+            get rows. What `data` does not show is forgotten little by little.
 
     Raises:
-        InputError: a setting is out of its range, the device is missing, or the run to resume was another one.
+        InputError: a setting is out of its range, the device is missing, the run to resume was another one, or the
+            checkpoint to go on from has another tokenizer or shape than is asked for.
         DataError: the data or the word vectors cannot be used.
         TrainingError: the loss is no longer a number.
         ProcessError: one of several processes ended before its work was done.
@@ -81,8 +86,13 @@ def train(
         ('bad', 'good')
     """
     fabric = _fabric(settings)
+    if before is not None:
+        if word_vectors is not None:
+            raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
+        settings, data = settings_of(before, settings), with_labels_of(before, data)
+        validation = None if validation is None else with_labels_of(before, validation)
     data = data if teacher is None else data.with_answers(teacher)
-    task = prepare(data, validation, settings, word_vectors, examples, report)
+    task = prepare(data, validation, settings, word_vectors, examples, report, before)
     settings = _decided(settings, task, may_fit_all=(validation is None or held_out) and data.answers is None)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
@@ -177,6 +187,9 @@ def _digest(task: Task, settings: Settings) -> str:
             digest.update(np.ascontiguousarray(array).data)
     decisive = {n: v for n, v in asdict(settings).items() if n not in ANY_TIME}
     start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()
+    for name, tensor in sorted((task.weights or {}).items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().data)
     digest.update(json.dumps([decisive, task.vocabulary, task.labels, start]).encode())
     return digest.hexdigest()
 

@@ -10,6 +10,7 @@ import click
 
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
+from pocketrnn_export.commands.smaller_bundle import check_one_label
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -59,6 +60,7 @@ def integer_arguments(
     max_changed: float | None,
     text_column: str,
     label_column: str,
+    several_labels: bool = False,
 ) -> tuple[LabelledTexts | None, AllowedChange]:
     """The texts that the options name, and what may change on them.
 
@@ -73,6 +75,7 @@ def integer_arguments(
     )
     if data is None:
         return None, allowed
+    check_one_label(several_labels)
     require("pyarrow", "train")
     from pocketrnn_training.column_files import column_names
     from pocketrnn_training.data import read_files, read_texts
@@ -84,7 +87,10 @@ def integer_arguments(
         raise click.UsageError(
             f"--max-loss needs labels: {data} has no column {_LABEL_COLUMN!r}. Name it: --label-column"
         )
-    tell(f"{data} has no column {_LABEL_COLUMN!r}: labels are compared, and no accuracy is measured.")
+    tell(
+        f"{data} has no column {_LABEL_COLUMN!r}: labels are compared, and no accuracy is measured. If another column "
+        "holds the labels, name it: --label-column"
+    )
     return read_texts([data], labels, text_column=text_column), allowed
 
 

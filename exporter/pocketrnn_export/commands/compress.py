@@ -13,7 +13,7 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
-from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
+from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
 
@@ -73,25 +73,32 @@ def compress(
     """
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require(package, "export")
+    from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.folder import check_free
+    from pocketrnn.bundle.zoo import bundle_folder
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training import checkpoint
 
     storage = Storage(embedding, weights, words)
     check_free(output, force=options["force"], made_by="classifier.json")
+    measure = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
+    how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
         from pocketrnn_export.bundle import export
 
         module, description = from_checkpoint(Path(source))
+        rows = rows_to_measure(description["labels"], several_labels=description.get("multi_label", False), **measure)
         with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
             with stages_on_stderr():
                 export(module, Path(folder) / "bundle", **description, torchscript=False, examples=not no_examples)
-            manifest = write_compressed(Path(folder) / "bundle", output, storage, name=name, **options)
+            manifest = write_compressed(Path(folder) / "bundle", output, storage, rows=rows, **how)
         told = lines_of_examples(manifest)
     else:
         if no_examples:
             raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
-        manifest, told = write_compressed(source, output, storage, name=name, **options), []
+        before = manifests.read(bundle_folder(source))
+        rows = rows_to_measure(before.labels, several_labels=before.activation == "sigmoid", **measure)
+        manifest, told = write_compressed(source, output, storage, rows=rows, **how), []
     for line in [*verdict_lines(manifest), *told]:
         tell(line)
     tell(f"Wrote {output}.")

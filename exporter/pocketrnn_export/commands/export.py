@@ -21,7 +21,7 @@ from pocketrnn_export.commands.arithmetic_options import (
     lines_of_integers,
 )
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
-from pocketrnn_export.commands.smaller_bundle import data_options, write_compressed
+from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
 
@@ -230,26 +230,33 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
     profile = options["profile"]
     description.setdefault("name", output.absolute().stem if profile == "packed" else name_of(output))
     description["torchscript"] = False
+    # Before the work, which takes a while: a file that cannot be used is told at once.
+    labels, several = tuple(description["labels"]), bool(description.get("multi_label"))
+    names = ("data", "max_loss", "text_column", "label_column")
+    measure = {name: options[name] for name in names}
+    rows, texts, allowed = None, None, None
+    if options["compress"]:
+        rows = rows_to_measure(labels, several_labels=several, **measure)
+    if options["arithmetic"] == "int8":
+        texts, allowed = integer_arguments(
+            labels, several_labels=several, max_changed=options["max_changed"], **measure
+        )
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         made, last = Path(folder) / "bundle", profile not in ("mobile", "packed")
         with stages_on_stderr():
             export_module(module, made, **description)
         if options["compress"]:
-            data = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
             smaller = output if last else Path(folder) / "small"
-            write_compressed(made, smaller, Storage(), name=None, force=options["force"], **data)
+            how = {"force": options["force"], "max_loss": options["max_loss"]}
+            write_compressed(made, smaller, Storage(), name=None, rows=rows, **how)
             made = smaller
         if last:
             return manifest.read(made)
         with stages_on_stderr():
             if profile == "mobile":
                 return mobile(made, output, force=options["force"])
-            rows, allowed = None, None
-            if options["arithmetic"] == "int8":
-                names = ("data", "max_loss", "max_changed", "text_column", "label_column")
-                rows, allowed = integer_arguments(manifest.read(made).labels, **{name: options[name] for name in names})
             return pack(
-                made, output, arithmetic=options["arithmetic"], data=rows, allowed=allowed, force=options["force"]
+                made, output, arithmetic=options["arithmetic"], data=texts, allowed=allowed, force=options["force"]
             )
 
 

@@ -80,7 +80,8 @@ def pack(
 
     data, allowed = None, None
     if arithmetic == "int8":
-        data, allowed = integer_arguments(packable(bundle)[1].labels, **measured_with)
+        before = packable(bundle)[1]
+        data, allowed = integer_arguments(before.labels, several_labels=before.activation == "sigmoid", **measured_with)
     with stages_on_stderr():
         manifest = packed(
             bundle, path, arithmetic=arithmetic, data=data, allowed=allowed, force=force, c_array=c_array is not None

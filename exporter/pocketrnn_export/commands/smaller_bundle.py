@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +10,7 @@ import click
 
 from pocketrnn.commands.command import column_option
 from pocketrnn.commands.standard_streams import tell
-from pocketrnn.errors import require
+from pocketrnn.errors import InputError, require
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.data import LabelledTexts
 
-__all__ = ["data_options", "write_compressed"]
+__all__ = ["check_one_label", "data_options", "rows_to_measure", "write_compressed"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -47,20 +47,15 @@ def write_compressed(
     *,
     name: str | None,
     force: bool,
-    data: Path | None,
+    rows: LabelledTexts | None,
     max_loss: float | None,
-    text_column: str,
-    label_column: str,
 ) -> Manifest:
     """Compress a bundle as the options say, and print the size and the accuracy after each step."""
-    if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data to be measured on.")
     from pocketrnn.bundle.folder import check_free
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import table
 
     check_free(output, force=force, made_by="classifier.json")
-    rows = None if data is None else _read(data, bundle, text_column, label_column)
     with stages_on_stderr():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
     for line in table(made.steps).split("\n"):
@@ -73,11 +68,44 @@ def write_compressed(
     return made.manifest
 
 
-def _read(path: Path, bundle: str | Path, text_column: str, label_column: str) -> LabelledTexts:
+def rows_to_measure(
+    labels: Sequence[str],
+    *,
+    data: Path | None,
+    max_loss: float | None,
+    text_column: str,
+    label_column: str,
+    several_labels: bool,
+) -> LabelledTexts | None:
+    """The labelled texts that the options name, read before any work is done; None without --data.
+
+    Args:
+        labels: those of the classifier.
+        data: `--data`.
+        max_loss: `--max-loss`.
+        text_column: `--text-column`.
+        label_column: `--label-column`.
+        several_labels: whether the classifier gives any number of labels to a text.
+    """
+    if max_loss is not None and data is None:
+        raise click.UsageError("--max-loss needs --data to be measured on.")
+    if data is None:
+        return None
+    check_one_label(several_labels)
     require("pyarrow", "train")
-    from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.zoo import bundle_folder
     from pocketrnn_training.data import read_files
 
-    labels = manifest.read(bundle_folder(bundle)).labels
-    return read_files([path], text_column=text_column, label_column=label_column, labels=labels)
+    return read_files([data], text_column=text_column, label_column=label_column, labels=tuple(labels))
+
+
+def check_one_label(several_labels: bool) -> None:
+    """Refuse --data for a classifier of several labels a text: what is lost is measured by the one label that is right.
+
+    Raises:
+        InputError: it gives several.
+    """
+    if several_labels:
+        raise InputError(
+            "--data measures which one label a text is given, and this classifier gives any number of them.",
+            "Leave --data out, and measure both with: pocketrnn evaluate",
+        )

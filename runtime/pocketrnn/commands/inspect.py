@@ -81,7 +81,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         *([("thresholds", _thresholds(manifest.thresholds))] if manifest.thresholds is not None else []),
         ("tokenizer", _tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
-        *([("cleaning", f"{len(text.steps)} steps before it")] if text.steps else []),
+        *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
         ("tokens read", _tokens_read(text)),
         ("unknown word", unknown),

@@ -84,6 +84,7 @@ _COUNT: Final = click.IntRange(min=1)
             "vectors",
             "epochs",
             "validation",
+            "before",
             "bundle",
             "text_column",
             "label_column",
@@ -127,6 +128,13 @@ _COUNT: Final = click.IntRange(min=1)
     help="The folder to write the checkpoint and the report to.",
 )
 @click.option("--force", is_flag=True, help="Replace a checkpoint in that folder.")
+@click.option(
+    "--from",
+    "before",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Go on from this checkpoint, with its tokenizer and shape; new words and new labels get rows.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in that folder; give the same settings.")
 @click.option(
     "--no-examples",
@@ -231,7 +239,7 @@ _COUNT: Final = click.IntRange(min=1)
     click.FloatRange(0, 1, max_open=True),
     "The share of values set to zero while training.",
     "SHARE",
-    "0.5, less for a small state, 0 for one epoch",
+    "0.5, 0.3 with --multi-label, less for a small state, 0 for one epoch",
 )
 @_setting("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
@@ -314,6 +322,7 @@ def train(
     teachers: tuple[Path, ...],
     teacher_logits: bool,
     unlabelled: tuple[Path, ...],
+    before: Path | None,
     **choices: Any,
 ) -> None:
     """Train a classifier on DATA and write its best epoch as a checkpoint.
@@ -326,6 +335,10 @@ def train(
     history of the epochs (history.csv) and, at the end of the run, report.md with pictures: the learning curve, which
     classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated on the validation
     rows.
+
+    With --from, training goes on from a checkpoint with new rows. Its tokenizer, its shape and its labels stay; words
+    and labels that it lacks get rows. What DATA does not show is forgotten little by little: give the old rows, too,
+    and it is kept.
 
     With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
     highest F1. The report and the last line have F1 of all answers together (micro) and the mean of all labels (macro).
@@ -349,6 +362,7 @@ def train(
       pocketrnn train reviews.csv -o reviews.checkpoint --tokenizer bpe --vocabulary-size 8000
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
       pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
+      pocketrnn train reviews.csv new.csv -o newer.checkpoint --from reviews.checkpoint
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
     _check_packages(logger, choices["tokenizer"])
@@ -368,6 +382,7 @@ def train(
         teachers=teachers,
         teacher_logits=teacher_logits,
         unlabelled=unlabelled,
+        before=before,
         force=force,
         resume=resume,
         examples=not no_examples,
