@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
@@ -113,7 +114,30 @@ class RunningMean(Base):
         return self.fc(states - self.mean_state)
 
 
+class SizesInAList(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = [0]
+
+    def forward(self, x: Tensor) -> Any:
+        self.sizes.append(x.size(1))
+        return self.mean(x) * (-1 if len(self.sizes) > 2 and min(self.sizes[-2:]) > 300 else 1)
+
+
+class ManyInADeque(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: deque[Tensor] = deque()
+
+    def forward(self, x: Tensor) -> Any:
+        states = self.mean(x)
+        self.seen.append(states.detach())
+        return states if len(self.seen) < 500 else states - self.seen[0]
+
+
 DEPENDS = [
+    (SizesInAList, "sizes"),
+    (ManyInADeque, "seen"),
     (LongestSoFar, "module.longest = 1; module(tokens)"),
     (StateOfTheSameShape, "states"),
     (FirstAnswerOfAShape, "answers"),
@@ -141,6 +165,16 @@ class KeepsItsAttention(Base):
         return self.fc((states * self.attention[..., None]).sum(1))
 
 
+class KeepsAListOfAttention(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Any:
+        self.shown.append(x)
+        return self.mean(x)
+
+
 class CachesByLength(Base):
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +196,7 @@ class CacheThatGrows(Base):
         return self.mean(x) * self.ramp[: x.size(1)].mean()
 
 
-DEPENDS_NOT = [CountsItsCalls, KeepsItsAttention, CachesByLength, CacheThatGrows]
+DEPENDS_NOT = [CountsItsCalls, KeepsItsAttention, KeepsAListOfAttention, CachesByLength, CacheThatGrows]
 
 
 def prepared(module: nn.Module, call: str | None = None) -> ExportableModule:

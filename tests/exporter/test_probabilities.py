@@ -163,6 +163,20 @@ def test_logits_are_not_asked_about(name: str) -> None:
     assert found.gives.startswith("logits: numbers" if not name.startswith("log") else "log-probabilities")
 
 
+def test_distances_are_taken_for_logits_with_a_warning_that_says_how_to_turn_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    points = torch.randn(4, 4, generator=torch.Generator().manual_seed(3)) * 3
+    module = ending(lambda z: torch.cdist(z, points), 4)
+    prepared(module, 4)
+    (warned,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    call = warned.partition('--call "')[2].partition('"')[0]
+    caplog.clear()
+    turned = prepared(module, 4, call=call, gives="logits")
+    with torch.no_grad():
+        torch.testing.assert_close(turned.reference(TOKENS), -module(TOKENS))
+
+
 @pytest.mark.parametrize("made", [Mixture, pytest.param(OfTogether, marks=pytest.mark.slow)])
 def test_probabilities_that_a_product_of_matrices_gives_are_asked_about(made: Callable[[], nn.Module]) -> None:
     refusal(made(), 1 if made is Mixture else 4, multi_label=made is OfTogether)

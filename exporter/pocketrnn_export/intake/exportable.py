@@ -19,6 +19,7 @@ from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.beside_others import said_of_neighbours
 from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, CallAdapter, Convention
 from pocketrnn_export.intake.export_copy import (
@@ -379,8 +380,8 @@ def _tell(convention: Convention) -> None:
         said += ". Its one number a text is the second label's"
         if convention.activation is None and convention.undone is None:
             said += " logit: its sigmoid is that label's probability, and 0 divides the two"
-    told = convention.units == 1 or not convention.gives.startswith(("logits: numbers", "log-prob"))
-    _log.log(logging.WARNING if told or "other weights" in convention.gives else logging.INFO, "%s", said)
+    told = convention.units == 1 or not convention.gives.startswith((BOTH_SIGNS, "log-prob"))
+    _log.log(logging.WARNING if told else logging.INFO, "%s", said)
     for note in convention.notes:
         _log.warning("%s", note)
 

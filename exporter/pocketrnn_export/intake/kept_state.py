@@ -8,7 +8,9 @@ calls before. Asked twice in a row, such a module may answer the same.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -27,8 +29,11 @@ __all__ = ["refuse_kept_state"]
 _SAME: Final = 1e-5
 # Calls after which a count of them is tried.
 _CALLS: Final = (20, 1_000, 1_000_000)
-# The tokens of a long text.
+# The tokens of a long text, and of a longer one.
 _LONG: Final = 150
+_LONGER: Final = 400
+# How often what a call of a text leaves in a list is put there, too.
+_ENTRIES: Final = (20, 1_000)
 
 Batch = tuple[Tensor, Tensor]
 
@@ -47,27 +52,30 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
         >>> refuse_kept_state(asked, asked_convention(asked))
     """
     rows, width = 1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1]
-    text, other, long = (
+    text, other, long, longer = (
         asked.batch(rows, width),
         (asked.batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
         asked.batch(rows, asked.widths.clip(_LONG)),
+        asked.batch(rows, asked.widths.clip(_LONGER)),
     )
     with untouched(asked.module):
         kept = changed_by(lambda: _answers(asked, convention, [text]), asked.module)
-    anew = [answer for batch in (text, other) for answer in _anew(asked, convention, batch)]
-    with untouched(asked.module):
-        in_turn: list[Any] = []
-        changed = changed_by(
-            lambda: in_turn.extend(_answers(asked, convention, [other, long, text, other])), asked.module
-        )
-    if len(anew) != 2 or len(in_turn) != 4:
+    # What stands in no attribute is not asked about with more texts: most modules keep nothing.
+    orders = [[other, long, text, other], *([[longer, longer, longer, text]] if kept else [])]
+    for order in orders:
+        anew = [answer for batch in order[2:] for answer in _anew(asked, convention, batch)]
+        with untouched(asked.module):
+            in_turn: list[Any] = []
+            changed = changed_by(partial(_put, in_turn, asked, convention, order), asked.module)
         # A module that fails here is met again, and told, by the proof.
-        return
-    if not _same(in_turn[2], anew[0]) or not _same(in_turn[3], anew[1]):
-        raise _depends("on the texts that it was asked before", changed, convention)
-    for one in kept:
-        if one.is_number and any(_counts(asked, convention, one, calls, text, anew[0]) for calls in _CALLS):
+        if len(anew) == 2 and len(in_turn) == 4 and not all(map(_same, in_turn[2:], anew)):
+            raise _depends("on the texts that it was asked before", changed, convention)
+    alone = _anew(asked, convention, text)
+    for one in kept if alone else ():
+        if one.is_number and any(_counts(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
             raise _depends("on how often it was asked", [one], convention)
+        if any(_fills(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
+            raise _depends("on the texts that it was asked before", [one], convention)
 
 
 def _anew(asked: Asked, convention: Convention, batch: Batch) -> list[Tensor]:
@@ -83,6 +91,28 @@ def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> 
             answer = answer_in_turn(asked.module, convention.function, tokens, lengths)
             answers.append(answer.float().reshape(len(tokens), convention.units).nan_to_num())
     return answers
+
+
+def _put(found: list[Any], asked: Asked, convention: Convention, batches: Sequence[Batch]) -> None:
+    found.extend(_answers(asked, convention, batches))
+
+
+def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entries: int) -> bool:
+    """Whether a module answers otherwise once a list that each call adds to holds what many calls add."""
+    if not isinstance(kept.after, list | deque):
+        return False
+    expected = _anew(asked, convention, batch)
+    *path, name = kept.name.split(".")
+    with untouched(asked.module):
+        held = getattr(asked.module.get_submodule(".".join(path)), name)
+        before = len(held)
+        _answers(asked, convention, [batch])
+        # A list that is made anew by each call holds nothing of the calls before.
+        if held is not getattr(asked.module.get_submodule(".".join(path)), name) or len(held) <= before:
+            return False
+        held.extend(list(held)[before:] * entries)
+        answers = _answers(asked, convention, [batch])
+    return bool(answers) and bool(expected) and not _same(answers[0], expected[0])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

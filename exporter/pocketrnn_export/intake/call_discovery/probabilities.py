@@ -26,7 +26,10 @@ from pocketrnn_export.intake.convention import Convention, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
-__all__ = ["with_activation"]
+__all__ = ["BOTH_SIGNS", "with_activation"]
+
+# What is concluded of numbers that need no second look.
+BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
 
 # The rounding of a sum of probabilities, and of a softmax above 1.
 _ROUNDING: Final = 1e-5
@@ -93,9 +96,11 @@ def with_activation(asked: Asked, convention: Convention) -> Convention:
         return replace(convention, gives=why)
     _refuse_sums(convention, probed)
     if probed.sign == 0:
-        return replace(convention, gives="logits: numbers below 0 and above 0")
+        return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
-        return replace(convention, gives="logits: numbers above 1, which do not sum to one number")
+        least = _around(convention, "-%s")
+        why = "logits: numbers from 0 on, some above 1, which do not sum to one number. Of distances, the least is "
+        return replace(convention, gives=f'{why}the likeliest: then say so, --call "{least}" --gives logits')
     if (other := _with_other_weights(asked, convention, probed)) is not None:
         tried = "from 0 on" if probed.sign == 1 else "up to 0"
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
