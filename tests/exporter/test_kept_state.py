@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.onnx_graph import OnnxGraph, onnx_graph
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.tracing import every_size
 
 WORDS = 20
 OF_THE_FILE: dict[str, Tensor] = {}
+STICKS = [1.0]
 
 
 class Base(nn.Module):
@@ -150,6 +153,45 @@ DEPENDS = [
 ]
 
 
+class SticksInAnAttribute(Base):
+    scale = 1.0
+
+    def forward(self, x: Tensor) -> Any:
+        if x.size(1) > 700:
+            self.scale = 3.0
+        return self.mean(x) * self.scale
+
+
+class SticksInTheFile(Base):
+    def forward(self, x: Tensor) -> Any:
+        if x.size(1) > 300:
+            STICKS[0] = 3.0
+        return self.mean(x) * STICKS[0]
+
+
+class SticksInItsClass(Base):
+    scale = 1.0
+
+    def forward(self, x: Tensor) -> Any:
+        if x.size(1) == 77:
+            type(self).scale = 3.0
+        return self.mean(x) * self.scale
+
+
+class SticksAfterManyTexts(Base):
+    seen = False
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen = self.seen or x.size(0) > 20
+        return self.mean(x) * (2.0 if self.seen else 1.0)
+
+
+class AsksAndSticksNot(Base):
+    def forward(self, x: Tensor) -> Any:
+        self.width = x.size(1)
+        return self.mean(x[:, :700] if self.width > 700 else x)
+
+
 class CountsItsCalls(Base):
     calls = 0
 
@@ -229,3 +271,23 @@ def test_a_module_is_left_with_what_it_kept() -> None:
     module = CountsItsCalls()
     prepared(module)
     assert module.calls == 0
+
+
+def program_of(module: nn.Module) -> OnnxGraph:
+    return onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+
+
+@pytest.mark.parametrize("kind", [SticksInAnAttribute, SticksInTheFile, SticksInItsClass, SticksAfterManyTexts])
+def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
+    kind: type[Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    with pytest.raises(ExportError, match="asked before"):
+        program_of(kind())
+    # What stands in no attribute is given back, too.
+    assert (STICKS, SticksInItsClass.scale) == ([1.0], 1.0)
+
+
+def test_a_size_that_is_kept_and_not_read_later_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    assert program_of(AsksAndSticksNot()).bounds

@@ -27,6 +27,7 @@ from pocketrnn_export.forms.onnx_trace import (
     converted,
     token_lookups,
 )
+from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.user_frames import line_of_node
@@ -212,7 +213,9 @@ def onnx_graph(
         run = functools.cache(lambda: _run_of_graph(graph))
         return Runnable(lambda inputs: run()(inputs), graph.embedding_rows)
 
-    found = right_program(module, example, judged, one_text=one_text)
+    # What a text of some size changes in a name of the module's file is changed back.
+    with untouched(module):
+        found = right_program(module, example, judged, one_text=one_text)
     # In double precision onnxruntime has no recurrent layers: such a graph is not run by it.
     if all(parameter.dtype != torch.float64 for parameter in module.parameters()):
         try:

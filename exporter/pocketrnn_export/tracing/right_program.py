@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
 import sympy
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,10 @@ from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.across_rows import place_across_rows
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.every_size import answer_if_any, check_every_size
+from pocketrnn_export.tracing.every_size import SECONDS, answer_if_any, check_every_size
 from pocketrnn_export.tracing.every_step import check_every_step
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
-from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, settled
+from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, inside, settled
 from pocketrnn_export.tracing.size_regions import Followed
 from pocketrnn_export.tracing.trace import TracedProgram, errors_in, followed_for, traced_program
 from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
@@ -114,6 +115,26 @@ def right_program(
         >>> right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
         Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
+    asked = _inputs_of(example, Sizes(len(example[0]), USUAL.tokens), _ids_of(module, None))
+    before = answer_if_any(_run_of_module(module), asked)
+    found = _program(module, example, judged, one_text=one_text)
+    if before is not None:
+        _refuse_changed(module, found, example, asked, before)
+    return found
+
+
+def _program(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    judged: Callable[[TracedProgram], Runnable],
+    *,
+    one_text: bool,
+) -> TracedProgram:
+    """The program of a module that is right for all sizes.
+
+    Raises:
+        ExportError: there is none.
+    """
     made, log = functools.cache(judged), TraceLog()
 
     def traced(plan: TracePlan | None, asked: TraceLog, *, cut_counted: bool = True) -> TracedProgram:
@@ -167,6 +188,43 @@ def right_program(
     )
     at_every_size(_of_rows(found.traced), found.limits)
     return replace(found.traced, limits=found.limits, bounds=found.bounds)
+
+
+def _refuse_changed(
+    module: nn.Module, found: TracedProgram, example: tuple[Tensor, ...], asked: tuple[Tensor, ...], before: Any
+) -> None:
+    """Refuse a module that answers a text otherwise once it was asked about texts of other sizes.
+
+    Those are what a trace and its checks ask about, and then what stands on both sides of forward's own questions.
+
+    Args:
+        module: a copy is asked.
+        found: its program.
+        example: what it takes.
+        asked: the text.
+        before: its answer, before anything else was asked.
+
+    Raises:
+        ExportError: it does.
+    """
+    changed = "what its file, its classes or its functions hold was changed by texts of other sizes"
+    copied, started = copied_again(module), time.process_time()
+    ids = _ids_of(module, None)
+    for sizes in (None, *found.bounds):
+        if time.process_time() - started > SECONDS:
+            return
+        if sizes is not None:
+            if not inside(found.limits, sizes):
+                continue
+            changed = f"one of {sizes.batch} x {sizes.tokens} tokens changes what comes after it"
+            answer_if_any(functools.partial(answer_of, copied), _inputs_of(example, sizes, ids))
+        after = answer_if_any(functools.partial(answer_of, copied), asked)
+        if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ExportError(
+                f"The module's answer to a text depends on the texts that it was asked before: {changed}.",
+                "Let forward keep nothing that a later answer depends on, in the module, its file or a default "
+                "argument.",
+            )
 
 
 def _of_rows(traced: TracedProgram) -> TracedProgram:
