@@ -64,6 +64,18 @@ class File:
 Change = Callable[[File], None]
 LOOKUP, RECURRENT, LINEAR, MATMUL, BINARY, POOL = 0, 4, 5, 6, 8, 14
 
+
+def _in_the_place_of(f: File, written: int, read: int) -> None:
+    """Give the value that one word names the region of the value that another names."""
+    f.put(f.value(f.word(written)) + 4, f.word(f.value(f.word(read)) + 4))
+
+
+def _written(f: File) -> int:
+    """Where a layer names the first of the values that it writes."""
+    first = f.op(RECURRENT) + 20
+    return next(at for at in (first, first + 4, first + 8) if f.word(at) != 0xFFFFFFFF)
+
+
 # Changes whose sums fit.
 CHANGES: dict[str, Change] = {
     "another version": lambda f: f.put(4, 4),
@@ -125,6 +137,9 @@ CHANGES: dict[str, Change] = {
     "a table that is none": lambda f: f.put(f.op(LOOKUP) + 8, f.number_of_constant()),
     "an operation that writes a constant": lambda f: f.put(f.op(LINEAR) + 20, f.number_of_constant()),
     "an operation that writes the ids": lambda f: f.put(f.op(LOOKUP) + 16, 0),
+    "an operation that writes where it reads": lambda f: _in_the_place_of(f, f.op(LINEAR) + 20, f.op(LINEAR) + 8),
+    "an operation that writes what it reads": lambda f: f.put(f.op(LINEAR) + 20, f.word(f.op(LINEAR) + 8)),
+    "a layer that writes where it reads": lambda f: _in_the_place_of(f, _written(f), f.op(RECURRENT) + 8),
     "a fifth kind of layer": lambda f: f.put(f.op(RECURRENT) + 32, 4),
     "a layer of no direction": lambda f: f.put(f.op(RECURRENT) + 36, 0),
     "a layer of more states than it has weights for": lambda f: f.put(f.op(RECURRENT) + 44, 1 << 16),
@@ -167,6 +182,7 @@ STEP_CHANGES: dict[str, Change] = {
     "a step whose new state is no value": lambda f: f.put(f.section(STEP) + 20, _LARGE),
     "a step that reads the other program's value": lambda f: f.put(f.op(LINEAR, STEP) + 8, f.word(84)),
     "a step that writes the state": lambda f: f.put(f.op(LINEAR, STEP) + 20, f.word(88)),
+    "a step that writes where it reads": lambda f: _in_the_place_of(f, f.op(LINEAR, STEP) + 20, f.op(LINEAR, STEP) + 8),
     "a step that writes a constant": lambda f: f.put(f.op(LINEAR, STEP) + 20, f.number_of_constant()),
     "a step cut short": lambda f: f.put(128 + 8 * STEP + 4, 20),
     "a step beside n-grams": lambda f: f.put(f.section(RULES) + 8, 2),
