@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import test_all_configurations as family
 import torch
 import user_modules
+from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
 from packing_tools import graph_of, logits_of, packed_graph
 from sampling import mostly_slow
@@ -114,7 +114,7 @@ def test_operations_on_numbers_axes_and_planes_answer_as_onnxruntime_does() -> N
     check_packed(*graph_of_kind(_Numbers), vocabulary_of(50))
 
 
-@functools.cache
+@made_once
 def graph_of_kind(kind: type[nn.Module]) -> tuple[bytes, Graph]:
     return graph_of(made(kind), vocabulary_of(50 if kind is _Numbers else user_modules.WORDS), LABELS)
 
