@@ -346,3 +346,52 @@ def test_a_bundle_of_words_is_loaded_without_what_subwords_need() -> None:
 def test_words_are_written_as_before() -> None:
     assert list(rules_document(TextRules(first_id=1)))[:3] == ["tokenizer", "lowercase", "ngrams"]
     assert manifests.version_of(TextRules()) == 1
+
+
+def summed_over_all(model: Unigram, tokens: tuple[str, ...], text: str) -> list[int]:
+    """The ids of a whole text that is one word, as docs/format.md says it: sums in single precision unless `exact`."""
+    number = float if model.exact else np.float32
+    penalty = number(number(min(model.scores[1:])) - number(10))
+    sums: list[Any] = [number(0), *[None] * len(text)]
+    ways: list[tuple[int, int]] = [(0, 0)] * (len(text) + 1)
+    for start in range(len(text)):
+        alone = False
+        for end in range(start + 1, min(len(text), start + 8) + 1):
+            found = tokens.index(text[start:end]) if text[start:end] in tokens[1:] else None
+            if found is None and not (end == start + 1 and not alone):
+                continue
+            alone |= end == start + 1 and found is not None
+            total = number((penalty if found is None else number(model.scores[found])) + sums[start])
+            if sums[end] is None or total > sums[end]:
+                sums[end], ways[end] = total, (start, found or 0)
+    path, end = [], len(text)
+    while end:
+        start, piece = ways[end]
+        if not path or piece or path[-1]:
+            path.append(piece)
+        end = start
+    return path[::-1]
+
+
+@st.composite
+def unigram_models(draw: Any) -> tuple[Unigram, tuple[str, ...]]:
+    """Models of few letters, many of whose paths have nearly the same sum, or just the same."""
+    words = st.text("ab\u2581", min_size=1, max_size=5).filter(lambda word: "\u2581" not in word.lstrip("\u2581"))
+    tokens = ("<unk>", *dict.fromkeys(("\u2581", *draw(st.lists(words, min_size=2, max_size=14)))))
+    step, noise = draw(st.sampled_from((1.0, 0.25, 0.1, 1e-3))), draw(st.sampled_from((0.0, 1e-7, 1e-5, 1e-3)))
+    drawn = draw(st.lists(st.tuples(st.integers(1, 12), st.floats(0, 1)), min_size=len(tokens), max_size=len(tokens)))
+    scores = tuple(float(np.float32(-(number * step + part * noise))) for number, part in drawn)
+    return Unigram(scores, exact=draw(st.booleans())), tokens
+
+
+@given(
+    made=unigram_models(), some=st.lists(st.tuples(st.text("abx\u2581", max_size=12), st.integers(1, 40)), max_size=4)
+)
+def test_a_text_that_is_one_word_is_cut_as_a_whole_however_its_words_are_kept(
+    made: tuple[Unigram, tuple[str, ...]], some: list[tuple[str, int]]
+) -> None:
+    model, tokens = made
+    encoder = TextEncoder(SubwordRules(model, unknown_id=0, outside=(0,)), tokens)
+    for part, times in some:
+        text = part * times
+        assert encoder.encode(text) == (summed_over_all(model, tokens, text) or [0])

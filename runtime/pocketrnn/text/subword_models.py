@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
@@ -37,6 +38,9 @@ _MARK: Final = "\u2581"
 # kScoreResetThreshold in its release 0.2.3, for texts of some 10,000 pieces.
 _COUNTED_ANEW: Final = 100_000.0
 _LONGEST_AFFIX: Final = 32
+# So many words are kept of a unigram model, and none that is longer.
+_MOST_KNOWN: Final = 1 << 16
+_LONGEST_KNOWN: Final = 64
 _SINGLE: Final = struct.Struct("<f")
 
 
@@ -356,9 +360,8 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _byte_pieces(of_token) if model.byte_fallback else None
 
-    def ids_of(word: str) -> Sequence[int]:
+    def ids_on(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
         found: list[int] = []
-        path = best(word)
         at = 0
         while at < len(path):
             start, end, piece = path[at]
@@ -380,7 +383,145 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
             found.append(unknown if known is None else known)
         return found
 
+    def ids_of_all(word: str) -> Sequence[int]:
+        return ids_on(word, best(word))
+
+    marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
+    if not marks_begin or _MARK not in pieces or any(model.scores[i] > 0 for i in pieces.values()):
+        return ids_of_all
+    return _by_words(model, pieces, unknown, ids_on, ids_of_all)
+
+
+@dataclass(frozen=True)
+class _KnownWord:
+    """What becomes of a word, whatever stands before it.
+
+    Attributes:
+        ids: its ids.
+        scores: of the pieces of its best path.
+        total: their sum, without its sign.
+        furthest: up to which sum of all that stands before it, without its sign, no rounding makes another path better.
+    """
+
+    ids: list[int]
+    scores: tuple[float, ...]
+    total: float
+    furthest: float
+
+
+def _by_words(
+    model: Unigram,
+    pieces: Mapping[str, int],
+    unknown: int,
+    ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
+    ids_of_all: ToIds,
+) -> ToIds:
+    """What makes ids of a text word by word, where all ways to cut it go through the places before its words.
+
+    The sum at such a place is all that the next word knows of what stands before it, and decides nothing but how sums
+    are rounded. Rounding never turns the order of two sums, so that the path whose rounded sum is the largest is found;
+    an addition of numbers of one sign is off by at most half a unit of the last place of the sum. So a path that is
+    better than all others by more than that stays the best one, and is kept with the word; where it is not, the word is
+    gone through behind the sum that there is.
+    """
+    best, margin = _best_path(model, pieces, unknown), _best_two(model, pieces)
+    keep = float if model.exact else _rounded
+    penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
+    # Half a unit of the last place, twice: the sums that are compared here are rounded, too.
+    unit = 2.0**-51 if model.exact else 2.0**-23
+    kept: dict[str, _KnownWord] = {}
+
+    def score_of(piece: int) -> float:
+        return penalty if piece == unknown else model.scores[piece]
+
+    def known(word: str) -> _KnownWord:
+        path = best(word)
+        scores = tuple(score_of(piece) for _, _, piece in path)
+        first, second = margin(word)
+        furthest = ((first - second) / (len(word) * unit) + first + second) / 2 if second > -math.inf else math.inf
+        made = _KnownWord(ids_on(word, path), scores, -sum(scores), furthest)
+        if len(word) <= _LONGEST_KNOWN:
+            if len(kept) >= _MOST_KNOWN:
+                kept.clear()
+            kept[word] = made
+        return made
+
+    def ids_of(text: str) -> Sequence[int]:
+        ids: list[int] = []
+        scores: list[tuple[float, ...]] = []
+        total = 0.0
+        for word in _words_of(text):
+            made = kept.get(word) or known(word)
+            if total >= made.furthest:
+                before = 0.0
+                for score in chain.from_iterable(scores):
+                    before = keep(score + before)
+                path = best(word, before)
+                found = tuple(score_of(piece) for _, _, piece in path)
+                ids += ids_on(word, path)
+                scores.append(found)
+                total -= sum(found)
+            else:
+                ids += made.ids
+                scores.append(made.scores)
+                total += made.total
+            # Where the sums are counted anew, what stands before decides more.
+            if total > _COUNTED_ANEW / 2 and not model.exact:
+                return ids_of_all(text)
+        return ids
+
     return ids_of
+
+
+def _words_of(text: str) -> list[str]:
+    """The parts of a text, cut before every run of sentencepiece's mark."""
+    if _MARK * 2 not in text:
+        first, *others = text.split(_MARK)
+        words = [_MARK + word for word in others]
+        return [first, *words] if first else words
+    found, start = [], 0
+    at = text.find(_MARK, 1)
+    while at > 0:
+        if text[at - 1] != _MARK:
+            found.append(text[start:at])
+            start = at
+        at = text.find(_MARK, at + 1)
+    return [*found, text[start:]]
+
+
+def _best_two(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
+    """What finds the sums of a word's best path and of its second; minus infinity where there is no second."""
+    keep = float if model.exact else _rounded
+    penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
+    lengths = _lengths_of(pieces)
+
+    def sums(word: str) -> tuple[float, float]:
+        size = len(word)
+        found = [(-math.inf, -math.inf)] * (size + 1)
+        found[0] = (0.0, -math.inf)
+        for start in range(size):
+            alone = False
+            ways = []
+            for length in lengths.get(word[start], ()):
+                if start + length <= size and (piece := pieces.get(word[start : start + length])) is not None:
+                    alone |= length == 1
+                    ways.append((start + length, model.scores[piece]))
+            if not alone:
+                ways.append((start + 1, penalty))
+            for end, score in ways:
+                most = sorted((*found[end], *(here + score for here in found[start])), reverse=True)
+                found[end] = (most[0], most[1])
+        return found[size]
+
+    return sums
+
+
+def _lengths_of(pieces: Mapping[str, int]) -> dict[str, list[int]]:
+    """The lengths of the pieces that begin with a character."""
+    of_first: dict[str, set[int]] = {}
+    for piece in pieces:
+        of_first.setdefault(piece[:1], set()).add(len(piece))
+    return {first: sorted(some) for first, some in of_first.items()}
 
 
 def _rounded(number: float) -> float:
@@ -391,15 +532,15 @@ def _rounded(number: float) -> float:
         return math.copysign(math.inf, number)
 
 
-def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[[str], list[tuple[int, int, int]]]:
-    """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found."""
+def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[..., list[tuple[int, int, int]]]:
+    """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found.
+
+    It takes the word, and the sum of what stands before it.
+    """
     scores, exact = model.scores, model.exact
     keep = float if exact else _rounded
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    of_first: dict[str, set[int]] = {}
-    for piece in pieces:
-        of_first.setdefault(piece[:1], set()).add(len(piece))
-    lengths = {first: sorted(some) for first, some in of_first.items()}
+    lengths = _lengths_of(pieces)
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
 
     def stops(word: str) -> list[int]:
@@ -412,9 +553,9 @@ def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Calla
                     stop = place
         return found
 
-    def best(word: str) -> list[tuple[int, int, int]]:
+    def best(word: str, before: float = 0.0) -> list[tuple[int, int, int]]:
         size = len(word)
-        sums = [0.0] * (size + 1)
+        sums = [before] + [0.0] * size
         starts, ids, ends = [-1] * (size + 1), [0] * (size + 1), stops(word)
         reached = 0
         for start in range(size):

@@ -31,6 +31,7 @@ __all__ = [
     "Surround",
     "Table",
     "check_subword_steps",
+    "holds_any",
     "subword_step_documents",
     "subword_steps_applied",
     "subword_steps_of",
@@ -46,6 +47,8 @@ WHITE_SPACE: Final = (
 
 _MOST_STEPS: Final = 256
 _MOST_KEPT: Final = 1 << 16
+# Searching for one character takes a hundredth of the time of asking for each of a text in a set.
+_FEW: Final = 16
 # What the sets of a table's clusters hold, by the rules of Unicode's Annex 29 that they are for.
 CLUSTERS: Final = (
     "what goes on a cluster (GB9, GB9a)",
@@ -308,6 +311,9 @@ def _grouped(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
     if not steps:
         return []
     functions = [_function(step) for step in steps]
+    if len(steps) == 1 and isinstance(steps[0], Replace):
+        # A fifth of what a table takes.
+        return functions
 
     def one_by_one(text: str) -> str:
         for function in functions:
@@ -404,8 +410,28 @@ def _folded(step: Fold) -> Callable[[str], str]:
         return "".join([*made, text[start:]])
 
     if step.least == 2 and step.ranges == (" ",):
-        return lambda text: fold(text) if "  " in text else text
+        return _one_space if by == " " else lambda text: fold(text) if "  " in text else text
     return fold
+
+
+def _one_space(text: str) -> str:
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text
+
+
+def holds_any(points: Iterable[str]) -> Callable[[str], bool]:
+    """What says whether a text holds one of some characters: of few, each is searched for by itself, at once.
+
+    Example:
+        >>> holds_any("<[")("a [MASK]")
+        True
+    """
+    some = frozenset(points)
+    if len(some) > _FEW:
+        return lambda text: not some.isdisjoint(text)
+    few = tuple(some)
+    return lambda text: any(point in text for point in few)
 
 
 def _by_longest(step: Table) -> Callable[[str], str]:
@@ -413,9 +439,10 @@ def _by_longest(step: Table) -> Callable[[str], str]:
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
         kept.setdefault(string[0], []).append(string)
+    holds_kept = holds_any(kept)
 
     def replace(text: str) -> str:
-        keeps = not kept.keys().isdisjoint(text)
+        keeps = holds_kept(text)
         if table.of_ascii is not None and text.isascii() and not keeps:
             return text.translate(table.of_ascii)
         made, index = [], 0

@@ -22,7 +22,7 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.subword_models import Bpe, model_function
 from pocketrnn.text.subword_rules import AddedToken, SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, split_function
-from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, subword_steps_applied
+from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, holds_any, subword_steps_applied
 
 __all__ = ["SubwordIds", "check_fit", "words_function"]
 
@@ -150,12 +150,12 @@ class SubwordIds:
                     if isinstance(inner, int):
                         ids.append(inner)
                     elif inner:
-                        ids += self._ids(inner, begins)
+                        self._put_ids(inner, begins, ids)
                     begins = False
             begins, steps = False, self._steps
         return ids
 
-    def _ids(self, text: str, begins: bool) -> Iterator[int]:
+    def _put_ids(self, text: str, begins: bool, ids: list[int]) -> None:
         words = [text]
         for split in self._first_splits if begins or not self._only_first else self._elsewhere:
             words = split(words)
@@ -170,13 +170,16 @@ class SubwordIds:
                     if len(kept) >= _MOST_KEPT:
                         kept.clear()
                     kept[word] = found
-            yield from found
+            ids += found
 
     def _of_part(self, part: str) -> tuple[int, ...]:
         words = [part]
         for split in self._more_splits:
             words = split(words)
-        return tuple(number for word in words for number in self._model(word))
+        ids: list[int] = []
+        for word in words:
+            ids += self._model(word)
+        return tuple(ids)
 
 
 def _apart(rules: SubwordRules, pieces: Iterable[str]) -> str:
@@ -213,12 +216,13 @@ class _Finder:
         for text in self._tokens:
             lengths.setdefault(text[0], set()).add(len(text))
         self._lengths = {first: sorted(some, reverse=True) for first, some in lengths.items()}
+        self._may_hold = holds_any(self._lengths)
 
     def parts(self, text: str) -> Iterable[str | int]:
         """The parts of a text, and the ids of the tokens between them."""
-        if self._lengths.keys().isdisjoint(text):
-            return (text,) if text else ()
-        return self._parts(text)
+        if self._may_hold(text):
+            return self._parts(text)
+        return (text,) if text else ()
 
     def _parts(self, text: str) -> Iterator[str | int]:
         done = index = 0
