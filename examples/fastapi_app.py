@@ -4,7 +4,7 @@
     uvicorn --app-dir examples fastapi_app:app
     curl localhost:8000/classify -H 'Content-Type: application/json' -d '{"texts": ["Oil prices rise again"]}'
 
-The environment variable POCKETRNN_BUNDLE names the bundle or the packed file; by default it is the shipped `ag_news`.
+The environment variable POCKETRNN_BUNDLE names the bundle or the packed file; by default it is the shipped `languages`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Answer(BaseModel):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Read the bundle once, before the first request."""
-    app.state.classifier = Classifier.load(os.environ.get("POCKETRNN_BUNDLE", "ag_news"))
+    app.state.classifier = Classifier.load(os.environ.get("POCKETRNN_BUNDLE", "languages"))
     yield
 
 

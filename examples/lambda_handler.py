@@ -35,7 +35,7 @@ def loaded(bundle: str) -> pocketrnn.Classifier | pocketrnn_native.Classifier:
 
 
 # Here and not in the handler: Lambda runs this once for each instance, before the first request.
-classifier = loaded(os.environ.get("POCKETRNN_BUNDLE", "ag_news"))
+classifier = loaded(os.environ.get("POCKETRNN_BUNDLE", "languages"))
 
 
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:  # noqa: ARG001 - Lambda gives it

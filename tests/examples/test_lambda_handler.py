@@ -37,7 +37,7 @@ def answers_of(response: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_request_is_answered_as_the_classifier_answers(lambda_handler: ModuleType) -> None:
     event = {"version": "2.0", "body": json.dumps({"texts": TEXTS}), "isBase64Encoded": False}
     answers = answers_of(lambda_handler.handler(event, None))
-    assert [answer["label"] for answer in answers] == Classifier.load("ag_news").predict(TEXTS)
+    assert [answer["label"] for answer in answers] == Classifier.load("languages").predict(TEXTS)
     assert all(0 < answer["probability"] <= 1 for answer in answers)
 
 

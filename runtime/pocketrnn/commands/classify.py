@@ -38,7 +38,7 @@ __all__ = ["classify"]
 @click.option(
     "-b",
     "--bundle",
-    default="ag_news",
+    default="languages",
     show_default=True,
     metavar="PATH_OR_NAME",
     help="The bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn.",
@@ -107,7 +107,7 @@ def classify(
 
     With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the answer is for all
     the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
-    --streaming, as none of those that ship with pocketrnn is; docs/streams.md says how to make one.
+    --streaming, as none of those that ship with pocketrnn was; docs/streams.md says how to make one.
 
     With --explain, each word is left out once, and what the label loses by it is shown. On a terminal, words that speak
     for the label are green, those that speak against it red and underlined. Otherwise, or with --json, each text is
@@ -125,8 +125,8 @@ def classify(
 
     \b
     Examples:
-      pocketrnn classify -b ag_news "Wall St. Bears Claw Back Into the Black"
-      pocketrnn classify -b ag_news --top 2 --json "NASA probe nears Saturn" "Oil prices rise again"
+      pocketrnn classify "Où est la gare ?"
+      pocketrnn classify --top 3 --json "Hvor er stasjonen?" "Waar is het station?"
       pocketrnn classify -b ag_news < headlines.txt
       pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"

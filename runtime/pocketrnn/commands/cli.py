@@ -231,7 +231,7 @@ def main() -> None:
 
     \b
     Examples:
-      pocketrnn classify -b ag_news "Wall St. Bears Claw Back Into the Black"
+      pocketrnn classify "Où est la gare ?"
       pocketrnn train reviews.csv -o reviews.checkpoint --export reviews
       pocketrnn COMMAND --help
     """

@@ -1,0 +1,98 @@
+"""`languages`, the classifier of languages that ships: what it answers, what it says of no language, and its card."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from pocketrnn import Classifier
+from pocketrnn.bundle.zoo import bundle_folder
+
+ROOT = Path(__file__).parents[2]
+CARD = ROOT / "trained" / "pocketrnn_zoo" / "languages" / "README.md"
+TEXTS = {
+    "en": "The committee will publish its report next week.",
+    "de": "Der Ausschuss wird seinen Bericht nächste Woche veröffentlichen.",
+    "fr": "La commission publiera son rapport la semaine prochaine.",
+    "es": "La comisión publicará su informe la próxima semana.",
+    "pt": "A comissão vai publicar o seu relatório na próxima semana.",
+    "it": "La commissione pubblicherà la sua relazione la prossima settimana.",
+    "nl": "De commissie zal haar verslag volgende week publiceren.",
+    "sv": "Utskottet kommer att publicera sin rapport nästa vecka.",
+    "fi": "Valiokunta julkaisee mietintönsä ensi viikolla.",
+    "pl": "Komisja opublikuje swoje sprawozdanie w przyszłym tygodniu.",
+    "cs": "Výbor zveřejní svou zprávu příští týden.",
+    "hu": "A bizottság a jövő héten teszi közzé a jelentését.",
+    "ro": "Comisia își va publica raportul săptămâna viitoare.",
+    "ru": "Комиссия опубликует свой доклад на следующей неделе.",
+    "uk": "Комісія опублікує свій звіт наступного тижня.",
+    "el": "Η επιτροπή θα δημοσιεύσει την έκθεσή της την επόμενη εβδομάδα.",
+    "tr": "Komisyon raporunu gelecek hafta yayımlayacak.",
+    "ar": "ستنشر اللجنة تقريرها الأسبوع المقبل.",
+    "he": "הוועדה תפרסם את הדוח שלה בשבוע הבא.",
+    "hi": "समिति अगले सप्ताह अपनी रिपोर्ट प्रकाशित करेगी।",
+    "ta": "குழு அடுத்த வாரம் தனது அறிக்கையை வெளியிடும்.",
+    "zh": "委员会将于下周公布其报告。",
+    "ja": "委員会は来週報告書を公表する予定です。",
+    "ko": "위원회는 다음 주에 보고서를 발표할 예정이다.",
+    "th": "คณะกรรมการจะเผยแพร่รายงานในสัปดาห์หน้า",
+    "vi": "Ủy ban sẽ công bố báo cáo vào tuần tới.",
+    "sw": "Kamati itachapisha ripoti yake wiki ijayo.",
+}
+NO_LANGUAGE = (
+    "xqzt vbnk wrtpl zzkq",
+    "3.14159 / 2024-11-05 = 77%",
+    "\U0001f600\U0001f680\U0001f44d",
+    "for (i = 0; i < n; ++i) {",
+)
+
+
+@pytest.fixture(scope="module")
+def languages() -> Classifier:
+    return Classifier.load("languages")
+
+
+def test_sentences_are_told_apart_and_with_their_accents_or_case_gone(languages: Classifier) -> None:
+    assert dict(zip(TEXTS, languages.predict(list(TEXTS.values())), strict=True)) == {label: label for label in TEXTS}
+    shouted = languages.predict([text.upper() for text in TEXTS.values()])
+    assert dict(zip(TEXTS, shouted, strict=True)) == {label: label for label in TEXTS}
+
+
+@pytest.mark.parametrize("text", NO_LANGUAGE)
+def test_what_is_no_language_is_said_to_be_none(languages: Classifier, text: str) -> None:
+    assert languages.classify(text).label == "und"
+
+
+def test_the_likeliest_languages_come_in_their_order(languages: Classifier) -> None:
+    (first, one), (second, two), (_, three) = languages.classify("Kommisjonen vil legge fram rapporten", top=3).top
+    assert {first, second} <= {"nb", "nn", "da"}
+    assert one >= two >= three
+
+
+def test_a_single_word_is_less_certain_than_a_sentence(languages: Classifier) -> None:
+    def mean_probability(texts: list[str]) -> float:
+        return float(languages.predict_proba(texts).max(axis=1).mean())
+
+    whole = [text for text in TEXTS.values() if " " in text]
+    words = [text.split()[1] for text in whole]
+    assert mean_probability(words) < mean_probability(whole)
+
+
+def test_the_bundle_is_small_and_what_it_learnt_from_is_for_any_use() -> None:
+    folder = bundle_folder("languages")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1_600_000
+    gathered = runpy.run_path(str(ROOT / "scripts" / "gather_languages"))
+    licences = [source.licence for source in gathered["SOURCES"]]
+    assert not [licence for licence in licences if "NC" in licence or "ND" in licence]
+    card = CARD.read_text(encoding="utf-8")
+    assert [source.name for source in gathered["SOURCES"] if f"| {source.name} |" not in card] == []
+
+
+def test_the_card_names_every_language(languages: Classifier) -> None:
+    names = runpy.run_path(str(ROOT / "scripts" / "gather_languages"))["NAMES"]
+    assert set(languages.labels) == {*names, "und"}
+    rows = dict(re.findall(r"(?m)^\| (\w+) \| ([^|]+) \|", CARD.read_text(encoding="utf-8")))
+    assert {label: rows.get(label) for label in names} == names
