@@ -86,6 +86,9 @@ ns = globals(); ns["POOL"] = "max"
 locals()["POOL"] = "max"
 exec("POOL = 'max'")
 import sys; sys.modules[__name__].POOL = "max"
+import sys; vars(sys.modules[__name__])["POOL"] = "max"
+import sys; sys.modules[__name__].__dict__["POOL"] = "max"
+% import sys; vars(sys.modules[__name__]).update(POOL="max")
 a, *POOLS = 1, "mean", "max"; [*_, POOL] = POOLS
 POOL, A = "max", POOL
 it = iter(["mean", "max"]); first = next(it); POOL = next(it)
@@ -487,3 +490,42 @@ def test_a_table_that_is_drawn_and_that_no_weights_hold_is_refused(table: str, f
         check_not_random(named("n.ipynb:made()"), module)
     torch.set_rng_state(states[0])
     assert isinstance(module, nn.Module)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        "self.order = random.sample(range(30), 3)",
+        "self.order = np.random.permutation(30)[:3]",
+        "self.order = [SEEN[time.time_ns() % 30_000] for _ in range(3)]",
+        "self.order = (lambda held: lambda: held)(random.sample(range(30), 3))",
+        "Net.order = random.sample(range(30), 3)",
+        "self.part = Part()",
+    ],
+)
+def test_what_is_drawn_and_no_tensor_is_refused_by_the_answers(drawn: str, folder: Path) -> None:
+    net = (
+        "SEEN = range(30_000)\nclass Part:\n    def __init__(self):\n        self.order = random.sample(range(30), 3)\n"
+        "class Net(nn.Module):\n    part = None\n    def __init__(self):\n        super().__init__()\n"
+        "        self.scale = nn.Parameter(torch.ones(1))\n"
+        f"        {drawn}\n    def forward(self, x):\n        order = (self.part or self).order\n"
+        "        order = order() if callable(order) else order\n"
+        "        return x.sum(1) * self.scale + torch.tensor([float(n) for n in order])"
+    )
+    imports = "import random\nimport time\nimport numpy as np\nimport torch\nfrom torch import nn"
+    build = "def build():\n    m = Net()\n    nn.init.ones_(m.scale)\n    return m"
+    notebook(folder / "n.ipynb", [imports, net, build])
+    named_so = named("n.ipynb:build()")
+    module = load_module(named_so)
+    with pytest.raises(InputError, match=r"two values of|answers otherwise each time"):
+        check_not_random(named_so, module)
+
+
+def test_what_forward_draws_is_not_what_is_drawn_when_a_module_is_made(folder: Path) -> None:
+    net = (
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.made = time.time_ns()\n"
+        "    def forward(self, x):\n        return x.sum(1, keepdim=True) + torch.rand(1) + random.random()"
+    )
+    notebook(folder / "n.ipynb", ["import random\nimport time\nimport torch\nfrom torch import nn", net])
+    check_not_random(named("n.ipynb:Net()"), load_module(named("n.ipynb:Net()")))

@@ -436,6 +436,13 @@ class _Following:
         dotted = self._dotted(target, scope) if isinstance(target, ast.Attribute) else None
         if isinstance(target, ast.Subscript):
             dotted = self._dotted(target.value, scope)
+        if dotted is not None and dotted.startswith("<file>.__dict__"):
+            key = getattr(target.slice, "value", None) if isinstance(target, ast.Subscript) else None
+            if isinstance(key, str):
+                self._sets(key)
+            else:
+                self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
+            return
         if dotted is not None:
             self._set_in_package(dotted, target)
             return
@@ -664,13 +671,14 @@ class _Following:
     def _imported_called(
         self, dotted: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
     ) -> Objects:
-        package = dotted.split(".")[0]
+        package, last = dotted.split(".")[0], dotted.split(".")[-1]
         self.makes_caller = self.makes_caller or dotted in _CALLERS
         self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
         if (
             dotted.startswith(_MAY_DO_ANYTHING)
             or dotted in _ALL_OBJECTS | _RUN_BY_PYTHON
             or dotted.endswith(".__subclasses__")
+            or (dotted.startswith("<file>.__dict__") and last in CHANGING_METHODS)
         ):
             self._anything(f"`{ast.unparse(node)[:60]}`")
         if dotted.startswith((*_SETS_STATE, "sys.path.")):
@@ -692,7 +700,6 @@ class _Following:
             self.makes_caller = self.makes_caller or keyword.arg == "inplace"
             if keyword.arg in ("inplace", "out"):
                 self._change(everything if keyword.arg == "inplace" else self.value(keyword.value, scope))
-        last = dotted.split(".")[-1]
         shares = package in _SHARING_PACKAGES
         if dotted == "copy.deepcopy" or not (shares or dotted == "copy.copy" or last[:1].isupper() or last[:2] == "as"):
             return everything if last == "from_numpy" or package not in _LEAVE_ALONE else _NONE

@@ -29,10 +29,11 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_mean, first_line, shown
-from pocketrnn_export.intake.as_given import names_read
+from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
 __all__ = ["ModuleName", "check_not_random", "load_module", "load_module_and_function", "module_name"]
 
@@ -179,7 +180,7 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
     Example:
         >>> check_not_random(named, load_module(named))
     """
-    again = _made_again(named, weights)
+    again, answer = _made_again(named, weights)
     for name, digest in _digests_of(module).items():
         if again.get(name) != digest:
             raise InputError(
@@ -189,6 +190,35 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
                 else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
                 "again; or ask for random ones with --random-weights.",
             )
+    own = _answer_to_a_probe(module)
+    if own is not None and answer is not None and not (
+        own.shape == answer.shape and np.allclose(own, answer, rtol=1e-4, atol=1e-4, equal_nan=True)
+    ):  # fmt: skip
+        raise InputError(
+            f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
+            "is drawn, or hangs on the time, when it is made or its file is run.",
+            "Make it a plain value, or a parameter or buffer that the weights hold; or ask for random ones with "
+            "--random-weights.",
+        )
+
+
+def _answer_to_a_probe(module: nn.Module) -> Any:
+    """What a module answers to some tokens, an array; None where it is called in another way than by these, with or
+    without their lengths. What forward draws is the same each time, and the module is left as it was."""
+    rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
+    tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
+    for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
+        with contextlib.suppress(Exception, SystemExit), untouched(module), torch.no_grad(), quietly_on_cpu():
+            module.eval()
+            # The functions that set seeds may be passed over.
+            torch.default_generator.manual_seed(0)
+            np.random.set_state(np.random.RandomState(0).get_state())
+            random.setstate(random.Random(0).getstate())  # noqa: S311
+            answer = module(*arguments)
+            while isinstance(answer, tuple | list):
+                answer = answer[0]
+            return answer.detach().double().numpy()
+    return None
 
 
 def _digests_of(module: nn.Module) -> dict[str, str]:
@@ -206,8 +236,8 @@ def _digest(tensor: Tensor) -> str:
     return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
 
 
-def _made_again(named: ModuleName, weights: SavedWeights | None) -> dict[str, str]:
-    """The digests of what a module holds that is made once more, with other seeds.
+def _made_again(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
+    """The digests of what a module holds that is made once more, with other seeds, and its answer to a probe.
 
     In a process of its own: what a file does to PyTorch, such as a hook on all modules or a function wrapped in
     another, it would do a second time.
@@ -237,7 +267,7 @@ def _made_again(named: ModuleName, weights: SavedWeights | None) -> dict[str, st
         receiver.close()
     if isinstance(answer, PocketRNNError):
         raise answer
-    made: dict[str, str] = answer
+    made: tuple[dict[str, str], Any] = answer
     return made
 
 
@@ -256,7 +286,7 @@ def _make_again(sender: Any, named: ModuleName, weights: SavedWeights | None) ->
         made = load_module(named)
         if weights is not None:
             load_weights(made, weights)
-        answer: Any = _digests_of(made)
+        answer: Any = _digests_of(made), _answer_to_a_probe(made)
     except PocketRNNError as error:
         answer = InputError(error.problem, error.remedy)
     # Whatever the user's code raises, the second time only.
