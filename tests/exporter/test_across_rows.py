@@ -66,10 +66,46 @@ class FirstRow(Base):
         return self.mean(self.embedding(x) * (self.embedding(x)[0].sum() < 300))
 
 
+class SeldomLikeTheTextBefore(Base):
+    """The batch stays an axis, and a difference of 3 is rare."""
+
+    def forward(self, x: Tensor) -> Any:
+        again = (x[:, 0] - torch.roll(x, 1, 0)[:, 0]).abs() == 3
+        return self.mean(torch.where(again[:, None, None], -self.embedding(x), self.embedding(x)))
+
+
+class LikeTheNextText(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * (torch.cat([x[1:], x[:1]])[:, :1] != 7)[..., None])
+
+
+class LikeAnotherText(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * (x[torch.arange(len(x)) - 1] != x)[..., None])
+
+
+class SortsEachPlace(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * (x.sort(0).values[:, :1] != 7)[..., None])
+
+
+class SimilarTexts(Base):
+    def forward(self, x: Tensor) -> Any:
+        means = self.embedding(x).mean(1)
+        return self.mean(self.embedding(x) * ((means @ means.T).mean(1) < 100)[:, None, None])
+
+
+class HoldsAPairOfWords(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * (1.0 - ((x[:, 1:] == 7) & (x[:, :-1] == 9)).any().float()))
+
+
 @pytest.mark.parametrize(
     "kind",
-    [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow],
-)
+    [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow,
+     SeldomLikeTheTextBefore, LikeTheNextText, LikeAnotherText, SortsEachPlace, SimilarTexts,
+     HoldsAPairOfWords],
+)  # fmt: skip
 def test_a_computation_across_the_texts_of_a_batch_is_refused_by_its_line_and_goes_for_one_text(
     kind: type[Base],
 ) -> None:

@@ -103,7 +103,7 @@ def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Mo
         return (torch.randint(2, loop_modules.WORDS, (sizes.batch, sizes.tokens)),)
 
     # The program is asked only where iterations differ.
-    every_step.check_every_step(module, Limits(max_tokens=200), "", inputs_of, lambda _: False)
+    every_step.check_every_step(module, Limits(max_tokens=200), "", inputs_of, lambda _: False, one_text=True)
     assert asked == [40, 41, 60, 200]
 
 
@@ -112,5 +112,10 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
     for most in (30, 500):
         every_step.check_every_step(
             module, Limits(max_tokens=most), "", lambda sizes: (torch.ones(1, sizes.tokens, dtype=torch.int64),),
-            lambda _: False,
+            lambda _: False, one_text=False,
         )  # fmt: skip
+
+
+def test_a_step_of_several_texts_alone_is_found() -> None:
+    with pytest.raises(ExportError, match="two texts of 701 tokens"):
+        right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 1 else h)), EXAMPLE)

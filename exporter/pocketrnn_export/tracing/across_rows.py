@@ -16,7 +16,7 @@ from torch.fx import Node
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.torch_internals import expression_of
 
-__all__ = ["place_across_rows"]
+__all__ = ["place_across_rows", "symbols_of_batch"]
 
 # What computes along an axis and keeps it: the position of the axis among the arguments, and the axis by default.
 _ALONG: Final = {
@@ -29,8 +29,11 @@ _OF_LENGTHS: Final = frozenset(
 )
 # What asks its second argument for a type or a shape.
 _LIKE: Final = frozenset({"type_as", "to", "view_as", "reshape_as"})
-# What a batch holds at all, which the proof tries by ids; and what gives sizes or new memory, and no numbers.
-_NO_NUMBERS: Final = ("any", "all", "size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
+# Whether a batch holds an id at all, which the proof tries with each id that forward compares with.
+_HOLDS: Final = frozenset({"any", "all"})
+_COMPARED: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+# What gives sizes or new memory, and no numbers.
+_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                       "sym_", "_assert")  # fmt: skip
 
 
@@ -41,7 +44,7 @@ def place_across_rows(program: torch.export.ExportedProgram) -> str:
         >>> place_across_rows(program)
         'model.py:12: `common = torch.bincount(x.reshape(-1)) > 300`'
     """
-    batch = _batch_of(program)
+    batch = symbols_of_batch(program)
     if not batch:
         return ""
     for node in _needed(program):
@@ -50,7 +53,7 @@ def place_across_rows(program: torch.export.ExportedProgram) -> str:
     return ""
 
 
-def _batch_of(program: torch.export.ExportedProgram) -> set[Any]:
+def symbols_of_batch(program: torch.export.ExportedProgram) -> set[Any]:
     """The symbols of the number of texts, of which each input may have its own; none where that is fixed."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
@@ -76,6 +79,8 @@ def _crosses(node: Node, batch: set[Any]) -> bool:
     sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and _axes(n, batch)]
     if not sources:
         return False
+    if name in _HOLDS and _compares_ids(sources[0]):
+        return False
     of_lengths = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
     if of_lengths and name in _OF_LENGTHS:
         return False
@@ -83,6 +88,12 @@ def _crosses(node: Node, batch: set[Any]) -> bool:
         axis = node.kwargs.get("dim", node.args[_ALONG[name]] if len(node.args) > _ALONG[name] else 0)
         return isinstance(axis, int) and axis % max(1, value.dim()) in _axes(sources[0], batch)
     return not _axes(node, batch)
+
+
+def _compares_ids(node: Node) -> bool:
+    """Whether it is `tokens == 7`, or the like."""
+    inner = node.all_input_nodes
+    return _name(node) in _COMPARED and len(inner) == 1 and inner[0].op == "placeholder"
 
 
 def _axes(node: Node, batch: set[Any]) -> list[int]:

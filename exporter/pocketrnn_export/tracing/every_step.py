@@ -45,6 +45,7 @@ _SAME: Final = frozenset(
      Tensor.cuda}
 )  # fmt: skip
 
+_TEXTS: Final = {1: "a text", 2: "two texts"}
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
 
@@ -55,11 +56,13 @@ def check_every_step(
     loop: str,
     inputs_of: Callable[[Sizes], tuple[Tensor, ...]],
     agree: Callable[[Sizes], bool],
+    *,
+    one_text: bool,
 ) -> None:
     """Refuse a module whose loop over the steps of a text does something else at one of 3,000, if the program differs.
 
-    Nothing is said where the iterations cannot be compared, as the calls of shorter texts are not alike; nor of what a
-    scripted function does inside.
+    One text is looked at, and two together. Nothing is said where the iterations cannot be compared, as the calls of
+    shorter texts are not alike; nor of what a scripted function does inside.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -67,46 +70,56 @@ def check_every_step(
         loop: the line of the loop.
         inputs_of: random inputs of some sizes, as the module takes them.
         agree: whether the module and the program as it is exported give the same answer there.
+        one_text: whether the batch is always one.
 
     Raises:
         ExportError: its answer differs from the program's after such a step; names the step.
     """
-    made: dict[int, _Calls | None] = {}
+    for rows in (1,) if one_text else (1, 2):
+        if not all(inside(limits, Sizes(rows, tokens)) for tokens in (_FIRST, _THIRD)):
+            return
+        calls = _CallsByLength(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
+        longest = min(MOST_STEPS, limits.max_tokens or MOST_STEPS, calls.reached(_SECONDS))
+        if not calls.is_alike(_THIRD) or longest <= _THIRD or calls.is_alike(longest):
+            continue
+        alike, other = _THIRD, longest
+        while other - alike > 1:
+            middle = (alike + other) // 2
+            alike, other = (middle, other) if calls.is_alike(middle) else (alike, middle)
+        for tokens in range(other, min(other + _AFTER, longest) + 1):
+            if not agree(Sizes(rows, tokens)):
+                raise ExportError(
+                    f"The module's loop over the steps of a text, {loop}, does something else in {_TEXTS[rows]} of "
+                    f"{other} tokens than in shorter ones: at {tokens} tokens the graph of its first steps answers "
+                    "otherwise.",
+                    "Do the same in every step, without a look at its number; or use nn.RNN, nn.LSTM or nn.GRU.",
+                )
 
-    def calls(tokens: int) -> _Calls | None:
-        if tokens not in made:
-            made[tokens] = _calls_of(module, inputs_of(Sizes(1, tokens)))
-        return made[tokens]
 
-    if not all(inside(limits, Sizes(1, tokens)) for tokens in (_FIRST, _THIRD)):
-        return
-    started = time.process_time()
-    first, second, third = calls(_FIRST), calls(_SECOND), calls(_THIRD)
-    a_token = (time.process_time() - started) / (_FIRST + _SECOND + _THIRD)
-    if first is None or second is None or third is None:
-        return
+class _CallsByLength:
+    """How often each kind of call is made for texts of some length."""
 
-    def is_alike(tokens: int) -> bool:
-        """Whether a text makes the calls of a shorter one, and those of each further token."""
-        found = calls(tokens)
-        kinds = first.keys() | second.keys() | (found or {}).keys()
-        further = tokens - _FIRST
-        return found is None or all(found[k] == first[k] + further * (second[k] - first[k]) for k in kinds)
+    def __init__(self, module: nn.Module, inputs_of: Callable[[int], tuple[Tensor, ...]]) -> None:
+        self._module, self._inputs_of = module, inputs_of
+        started = time.process_time()
+        self._first, self._second = self._of(_FIRST), self._of(_SECOND)
+        self._a_token = (time.process_time() - started) / (_FIRST + _SECOND)
 
-    longest = min(MOST_STEPS, limits.max_tokens or MOST_STEPS, int(_SECONDS / max(a_token, 1e-6)))
-    if not is_alike(_THIRD) or longest <= _THIRD or is_alike(longest):
-        return
-    alike, other = _THIRD, longest
-    while other - alike > 1:
-        middle = (alike + other) // 2
-        alike, other = (middle, other) if is_alike(middle) else (alike, middle)
-    for tokens in range(other, min(other + _AFTER, longest) + 1):
-        if not agree(Sizes(1, tokens)):
-            raise ExportError(
-                f"The module's loop over the steps of a text, {loop}, does something else in a text of {other} tokens "
-                f"than in shorter ones: at {tokens} tokens the graph of its first steps answers otherwise.",
-                "Do the same in every step, without a look at its number; or use nn.RNN, nn.LSTM or nn.GRU.",
-            )
+    def _of(self, tokens: int) -> _Calls | None:
+        return _calls_of(self._module, self._inputs_of(tokens))
+
+    def reached(self, seconds: float) -> int:
+        """How many tokens of a text are looked at in that time."""
+        return int(seconds / max(self._a_token, 1e-6))
+
+    def is_alike(self, tokens: int) -> bool:
+        """Whether a text makes the calls of a shorter one, and those of each further token. Where the module fails,
+        any program is as good as another."""
+        first, second, found = self._first, self._second, self._of(tokens)
+        if first is None or second is None or found is None:
+            return True
+        kinds = first.keys() | second.keys() | found.keys()
+        return all(found[k] == first[k] + (tokens - _FIRST) * (second[k] - first[k]) for k in kinds)
 
 
 def _calls_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Calls | None:

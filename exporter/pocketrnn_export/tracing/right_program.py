@@ -28,10 +28,11 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.across_rows import place_across_rows
+from pocketrnn_export.tracing.across_rows import place_across_rows, symbols_of_batch
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.every_size import SECONDS, answer_if_any, check_every_size
 from pocketrnn_export.tracing.every_step import check_every_step
+from pocketrnn_export.tracing.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
 from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, inside, settled
 from pocketrnn_export.tracing.size_regions import Followed
@@ -66,18 +67,22 @@ def run_in_pytorch(traced: TracedProgram) -> Runnable:
         (3, 4)
     """
     program = traced.program
-    known = {**program.constants, **program.state_dict}
-    specs, kinds = program.graph_signature.input_specs, [spec.kind for spec in program.graph_signature.output_specs]
+    kinds = [spec.kind for spec in program.graph_signature.output_specs]
     forward = functools.cache(lambda: _without_checks(program.graph_module))
 
     def run(inputs: tuple[Tensor, ...]) -> Any:
-        given = iter(inputs)
-        values = [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
         with torch.no_grad():
-            answers = forward()(*values)
+            answers = forward()(*_arguments(program, inputs))
         return answers[kinds.index(OutputKind.USER_OUTPUT)].numpy()
 
     return Runnable(run)
+
+
+def _arguments(program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...]) -> list[Any]:
+    """What the graph of a program takes, weights among it, for what the module takes."""
+    given, known = iter(inputs), {**program.constants, **program.state_dict}
+    specs = program.graph_signature.input_specs
+    return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
 
 
 def _without_checks(module: torch.fx.GraphModule) -> Callable[..., Any]:
@@ -90,6 +95,26 @@ def _without_checks(module: torch.fx.GraphModule) -> Callable[..., Any]:
             graph.erase_node(node)
     # Not by calling the module, which prints the code of what fails.
     return torch.fx.GraphModule(module, graph).forward
+
+
+class _Values(torch.fx.Interpreter):
+    """What each node of a program computes. What it asserts of sizes is no part of any form."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        super().__init__(program.graph_module, garbage_collect_values=False)
+        self._program = program
+
+    def __call__(self, inputs: tuple[Tensor, ...]) -> dict[torch.fx.Node, Any]:
+        """The values for what the module takes; none where a node fails."""
+
+        def run(*inputs: Tensor) -> Any:
+            with torch.no_grad():
+                return self.run(*_arguments(self._program, inputs))
+
+        return {} if answer_if_any(run, *inputs) is None else dict(self.env)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return None if "_assert" in str(target) else super().call_function(target, args, kwargs)
 
 
 def right_program(
@@ -160,7 +185,7 @@ def _program(
         if plain.orders:
             _check_ties(reference, example, plain, ids)
         if not log.questions:
-            at_every_size(_of_rows(plain), plain.limits)
+            at_every_size(_of_rows(plain, example, ids), plain.limits)
             return plain
 
     def attempt(program: TracedProgram, asked: TraceLog, *, is_plain: bool) -> Attempt[TracedProgram]:
@@ -186,7 +211,7 @@ def _program(
         lambda sizes: in_doubles(_inputs_of(example, sizes, ids)),
         batch=1 if one_text else None,
     )
-    at_every_size(_of_rows(found.traced), found.limits)
+    at_every_size(_of_rows(found.traced, example, ids), found.limits)
     return replace(found.traced, limits=found.limits, bounds=found.bounds)
 
 
@@ -227,13 +252,20 @@ def _refuse_changed(
             )
 
 
-def _of_rows(traced: TracedProgram) -> TracedProgram:
+def _of_rows(traced: TracedProgram, example: tuple[Tensor, ...], ids: int) -> TracedProgram:
     """A program that computes each row from its own tokens.
 
     Raises:
         UntraceableError: it computes across the rows of a batch.
     """
-    if place := place_across_rows(traced.program):
+    place = place_across_rows(traced.program)
+    if not place and (batch := symbols_of_batch(traced.program)):
+        place = place_of_mixed_rows(
+            _Values(traced.program),
+            lambda rows, steps: _inputs_of(example, Sizes(rows, steps), ids),
+            batch,
+        )
+    if place:
         raise UntraceableError(
             f"The module computes across the texts of a batch, {place}, so that a text may be answered by its "
             "neighbours.",
@@ -263,11 +295,11 @@ def _check_every_size(
         return expected is None or _answers_so(exported, inputs, expected)
 
     inputs_of = functools.partial(_inputs_of, example, ids=ids)
-    in_pytorch = run_in_pytorch(found).run
+    in_pytorch, one_text = run_in_pytorch(found).run, len(example[0]) == 1
     # First, since it names the loop.
     if found.loops:
-        check_every_step(module, limits, found.loops[0], inputs_of, agree)
-    check_every_size(module, in_pytorch, limits, inputs_of, agree, one_text=len(example[0]) == 1)
+        check_every_step(module, limits, found.loops[0], inputs_of, agree, one_text=one_text)
+    check_every_size(module, in_pytorch, limits, inputs_of, agree, one_text=one_text)
 
 
 def _follower(

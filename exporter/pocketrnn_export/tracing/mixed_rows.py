@@ -1,0 +1,85 @@
+"""Whether a program mixes the rows of a batch: one row is changed, and every value on the way to the answer looked at.
+
+`torch.roll(x, 1, 0)`, `x[order]` and a product of the batch with itself keep the batch an axis, so that their form says
+nothing; a sort by lengths that is undone later is no mixing. A value that belongs to each text changes for the text
+that was changed, and for no other. Answers alone would not show it: where a comparison of two rows decides, it may take
+a batch in thousands for it to come out otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.tracing.torch_internals import expression_of
+
+__all__ = ["place_of_mixed_rows"]
+
+_ROWS: Final = 4
+_STEPS: Final = (6, 3)
+# From how many ids the words are drawn. With two, equal words stand in several rows, as a comparison may want it.
+_ALPHABETS: Final = (10**9, 2, 3, 5)
+
+
+def place_of_mixed_rows(
+    values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    batch: set[Any],
+) -> str:
+    """The line at which a value of one text depends on another text of its batch; empty where there is none.
+
+    Args:
+        values_of: of inputs what each node of the program computes.
+        inputs_of: of rows and steps random inputs, as the program takes them.
+        batch: the symbols of the number of texts.
+    """
+    generator = torch.Generator().manual_seed(11)
+    for steps in _STEPS:
+        for tokens, changed, *others in _pairs(inputs_of(_ROWS, steps), generator):
+            before, after = values_of((tokens, *others)), values_of((changed, *others))
+            for node in before:
+                if node.op == "call_function" and _is_mixed(node, before[node], after.get(node), batch):
+                    return line_of_node(node) or "a line that is not known"
+    return ""
+
+
+def _pairs(inputs: tuple[Tensor, ...], generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+    """Tokens, the same with other words in one row, and what else is given. Which places are padding stays."""
+    tokens, *others = inputs
+    lengths = next((one for one in others if one.dim() == 1), None)
+    there = torch.ones_like(tokens, dtype=torch.bool)
+    if lengths is not None:
+        there = torch.arange(tokens.shape[1]) < lengths[:, None]
+    known = torch.tensor(sorted(set(tokens[there].tolist())))
+    for alphabet in _ALPHABETS:
+        words = known[torch.randperm(len(known), generator=generator)[:alphabet]]
+
+        def drawn(words: Tensor = words) -> Tensor:
+            return words[torch.randint(len(words), tokens.shape, generator=generator)]
+
+        first = torch.where(there, drawn(), tokens)
+        for row in range(len(tokens)):
+            chosen = there & (torch.arange(len(tokens)) == row)[:, None]
+            yield first, torch.where(chosen, drawn(), first), *others
+
+
+def _is_mixed(node: Node, before: Any, after: Any, batch: set[Any]) -> bool:
+    """Whether a value changed for more than one text."""
+    stated = node.meta.get("val")
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor) or not isinstance(stated, Tensor):
+        return False
+    # Such as the words that a mask leaves.
+    if before.shape != after.shape or before.dim() != stated.dim():
+        return False
+    differs = (before != after) & ~((before != before) & (after != after))
+    for axis, size in enumerate(stated.shape):
+        if isinstance(size, torch.SymInt) and expression_of(size) in batch and before.shape[axis] == _ROWS:
+            others = [other for other in range(before.dim()) if other != axis]
+            if int((differs.any(others) if others else differs).sum()) > 1:
+                return True
+    return False
