@@ -55,6 +55,21 @@ def refused(*arguments: str, status: int = 2) -> str:
     return result.stderr
 
 
+def test_a_run_that_is_redirected_has_a_line_for_each_epoch() -> None:
+    few = run("train", "reviews.csv", "-o", "few", *QUICK)
+    assert few.exit_code == 0, few.output
+    assert "row" not in re.sub("rows", "", few.stderr)
+    assert len(re.findall(r"^epoch \d", few.stderr, re.M)) == 2
+    fitted = run("train", "reviews.csv", "-o", "fitted", *QUICK, "--final-fit").stderr
+    assert [line[:9] for line in fitted.splitlines() if line.startswith("epoch")] == [
+        "epoch 1  ",
+        "epoch 2  ",
+        "epoch 3/4",
+        "epoch 4/4",
+    ]
+    assert run("train", "reviews.csv", "-o", "none", *QUICK, "--quiet").stderr == ""
+
+
 def test_train_then_evaluate() -> None:
     trained = run("train", "reviews.csv", "-o", "c", *QUICK, "--report-every", "100")
     assert trained.exit_code == 0, trained.output

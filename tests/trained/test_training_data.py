@@ -141,7 +141,7 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> Non
     assert f"{name} is no regular file" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.csv.gz", "a.json"])
+@pytest.mark.parametrize("name", ["a.text", "a", "a.csv.gz", "a.json"])
 def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     assert ".csv, .tsv, .jsonl, .ndjson, .parquet" in refusal(write(tmp_path, name, CSV))
 
@@ -392,3 +392,35 @@ def test_files_without_an_end_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert "Line 3 " in refusal(write(tmp_path, "endless.jsonl", rows + '{"text": "' + "a" * 100))
     with pytest.raises(DataError, match="Line 2 "):
         vectors.read(write(tmp_path, "vectors.txt", "a 1 2\nb" + " 1" * 100), ["a"])
+
+
+# fastText's files
+
+
+def test_files_of_fasttext_are_read_with_one_label_or_several(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("__label__good  a  good film \n\n__label__bad a bad one\n__label__bad\n")
+    one = read_files([tmp_path / "one.txt"])
+    assert (one.labels, list(one.texts)) == (("bad", "good"), ["a  good film", "a bad one", ""])
+    assert one.targets.tolist() == [1, 0, 0]
+    (tmp_path / "more.txt").write_text("__label__a __label__b x\n__label__b y __label__a\n")
+    more = read_files([tmp_path / "more.txt"], multi_label=True)
+    assert more.targets.tolist() == [[True, True], [False, True]]
+    assert list(more.texts) == ["x", "y __label__a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"a good film\n", "Line 1"),
+        (b"__label__a x\n__label__ y\n", "Line 2"),
+        (b"__label__a x\n__label__a __label__b y\n", "Row 2"),
+        (b"__label__a x\n__label__b \xff\n", "line 2"),
+        (b"", "no rows"),
+    ],
+)
+def test_lines_that_fasttext_would_not_read_so_are_refused(tmp_path: Path, content: bytes, named: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=named):
+        read_files([tmp_path / "a.txt"])
+    with pytest.raises(DataError, match="'title'"):
+        read_files([tmp_path / "a.txt"], text_column="title")

@@ -1,4 +1,4 @@
-"""The columns of files of rows: CSV, TSV, JSON Lines and Parquet, read some thousand rows at a time."""
+"""The columns of files of rows: CSV, TSV, JSON Lines, Parquet and fastText's lines, some thousand rows at a time."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ _BLOCK: Final = 16 * 2**20
 _LONGEST_LINE: Final = 1 << 28
 # Rows of a chunk of JSON Lines and Parquet.
 _ROWS: Final = 10_000
+# What a line of fastText has.
+_LABEL: Final = "__label__"
+_FASTTEXT: Final = ("text", "label")
 _NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
 
 
@@ -40,7 +43,8 @@ def read_columns(path: Path, wanted: Sequence[str], remedy: str = _NAME_COLUMNS)
     """Read the wanted columns of a file, chunk by chunk.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do; every
-    value is a string), `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`. All are UTF-8.
+    value is a string), `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's
+    lines: `__label__NAME` before a text). All are UTF-8.
 
     Args:
         path: the file.
@@ -230,6 +234,44 @@ def _json_object(line: bytes, number: int, path: Path) -> dict[str, Any] | None:
         raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
 
 
+def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
+    """Lines as fastText reads them: labels that begin with `__label__`, then the text. Several labels are a list."""
+    check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
+    columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
+    for number, text in _lines(path):
+        words = text.split()
+        count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
+        labels = [word.removeprefix(_LABEL) for word in words[:count]]
+        if "label" in wanted and (not labels or "" in labels):
+            raise DataError(
+                f"Line {number} of {path} does not begin with {_LABEL} and a label.",
+                f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet file.",
+            )
+        # What follows the labels, with its own spaces.
+        rest = text.split(None, count)[count] if count < len(words) else ""
+        values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
+        for name, column in zip(wanted, columns, strict=True):
+            column.append(values[name])
+        if len(columns[0]) == _ROWS:
+            yield columns
+            columns = tuple([] for _ in wanted)
+    yield columns
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The number and the text of each line that is not empty."""
+    with opened(path) as file:
+        for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+            if len(line) > _LONGEST_LINE:
+                raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")
+            try:
+                text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, number, line[error.start]) from None
+            if text.strip():
+                yield number, text
+
+
 def _read_parquet(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
     with _parquet(path) as file:
         check_columns(file.schema_arrow.names, wanted, str(path), remedy)
@@ -270,6 +312,7 @@ _FORMATS: Final[dict[str, _Format]] = {
     ".jsonl": (_read_json_lines, _json_names),
     ".ndjson": (_read_json_lines, _json_names),
     ".parquet": (_read_parquet, _parquet_names),
+    ".txt": (_read_fasttext, lambda _: list(_FASTTEXT)),
 }
 # The ends of the names of files that can be read.
 SUFFIXES: Final = tuple(_FORMATS)

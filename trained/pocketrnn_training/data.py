@@ -220,8 +220,9 @@ def read_files(
     """Read the files of one data set, one after the other.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do),
-    `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`. All are UTF-8. A label may be a whole number; it is kept
-    as its digits. An empty text is kept; a missing text is refused, and a missing label is unless `blank_labels`.
+    `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's lines: `__label__NAME` before a text).
+    All are UTF-8. A label may be a whole number; it is kept as its digits. An empty text is kept; a missing text is
+    refused, and a missing label is unless `blank_labels`.
 
     Args:
         paths: the files.

@@ -193,7 +193,7 @@ def fit(
         examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
             words of the vocabulary are kept.
         before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            get rows. What the texts do not show is forgotten little by little: give the old ones, too.
+            get rows. What the texts do not show is forgotten: give the old ones, too.
         report: called with the progress. Without it, what is odd about the texts is logged as a warning, and epochs
             at the level INFO.
         choices: the choices of `Settings` that are not to be the defaults, by their names: `epochs=3`, `seed=1`.

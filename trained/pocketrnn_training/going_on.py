@@ -90,9 +90,7 @@ class Start:
         said += f" ({listed(new)}) get rows." if new else " get rows."
         if gone := [label for label, count in zip(data.labels[:before], counts, strict=False) if not count]:
             said += f" No row has {listed(gone)}."
-        return (
-            f"{said} What the rows do not show is forgotten little by little: the old rows beside the new ones keep it."
-        )
+        return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
 
 
 def settings_of(checkpoint: Checkpoint, settings: Settings) -> Settings:

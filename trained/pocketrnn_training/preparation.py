@@ -156,11 +156,7 @@ def prepare(
         InputError: a setting does not fit the others, the data or the vectors.
         DataError: the data or the word vectors cannot be used.
     """
-    if data.several_labels and settings.class_weights != "none":
-        raise InputError(
-            "Class weights are for texts with one label.",
-            "Leave --class-weights out: the threshold of each label is chosen for it.",
-        )
+    _check_for_several_labels(data, settings)
     data, validation = parts(data, validation, settings)
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = about_teacher(data, validation)
@@ -207,6 +203,20 @@ def prepare(
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
         | ({"examples": MADE_EXAMPLES} if examples is not None and not examples else {}),
     )
+
+
+def _check_for_several_labels(data: LabelledTexts, settings: Settings) -> None:
+    """Refuse choices that are for texts with one label."""
+    if data.several_labels and settings.class_weights != "none":
+        raise InputError(
+            "Class weights are for texts with one label.",
+            "Leave --class-weights out: the threshold of each label is chosen for it.",
+        )
+    if data.several_labels and settings.none_of_these is not None:
+        raise InputError(
+            "Where a text can have several labels, each label has a threshold of its own, and a text may have none.",
+            "Leave --none-of-these out.",
+        )
 
 
 @dataclass(frozen=True)

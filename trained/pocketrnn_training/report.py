@@ -32,6 +32,7 @@ _SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
 # In a larger matrix the numbers would overlap.
 _NUMBERED_CLASSES: Final = 12
+_TICK_CHARACTERS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,12 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
     yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
     yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
+    if (threshold := metrics.get("threshold")) is not None:
+        yield ""
+        yield f"None of these: below the probability {threshold:.4f}, a text is given no label. Of the validation rows,"
+        right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
+        yield f"{right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones. No text of another"
+        yield "kind was asked."
 
 
 def _baseline_lines(result: Evaluation, baseline: LinearBaseline | None) -> Iterator[str]:
@@ -292,15 +299,21 @@ def _confusion(result: Evaluation) -> Figure:
     counts = np.array(result.confusion)
     classes = len(counts)
     side = min(4.0 + 0.12 * classes, 14.0)
+    # Names of classes need room.
+    side += 1.5 * (classes <= _NUMBERED_CLASSES)
     figure = _figure(side + 1, side)
     axes = figure.subplots()
     # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = max(1, classes // 25)
-    # Numbers, not names: the font may lack the characters of a name.
-    for set_ticks in (axes.set_xticks, axes.set_yticks):
-        set_ticks(range(0, classes, step), [str(i + 1) for i in range(0, classes, step)])
+    names = [
+        _tick(i, score.label) if classes <= _NUMBERED_CLASSES else str(i + 1) for i, score in enumerate(result.classes)
+    ]
+    axes.set_xticks(
+        range(0, classes, step), names[::step], parse_math=False, rotation=90 * (classes <= _NUMBERED_CLASSES)
+    )
+    axes.set_yticks(range(0, classes, step), names[::step], parse_math=False)
     if classes <= _NUMBERED_CLASSES:
         for i, row in enumerate(counts):
             for j, count in enumerate(row):
@@ -311,6 +324,16 @@ def _confusion(result: Evaluation) -> Figure:
     axes.set_ylabel("true class")
     figure.colorbar(image, label="share of the true class")
     return figure
+
+
+def _tick(index: int, label: str) -> str:
+    """The number of a class, and its name where the font has its characters."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    name = label if len(label) <= _TICK_CHARACTERS else label[:_TICK_CHARACTERS] + "..."
+    drawn = name.isprintable() and all(font.get_char_index(ord(character)) for character in name)
+    return f"{index + 1} {name}" if drawn else str(index + 1)
 
 
 def _by_length(bins: Sequence[tuple[int, int, int, float]]) -> Figure:

@@ -113,6 +113,8 @@ class Settings:
         metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. Of
             two equal epochs the one with the smaller loss is better. None for `accuracy`; where a text can have
             several labels, for `f1`, which is then that of all answers together.
+        none_of_these: keep a threshold that this share of the right validation answers reaches. Below it, a text is
+            given no label. None for no threshold; where a text can have several labels, each has its own anyway.
         validation_share: the share of each class that is held out, if no validation rows are given.
         final_fit: whether the classifier is fitted once more, on all rows, those too that were held out. Only where no
             validation rows and no teacher are given. None for that where there are fewer than 20,000 rows.
@@ -160,6 +162,7 @@ class Settings:
     epoch_size: int | None = None
     patience: int | None = None
     metric: str | None = None
+    none_of_these: float | None = None
     validation_share: float = 0.1
     final_fit: bool | None = None
     seed: int = 0
@@ -269,6 +272,8 @@ class Settings:
             raise InputError(f"vector_words is {self.vector_words}.", "Use a number from 0.")
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"learning_rate is {self.learning_rate}.", "Use a number above 0, such as 0.001.")
+        if self.none_of_these is not None and not 0 < self.none_of_these <= 1:
+            raise InputError(f"none_of_these is {self.none_of_these}.", "Use a share above 0, up to 1, such as 0.95.")
         if not 0 < self.validation_share < 1:
             raise InputError(f"validation_share is {self.validation_share}.", "Use a share between 0 and 1.")
         if not 0 <= self.seed < 2**63:

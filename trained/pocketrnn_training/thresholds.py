@@ -1,13 +1,14 @@
-"""The thresholds of a classifier of several labels a text: for each label the probability from which it is given.
+"""The thresholds of a classifier: for each label the probability from which it is given.
 
-They are chosen on validation rows, for the highest F1. With a half for all labels, rare ones would hardly be given: few
-of their probabilities reach it. Lewis, Schapire, Callan and Papka, "Training algorithms for linear text classifiers",
-1996, choose one for each label; Yang, "A study of thresholding strategies for text categorization", 2001, shows how
-such thresholds of rare labels overfit.
+Where a text can have several labels, they are chosen on validation rows for the highest F1. With a half for all
+labels, rare ones would hardly be given: few of their probabilities reach it. Lewis, Schapire, Callan and Papka,
+"Training algorithms for linear text classifiers", 1996, choose one for each label; Yang, "A study of thresholding
+strategies for text categorization", 2001, shows how such thresholds of rare labels overfit.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from pocketrnn_training.measures import best_threshold
 
-__all__ = ["chosen_thresholds", "cross_fitted"]
+__all__ = ["chosen_thresholds", "cross_fitted", "reached_by"]
 
 # A label's own threshold and that for all labels count alike where so many validation rows have the label.
 _ROWS_OF_A_LABEL: Final = 10
@@ -41,6 +42,32 @@ def chosen_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
         own, _ = best_threshold(probabilities[:, label], targets[:, label])
         found.append(round((rows * own + _ROWS_OF_A_LABEL * of_all) / (rows + _ROWS_OF_A_LABEL), _DECIMALS))
     return tuple(found)
+
+
+def reached_by(share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+    """The highest threshold that a share of the right answers reaches, where each text has one label.
+
+    Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
+    2017: the largest probability of a text that is of none of the classes is lower, by and large.
+
+    Args:
+        share: above 0, up to 1.
+        probabilities: float64 [rows, classes], of rows that were not trained on.
+        targets: int64 [rows].
+
+    Returns:
+        the threshold; 0 where no answer is right.
+
+    Example:
+        >>> reached_by(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
+        0.6998
+    """
+    right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
+    if not len(right):
+        return 0.0
+    # Rounded down, and where it is round already by one: the last of them reaches it in single precision, too.
+    least = right[len(right) - math.ceil(share * len(right))]
+    return max(0.0, math.ceil(float(least) * 10**_DECIMALS - 1) / 10**_DECIMALS - 10**-_DECIMALS)
 
 
 def cross_fitted(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

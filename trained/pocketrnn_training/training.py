@@ -71,7 +71,7 @@ def train(
         keep: called after each epoch with the state that an interrupted run is resumed from.
         resume: the state that `keep` was last called with.
         before: a checkpoint to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            get rows. What `data` does not show is forgotten little by little.
+            get rows. What `data` does not show is forgotten.
 
     Raises:
         InputError: a setting is out of its range, the device is missing, the run to resume was another one, or the

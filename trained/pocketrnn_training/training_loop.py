@@ -27,7 +27,7 @@ from pocketrnn_training.preparation import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.threads import limited
-from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted
+from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted, reached_by
 
 __all__ = [
     "VALIDATION_LENGTHS",
@@ -299,11 +299,23 @@ class TrainingLoop:
         )
 
     def _thresholds(self, logits: Tensor) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """The thresholds of several labels, by calibrated validation logits; and what they reach on rows that did not
-        choose them."""
+        """The thresholds, by calibrated validation logits, and figures of them; those of several labels are measured on
+        rows that did not choose them."""
+        targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
-            return None, {}
-        targets = self.task.validation_targets
+            if share is None:
+                return None, {}
+            probabilities = logits.double().softmax(dim=1).numpy()
+            threshold = reached_by(share, probabilities, targets)
+            given = probabilities.max(axis=1) >= threshold
+            right = probabilities.argmax(axis=1) == targets
+            wrong = int((~right).sum())
+            measured = {
+                "threshold": threshold,
+                "right_above_threshold": float(given[right].mean()) if right.any() else 0.0,
+                "wrong_above_threshold": float(given[~right].mean()) if wrong else 0.0,
+            }
+            return (threshold,) * len(self.task.labels), measured
         probabilities = torch.sigmoid(logits.double()).numpy()
         result = score_several(self.task.labels, targets, cross_fitted(probabilities, targets))
         figures = {"accuracy": result.accuracy, "micro_f1": result.micro_f1, "macro_f1": result.macro_f1}

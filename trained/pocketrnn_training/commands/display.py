@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Final
 
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import one_line
@@ -13,15 +15,48 @@ from pocketrnn_training.progress import Epoch, Notice, Progress
 
 __all__ = ["displayed"]
 
+# Seconds between lines within an epoch.
+_EVERY: Final = 30.0
+
 
 @contextmanager
-def displayed() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """A function that shows each event of a run."""
+def displayed(*, quiet: bool = False, every: bool = False) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """A function that shows the events of a run.
+
+    Args:
+        quiet: show none.
+        every: show each, where there is no terminal; else few.
+    """
+    if quiet:
+        yield lambda _: None
+        return
     if not sys.stderr.isatty():
-        yield lambda event: tell(_line(event), err=True)
+        yield (lambda event: tell(_line(event), err=True)) if every else _Lines().show
         return
     with _live_bar() as show:
         yield show
+
+
+class _Lines:
+    """Plain lines, for a file or a pipe: one for each epoch, and one in half a minute of a long one."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+        self._ended: Progress | None = None
+
+    def show(self, event: Progress | Epoch | Notice) -> None:
+        # The end of an epoch has its own line, with the validation; a final fit has none.
+        ended, self._ended = self._ended, None
+        if ended is not None and not isinstance(event, Epoch):
+            tell(_line(ended), err=True)
+        if isinstance(event, Progress):
+            if event.row == event.rows:
+                self._ended = event
+                return
+            if time.monotonic() - self._shown < _EVERY:
+                return
+            self._shown = time.monotonic()
+        tell(_line(event), err=True)
 
 
 @contextmanager

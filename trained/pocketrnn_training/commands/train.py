@@ -110,13 +110,14 @@ _COUNT: Final = click.IntRange(min=1)
             "epoch_size",
             "patience",
             "metric",
+            "none_of_these",
             "validation_share",
             "final_fit",
             "seed",
         ),
         "Learn from a teacher": ("teachers", "unlabelled", "teacher_weight", "teacher_temperature", "teacher_logits"),
         "The machine": ("device", "precision", "processes", "threads"),
-        "Rare options": ("name", "data_dir", "logger", "report_every"),
+        "Rare options": ("name", "data_dir", "logger", "quiet", "report_every"),
     },
 )
 @click.option(
@@ -153,6 +154,7 @@ _COUNT: Final = click.IntRange(min=1)
     type=click.Choice(["tensorboard"]),
     help="Also write the curves for TensorBoard, to CHECKPOINT.tensorboard.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notes; the report has the notes.")
 @click.option(
     "--name",
     type=Text(),
@@ -288,6 +290,14 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @_limit("patience", "Stop after N epochs without a better validation; 0 for never.")
 @_setting(
+    "none_of_these",
+    click.FloatRange(0, 1, min_open=True),
+    "Keep a threshold that this share of the right validation answers reaches, such as 0.95: `classify` gives no label "
+    "to texts below it.",
+    "SHARE",
+    "no threshold",
+)
+@_setting(
     "metric",
     click.Choice(METRICS),
     "What epochs are compared by, where the best is kept: accuracy, or the mean F1 of all classes.",
@@ -304,7 +314,13 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
 @_setting("processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N")
 @_setting("threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N")
-@_setting("report_every", _COUNT, "Show the running loss and accuracy every N rows.", "N")
+@_setting(
+    "report_every",
+    _COUNT,
+    "Show the running loss and accuracy every N rows.",
+    "N",
+    "1000; where there is no terminal, each epoch",
+)
 @click.pass_context
 def train(
     context: click.Context,
@@ -316,6 +332,7 @@ def train(
     no_examples: bool,
     bundle: Path | None,
     logger: str | None,
+    quiet: bool,
     name: str | None,
     validation: tuple[Path, ...],
     vectors: Path | None,
@@ -327,9 +344,10 @@ def train(
 ) -> None:
     """Train a classifier on DATA and write its best epoch as a checkpoint.
 
-    DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), or
-    the word ag_news. After each epoch the classifier is validated on rows that it does not train on, and the best one
-    so far is kept. Ctrl-C ends the training and leaves the best so far; --resume goes on from there.
+    DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), files
+    of fastText (.txt: lines of __label__NAME and a text), or the word ag_news. After each epoch the classifier is
+    validated on rows that it does not train on, and the best one so far is kept. Ctrl-C ends the training and leaves
+    the best so far; --resume goes on from there.
 
     CHECKPOINT is a folder: the weights (weights.safetensors), everything else about the classifier (config.json), the
     history of the epochs (history.csv) and, at the end of the run, report.md with pictures: the learning curve, which
@@ -337,7 +355,7 @@ def train(
     rows.
 
     With --from, training goes on from a checkpoint with new rows. Its tokenizer, its shape and its labels stay; words
-    and labels that it lacks get rows. What DATA does not show is forgotten little by little: give the old rows, too,
+    and labels that it lacks get rows. What DATA does not show is forgotten: give the old rows, too,
     and it is kept.
 
     With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
@@ -387,7 +405,7 @@ def train(
         resume=resume,
         examples=not no_examples,
     )
-    best = _displayed_run(run, logger)
+    best = _displayed_run(run, logger, quiet=quiet)
     tell(f"The checkpoint and its report are in {output}: {_summary(best)}.")
     if not no_examples:
         tell(
@@ -409,11 +427,12 @@ def _check_packages(logger: str | None, tokenizer: str) -> None:
         require("tensorboard", "tensorboard")
 
 
-def _displayed_run(run: TrainingRun, logger: str | None) -> Checkpoint:
+def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
     """Train with the progress on standard error; if the run ends early, say there what was kept."""
     try:
         with ExitStack() as stack:
-            listeners = [stack.enter_context(displayed())]
+            every = run.settings.report_every != _DEFAULTS.report_every
+            listeners = [stack.enter_context(displayed(quiet=quiet, every=every))]
             if logger is not None:
                 from pocketrnn_training.tensorboard import curves_written
 
