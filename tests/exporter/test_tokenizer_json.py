@@ -60,6 +60,25 @@ def test_a_run_that_is_replaced_becomes_what_it_does_in_the_library(pattern: str
     assert differing(tokenizer, 150, seed=8) == []
 
 
+def test_of_a_piece_that_stands_twice_the_last_is_given_as_in_the_library() -> None:
+    def twice(document: dict[str, Any]) -> None:
+        vocab = document["model"]["vocab"]
+        vocab += [[piece, score - 0.5] for piece, score in vocab[4:60]]
+        vocab.append(["lowest", -99.0])
+        document["added_tokens"].append(dict(document["added_tokens"][-1], id=len(vocab), content="<new>"))
+
+    tokenizer = Tokenizer.from_str(changed("Unigram", twice))
+    assert tokenizer.encode("<new>").ids == [tokenizer.get_vocab_size() - 1]
+    assert differing(tokenizer, 1000, seed=9) == []
+
+
+def test_padding_up_to_the_longest_of_a_batch_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = Tokenizer.from_str(FAMILIES["BERT uncased"].to_str())
+    tokenizer.enable_padding(pad_id=1, pad_token="[PAD]")
+    assert read(tokenizer.to_str()).rules.min_width is None
+    assert "fills none up" in caplog.text
+
+
 def test_the_token_that_is_named_by_the_padding_fills_up() -> None:
     tokenizer = Tokenizer.from_str(FAMILIES["BERT uncased"].to_str())
     tokenizer.enable_padding(length=16, pad_id=1, pad_token="[PAD]", direction="left")

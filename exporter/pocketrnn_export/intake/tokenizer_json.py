@@ -137,6 +137,8 @@ class _Reading:
 
     def __init__(self, source: str) -> None:
         self._source = source
+        # How many tokens the model has, of which several may be one piece.
+        self._size = 0
         self._read_steps: Mapping[str, Callable[[Mapping[str, Any]], list[SubwordStep]]] = {
             "Sequence": self._step_sequence,
             "BertNormalizer": self._bert_steps,
@@ -398,13 +400,13 @@ class _Reading:
         vocab = part.get("vocab")
         if not isinstance(vocab, list) or not 1 <= len(vocab) <= MOST_PIECES:
             raise self.damaged(f"the vocabulary is {brief(vocab)}, not a list of pieces with their scores")
+        self._size = len(vocab)
         ids: dict[str, int] = {}
         scores: list[float] = []
         for number, pair in enumerate(vocab):
             match pair:
                 case [str(piece), int() | float() as score] if not isinstance(score, bool):
-                    if piece in ids:
-                        raise self.damaged(f"the piece {shown(piece, 40)} stands in the vocabulary twice")
+                    # Of one that stands twice, the library gives the last.
                     ids[piece] = number
                     scores.append(float(score))
                 case _:
@@ -414,6 +416,10 @@ class _Reading:
             raise self.refused("a Unigram model without an unknown piece")
         if type(unknown) is not int or not 0 <= unknown < len(vocab):
             raise self.damaged(f"unk_id is {brief(unknown)}")
+        given = set(ids.values())
+        if unknown not in given or min(scores) < min(scores[i] for i in given):
+            piece = vocab[unknown if unknown not in given else scores.index(min(scores))][0]
+            raise self.refused(f"the piece {shown(piece, 40)} twice, the first one unknown or with the lowest score")
         return Unigram(tuple(scores), self._flag(part, "byte_fallback")), ids, unknown
 
     # --- Added tokens, and what stands around the ids ---
@@ -421,7 +427,7 @@ class _Reading:
     def added(self, given: Any, ids: Mapping[str, int]) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
         """The added tokens, and all tokens with their ids. The library numbers those that the model does not have."""
         every, found = dict(ids), []
-        following = len(ids)
+        following = self._size or len(ids)
         for part in self._parts(given, "added_tokens"):
             text = self._string(part, "content")
             if text in every and text not in ids:
@@ -523,6 +529,11 @@ class _Reading:
             raise self.damaged(f"the padding's direction is {brief(direction)}")
         match part.get("strategy"):
             case "BatchLongest":
+                _log.warning(
+                    "%s fills the texts of a batch up to its longest; the bundle fills none up, and answers each text "
+                    "as it does alone.",
+                    self._source,
+                )
                 return number, None, "right"
             case {"Fixed": int(width)} if 1 <= width <= 1 << 16:
                 _log.warning("%s fills texts up to %d ids; the bundle does so too.", self._source, width)
