@@ -414,6 +414,8 @@ def test_a_resumed_run_gives_the_bytes_of_one_in_one_piece(tmp_path: Path) -> No
             train(few, replace(QUICK, epochs=3), name="s", teacher=other, resume=states[0])
 
 
+# Of two processes without a teacher, test_training_runs.py asks in the fast suite.
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one() -> None:
     data = without_labels(easy_texts(125), every=3)
     teacher = TeacherAnswers.of(sure(easy_texts(125), 0.8), answered=np.arange(125) % 2 == 0)
