@@ -100,11 +100,18 @@ class HoldsAPairOfWords(Base):
         return self.mean(self.embedding(x) * (1.0 - ((x[:, 1:] == 7) & (x[:, :-1] == 9)).any().float()))
 
 
+class FarthestWords(Base):
+    """A whole number of each text, as lengths are, but made of its words."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * ((x[:, 0] - x[:, -1]).max() != 11))
+
+
 @pytest.mark.parametrize(
     "kind",
     [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow,
      SeldomLikeTheTextBefore, LikeTheNextText, LikeAnotherText, SortsEachPlace, SimilarTexts,
-     HoldsAPairOfWords],
+     HoldsAPairOfWords, FarthestWords],
 )  # fmt: skip
 def test_a_computation_across_the_texts_of_a_batch_is_refused_by_its_line_and_goes_for_one_text(
     kind: type[Base],
@@ -141,3 +148,14 @@ class AttendsWithFlatSteps(Base):
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
     traced = right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
     assert place_across_rows(traced.program) == ""
+
+
+@pytest.mark.parametrize("asks", [lambda lengths: lengths.min() == 23, lambda lengths: (lengths == 23).any()])
+def test_the_shortest_of_a_batch_and_whether_it_holds_a_length_are_its_neighbours(asks: Any) -> None:
+    class Lengths(Base):
+        def forward(self, x: Tensor, lengths: Tensor) -> Any:
+            packed = pack_padded_sequence(self.embedding(x), lengths, batch_first=True, enforce_sorted=False)
+            return self.fc(self.gru(packed)[1][-1] * torch.where(asks(lengths), 2.0, 1.0))
+
+    with pytest.raises(UntraceableError, match=r"across the texts of a batch, .*test_across_rows\.py:\d+"):
+        right_program(Lengths().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))

@@ -117,5 +117,5 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
 
 
 def test_a_step_of_several_texts_alone_is_found() -> None:
-    with pytest.raises(ExportError, match="two texts of 701 tokens"):
-        right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 1 else h)), EXAMPLE)
+    with pytest.raises(ExportError, match="three texts of 701 tokens"):
+        right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)

@@ -115,8 +115,9 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
                 "Save the weights as they were trained.",
             )
     module.load_state_dict(dict(state))
-    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved.
-    module.cpu()
+    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved. An
+    # attribute of the module's may have the method's name.
+    nn.Module.cpu(module)
 
 
 def _under_the_modules_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -16,7 +16,7 @@ from torch.fx import Node
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.torch_internals import expression_of
 
-__all__ = ["place_across_rows", "symbols_of_batch"]
+__all__ = ["OF_LENGTHS", "name_of_node", "place_across_rows", "symbols_of_batch"]
 
 # What computes along an axis and keeps it: the position of the axis among the arguments, and the axis by default.
 _ALONG: Final = {
@@ -24,8 +24,8 @@ _ALONG: Final = {
     "log_softmax": 1, "_log_softmax": 1,
 }  # fmt: skip
 # What may be done with one whole number of each text, such as its length: the longest is found, texts are sorted.
-_OF_LENGTHS: Final = frozenset(
-    {"max", "min", "amax", "amin", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
+OF_LENGTHS: Final = frozenset(
+    {"max", "amax", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
 )
 # What asks its second argument for a type or a shape.
 _LIKE: Final = frozenset({"type_as", "to", "view_as", "reshape_as"})
@@ -73,7 +73,7 @@ def _needed(program: torch.export.ExportedProgram) -> list[Node]:
 
 
 def _crosses(node: Node, batch: set[Any]) -> bool:
-    value, name = node.meta.get("val"), _name(node)
+    value, name = node.meta.get("val"), name_of_node(node)
     if not isinstance(value, Tensor) or name in _LIKE or name.startswith(_NO_NUMBERS):
         return False
     sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and _axes(n, batch)]
@@ -82,7 +82,7 @@ def _crosses(node: Node, batch: set[Any]) -> bool:
     if name in _HOLDS and _compares_ids(sources[0]):
         return False
     of_lengths = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
-    if of_lengths and name in _OF_LENGTHS:
+    if of_lengths and name in OF_LENGTHS:
         return False
     if name in _ALONG:
         axis = node.kwargs.get("dim", node.args[_ALONG[name]] if len(node.args) > _ALONG[name] else 0)
@@ -93,7 +93,12 @@ def _crosses(node: Node, batch: set[Any]) -> bool:
 def _compares_ids(node: Node) -> bool:
     """Whether it is `tokens == 7`, or the like."""
     inner = node.all_input_nodes
-    return _name(node) in _COMPARED and len(inner) == 1 and inner[0].op == "placeholder"
+    return (
+        name_of_node(node) in _COMPARED
+        and len(inner) == 1
+        and inner[0].op == "placeholder"
+        and inner[0].meta["val"].dim() == 2
+    )
 
 
 def _axes(node: Node, batch: set[Any]) -> list[int]:
@@ -102,6 +107,6 @@ def _axes(node: Node, batch: set[Any]) -> list[int]:
     return [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & expression_of(n).free_symbols]
 
 
-def _name(node: Node) -> str:
+def name_of_node(node: Node) -> str:
     packet = getattr(node.target, "overloadpacket", node.target)
     return str(getattr(packet, "__name__", packet))

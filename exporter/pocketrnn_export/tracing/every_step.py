@@ -45,7 +45,7 @@ _SAME: Final = frozenset(
      Tensor.cuda}
 )  # fmt: skip
 
-_TEXTS: Final = {1: "a text", 2: "two texts"}
+_TEXTS: Final = {1: "a text", 3: "three texts"}
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
 
@@ -61,7 +61,7 @@ def check_every_step(
 ) -> None:
     """Refuse a module whose loop over the steps of a text does something else at one of 3,000, if the program differs.
 
-    One text is looked at, and two together. Nothing is said where the iterations cannot be compared, as the calls of
+    One text is looked at, and three together. Nothing is said where the iterations cannot be compared, as the calls of
     shorter texts are not alike; nor of what a scripted function does inside.
 
     Args:
@@ -75,7 +75,7 @@ def check_every_step(
     Raises:
         ExportError: its answer differs from the program's after such a step; names the step.
     """
-    for rows in (1,) if one_text else (1, 2):
+    for rows in (1,) if one_text else (1, 3):
         if not all(inside(limits, Sizes(rows, tokens)) for tokens in (_FIRST, _THIRD)):
             return
         calls = _CallsByLength(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]

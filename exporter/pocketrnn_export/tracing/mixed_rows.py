@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.tracing.across_rows import OF_LENGTHS, name_of_node
 from pocketrnn_export.tracing.torch_internals import expression_of
 
 __all__ = ["place_of_mixed_rows"]
@@ -77,9 +78,16 @@ def _is_mixed(node: Node, before: Any, after: Any, batch: set[Any]) -> bool:
     if before.shape != after.shape or before.dim() != stated.dim():
         return False
     differs = (before != after) & ~((before != before) & (after != after))
+    # The longest of the lengths is the width of the batch; what words make of it is no length.
+    if name_of_node(node) in OF_LENGTHS and not any(batch & _symbols(size) for size in stated.shape):
+        return bool(differs.any())
     for axis, size in enumerate(stated.shape):
-        if isinstance(size, torch.SymInt) and expression_of(size) in batch and before.shape[axis] == _ROWS:
+        if _symbols(size) & batch and expression_of(size) in batch and before.shape[axis] == _ROWS:
             others = [other for other in range(before.dim()) if other != axis]
             if int((differs.any(others) if others else differs).sum()) > 1:
                 return True
     return False
+
+
+def _symbols(size: Any) -> set[Any]:
+    return expression_of(size).free_symbols if isinstance(size, torch.SymInt) else set()
