@@ -26,6 +26,16 @@ def test_the_translations_are_those_that_torch_finds() -> None:
     assert known(ONNXRegistry.from_torchlib(OPSET)) == found
 
 
+def test_operators_that_a_library_brings_later_are_found() -> None:
+    with operators_read_once():
+        known(ONNXRegistry.from_torchlib(OPSET))
+        import torch.ao.quantization.fx._decomposed  # noqa: F401 - registers operators
+
+        found = known(ONNXRegistry.from_torchlib(OPSET))
+    assert found == known(ONNXRegistry.from_torchlib(OPSET))
+    assert any(str(target).startswith("quantized_decomposed") for target in found)
+
+
 def test_a_translation_of_one_export_is_none_of_the_next() -> None:
     with operators_read_once():
         own, next_one = ONNXRegistry.from_torchlib(OPSET), ONNXRegistry.from_torchlib(OPSET)

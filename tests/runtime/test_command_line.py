@@ -288,8 +288,9 @@ def examples_in_help() -> list[str]:
 def test_the_examples_in_the_help_run(
     padded: Path, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In place of the shipped classifier stands a folder of its name: these tests are of the runtime alone.
-    shutil.copytree(padded, tmp_path / "ag_news")
+    # In place of shipped classifiers stand folders of their names: these tests are of the runtime alone.
+    for name in ("languages", "ag_news"):
+        shutil.copytree(padded, tmp_path / name)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)  # its twin is no TorchScript, so leave torch out
     (tmp_path / "headlines.txt").write_text("Oil prices rise\nThe team wins\n")
     (tmp_path / "headlines.csv").write_text("text\nOil prices rise\n")

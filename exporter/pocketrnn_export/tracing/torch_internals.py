@@ -431,7 +431,8 @@ def operators_read_once() -> Iterator[None]:
 
     def from_torchlib(opset_version: int = _registration.ONNXRegistry().opset_version) -> Any:
         try:
-            operators = _operators_of(opset_version)
+            # A library that is imported later, such as one of quantization, brings operators that are translated too.
+            operators = _operators_of(opset_version, len(torch._C._dispatch_get_all_op_names()))
         except (AttributeError, ImportError, TypeError):
             return shipped(opset_version)
         registry = _registration.ONNXRegistry()
@@ -446,8 +447,10 @@ def operators_read_once() -> Iterator[None]:
 
 
 @functools.cache
-def _operators_of(opset_version: int) -> dict[Any, list[Any]]:
-    """The operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them."""
+def _operators_of(opset_version: int, registered: int) -> dict[Any, list[Any]]:
+    """The operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them, where
+    so many operators are registered."""
+    del registered
     from onnxscript.function_libs.torch_lib import ops, registration
     from torch.onnx._internal.exporter import _registration
     from torch.onnx._internal.exporter._torchlib import _torchlib_registry
