@@ -288,6 +288,13 @@ def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
     assert (STICKS, SticksInItsClass.scale) == ([1.0], 1.0)
 
 
+@pytest.mark.parametrize("kind", [SticksInAnAttribute, SticksInTheFile])
+def test_what_a_long_text_leaves_behind_is_seen_before_anything_is_traced(kind: type[Base]) -> None:
+    with pytest.raises(ExportError, match="asked before"):
+        prepared(kind())
+    assert STICKS == [1.0]
+
+
 def test_a_size_that_is_kept_and_not_read_later_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(every_size, "SECONDS", 0.2)
     assert program_of(AsksAndSticksNot()).bounds

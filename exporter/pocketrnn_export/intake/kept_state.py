@@ -29,9 +29,10 @@ __all__ = ["refuse_kept_state"]
 _SAME: Final = 1e-5
 # Calls after which a count of them is tried.
 _CALLS: Final = (20, 1_000, 1_000_000)
-# The tokens of a long text, and of a longer one.
+# The tokens of a long text, of a longer one, and of one that stands for all that are longer still.
 _LONG: Final = 150
 _LONGER: Final = 400
+_LONGEST: Final = 1_500
 # How often what a call of a text leaves in a list is put there, too.
 _ENTRIES: Final = (20, 1_000)
 
@@ -52,17 +53,16 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
         >>> refuse_kept_state(asked, asked_convention(asked))
     """
     rows, width = 1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1]
-    text, other, long, longer = (
+    text, other, long, longer, longest = (
         asked.batch(rows, width),
         (asked.batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
         asked.batch(rows, asked.widths.clip(_LONG)),
         asked.batch(rows, asked.widths.clip(_LONGER)),
+        asked.batch(1, asked.widths.clip(_LONGEST)),
     )
     with untouched(asked.module):
         kept = changed_by(lambda: _answers(asked, convention, [text]), asked.module)
-    # What stands in no attribute is not asked about with more texts: most modules keep nothing.
-    orders = [[other, long, text, other], *([[longer, longer, longer, text]] if kept else [])]
-    for order in orders:
+    for order in ([other, long, text, other], [longer, longer, longer, text], [longest, text, text, other]):
         anew = [answer for batch in order[2:] for answer in _anew(asked, convention, batch)]
         with untouched(asked.module):
             in_turn: list[Any] = []
