@@ -303,6 +303,17 @@ def test_a_student_learns_from_texts_without_labels() -> None:
     }
 
 
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_a_student_learns_where_no_row_has_a_label(class_weights: str) -> None:
+    data, held_out = easy_texts(240), easy_texts(60, seed=1)
+    unlabelled, teacher = without_labels(data, every=1), TeacherAnswers.of(sure(data))
+    settings = replace(QUICK, epochs=4, class_weights=class_weights)
+    taught = train(unlabelled, settings, teacher=teacher, validation=held_out)
+    assert taught.metrics["validation_accuracy"] > 0.5
+    with pytest.raises(DataError, match="No row has a label"):
+        train(unlabelled, settings, teacher=teacher)
+
+
 def test_rows_without_label_and_answer_are_refused() -> None:
     data = without_labels(easy_texts(60))
     with pytest.raises(DataError, match="30 training rows have no label, such as row 1"):

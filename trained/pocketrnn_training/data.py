@@ -155,7 +155,7 @@ def split(
         The row numbers of the first and of the second part, int64, ascending.
 
     Raises:
-        DataError: a class has one row only.
+        DataError: a class has one row only; no row has a label.
     """
     if data.several_labels:
         return _split_by_labels(data, share, rng)
@@ -171,6 +171,11 @@ def split(
             )
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         second.append(rng.permutation(rows)[:count])
+    if not second:
+        raise DataError(
+            "No row has a label, so that none can be held out to validate with.",
+            "Give some rows of each class a label, or give labelled rows to validate with.",
+        )
     held_out = np.zeros(len(data), dtype=bool)
     held_out[np.concatenate(second)] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -106,7 +106,8 @@ def parts(
     class stays. A row without a label whose text is a validation text is left out.
 
     Raises:
-        DataError: the validation rows have other labels than the data, or none; a class has one row only.
+        DataError: the validation rows have other labels than the data, or none; a class has one row only;
+            no row has a label, and there are no validation rows.
     """
     hashes = _hashes(data.texts)
     if validation is not None:
@@ -380,16 +381,14 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
         if missing := [label for label, count in zip(data.labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             notices.append(f"No {part} row is of the class {named}.")
-    if (
-        settings.class_weights == "none"
-        and not data.several_labels
-        and trained.max() > _SKEWED * (fewest := trained[trained > 0].min())
-    ):
-        most, least = data.labels[int(trained.argmax())], data.labels[int(np.flatnonzero(trained == fewest)[0])]
-        notices.append(
-            f"The class {most!r} has {trained.max():,} training rows, {least!r} has {fewest:,}; class weights "
-            "(balanced) make them count alike."
-        )
+    present = np.flatnonzero(trained)
+    if settings.class_weights == "none" and not data.several_labels and len(present):
+        most, least = present[trained[present].argmax()], present[trained[present].argmin()]
+        if trained[most] > _SKEWED * trained[least]:
+            notices.append(
+                f"The class {data.labels[most]!r} has {trained[most]:,} training rows, {data.labels[least]!r} has "
+                f"{trained[least]:,}; class weights (balanced) make them count alike."
+            )
     return notices
 
 
@@ -421,7 +420,7 @@ def _hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
 
 def _class_weights(data: LabelledTexts, *, balanced: bool) -> npt.NDArray[np.float32]:
     counts = data.counts()
-    if not balanced:
+    if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
     present = int((counts > 0).sum())
