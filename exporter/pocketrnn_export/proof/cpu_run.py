@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["answer_of", "gpu_types_on_cpu", "on_cpu", "quietly_on_cpu", "silent"]
+__all__ = ["answer_of", "gpu_types_on_cpu", "on_cpu", "quietly_on_cpu", "silent", "tensors_in"]
 
 # `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: where PyTorch has no CUDA, the names stand for the CPU's types.
 _TYPES: Final = tuple(
@@ -181,3 +181,17 @@ def silent() -> Iterator[None]:
         _silent_here.depth -= 1
         if mine is not None and sys.stdout is mine:
             sys.stdout = shipped
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors that a function of torch is given, or gives: alone, or in lists and tuples.
+
+    Example:
+        >>> len(list(tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
+        2
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)

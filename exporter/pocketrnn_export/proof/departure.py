@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
@@ -22,7 +22,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.proof.cpu_run import answer_of, tensors_in
 from pocketrnn_export.proof.float64_graph import in_float64
 from pocketrnn_export.proof.float64_operators import OPERATORS
 
@@ -93,17 +93,9 @@ class _Noted(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
         if name not in {"get", "set"}:
-            taken = tuple(_tensors((args, tuple((kwargs or {}).values()))))
-            self.steps.append(_Step(name, self.place(sys._getframe(1)), taken, tuple(_tensors(result))))
+            taken = tuple(tensors_in((args, tuple((kwargs or {}).values()))))
+            self.steps.append(_Step(name, self.place(sys._getframe(1)), taken, tuple(tensors_in(result))))
         return result
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _values(content: bytes, inputs: Sequence[Any]) -> dict[int, list[npt.NDArray[np.float64]]]:

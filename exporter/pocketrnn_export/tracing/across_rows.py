@@ -16,7 +16,7 @@ from torch.fx import Node
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.torch_internals import expression_of
 
-__all__ = ["OF_LENGTHS", "name_of_node", "place_across_rows", "symbols_of_batch"]
+__all__ = ["OF_LENGTHS", "axes_of_batch", "name_of_node", "place_across_rows", "symbols_of_batch"]
 
 # What computes along an axis and keeps it: the position of the axis among the arguments, and the axis by default.
 _ALONG: Final = {
@@ -76,7 +76,7 @@ def _crosses(node: Node, batch: set[Any]) -> bool:
     value, name = node.meta.get("val"), name_of_node(node)
     if not isinstance(value, Tensor) or name in _LIKE or name.startswith(_NO_NUMBERS):
         return False
-    sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and _axes(n, batch)]
+    sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and axes_of_batch(n, batch)]
     if not sources:
         return False
     if name in _HOLDS and _compares_ids(sources[0]):
@@ -86,8 +86,8 @@ def _crosses(node: Node, batch: set[Any]) -> bool:
         return False
     if name in _ALONG:
         axis = node.kwargs.get("dim", node.args[_ALONG[name]] if len(node.args) > _ALONG[name] else 0)
-        return isinstance(axis, int) and axis % max(1, value.dim()) in _axes(sources[0], batch)
-    return not _axes(node, batch)
+        return isinstance(axis, int) and axis % max(1, value.dim()) in axes_of_batch(sources[0], batch)
+    return not axes_of_batch(node, batch)
 
 
 def _compares_ids(node: Node) -> bool:
@@ -101,7 +101,7 @@ def _compares_ids(node: Node) -> bool:
     )
 
 
-def _axes(node: Node, batch: set[Any]) -> list[int]:
+def axes_of_batch(node: Node, batch: set[Any]) -> list[int]:
     """The axes of a node's value whose size depends on the number of texts."""
     sizes = list(node.meta["val"].shape)
     return [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & expression_of(n).free_symbols]

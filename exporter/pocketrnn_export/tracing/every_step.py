@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.proof.cpu_run import answer_of, tensors_in
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.restrictions import inside
@@ -35,6 +35,9 @@ MOST_STEPS: Final = 3000
 _FIRST, _SECOND, _THIRD = 40, 41, 60
 # A tensor that is used so often was made before the loop: a projection, the embedded text.
 _OFTEN: Final = 20
+# What each iteration repeats: positions that are no further apart, and tensors that were made no more calls ago. An
+# iteration of a real module makes 5 to 60 calls.
+_POSITIONS, _CALLS = 20, 200
 # After the step that does something else, so many lengths are asked: a state may show it a step later.
 _AFTER: Final = 8
 # Of processor time, for the calls of one text.
@@ -153,7 +156,7 @@ class _Log(TorchFunctionMode):
         # What is asked of a tensor, such as its shape, is no tensor.
         if getattr(func, "__name__", "") != "__get__" or isinstance(result, Tensor):
             self._calls.append((func, [self._argument(value) for value in (*args, *(kwargs or {}).items())]))
-            for value in _tensors(result):
+            for value in tensors_in(result):
                 self._note(value, len(self._calls) - 1)
         return result
 
@@ -197,7 +200,7 @@ class _Log(TorchFunctionMode):
             kind = (func, _kind(arguments, call, often, numbers))
             last = before.get(kind, numbers)
             before[kind] = numbers
-            found[kind, tuple(_near(n - b) for n, b in zip(numbers, last, strict=True))] += 1
+            found[kind, tuple(_near(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True))] += 1
         return found
 
 
@@ -205,39 +208,25 @@ class _Place(int):
     """The place of the call that made a tensor."""
 
 
-def _near(apart: int) -> Hashable:
+def _near(apart: int, most: int) -> Hashable:
     """A distance, where it can be one that each iteration repeats; how far the begin of a text is grows with it."""
-    return apart if abs(apart) <= _OFTEN else "far"
+    return apart if abs(apart) <= most else "far"
 
 
 def _kind(argument: Any, call: int, often: dict[int, int], numbers: list[int]) -> Hashable:
     if isinstance(argument, _Place):
         if argument < 0:
             return ("given", int(argument))
-        return ("often", often[argument]) if argument in often else ("made", _near_call(call - argument))
+        return ("often", often[argument]) if argument in often else ("made", _near(call - argument, _CALLS))
     if isinstance(argument, list | tuple):
         if len(argument) > _OFTEN and all(isinstance(one, _Place) for one in argument):
             # What each iteration made, of which there are more in longer texts.
-            apart = {b - a for a, b in itertools.pairwise(argument)}
-            return ("many", frozenset(map(_near_call, apart)))
+            return ("many", frozenset(_near(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
         return tuple(_kind(one, call, often, numbers) for one in argument)
     if isinstance(argument, int) and not isinstance(argument, bool):
         numbers.append(argument)
         return int
     return (type(argument), argument) if isinstance(argument, float | complex) else argument
-
-
-def _near_call(apart: int) -> Hashable:
-    # An iteration of a real module makes 5 to 60 calls.
-    return apart if abs(apart) <= 200 else "far"
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors(one)
 
 
 def _places(arguments: Any) -> Iterable[int]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.tracing.across_rows import OF_LENGTHS, name_of_node
+from pocketrnn_export.tracing.across_rows import OF_LENGTHS, axes_of_batch, name_of_node
 from pocketrnn_export.tracing.torch_internals import expression_of
 
 __all__ = ["place_of_mixed_rows"]
@@ -41,32 +41,33 @@ def place_of_mixed_rows(
     """
     generator = torch.Generator().manual_seed(11)
     for steps in _STEPS:
-        for tokens, changed, *others in _pairs(inputs_of(_ROWS, steps), generator):
-            before, after = values_of((tokens, *others)), values_of((changed, *others))
-            for node in before:
-                if node.op == "call_function" and _is_mixed(node, before[node], after.get(node), batch):
-                    return line_of_node(node) or "a line that is not known"
+        tokens, *others = inputs_of(_ROWS, steps)
+        for first, changed in _changed_rows(tokens, others, generator):
+            before = values_of((first, *others))
+            for after in (values_of((one, *others)) for one in changed):
+                for node in before:
+                    if node.op == "call_function" and _is_mixed(node, before[node], after.get(node), batch):
+                        return line_of_node(node) or "a line that is not known"
     return ""
 
 
-def _pairs(inputs: tuple[Tensor, ...], generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-    """Tokens, the same with other words in one row, and what else is given. Which places are padding stays."""
-    tokens, *others = inputs
+def _changed_rows(
+    tokens: Tensor, others: list[Tensor], generator: torch.Generator
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Tokens, and the same with other words in one row, for each row. Which places are padding stays."""
     lengths = next((one for one in others if one.dim() == 1), None)
     there = torch.ones_like(tokens, dtype=torch.bool)
     if lengths is not None:
         there = torch.arange(tokens.shape[1]) < lengths[:, None]
     known = torch.tensor(sorted(set(tokens[there].tolist())))
+    rows = torch.arange(len(tokens))
     for alphabet in _ALPHABETS:
         words = known[torch.randperm(len(known), generator=generator)[:alphabet]]
-
-        def drawn(words: Tensor = words) -> Tensor:
-            return words[torch.randint(len(words), tokens.shape, generator=generator)]
-
-        first = torch.where(there, drawn(), tokens)
-        for row in range(len(tokens)):
-            chosen = there & (torch.arange(len(tokens)) == row)[:, None]
-            yield first, torch.where(chosen, drawn(), first), *others
+        first, *others_drawn = (
+            torch.where(there, words[torch.randint(len(words), tokens.shape, generator=generator)], tokens)
+            for _ in range(1 + len(rows))
+        )
+        yield first, [torch.where((rows == row)[:, None], one, first) for row, one in enumerate(others_drawn)]
 
 
 def _is_mixed(node: Node, before: Any, after: Any, batch: set[Any]) -> bool:
@@ -79,15 +80,12 @@ def _is_mixed(node: Node, before: Any, after: Any, batch: set[Any]) -> bool:
         return False
     differs = (before != after) & ~((before != before) & (after != after))
     # The longest of the lengths is the width of the batch; what words make of it is no length.
-    if name_of_node(node) in OF_LENGTHS and not any(batch & _symbols(size) for size in stated.shape):
+    if name_of_node(node) in OF_LENGTHS and not axes_of_batch(node, batch):
         return bool(differs.any())
-    for axis, size in enumerate(stated.shape):
-        if _symbols(size) & batch and expression_of(size) in batch and before.shape[axis] == _ROWS:
+    for axis in axes_of_batch(node, batch):
+        # An axis may also be of the rows of a batch, one after the other.
+        if expression_of(stated.shape[axis]) in batch and before.shape[axis] == _ROWS:
             others = [other for other in range(before.dim()) if other != axis]
             if int((differs.any(others) if others else differs).sum()) > 1:
                 return True
     return False
-
-
-def _symbols(size: Any) -> set[Any]:
-    return expression_of(size).free_symbols if isinstance(size, torch.SymInt) else set()

@@ -140,11 +140,12 @@ def right_program(
         >>> right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
         Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
-    asked = _inputs_of(example, Sizes(len(example[0]), USUAL.tokens), _ids_of(module, None))
-    before = answer_if_any(_run_of_module(module), asked)
+    inputs_of = functools.partial(_inputs_of, example, ids=_ids_of(module, None))
+    usual = inputs_of(Sizes(len(example[0]), USUAL.tokens))
+    before = answer_if_any(_run_of_module(module), usual)
     found = _program(module, example, judged, one_text=one_text)
     if before is not None:
-        _refuse_changed(module, found, example, asked, before)
+        _refuse_changed(module, found, inputs_of, usual, before)
     return found
 
 
@@ -216,7 +217,11 @@ def _program(
 
 
 def _refuse_changed(
-    module: nn.Module, found: TracedProgram, example: tuple[Tensor, ...], asked: tuple[Tensor, ...], before: Any
+    module: nn.Module,
+    found: TracedProgram,
+    inputs_of: Callable[[Sizes], tuple[Tensor, ...]],
+    usual: tuple[Tensor, ...],
+    before: Any,
 ) -> None:
     """Refuse a module that answers a text otherwise once it was asked about texts of other sizes.
 
@@ -225,8 +230,8 @@ def _refuse_changed(
     Args:
         module: a copy is asked.
         found: its program.
-        example: what it takes.
-        asked: the text.
+        inputs_of: random inputs of some sizes, as the module takes them.
+        usual: the text.
         before: its answer, before anything else was asked.
 
     Raises:
@@ -234,7 +239,6 @@ def _refuse_changed(
     """
     changed = "what its file, its classes or its functions hold was changed by texts of other sizes"
     copied, started = copied_again(module), time.process_time()
-    ids = _ids_of(module, None)
     for sizes in (None, *found.bounds):
         if time.process_time() - started > SECONDS:
             return
@@ -242,8 +246,8 @@ def _refuse_changed(
             if not inside(found.limits, sizes):
                 continue
             changed = f"one of {sizes.batch} x {sizes.tokens} tokens changes what comes after it"
-            answer_if_any(functools.partial(answer_of, copied), _inputs_of(example, sizes, ids))
-        after = answer_if_any(functools.partial(answer_of, copied), asked)
+            answer_if_any(functools.partial(answer_of, copied), inputs_of(sizes))
+        after = answer_if_any(functools.partial(answer_of, copied), usual)
         if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on the texts that it was asked before: {changed}.",
