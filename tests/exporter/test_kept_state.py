@@ -138,7 +138,19 @@ class ManyInADeque(Base):
         return states if len(self.seen) < 500 else states - self.seen[0]
 
 
+class ManyInAListOfTheFirstCall(Base):
+    """The list is no attribute before a text was answered."""
+
+    def forward(self, x: Tensor) -> Any:
+        if not hasattr(self, "seen"):
+            self.seen: list[Tensor] = []
+        states = self.mean(x)
+        self.seen.append(states.detach())
+        return states if len(self.seen) < 500 else states - self.seen[0]
+
+
 DEPENDS = [
+    (ManyInAListOfTheFirstCall, "seen"),
     (SizesInAList, "sizes"),
     (ManyInADeque, "seen"),
     (LongestSoFar, "module.longest = 1; module(tokens)"),
@@ -207,6 +219,27 @@ class KeepsItsAttention(Base):
         return self.fc((states * self.attention[..., None]).sum(1))
 
 
+class KeepsItsLastStates(Base):
+    """None before the first call, and a list after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Any:
+        states = self.mean(x)
+        self.states = [states, x]
+        return states
+
+
+class KeepsAListOfTheFirstCall(Base):
+    def forward(self, x: Tensor) -> Any:
+        if not hasattr(self, "seen"):
+            self.seen: list[Tensor] = []
+        self.seen.append(x)
+        return self.mean(x)
+
+
 class KeepsAListOfAttention(Base):
     def __init__(self) -> None:
         super().__init__()
@@ -238,7 +271,15 @@ class CacheThatGrows(Base):
         return self.mean(x) * self.ramp[: x.size(1)].mean()
 
 
-DEPENDS_NOT = [CountsItsCalls, KeepsItsAttention, KeepsAListOfAttention, CachesByLength, CacheThatGrows]
+DEPENDS_NOT = [
+    KeepsItsLastStates,
+    KeepsAListOfTheFirstCall,
+    CountsItsCalls,
+    KeepsItsAttention,
+    KeepsAListOfAttention,
+    CachesByLength,
+    CacheThatGrows,
+]
 
 
 def prepared(module: nn.Module, call: str | None = None) -> ExportableModule:

@@ -62,15 +62,18 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
     )
     with untouched(asked.module):
         kept = changed_by(lambda: _answers(asked, convention, [text]), asked.module)
-    for order in ([other, long, text, other], [longer, longer, longer, text], [longest, text, text, other]):
-        anew = [answer for batch in order[2:] for answer in _anew(asked, convention, batch)]
+    alone, others, longers = (_anew(asked, convention, batch) for batch in (text, other, longer))
+    for order, anew in (
+        ([other, long, text, other], [*alone, *others]),
+        ([longer, longer, longer, text], [*longers, *alone]),
+        ([longest, text, text, other], [*alone, *others]),
+    ):
         with untouched(asked.module):
             in_turn: list[Any] = []
             changed = changed_by(partial(_put, in_turn, asked, convention, order), asked.module)
         # A module that fails here is met again, and told, by the proof.
         if len(anew) == 2 and len(in_turn) == 4 and not all(map(_same, in_turn[2:], anew)):
             raise _depends("on the texts that it was asked before", changed, convention)
-    alone = _anew(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(_counts(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
             raise _depends("on how often it was asked", [one], convention)
@@ -102,13 +105,18 @@ def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entri
     if not isinstance(kept.after, list | deque):
         return False
     expected = _anew(asked, convention, batch)
-    *path, name = kept.name.split(".")
+    path, _, name = kept.name.rpartition(".")
+    layer = asked.module.get_submodule(path)
     with untouched(asked.module):
-        held = getattr(asked.module.get_submodule(".".join(path)), name)
+        # The first call may make the list.
+        _answers(asked, convention, [batch])
+        held = getattr(layer, name, None)
+        if not isinstance(held, list | deque):
+            return False
         before = len(held)
         _answers(asked, convention, [batch])
         # A list that is made anew by each call holds nothing of the calls before.
-        if held is not getattr(asked.module.get_submodule(".".join(path)), name) or len(held) <= before:
+        if held is not getattr(layer, name, None) or len(held) <= before:
             return False
         held.extend(list(held)[before:] * entries)
         answers = _answers(asked, convention, [batch])
