@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CLUSTERS", "all_but", "others_of", "unicode_set"]
+__all__ = ["CLUSTERS", "all_but", "other_points", "others_of", "points_of", "ranges_of", "unicode_set"]
 
 # The sets of a step `Table` that are for clusters, in its order.
 CLUSTERS: Final = (
@@ -51,12 +51,40 @@ def others_of(some: Iterable[str]) -> tuple[str, ...]:
         >>> others_of(("\\0\\t", "\\v\\U0010ffff"))
         ('\\n',)
     """
-    ranges = []
-    taken = [(ord(one[0]), ord(one[-1])) for one in some]
-    for (_, before), (after, _) in zip([(0, -1), *taken], [*taken, (sys.maxunicode + 1, 0)], strict=True):
-        start, end = before + 1, after - 1
-        # No range begins or ends with half of a surrogate pair.
+    return ranges_of(other_points(points_of(some)))
+
+
+def points_of(ranges: Iterable[str]) -> list[tuple[int, int]]:
+    """The first and the last code point of each range.
+
+    Example:
+        >>> points_of(("ac", "x"))
+        [(97, 99), (120, 120)]
+    """
+    return [(ord(some[0]), ord(some[-1])) for some in ranges]
+
+
+def other_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """All other code points; those given are in order and apart.
+
+    Example:
+        >>> other_points([(0, 9), (11, 0x10FFFF)])
+        [(10, 10)]
+    """
+    ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
+    return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
+
+
+def ranges_of(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """The ranges as in `Keep`; none begins or ends with half of a surrogate pair.
+
+    Example:
+        >>> ranges_of([(97, 99), (0xD800, 0xE000)])
+        ('ac', '\\ue000')
+    """
+    made = []
+    for start, end in some:
         first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
         if first <= last:
-            ranges.append(chr(first) if first == last else chr(first) + chr(last))
-    return tuple(ranges)
+            made.append(chr(first) if first == last else chr(first) + chr(last))
+    return tuple(made)

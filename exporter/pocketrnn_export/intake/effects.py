@@ -694,7 +694,7 @@ class _Following:
         elif package not in _LEAVE_ALONE:
             self.effects.calls |= set() if self._only_reached else {package}
             self._may_change(everything)
-        elif {"environ", "__dict__"} & set(dotted.split(".")) and dotted.split(".")[-1] in CHANGING_METHODS:
+        elif {"environ", "__dict__"} & set(dotted.split(".")) and last in CHANGING_METHODS:
             self.effects.packages.add(dotted)
         for keyword in node.keywords:
             self.makes_caller = self.makes_caller or keyword.arg == "inplace"
@@ -778,12 +778,12 @@ class _Following:
         """What a method of a class gives, or what it leaves in an object that it makes; None if there is none."""
         own = [p for p in node.body if isinstance(p, ast.FunctionDef | ast.AsyncFunctionDef) and p.name == name]
         held = _NONE
+        first = given[0] if given else _NONE
+        itself = self.file.objects_of(node, first) if own and given else _NONE
         for part in own:
             # A property has a function to read it, and one to set it.
-            self._classes.append((node, given[0] if given else _NONE))
-            names = [a.arg for a in (*part.args.posonlyargs, *part.args.args)]
-            itself = self.file.objects_of(node, given[0]) if given else _NONE
-            held |= self._call(part, given, named, scope, first=(names[0] if names else "", itself))
+            self._classes.append((node, first))
+            held |= self._call(part, given, named, scope, first=(_first_name(part), itself))
             self._classes.pop()
         if own:
             return held
@@ -858,14 +858,12 @@ class _Following:
         for part in node.body:
             if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            names = [a.arg for a in (*part.args.posonlyargs, *part.args.args)]
             self._classes.append((node, self._loaded))
             self._only_certain = not _needs_no_call(part)
             if part.name in _MAKING or self._only_certain:
-                self._call(part, [], {}, self.file.names, first=(names[0] if names else "", _NONE))
+                self._call(part, [], {}, self.file.names, first=(_first_name(part), _NONE))
             else:
-                first = names[0] if names else "", itself
-                self._call(part, [], {"**": self._loaded}, self.file.names, first=first)
+                self._call(part, [], {"**": self._loaded}, self.file.names, first=(_first_name(part), itself))
             self._classes.pop()
         self._only_certain = False
 
@@ -1033,6 +1031,11 @@ def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]
     arguments = node.args
     every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
     return [part for part in (*(a.annotation for a in every if a is not None), node.returns) if part is not None]
+
+
+def _first_name(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The name of a function's first parameter; empty without one."""
+    return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
 
 
 def _needs_no_call(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -290,6 +290,7 @@ def with_ids_tried(prepared: ExportableModule, candidates: Collection[int]) -> E
         found = ids_told_by_neighbours(
             prepared.as_reference(),
             left,
+            known=prepared.alone,
             ids=prepared.ids,
             padding_id=prepared.padding_id,
             widths=prepared.widths,

@@ -7,7 +7,7 @@ answered by its neighbours. A module that reads padding like any word answers by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -66,6 +66,7 @@ def ids_told_by_neighbours(
     reference: Reference,
     candidates: Sequence[int],
     *,
+    known: Collection[int] = (),
     ids: int,
     padding_id: int,
     widths: Widths,
@@ -77,6 +78,7 @@ def ids_told_by_neighbours(
     Args:
         reference: the module.
         candidates: the ids that are tried.
+        known: ids that are known to do so, which stand in no text that is tried.
         ids: how many ids there are.
         padding_id: the id past a row's length.
         widths: how many tokens a text can have.
@@ -95,7 +97,10 @@ def ids_told_by_neighbours(
     """
     if not candidates:
         return {}
-    plain, reference = _plain_ids(ids, candidates, padding_id), replace(reference, run=_remembered(reference.run))
+    plain, reference = (
+        _plain_ids(ids, candidates, known, padding_id),
+        replace(reference, run=_remembered(reference.run)),
+    )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
         beside = _rows_of(plain, 2, width)
         if not _stand_alone(reference, _beside(beside, beside[:0], padding_id)):
@@ -127,11 +132,11 @@ def _remembered(run: Run) -> Run:
     return remembering
 
 
-def _plain_ids(ids: int, candidates: Sequence[int], padding_id: int) -> Ids:
-    """Ids that are taken for words: no candidates, where there are others."""
-    chosen = np.setdiff1d(np.arange(ids), candidates)
+def _plain_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
+    """Ids that are taken for words: no candidates, where there are others, and none that is known to tell."""
+    chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # Of a few ids, all are candidates; the last ones are words rather than the first.
-    return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id])
+    return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
 
 
 def _rows_of(plain: Ids, rows: int, width: int) -> Ids:

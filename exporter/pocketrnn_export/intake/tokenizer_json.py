@@ -96,7 +96,9 @@ def subwords_of_json(text: str, source: str) -> Subwords:
         raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
     reading = _Reading(source)
     model, ids, unknown = reading.model(document["model"])
-    added, all_ids = reading.added(document.get("added_tokens") or [], ids)
+    # Several tokens of a Unigram model may be one piece.
+    size = len(model.scores) if isinstance(model, Unigram) else len(ids)
+    added, all_ids = reading.added(document.get("added_tokens") or [], ids, size)
     tokens = reading.tokens(all_ids)
     steps = reading.steps(document.get("normalizer"))
     splits = reading.splits(document.get("pre_tokenizer"))
@@ -137,8 +139,6 @@ class _Reading:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        # How many tokens the model has, of which several may be one piece.
-        self._size = 0
         self._read_steps: Mapping[str, Callable[[Mapping[str, Any]], list[SubwordStep]]] = {
             "Sequence": self._step_sequence,
             "BertNormalizer": self._bert_steps,
@@ -253,7 +253,7 @@ class _Reading:
             raise self.damaged(f"content is {brief(by)}, not a string")
         if kind == "String":
             return [Replace(pattern, by)]
-        match runs_of(pattern) if pattern else None:
+        match runs_of(pattern):
             case (Run(ranges, (), 1, 1),):
                 return [Keep(others_of(ranges), by)]
             case (Run(ranges, (), 1 | 2 as least, None),):
@@ -305,11 +305,8 @@ class _Reading:
     def _byte_level(self, part: Mapping[str, Any]) -> list[Split]:
         splits: list[Split] = [PrependTo(" ")] if self._flag(part, "add_prefix_space", True) else []
         if self._flag(part, "use_regex", True):
-            splits.append(self._known_pattern("gpt2"))
+            splits.append(Pattern("gpt2", unicode_set("letters"), unicode_set("numbers")))
         return [*splits, Bytes()]
-
-    def _known_pattern(self, name: Any, digits: int = 3) -> Pattern:
-        return Pattern(name, unicode_set("letters"), unicode_set("numbers"), digits)
 
     def _split(self, part: Mapping[str, Any]) -> list[Split]:
         kind, pattern = self._pattern(part, "Split")
@@ -400,7 +397,6 @@ class _Reading:
         vocab = part.get("vocab")
         if not isinstance(vocab, list) or not 1 <= len(vocab) <= MOST_PIECES:
             raise self.damaged(f"the vocabulary is {brief(vocab)}, not a list of pieces with their scores")
-        self._size = len(vocab)
         ids: dict[str, int] = {}
         scores: list[float] = []
         for number, pair in enumerate(vocab):
@@ -424,10 +420,12 @@ class _Reading:
 
     # --- Added tokens, and what stands around the ids ---
 
-    def added(self, given: Any, ids: Mapping[str, int]) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
-        """The added tokens, and all tokens with their ids. The library numbers those that the model does not have."""
+    def added(
+        self, given: Any, ids: Mapping[str, int], following: int
+    ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
+        """The added tokens, and all tokens with their ids. The library numbers those that the model does not have, from
+        `following` on."""
         every, found = dict(ids), []
-        following = self._size or len(ids)
         for part in self._parts(given, "added_tokens"):
             text = self._string(part, "content")
             if text in every and text not in ids:

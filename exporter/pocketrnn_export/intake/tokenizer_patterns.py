@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from pocketrnn.bundle.packed_strings import merged_ranges
 from pocketrnn.text.subword_splits import Pattern, Run, Split, SplitAt, SplitAtRuns
-from pocketrnn_training.unicode_sets import unicode_set
+from pocketrnn_training.unicode_sets import other_points, points_of, ranges_of, unicode_set
 
-__all__ = ["ranges_of", "runs_of", "split_of"]
+__all__ = ["runs_of", "split_of"]
 
 # The first and the last code point of each range, in order and apart.
 _Set = list[tuple[int, int]]
@@ -54,10 +54,10 @@ _SAME: Final = (
     (re.compile("\n"), r"\\n"),
 )
 _PROPERTIES: Final = {
-    **{"L": ("letters",), "N": ("numbers",), "M": ("marks",), "P": ("punctuation_property",), "S": ("symbols",)},
-    **{"Lu": ("uppercase",), "Lt": ("titlecase",), "Ll": ("lowercase",), "Nd": ("decimals",), "Han": ("han",)},
-    **{"Letter": ("letters",), "Punct": ("punctuation_property",)},
-}
+    "L": "letters", "N": "numbers", "M": "marks", "P": "punctuation_property", "S": "symbols", "Lu": "uppercase",
+    "Lt": "titlecase", "Ll": "lowercase", "Nd": "decimals", "Han": "han", "Letter": "letters",
+    "Punct": "punctuation_property",
+}  # fmt: skip
 _OF_LETTER: Final = {"s": "white_space", "d": "decimals", "w": "word_characters"}
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
 _QUANTIFIER: Final = re.compile(r"\+\+?(?![?*+{])|\{(\d{1,2})\}(?![?*+{])|\{(\d{1,2}),(\d{0,2})\}(?![?*+{])|(?![?*+{])")
@@ -81,7 +81,8 @@ def split_of(pattern: str, how: Any, *, inverted: bool) -> Split | None:
     """
     if known := _known(pattern, how, inverted):
         return known
-    runs = runs_of(pattern)
+    # An empty pattern matches nothing between all code points.
+    runs = runs_of(pattern) if pattern else (Run(ranges_of([(0, sys.maxunicode)]), most=1),)
     if runs is None:
         return None
     if len(runs) == 1 and not runs[0].before and not inverted:
@@ -126,7 +127,7 @@ def _digits_between(pattern: str, begin: str, end: str) -> int | None:
 
 
 def _union(*names: str) -> tuple[str, ...]:
-    return ranges_of(_merged(point for name in names for point in _points(unicode_set(name))))
+    return ranges_of(merged_ranges(point for name in names for point in points_of(unicode_set(name))))
 
 
 # --- Alternatives of runs ---
@@ -142,9 +143,6 @@ def runs_of(pattern: str) -> tuple[Run, ...] | None:
         >>> runs_of("a*") is None
         True
     """
-    if not pattern:
-        # It matches nothing between all code points.
-        return (Run(ranges_of([(0, sys.maxunicode)]), most=1),)
     runs: list[Run] = []
     at = 0
     try:
@@ -199,11 +197,11 @@ def _one(pattern: str, at: int) -> tuple[_Set, int]:
         some, after = _escaped(pattern, at + 1)
         if pattern[at + 1 : at + 2] in ("w", "W"):
             # Oniguruma takes these for word characters outside of brackets alone.
-            wider = _merged([*_points(unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")])
-            some = wider if pattern[at + 1] == "w" else _others(wider)
+            wider = merged_ranges([*points_of(unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")])
+            some = wider if pattern[at + 1] == "w" else other_points(wider)
         return some, after
     if point == ".":
-        return _others([(10, 10)]), at + 1
+        return other_points([(10, 10)]), at + 1
     if not point or point in "|()?*+{}^$]":
         raise _NotUnderstoodError
     return [(ord(point), ord(point))], at + 1
@@ -228,8 +226,8 @@ def _class(pattern: str, at: int) -> tuple[_Set, int]:
             if len(inner) > 1 or len(last) > 1 or start != same or end != also or end < start:
                 raise _NotUnderstoodError
             inner = [(start, end)]
-        found = _merged([*found, *inner])
-    return _others(found) if is_other else found, at + 1
+        found = merged_ranges([*found, *inner])
+    return other_points(found) if is_other else found, at + 1
 
 
 def _escaped(pattern: str, at: int) -> tuple[_Set, int]:
@@ -238,11 +236,11 @@ def _escaped(pattern: str, at: int) -> tuple[_Set, int]:
         found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, at + 1)
         if found is None or found[2] not in _PROPERTIES:
             raise _NotUnderstoodError
-        some = _merged(point for name in _PROPERTIES[found[2]] for point in _points(unicode_set(name)))
-        return _others(some) if (point == "P") != bool(found[1]) else some, found.end()
+        some = points_of(unicode_set(_PROPERTIES[found[2]]))
+        return other_points(some) if (point == "P") != bool(found[1]) else some, found.end()
     if point.lower() in _OF_LETTER:
-        some = _points(unicode_set(_OF_LETTER[point.lower()]))
-        return _others(some) if point.isupper() else some, at + 1
+        some = points_of(unicode_set(_OF_LETTER[point.lower()]))
+        return other_points(some) if point.isupper() else some, at + 1
     if point in _CONTROLS:
         return [(ord(_CONTROLS[point]), ord(_CONTROLS[point]))], at + 1
     if found := re.compile(r"x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})").match(pattern, at):
@@ -254,41 +252,3 @@ def _escaped(pattern: str, at: int) -> tuple[_Set, int]:
     if not point or not point.isascii() or point.isalnum():
         raise _NotUnderstoodError
     return [(ord(point), ord(point))], at + 1
-
-
-# --- Sets of code points ---
-
-
-def _points(ranges: Sequence[str]) -> _Set:
-    return [(ord(some[0]), ord(some[-1])) for some in ranges]
-
-
-def _merged(some: Iterable[tuple[int, int]]) -> _Set:
-    made: _Set = []
-    for start, end in sorted(some):
-        if made and start <= made[-1][1] + 1:
-            made[-1] = (made[-1][0], max(made[-1][1], end))
-        else:
-            made.append((start, end))
-    return made
-
-
-def _others(some: _Set) -> _Set:
-    """All other code points."""
-    ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
-    return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
-
-
-def ranges_of(some: _Set) -> tuple[str, ...]:
-    """The ranges as in `Keep`; none begins or ends with half of a surrogate pair.
-
-    Example:
-        >>> ranges_of([(97, 99), (0xD800, 0xE000)])
-        ('ac', '\\ue000')
-    """
-    made = []
-    for start, end in some:
-        first, last = 0xE000 if 0xD800 <= start <= 0xDFFF else start, 0xD7FF if 0xD800 <= end <= 0xDFFF else end
-        if first <= last:
-            made.append(chr(first) if first == last else chr(first) + chr(last))
-    return tuple(made)
