@@ -116,7 +116,8 @@ def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entri
         before = len(held)
         _answers(asked, convention, [batch])
         # A list that is made anew by each call holds nothing of the calls before.
-        if held is not getattr(layer, name, None) or len(held) <= before:
+        is_anew = getattr(layer, name, None) is not held
+        if is_anew or len(held) <= before:
             return False
         held.extend(list(held)[before:] * entries)
         answers = _answers(asked, convention, [batch])
