@@ -395,3 +395,14 @@ def test_a_text_that_is_one_word_is_cut_as_a_whole_however_its_words_are_kept(
     for part, times in some:
         text = part * times
         assert encoder.encode(text) == (summed_over_all(model, tokens, text) or [0])
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("word", ["\u2581aaa", "\u2581" + "a" * 99], ids=["two ways tie", "too long to be kept"])
+def test_many_words_whose_sum_before_them_decides_take_linear_time(word: str, exact: bool) -> None:
+    tokens = ("<unk>", "\u2581", "a", "aa")
+    model = Unigram((0.0, *(float(np.float32(score)) for score in (-1e-3, -2e-3, -3e-3))), exact=exact)
+    encoder = TextEncoder(SubwordRules(model, unknown_id=0, outside=(0,)), tokens)
+    times = 200_000 // len(word)
+    assert encoder.encode(word * 20) == summed_over_all(model, tokens, word * 20)
+    assert len(encoder.encode(word * times)) >= 3 * times

@@ -383,13 +383,10 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
             found.append(unknown if known is None else known)
         return found
 
-    def ids_of_all(word: str) -> Sequence[int]:
-        return ids_on(word, best(word))
-
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
     if not marks_begin or _MARK not in pieces or any(model.scores[i] > 0 for i in pieces.values()):
-        return ids_of_all
-    return _by_words(model, pieces, unknown, ids_on, ids_of_all)
+        return lambda word: ids_on(word, best(word))
+    return _by_words(model, pieces, unknown, best, ids_on)
 
 
 @dataclass(frozen=True)
@@ -413,18 +410,18 @@ def _by_words(
     model: Unigram,
     pieces: Mapping[str, int],
     unknown: int,
+    best: Callable[..., list[tuple[int, int, int]]],
     ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
-    ids_of_all: ToIds,
 ) -> ToIds:
     """What makes ids of a text word by word, where all ways to cut it go through the places before its words.
 
     The sum at such a place is all that the next word knows of what stands before it, and decides nothing but how sums
     are rounded. Rounding never turns the order of two sums, so that the path whose rounded sum is the largest is found;
     an addition of numbers of one sign is off by at most half a unit of the last place of the sum. So a path that is
-    better than all others by more than that stays the best one, and is kept with the word; where it is not, the word is
-    gone through behind the sum that there is.
+    better than all others by more than that stays the best one, and is kept with the word; where it is not, or the word
+    is too long to be kept, it is gone through behind the sum that there is.
     """
-    best, margin = _best_path(model, pieces, unknown), _best_two(model, pieces)
+    margin = _best_two(model, pieces)
     keep = float if model.exact else _rounded
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     # Half a unit of the last place, twice: the sums that are compared here are rounded, too.
@@ -440,22 +437,24 @@ def _by_words(
         first, second = margin(word)
         furthest = ((first - second) / (len(word) * unit) + first + second) / 2 if second > -math.inf else math.inf
         made = _KnownWord(ids_on(word, path), scores, -sum(scores), furthest)
-        if len(word) <= _LONGEST_KNOWN:
-            if len(kept) >= _MOST_KNOWN:
-                kept.clear()
-            kept[word] = made
+        if len(kept) >= _MOST_KNOWN:
+            kept.clear()
+        kept[word] = made
         return made
 
     def ids_of(text: str) -> Sequence[int]:
         ids: list[int] = []
+        # Of the words that are not yet in the sum `before`; most texts never need it.
         scores: list[tuple[float, ...]] = []
-        total = 0.0
+        total = before = 0.0
         for word in _words_of(text):
-            made = kept.get(word) or known(word)
-            if total >= made.furthest:
-                before = 0.0
+            made = kept.get(word)
+            if made is None and len(word) <= _LONGEST_KNOWN:
+                made = known(word)
+            if made is None or total >= made.furthest:
                 for score in chain.from_iterable(scores):
                     before = keep(score + before)
+                scores.clear()
                 path = best(word, before)
                 found = tuple(score_of(piece) for _, _, piece in path)
                 ids += ids_on(word, path)
@@ -467,7 +466,7 @@ def _by_words(
                 total += made.total
             # Where the sums are counted anew, what stands before decides more.
             if total > _COUNTED_ANEW / 2 and not model.exact:
-                return ids_of_all(text)
+                return ids_on(text, best(text))
         return ids
 
     return ids_of
