@@ -210,28 +210,12 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str) -> Iterator
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the object of each line of a JSON Lines file that is not empty."""
-    with opened(path) as file:
-        # One byte more than a line may have, so that what is longer is seen.
-        for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
-            if len(line) > _LONGEST_LINE:
-                raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")
-            row = _json_object(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, number, path)
-            if row is not None:
-                yield number, row
-
-
-def _json_object(line: bytes, number: int, path: Path) -> dict[str, Any] | None:
-    """The object that a line of a JSON Lines file holds; None for an empty line."""
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, number, line[error.start]) from None
-    if not text.strip():
-        return None
-    try:
-        return json_object(text)
-    except ValueError as error:
-        raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
+    for number, text in _lines(path):
+        try:
+            row = json_object(text)
+        except ValueError as error:
+            raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
+        yield number, row
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
@@ -261,6 +245,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[t
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The number and the text of each line that is not empty."""
     with opened(path) as file:
+        # One byte more than a line may have, so that what is longer is seen.
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
             if len(line) > _LONGEST_LINE:
                 raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")

@@ -28,7 +28,7 @@ __all__ = [
     "labels_of",
     "read_files",
     "read_texts",
-    "several_targets",
+    "several_labelled",
     "split",
     "with_unlabelled",
 ]
@@ -307,9 +307,7 @@ def _read_several(
     source = ", ".join(path.name for path in paths)
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
-    numbers = counts.numbers(np.int64)
-    targets = several_targets(codes.numbers(np.int64), numbers, tuple(code_of), labels, source)
-    return LabelledTexts(texts, targets, labels or tuple(sorted(code_of)), source)
+    return several_labelled(texts, codes.numbers(np.int64), counts.numbers(np.int64), tuple(code_of), labels, source)
 
 
 def labels_of(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
@@ -328,27 +326,31 @@ def labels_of(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
     return list(dict.fromkeys(map(str, parts)))
 
 
-def several_targets(
+def several_labelled(
+    texts: Sequence[str],
     codes: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
     names: tuple[str, ...],
     labels: tuple[str, ...] | None,
     source: str,
-) -> npt.NDArray[np.bool_]:
-    """The targets of rows with any number of labels, which are known by codes.
+) -> LabelledTexts:
+    """Texts with any number of labels, which are known by codes.
 
     Args:
+        texts: one a row.
         codes: int64 [labels of all rows]; names[code] is a label.
         counts: int64 [rows], how many labels each row has.
         names: the labels that occur.
         labels: the classes, in the order that the targets count; None for those that occur, sorted.
-        source: where the rows come from, for the error.
-
-    Returns:
-        bool [rows, labels].
+        source: where the rows come from, in words.
 
     Raises:
         DataError: a name is not one of `labels`; without these, fewer than two labels occur; there are too many.
+
+    Example:
+        >>> codes, counts = np.array([0, 1]), np.array([2, 0])
+        >>> several_labelled(["so bad", "so-so"], codes, counts, ("sad", "long"), None, "rows").targets.tolist()
+        [[True, True], [False, False]]
     """
     if labels is None:
         labels = tuple(sorted(names))
@@ -366,7 +368,7 @@ def several_targets(
     places = class_targets(codes, names, labels, source)
     targets = np.zeros((len(counts), len(labels)), dtype=bool)
     targets[np.repeat(np.arange(len(counts)), counts), places] = True
-    return targets
+    return LabelledTexts(texts, targets, labels, source)
 
 
 def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: str = "text") -> LabelledTexts:

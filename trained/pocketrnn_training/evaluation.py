@@ -19,8 +19,9 @@ from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.inference import logits_of
+from pocketrnn_training.measures import micro_f1
 
-__all__ = ["ClassScore", "Evaluation", "evaluate", "logits_by_checkpoint", "score", "score_several"]
+__all__ = ["ClassScore", "Evaluation", "evaluate", "gives_several", "logits_by_checkpoint", "score", "score_several"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
         raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
     if not data.labelled.all():
         raise DataError("Some rows have no label.", "Evaluate with labelled rows only.")
-    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.activation
-    if data.several_labels != (activation == "sigmoid"):
+    if data.several_labels != gives_several(classifier):
         raise DataError(
             f"The classifier gives {'one label' if data.several_labels else 'any number of labels'} to a text, and the "
             f"rows have {'any number of labels' if data.several_labels else 'one label'} each.",
@@ -105,6 +105,17 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
         answers = classifier.predict(data.texts)
         predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
     return score(labels, data.targets, predicted)
+
+
+def gives_several(classifier: Classifier | Checkpoint) -> bool:
+    """Whether a bundle's `Classifier` or a checkpoint gives a text any number of labels.
+
+    Example:
+        >>> gives_several(Classifier.load("ag_news"))
+        False
+    """
+    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.activation
+    return activation == "sigmoid"
 
 
 def _labels_given(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -142,10 +153,11 @@ def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.
     """
     indices = np.arange(len(labels))
     precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=0.0)
+    accuracy = float(np.mean(targets == predicted))
     return Evaluation(
         rows=len(targets),
-        accuracy=float(np.mean(targets == predicted)),
-        micro_f1=float(np.mean(targets == predicted)),
+        accuracy=accuracy,
+        micro_f1=accuracy,
         macro_f1=float(np.mean(f1)),
         classes=_class_scores(labels, precision, recall, f1, rows),
         confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=indices).tolist())),
@@ -165,11 +177,10 @@ def score_several(labels: Sequence[str], targets: npt.NDArray[np.bool_], given: 
         0.5
     """
     precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
-    hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
     return Evaluation(
         rows=len(targets),
         accuracy=float((targets == given).all(axis=1).mean()),
-        micro_f1=2 * hits / max(1, both),
+        micro_f1=micro_f1(targets, given),
         macro_f1=float(np.mean(f1)),
         classes=_class_scores(labels, precision, recall, f1, rows),
         confusion=(),

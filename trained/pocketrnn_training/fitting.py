@@ -17,7 +17,7 @@ from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts, class_targets, several_targets
+from pocketrnn_training.data import LabelledTexts, class_targets, several_labelled
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
@@ -296,14 +296,13 @@ def _several(
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
     counts = np.fromiter(map(len, names), np.int64, len(names))
-    targets = several_targets(codes, counts, tuple(given), known, _SOURCE)
-    return LabelledTexts(texts, targets, known or tuple(sorted(given)), _SOURCE)
+    return several_labelled(texts, codes, counts, tuple(given), known, _SOURCE)
 
 
 def _of_indicators(labels: Any) -> list[list[Any]] | None:
     """The labels of a table of indicators [texts, labels], as scikit-learn has them: the names of its columns, or their
     numbers. None of what is no table."""
-    if getattr(labels, "ndim", 1) != 2 or isinstance(labels, str):
+    if getattr(labels, "ndim", 1) != 2:
         return None
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
     if not np.isin(marks, (0, 1)).all():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from pocketrnn.tables.checks import listed
 from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import UNLABELLED, LabelledTexts
+from pocketrnn_training.data import LabelledTexts, class_targets
 from pocketrnn_training.measures import log_odds_of_shares
 from pocketrnn_training.settings import BPE, Settings
 
@@ -103,10 +103,9 @@ def settings_of(checkpoint: Checkpoint, settings: Settings) -> Settings:
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     kept |= {"ngrams": getattr(rules, "ngrams", 1), "max_tokens": rules.max_tokens, "vocabulary_size": None}
-    unnamed = {member.name: member.default for member in fields(Settings)}
     for name, value in kept.items():
         asked = getattr(settings, name)
-        if asked not in (value, unnamed[name]):
+        if asked not in (value, getattr(Settings, name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, and {asked!r} is asked for.",
                 "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",
@@ -127,12 +126,11 @@ def with_labels_of(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts
             f"{checkpoint.name} gives {given} to a text, and the rows have {found} each.",
             "Say --multi-label, as before." if several else "Leave --multi-label out, as before.",
         )
-    labels = (*checkpoint.labels, *(label for label in data.labels if label not in set(checkpoint.labels)))
-    places = np.array([labels.index(label) for label in data.labels], dtype=np.int64)
+    labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
     if several:
         targets: Any = np.zeros((len(data), len(labels)), dtype=bool)
+        places = class_targets(np.arange(len(data.labels)), data.labels, labels, data.source)
         targets[:, places] = data.targets
     else:
-        # The last one is what -1 finds: a row without a label.
-        targets = np.append(places, UNLABELLED)[data.targets]
+        targets = class_targets(data.targets, data.labels, labels, data.source)
     return replace(data, targets=targets, labels=labels)

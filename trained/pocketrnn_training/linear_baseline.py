@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.measures import micro_f1
 
 __all__ = ["LinearBaseline", "linear_baseline", "linear_model"]
 
@@ -108,9 +109,8 @@ def linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> Linea
             return None
     given = model.predict(_cut(validation))
     if validation.several_labels:
-        hits = int((validation.targets & (given > 0)).sum())
-        micro_f1 = 2 * hits / max(1, int(validation.targets.sum()) + int(given.sum()))
-        return LinearBaseline(float((given == validation.targets).all(axis=1).mean()), len(some), micro_f1)
+        right = (given == validation.targets).all(axis=1)
+        return LinearBaseline(float(right.mean()), len(some), micro_f1(validation.targets, given > 0))
     return LinearBaseline(float((given == validation.targets).mean()), len(some))
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "guessing_loss",
     "log_odds_of_shares",
     "mean_loss",
+    "micro_f1",
     "right_rows",
     "several_labels_loss",
 ]
@@ -80,6 +81,21 @@ def f1_of(logits: Tensor, targets: Tensor) -> float:
     hits = torch.bincount(targets[predicted == targets], minlength=classes).double()
     both = torch.bincount(targets, minlength=classes) + torch.bincount(predicted, minlength=classes)
     return float((2 * hits / both.clamp_min(1)).mean())
+
+
+def micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> float:
+    """F1 of all answers together; 0 where no label applies and none is given.
+
+    Args:
+        targets: bool [rows, labels], the labels that apply.
+        given: bool [rows, labels], those that are given.
+
+    Example:
+        >>> micro_f1(np.array([[True, False]]), np.array([[True, True]]))
+        0.6666666666666666
+    """
+    hits, both = int((targets & given).sum()), int(targets.sum()) + int(given.sum())
+    return 2 * hits / max(1, both)
 
 
 def best_threshold(probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]) -> tuple[float, float]:

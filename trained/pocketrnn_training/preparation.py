@@ -24,7 +24,7 @@ from pocketrnn_training.data import LabelledTexts, split
 from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start
 from pocketrnn_training.progress import Notice, Step
-from pocketrnn_training.settings import BPE, WORDS, Settings
+from pocketrnn_training.settings import WORDS, Settings
 
 __all__ = ["Task", "parts", "prepare"]
 
@@ -34,7 +34,6 @@ _EXAMPLE_CHARACTERS: Final = 1000
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 # Where nothing is named and more of the words of the validation rows are unknown, texts are cut into pieces.
 _MOST_UNKNOWN: Final = 0.2
-_UNNAMED: Final = Settings()
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
 
@@ -157,13 +156,13 @@ def prepare(
         InputError: a setting does not fit the others, the data or the vectors.
         DataError: the data or the word vectors cannot be used.
     """
+    settings.check_tokens()
     _check_for_several_labels(data, settings)
     data, validation = parts(data, validation, settings)
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = about_teacher(data, validation)
     for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
-    settings.check_tokens()
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
     weights: dict[str, Tensor] | None = None
     if before is None:
@@ -240,7 +239,7 @@ def _encoded(
     report: Callable[[Notice], None],
 ) -> _Encoded:
     """The texts by the tokenizer that is asked for; where none is, by words, or by pieces where words do not do."""
-    if settings.tokenizer == BPE or (settings.tokenizer is None and settings.vocabulary_size is not None):
+    if settings.asks_for_pieces:
         if settings.tokenizer is None:
             report(Step(f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."))
         return _as_pieces(texts, validation, settings, word_vectors)
@@ -254,7 +253,7 @@ def _encoded(
     else:
         unknown = _unknown_share(validation, by_words)
         if unknown <= _MOST_UNKNOWN:
-            if settings.piece_dropout not in (0, _UNNAMED.piece_dropout):
+            if settings.piece_dropout not in (0, Settings.piece_dropout):
                 report(
                     Notice("Words do, so that nothing is done with --piece-dropout; --tokenizer bpe asks for pieces.")
                 )
@@ -266,7 +265,7 @@ def _encoded(
         if isinstance(otherwise, DataError):
             raise otherwise from None
         return otherwise
-    bounded = settings.max_vocabulary != _UNNAMED.max_vocabulary
+    bounded = settings.max_vocabulary != Settings.max_vocabulary
     more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if bounded else ""
     report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
     return by_pieces

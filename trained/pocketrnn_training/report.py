@@ -299,22 +299,19 @@ def _confusion(result: Evaluation) -> Figure:
     counts = np.array(result.confusion)
     classes = len(counts)
     side = min(4.0 + 0.12 * classes, 14.0)
+    few = classes <= _NUMBERED_CLASSES
     # Names of classes need room.
-    side += 1.5 * (classes <= _NUMBERED_CLASSES)
+    side += 1.5 * few
     figure = _figure(side + 1, side)
     axes = figure.subplots()
     # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = max(1, classes // 25)
-    names = [
-        _tick(i, score.label) if classes <= _NUMBERED_CLASSES else str(i + 1) for i, score in enumerate(result.classes)
-    ]
-    axes.set_xticks(
-        range(0, classes, step), names[::step], parse_math=False, rotation=90 * (classes <= _NUMBERED_CLASSES)
-    )
+    names = [_tick(i, of_class.label) if few else str(i + 1) for i, of_class in enumerate(result.classes)]
+    axes.set_xticks(range(0, classes, step), names[::step], parse_math=False, rotation=90 * few)
     axes.set_yticks(range(0, classes, step), names[::step], parse_math=False)
-    if classes <= _NUMBERED_CLASSES:
+    if few:
         for i, row in enumerate(counts):
             for j, count in enumerate(row):
                 axes.text(

@@ -43,8 +43,6 @@ BY_DATA: Final = ("batch_size", "dropout", "epochs", "final_fit", "label_smoothi
 # Pieces of a vocabulary for which no size is named.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
-_PIECE_DROPOUT: Final = 0.1
-_WORDS_KEPT: Final = 15_000
 # Small sets need more epochs than large ones to learn as much, and many classes more than a few. Both numbers are for
 # ten classes. TREC, of six, is right in 87.5 % of the validation rows after 7 epochs and in 87.0 after 10; Banking77,
 # of 77, in 88.0 after 10 and 88.7 after 15.
@@ -136,11 +134,11 @@ class Settings:
 
     tokenizer: str | None = None
     vocabulary_size: int | None = None
-    piece_dropout: float = _PIECE_DROPOUT
+    piece_dropout: float = 0.1
     ngrams: int = 1
     max_tokens: int | None = 256
     min_freq: int = 2
-    max_vocabulary: int | None = _WORDS_KEPT
+    max_vocabulary: int | None = 15_000
     vector_words: int = 10_000
     cell: str = "gru"
     embedding_dim: int | None = None
@@ -182,6 +180,16 @@ class Settings:
         """
         return _PIECES if self.vocabulary_size is None else self.vocabulary_size
 
+    @property
+    def asks_for_pieces(self) -> bool:
+        """Whether texts are cut into pieces of words, whatever the rows are: by `bpe`, or by a vocabulary size.
+
+        Example:
+            >>> Settings(vocabulary_size=500).asks_for_pieces, Settings().asks_for_pieces
+            (True, False)
+        """
+        return self.tokenizer == BPE or (self.tokenizer is None and self.vocabulary_size is not None)
+
     def epochs_for(self, rows: int, classes: int) -> int:
         """The largest number of epochs, if an epoch has `rows` rows.
 
@@ -214,13 +222,12 @@ class Settings:
         Example:
             >>> Settings(tokenizer="bpe", vocabulary_size=500).check_tokens()
         """
-        has_pieces = self.tokenizer == BPE or (self.tokenizer is None and self.vocabulary_size is not None)
-        if has_pieces and self.max_vocabulary != _WORDS_KEPT:
+        if self.asks_for_pieces and self.max_vocabulary != Settings.max_vocabulary:
             raise InputError(
                 f"max_vocabulary is {self.max_vocabulary}, which bounds words, and there are pieces.",
                 "Bound the pieces by vocabulary_size.",
             )
-        if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, _PIECE_DROPOUT):
+        if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, Settings.piece_dropout):
             raise InputError(
                 f"piece_dropout is {self.piece_dropout}, and the tokenizer {self.tokenizer} has no pieces.",
                 f"Use the tokenizer {BPE}, or leave it out: word_dropout is for words.",
@@ -308,7 +315,7 @@ class Settings:
             return
         if self.pieces < _FEWEST_PIECES:
             raise InputError(f"vocabulary_size is {self.pieces}.", f"Use a number from {_FEWEST_PIECES}.")
-        if self.ngrams > 1 and (self.tokenizer == BPE or self.vocabulary_size is not None):
+        if self.ngrams > 1 and self.asks_for_pieces:
             raise InputError(
                 f"ngrams is {self.ngrams}, and pieces of words have no n-grams.",
                 "Leave it at 1, or use another tokenizer: the pieces of a word are n-grams of its characters already.",

@@ -60,7 +60,7 @@ def integer_arguments(
     max_changed: float | None,
     text_column: str,
     label_column: str,
-    several_labels: bool = False,
+    several_labels: bool,
 ) -> tuple[LabelledTexts | None, AllowedChange]:
     """The texts that the options name, and what may change on them.
 

@@ -247,8 +247,9 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
             export_module(module, made, **description)
         if options["compress"]:
             smaller = output if last else Path(folder) / "small"
-            how = {"force": options["force"], "max_loss": options["max_loss"]}
-            write_compressed(made, smaller, Storage(), name=None, rows=rows, **how)
+            write_compressed(
+                made, smaller, Storage(), name=None, rows=rows, force=options["force"], max_loss=options["max_loss"]
+            )
             made = smaller
         if last:
             return manifest.read(made)

@@ -57,21 +57,15 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     for package in ("torch", "safetensors", "pyarrow", "sklearn"):
         require(package, "train")
     from pocketrnn_training.evaluation import evaluate as evaluate_classifier
+    from pocketrnn_training.evaluation import gives_several
     from pocketrnn_training.threads import limited
 
     loaded = _loaded(classifier, threads)
     with limited(threads):
-        source = replace(source, multi_label=_gives_several(loaded))
+        source = replace(source, multi_label=gives_several(loaded))
         result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
         tell(line)
-
-
-def _gives_several(classifier: Classifier | Checkpoint) -> bool:
-    from pocketrnn.classifier import Classifier as OfBundle
-
-    activation = classifier.manifest.activation if isinstance(classifier, OfBundle) else classifier.activation
-    return activation == "sigmoid"
 
 
 def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
