@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 __all__ = ["SIZES", "short_proofs", "whole_proofs"]
 
+_Cases = Callable[..., list[Any]]
 _CHOSEN = ("shape_grid", "drawn_cases", "hazard_cases")
 
 # Of 20 shapes, 16 drawn ones and 13 hazards: all but a tenth of the time.
@@ -29,6 +31,21 @@ def short_proofs() -> Iterator[None]:
     For a module whose subject is what surrounds a proof: files, commands, options, refusals. What a proof finds is
     tested with whole ones.
     """
+    with _proofs(_smallest, _FEWER_SIZES, draws=_DRAWS, longest=_LONGEST):
+        yield
+
+
+@pytest.fixture
+def whole_proofs() -> Iterator[None]:
+    """Proofs as they are, for a test of a module that has short ones."""
+    from pocketrnn_export.proof import spread
+
+    with _proofs(lambda chosen: chosen, SIZES, draws=spread.DRAWS, longest=10 * _LONGEST):
+        yield
+
+
+@contextmanager
+def _proofs(of: Callable[[_Cases], _Cases], sizes: dict[str, int], *, draws: int, longest: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
     from pocketrnn_export.intake import exportable
     from pocketrnn_export.proof import cases, chosen_cases, spread
@@ -36,34 +53,16 @@ def short_proofs() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:
-            patch.setattr(chosen_cases, name, _smallest(getattr(cases, name)))
-        for name, most in _FEWER_SIZES.items():
+            patch.setattr(chosen_cases, name, of(getattr(cases, name)))
+        for name, most in sizes.items():
             patch.setattr(every_size, name, most)
         for moved in (spread.moved_modules, spread.moved_graphs):
-            patch.setitem(moved.__kwdefaults__, "draws", _DRAWS)
-        patch.setattr(exportable, "_LONGEST", _LONGEST)
+            patch.setitem(moved.__kwdefaults__, "draws", draws)
+        patch.setattr(exportable, "_LONGEST", longest)
         yield
 
 
-@pytest.fixture
-def whole_proofs() -> Iterator[None]:
-    """Proofs as they are, for a test of a module that has short ones."""
-    from pocketrnn_export.intake import exportable
-    from pocketrnn_export.proof import cases, chosen_cases, spread
-    from pocketrnn_export.tracing import every_size
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in _CHOSEN:
-            patch.setattr(chosen_cases, name, getattr(cases, name))
-        for name, most in SIZES.items():
-            patch.setattr(every_size, name, most)
-        for moved in (spread.moved_modules, spread.moved_graphs):
-            patch.setitem(moved.__kwdefaults__, "draws", spread.DRAWS)
-        patch.setattr(exportable, "_LONGEST", 10 * _LONGEST)
-        yield
-
-
-def _smallest(chosen: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+def _smallest(chosen: _Cases) -> _Cases:
     def few(*arguments: Any, **more: Any) -> list[Any]:
         return sorted(chosen(*arguments, **more), key=lambda case: case.tokens.size)[:_SMALLEST]
 

@@ -17,10 +17,11 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-@pytest.fixture
-def reviews(tmp_path: Path) -> Path:
-    fit(TEXTS, ["good", "bad"] * 16, epochs=1, hidden_dim=8, embedding_dim=8, final_fit=False).save(tmp_path / "c")
-    return tmp_path / "c"
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reviews") / "c"
+    fit(TEXTS, ["good", "bad"] * 16, epochs=1, hidden_dim=8, embedding_dim=8, final_fit=False).save(folder)
+    return folder
 
 
 @pytest.fixture

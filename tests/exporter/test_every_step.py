@@ -67,7 +67,7 @@ def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(ca
         right_program(stepping(step), EXAMPLE)
 
 
-def test_whatever_counts_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_counts_the_steps() -> None:
     def counted(embedded: Tensor) -> Iterator[Any]:
         numbers = itertools.count()
         for word in embedded.unbind(1):

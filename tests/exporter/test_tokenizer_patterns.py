@@ -11,22 +11,11 @@ from pocketrnn_export.intake.tokenizer_patterns import runs_of, split_of
 
 pytest.importorskip("tokenizers")
 
-from tokenizer_families import CL100K, CLIP, texts
+from tokenizer_families import ANY_CASE, BLOOM, CL100K, CLIP, DEEPSEEK, O200K, SPACES, texts
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
-U, W = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-
-
-def o200k(end: str, digits: str) -> str:
-    return (
-        rf"[^\r\n\p{{L}}\p{{N}}]?{U}*{W}+{end}|[^\r\n\p{{L}}\p{{N}}]?{U}+{W}*{end}|{digits}"
-        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}"
-    )
-
 
 # What tokenizers that people have cut by, with the split that it becomes.
 KNOWN = {
@@ -42,18 +31,14 @@ KNOWN = {
         rf"{ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{SPACES}",
         Pattern,
     ),
-    "GPT-4o": (o200k(f"{ANY_CASE}?", r"\p{N}{1,3}"), Pattern),
-    "Mistral's Tekken": (o200k("", r"\p{N}"), Pattern),
-    "DeepSeek V3, last": (
-        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-        "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
-        Pattern,
-    ),
-    "DeepSeek V3, first": (r"\p{N}{1,3}", SplitAtRuns),
-    "DeepSeek V3, second": ("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", SplitAt),
+    "GPT-4o": (O200K % (f"{ANY_CASE}?", f"{ANY_CASE}?", "{1,3}"), Pattern),
+    "Mistral's Tekken": (O200K % ("", "", ""), Pattern),
+    "DeepSeek V3, first": (DEEPSEEK[0], SplitAtRuns),
+    "DeepSeek V3, second": (DEEPSEEK[1], SplitAt),
+    "DeepSeek V3, last": (DEEPSEEK[2], Pattern),
     "DeepSeek's Coder": (r"\s?\p{L}+", SplitAtRuns),
     "DeepSeek's Coder, punctuation": (r"\s?\p{P}+", SplitAtRuns),
-    "Bloom": (" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+", SplitAtRuns),
+    "Bloom": (BLOOM, SplitAtRuns),
     "Falcon, last": ("[0-9][0-9][0-9]", SplitAtRuns),
     "characters": ("", SplitAt),
     "characters of a line": (".", SplitAt),

@@ -11,15 +11,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, processors, trainer
 from tokenizers import normalizers as n
 from tokenizers import pre_tokenizers as p
 
-CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+CL100K = rf"{ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|%s| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}"
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 O200K = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*%s|\p{{N}}%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}"
 )
 # The three of DeepSeek V3, one after the other.
 DEEPSEEK = (
@@ -225,7 +223,7 @@ def families() -> dict[str, Tokenizer]:
                      unk_token="<|endoftext|>"),
         "StarCoder": _bpe(p.Sequence([p.Digits(individual_digits=True), p.ByteLevel(add_prefix_space=False)]),
                           special=["<|endoftext|>"]),
-        "GPT-4o": _bpe(p.Sequence([_isolated(O200K % (ANY_CASE, ANY_CASE, "{1,3}")), bytes_only]),
+        "GPT-4o": _bpe(p.Sequence([_isolated(O200K % (f"{ANY_CASE}?", f"{ANY_CASE}?", "{1,3}")), bytes_only]),
                        special=["<|endoftext|>"], ignore_merges=True),
         "Mistral's Tekken": _bpe(p.Sequence([_isolated(O200K % ("", "", "")), bytes_only]), special=["<s>"]),
         "DeepSeek V3": _bpe(p.Sequence([*map(_isolated, DEEPSEEK), bytes_only]), special=["<s>"]),

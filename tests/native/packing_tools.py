@@ -11,7 +11,7 @@ from torch import nn
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity, StepGraph
-from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, step_entry, to_packed
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.integer_program import with_integers
@@ -26,22 +26,31 @@ from pocketrnn_native._engine import OK
 if TYPE_CHECKING:
     from pocketrnn_native import Packed
 
-__all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph"]
+__all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph", "packed_manifest", "program_of_folder"]
 
 
 def packed_bundle(folder: Path) -> bytes:
     """A bundle's folder as the bytes of a packed file."""
+    manifest, program = program_of_folder(folder)
+    return to_packed(packed_manifest(manifest, program), program)
+
+
+def program_of_folder(folder: Path) -> tuple[Manifest, PackedProgram]:
+    """The manifest of a bundle's folder, and the program of its graphs."""
     manifest = manifests.read(folder)
     step = None if manifest.stream is None else (folder / manifest.stream.file).read_bytes()
-    program = program_of_bundle(manifest, (folder / manifest.graph.file).read_bytes(), step)
-    made = replace(
+    return manifest, program_of_bundle(manifest, (folder / manifest.graph.file).read_bytes(), step)
+
+
+def packed_manifest(manifest: Manifest, program: PackedProgram) -> Manifest:
+    """The manifest of a packed file, of a bundle's."""
+    return replace(
         manifest,
         graph=graph_entry(manifest.graph, program),
         torchscript=None,
         stream=step_entry(program),
         provenance={},
     )
-    return to_packed(made, program)
 
 
 def packed_graph(

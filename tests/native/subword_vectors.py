@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -384,19 +383,12 @@ _IN_BYTES = "the \u00c9\u4e2d\U0001f600 ab \u0301 team \u4e2d".encode()[:-1]
 def streamed(name: str) -> Made:
     """The file of a name, with a step, and what it answers after each fragment, of text or of bytes as hexadecimal."""
     rules, tokens = STREAMS[name]
-    model = bundle_maker.weights(len(tokens), embedding=2, hidden=2)
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = bundle_maker.make(
-            Path(folder) / name, name=name, rules=rules, vocabulary=tokens, stream=True, torchscript=False,
-            texts=TEXTS[:2], embedding=2, hidden=2,
-        )  # fmt: skip
-        content = packed_bundle(bundle)
-    encoder = TextEncoder(rules, tokens)
+    content = _packed(name, rules, tokens, stream=True)
+    encoder, model = TextEncoder(rules, tokens), bundle_maker.weights(len(tokens), embedding=2, hidden=2)
 
     def line(member: str, given: list[str], so_far: list[str]) -> dict[str, Any]:
         ids = [encoder.encode(text) for text in so_far]
-        logits = [[float(str(one)) for one in bundle_maker.reference_logits(model, some)] for some in ids]
-        return {member: given, "ids": ids, "logits": logits}
+        return {member: given, "ids": ids, "logits": [_logits(model, some) for some in ids]}
 
     lines = []
     for fragments in _FRAGMENTS:
@@ -412,22 +404,21 @@ def streamed(name: str) -> Made:
 def made(name: str) -> Made:
     """The file of a name, and what it answers."""
     rules, tokens = FILES[name]
-    model = bundle_maker.weights(len(tokens), embedding=2, hidden=2)
+    content = _packed(name, rules, tokens, lengths=False)
+    encoder, model = TextEncoder(rules, tokens), bundle_maker.weights(len(tokens), embedding=2, hidden=2)
+    given = [(text, encoder.encode(text)) for text in TEXTS]
+    return Made(content, [{"text": text, "ids": ids, "logits": _logits(model, ids)} for text, ids in given])
+
+
+def _packed(name: str, rules: SubwordRules, tokens: tuple[str, ...], **kind: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         bundle = bundle_maker.make(
-            Path(folder) / name, name=name, rules=rules, vocabulary=tokens, lengths=False, torchscript=False,
-            texts=TEXTS[:2], embedding=2, hidden=2,
+            Path(folder) / name, name=name, rules=rules, vocabulary=tokens, torchscript=False, texts=TEXTS[:2],
+            embedding=2, hidden=2, **kind,
         )  # fmt: skip
-        content = packed_bundle(bundle)
-    return Made(content, list(_answers(TextEncoder(rules, tokens), model)))
+        return packed_bundle(bundle)
 
 
-def _answers(encoder: TextEncoder, model: bundle_maker.Weights) -> Iterator[dict[str, Any]]:
-    for text in TEXTS:
-        ids = encoder.encode(text)
-        # The shortest digits that give the float32.
-        yield {
-            "text": text,
-            "ids": ids,
-            "logits": [float(str(one)) for one in bundle_maker.reference_logits(model, ids)],
-        }
+def _logits(model: bundle_maker.Weights, ids: list[int]) -> list[float]:
+    # The shortest digits that give the float32.
+    return [float(str(one)) for one in bundle_maker.reference_logits(model, ids)]

@@ -15,19 +15,17 @@ import pytest
 import subword_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packing_tools import packed_bundle
+from packing_tools import packed_bundle, packed_manifest, program_of_folder
 from sampling import examples
 from test_packed_subwords import FAMILIES, TEXTS, some_rules
 from test_subword_streams import PARTS, RULES
 
 import pocketrnn_native
 from pocketrnn import Classifier
-from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, step_entry, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, to_packed
 from pocketrnn.text import SubwordRules
 from pocketrnn.text.subword_cuts import MOST_WAITING, in_the_way
-from pocketrnn_export.packing import program_of_bundle
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import Stream
 
@@ -43,22 +41,13 @@ def small(tokens: int) -> tuple[Manifest, PackedProgram]:
             Path(folder) / "small", vocabulary=[f"w{i}" for i in range(tokens)], stream=True, torchscript=False,
             texts=("w1",), embedding=2, hidden=2,
         )  # fmt: skip
-        manifest = manifests.read(bundle)
-        assert manifest.stream is not None
-        step = (bundle / manifest.stream.file).read_bytes()
-        return manifest, program_of_bundle(manifest, (bundle / manifest.graph.file).read_bytes(), step)
+        return program_of_folder(bundle)
 
 
 def packed_with(rules: SubwordRules, tokens: tuple[str, ...]) -> bytes:
     """A packed file with a step, whatever is in the way of a stream."""
     manifest, program = small(1 << (len(tokens) - 1).bit_length())
-    made = replace(
-        manifest,
-        graph=graph_entry(manifest.graph, program),
-        torchscript=None,
-        stream=step_entry(program),
-        provenance={},
-    )
+    made = packed_manifest(manifest, program)
     # A manifest refuses such rules beside a stream.
     object.__setattr__(made, "text", rules)
     object.__setattr__(made, "vocabulary", tokens)

@@ -14,19 +14,18 @@ import pytest
 import subword_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packing_tools import packed_bundle
+from packing_tools import packed_bundle, packed_manifest, program_of_folder
 from sampling import examples
 
 from pocketrnn import Classifier
-from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, to_packed
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
-from pocketrnn_export.packing import pack, program_of_bundle
+from pocketrnn_export.packing import pack
 from pocketrnn_native import Packed
 
 try:
@@ -55,16 +54,13 @@ def small(tokens: int) -> tuple[Manifest, PackedProgram]:
             Path(folder) / "small", vocabulary=[f"w{i}" for i in range(tokens)], lengths=False, torchscript=False,
             texts=("w1",), embedding=2, hidden=1,
         )  # fmt: skip
-        manifest = manifests.read(bundle)
-        return manifest, program_of_bundle(manifest, (bundle / manifest.graph.file).read_bytes(), None)
+        return program_of_folder(bundle)
 
 
 def engine_of(rules: SubwordRules, tokens: tuple[str, ...]) -> Packed:
     # An embedding may have more rows than there are tokens: one of each power of two is made.
     manifest, program = small(1 << (len(tokens) - 1).bit_length())
-    made = replace(
-        manifest, text=rules, vocabulary=tokens, graph=graph_entry(manifest.graph, program), torchscript=None
-    )
+    made = replace(packed_manifest(manifest, program), text=rules, vocabulary=tokens)
     return Packed(to_packed(made, program))
 
 

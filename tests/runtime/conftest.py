@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import bundle_maker
@@ -23,3 +24,13 @@ def unpadded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def classifier(padded: Path) -> Classifier:
     return Classifier.load(padded)
+
+
+@pytest.fixture
+def packed_bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bytes]:
+    """What makes a packed file of a bundle's folder. Its tests are skipped where the native engine is not built."""
+    pytest.importorskip("pocketrnn_native._engine")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "native"))
+    import packing_tools
+
+    return packing_tools.packed_bundle

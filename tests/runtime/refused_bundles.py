@@ -57,69 +57,50 @@ def _limited(members: str) -> Callable[[str], bytes]:
     return _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "limits": {{{members}}}')
 
 
-def _real_token(value: str = "true", version: int = 2) -> Callable[[str], bytes]:
-    def change(text: str) -> bytes:
-        limited = _limited(f'"real_token": {value}')(text).decode()
-        return _swapped('"version": 1', f'"version": {version}')(limited)
+def _in_version(version: int, change: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    """A change, in a document of that version."""
 
-    return change
+    def changed(text: str) -> bytes:
+        return _swapped('"version": 1', f'"version": {version}')(change(text).decode("utf-8", "surrogatepass"))
+
+    return changed
+
+
+def _real_token(value: str = "true", version: int = 2) -> Callable[[str], bytes]:
+    return _in_version(version, _limited(f'"real_token": {value}'))
 
 
 def _alone(value: str, version: int = 2) -> Callable[[str], bytes]:
-    def change(text: str) -> bytes:
-        said = _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "alone": {value}')(text).decode()
-        return _swapped('"version": 1', f'"version": {version}')(said)
-
-    return change
+    return _in_version(version, _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "alone": {value}'))
 
 
 def _thresholds(value: str, version: int = 5) -> Callable[[str], bytes]:
-    def change(text: str) -> bytes:
-        said = _swapped('"activation": "softmax"', f'"activation": "softmax",\n "thresholds": {value}')(text).decode()
-        return _swapped('"version": 1', f'"version": {version}')(said)
-
-    return change
+    added = _swapped('"activation": "softmax"', f'"activation": "softmax",\n "thresholds": {value}')
+    return _in_version(version, added)
 
 
 def _example_of_padding(text: str) -> bytes:
     return _swapped('"ids": [2, 3]', '"ids": [0, 0]')(_real_token()(text).decode())
 
 
-def _limited_stream(limited: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
-
-    def change(text: str) -> bytes:
-        return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(limited(text).decode())
-
-    return change
-
-
 def _ruled(members: str, version: int = 2) -> Callable[[str], bytes]:
     """Further members of the text rules."""
-
-    def change(text: str) -> bytes:
-        ruled = _swapped('"ngrams": 1', f'"ngrams": 1, {members}')(text).decode("utf-8", "surrogatepass")
-        return _swapped('"version": 1', f'"version": {version}')(ruled)
-
-    return change
+    return _in_version(version, _swapped('"ngrams": 1', f'"ngrams": 1, {members}'))
 
 
 def _external(version: int = 3, lowercase: str = "false", more: str = "") -> Callable[[str], bytes]:
     """A bundle that does not split texts."""
+    rules = f'{more}"tokenizer": "external", "lowercase": {lowercase}'
+    return _in_version(version, _swapped('"tokenizer": "basic_english", "lowercase": true', rules))
+
+
+def _with_stream(changed: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
 
     def change(text: str) -> bytes:
-        rules = f'{more}"tokenizer": "external", "lowercase": {lowercase}'
-        split = _swapped('"tokenizer": "basic_english", "lowercase": true', rules)
-        return _swapped('"version": 1', f'"version": {version}')(split(text).decode())
+        return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(changed(text).decode())
 
     return change
-
-
-def _ruled_stream(text: str) -> bytes:
-    step = {"file": "model.step.onnx", "sha256": "1" * 64, "state_size": 4}
-    return _swapped('"examples": ', f'"stream": {json.dumps(step)},\n "examples": ')(
-        _ruled('"min_width": 2')(text).decode()
-    )
 
 
 def _with(*nodes: onnx.NodeProto, **constants: object) -> Callable[[onnx.ModelProto], bytes]:
@@ -203,12 +184,12 @@ REFUSED: dict[str, Refused] = {
     "limits-crossed": Refused("at least 3 and at most 2", json=_limited('"min_tokens": 3, "max_tokens": 2')),
     "limits-example-too-short": Refused("golden example", json=_limited('"min_tokens": 3')),
     "limits-example-too-long": Refused("golden example", json=_limited('"max_tokens": 1')),
-    "limits-stream": Refused("a stream begins with one", json=_limited_stream(_limited('"min_tokens": 2'))),
+    "limits-stream": Refused("a stream begins with one", json=_with_stream(_limited('"min_tokens": 2'))),
     "limits-real-token-false": Refused("real_token", json=_real_token("false")),
     "limits-real-token-one": Refused("real_token", json=_real_token("1")),
     "limits-real-token-null": Refused("real_token", json=_real_token("null")),
     "limits-real-token-in-version-1": Refused("that is version 2", json=_real_token(version=1)),
-    "limits-real-token-stream": Refused("a stream may begin with one", json=_limited_stream(_real_token())),
+    "limits-real-token-stream": Refused("a stream may begin with one", json=_with_stream(_real_token())),
     "limits-real-token-example": Refused("golden example", json=_example_of_padding),
     "alone-in-version-1": Refused("that is version 2", json=_alone("[0]", version=1)),
     "alone-none-in-version-1": Refused("that is version 2", json=_alone("[]", version=1)),
@@ -254,7 +235,7 @@ REFUSED: dict[str, Refused] = {
     "rules-external-in-version-1": Refused("that is version 3", json=_external(version=1)),
     "rules-external-lower-cased": Refused("lower-case", json=_external(lowercase="true")),
     "rules-external-cleaned": Refused("clean", json=_external(more='"steps": [{"replace": "a", "by": "b"}], ')),
-    "rules-stream": Refused("a stream cannot follow", json=_ruled_stream),
+    "rules-stream": Refused("a stream cannot follow", json=_with_stream(_ruled('"min_width": 2'))),
     "weights-elsewhere": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _LOCATION + _VALUE)))),
     "weights-elsewhere-value-first": Refused(_ELSEWHERE, graph=_in_graph(_tensor(bytes_field(13, _VALUE + _LOCATION)))),
     "weights-elsewhere-long-numbers": Refused(

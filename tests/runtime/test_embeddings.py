@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import bundle_maker
@@ -108,11 +108,7 @@ def test_without_a_last_layer_that_is_said(nodes: list[onnx.NodeProto]) -> None:
         input_of_last_layer(model(*nodes), Path("model.onnx"))
 
 
-def test_a_packed_file_gives_the_logits_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pocketrnn_native._engine")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "native"))
-    from packing_tools import packed_bundle
-
+def test_a_packed_file_gives_the_logits_only(tmp_path: Path, packed_bundle: Callable[[Path], bytes]) -> None:
     (tmp_path / "news.prnn").write_bytes(packed_bundle(Path(__file__).parents[1] / "vectors" / "words"))
     with pytest.raises(InputError, match="packed file"):
         Classifier.load(tmp_path / "news.prnn").embed(["oil"])

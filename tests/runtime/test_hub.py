@@ -101,12 +101,8 @@ def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> No
 
 
 def test_a_packed_file_is_pushed_and_answers(
-    hub: Hub, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, run: Run, tmp_path: Path, packed_bundle: Callable[[Path], bytes]
 ) -> None:
-    pytest.importorskip("pocketrnn_native._engine")
-    monkeypatch.syspath_prepend(str(VECTORS.parent / "native"))
-    from packing_tools import packed_bundle
-
     (tmp_path / "news.prnn").write_bytes(packed_bundle(VECTORS / "limits"))
     said = run(
         ["push", str(tmp_path / "news.prnn"), "some/packed"], ["classify", "-b", "hf://some/packed", "a b"]

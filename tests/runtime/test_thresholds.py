@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bundle_maker
 import numpy as np
@@ -112,6 +113,15 @@ def test_nothing_given_leaves_the_label_empty_in_one_layout(tmp_path: Path) -> N
     assert rows == [["", f"{classifier.classify(text).probability:.4f}", text] for text in TEXTS]
 
 
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        return pyarrow.parquet.read_table(file).to_pylist()
+    if file.suffix == ".jsonl":
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines, delimiter={".csv": ",", ".tsv": "\t"}[file.suffix]))
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_files_of_rows_have_one_column_of_labels(tags: Path, tmp_path: Path, kind: str) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / f"out.{kind}"
@@ -120,19 +130,13 @@ def test_files_of_rows_have_one_column_of_labels(tags: Path, tmp_path: Path, kin
     assert result.exit_code == 0, result.output
     classifier = Classifier.load(tags)
     expected = [*map(set, classifier.predict_labels(TEXTS)), None]
+    rows = rows_of(target)
     if kind in ("csv", "tsv"):
-        with target.open(newline="") as file:
-            rows = list(csv.DictReader(file, delimiter={"csv": ",", "tsv": "\t"}[kind]))
         assert list(rows[0]) == ["text", "label", "probability"]
         assert [set(filter(None, row["label"].split("|"))) for row in rows] == [one or set() for one in expected]
         assert rows[-1]["probability"] == ""
         assert all(row["probability"] for row in rows[:-1])
         return
-    rows = (
-        pyarrow.parquet.read_table(target).to_pylist()
-        if kind == "parquet"
-        else [json.loads(line) for line in target.read_text().splitlines()]
-    )
     assert [None if row["label"] is None else set(row["label"]) for row in rows] == expected
     assert all(len(row["probability"]) == max(1, len(row["label"])) for row in rows[:-1])
 
@@ -145,13 +149,7 @@ def test_where_one_label_is_right_files_keep_their_two_plain_columns(tmp_path: P
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     target = tmp_path / f"out.{kind}"
     assert run("-b", bundle, "-i", tmp_path / "in.jsonl", "-o", target, "--threshold", threshold).exit_code == 0
-    if kind == "csv":
-        with target.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    elif kind == "parquet":
-        rows = pyarrow.parquet.read_table(target).to_pylist()
-    else:
-        rows = [json.loads(line) for line in target.read_text().splitlines()]
+    rows = rows_of(target)
     expected = ["".join(labels) for labels in Classifier.load(bundle).predict_labels(TEXTS, threshold)]
     assert [row["label"] for row in rows] == expected
     assert "" in expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.metrics import get_scorer
-from training_data import QUICK, easy_texts
+from training_data import CHOICES, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError, PocketRNNError
-from pocketrnn_training import FittedClassifier, Settings, fit, read_checkpoint
+from pocketrnn_training import FittedClassifier, fit, read_checkpoint
 from pocketrnn_training.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.training import train
 
 DATA = easy_texts(90)
 TEXTS, NAMES = list(DATA.texts), [DATA.labels[target] for target in DATA.targets]
-CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(Settings(), name)}
 
 
 @pytest.fixture(scope="module")

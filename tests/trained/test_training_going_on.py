@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from training_data import LABELS, QUICK, easy_texts, write_csv
+from training_data import CHOICES, LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
@@ -20,11 +20,8 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.going_on import Start, settings_of, with_labels_of
-from pocketrnn_training.progress import Notice
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import TrainingState, train
-
-CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(Settings(), name)}
 
 
 def newer_texts(rows: int = 120, seed: int = 5) -> LabelledTexts:
@@ -90,7 +87,7 @@ def test_it_learns_the_new_label_and_with_the_old_rows_keeps_the_old_ones(before
         both,
         replace(QUICK, epochs=6),
         before=before,
-        report=lambda event: said.append(event.text) if isinstance(event, Notice) else None,
+        report=noting(said),
     )
     assert any("4 new words and 1 new labels ('fox')" in text for text in said), said
     assert after.data["from"]["name"] == "animals"
@@ -105,7 +102,7 @@ def test_labels_without_a_row_stay_and_are_told(before: Checkpoint) -> None:
         newer_texts(),
         replace(QUICK, epochs=1),
         before=before,
-        report=lambda event: said.append(event.text) if isinstance(event, Notice) else None,
+        report=noting(said),
     )
     assert after.labels == (*LABELS, "fox")
     assert any("No row has 'dog', 'elk'" in text and "forgotten" in text for text in said), said

@@ -17,6 +17,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.fitting import FittedClassifier
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.thresholds import reached_by
 from pocketrnn_training.training import train
@@ -48,8 +49,6 @@ def test_texts_of_a_class_that_was_left_out_are_given_no_label_more_often() -> N
     assert len(set(best.thresholds)) == 1
     assert best.metrics["right_above_threshold"] >= 0.95
     fresh = easy_texts(200, seed=3)
-    from pocketrnn_training.fitting import FittedClassifier
-
     answers = FittedClassifier(best, {label: label for label in best.labels}).predict_labels(fresh.texts)
     none = np.array([not labels for labels in answers])
     assert none[fresh.targets < 2].mean() < 0.25

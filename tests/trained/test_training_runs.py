@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from training_data import LABELS, QUICK, easy_texts, write_csv
+from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.bundle.folder import put_back
 from pocketrnn.bundle.manifest import read as read_manifest
@@ -427,12 +427,7 @@ def test_a_checkpoints_probabilities_are_calibrated_on_its_validation_rows() -> 
 
 def notices_of(data: LabelledTexts, validation: LabelledTexts | None = None, **change: object) -> str:
     found: list[str] = []
-
-    def report_to(event: object) -> None:
-        if type(event) is Notice:
-            found.append(event.text)
-
-    train(data, replace(QUICK, epochs=1, **change), validation=validation, report=report_to)
+    train(data, replace(QUICK, epochs=1, **change), validation=validation, report=noting(found))
     return "\n".join(found)
 
 
@@ -548,9 +543,9 @@ def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monke
 
 def test_a_training_that_diverges_to_a_large_loss_says_so_once() -> None:
     def noted(settings: object) -> list[str]:
-        found: list[Progress | Epoch | Notice] = []
-        train(easy_texts(), settings, report=found.append)  # type: ignore[arg-type]
-        return [event.text for event in found if type(event) is Notice]
+        found: list[str] = []
+        train(easy_texts(), settings, report=noting(found))  # type: ignore[arg-type]
+        return found
 
     assert noted(QUICK) == []
     (said,) = noted(replace(QUICK, learning_rate=3.0, epochs=3))

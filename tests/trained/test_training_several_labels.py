@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from training_data import QUICK
+from training_data import CHOICES, QUICK, noting
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
@@ -29,8 +29,6 @@ from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.linear_baseline import linear_baseline
 from pocketrnn_training.measures import best_threshold, f1_of, mean_loss, right_rows
 from pocketrnn_training.preparation import parts
-from pocketrnn_training.progress import Notice
-from pocketrnn_training.settings import Settings
 from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted
 from pocketrnn_training.training import TrainingState, train
 
@@ -319,7 +317,7 @@ def test_a_checkpoint_keeps_what_makes_it_one_of_several_labels(states: list[Tra
 )
 def test_what_is_odd_about_labels_is_said(data: LabelledTexts, said: str) -> None:
     notices: list[str] = []
-    train(data, replace(QUICK, epochs=1), report=lambda e: notices.append(e.text) if isinstance(e, Notice) else None)
+    train(data, replace(QUICK, epochs=1), report=noting(notices))
     assert any(said in notice for notice in notices), notices
 
 
@@ -383,8 +381,6 @@ def test_ag_news_has_one_label_a_text(tmp_path: Path) -> None:
 
 
 # From Python
-
-CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(Settings(), name)}
 
 
 def test_fit_takes_lists_and_gives_labels() -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from training_data import LABELS, QUICK, easy_texts, write_csv
+from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, DataError, InputError
@@ -349,13 +349,8 @@ def test_notices_and_class_weights_count_labelled_rows_only() -> None:
         [*data.texts, *data.texts], np.concatenate((data.targets, np.full(120, UNLABELLED))), LABELS, "twice"
     )
     notices: list[str] = []
-
-    def note(event: Progress | Epoch | Notice) -> None:
-        if type(event) is Notice:
-            notices.append(event.text)
-
     settings = replace(QUICK, epochs=1, class_weights="balanced")
-    train(twice, settings, teacher=TeacherAnswers.of(np.tile(sure(data), (2, 1))), report=note)
+    train(twice, settings, teacher=TeacherAnswers.of(np.tile(sure(data), (2, 1))), report=noting(notices))
     assert not [text for text in notices if "several labels" in text]
     assert any("and 108 rows have no label; it is right in 100.0% of the training rows" in text for text in notices)
 
@@ -518,13 +513,8 @@ def test_texts_without_labels_need_a_teacher(folder: Path) -> None:
 
 def test_a_warm_teacher_is_not_taken_for_a_run_that_diverges() -> None:
     data, notices = easy_texts(60), list[str]()
-
-    def note(event: Progress | Epoch | Notice) -> None:
-        if type(event) is Notice:
-            notices.append(event.text)
-
     settings = replace(QUICK, epochs=1, teacher_weight=1.0, teacher_temperature=4.0, learning_rate=1e-6)
-    train(data, settings, teacher=TeacherAnswers.of(sure(data, 1.0)), report=note)
+    train(data, settings, teacher=TeacherAnswers.of(sure(data, 1.0)), report=noting(notices))
     assert not [text for text in notices if "diverged" in text]
 
 

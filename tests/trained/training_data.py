@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.progress import Notice
 from pocketrnn_training.settings import Settings
 
 LABELS = ("cat", "dog", "elk")
@@ -23,6 +26,8 @@ QUICK = Settings(
     # One fit is enough for most tests.
     final_fit=False,
 )
+# The same for `fit`.
+CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(Settings(), name)}
 
 SMALL = Architecture(
     cell="gru",
@@ -49,6 +54,16 @@ def easy_texts(rows: int = 240, seed: int = 0) -> LabelledTexts:
         words.insert(rng.integers(0, len(words) + 1), f"{LABELS[target]}{rng.integers(0, 3)}")
         texts.append(" ".join(words))
     return LabelledTexts(texts, targets.astype(np.int64), LABELS, "easy")
+
+
+def noting(found: list[str]) -> Callable[[object], None]:
+    """What `report` of `train` may be, to find the texts of its notices about the data, not of its steps."""
+
+    def report(event: object) -> None:
+        if type(event) is Notice:
+            found.append(event.text)
+
+    return report
 
 
 def write_csv(path: Path, data: LabelledTexts) -> Path:
