@@ -453,13 +453,18 @@ class Classifier(TrainedEstimator):
             )
         given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
         work = partial(self._embedded, engine, on_error=on_error)
-        parts = [part for _, part in mapped_in_order(work, given, self._threads)]
+        parts, skipped = [], 0
+        for _, (part, left_out) in mapped_in_order(work, given, self._threads):
+            parts.append(part)
+            skipped += left_out
+        self._warn_of_skipped(skipped)
         width = max((part.shape[1] for part in parts), default=0)
         # Of texts that were all passed over nobody knows how many numbers they would have.
         parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([np.empty((0, width), np.float32), *parts])
 
-    def _embedded(self, engine: Embeds, chunk: Chunk, on_error: OnError) -> Floats:
+    def _embedded(self, engine: Embeds, chunk: Chunk, on_error: OnError) -> tuple[Floats, int]:
+        """float32 [texts, features], and how many of them were skipped, whose rows are NaN."""
         ids, lengths = self._encoder.encode_all(chunk.texts)
         left_out = np.zeros(len(lengths), bool)
         if self._limits is not None:
@@ -472,7 +477,7 @@ class Classifier(TrainedEstimator):
         found = engine.embeddings(ids[np.repeat(~left_out, lengths)], lengths[~left_out])
         embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
         embeddings[~left_out] = found
-        return embeddings
+        return embeddings, int(left_out.sum())
 
     def _logits_of_chunks(
         self, texts: Iterable[Text], on_error: OnError, *, warns: bool = True
@@ -484,9 +489,13 @@ class Classifier(TrainedEstimator):
         for _, (logits, skipped) in mapped_in_order(work, given, self._threads, self._stop):
             total += len(skipped)
             yield logits, skipped
-        if total and warns:
+        if warns:
+            self._warn_of_skipped(total)
+
+    def _warn_of_skipped(self, count: int) -> None:
+        if count:
             kinds = ["that are no texts", *kinds_refused(self)]
-            _log.warning("%s passed over %d items %s", self.name, total, ", or ".join(kinds))
+            _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(kinds))
 
     def _stop(self) -> None:
         if isinstance(self._engine, ReadsTexts):

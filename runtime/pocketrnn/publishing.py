@@ -52,8 +52,9 @@ def push(
     if wanted.revision is not None:
         raise InputError(f"{address} names a revision, and a new one is made.", f"Give {SCHEME}{wanted.name}.")
     library = hub()
-    verification = verify(bundle)
+    # Once: an address may name another commit a moment later.
     folder = bundle_folder(bundle)
+    verification = verify(folder)
     files = [folder] if is_packed(folder) else [folder / name for name in verification.files]
     api = library.HfApi()
     with asked_of_hub(wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_no_text_has_no_numbers(padded: Path) -> None:
     assert Classifier.load(padded).embed([]).shape == (0, 0)
 
 
-def test_what_is_no_text_or_beyond_the_limits_is_refused_or_passed_over(tmp_path: Path) -> None:
+def test_what_is_no_text_or_beyond_the_limits_is_refused_or_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bundle = bundle_maker.make(
         tmp_path / "bundle", limits=Limits(min_tokens=2, max_tokens=9), texts=("the oil",),
         rules=TextRules(tokenizer="whitespace"),
@@ -57,7 +60,11 @@ def test_what_is_no_text_or_beyond_the_limits_is_refused_or_passed_over(tmp_path
         classifier.embed(["the oil", "oil"])
     with pytest.raises(TextError):
         classifier.embed(["the oil", None])  # type: ignore[list-item]
-    found = classifier.embed(["oil", "the oil", None], on_error="skip")  # type: ignore[list-item]
+    with caplog.at_level(logging.WARNING, "pocketrnn"):
+        found = classifier.embed(["oil", "the oil", None], on_error="skip")  # type: ignore[list-item]
+    assert [record.message for record in caplog.records] == [
+        "small passed over 2 items that are no texts, or with too few or too many tokens"
+    ]
     assert np.isnan(found).all(1).tolist() == [True, False, True]
     np.testing.assert_array_equal(found[1:2], classifier.embed(["the oil"]))
     assert classifier.embed(["oil"], on_error="skip").shape == (1, 0)

@@ -100,6 +100,28 @@ def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> No
     assert not [asked for asked in hub.asked if asked.startswith("GET /some")]
 
 
+def test_what_an_address_names_is_pushed_as_it_was_verified(
+    hub: Hub, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, later = (
+        {path: (VECTORS / name / path).read_bytes() for path in ("classifier.json", "model.onnx")}
+        for name in ("limits", "words")
+    )
+    hub.commits["some/one"] = [first, later]
+    found = hub.found
+
+    def moving(name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The repository's newest commit is the later one as soon as the first one's graph was asked for."""
+        moved = any(asked.startswith("GET /some/one/") and asked.endswith("/model.onnx") for asked in hub.asked)
+        newest = (name, revision) == ("some/one", "main")
+        return found(name, hub.commit_id(name, int(moved)) if newest else revision)
+
+    monkeypatch.setattr(hub, "found", moving)
+    ((status, _, err),) = run(["push", "hf://some/one", "hf://some/two"])
+    assert status == 0, err
+    assert {path: content for path, content in hub.commits["some/two"][-1].items() if path != "README.md"} == first
+
+
 def test_a_packed_file_is_pushed_and_answers(
     hub: Hub, run: Run, tmp_path: Path, packed_bundle: Callable[[Path], bytes]
 ) -> None:

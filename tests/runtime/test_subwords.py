@@ -6,6 +6,7 @@ tests/exporter/test_tokenizer_json.py compares their ids with Hugging Face's lib
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.errors import BundleError, InputError
+from pocketrnn.errors import BundleError, InputError, shown
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder, TextRules, rules_document, rules_of
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
@@ -330,6 +331,25 @@ def test_other_values_are_refused_in_python_too() -> None:
     ):
         with pytest.raises(InputError):
             make()
+
+
+@pytest.mark.parametrize("value", [5, None, "09"])
+@pytest.mark.parametrize(
+    ("member", "document"),
+    [
+        ("splits", lambda value: {"pattern": "gpt2", "letters": ["az"], "numbers": value}),
+        ("splits", lambda value: {"at_runs": [{"ranges": ["az"], "before": value}], "how": "removed"}),
+        ("steps", lambda value: {"normalize": "NFC", "inert": value}),
+        ("steps", lambda value: {"table": "BAAAAAAAAAAA", "kept": value}),
+        ("steps", lambda value: {"table": "BAAAAAAAAAAA", "clusters": value}),
+        ("steps", lambda value: {"table": "BAAAAAAAAAAA", "clusters": [value] * 8}),
+    ],
+)
+def test_what_is_no_list_is_refused_where_a_list_is_wanted(
+    member: str, document: Callable[[object], dict[str, Any]], value: object
+) -> None:
+    with pytest.raises(InputError, match=re.escape(shown(value))):
+        rules_of({**rules_document(RULES), member: [document(value)]})
 
 
 def test_a_bundle_of_words_is_loaded_without_what_subwords_need() -> None:

@@ -190,7 +190,7 @@ class OnnxRuntimeEngine:
     def _embedded(self, tokens: Ids, lengths: Ids) -> Floats:
         """One run: int64 [batch, sequence], int64 [batch] -> float32 [batch, features]."""
         session, name = self._embedding_graph()
-        (found,) = self._run_session(session, [name], self._feed(tokens, lengths))
+        found = self._output(session, name, tokens, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
         rows = rows[None] if rows.ndim == 1 and len(tokens) == 1 else rows
@@ -202,14 +202,9 @@ class OnnxRuntimeEngine:
             )
         return rows
 
-    def _feed(self, tokens: Ids, lengths: Ids) -> dict[str, NDArray[Any]]:
-        return {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
-
     def _run(self, tokens: Ids, lengths: Ids) -> Floats:
         """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
-        feed = self._feed(tokens, lengths)
-        large = tokens.size > max(_LARGEST_KEPT, self._options.max_batch_tokens)
-        (logits,) = self._run_session(self._whole_texts(), ["logits"], feed, _shrinking() if large else None)
+        logits = self._output(self._whole_texts(), "logits", tokens, lengths)
         if logits.shape != (len(tokens), self._classes):
             raise PocketRNNError(
                 f"The graph of {self._manifest.name} gave logits of shape {list(logits.shape)} for {len(tokens)} texts "
@@ -217,6 +212,13 @@ class OnnxRuntimeEngine:
                 _EXPORT_AGAIN,
             )
         return logits
+
+    def _output(self, session: onnxruntime.InferenceSession, name: str, tokens: Ids, lengths: Ids) -> Floats:
+        """One output of one run on int64 [batch, sequence], int64 [batch]; its memory is given back if it was much."""
+        feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
+        large = tokens.size > max(_LARGEST_KEPT, self._options.max_batch_tokens)
+        (found,) = self._run_session(session, [name], feed, _shrinking() if large else None)
+        return found
 
     def _run_session(
         self,
@@ -251,8 +253,7 @@ class OnnxRuntimeEngine:
         name, rows, limits = self._manifest.name, self._manifest.graph.embedding_rows, self._manifest.graph.limits
         try:
             tokens = np.full((1, 1), rows - 1, np.int64) if limits is None else self._shortest(limits)
-            feed = {"tokens": tokens, **({"lengths": np.array([tokens.shape[1]])} if self._takes_lengths else {})}
-            (logits,) = self._run_session(self._whole_texts(), ["logits"], feed)
+            logits = self._output(self._whole_texts(), "logits", tokens, np.array(tokens.shape[1:], np.int64))
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
                 f"The graph of {name} cannot be run with the highest token id, {rows - 1}: {first_line(error)}.",

@@ -27,6 +27,7 @@ __all__ = [
     "checked_string",
     "cleaning",
     "in_ranges",
+    "items_of",
     "step_documents",
     "steps_of",
 ]
@@ -250,6 +251,21 @@ def checked_ranges(ranges: Any, what: str) -> None:
         checked_string(some, "A range", 1, 2)
         if some[0] > some[-1]:
             raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
+
+
+def items_of(value: Any) -> tuple[Any, ...]:
+    """What a list in classifier.json holds. A string is none: it would be taken for a list of its characters.
+
+    Raises:
+        InputError: it is no list.
+
+    Example:
+        >>> items_of(["az", "AZ"])
+        ('az', 'AZ')
+    """
+    if not isinstance(value, list):
+        raise InputError(f"{shown(value)} stands where a list is wanted.", "docs/format.md says what holds a list.")
+    return tuple(value)
 
 
 def in_ranges(ranges: Iterable[str]) -> Callable[[int], bool]:

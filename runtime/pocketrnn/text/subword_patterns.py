@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text.cleaning_steps import checked_ranges, in_ranges
+from pocketrnn.text.cleaning_steps import checked_ranges, in_ranges, items_of
 from pocketrnn.text.subword_steps import WHITE_SPACE
 
 __all__ = ["Pattern", "pattern_document", "pattern_function", "pattern_of"]
@@ -318,12 +318,12 @@ def pattern_of(document: Mapping[str, Any]) -> Pattern | None:
     """The pattern that a part of classifier.json says; None if it is none.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is not of its type or out of its range.
     """
     name: Any = document["pattern"]
     names = _SETS.get(name, ())
     if not names or not {*names} <= document.keys() <= {"pattern", *names, "digits", "contractions"}:
         return None
-    members: dict[str, Any] = {member: tuple(document.get(member, ())) for member in names}
+    members: dict[str, Any] = {member: items_of(document[member]) for member in names}
     members |= {member: document[member] for member in ("digits", "contractions") if member in document}
     return Pattern(name, **members)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text.cleaning_steps import Replace, checked_ranges, checked_string, in_ranges
+from pocketrnn.text.cleaning_steps import Replace, checked_ranges, checked_string, in_ranges, items_of
 from pocketrnn.text.subword_patterns import Pattern, pattern_document, pattern_function, pattern_of
 from pocketrnn.text.subword_steps import Bytes, subword_steps_applied
 
@@ -398,8 +398,8 @@ def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
 def _run_of(document: Any) -> Run:
     match document:
         case {"ranges": list(ranges)} if document.keys() <= {"ranges", "before", "least", "most"}:
-            before, least, most = document.get("before", ()), document.get("least", 1), document.get("most")
-            return Run(tuple(ranges), tuple(before), least, most)
+            before = items_of(document.get("before", []))
+            return Run(tuple(ranges), before, document.get("least", 1), document.get("most"))
     raise InputError(f"{shown(document)} is no run.", "docs/format.md lists the splits.")
 
 

@@ -15,7 +15,15 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.charsmap import Charsmap, check_charsmap
-from pocketrnn.text.cleaning_steps import Keep, Replace, check_growth, checked_ranges, checked_string, in_ranges
+from pocketrnn.text.cleaning_steps import (
+    Keep,
+    Replace,
+    check_growth,
+    checked_ranges,
+    checked_string,
+    in_ranges,
+    items_of,
+)
 
 __all__ = [
     "BYTE_CHARACTERS",
@@ -596,7 +604,7 @@ def _step_of(document: Any) -> SubwordStep:
         case {"keep": list(ranges), "by": by} if len(document) == 2:
             return Keep(tuple(ranges), by)
         case {"normalize": form} if document.keys() <= {"normalize", "inert"}:
-            return Normalize(form, tuple(document.get("inert", ())))
+            return Normalize(form, items_of(document.get("inert", [])))
         case {"lowercase_each": True} if len(document) == 1:
             return LowercaseEach()
         case {"surround": list(ranges), "by": by} if len(document) == 2:
@@ -610,8 +618,8 @@ def _step_of(document: Any) -> SubwordStep:
         case {"bytes": True} if len(document) == 1:
             return Bytes()
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
-            clusters = tuple(map(tuple, document.get("clusters", ())))
-            return Table(_decoded(table), clusters, tuple(document.get("kept", ())))
+            clusters = tuple(map(items_of, items_of(document.get("clusters", []))))
+            return Table(_decoded(table), clusters, items_of(document.get("kept", [])))
     raise InputError(f"{shown(document)} is no step of subwords.", "docs/format.md lists the steps.")
 
 
