@@ -281,3 +281,64 @@ def test_a_seed_of_numpys_in_the_file_hides_no_random_weights(tmp_path: Path) ->
     assert name is not None
     with pytest.raises(InputError, match="has random weights"):
         check_not_random(name, load_module(name))
+
+
+TABLE_IN_A_LOOP = """
+from torch import nn
+table = {}
+for word in open("corpus.txt").read().split():
+    table[word] = len(table)
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(len(table), 3)
+        self.rnn = nn.LSTM(3, STATE)
+class Sized(nn.Module):
+    def __init__(self, words, state, pool="last", device=None, classes=2):
+        super().__init__()
+        classes = classes + 0
+        self.embedding = nn.Embedding(words, 3)
+        self.rnn = nn.GRU(3, hidden_size=state)
+        self.fc = nn.Linear(state, classes)
+sized = Sized(len(table), STATE, pool="max", device=DEVICE)
+unpacked = Sized(*SIZES)
+STATE = DEVICE = SIZES = table["state"]
+"""
+SIZED = {"embedding.weight": (41, 3), "rnn.weight_ih_l0": (15, 3), "fc.weight": (2, 5)}
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "says", "says_not"),
+    [
+        (
+            "Small",
+            {"embedding.weight": (41, 3), "rnn.weight_ih_l0": (20, 3)},
+            ["--set STATE=5", '--set "table=torch.zeros(41)"', "fits the weights"],
+            ["VALUE"],
+        ),
+        # Two weights have that name: nothing is said of it.
+        ("Small", {"a.embedding.weight": (41, 3), "b.embedding.weight": (9, 3)}, ["table=VALUE"], ["fits"]),
+        ("sized", SIZED, ["n.py:Sized(words=41, state=5, pool='\"'\"'max'\"'\"', device=...)"], ["classes="]),
+        ("unpacked", SIZED, ["--set"], ["Or name"]),
+    ],
+)
+def test_a_refusal_says_the_sizes_that_the_weights_have(
+    name: str, shapes: dict[str, tuple[int, ...]], says: list[str], says_not: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "n.py").write_text(TABLE_IN_A_LOOP)
+    torch.save({key: torch.zeros(shape) for key, shape in shapes.items()}, tmp_path / "w.pt")
+    named = module_name(f"{tmp_path / 'n.py'}:{name}")
+    assert named is not None
+    with pytest.raises(InputError) as caught:
+        load_module(named, read_weights(tmp_path / "w.pt"))
+    assert all(words in str(caught.value) for words in says), caught.value
+    assert not any(words in str(caught.value) for words in says_not), caught.value
+
+
+def test_arguments_that_are_missing_are_named_with_the_sizes_of_the_weights(tmp_path: Path) -> None:
+    (tmp_path / "n.py").write_text(TABLE_IN_A_LOOP)
+    torch.save({key: torch.zeros(shape) for key, shape in SIZED.items()}, tmp_path / "w.pt")
+    named = module_name(f"{tmp_path / 'n.py'}:Sized")
+    assert named is not None
+    with pytest.raises(InputError, match=r"Sized\(words=41, state=5\)"):
+        load_module(named, read_weights(tmp_path / "w.pt"))

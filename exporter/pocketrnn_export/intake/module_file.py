@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import random
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,12 @@ from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_me
 from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
+from pocketrnn_export.intake.shapes_of_weights import (
+    arguments_by_weights,
+    class_in,
+    parameters_by_weights,
+    values_by_weights,
+)
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
@@ -146,7 +153,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     """
     _check_file(named.path)
     with _importing_from(named.path):
-        file = _namespace_of(named)
+        file = _namespace_of(named, weights)
         made = _made(named, file, weights)
     if not isinstance(made, nn.Module):
         raise InputError(
@@ -401,14 +408,14 @@ def _importing_from(path: Path) -> Iterator[None]:
                 sys.path.remove(folder)
 
 
-def _namespace_of(named: ModuleName) -> ModuleType:
+def _namespace_of(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     """The file as a module that has been run, whole or as far as it is needed."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
-        return _run_needed(named, cells, unreadable)
+        return _run_needed(named, cells, unreadable, weights)
     if named.values:
-        return _run_needed(named, [python_file(path)], [])
+        return _run_needed(named, [python_file(path)], [], weights)
     try:
         cell = python_file(path)
     except InputError:
@@ -416,7 +423,7 @@ def _namespace_of(named: ModuleName) -> ModuleType:
         cell = None
     if cell is not None and any(isinstance(node, ast.For | ast.While | ast.With) for node in cell.statements):
         # A script, which would begin to train.
-        return _run_needed(named, [cell], [])
+        return _run_needed(named, [cell], [], weights)
     file = _empty(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
@@ -430,7 +437,7 @@ def _namespace_of(named: ModuleName) -> ModuleType:
         if cell is None or named.name not in defined_names([cell]):
             raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
         _log.warning("%s", problem.removesuffix("."))
-        return _run_needed(named, [cell], [])
+        return _run_needed(named, [cell], [], weights)
     for name in _wanted(named):
         if not hasattr(file, name):
             found = [known for known, value in vars(file).items() if _can_be_named(value, file)]
@@ -447,7 +454,9 @@ def _wanted(named: ModuleName) -> list[str]:
     return [named.name, *([named.function] if named.function else [])]
 
 
-def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> ModuleType:
+def _run_needed(
+    named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
+) -> ModuleType:
     """The namespace of the statements that define a name and what it needs."""
     path = named.path
     values = {name: _value(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
@@ -457,7 +466,14 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
             raise _no_such_name(path, name, known, unreadable)
     arguments = (*named.args, *(named.kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
-    found = needed_statements(cells, [*_wanted(named), *sorted(in_arguments)], str(path), values.keys())
+    statements = [node for cell in cells for node in cell.statements]
+    tensors = {} if weights is None else weights.tensors
+    likely = values_by_weights([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
+    try:
+        found = needed_statements(cells, [*_wanted(named), *sorted(in_arguments)], str(path), values.keys(), likely)
+    except InputError as error:
+        instead = _class_instead(named, cells, weights)
+        raise InputError(error.problem, f"{error.remedy}{instead}") from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
     for statement in needed:
@@ -472,6 +488,23 @@ def _run_needed(named: ModuleName, cells: list[Cell], unreadable: list[str]) -> 
         _run(statement, file, cells, named)
         vars(file).update(values)
     return file
+
+
+def _class_instead(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
+    """Where a name stands for an object that needs what is not run, and its class does not: to name the class."""
+    found = class_in((node for cell in cells for node in cell.statements), named.name)
+    if weights is None or found is None or found[1] is None:
+        return ""
+    definition = found[0]
+    try:
+        needed_statements(cells, [definition.name], str(named.path), frozenset())
+    except InputError:
+        return ""
+    given = arguments_by_weights(definition, found[1], weights.tensors)
+    if given is None:
+        return ""
+    sizes = " The sizes are those of the weights." * bool(parameters_by_weights(definition, weights.tensors))
+    return f" Or name its class: {shlex.quote(f'{named.path}:{definition.name}({given})')}.{sizes}"
 
 
 def _tell_what_is_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
@@ -551,8 +584,9 @@ def _check_arguments(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
+        sizes = _sizes_of(named, weights)
         required = [
-            f"{name}=..."
+            f"{name}={sizes.get(name, '...')}"
             for name, parameter in signature.parameters.items()
             if parameter.default is parameter.empty
             and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
@@ -566,6 +600,18 @@ def _check_arguments(
             f"{named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
             remedy,
         ) from None
+
+
+def _sizes_of(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
+    """Those parameters of a class of a file whose values the weights show."""
+    if weights is None:
+        return {}
+    with contextlib.suppress(InputError):
+        cells = read_notebook(named.path)[0] if named.is_notebook else [python_file(named.path)]
+        found = class_in((node for cell in cells for node in cell.statements), named.name)
+        if found is not None:
+            return parameters_by_weights(found[0], weights.tensors)
+    return {}
 
 
 def _value(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ import contextlib
 import importlib.util
 import symtable
 import warnings
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,7 +137,13 @@ class Needed:
     alone: tuple[str, ...] = ()
 
 
-def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, given: Set[str]) -> Needed:
+def needed_statements(
+    cells: Sequence[Cell],
+    wanted: Iterable[str],
+    path: str,
+    given: Set[str],
+    likely: Mapping[str, str] | None = None,
+) -> Needed:
     """The statements that define some names and what these need, and those that change any of it.
 
     Where a name has several definitions, the one that stands before its use counts; for what a function uses when it is
@@ -149,6 +155,7 @@ def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, g
         wanted: the names.
         path: what the file is called in messages.
         given: names that have a value already; their statements are not needed.
+        likely: values that names have as far as is known, for the message.
 
     Raises:
         InputError: a statement that is needed would train, read a file, download or loop; the message names it.
@@ -159,7 +166,7 @@ def needed_statements(cells: Sequence[Cell], wanted: Iterable[str], path: str, g
         ['import torch', 'class RNN']
     """
     try:
-        search = _Search(_with_files_beside(list(_statements(cells)), path), path, given)
+        search = _Search(_with_files_beside(list(_statements(cells)), path), path, given, likely or {})
         wanted = list(wanted)
         # Which methods are reached depends on the code that is needed, and the other way round.
         while True:
@@ -314,11 +321,13 @@ class _Search:
         statements: all of them.
         path: what the file is called in messages.
         given: names that need no statement.
+        likely: values of names, for the message.
     """
 
-    def __init__(self, statements: Sequence[Statement], path: str, given: Set[str]) -> None:
+    def __init__(self, statements: Sequence[Statement], path: str, given: Set[str], likely: Mapping[str, str]) -> None:
         self.path = path
         self.given = given
+        self._likely = likely
         self.attributes: set[str] = set()
         self.taken: set[int] = set()
         self.order: list[Statement] = []
@@ -493,15 +502,21 @@ class _Search:
             self.order.append(statement)
         if failed and (wanted or isinstance(statement.node, ast.ClassDef | _Definition)):
             whose = name if wanted else min(statement.binds)
-            settings = " ".join(f"--set {error.name}=VALUE" for error in failed)
+            settings = " ".join(self._setting(error.name) for error in failed)
+            fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
             raise InputError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].told}.",
-                f"Give plain values on the command line, {settings}, or set them in the file.",
+                f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)
             self._not_run[statement.index] = _NotRunError(name, statement, root, reason)
             raise self._not_run[statement.index]
+
+    def _setting(self, name: str) -> str:
+        """The option that gives a name its value."""
+        setting = f"{name}={self._likely.get(name, 'VALUE')}"
+        return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _names(self, statement: Statement) -> tuple[set[str], set[str]]:
         """The global names that a statement uses when it is run, and those that its functions use when called."""
