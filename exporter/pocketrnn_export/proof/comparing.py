@@ -18,6 +18,7 @@ from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.departure import Place
 from pocketrnn_export.proof.exact import nearness
 from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
+from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs
 
 __all__ = [
@@ -218,7 +219,7 @@ def compare(
         1.2e-07
     """
     differences = []
-    for case, logits in zip(cases, expected, strict=True):
+    for case, logits in each(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):
         try:
             given = candidate(case.tokens, case.lengths)
         # Engines fail with errors of many classes.

@@ -18,6 +18,7 @@ from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn_export.proof.cases import Case, Run
 from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled, run_of_doubled
+from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.same_graph import difference_beyond_rounding
 from pocketrnn_export.proof.spread import Exact
 
@@ -205,7 +206,7 @@ def agreement(run: Run64, exact: Sequence[Exact]) -> Agreement:
         ParityError: it fails where the module answers.
     """
     largest, where, rows = 0.0, exact[0].case.name, 0
-    for answer in exact:
+    for answer in each(exact, "Comparing in double precision"):
         try:
             given = run(answer.case.tokens, answer.case.lengths)
         except ExportError as error:

@@ -13,6 +13,7 @@ from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference, difference
 from pocketrnn_export.proof.exact import tolerance_for
+from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.spread import Exact
 
 __all__ = ["ReferenceAnswers"]
@@ -46,7 +47,7 @@ class ReferenceAnswers:
         """The cases of a kind, or each of their rows, with the answers in single precision."""
         cases = each_row(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
-        for case in cases:
+        for case in each(cases, f"Asking {self.reference.name} about {inputs}"):
             try:
                 answered += self._finite(case, inputs)
             # Whatever a user's module raises; the run of a prepared module says it in a sentence already.

@@ -21,6 +21,7 @@ from torch import nn
 from pocketrnn_export.proof.cases import Case
 from pocketrnn_export.proof.float64_graph import Run64, in_float64, perturbable, run_in_float64
 from pocketrnn_export.proof.float64_module import doubled, run_of_doubled
+from pocketrnn_export.proof.progress import each
 
 __all__ = ["DRAWS", "Exact", "exact_answers", "moved_graphs", "moved_modules"]
 
@@ -57,10 +58,10 @@ def exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> 
             before the next is asked for.
         cases: what to ask.
     """
-    answers = [run(case.tokens, case.lengths) for case in cases]
+    answers = [run(case.tokens, case.lengths) for case in each(cases, "Answering in double precision")]
     spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_finite(logits)).max(1)) for logits in answers]
     for other in moved:
-        for i, case in enumerate(cases):
+        for i, case in each(enumerate(cases), "Answering with weights that are moved"):
             apart = np.abs(_finite(other(case.tokens, case.lengths) - answers[i])).max(1)
             spreads[i] = np.maximum(spreads[i], apart)
     return [Exact(*of_case) for of_case in zip(cases, answers, spreads, strict=True)]

@@ -19,6 +19,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.restrictions import inside
@@ -64,7 +65,7 @@ def check_every_size(
         ExportError: it does; names the size.
     """
     copied, started = copied_again(module), time.process_time()
-    for sizes in _sizes(one_text=one_text):
+    for sizes in each(_sizes(one_text=one_text), "Comparing the trace at every length and batch"):
         if time.process_time() - started > SECONDS:
             return
         if not inside(limits, sizes):
@@ -101,7 +102,7 @@ def check_beside_others(run: Run, ids: Sequence[int], padding_id: int, limits: L
     started, generator = time.process_time(), np.random.default_rng(0)
     short = generator.choice(ids, (1, _SHORT))
     alone: dict[int, Any] = {}
-    for sizes in _sizes(one_text=False):
+    for sizes in each(_sizes(one_text=False), "Asking for texts beside others"):
         if time.process_time() - started > SECONDS:
             return
         rows, steps = max(2, sizes.batch), sizes.tokens
