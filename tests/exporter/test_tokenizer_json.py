@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import SubwordRules, TextEncoder, rules_document, rules_of
+from pocketrnn_export.intake.tokenizer_files import read_tokenizer
 from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn_export.intake.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
 
 from tokenizer_families import families, texts
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 FAMILIES = families()
+
+
+def encoder_of(tokenizer: Tokenizer) -> TextEncoder:
+    made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+    return TextEncoder(made.rules, made.tokens)
 
 
 def differing(tokenizer: Tokenizer, number: int, seed: int) -> list[tuple[str, list[int], list[int]]]:
     """The texts whose ids are not the library's; a text without any becomes the one id for an empty text."""
     made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
-    encoder = TextEncoder(made.rules, made.tokens)
+    encoder = encoder_of(tokenizer)
     asked = list(texts(number, seed))
     theirs = [encoding.ids or [made.rules.empty_id] for encoding in tokenizer.encode_batch(asked)]
     return [
@@ -72,6 +81,61 @@ def test_of_a_piece_that_stands_twice_the_last_is_given_as_in_the_library() -> N
     assert differing(tokenizer, 1000, seed=9) == []
 
 
+def test_of_an_added_token_that_stands_twice_the_last_says_how_it_is_found() -> None:
+    def twice(document: dict[str, Any]) -> None:
+        _add(document, {"content": "<new>", "lstrip": True})
+        document["added_tokens"].append({**document["added_tokens"][-1], "lstrip": False, "rstrip": True})
+
+    tokenizer = Tokenizer.from_str(changed("GPT-2", twice))
+    assert tokenizer.encode("a <new> a").ids == encoder_of(tokenizer).encode("a <new> a")
+    assert differing(tokenizer, 200, seed=10) == []
+
+
+@pytest.mark.parametrize("of", [{"length": 1}, {"length": 7}, {}])
+def test_words_of_one_length_are_those_of_the_library(of: dict[str, int]) -> None:
+    part = {"type": "FixedLength", **of}
+    tokenizer = Tokenizer.from_str(changed("Unigram", lambda document: document.update(pre_tokenizer=part)))
+    assert differing(tokenizer, 200, seed=11) == []
+
+
+def test_an_empty_string_cuts_into_characters_as_in_the_library() -> None:
+    part = {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False}
+    tokenizer = Tokenizer.from_str(changed("whole words", lambda document: document.update(pre_tokenizer=part)))
+    assert differing(tokenizer, 200, seed=12) == []
+
+
+def test_an_unknown_token_that_no_text_can_give_need_not_be_a_piece() -> None:
+    tokenizer = Tokenizer.from_str(changed("GPT-2", lambda document: document["model"].update(unk_token="nowhere")))
+    assert differing(tokenizer, 200, seed=13) == []
+
+
+def tied() -> tuple[Tokenizer, list[str]]:
+    """A unigram model by which many texts are cut into the same pieces in several orders, and such texts."""
+    rng = random.Random(0)
+    pieces = ["".join(point) for size in (1, 2, 3) for point in product("ab", repeat=size)]
+    vocab = [("<unk>", 0.0), *((piece, -10.0 * len(piece) - rng.random()) for piece in pieces)]
+    return Tokenizer(models.Unigram(vocab, 0)), ["".join(rng.choices("ab", k=rng.randrange(20))) for _ in range(3000)]
+
+
+def test_scores_of_a_file_are_the_numbers_that_the_library_makes_of_their_digits() -> None:
+    text = tied()[0].to_str()
+    tokenizer, asked = Tokenizer.from_str(text), tied()[1]
+    encoder = encoder_of(tied()[0])
+    assert [tokenizer.encode(one).ids or [0] for one in asked] == [encoder.encode(one) for one in asked]
+    plain = subwords_of_json(text, "tokenizer.json", number=float)
+    assert [TextEncoder(plain.rules, plain.tokens).encode(one) for one in asked] != [
+        encoder.encode(one) for one in asked
+    ]
+
+
+def test_a_tokenizer_itself_has_its_own_scores() -> None:
+    tokenizer, asked = tied()
+    made = read_tokenizer(tokenizer)
+    encoder = TextEncoder(made.rules, made.tokens)
+    assert [tokenizer.encode(one).ids or [0] for one in asked] == [encoder.encode(one) for one in asked]
+    assert compared_with_library(made, asked) > 1000
+
+
 def test_padding_up_to_the_longest_of_a_batch_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = Tokenizer.from_str(FAMILIES["BERT uncased"].to_str())
     tokenizer.enable_padding(pad_id=1, pad_token="[PAD]")
@@ -107,7 +171,7 @@ def read(text: str) -> Subwords:
         ("normalizer", {"type": "Replace", "pattern": {"Regex": ""}, "content": "x"}, "''"),
         ("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Other"}]}, "Other"),
         ("pre_tokenizer", {"type": "UnicodeScripts"}, "UnicodeScripts"),
-        ("pre_tokenizer", {"type": "FixedLength", "length": 5}, "FixedLength"),
+        ("pre_tokenizer", {"type": "FixedLength", "length": 65}, "FixedLength of 65"),
         ("pre_tokenizer",
          {"type": "Split", "pattern": {"Regex": r"http\S+"}, "behavior": "Isolated", "invert": False}, "pattern 'http"),
         ("pre_tokenizer",
@@ -116,13 +180,21 @@ def read(text: str) -> Subwords:
         ("post_processor", {"type": "TemplateProcessing", "single": [], "special_tokens": {}}, "0 texts"),
         ("truncation", {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}, "2 ids"),
         ("truncation", {"max_length": 9, "strategy": "OnlySecond", "stride": 0}, "OnlySecond"),
+        ("truncation", {"max_length": 9, "strategy": "OnlyFirst", "stride": 7}, "stride"),
         ("padding", {"strategy": "BatchLongest", "pad_id": 0, "pad_to_multiple_of": 8}, "multiple"),
+        ("version", "2.0", "2.0"),
     ],
 )  # fmt: skip
 def test_what_the_rules_cannot_say_is_refused_by_its_name_with_a_way_out(part: str, value: object, named: str) -> None:
     with pytest.raises(InputError, match=named) as refused:
         read(changed("BERT uncased", lambda document: document.update({part: value})))
     assert "external" in refused.value.remedy
+
+
+def _add(document: dict[str, Any], *tokens: dict[str, Any]) -> None:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    following = len(document["model"]["vocab"])
+    document["added_tokens"] += [{"id": following + i, **flags, **token} for i, token in enumerate(tokens)]
 
 
 def _model(**members: object) -> Callable[[dict[str, Any]], object]:
@@ -145,7 +217,8 @@ def _model(**members: object) -> Callable[[dict[str, Any]], object]:
         ("GPT-2", _model(vocab={"a": True}, merges=[]), "True"),
         ("GPT-2", _model(vocab={}, merges=[]), "vocabulary"),
         ("GPT-2", _model(vocab=[], merges=[]), "vocabulary"),
-        ("GPT-2", _model(unk_token="nowhere"), "nowhere"),
+        ("whole words", _model(unk_token="nowhere"), "nowhere"),
+        ("GPT-2", lambda d: (d["model"].update(unk_token="nowhere"), d["model"]["vocab"].pop("\u0100")), "nowhere"),
         ("GPT-2", _model(type="Odd"), "Odd"),
         ("GPT-2", _model(fuse_unk="yes"), "fuse_unk"),
         ("GPT-2", _model(continuing_subword_prefix=7), "prefix"),
@@ -155,6 +228,8 @@ def _model(**members: object) -> Callable[[dict[str, Any]], object]:
         ("BERT uncased", lambda d: d["added_tokens"][0].update(id=7), "7"),
         ("BERT uncased", lambda d: d["added_tokens"][0].update(content=""), "content"),
         ("BERT uncased", lambda d: d["added_tokens"].append({"id": "x", "content": "new"}), "new"),
+        ("BERT uncased", lambda d: _add(d, *({"content": new, "normalized": True} for new in ("New", "nEW"))),
+         "become the same"),
         ("BERT uncased", lambda d: d.update(added_tokens={"a": 1}), "added_tokens"),
         ("BERT uncased", lambda d: d.update(padding={"strategy": "BatchLongest", "pad_id": None}), "padding"),
         ("BERT uncased", lambda d: d.update(model=None), "no tokenizer"),

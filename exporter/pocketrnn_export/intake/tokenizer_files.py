@@ -58,7 +58,9 @@ def read_tokenizer(source: Any) -> Subwords:
     if not isinstance(source, str | os.PathLike):
         if not is_library_tokenizer(source):
             raise InputError(f"{brief(source)} is no tokenizer of subwords.", _GIVE)
-        return subwords_of_json(_inner(source).to_str(), "The tokenizer")
+        inner = _inner(source)
+        # Its own scores, to the last bit; whoever reads them from a file gets others (`serde_float`).
+        return replace(subwords_of_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
     path = Path(source)
     if path.is_dir():
         return _of_folder(path)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -16,8 +17,18 @@ from pocketrnn.errors import InputError, shown
 from pocketrnn.text import Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, Split, SplitAt, SplitAtText
+from pocketrnn.text.subword_splits import (
+    LONGEST_RUN,
+    Pattern,
+    PrependTo,
+    Run,
+    Split,
+    SplitAt,
+    SplitAtRuns,
+    SplitAtText,
+)
 from pocketrnn.text.subword_steps import (
+    BYTE_CHARACTERS,
     Bytes,
     Fold,
     LowercaseEach,
@@ -27,11 +38,12 @@ from pocketrnn.text.subword_steps import (
     SubwordStep,
     Surround,
     Table,
+    subword_steps_applied,
 )
-from pocketrnn_export.intake.json_file import brief, parsed_json
+from pocketrnn_export.intake.json_file import brief, parsed_json, serde_float
 from pocketrnn_export.intake.tokenizer_patterns import runs_of, split_of
 from pocketrnn_export.intake.vocabulary import PLACEHOLDER
-from pocketrnn_training.unicode_sets import CLUSTERS, all_but, others_of, unicode_set
+from pocketrnn_training.unicode_sets import CLUSTERS, all_but, others_of, ranges_of, unicode_set
 
 __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
 
@@ -63,6 +75,7 @@ class Subwords:
         kind: what they were read from, such as "a tokenizer.json".
         content: the file, for its library to read: text for `tokenizers`, bytes for `sentencepiece`.
         file_rules: the rules as the file says them, where `rules` are others.
+        tokenizer: the library's own tokenizer, where it was given itself.
     """
 
     rules: SubwordRules
@@ -70,6 +83,7 @@ class Subwords:
     kind: str = "a tokenizer.json"
     content: str | bytes = field(default="", repr=False)
     file_rules: SubwordRules | None = field(default=None, repr=False)
+    tokenizer: Any = field(default=None, repr=False, compare=False)
 
     @property
     def library(self) -> Literal["tokenizers", "sentencepiece"]:
@@ -77,12 +91,13 @@ class Subwords:
         return "tokenizers" if isinstance(self.content, str) else "sentencepiece"
 
 
-def subwords_of_json(text: str, source: str) -> Subwords:
+def subwords_of_json(text: str, source: str, *, number: Callable[[str], float] = serde_float) -> Subwords:
     """The rules that a tokenizer.json says.
 
     Args:
         text: its content.
         source: what it is called in messages.
+        number: what makes a score of its digits; the library's reader, unless the text was written a moment ago.
 
     Raises:
         InputError: it is damaged, or has a part that the rules cannot say; the message names it.
@@ -91,17 +106,20 @@ def subwords_of_json(text: str, source: str) -> Subwords:
         >>> subwords_of_json(tokenizer.to_str(), "tokenizer.json").rules.tokenizer
         'subwords'
     """
-    document = parsed_json(text, source, _NOT_ONE)
+    document = parsed_json(text, source, _NOT_ONE, number=number)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
+    if document.get("version", "1.0") != "1.0":
+        raise InputError(f"{source} is of the version {brief(document['version'])}, and 1.0 is known.", EXTERNAL_WAY)
     reading = _Reading(source)
-    model, ids, unknown = reading.model(document["model"])
+    steps = reading.steps(document.get("normalizer"))
+    splits = reading.splits(document.get("pre_tokenizer"))
+    model, ids, unknown = reading.model(document["model"], of_bytes=_end_in_bytes((*steps, *splits)))
     # Several tokens of a Unigram model may be one piece.
     size = len(model.scores) if isinstance(model, Unigram) else len(ids)
     added, all_ids = reading.added(document.get("added_tokens") or [], ids, size)
     tokens = reading.tokens(all_ids)
-    steps = reading.steps(document.get("normalizer"))
-    splits = reading.splits(document.get("pre_tokenizer"))
+    reading.check_told_apart(added, tokens, steps)
     if any(isinstance(split, PrependTo) and split.first for split in splits) and any(map(_may_remove, steps)):
         raise reading.refused("Metaspace with the prepend_scheme first behind a normalizer that removes something")
     first, last = reading.frame(document.get("post_processor"))
@@ -128,6 +146,12 @@ def subwords_of_json(text: str, source: str) -> Subwords:
         pad_side=side,
     )
     return Subwords(rules, tokens, content=text)
+
+
+def _end_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
+    """Whether the model is given GPT-2's characters of bytes alone."""
+    changing = [one for one in done if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
+    return bool(changing) and isinstance(changing[-1], Bytes)
 
 
 def _may_remove(step: SubwordStep) -> bool:
@@ -171,6 +195,7 @@ class _Reading:
             "Metaspace": self._metaspace,
             "ByteLevel": self._byte_level,
             "Split": self._split,
+            "FixedLength": self._fixed_length,
         }
 
     # --- What a value must be ---
@@ -251,9 +276,9 @@ class _Reading:
         by = part.get("content")
         if not isinstance(by, str):
             raise self.damaged(f"content is {brief(by)}, not a string")
-        if kind == "String":
+        if kind == "String" and pattern:
             return [Replace(pattern, by)]
-        match runs_of(pattern):
+        match runs_of(pattern) if pattern else None:
             case (Run(ranges, (), 1, 1),):
                 return [Keep(others_of(ranges), by)]
             case (Run(ranges, (), 1 | 2 as least, None),):
@@ -263,7 +288,7 @@ class _Reading:
     def _pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
         pattern: Any = part.get("pattern")
         match pattern:
-            case {"String": str(text)} if text and len(pattern) == 1:
+            case {"String": str(text)} if len(pattern) == 1:
                 return "String", text
             case {"Regex": str(text)} if len(pattern) == 1:
                 return "Regex", text
@@ -308,10 +333,19 @@ class _Reading:
             splits.append(Pattern("gpt2", unicode_set("letters"), unicode_set("numbers")))
         return [*splits, Bytes()]
 
+    def _fixed_length(self, part: Mapping[str, Any]) -> list[Split]:
+        length = part.get("length", 5)
+        if type(length) is not int or length < 1:
+            raise self.damaged(f"FixedLength has the length {brief(length)}")
+        if length > LONGEST_RUN:
+            raise self.refused(f"FixedLength of {length:,} characters, more than {LONGEST_RUN}")
+        return [SplitAtRuns((Run(ranges_of([(0, sys.maxunicode)]), most=length),), "isolated")]
+
     def _split(self, part: Mapping[str, Any]) -> list[Split]:
         kind, pattern = self._pattern(part, "Split")
         how, invert = self._how(part), self._flag(part, "invert")
-        if kind == "String":
+        # One that is empty matches between all characters, as a regular expression does.
+        if kind == "String" and pattern:
             if invert:
                 raise self.refused(f"Split with invert, at {shown(pattern)}")
             return [SplitAtText(pattern, how)]
@@ -321,8 +355,8 @@ class _Reading:
 
     # --- Models ---
 
-    def model(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:
-        """The model, its pieces with their ids, and the id of the unknown one."""
+    def model(self, part: Mapping[str, Any], *, of_bytes: bool) -> tuple[Model, dict[str, int], int | None]:
+        """The model, its pieces with their ids, and the id of the unknown one; it may be given characters of bytes."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
@@ -332,7 +366,8 @@ class _Reading:
         ids = self._ids(part.get("vocab"))
         unknown_token = part.get("unk_token")
         unknown = None if unknown_token is None else ids.get(unknown_token)
-        if unknown is None and (unknown_token is not None or kind in ("WordPiece", "WordLevel")):
+        met = unknown_token is not None and not (kind == "BPE" and of_bytes and ids.keys() >= set(BYTE_CHARACTERS))
+        if unknown is None and (met or kind in ("WordPiece", "WordLevel")):
             raise InputError(
                 f"{self._source}: the unknown token {brief(unknown_token)} is no piece of the model, so that its "
                 "library fails on a text with an unknown word.",
@@ -425,12 +460,11 @@ class _Reading:
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
         """The added tokens, and all tokens with their ids. The library numbers those that the model does not have, from
         `following` on."""
-        every, found = dict(ids), []
+        every: dict[str, int] = dict(ids)
+        found: dict[int, AddedToken] = {}
         for part in self._parts(given, "added_tokens"):
             text = self._string(part, "content")
-            if text in every and text not in ids:
-                raise self.damaged(f"the added token {shown(text, 40)} stands twice")
-            number = ids.get(text)
+            number = every.get(text)
             if number is None:
                 number, following = following, following + 1
             if self._id(part.get("id"), f"the added token {shown(text, 40)}") != number:
@@ -442,9 +476,18 @@ class _Reading:
             if self._flag(part, "single_word"):
                 raise self.refused(f"the added token {shown(text, 40)} with single_word")
             every[text] = number
-            flags = [self._flag(part, name) for name in ("normalized", "lstrip", "rstrip")]
-            found.append(AddedToken(number, *flags))
-        return tuple(found), every
+            # Of one that stands twice, the last says how it is found.
+            found[number] = AddedToken(number, *(self._flag(part, name) for name in ("normalized", "lstrip", "rstrip")))
+        return tuple(found.values()), every
+
+    def check_told_apart(
+        self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
+    ) -> None:
+        """Refuse added tokens that the normalizer makes the same: the library finds one of them, drawn by chance."""
+        made, seen = subword_steps_applied(steps), dict[str, str]()
+        for text in (tokens[token.id] for token in added if token.after_steps):
+            if (other := seen.setdefault(made(text), text)) != text:
+                raise self.refused(f"the added tokens {shown(other, 40)} and {shown(text, 40)}, which become the same")
 
     def tokens(self, ids: Mapping[str, int]) -> tuple[str, ...]:
         """The tokens in the order of their ids; an id that none has gets one that no text gives."""
@@ -509,6 +552,10 @@ class _Reading:
                     raise self.damaged(f"the truncation's direction is {brief(direction)}")
                 if most <= around:
                     raise self.refused(f"truncation to {most} ids, of which {around} stand around the text")
+                if not isinstance(stride := part.get("stride", 0), int) or not 0 <= stride < most - around:
+                    raise self.refused(
+                        f"truncation to {most} ids with the stride {brief(stride)}, where the library fails"
+                    )
                 _log.warning("%s cuts texts to %d ids; the bundle does so too.", self._source, most)
                 return most - around, direction.lower()
         raise self.refused(f"the truncation {brief(str(part))}")

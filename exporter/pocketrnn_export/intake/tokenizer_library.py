@@ -58,7 +58,9 @@ def compared_with_library(read: Subwords, texts: Iterable[str]) -> int:
 
 def _encode(read: Subwords) -> Encode | None:
     """The library's own way from a text to ids, or None."""
-    content = read.content
+    content, given = read.content, read.tokenizer
+    if given is not None:
+        return lambda text: list(given.encode(text).ids)
     try:
         if isinstance(content, str):
             from tokenizers import Tokenizer

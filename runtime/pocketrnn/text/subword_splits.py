@@ -17,6 +17,7 @@ from pocketrnn.text.subword_patterns import Pattern, pattern_document, pattern_f
 from pocketrnn.text.subword_steps import Bytes, subword_steps_applied
 
 __all__ = [
+    "LONGEST_RUN",
     "Pattern",
     "PrependTo",
     "Run",
@@ -35,7 +36,7 @@ How = Literal["removed", "isolated", "with_previous", "with_next", "runs"]
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _MOST_SPLITS: Final = 64
 _MOST_RUNS: Final = 16
-_LONGEST_RUN: Final = 64
+LONGEST_RUN: Final = 64
 # Half of a surrogate pair: no text holds one when it is cut.
 _CUT: Final = "\ud800"
 
@@ -108,10 +109,10 @@ class Run:
         checked_ranges(self.ranges, "What a run holds")
         if self.before:
             checked_ranges(self.before, "What a run stands behind")
-        if type(self.least) is not int or not 1 <= self.least <= _LONGEST_RUN:
-            raise InputError(f"least is {shown(self.least)}.", f"Use 1 to {_LONGEST_RUN}.")
-        if self.most is not None and (type(self.most) is not int or not self.least <= self.most <= _LONGEST_RUN):
-            raise InputError(f"most is {shown(self.most)}.", f"Use {self.least} to {_LONGEST_RUN}, or none.")
+        if type(self.least) is not int or not 1 <= self.least <= LONGEST_RUN:
+            raise InputError(f"least is {shown(self.least)}.", f"Use 1 to {LONGEST_RUN}.")
+        if self.most is not None and (type(self.most) is not int or not self.least <= self.most <= LONGEST_RUN):
+            raise InputError(f"most is {shown(self.most)}.", f"Use {self.least} to {LONGEST_RUN}, or none.")
 
 
 @dataclass(frozen=True)
