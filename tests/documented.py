@@ -29,7 +29,7 @@ from click.testing import CliRunner
 from pocketrnn.commands.cli import main
 
 # What is shown and not run: it is no program, or another one's test runs it.
-SHOWN_ONLY: Final = {"text", "js", "html", "c", "cpp", "yaml", "dockerfile"}
+SHOWN_ONLY: Final = {"text", "js", "html", "c", "cpp", "yaml", "dockerfile", "pycon"}
 _BLOCK: Final = re.compile(r"(?m)^(?:<!-- (.+?) -->\n)?```(\S*)[^\n]*\n((?:.*\n)*?)```$")
 _NUMBER: Final = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 # What is trained for a page is small: exporting and compressing what the defaults make took 25 s more in README.
