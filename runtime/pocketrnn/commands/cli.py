@@ -26,6 +26,7 @@ from pocketrnn.commands.push import push
 from pocketrnn.commands.standard_streams import give_up, give_up_stdout, replace_closed_stderr, tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.commands.termination import ended_by_signals
+from pocketrnn.commands.upgrade import upgrade
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
     CompressionError,
@@ -51,7 +52,7 @@ _BROUGHT: Final = {
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
     "pack": ("pocketrnn_export.commands.pack", "export"),
 }
-_USES: Final = ("classify", "verify", "inspect", "bench", "push")
+_USES: Final = ("classify", "verify", "inspect", "bench", "push", "upgrade")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
@@ -237,5 +238,5 @@ def main() -> None:
     """
 
 
-for _command in (bench, classify, inspect, push, verify):
+for _command in (bench, classify, inspect, push, upgrade, verify):
     main.add_command(_command)
