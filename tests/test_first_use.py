@@ -249,8 +249,8 @@ def test_what_is_trained_to_snips_ckpt_is_called_snips(tmp_path: Path) -> None:
 
 def test_a_shipped_classifier_that_cannot_stream_says_how_to_make_one_that_can() -> None:
     line = refusal("classify", "--stream", "Wall St.")
-    assert "`pocketrnn train DATA --one-direction -o one-way.checkpoint`" in line
-    assert "`pocketrnn export one-way.checkpoint --streaming -o one-way`" in line
+    assert "`pocketrnn pack BUNDLE --streaming -o FILE.prnn`" in line
+    assert "`pocketrnn train DATA --one-direction`" in line
 
 
 def test_ctrl_c_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

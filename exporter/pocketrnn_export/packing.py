@@ -29,11 +29,13 @@ from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
+from pocketrnn_export.forms.form import sha256
 from pocketrnn_export.forms.integer_program import with_integers
 from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed, run_of_packed_steps
 from pocketrnn_export.forms.packed_program import Program
 from pocketrnn_export.forms.program_of_graph import program_of
-from pocketrnn_export.forms.step import run_of_steps
+from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
+from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
@@ -69,6 +71,7 @@ def pack(
     path: str | Path,
     *,
     arithmetic: Arithmetic = "float32",
+    streaming: bool = False,
     data: LabelledTexts | None = None,
     allowed: AllowedChange | None = None,
     force: bool = False,
@@ -84,6 +87,8 @@ def pack(
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention with the ending .prnn.
         arithmetic: what layers multiply.
+        streaming: whether it answers while a text arrives, too. A bundle that was exported for that gives a file that
+            does, anyway; of others the step is made of their graph, if they read in one direction.
         data: texts to measure with what integers change, labelled or not, of the classifier's labels in its order;
             without them, the golden examples.
         allowed: what they may change; by default the label of 0.2 % of the texts, and 0.1 points of accuracy.
@@ -96,7 +101,9 @@ def pack(
 
     Raises:
         InputError: the bundle's graph is not an ONNX file; among them OutputError, when `path` is taken.
-        ExportError: the engine has no operation for an operator of the graph; the message names it and its place.
+        ExportError: the engine has no operation for an operator of the graph; the message names it and its place. Or
+            the graph cannot be made to answer while a text arrives.
+        BundleError: the text rules cannot be followed while a text arrives.
         MissingExtraError: the native engine is not installed.
         ParityError: the packed file does not answer as the graph does, or an integer is another. Nothing was written.
         CompressionError: integers change more than is allowed. Nothing was written.
@@ -120,6 +127,9 @@ def pack(
         step = None
         if manifest.stream is not None:
             step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
+        elif streaming:
+            step, size = step_of_graph(content)
+            manifest = replace(manifest, stream=StepGraph(STEP_FILE, sha256(step), size))
         packed = _packed_and_proven(manifest, content, step)
         if arithmetic == "int8":
             packed = _with_integers(packed, data, allowed or AllowedChange())

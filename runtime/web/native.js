@@ -658,7 +658,7 @@ export class Classifier {
     if (status === NO_STREAM)
       return new InputError(
         `The packed file of ${this.name} cannot answer while a text arrives: it holds no step.`,
-        "Pack a bundle that was exported with --streaming, which one-directional classifiers allow.",
+        "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
       );
     const whole = "Classify such a text as a whole.";
     const remedy = { [UNDECIDED]: whole, [WAITING]: whole, [SAVED]: "Begin the stream again from its text." }[status];

@@ -1,7 +1,8 @@
-/** The page: classifies as one types, and colours the words by what they contributed. */
+/** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. */
 
 import { contributionsOf } from "./contributions.js";
 import { Classifier } from "./native.js";
+import { answersSoFar } from "./so_far.js";
 
 // Placed beside this page by whoever serves it; README.md says how. Nothing is fetched from anywhere else.
 const PACKED = "classifier.prnn";
@@ -37,6 +38,26 @@ function showLabels(top, given) {
       return row;
     }),
   );
+}
+
+/** The text, with the likeliest label behind each word after which it was another one than before. */
+function showSoFar(text, answers) {
+  const shown = [];
+  let end = 0;
+  let before;
+  for (const answer of answers) {
+    if (answer.label === before) continue;
+    before = answer.label;
+    shown.push(text.slice(end, answer.end));
+    end = answer.end;
+    const mark = document.createElement("span");
+    mark.className = "answer";
+    mark.textContent = `${answer.label} ${(100 * answer.probability).toFixed(0)} %`;
+    mark.dataset.end = answer.end;
+    shown.push(mark);
+  }
+  shown.push(text.slice(end));
+  at("so-far").replaceChildren(...shown);
 }
 
 function showWords(text, fragments) {
@@ -100,6 +121,7 @@ async function start() {
       at("status").className = "";
       at("status").textContent = ready;
       showLabels([]);
+      showSoFar(text, []);
       at("words").replaceChildren(text);
       at("words").dataset.answered = text;
       return;
@@ -115,6 +137,9 @@ async function start() {
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
       if (question !== asked) return;
+      const answers = await answersSoFar(classifier, text);
+      if (question !== asked) return;
+      showSoFar(text, answers);
       const fragments = await contributionsOf(classifier, text, label);
       if (question !== asked) return;
       showWords(text, fragments);
@@ -123,6 +148,7 @@ async function start() {
       if (question !== asked) return;
       showError(error);
       showLabels([]);
+      showSoFar(text, []);
       at("words").replaceChildren(text);
     }
   };

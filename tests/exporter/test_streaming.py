@@ -22,6 +22,9 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step
+from pocketrnn_export.forms.onnx_graph import WHOLE_TEXTS, onnx_graph
+from pocketrnn_export.forms.step_of_graph import step_of_graph
+from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_training import checkpoint
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
@@ -88,6 +91,58 @@ def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Pat
             assert compared["step graph, 1 token each", inputs] <= 1e-5
         assert compared["runtime, as a stream", "texts"] <= 1e-5
         assert verify(bundle).replays[-1].how == "each as a stream"
+
+
+def test_a_graph_of_whole_texts_is_made_into_the_step_graph_that_an_export_gives(bundles: list[Path]) -> None:
+    random = np.random.default_rng(0)
+    for bundle in bundles:
+        given, size = session_of((bundle / "model.step.onnx").read_bytes()), manifest.read(bundle).stream
+        assert size is not None
+        content, made_size = step_of_graph((bundle / "model.onnx").read_bytes())
+        assert made_size == size.state_size
+        state = np.zeros((3, made_size), np.float32)
+        for steps in (1, 4):
+            fed = {"tokens": random.integers(0, WORDS, (3, steps)), "state": state}
+            expected, got = given.run(None, fed), session_of(content).run(None, fed)
+            for one, other in zip(expected, got, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-6)
+            state = got[1]
+
+
+class _LastOfAll(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn = torch.nn.Embedding(WORDS, 4), torch.nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.rnn(self.embedding(tokens))[0]
+        return outputs[:, -1]
+
+
+class _MeanOfWords(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(WORDS, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        words: torch.Tensor = self.embedding(tokens)
+        return words.mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (classifier_of("gru", 1, "max", packed=False, both=True), "both ends"),
+        (_LastOfAll(), "is not known to go on"),
+        (user_modules.EncoderStates(), "a state of its own"),
+        (_MeanOfWords(), "no recurrent layer"),
+    ],
+    ids=["bidirectional", "last of all steps", "another layer's state", "no recurrent layer"],
+)
+def test_a_graph_that_cannot_go_on_from_a_state_is_refused(module: torch.nn.Module, named: str) -> None:
+    example = (torch.ones(2, 5, dtype=torch.int64),)
+    with pytest.raises(ExportError, match=named):
+        step_of_graph(onnx_graph(module.eval(), example, {}, names=WHOLE_TEXTS).content)
 
 
 def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> None:

@@ -92,6 +92,26 @@ def packed(streaming: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_bundle_without_a_step_graph_can_be_packed_with_a_step(tmp_path: Path) -> None:
+    bundle, path = bundle_maker.make(tmp_path / "b"), tmp_path / "b.prnn"
+    result = CliRunner().invoke(main, ["pack", str(bundle), "-o", str(path), "--streaming"])
+    assert result.exit_code == 0, result.output
+    whole = Classifier.load(bundle)
+    with pytest.raises(InputError, match="--streaming"):
+        whole.stream()
+    stream, so_far = Classifier.load(path).stream(), ""
+    for piece in ("Wall St. Be", "ars", "", " Claw", " back "):
+        so_far += piece
+        np.testing.assert_allclose(stream.logits(piece), whole.logits([so_far])[0], atol=1e-5)
+
+
+def test_a_step_is_not_made_where_the_text_rules_cannot_be_followed(tmp_path: Path) -> None:
+    bundle = bundle_maker.make(tmp_path / "b", rules=TextRules(ngrams=2, padding_id=1))
+    with pytest.raises(BundleError, match="n-grams"):
+        pack(bundle, tmp_path / "b.prnn", streaming=True)
+    assert not (tmp_path / "b.prnn").exists()
+
+
 @unicode_14
 @pytest.mark.parametrize("name", RULES)
 def test_every_piece_is_answered_as_the_bundle_answers_it(bundles: dict[str, Path], name: str) -> None:

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-const { modules, chromium, profile, url, bundleUrl, questions, hostile, typed } = JSON.parse(readFileSync(0));
+const { modules, chromium, profile, url, bundleUrl, questions, hostile, typed, languagesUrl, sentence } = JSON.parse(readFileSync(0));
 const playwright = createRequire(join(modules, "x.js"))("playwright-core");
 const context = await playwright.chromium.launchPersistentContext(profile, {
   executablePath: chromium,
@@ -82,6 +82,7 @@ try {
   await box.pressSequentially(typed);
   await page.waitForFunction((text) => document.getElementById("words").dataset.answered === text, typed);
   const shown = await page.evaluate(() => ({
+    soFar: [...document.querySelectorAll("#so-far .answer")].map((mark) => [Number(mark.dataset.end), mark.textContent]),
     label: document.querySelector("#labels li span").textContent,
     figure: document.querySelector("#labels li output").textContent,
     text: document.getElementById("words").textContent,
@@ -92,6 +93,15 @@ try {
   const longStart = performance.now();
   await page.waitForFunction((text) => document.getElementById("words").dataset.answered === text, long);
   const longMilliseconds = performance.now() - longStart;
+  // Which language is this, so far? Nothing of the page knows of languages.
+  await page.goto(languagesUrl);
+  await page.waitForFunction(isReady);
+  await box.pressSequentially(sentence);
+  await page.waitForFunction((text) => document.getElementById("words").dataset.answered === text, sentence);
+  const languages = await page.evaluate(() => ({
+    labels: [...document.querySelectorAll("#labels li")].map((row) => [...row.children].map((child) => child.textContent)),
+    soFar: [...document.querySelectorAll("#so-far .answer")].map((mark) => [Number(mark.dataset.end), mark.textContent]),
+  }));
   const lastErrors = [...errors];
 
   // Without crypto.subtle, as on plain http from another host.
@@ -117,7 +127,7 @@ try {
   await none.waitForFunction(() => document.getElementById("status").className === "error");
   const withoutFile = await status(none);
 
-  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, labelsOfNothing, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
+  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, languages, labelsOfNothing, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
 } catch (error) {
   throw new Error(`${error.message}\nThe page says: ${await status(page).catch(() => "none")}\n${errors.join("\n")}`, { cause: error });
 } finally {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ WEB = Path(__file__).parents[2] / "runtime" / "web"
 ORT_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
 TYPED = "NASA's space probe wins the cup!"
+SENTENCE = "No sé on és l'estació."
 # Name -> its text rules, and what makes probabilities
 MADE = {
     "bigrams": (TextRules(ngrams=2, max_tokens=50, unknown_id=None, empty_id=1, padding_id=1), "softmax"),
@@ -72,6 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, wasm: Path, web_modules: Path
     for name, bundle in bundles.items():
         (folder / "packed" / f"{name}.prnn").write_bytes(packed_bundle(bundle))
     shutil.copy(folder / "packed" / "ag_news-small.prnn", folder / "packed" / "classifier.prnn")
+    (folder / "packed" / "languages.prnn").write_bytes(packed_bundle(bundle_folder("languages")))
     (folder / "packed" / "worker.js").write_text(WORKER)
     shutil.copytree(bundles["cased"], folder / "bundle" / "bundle")
     (folder / "bundle" / "ort").mkdir()
@@ -110,6 +113,8 @@ def seen(
                     for file in hostile_files((site / "packed" / "cased.prnn").read_bytes())
                 ],
                 "typed": TYPED,
+                "languagesUrl": f"{address}/packed/index.html?bundle=languages.prnn",
+                "sentence": SENTENCE,
             },
             timeout=500,
         )
@@ -143,6 +148,7 @@ def test_the_page_is_ready_with_ag_news_small_in_under_a_megabyte(seen: dict[str
     files = sorted(urlsplit(url).path.rpartition("/")[2] for url in seen["readyRequests"] if url.startswith("http"))
     assert files == [
         "classifier.prnn", "contributions.js", "index.html", "native.js", "page.css", "page.js", "pocketrnn.wasm",
+        "so_far.js",
     ]  # fmt: skip
 
 
@@ -155,6 +161,33 @@ def test_the_page_shows_the_label_and_the_numbers_of_python(seen: dict[str, Any]
     expected = [fragment.log_odds for fragment in explanation.fragments]
     np.testing.assert_allclose([number for _, number in shown["contributions"]], expected, atol=3e-5)
     assert seen["longMilliseconds"] < 5000
+
+
+def so_far(classifier: Classifier, text: str, ends: list[int]) -> list[list[Any]]:
+    """What the page says behind the words after which the likeliest label is another one than before."""
+    said: list[list[Any]] = []
+    for end in ends:
+        answer = classifier.classify(text[:end])
+        if not said or said[-1][1].split()[0] != answer.label:
+            said.append([end, f"{answer.label} {100 * answer.probability:.0f} %"])
+    return said
+
+
+def test_the_page_shows_what_the_answer_was_after_each_word(seen: dict[str, Any]) -> None:
+    ends = [5 + 1, 12, 18, 23, 27, len(TYPED)]
+    assert [TYPED[:end].split()[-1] for end in ends] == TYPED.split()
+    assert seen["shown"]["soFar"] == so_far(Classifier.load("ag_news-small"), TYPED, ends)
+
+
+def test_with_languages_the_page_says_which_language_it_is_so_far(seen: dict[str, Any]) -> None:
+    classifier, languages = Classifier.load("languages"), seen["languages"]
+    expected = classifier.classify(SENTENCE, top=5).top
+    assert [(name, figure) for name, _, figure in languages["labels"]] == [
+        (label, f"{100 * probability:.1f} %") for label, probability in expected
+    ]
+    places = [match.end() for match in re.finditer(r"\S+", SENTENCE)]
+    assert languages["soFar"] == so_far(classifier, SENTENCE, places)
+    assert len(languages["soFar"]) > 1
 
 
 def test_the_page_shows_no_label_where_nothing_is_written(seen: dict[str, Any]) -> None:

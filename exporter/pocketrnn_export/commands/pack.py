@@ -28,7 +28,7 @@ __all__ = ["pack"]
     cls=Command,
     short_help="Pack a bundle into one file for the native engine.",
     groups={
-        "Options": ("output", "c_array", "arithmetic", "force"),
+        "Options": ("output", "c_array", "arithmetic", "streaming", "force"),
         "What int8 changes": ("data", "max_changed", "max_loss", "text_column", "label_column"),
     },
 )
@@ -47,10 +47,21 @@ __all__ = ["pack"]
     help="Write a header for C in its place, news.h, with the array `news`: for microcontrollers.",
 )
 @arithmetic_options
+@click.option(
+    "--streaming",
+    is_flag=True,
+    help="Answer while a text arrives, too, also where the bundle does not: for one-directional classifiers.",
+)
 @data_options
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def pack(
-    bundle: str, output: Path | None, c_array: Path | None, arithmetic: Any, force: bool, **measured_with: Any
+    bundle: str,
+    output: Path | None,
+    c_array: Path | None,
+    arithmetic: Any,
+    streaming: bool,
+    force: bool,
+    **measured_with: Any,
 ) -> None:
     """Pack a bundle into one file, which the native engine opens where it lies and answers without onnxruntime.
 
@@ -63,11 +74,15 @@ def pack(
     changes is measured on --data, texts with or without labels, and shown by inspect. Exit status 1 if that is more
     than --max-changed and --max-loss (by default 0.1 points) allow; nothing is written then.
 
+    A bundle with a step graph gives a file that answers while a text arrives. With --streaming, the step is made of
+    the graph where the bundle has none: for classifiers that read in one direction.
+
     \b
     Examples:
       pocketrnn pack ag_news -o news.prnn
       pocketrnn pack ag_news-small --c-array news.h
       pocketrnn pack ag_news -o fast.prnn --arithmetic int8 --data dev.csv
+      pocketrnn pack languages -o languages.prnn --arithmetic int8 --streaming
     """
     path = c_array or output
     if path is None or (c_array and output):
@@ -84,7 +99,14 @@ def pack(
         data, allowed = integer_arguments(before.labels, several_labels=before.activation == "sigmoid", **measured_with)
     with stages_on_stderr():
         manifest = packed(
-            bundle, path, arithmetic=arithmetic, data=data, allowed=allowed, force=force, c_array=c_array is not None
+            bundle,
+            path,
+            arithmetic=arithmetic,
+            streaming=streaming,
+            data=data,
+            allowed=allowed,
+            force=force,
+            c_array=c_array is not None,
         )
     for line in [*verdict_lines(manifest), *lines_of_integers(manifest)]:
         tell(line)

@@ -117,19 +117,19 @@ def _streaming_classifier(module: nn.Module, rules: AnyTextRules) -> RecurrentCl
         raise ExportError(
             f"A {type(module).__name__} cannot be exported for streaming: what it keeps from one token to the next is "
             "not known.",
-            "Export it without streaming, or train a classifier with `pocketrnn train --one-direction`.",
+            "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
         )
     if module.architecture.bidirectional:
         raise ExportError(
             "A bidirectional classifier cannot answer while a text arrives: it reads from both ends, and each new word "
             "would change what was computed for all the words before it.",
-            "Train one with `pocketrnn train --one-direction`, or export this one without streaming.",
+            "Train one with `pocketrnn train --one-direction`, or leave streaming out.",
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise ExportError(
             "A classifier of n-grams cannot answer while a text arrives: they stand after all single tokens, so that "
             "each new word would come in the middle.",
-            "Train one with `pocketrnn train --ngrams 1`, or export this one without streaming.",
+            "Train one with `pocketrnn train --ngrams 1`, or leave streaming out.",
         )
     # What holds against rules of subwords is seen with their vocabulary.
     if isinstance(rules, TextRules) and (held := held_against_streams(rules, ())):
@@ -138,9 +138,7 @@ def _streaming_classifier(module: nn.Module, rules: AnyTextRules) -> RecurrentCl
 
 
 def _unfollowed(held: str) -> ExportError:
-    return ExportError(
-        f"The text rules hold {held}, which a stream cannot follow.", "Export this classifier without streaming."
-    )
+    return ExportError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
 
 
 def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:

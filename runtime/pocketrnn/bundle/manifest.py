@@ -297,16 +297,14 @@ class Manifest:
         if self.stream is not None and isinstance(self.text, TextRules) and self.text.ngrams > 1:
             raise BundleError(
                 "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
-                "Export the bundle without streaming.",
+                "Leave streaming out.",
             )
         if not isinstance(self.text, TextRules):
             from pocketrnn.text.subwords import check_fit
 
             check_fit(self.text, self.vocabulary)
         if self.stream is not None and (held := held_against_streams(self.text, self.vocabulary)):
-            raise BundleError(
-                f"The text rules hold {held}, which a stream cannot follow.", "Export the bundle without streaming."
-            )
+            raise BundleError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
         rows = self.graph.embedding_rows
         if len(self.vocabulary) > rows:
             raise BundleError(
@@ -327,12 +325,12 @@ class Manifest:
         if self.stream is not None and (limits.min_tokens or 1) > 1:
             raise BundleError(
                 f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one.",
-                "Export the bundle without streaming.",
+                "Leave streaming out.",
             )
         if self.stream is not None and limits.real_token:
             raise BundleError(
                 "The graph takes no text without a known word, but a stream may begin with one.",
-                "Export the bundle without streaming.",
+                "Leave streaming out.",
             )
         self._check_examples(limits)
 

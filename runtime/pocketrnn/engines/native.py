@@ -154,7 +154,7 @@ class NativeEngine:
         if self.manifest.stream is None:
             raise InputError(
                 f"The packed file of {self.manifest.name} cannot answer while a text arrives: it holds no step.",
-                "Pack a bundle that was exported with --streaming, which one-directional classifiers allow.",
+                "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
             )
 
     def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:

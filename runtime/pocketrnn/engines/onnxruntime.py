@@ -157,8 +157,8 @@ class OnnxRuntimeEngine:
         if step is None:
             raise InputError(
                 f"The bundle of {self._manifest.name} cannot answer while a text arrives: it holds no step graph.",
-                "Make one that can: `pocketrnn train DATA --one-direction -o one-way.checkpoint`, then "
-                "`pocketrnn export one-way.checkpoint --streaming -o one-way`.",
+                "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one "
+                "that does with `pocketrnn train DATA --one-direction`.",
             )
         if self._step_session is None:
             with self._lock:

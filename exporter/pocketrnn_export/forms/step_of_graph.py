@@ -1,0 +1,271 @@
+"""The step graph of a graph of whole texts: the same layers, made to go on from a state.
+
+A bundle that was exported without streaming has all that a step needs: its layers. Only what surrounds them is
+another: a step begins with a state, and has no padding to hide. What comes of it is proven like any step graph, against
+the graph that it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from pocketrnn.errors import ExportError
+
+__all__ = ["step_of_graph"]
+
+_GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
+# What computes each token by itself, if all else that it reads is the same for every token.
+_OF_EACH: Final = frozenset({"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"})
+# Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
+_LENGTHS_AT: Final = 4
+_STATE_AT: Final = 5
+
+
+class _Of(Enum):
+    """What a value is of."""
+
+    WEIGHTS = "weights"
+    TOKENS = "tokens"
+    LENGTHS = "lengths"
+    MASKED = "masked tokens"
+    SUM = "sum"
+    TEXT = "text"
+
+
+def step_of_graph(content: bytes) -> tuple[bytes, int]:
+    """The step graph of a graph, and the size of its state.
+
+    The state is that of `pocketrnn_export.forms.step`: every layer's hidden state, for an LSTM every layer's cell
+    state, and for pooling by mean or max what there was so far, and of how many tokens.
+
+    Args:
+        content: an ONNX file that maps tokens int64 [batch, sequence], and perhaps lengths int64 [batch], to logits.
+
+    Raises:
+        ExportError: the graph reads from both ends or not token by token, or what it does is not known to go on from a
+            state; the message names the operator.
+
+    Example:
+        >>> step_of_graph((folder / "model.onnx").read_bytes())[1]    # of a GRU of 96, and of its maximum so far
+        193
+    """
+    return _Reading(onnx.load_from_string(content)).step()
+
+
+class _Reading:
+    """A graph read in its order: what each of its values is of, and the nodes of the step so far."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.of = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _Of.WEIGHTS)
+        self.of |= {"tokens": _Of.TOKENS, "lengths": _Of.LENGTHS, "": _Of.WEIGHTS}
+        self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.unmasked: dict[str, str] = {}
+        self.nodes: list[NodeProto] = []
+        self.hidden: list[tuple[str, int]] = []
+        self.cells: list[tuple[str, int]] = []
+        self.pooled: tuple[str, int] | None = None
+        self.constants: dict[str, np.ndarray] = {}
+
+    def step(self) -> tuple[bytes, int]:
+        for node in self.model.graph.node:
+            self._read(node)
+        if not self.hidden or self.of.get("logits") is not _Of.TEXT:
+            raise _unknown("its logits do not come from a recurrent layer")
+        states = [*self.hidden, *self.cells]
+        sizes = [size for _, size in states]
+        new = [name for name, _ in states]
+        if self.pooled is not None:
+            sizes += [self.pooled[1], 1]
+            new += [self.pooled[0], "step.count"]
+        self.constants["step.sizes"] = np.array(sizes, np.int64)
+        parts = [f"step.before.{i}" for i in range(len(sizes))]
+        # The parts were named as they were met: layers first, then cells, then the pooling.
+        renamed = dict(zip([*(f"{name}.before" for name in new)], parts, strict=True))
+        begin = [helper.make_node("Split", ["state", "step.sizes"], parts, axis=1)]
+        for node in self.nodes:
+            for i, name in enumerate(node.input):
+                node.input[i] = renamed.get(name, name)
+        end = [helper.make_node("Concat", new, ["new_state"], axis=1)]
+        return self._written([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
+
+    def _read(self, node: NodeProto) -> None:
+        kinds = {self.of.get(name) for name in node.input if name}
+        if None in kinds:
+            raise _unknown(f"{node.op_type} {node.name} reads a value of no known kind")
+        if kinds <= {_Of.WEIGHTS}:
+            self._keep(node, _Of.WEIGHTS)
+        elif node.op_type in _GATES:
+            self._layer(node)
+        elif node.op_type == "Shape" or kinds <= {_Of.WEIGHTS, _Of.LENGTHS}:
+            self._mark(node, _Of.LENGTHS)
+        elif kinds <= {_Of.WEIGHTS, _Of.TEXT}:
+            self._keep(node, _Of.TEXT)
+        elif node.op_type == "Where" and self.of[node.input[0]] is _Of.LENGTHS and self.of[node.input[2]] is _Of.TOKENS:
+            self._mark(node, _Of.MASKED)
+            self.unmasked[node.output[0]] = node.input[2]
+        elif node.op_type == "ReduceMax" and kinds <= {_Of.WEIGHTS, _Of.TOKENS, _Of.MASKED}:
+            self._maximum(node)
+        elif node.op_type == "ReduceSum" and kinds <= {_Of.WEIGHTS, _Of.TOKENS}:
+            # A layer that knows the lengths gives zeros for padding.
+            self._mark(node, _Of.SUM)
+            self.unmasked[node.output[0]] = node.input[0]
+            self._sum(node)
+        elif node.op_type == "ReduceMean" and kinds <= {_Of.WEIGHTS, _Of.TOKENS}:
+            self._sum(node)
+            self._divided(node.output[0], f"{node.output[0]}.sum")
+        elif node.op_type == "Div" and self.of[node.input[0]] is _Of.SUM and self.of[node.input[1]] is _Of.LENGTHS:
+            self._divided(node.output[0], f"{node.input[0]}.sum")
+        elif node.op_type in _OF_EACH and kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._reads_each(node):
+            self._keep(node, _Of.TOKENS)
+        else:
+            raise _unknown(f"{node.op_type} {node.name} is not known to go on from a state")
+
+    def _reads_each(self, node: NodeProto) -> bool:
+        """Whether it looks tokens up in a table, if it looks up: to pick some of the tokens is another thing."""
+        return node.op_type != "Gather" or self.of[node.input[0]] is _Of.WEIGHTS
+
+    def _keep(self, node: NodeProto, of: _Of) -> None:
+        kept = NodeProto()
+        kept.CopyFrom(node)
+        self.nodes.append(kept)
+        self._mark(node, of)
+
+    def _mark(self, node: NodeProto, of: _Of) -> None:
+        self.of |= dict.fromkeys((name for name in node.output if name), of)
+
+    def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+
+    def _layer(self, node: NodeProto) -> None:
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if attributes.get("direction", b"forward") != b"forward":
+            raise ExportError(
+                "A bidirectional classifier cannot answer while a text arrives: it reads from both ends, and each new "
+                "word would change what was computed for all the words before it.",
+                "Train one with `pocketrnn train --one-direction`, or leave streaming out.",
+            )
+        inputs = [*node.input, *[""] * 8][:8]
+        of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
+        if (
+            self.of[inputs[0]] is not _Of.TOKENS
+            or attributes.get("layout", 0)
+            or any(self.of[name] is not _Of.WEIGHTS for name in of_weights)
+            or self.of[inputs[_LENGTHS_AT]] not in (_Of.WEIGHTS, _Of.LENGTHS)
+            or any(inputs[_STATE_AT:7])
+        ):
+            raise _unknown(f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens")
+        size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
+        kept = NodeProto()
+        kept.CopyFrom(node)
+        # The states of all tokens, the last one, and of an LSTM the last cell.
+        given = [*node.output, "", "", ""][: 3 if node.op_type == "LSTM" else 2]
+        outputs = [given[0], *(output or f"{name}.last.{i}" for i, output in enumerate(given[1:]))]
+        inputs[_LENGTHS_AT] = ""
+        self.constants["step.first"] = np.array([0], np.int64)
+        for i, kind in enumerate((self.hidden, self.cells)[: len(outputs) - 1]):
+            new = f"{name}.new.{i}"
+            self._node("Unsqueeze", [f"{new}.before", "step.first"], f"{name}.before.{i}")
+            inputs[_STATE_AT + i] = f"{name}.before.{i}"
+            kind.append((new, size))
+        while not inputs[-1]:
+            inputs.pop()
+        kept.ClearField("input")
+        kept.input.extend(inputs)
+        kept.ClearField("output")
+        kept.output.extend(outputs)
+        self.nodes.append(kept)
+        for i, last in enumerate(outputs[1:]):
+            self._node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
+        self.of |= {outputs[0]: _Of.TOKENS, **dict.fromkeys(outputs[1:], _Of.TEXT)}
+
+    def _over_the_text(self, node: NodeProto) -> None:
+        """Refuse a reduction of anything but the sequence, which stands second."""
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        axes = attributes.get("axes")
+        if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
+            axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
+        if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
+            raise _unknown(f"{node.op_type} {node.name} reduces something else than the text, or does so twice")
+
+    def _newest(self, node: NodeProto, operator: str) -> str:
+        """The reduction, of the tokens of this step alone."""
+        self._over_the_text(node)
+        newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
+        self.constants["step.second"] = np.array([1], np.int64)
+        # Its axis is an attribute of a maximum before version 18 of the operators, and of a sum before 13.
+        if any(attribute.name == "axes" for attribute in node.attribute):
+            self._node(operator, [tokens], newest, axes=[1], keepdims=0)
+        else:
+            self._node(operator, [tokens, "step.second"], newest, keepdims=0)
+        self.nodes.append(helper.make_node("Shape", ["tokens"], ["step.shape"], start=1, end=2))
+        self._node("Cast", ["step.shape"], "step.read", to=TensorProto.FLOAT)
+        self._node("Add", ["step.count.before", "step.read"], "step.count")
+        return newest
+
+    def _maximum(self, node: NodeProto) -> None:
+        newest, pooled = self._newest(node, "ReduceMax"), node.output[0]
+        self.constants["step.none"] = np.array(0, np.float32)
+        self._node("Greater", ["step.count.before", "step.none"], "step.began")
+        self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
+        self._node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
+        self._mark(node, _Of.TEXT)
+        self.pooled = pooled, self._width()
+
+    def _sum(self, node: NodeProto) -> None:
+        newest, kept = self._newest(node, "ReduceSum"), f"{node.output[0]}.sum"
+        self._node("Add", [f"{kept}.before", newest], kept)
+        self.pooled = kept, self._width()
+
+    def _divided(self, output: str, of: str) -> None:
+        self._node("Div", [of, "step.count"], output)
+        self.of[output] = _Of.TEXT
+
+    def _width(self) -> int:
+        """The size of what is pooled: the newest layer's outputs."""
+        if not self.hidden:
+            raise _unknown("it pools what no recurrent layer read")
+        return self.hidden[-1][1]
+
+    def _written(self, nodes: Iterable[NodeProto], size: int) -> bytes:
+        inputs = [
+            helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "sequence"]),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", size]),
+        ]
+        logits = next(value for value in self.model.graph.output if value.name == "logits")
+        outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", size])]
+        kept = _needed(list(nodes), [output.name for output in outputs])
+        read = {name for node in kept for name in node.input}
+        constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
+        weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]
+        graph = helper.make_graph(kept, "step", inputs, outputs, [*weights, *constants])
+        made = helper.make_model(
+            graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version, producer_name="pocketrnn"
+        )
+        helper.set_model_props(made, {entry.key: entry.value for entry in self.model.metadata_props})
+        onnx.checker.check_model(made)
+        written: bytes = made.SerializeToString()
+        return written
+
+
+def _needed(nodes: list[NodeProto], outputs: list[str]) -> list[NodeProto]:
+    """The nodes that the outputs need, in their order."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _unknown(what: str) -> ExportError:
+    return ExportError(
+        f"The graph cannot be made to answer while a text arrives: {what}.",
+        "Export the classifier with --streaming, or leave streaming out.",
+    )
