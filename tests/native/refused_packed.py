@@ -298,9 +298,22 @@ def _last_word(f: File, kind: int) -> int:
     return at + 4 * f.word(at + 4) - 4
 
 
-def _table(f: File) -> int:
-    """Where the first step stands behind scores."""
+def _trie(f: File) -> int:
+    """Where the trie stands behind scores: its units, the base of its root, and the first unit."""
     return _model(f) + 8 * (f.word(72) + 1)
+
+
+def _unit(f: File, bits: int) -> int:
+    """Where a unit of the trie stands of whose bits 31 and 8 these are set, and no other of the two."""
+    at = _trie(f) + 8
+    while f.word(at) & 0x80000100 != bits:
+        at += 4
+    return at
+
+
+def _table(f: File) -> int:
+    """Where the first step stands behind scores and their trie."""
+    return _trie(f) + 8 + 4 * f.word(_trie(f))
 
 
 def _strings_at(f: File) -> int:
@@ -334,7 +347,8 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
         "words in a file of subwords": lambda f: f.put(f.section(RULES), 1),
         "subwords in lower case": lambda f: f.put(f.section(RULES) + 4, 1),
         "a model that there is not": lambda f: f.put(_more(f, 0), 4),
-        "a sixth flag of a model": lambda f: f.put(_more(f, 1), 32),
+        "a seventh flag of a model": lambda f: f.put(_more(f, 1), 64),
+        "a trie of a model without scores": lambda f: f.put(_more(f, 1), 32),
         "ranks of a model without merges": lambda f: f.put(_more(f, 1), 16),
         "a prefix behind the rules": lambda f: f.put(_more(f, 3), 128),
         "more first ids than there may be": lambda f: f.put(_more(f, 5), 65),
@@ -389,6 +403,14 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
     "subwords-unigram": {
         "a score that is NaN": lambda f: f.put(_model(f) + 8, 0, 0x7FF80000),
         "scores without an unknown piece": lambda f: f.put(f.section(RULES) + 16, -1),
+        "a trie of more units than there are": lambda f: f.put(_trie(f), _LARGE),
+        "a trie of no unit": lambda f: f.put(_trie(f), 0),
+        "a trie whose root is no unit": lambda f: f.put(_trie(f) + 4, f.word(_trie(f))),
+        "a trie whose piece is no token": lambda f: f.put(_unit(f, 1 << 31), 1 << 31 | f.word(72) << 8),
+        "a trie whose node leads out of it": lambda f: f.put(_unit(f, 0), 0x3FFFFF << 9),
+        "a trie whose piece ends in a node": lambda f: f.put(
+            _unit(f, 0x100), 0x100 | (_unit(f, 0) - _trie(f) - 8) << 7
+        ),
     },
 }
 

@@ -242,6 +242,12 @@ def _t5() -> tuple[SubwordRules, tuple[str, ...]]:
     return rules, tokens
 
 
+def _looked_up() -> tuple[SubwordRules, tuple[str, ...]]:
+    """The same without a trie, as files were first written, and still are where a piece has the byte 0."""
+    rules, tokens = _t5()
+    return replace(rules, model=Unigram((*rules.model.scores, -2.0))), (*tokens, "a\0")
+
+
 def _sentence_pieces() -> tuple[SubwordRules, tuple[str, ...]]:
     """One word a text, the first marked, behind NFKC; sums in single precision, and unknown ones are their bytes."""
     tokens, scores = _pieces(*_BYTES)
@@ -344,6 +350,7 @@ FILES = {
     "subwords-bytes": _llama(),
     "subwords-unigram": _t5(),
     "subwords-unigram-bytes": _sentence_pieces(),
+    "subwords-unigram-looked-up": _looked_up(),
     "subwords-ranks": _gemma(),
     "subwords-clusters": _xlm_r(),
     "subwords-o200k": _gpt4o(),

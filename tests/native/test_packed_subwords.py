@@ -18,6 +18,7 @@ from packing_tools import packed_bundle, packed_manifest, program_of_folder
 from sampling import examples
 
 from pocketrnn import Classifier
+from pocketrnn.bundle import packed_subwords
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import PackedProgram, to_packed
 from pocketrnn.errors import InputError, PocketRNNError
@@ -90,6 +91,16 @@ TEXTS = st.lists(
 def test_the_engine_makes_the_ids_of_the_rules(name: str, text: str) -> None:
     reference, engine = both(name)
     assert engine.encode(text) == reference.encode(text)
+
+
+@pytest.mark.parametrize("name", ["subwords-unigram", "subwords-unigram-bytes"])
+def test_a_file_without_a_trie_gives_the_same_ids(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules, tokens = subword_vectors.FILES[name]
+    reference, with_trie = both(name)
+    monkeypatch.setattr(packed_subwords, "pieces_trie", lambda _: b"")
+    without = engine_of(rules, tokens)
+    for text in (*subword_vectors.TEXTS, *map("".join, zip(_PARTS, _PARTS[1:], _PARTS[2:], strict=False))):
+        assert without.encode(text) == with_trie.encode(text) == reference.encode(text)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

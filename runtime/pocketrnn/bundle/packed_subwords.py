@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, utf8, whole, words
+from pocketrnn.bundle.packed_trie import pieces_trie
 from pocketrnn.text import Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
@@ -39,7 +40,7 @@ _HEAD: Final = 14
 _MORE: Final = 11
 _REPLACE, _KEEP, _SURROUND, _FOLD, _FOLD_RUNS, _LOWERCASE, _STRIP, _PREPEND, _BYTES, _NORMAL = range(10)
 _AT, _AT_TEXT, _PATTERN, _PREPEND_TO, _TABLE, _RUNS = range(10, 16)
-_RANKED: Final = 1 << 4
+_RANKED, _TRIE = 1 << 4, 1 << 5
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _PATTERNS: Final = ("gpt2", "clip", "cl100k", "o200k", "deepseek")
 # What is added to the digits of a pattern, or to how a word is cut.
@@ -77,10 +78,12 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     flags |= int(not getattr(model, "exact", True)) << 3
     flags |= _RANKED if getattr(model, "ranks", ()) else 0
     merges, slots, of_model = _model(rules, vocabulary)
+    trie = pieces_trie(_pieces(rules, vocabulary)) if isinstance(model, Unigram) else b""
+    flags |= _TRIE if trie else 0
     more = [_MODELS.index(type(model)), flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
     parts = [words([*head, *more]), whole(prefix), whole(suffix), words([*rules.first_ids, *rules.last_ids])]
-    parts += [words(sorted(rules.outside)), of_model]
+    parts += [words(sorted(rules.outside)), of_model, trie]
     parts += [_operation(step, forms) for step in (*rules.steps, *rules.splits)]
     steps = subword_steps_applied(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
@@ -155,6 +158,8 @@ def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, in
         at += 4 + 12 * more[8] + 4 * more[9] + (4 * more[8] if more[1] & _RANKED else 0)
     elif _MODELS[more[0]] is Unigram:
         at += 8 * (tokens + 1)
+        if more[1] & _TRIE:
+            at += 8 + 4 * struct.unpack_from("<I", section, at)[0]
     for _ in range(struct.unpack_from("<I", section, 4 * (_HEAD - 1))[0]):
         kind, size, a, b = struct.unpack_from("<4I", section, at)
         yield kind, a, b, section[at + 16 : at + 4 * size]
@@ -169,6 +174,12 @@ def _model_at(more: Sequence[int]) -> int:
     """Where what the model has begins."""
     prefix, suffix, first, last, outside = more[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
+
+
+def _pieces(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
+    """What the model can give, and the ids; an empty token is found nowhere."""
+    outside = set(rules.outside)
+    return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
 
 
 def _model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:

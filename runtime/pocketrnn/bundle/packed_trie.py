@@ -1,0 +1,116 @@
+"""Pieces as a trie in a packed file, which finds all that begin at one place of a text.
+
+docs/packed-format.md defines it. It is a double array (Aoe 1989): the child of a node for a byte stands at the node's
+base xor the byte, and names the byte. A piece that is alone below a node is named there; its other bytes are those of
+the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from pocketrnn.bundle.packed_strings import utf8, words
+
+__all__ = ["pieces_trie"]
+
+_PIECE: Final = 1 << 31
+_ENDS: Final = 1 << 8
+_PIECE_SHIFT, _BASE_SHIFT = 8, 9
+_MOST_UNITS: Final = 1 << 22
+_ALL: Final = (1 << 256) - 1
+# A place for a node is looked for in the last so many blocks of 256: of T5's 32,100 pieces 7 in 1,000 stay empty.
+_OPEN: Final = 2
+# Of bits in groups of 1, 2, 4 and so on, every other group.
+_GROUPS: Final = [sum(((1 << size) - 1) << at for at in range(0, 256, 2 * size)) for size in (1 << k for k in range(8))]
+
+
+class _Block:
+    """256 units: which of them are free, and which are the base of no node yet."""
+
+    def __init__(self, start: int) -> None:
+        self.start, self.free, self.bases = start, _ALL, _ALL
+
+    def base_for(self, labels: Sequence[int]) -> int | None:
+        """The first base whose children for these labels are free."""
+        fitting = self.bases
+        for label in labels:
+            fitting &= _moved(self.free, label)
+            if not fitting:
+                return None
+        return (fitting & -fitting).bit_length() - 1
+
+    def take(self, base: int, labels: Sequence[int]) -> None:
+        self.bases &= ~(1 << base)
+        for label in labels:
+            self.free &= ~(1 << (base ^ label))
+
+
+def _moved(bits: int, label: int) -> int:
+    """Bit i of the result is bit i xor label."""
+    for k, group in enumerate(_GROUPS):
+        if label >> k & 1:
+            bits = (bits & group) << (1 << k) | bits >> (1 << k) & group
+    return bits
+
+
+def pieces_trie(pieces: Mapping[str, int]) -> bytes:
+    """The number of units, the base of the root, and the units; empty where such a trie cannot be made.
+
+    Args:
+        pieces: the pieces, of which none is empty, and their ids, which are below 2^22.
+
+    Example:
+        >>> len(pieces_trie({"un": 0, "able": 1}))
+        1032
+    """
+    encoded = sorted((utf8(piece), number) for piece, number in pieces.items())
+    # Byte 0 stands for the end of a piece.
+    if not encoded or any(0 in piece for piece, _ in encoded):
+        return b""
+    units: list[int] = []
+    blocks: deque[_Block] = deque(maxlen=_OPEN)
+
+    def placed(labels: Sequence[int]) -> int:
+        for block in blocks:
+            if (base := block.base_for(labels)) is not None:
+                block.take(base, labels)
+                return block.start + base
+        blocks.append(_Block(len(units)))
+        units.extend([0] * 256)
+        blocks[-1].take(0, labels)
+        return blocks[-1].start
+
+    root = 0
+    # A node: which pieces are below it, how many bytes of them stand above it, and where its unit is.
+    waiting = [(0, len(encoded), 0, -1)]
+    while waiting:
+        first, stop, depth, place = waiting.pop()
+        children = list(_children(encoded, first, stop, depth))
+        base = placed([label for label, _, _ in children])
+        if len(units) > _MOST_UNITS:
+            return b""
+        if place < 0:
+            root = base
+        else:
+            units[place] |= base << _BASE_SHIFT | (0 if children[0][0] else _ENDS)
+        for label, start, end in children:
+            units[base ^ label] = label
+            if end - start == 1:
+                units[base ^ label] |= _PIECE | encoded[start][1] << _PIECE_SHIFT
+            else:
+                waiting.append((start, end, depth + 1, base ^ label))
+    return words([len(units), root, *units])
+
+
+def _children(
+    encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
+) -> Iterator[tuple[int, int, int]]:
+    """The next bytes of pieces, 0 for the end of one, and which of the pieces have each."""
+    while first < stop:
+        piece = encoded[first][0]
+        label, start = piece[depth] if depth < len(piece) else 0, first
+        while first < stop and (encoded[first][0][depth : depth + 1] or b"\0")[0] == label:
+            first += 1
+        yield label, start, first
