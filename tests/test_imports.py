@@ -23,15 +23,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From left to right: a package imports only from itself and from those to its left.
 PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_export": "exporter"}
-# The same within the exporter. `bundle_writer` writes every bundle, and
-# `bundle` exports a module, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
+# The same within the exporter. `bundle_writer` writes every bundle of texts, `numbers` exports modules of numbers, and
+# `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "bundle", "trained"),
+    *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
+    *("numbers", "bundle", "trained"),
     *("compression", "integer_accuracy", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
-RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "engines")
+RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "numbers", "engines")
 TERMINAL = {"click", "rich"}
 # What is used of the private parts of torch and onnxscript, and of nothing else; it imports nothing of this project.
 GUARDED = "pocketrnn_export.tracing.torch_internals"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
 from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
@@ -38,6 +36,8 @@ from pocketrnn_export.intake.text_arguments import read_text_arguments
 from pocketrnn_export.intake.tokenizer_json import Subwords
 from pocketrnn_export.intake.tokenizer_library import compared_with_library
 from pocketrnn_export.intake.vocabulary import VocabularySource
+from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
+from pocketrnn_export.one_export import one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
 from pocketrnn_export.proof.comparing import run_of
@@ -49,15 +49,13 @@ from pocketrnn_export.tracing.questions import UntraceableError
 __all__ = ["export"]
 
 _log = logging.getLogger(__name__)
-# Neither torch.export nor the way Python hides warnings can be used by two threads at once.
-_one_export_at_a_time = threading.Lock()
 
 
 def export(
     module: nn.Module,
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -78,6 +76,8 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
     force: bool = False,
+    channels: Sequence[str] | int | None = None,
+    **of_numbers: Any,
 ) -> Manifest:
     """Export a recurrent text classifier as a bundle that is proven to give the same answers.
 
@@ -91,7 +91,7 @@ def export(
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
             packed or not.
         path: the folder to write.
-        labels: the classes, in the order of the logits.
+        labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
         tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
@@ -134,6 +134,9 @@ def export(
         provenance: the origin of the classifier: data, metrics, licence. Versions are added.
         report: a JSON file to write every single case of the proof to, also where it fails.
         force: replace a bundle at `path`.
+        channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. The
+            arguments of `export_numbers` are taken then, and a NumberManifest is given back (docs/numbers.md).
+        of_numbers: further arguments of `export_numbers`, such as mean, scale and window.
 
     Returns:
         what was written to classifier.json, with the proof.
@@ -150,6 +153,21 @@ def export(
         ('World', 'Sports')
     """
     path = Path(path)
+    if channels is not None or of_numbers:
+        of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
+                 "example_texts": example_texts, "torchscript": torchscript, "streaming": streaming,
+                    "edge": edge}  # fmt: skip
+        refuse_arguments_of_texts(of_texts, channels, of_numbers)
+        return cast(
+            "Manifest",
+            export_numbers(
+                module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
+                one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
+                tolerance=tolerance, provenance=provenance, report=report, force=force, **of_numbers,
+            ),
+        )  # fmt: skip
+    if labels is None:
+        raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), checked_pairs(example_ids)
     description = Description(
@@ -180,7 +198,7 @@ def export(
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     private = frozenset() if examples else frozenset(given)
     ids, padding_id = description.ids, description.rules.padding_id
-    with _one_export_at_a_time, random_state_kept(), _in_a_sentence(module):
+    with one_export_at_a_time, random_state_kept(), told_in_a_sentence(module):
         ask = functools.partial(
             prepare,
             module,
@@ -291,21 +309,6 @@ def _tell_verdicts(manifest: Manifest) -> None:
             "out with examples=False",
             manifest.name, len(manifest.examples),
         )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _in_a_sentence(module: nn.Module) -> Iterator[None]:
-    """Whatever else is raised on the way from a module to its bundle, as an error that says so."""
-    try:
-        yield
-    except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
-        raise
-    # A user's code may raise what is no Exception.
-    except BaseException as error:
-        raise ExportError(
-            f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
-            "If that is nothing that its forward does, it is a fault of pocketrnn: report it with the module.",
-        ) from error
 
 
 def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[FormKind]:

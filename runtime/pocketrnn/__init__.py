@@ -6,16 +6,20 @@ if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
+    from pocketrnn.number_classifier import NumberClassifier
+    from pocketrnn.numbers.rules import NumberRules
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "PocketRNNError", "Prediction", "__version__", "verify"]
+__all__ = ["Classifier", "NumberClassifier", "NumberRules", "PocketRNNError", "Prediction", "__version__", "verify"]
 
 # Where each name is from. It is imported when it is asked for, so that the command line can take care of signals before
 # numpy and onnxruntime are read.
 _FROM = {
     "Classifier": "pocketrnn.classifier",
+    "NumberClassifier": "pocketrnn.number_classifier",
+    "NumberRules": "pocketrnn.numbers.rules",
     "PocketRNNError": "pocketrnn.errors",
     "Prediction": "pocketrnn.answers",
     "verify": "pocketrnn.verification",

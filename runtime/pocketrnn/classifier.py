@@ -8,7 +8,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,9 @@ class Classifier(TrainedEstimator):
             tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
                 bundle's tokenizer. One whose tokenizer is `external` splits none itself (docs/text-rules.md).
 
+        Returns:
+            the classifier; of a bundle that takes sequences of numbers, a NumberClassifier (docs/numbers.md).
+
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider, or
                 `tokenizer` is no function.
@@ -133,11 +136,26 @@ class Classifier(TrainedEstimator):
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
         options = checked_options(max_batch_tokens, providers, trust=trust)
-        manifest = manifests.read(folder)
+        try:
+            manifest = manifests.read(folder)
+        except manifests.NumbersError:
+            return cls._of_numbers(folder, options, threads, tokenizer)
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
         return classifier
+
+    @classmethod
+    def _of_numbers(cls, folder: Path, options: Options, threads: int, tokenizer: Tokenizer | None) -> Classifier:
+        """A NumberClassifier, which has the methods of this class that make sense of numbers."""
+        from pocketrnn.number_classifier import NumberClassifier
+
+        if tokenizer is not None:
+            raise InputError(f"{folder} takes sequences of numbers, not texts.", "Leave tokenizer out.")
+        return cast("Classifier", NumberClassifier.load(
+            folder, threads=threads, max_batch_tokens=options.max_batch_tokens,
+            providers=options.providers, trust=options.trust,
+        ))  # fmt: skip
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "OutputError",
     "ParityError",
     "PocketRNNError",
+    "SequenceError",
     "Terminated",
     "TextError",
     "did_you_mean",
@@ -62,6 +63,10 @@ class TextError(InputError, TypeError):
 
 class LimitError(InputError):
     """A text has fewer or more tokens than the graph takes, or no known word where it needs one; see `Limits`."""
+
+
+class SequenceError(InputError, ValueError):
+    """A sequence of numbers has other channels, another length or other values than the classifier takes."""
 
 
 class BundleError(InputError):

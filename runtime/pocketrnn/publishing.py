@@ -55,6 +55,8 @@ def push(
     # Once: an address may name another commit a moment later.
     folder = bundle_folder(bundle)
     verification = verify(folder)
+    if not isinstance(verification.manifest, Manifest):
+        raise InputError(f"{bundle} takes numbers, for which there is no card yet.", "Push its folder yourself.")
     files = [folder] if is_packed(folder) else [folder / name for name in verification.files]
     api = library.HfApi()
     with asked_of_hub(wanted):

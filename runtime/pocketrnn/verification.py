@@ -17,6 +17,8 @@ from pocketrnn.bundle.packed_file import check_digest, is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
+from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.numbers.manifest import numbers_digest
 from pocketrnn.text import EXTERNAL
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
@@ -46,14 +48,15 @@ class Verification:
         files: the files whose sha256 was checked.
         replays: the golden examples, each alone and all in one batch.
         tolerance: the largest logit difference that passes.
-        manifest: what the bundle says of itself, with the proof that was made at its export.
+        manifest: what the bundle says of itself, with the proof that was made at its export: a Manifest, or of a
+            classifier of numbers a NumberManifest.
     """
 
     name: str
     files: tuple[str, ...]
     replays: tuple[Replay, ...]
     tolerance: float
-    manifest: Manifest = field(repr=False)
+    manifest: Any = field(repr=False)
 
 
 def logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
@@ -93,7 +96,9 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     folder = bundle_folder(bundle)
     if is_packed(folder):
         check_digest(folder)
-    classifier = Classifier.load(folder)
+    classifier: Any = Classifier.load(folder)
+    if isinstance(classifier, NumberClassifier):
+        return _verified_numbers(classifier)
     manifest = classifier.manifest
     if is_packed(folder):
         return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance, manifest)
@@ -105,6 +110,40 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     _check_metadata(classifier, folder / manifest.graph.file)
     files = manifests.files_of(manifest)
     return Verification(manifest.name, files, _replayed(classifier), manifest.parity.tolerance, manifest)
+
+
+def _verified_numbers(classifier: NumberClassifier) -> Verification:
+    """What is found right of a classifier of numbers, whose graph's digest was checked when it was loaded."""
+    manifest, tolerance = classifier.manifest, classifier.manifest.parity.tolerance
+    if classifier.metadata.get("pocketrnn.numbers_digest") != numbers_digest(manifest.labels, manifest.numbers):
+        raise BundleError(
+            f"{manifest.graph.file} does not say that it was made for these labels and numbers.", "Export it again."
+        )
+    sequences = [np.array(example.samples, np.float32) for example in manifest.examples]
+    golden = np.array([example.logits for example in manifest.examples], np.float64)
+    answers = {
+        "each alone": np.concatenate([classifier.logits_of_prepared([sequence]) for sequence in sequences]),
+        "all in one batch": classifier.logits_of_prepared(sequences),
+    }
+    replays = []
+    for how, logits in answers.items():
+        differences = logit_differences(golden, logits)
+        of_labels = manifest.activation != "values"
+        wrong = ~(differences <= tolerance) | (of_labels & (golden.argmax(1) != logits.argmax(1)))
+        if wrong.any():
+            raise _answered_otherwise(
+                manifest.name, f"number {int(wrong.argmax()) + 1}, {how}, differs by {differences[wrong].max():.2g}"
+            )
+        replays.append(Replay(how, len(sequences), float(differences.max()), tuple(differences.tolist())))
+    files = (manifests.CLASSIFIER_JSON, manifest.graph.file)
+    return Verification(manifest.name, files, tuple(replays), tolerance, manifest)
+
+
+def _answered_otherwise(name: str, faults: str) -> ParityError:
+    return ParityError(
+        f"{name} does not answer its golden examples as it did when it was made: {faults}.",
+        "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
+    )
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -163,10 +202,7 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
         faults += _faults(manifest, golden, logits, how)
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
-        raise ParityError(
-            f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
-            "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
-        )
+        raise _answered_otherwise(manifest.name, shown)
     apart = {how: tuple(logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
     return tuple(Replay(how, len(texts), max(differences), differences) for how, differences in apart.items())
 

@@ -15,6 +15,7 @@ import torch
 import user_modules
 from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from sampling import mostly_slow
 from torch import nn
 from torch.nn import functional
@@ -38,6 +39,7 @@ from pocketrnn_export.proof.exact import (
 )
 from pocketrnn_export.proof.float64_graph import evaluator, float64_run_of_onnx, in_float64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
+from pocketrnn_export.proof.float64_operators import OPERATORS
 from pocketrnn_export.proof.same_graph import difference_beyond_rounding
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs, moved_modules
 
@@ -534,3 +536,39 @@ def test_a_cache_that_forward_fills_is_filled_again_in_double_precision() -> Non
     in_doubles = float64_run_of(found.reference, takes_lengths=False)(tokens, lengths)
     graph = onnx_graph(doubled(found.module), found.example, {})
     np.testing.assert_allclose(float64_run_of_onnx(graph.content)(tokens, lengths), in_doubles, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"pads": (1, 2)},
+        {"strides": (2,), "dilations": (2,), "pads": (2, 1)},
+        {"auto_pad": "SAME_UPPER", "strides": (2,)},
+        {"auto_pad": "SAME_LOWER"},
+        {"auto_pad": "VALID"},
+        {"group": 2},
+    ],
+    ids=str,
+)
+def test_convolutions_in_double_precision_are_those_of_the_evaluator_that_sums_place_by_place(
+    attributes: dict[str, Any], axes: int
+) -> None:
+    each = {
+        name: [*value[:1] * axes, *value[1:] * axes] if isinstance(value, tuple) else value
+        for name, value in attributes.items()
+    }
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], **each)
+    inputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in "xwb"]
+    output = helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)
+    model = helper.make_model(
+        helper.make_graph([node], "g", inputs, [output]), opset_imports=[helper.make_opsetid("", 18)]
+    )
+    generator = np.random.default_rng(0)
+    shapes = {"x": (2, 4, *(9,) * axes), "w": (6, 4 // attributes.get("group", 1), *(3,) * axes), "b": (6,)}
+    given = {name: generator.normal(size=shape) for name, shape in shapes.items()}
+    given["x"].flags.writeable = False
+    (expected,) = ReferenceEvaluator(model).run(None, given)
+    (found,) = ReferenceEvaluator(model, new_ops=list(OPERATORS)).run(None, given)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)

@@ -146,8 +146,8 @@ def test_a_file_name_that_leaves_the_folder_is_refused(bundle: Path, part: str, 
 
 
 def test_a_newer_version_asks_for_an_upgrade(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"is of version 6; .* Upgrade with: .*pip install"):
-        Classifier.load(rewritten(bundle, lambda document: document.update(version=6, extra={})))
+    with pytest.raises(BundleError, match=r"is of version 7; .* Upgrade with: .*pip install"):
+        Classifier.load(rewritten(bundle, lambda document: document.update(version=7, extra={})))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ from pocketrnn_export.commands.arithmetic_options import (
     lines_of_integers,
 )
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
+from pocketrnn_export.commands.number_options import (
+    NUMBER_OPTIONS,
+    NumberOptions,
+    export_with_numbers,
+    number_options,
+)
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
@@ -59,6 +65,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "label_column",
         ),
         "The proof": ("texts", "tolerance", "report"),
+        "Sequences of numbers": NUMBER_OPTIONS,
     },
 )
 @click.argument("source")
@@ -102,7 +109,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "a function (module, tokens, lengths) in the module file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
               help="What a module gives.  [default: its numbers decide]")  # fmt: skip
-@click.option("--one-text", is_flag=True, help="Ask a module one text at a time, though it takes a batch.")
+@click.option("--one-text", "--one-sequence", "one_text", is_flag=True,
+              help="Ask a module one text, or one sequence, at a time, though it takes a batch.")  # fmt: skip
 @click.option("--name", type=Text(), metavar="TEXT",
               help="What the classifier is called.  [default: the checkpoint's or the output's name]")  # fmt: skip
 @click.option(
@@ -140,7 +148,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @arithmetic_options
 @data_options
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
-def export(source: str, output: Path, **options: Any) -> None:
+@number_options
+def export(source: str, output: Path, numbers: NumberOptions, **options: Any) -> None:
     """Export a classifier as a bundle that runs without PyTorch.
 
     SOURCE is a checkpoint, the folder that `pocketrnn train` wrote; or a module in a Python file, as
@@ -152,6 +161,9 @@ def export(source: str, output: Path, **options: Any) -> None:
     1e-10 and in single precision as near as rounding allows, on many batch sizes and lengths, every token id and texts.
     Exit status 3 if they do not; the error lists the cases that differ.
 
+    A module that takes sequences of numbers, as of a sensor, is exported with --channels, and with --labels or --values
+    (docs/numbers.md).
+
     \b
     Examples:
       pocketrnn export news-checkpoint -o news
@@ -159,6 +171,8 @@ def export(source: str, output: Path, **options: Any) -> None:
         --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
       pocketrnn export "notebook.ipynb:Classifier(8000)" --weights last.ckpt \\
         --vocabulary word2idx.json --labels labels.json --pairs pairs.jsonl -o news
+      pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
+        --scaler scaler.joblib --labels walking,standing -o steps
     """
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
         require(package, "export")
@@ -170,6 +184,13 @@ def export(source: str, output: Path, **options: Any) -> None:
     from pocketrnn_export.intake.labels import lines_of_file
 
     _check_what_is_measured(options)
+    if numbers.are_given:
+        check_free(output, force=options["force"], made_by="classifier.json")
+        torch.set_num_threads(1)
+        with stages_on_stderr():
+            module, call = _module_alone(source, options)
+        export_with_numbers(module, output, numbers, {**options, "call": call})
+        return
     if options["profile"] == "packed":
         native_module()
         check_file_free(output, force=options["force"])
@@ -276,7 +297,7 @@ def _check_source(path: Path) -> None:
 
 def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The module that SOURCE names, and the other arguments of `export`."""
-    from pocketrnn_export.intake import module_file, torchscript_file
+    from pocketrnn_export.intake import module_file
 
     named = module_file.module_name(source, options["set"])
     of_a_module = (
@@ -304,22 +325,7 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     needed = ("labels",) if subwords else ("vocabulary", "labels")
     if missing := [f"--{option}" for option in needed if options[option] is None]:
         raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
-    call = options["call"]
-    if named is not None:
-        module, function = _module_of(named, options)
-        call = call if function is None else function
-    elif given := [
-        f"--{option.replace('_', '-')}" for option in ("weights", "random_weights", "set") if options[option]
-    ]:
-        raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} has nothing to go into.")
-    elif torchscript_file.is_torchscript(Path(source)):
-        module = torchscript_file.load_torchscript(Path(source))
-    else:
-        raise InputError(
-            f"{source} is a file, but no whole TorchScript file.",
-            "Weights need the module's code: pocketrnn export file.py:name --weights FILE. If it is TorchScript, save "
-            "it again with torch.jit.save.",
-        )
+    module, call = _module_and_call(source, named, options)
     from pocketrnn_export.intake.labels import read_labels
     from pocketrnn_export.intake.pipeline import read_pairs
 
@@ -334,6 +340,36 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         "one_text": options["one_text"],
         "rules": rules,
     }
+
+
+def _module_alone(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The module that SOURCE names, and how it is called; a checkpoint holds one of texts."""
+    from pocketrnn_export.intake import module_file
+
+    named = module_file.module_name(source, options["set"])
+    if named is None and Path(source).is_dir():
+        raise click.UsageError(f"{source} is a checkpoint of a classifier of texts, which has no --channels.")
+    if named is None:
+        _check_source(Path(source))
+    return _module_and_call(source, named, options)
+
+
+def _module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The module of a file of Python, a notebook or TorchScript, and how its owner says that it is called."""
+    from pocketrnn_export.intake import torchscript_file
+
+    if named is not None:
+        module, function = _module_of(named, options)
+        return module, options["call"] if function is None else function
+    if given := [f"--{option.replace('_', '-')}" for option in ("weights", "random_weights", "set") if options[option]]:
+        raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} has nothing to go into.")
+    if torchscript_file.is_torchscript(Path(source)):
+        return torchscript_file.load_torchscript(Path(source)), options["call"]
+    raise InputError(
+        f"{source} is a file, but no whole TorchScript file.",
+        "Weights need the module's code: pocketrnn export file.py:name --weights FILE. If it is TorchScript, save it "
+        "again with torch.jit.save.",
+    )
 
 
 def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:

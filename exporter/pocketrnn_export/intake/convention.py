@@ -69,6 +69,7 @@ class Convention:
             found; else None.
         gives: whether it gives logits or probabilities, and what that was concluded from.
         notes: what is assumed of its arguments, a sentence each.
+        values: whether its numbers are values, and not logits of labels.
     """
 
     line: str
@@ -83,6 +84,7 @@ class Convention:
     counts: int | None = None
     gives: str = "logits"
     notes: tuple[str, ...] = ()
+    values: bool = False
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -153,7 +155,11 @@ class CallAdapter(nn.Module):
             return given
         if convention.undone is not None:
             return _undone(answer, convention)
-        logits: Tensor = answer if convention.units > 1 else torch.cat([torch.zeros_like(answer), answer], dim=1)
+        logits: Tensor = (
+            answer
+            if convention.units > 1 or convention.values
+            else torch.cat([torch.zeros_like(answer), answer], dim=1)
+        )
         return logits
 
 

@@ -202,6 +202,8 @@ def prepare(
     gives: str | None = None,
     one_text: bool = False,
     widths: Widths | None = None,
+    values: bool = False,
+    shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
 
@@ -218,6 +220,8 @@ def prepare(
         gives: `logits` or `probabilities`, which the module gives; None to find out.
         one_text: whether the module is asked one text at a time, though it may take a batch.
         widths: how many tokens a text can have; by default any number.
+        values: whether the module's numbers are values, `classes` of them, and not logits of labels.
+        shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
         ExportError: the module cannot be copied or called, is not reproducible, does not give
@@ -244,6 +248,7 @@ def prepare(
         one_text=one_text,
         gives=gives,
         widths=widths,
+        values=values,
     )
     convention = asked_convention(asked, call)
     refuse_kept_state(asked, convention)
@@ -268,7 +273,7 @@ def prepare(
         widths=widths,
         given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors),
     )
-    prepared = replace(prepared, padding_fault=_padding_fault(prepared), least=_least_tokens(prepared))
+    prepared = replace(prepared, padding_fault=_padding_fault(prepared), least=_least_tokens(prepared, shortest))
     if convention.one_text:
         return prepared
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
@@ -361,7 +366,7 @@ def _itself(module: nn.Module) -> nn.Module:
 
 def _how_it_is_called(convention: Convention) -> str:
     said = f"forward is called as {convention.line}"
-    if convention.units == 1:
+    if convention.units == 1 and not convention.values:
         said += "; its one number is the second label's"
     if convention.beside_a_copy:
         said += "; it fails on a single text, which is asked beside a copy of itself"
@@ -377,11 +382,12 @@ def _tell(convention: Convention) -> None:
     sees, where it was more than a look at the numbers."""
     _log.info("%s", _how_it_is_called(convention))
     said = f"The module's answers are taken for {convention.gives}"
-    if convention.units == 1:
+    if convention.units == 1 and not convention.values:
         said += ". Its one number a text is the second label's"
         if convention.activation is None and convention.undone is None:
             said += " logit: its sigmoid is that label's probability, and 0 divides the two"
     told = convention.units == 1 or not convention.gives.startswith((BOTH_SIGNS, "log-prob"))
+    told = told and not convention.values
     _log.log(logging.WARNING if told else logging.INFO, "%s", said)
     for note in convention.notes:
         _log.warning("%s", note)
@@ -425,10 +431,10 @@ def _departure(prepared: ExportableModule, content: bytes, case: Case, place: Pl
     return departure(doubled(prepared.computed), content, inputs, place)
 
 
-def _least_tokens(prepared: ExportableModule) -> int:
+def _least_tokens(prepared: ExportableModule, shortest: int) -> int:
     """The fewest tokens of a text that the module answers: a standard deviation over the steps has no value for one."""
     run = prepared.as_reference().run
-    for tokens in range(1, _SHORTEST + 1):
+    for tokens in range(1, shortest + 1):
         with contextlib.suppress(ExportError):
             width = prepared.widths.clip(tokens)
             if np.isfinite(run(np.full((1, width), real_id(prepared.padding_id)), np.array([width])).max()):

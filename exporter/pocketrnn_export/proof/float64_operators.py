@@ -2,7 +2,8 @@
 
 Why each is here: its own RNN, LSTM and GRU ignore `sequence_lens`; Erf computes in float32 whatever it is given;
 GatherElements uses `numpy.choose`, which takes 64 arrays at most; ScatterElements, ScatterND and GatherND loop over
-single numbers. The equations are those of https://onnx.ai/onnx/operators.
+single numbers, and Conv over the places of its kernel: over two axes, it took longer than all else of a proof. The
+equations are those of https://onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations
@@ -302,6 +303,52 @@ class GatherND(OpRun):
         return (data[(*each, *positions)],)
 
 
+class Conv(OpRun):
+    """By torch, whose convolutions in float64 the tests compare with sums of numpy's."""
+
+    op_domain = ""
+
+    def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
+        """The convolution; arguments as ONNX has them, in float64."""
+        axes = w.ndim - 2
+        before, after = _pads(x.shape[2:], w.shape[2:], attributes)
+        if any(before) or any(after):
+            x = np.pad(x, [(0, 0), (0, 0), *zip(before, after, strict=True)])
+        function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}.get(axes)
+        if function is None:
+            raise NotImplementedError(f"Conv over {axes} axes")
+        found: torch.Tensor = function(
+            _writable(x),
+            _writable(w),
+            None if b is None else _writable(b),
+            stride=list(attributes.get("strides") or [1] * axes),
+            dilation=list(attributes.get("dilations") or [1] * axes),
+            groups=int(attributes.get("group") or 1),
+        )
+        return (found.numpy(),)
+
+
+def _writable(x: Doubles) -> torch.Tensor:
+    """An array as a tensor; copied where numpy says that it may not be written, of which torch warns."""
+    return torch.from_numpy(np.require(x, requirements=["C", "W"]))
+
+
+def _pads(sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """What a convolution over axes of some sizes puts before and after each."""
+    axes = len(kernel)
+    kind = attributes.get("auto_pad") or "NOTSET"
+    if kind in ("NOTSET", "VALID"):
+        pads = list(attributes.get("pads") or [0] * (2 * axes)) if kind == "NOTSET" else [0] * (2 * axes)
+        return pads[:axes], pads[axes:]
+    strides, dilations = (list(attributes.get(name) or [1] * axes) for name in ("strides", "dilations"))
+    whole = [
+        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+    less, more = [n // 2 for n in whole], [n - n // 2 for n in whole]
+    return (less, more) if kind == "SAME_UPPER" else (more, less)
+
+
 class Pad(OpRun):
     """Padding of chosen axes; a negative pad cuts, which the evaluator's own does not take."""
 
@@ -321,5 +368,5 @@ class Pad(OpRun):
 
 
 OPERATORS: Final[tuple[type[OpRun], ...]] = (
-    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Pad
+    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Conv, Pad
 )  # fmt: skip

@@ -40,6 +40,8 @@ __all__ = [
     "INTEGERS",
     "IN_OWN_PRECISION",
     "LARGEST_FILE",
+    "MAKE_AGAIN",
+    "NUMBERS_VERSION",
     "ROUNDED",
     "VERSION",
     "Comparison",
@@ -47,10 +49,15 @@ __all__ = [
     "Graph",
     "Limits",
     "Manifest",
+    "NumbersError",
     "Parity",
     "StepGraph",
     "TorchScript",
+    "check_digest_of",
+    "check_provenance",
     "checked_bytes",
+    "digested",
+    "document_in",
     "document_of",
     "file_content",
     "files_of",
@@ -68,7 +75,9 @@ __all__ = [
 
 FORMAT: Final = "pocketrnn-classifier"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 5
+VERSION: Final = 6
+# That of a classifier of sequences of numbers (pocketrnn.numbers).
+NUMBERS_VERSION: Final = 6
 CLASSIFIER_JSON: Final = "classifier.json"
 # What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
 ROUNDED: Final = "rounded weights"
@@ -87,7 +96,7 @@ _DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
 # provenance is the one member whose depth the schema leaves open; whoever shows it may recurse.
 _DEEPEST: Final = 32
 GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
-_MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
+MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 
 
 @dataclass(frozen=True)
@@ -291,9 +300,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
-            raise BundleError(
-                f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.", _MAKE_AGAIN
-            )
+            raise BundleError(f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.", MAKE_AGAIN)
         if self.stream is not None and isinstance(self.text, TextRules) and self.text.ngrams > 1:
             raise BundleError(
                 "The text rules make n-grams, which stand after all single tokens, so that no text can be read on.",
@@ -319,7 +326,7 @@ class Manifest:
         if self.graph.alone and max(self.graph.alone) >= rows:
             raise BundleError(
                 f"The graph's alone holds the token id {max(self.graph.alone)}, but the embedding has {rows} rows.",
-                _MAKE_AGAIN,
+                MAKE_AGAIN,
             )
         limits = self.graph.limits or Limits()
         if self.stream is not None and (limits.min_tokens or 1) > 1:
@@ -341,17 +348,17 @@ class Manifest:
                 raise BundleError(
                     f"The golden example {example.text[:40]!r} has {len(example.ids)} token ids, beyond the limits of "
                     "the graph.",
-                    _MAKE_AGAIN,
+                    MAKE_AGAIN,
                 )
             if not limits.take(example.ids, self.text.padding_id):
                 raise BundleError(
                     f"The golden example {example.text[:40]!r} holds no known word, beyond the limits of the graph.",
-                    _MAKE_AGAIN,
+                    MAKE_AGAIN,
                 )
             if len(example.logits) != len(self.labels) or max(example.ids) >= rows:
                 raise BundleError(
                     f"The golden example {example.text[:40]!r} does not fit {len(self.labels)} labels and {rows} rows.",
-                    _MAKE_AGAIN,
+                    MAKE_AGAIN,
                 )
 
 
@@ -395,7 +402,7 @@ def checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> by
     """
     content = file_content(path, largest)
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
     return content
 
 
@@ -459,12 +466,12 @@ def _opened(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
 
 def _check_regular(path: Path, status: os.stat_result, largest: int) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is a folder.", _MAKE_AGAIN)
+        raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is no regular file.", "Put the file itself in its place.")
     if status.st_size > largest:
         raise BundleError(
-            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", _MAKE_AGAIN
+            f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
         )
 
 
@@ -473,7 +480,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise BundleError(f"{path} is missing.", _MAKE_AGAIN) from None
+        raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BundleError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
@@ -534,6 +541,21 @@ def to_bytes(manifest: Manifest) -> bytes:
     lines.append(f'"vocabulary": {_compact(manifest.vocabulary, between=",")}')
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     head = ("{\n " + ",\n ".join(lines)).encode("utf-8")
+    return _with_digest(head)
+
+
+def digested(document: Mapping[str, Any]) -> bytes:
+    """A document's content with its own digest last: UTF-8, one top-level member a line.
+
+    Example:
+        >>> digested({"name": "har"}).splitlines()[1]
+        b' "name": "har",'
+    """
+    lines = [f"{json.dumps(name)}: {_compact(value)}" for name, value in document.items()]
+    return _with_digest(("{\n " + ",\n ".join(lines)).encode("utf-8"))
+
+
+def _with_digest(head: bytes) -> bytes:
     content = head + b',\n "digest": "' + _ZEROS + b'"\n}\n'
     return content.replace(_ZEROS + b'"\n}\n', _digest_of(content).encode() + b'"\n}\n')
 
@@ -581,7 +603,28 @@ def read(folder: Path) -> Manifest:
 
     Raises:
         BundleError: the folder or the file is missing or unreadable; it is not JSON, of another format or a newer
-            version; a byte was changed; or its parts do not fit each other.
+            version; a byte was changed; or its parts do not fit each other. As NumbersError: it takes numbers.
+    """
+    document, content = document_in(folder)
+    path = folder / CLASSIFIER_JSON
+    if document.get("version") == NUMBERS_VERSION:
+        raise NumbersError(
+            f"{folder} takes sequences of numbers, not texts.",
+            "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`.",
+        )
+    return _checked(document, content, path)
+
+
+class NumbersError(BundleError):
+    """A bundle takes sequences of numbers, where one of texts is wanted."""
+
+
+def document_in(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The classifier.json of a folder: parsed and not yet checked, and its bytes.
+
+    Raises:
+        BundleError: the folder or the file is missing or unreadable; it is not JSON, or of another format or a newer
+            version.
     """
     path = folder / CLASSIFIER_JSON
     try:
@@ -598,9 +641,9 @@ def read(folder: Path) -> Manifest:
         version=VERSION,
         error=BundleError,
         written_by="pocketrnn export",
-        remedy=_MAKE_AGAIN,
+        remedy=MAKE_AGAIN,
     )
-    return _checked(document, content, path)
+    return document, content
 
 
 def _no_bundle(path: Path) -> BundleError:
@@ -669,39 +712,62 @@ def _fitting(document: dict[str, Any], path: Path) -> Manifest:
     try:
         return _built(document)
     except PocketRNNError as error:
-        raise BundleError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
+        raise BundleError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
 
 
 def _check_members(document: dict[str, Any], path: Path) -> None:
     if fault := first_fault(document, json_schema()):
-        raise BundleError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
+        raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
+    check_provenance(document, path)
+
+
+def check_provenance(document: Mapping[str, Any], path: Path) -> None:
+    """Refuse a document whose provenance is nested too deep for whoever shows it.
+
+    Raises:
+        BundleError: it is.
+    """
     if _is_deeper(document["provenance"], _DEEPEST):
-        raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", _MAKE_AGAIN)
+        raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", MAKE_AGAIN)
 
 
 def _checked(document: dict[str, Any], content: bytes, path: Path) -> Manifest:
     _check_members(document, path)
+    check_digest_of(document, content, path)
+    return _fitting(document, path)
+
+
+def check_digest_of(document: Mapping[str, Any], content: bytes, path: Path) -> None:
+    """Refuse a document that was changed after it was made.
+
+    Args:
+        document: what it says.
+        content: its bytes, which end with its digest.
+        path: for messages.
+
+    Raises:
+        BundleError: its digest is not that of its bytes.
+    """
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
-        raise BundleError(f"{path} does not end with its digest.", _MAKE_AGAIN)
+        raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
     zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
     if _digest_of(zeroed) != document["digest"]:
-        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-    return _fitting(document, path)
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
 
 
 def _built(document: dict[str, Any]) -> Manifest:
     text = rules_of(document["text"])
     thresholds = document.get("thresholds")
     if document["version"] < 5 and thresholds is not None:
-        raise BundleError("It holds thresholds: that is version 5.", _MAKE_AGAIN)
+        raise BundleError("It holds thresholds: that is version 5.", MAKE_AGAIN)
     if document["version"] < 4 and (beyond := beyond_version_3(document["text"])):
-        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 4.", _MAKE_AGAIN)
+        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 4.", MAKE_AGAIN)
     if document["version"] < 3 and (beyond := beyond_version_2(document["text"])):
-        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 3.", _MAKE_AGAIN)
+        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 3.", MAKE_AGAIN)
     # By name: a member that says what its absence would say is unknown to readers of version 1 all the same.
     if document["version"] == 1 and (beyond := beyond_version_1(document["text"])):
-        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)
+        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", MAKE_AGAIN)
     torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
     limits = document["graph"].get("limits")
     graph = {
@@ -714,7 +780,7 @@ def _built(document: dict[str, Any]) -> Manifest:
         "alone": tuple(map(int, document["graph"]["alone"])) if "alone" in document["graph"] else None,
     }
     if document["version"] == 1 and (beyond := Graph(**graph).beyond_version_1):
-        raise BundleError(f"The graph has {', '.join(beyond)}: that is version 2.", _MAKE_AGAIN)
+        raise BundleError(f"The graph has {', '.join(beyond)}: that is version 2.", MAKE_AGAIN)
     return Manifest(
         name=document["name"],
         labels=tuple(document["labels"]),

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,7 @@ from pocketrnn.tables.rows import LABEL_SEPARATOR
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers, Prediction
     from pocketrnn.classifier import Classifier
+    from pocketrnn.number_classifier import NumberClassifier
     from pocketrnn.text.pretokenized import Text as Given
 
 __all__ = ["classify"]
@@ -30,7 +31,7 @@ __all__ = ["classify"]
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
         "Options": ("bundle", "top", "as_json", "threshold", "explains", "as_stream", "as_tokens"),
-        "Files of rows": ("input", "output", "text_column", "on_error", "force"),
+        "Files of rows": ("input", "output", "text_column", "sequence_column", "on_error", "force"),
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "threads"),
     },
 )
@@ -78,6 +79,13 @@ __all__ = ["classify"]
     is_flag=True,
     help="Each text is a JSON list of its tokens or token ids; for a bundle that does not split texts itself.",
 )
+@click.option(
+    "--sequence-column",
+    type=Text(),
+    metavar="NAME",
+    help="The column that says which sequence a row is of, for a bundle that takes numbers.  [default: the file is one "
+    "recording]",
+)
 @file_options
 def classify(
     texts: tuple[str, ...],
@@ -89,6 +97,7 @@ def classify(
     explains: bool,
     as_stream: bool,
     as_tokens: bool,
+    sequence_column: str | None,
     files: FileOptions,
 ) -> None:
     """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
@@ -117,6 +126,10 @@ def classify(
     vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else.
     --explain gives JSON then, and counts tokens in start and end.
 
+    With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
+    and the file of --input has a column for each channel and a row for each time step: one recording, answered window
+    by window where the bundle has a window, or a sequence for each value of --sequence-column.
+
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
     probability_2 and so on. With thresholds, JSON Lines and Parquet have lists of a multi-label classifier's labels,
@@ -137,22 +150,27 @@ def classify(
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
     from pocketrnn.commands.labels_reached import check_separable
+    from pocketrnn.number_classifier import NumberClassifier
 
-    if files.are_given and (texts or as_json or as_stream or as_tokens or explains):
+    if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError(
-            "TEXTS, --json, --stream, --tokens and --explain are not for files; see --output-format and --top."
+            "TEXTS, --stream, --tokens and --explain are not for files; see --output-format and --top."
         )
     if as_stream and as_tokens:
         raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
-    if threshold is not None and threshold != threshold:
-        raise click.UsageError("--threshold is not a number.")
-    if threshold is not None and top is not None:
-        raise click.UsageError("--top and --threshold exclude each other.")
-    classifier = Classifier.load(bundle, threads=threads)
+    if threshold is not None and (threshold != threshold or top is not None):
+        raise click.UsageError("--threshold is a number; it and --top exclude each other.")
+    classifier: Any = Classifier.load(bundle, threads=threads)
+    if isinstance(classifier, NumberClassifier):
+        of_texts = as_stream or explains or as_tokens or threshold is not None
+        _answer_numbers(classifier, texts, files, sequence_column, top or 1, as_json, of_texts)
+        return
     answers = Answers.of(classifier.manifest)
     by_threshold = threshold is not None or (top is None and not explains and classifier.thresholds is not None)
+    if (files.are_given and as_json) or sequence_column is not None:
+        raise click.UsageError("Of texts, --json is not for files, and --sequence-column for nothing.")
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
@@ -176,6 +194,27 @@ def classify(
         _answer(classifier, texts, wanted)
     else:
         _answer_lines(classifier, wanted)
+
+
+def _answer_numbers(
+    classifier: NumberClassifier,
+    texts: Sequence[str],
+    files: FileOptions,
+    by: str | None,
+    top: int,
+    as_json: bool,
+    of_texts: bool,
+) -> None:
+    """Answer sequences of numbers.
+
+    Raises:
+        click.UsageError: an option is of texts.
+    """
+    from pocketrnn.commands.classify_numbers import classify_numbers
+
+    if of_texts:
+        raise click.UsageError("--stream, --explain, --tokens and --threshold are of texts.")
+    classify_numbers(classifier, texts, files, by=by, top=top, as_json=as_json)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import json_line, say
-from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.commands.terminal import aligned, one_line, outline
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
@@ -47,7 +46,13 @@ def inspect(bundle: str, as_json: bool) -> None:
 
         _say(NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}, as_json=as_json)
         return
-    manifest = manifests.read(folder)
+    try:
+        manifest = manifests.read(folder)
+    except manifests.NumbersError:
+        from pocketrnn.commands.inspect_numbers import described
+
+        say(described(folder, as_json=as_json))
+        return
     sizes = {name: manifests.size_of(folder / name) for name in manifests.files_of(manifest)}
     _say(manifest, sizes, as_json=as_json)
 
@@ -102,7 +107,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
     if manifest.provenance:
         yield ""
         yield "Provenance"
-        yield from _outline(manifest.provenance)
+        yield from outline(manifest.provenance)
 
 
 def _thresholds(thresholds: Sequence[float]) -> str:
@@ -182,13 +187,3 @@ def _limits(limits: Limits) -> str:
     )
     sizes = [f"{what} {number:,} {unit}" for what, number, unit in stated if number is not None]
     return "; ".join([*sizes, *(["a text with a known word"] if limits.real_token else [])])
-
-
-def _outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
-    for name, value in members.items():
-        if isinstance(value, Mapping) and value:
-            yield f"{indent}{one_line(name)}:"
-            yield from _outline(value, indent + "  ")
-        else:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{indent}{one_line(name)}: {one_line(shown)}"

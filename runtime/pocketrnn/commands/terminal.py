@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-__all__ = ["aligned", "one_line"]
+__all__ = ["aligned", "one_line", "outline"]
 
 
 def one_line(text: str) -> str:
@@ -36,3 +38,19 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[s
         ).rstrip()
         for row in rows
     ]
+
+
+def outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+    """The members of an object as lines, those within objects further to the right.
+
+    Example:
+        >>> list(outline({"versions": {"torch": "2.13"}}))
+        ['  versions:', '    torch: 2.13']
+    """
+    for name, value in members.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{one_line(name)}:"
+            yield from outline(value, indent + "  ")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{indent}{one_line(name)}: {one_line(shown)}"

@@ -10,6 +10,7 @@ import click
 from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import say
 from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.errors import InputError
 
 __all__ = ["verify"]
 
@@ -38,6 +39,7 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
       pocketrnn verify ag_news
       pocketrnn verify ag_news --html proof.html
     """
+    from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.verification import verify as verified
 
     if page is not None:
@@ -45,6 +47,8 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
 
         check_file_free(page, force=force)
     result = verified(bundle)
+    if page is not None and not isinstance(result.manifest, Manifest):
+        raise InputError(f"{result.name} takes numbers, of which there is no page yet.", "Leave --html out.")
     if page is not None:
         from pocketrnn.bundle.folder import file_written_whole
         from pocketrnn.proof_page import proof_page

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import onnxruntime
@@ -21,13 +21,22 @@ from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
 
-__all__ = ["OnnxRuntimeEngine", "checked_options"]
+__all__ = [
+    "LARGEST_KEPT",
+    "OnnxRuntimeEngine",
+    "StartsAnew",
+    "checked_options",
+    "open_session",
+    "reopen_after_fork",
+    "shrinking",
+    "signature_of",
+]
 
 _EXPORT_AGAIN: Final = "Export the bundle again."
 # onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
 # times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
 # arena is emptied after a run of more tokens than this, and then 80 MiB are left.
-_LARGEST_KEPT: Final = 1 << 14
+LARGEST_KEPT: Final = 1 << 14
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
@@ -63,7 +72,7 @@ class OnnxRuntimeEngine:
         self._classes = len(manifest.labels)
         self._takes_lengths = "lengths" in manifest.graph.inputs
         # Bound runs are for the CPU alone; a longer text would leave its memory behind.
-        self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
+        self._largest_bound = max(LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
         self._lock = threading.RLock()
         self._session: onnxruntime.InferenceSession | None = self._opened()
@@ -72,7 +81,7 @@ class OnnxRuntimeEngine:
         self._step_session: onnxruntime.InferenceSession | None = None
         self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
         self._check_answer()
-        _reopen_after_fork(self)
+        reopen_after_fork(self)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -148,7 +157,7 @@ class OnnxRuntimeEngine:
     def _opened(self) -> onnxruntime.InferenceSession:
         graph = self._manifest.graph
         path = self._folder / graph.file
-        session = _session(path, graph.sha256, self._options)
+        session = open_session(path, graph.sha256, self._options)
         _check_signature(session, self._manifest, path)
         return session
 
@@ -164,7 +173,7 @@ class OnnxRuntimeEngine:
             with self._lock:
                 if self._step_session is None:
                     path = self._folder / step.file
-                    session = _session(path, step.sha256, self._options)
+                    session = open_session(path, step.sha256, self._options)
                     _check_step_signature(session, step, self._classes, path)
                     self._step_session = session
         return self._step_session
@@ -216,8 +225,8 @@ class OnnxRuntimeEngine:
     def _output(self, session: onnxruntime.InferenceSession, name: str, tokens: Ids, lengths: Ids) -> Floats:
         """One output of one run on int64 [batch, sequence], int64 [batch]; its memory is given back if it was much."""
         feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
-        large = tokens.size > max(_LARGEST_KEPT, self._options.max_batch_tokens)
-        (found,) = self._run_session(session, [name], feed, _shrinking() if large else None)
+        large = tokens.size > max(LARGEST_KEPT, self._options.max_batch_tokens)
+        (found,) = self._run_session(session, [name], feed, shrinking() if large else None)
         return found
 
     def _run_session(
@@ -265,7 +274,7 @@ class OnnxRuntimeEngine:
                 _EXPORT_AGAIN,
             )
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
         """Leave everything of onnxruntime to the process that this one was forked from, and open it again when needed.
 
         Another thread may have held a lock of the arena when the process was forked, which nobody here would ever give
@@ -302,10 +311,18 @@ class _BoundRun:
         return logits
 
 
-_engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
+class StartsAnew(Protocol):
+    """An engine that can leave what another process opened, and open it again."""
+
+    def start_anew(self) -> None:
+        """Leave everything of onnxruntime to the process that this one was forked from."""
+        ...
 
 
-def _reopen_after_fork(engine: OnnxRuntimeEngine) -> None:
+_engines: weakref.WeakSet[StartsAnew] = weakref.WeakSet()
+
+
+def reopen_after_fork(engine: StartsAnew) -> None:
     """Have `engine` start anew in every process that is forked from this one."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
@@ -319,10 +336,10 @@ _registered: Final = threading.Event()
 
 def _start_all_anew() -> None:
     for engine in list(_engines):
-        engine._start_anew()
+        engine.start_anew()
 
 
-def _shrinking() -> onnxruntime.RunOptions:
+def shrinking() -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -343,7 +360,7 @@ def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
     return tuple(providers)
 
 
-def _session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
+def open_session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
     """A graph, opened from the bytes that were checked; a file may change between two looks at it."""
     return _session_of(read_graph(path, sha256, trusted=asked.trust), path, asked)
 
@@ -379,12 +396,13 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     if inputs != expected:
         raise BundleError(
-            f"{path} has the inputs {_signature(inputs)}; classifier.json says {_signature(expected)}.", _EXPORT_AGAIN
+            f"{path} has the inputs {signature_of(inputs)}; classifier.json says {signature_of(expected)}.",
+            _EXPORT_AGAIN,
         )
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
     if outputs != {"logits": ("tensor(float)", 2)}:
         raise BundleError(
-            f"{path} has the outputs {_signature(outputs)}; a classifier gives logits (tensor(float), rank 2).",
+            f"{path} has the outputs {signature_of(outputs)}; a classifier gives logits (tensor(float), rank 2).",
             _EXPORT_AGAIN,
         )
     for node in session.get_inputs():
@@ -409,11 +427,11 @@ def _check_step_signature(session: onnxruntime.InferenceSession, step: StepGraph
         or widths != {"state": step.state_size, "logits": classes, "new_state": step.state_size}
     ):
         raise BundleError(
-            f"{path} takes {_signature(inputs)} and gives {_signature(outputs)}; a step graph takes tokens and a state "
-            f"of {step.state_size} numbers, and gives {classes} logits and a new state.",
+            f"{path} takes {signature_of(inputs)} and gives {signature_of(outputs)}; a step graph takes tokens and a "
+            f"state of {step.state_size} numbers, and gives {classes} logits and a new state.",
             _EXPORT_AGAIN,
         )
 
 
-def _signature(nodes: dict[str, tuple[str, int]]) -> str:
+def signature_of(nodes: dict[str, tuple[str, int]]) -> str:
     return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in nodes.items()) or "none"

@@ -32,6 +32,7 @@ class Asked:
         one_text: whether it is asked one text at a time from the first.
         gives: `logits` or `probabilities`, if its owner says so.
         widths: how many tokens a text can have.
+        values: whether its numbers are values, and not logits of labels.
     """
 
     module: nn.Module
@@ -43,6 +44,7 @@ class Asked:
     one_text: bool = False
     gives: str | None = None
     widths: Widths = field(default_factory=Widths)
+    values: bool = False
 
     @property
     def tried_widths(self) -> list[tuple[int, ...]]:

@@ -83,6 +83,8 @@ def with_activation(asked: Asked, convention: Convention) -> Convention:
     Raises:
         ExportError: it gives probabilities that a bundle cannot, or numbers that may be either.
     """
+    if asked.values:
+        return replace(convention, gives="values", values=True)
     if asked.gives == "logits":
         return replace(convention, gives="logits, as its owner says")
     probed = _probed(asked, convention)

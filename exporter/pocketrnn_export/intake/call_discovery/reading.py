@@ -18,7 +18,7 @@ def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool
     """Where in an answer [rows, units] stands, with the units; several places that say the same count once."""
     leaves = [dict(leaves_of(answer)) for answer in answers]
     units = [asked.classes]
-    if asked.classes == 2 and not asked.multi_label:
+    if asked.classes == 2 and not asked.multi_label and not asked.values:
         units.append(1)
     places = []
     for wanted in units:

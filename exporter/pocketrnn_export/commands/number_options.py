@@ -1,0 +1,233 @@
+"""The options of `pocketrnn export` for modules that take sequences of numbers, and what they do."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pocketrnn.commands.command import Text
+from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.errors import InputError, reason, shown
+from pocketrnn_export.commands.stages import stages_on_stderr
+
+if TYPE_CHECKING:
+    from pocketrnn.numbers.manifest import NumberManifest
+
+__all__ = ["NUMBER_OPTIONS", "NumberOptions", "export_with_numbers", "number_options"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+# Of modules of texts.
+_OF_TEXTS: Final = (
+    "vocabulary", "tokenizer", "pairs", "rules", "max_tokens", "texts", "profile", "arithmetic", "compress",
+    "streaming", "torchscript",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NumberOptions:
+    """What the command line says about sequences of numbers; `number_options` gives each option's meaning."""
+
+    channels: str | None
+    values: str | None
+    scaler: Path | None
+    mean: str | None
+    scale: str | None
+    steps: int | None
+    window: int | None
+    hop: int | None
+    layout: str | None
+    numbers: str | None
+    sequences: Path | None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether a module of numbers is exported.
+
+        Raises:
+            click.UsageError: an option says so, and --channels is missing.
+        """
+        names = [field.name for field in fields(self) if field.name != "channels"]
+        others = [name for name in names if getattr(self, name) is not None]
+        if others and self.channels is None:
+            raise click.UsageError(f"--{others[0]} is of a module that takes numbers, which has --channels, too.")
+        return self.channels is not None
+
+
+_OPTIONS: Final = (
+    click.option("--channels", type=Text(), metavar="NAMES",
+                 help="The channels of a module that takes sequences of numbers: ax,ay,az; or how many there are."),
+    click.option("--values", type=Text(), metavar="NAMES",
+                 help="The module gives values, not labels: their names, with units where there are some: speed:m/s."),
+    click.option("--scaler", type=click.Path(path_type=Path), metavar="FILE",
+                 help="Mean and scale of the channels: a scaler of scikit-learn saved by joblib or pickle, of which "
+                 "nothing is executed; or .npz or .json with mean and scale."),
+    click.option("--mean", type=Text(), metavar="NUMBERS", help="What is taken off each channel: 0.1,0.2,9.8."),
+    click.option("--scale", type=Text(), metavar="NUMBERS", help="What each channel is then divided by."),
+    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Every sequence has so many steps.  "
+                 "[default: any number]"),
+    click.option("--window", type=click.IntRange(min=1), metavar="N",
+                 help="A recording is answered in windows of so many steps."),
+    click.option("--hop", type=click.IntRange(min=1), metavar="N",
+                 help="The next window begins so many steps later.  [default: the window]"),
+    click.option("--layout", type=click.Choice(["btc", "bct", "bt"]),
+                 help="What forward takes: [batch, time, channels], [batch, channels, time] or [batch, time].  "
+                 "[default: that is found out]"),
+    click.option("--numbers", metavar="FILE", help="All that is done to a sequence, as JSON or a file of it: mean, "
+                 "scale, clip, missing, steps, pad_side, rate and more (docs/numbers.md)."),
+    click.option("--sequences", type=click.Path(path_type=Path), metavar="FILE",
+                 help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or [time, "
+                 "channels] each. The first become golden examples."),
+)  # fmt: skip
+NUMBER_OPTIONS: Final = tuple(field.name for field in fields(NumberOptions))
+
+
+def number_options(command: _Command) -> _Command:
+    """Add the options of `NumberOptions` to a command, which gets them as its argument `numbers`."""
+
+    @functools.wraps(command)
+    def with_numbers(**options: Any) -> Any:
+        numbers = NumberOptions(**{name: options.pop(name) for name in NUMBER_OPTIONS})
+        return command(numbers=numbers, **options)
+
+    for option in reversed(_OPTIONS):
+        with_numbers = option(with_numbers)
+    return with_numbers  # type: ignore[return-value]
+
+
+def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, options: dict[str, Any]) -> None:
+    """Export a module that takes numbers, and say what was shown.
+
+    Raises:
+        click.UsageError: an option is of texts.
+        InputError: an option cannot be used.
+    """
+    from pocketrnn_export.intake.labels import read_labels
+    from pocketrnn_export.numbers.number_arguments import export_numbers
+
+    if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options[name] not in (None, False)
+                 and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
+        raise click.UsageError(f"{', '.join(given)} is of texts, and --channels of numbers.")
+    if (options["labels"] is None) == (numbers.values is None):
+        raise click.UsageError("A module of numbers needs --labels, or --values where it gives numbers.")
+    values, units = (None, None) if numbers.values is None else _values(numbers.values)
+    with stages_on_stderr():
+        manifest = export_numbers(
+            module,
+            output,
+            channels=_channels(str(numbers.channels)),
+            labels=None if options["labels"] is None else read_labels(options["labels"]),
+            values=values,
+            value_units=units,
+            scaler=numbers.scaler,
+            layout=numbers.layout,
+            sequences=[] if numbers.sequences is None else _sequences(numbers.sequences),
+            call=options["call"],
+            gives=options["gives"],
+            one_sequence=options["one_text"],
+            multi_label=options["multi_label"],
+            examples=not options["no_examples"],
+            name=options["name"],
+            tolerance=options["tolerance"],
+            report=options["report"],
+            force=options["force"],
+            **_rules(numbers),
+        )
+    for line in _told(manifest, output):
+        tell(line)
+
+
+def _told(manifest: NumberManifest, output: Path) -> list[str]:
+    """The proof and what it shows, as lines."""
+    from pocketrnn.verdicts import graph_sentence
+
+    rows = [("compared", "on", "cases", "sequences", "largest difference")]
+    rows += [
+        (f"{c.candidate} with {c.reference}", c.inputs, str(c.cases), str(c.rows), f"{c.largest_difference:.1e}")
+        for c in manifest.parity.comparisons
+    ]
+    scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
+    said = "brought to its scale as you said" if scaled else "given to it as they are: there is no mean and no scale"
+    inside = manifest.provenance.get("golden_examples") == "given sequences"
+    kind = "values" if manifest.activation == "values" else "labels"
+    return [
+        *aligned(rows),
+        f"Graph: {one_line(graph_sentence(manifest))}",
+        f"Numbers: {said}; that this is what the module was trained on, nothing was compared with.",
+        *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "
+           "can read them. Leave them out with --no-examples."] if inside else []),
+        f"Wrote {output}: {manifest.name}, {len(manifest.numbers.channels)} channels, {len(manifest.labels)} {kind}.",
+        f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} --input recording.csv",
+    ]  # fmt: skip
+
+
+def _channels(given: str) -> list[str] | int:
+    if given.isascii() and given.isdigit():
+        return int(given)
+    return [name.strip() for name in given.split(",")]
+
+
+def _values(given: str) -> tuple[list[str], list[str] | None]:
+    """Names of values and their units: `speed:m/s,angle:deg`."""
+    pairs = [name.strip().partition(":") for name in given.split(",")]
+    names, units = [name for name, _, _ in pairs], [unit for _, _, unit in pairs]
+    return names, units if any(units) else None
+
+
+def _rules(numbers: NumberOptions) -> dict[str, Any]:
+    """What is done to a sequence, of all options that say something of it."""
+    said: dict[str, Any] = {} if numbers.numbers is None else _document(numbers.numbers)
+    single: dict[str, Any] = {"mean": _numbers_of("mean", numbers.mean), "scale": _numbers_of("scale", numbers.scale)}
+    single |= {name: getattr(numbers, name) for name in ("steps", "window", "hop")}
+    for name, value in single.items():
+        if value is not None and name in said:
+            raise click.UsageError(f"--numbers says {name}, and --{name} does.")
+    if "channels" in said:
+        raise click.UsageError("--channels says the channels, and --numbers should not.")
+    return {**said, **{name: value for name, value in single.items() if value is not None}}
+
+
+def _document(given: str) -> dict[str, Any]:
+    text = given
+    if not given.lstrip().startswith("{"):
+        try:
+            text = Path(given).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{given} cannot be read: {reason(error)}.", "Give JSON, or a file of it.") from None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{shown(given, 40)} is no JSON object.", 'Write {"mean": [0.1, 9.8], "rate": 50}.')
+    return found
+
+
+def _numbers_of(name: str, given: str | None) -> list[float] | None:
+    if given is None:
+        return None
+    try:
+        return [float(number) for number in given.split(",")]
+    except ValueError:
+        raise InputError(f"--{name} is {shown(given, 40)}.", "Give a number for each channel: 0.1,0.2,9.8.") from None
+
+
+def _sequences(path: Path) -> list[Any]:
+    """The sequences of a file of numpy's."""
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        arrays = [found[name] for name in found.files] if hasattr(found, "files") else [found]
+    # Whatever damaged bytes are: ValueError, EOFError, BadZipFile, OSError.
+    except Exception as error:
+        said = reason(error) if isinstance(error, OSError) else "it is no array of numbers"
+        raise InputError(f"{path} cannot be read: {said}.", "Give a .npy or .npz file without objects.") from None
+    return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

@@ -1,0 +1,219 @@
+"""What an owner says of a classifier of numbers, checked, and its export."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from pocketrnn.bundle.folder import check_free, name_of
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON
+from pocketrnn.errors import InputError, did_you_mean, shown
+from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.intake.as_given import random_state_kept
+from pocketrnn_export.intake.convention import Call
+from pocketrnn_export.intake.description import checked_labels, checked_name, checked_thresholds
+from pocketrnn_export.numbers.number_export import NumberExport, export_numbers_of
+from pocketrnn_export.numbers.sample_lookup import LAYOUTS
+from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
+from pocketrnn_export.one_export import one_export_at_a_time, told_in_a_sentence
+from pocketrnn_export.proof.verdict import write_report
+
+__all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts"]
+
+_RULES: Final = frozenset(field.name for field in fields(NumberRules)) - {"channels"}
+
+
+def export_numbers(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    channels: Sequence[str] | int | None,
+    labels: Sequence[str] | None = None,
+    values: Sequence[str] | None = None,
+    value_units: Sequence[str] | None = None,
+    scaler: object = None,
+    layout: str | None = None,
+    sequences: Iterable[object] = (),
+    lengths: bool | None = None,
+    call: str | Call | None = None,
+    gives: str | None = None,
+    one_sequence: bool = False,
+    multi_label: bool = False,
+    thresholds: Sequence[float] | None = None,
+    examples: bool = True,
+    name: str | None = None,
+    tolerance: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    report: str | Path | None = None,
+    force: bool = False,
+    **rules: Any,
+) -> NumberManifest:
+    """Export a recurrent module that takes sequences of numbers, proven to give the same answers.
+
+    Long because every argument is described and checked here; the work is in `number_export`.
+
+    It is called, traced and proven as classifiers of texts are (`export`), on numbers that are drawn for it: of unit
+    size for the most part, with zeros, constants, spikes, far outliers and tiny ones, of one step and of thousands.
+
+    Args:
+        module: nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and length, packed or not.
+        path: the folder to write.
+        channels: the names of the channels, in the order of the module's input; or how many there are.
+        labels: the classes, in the order of the logits; or
+        values: the names of the values that the module gives, for a regression or a forecast.
+        value_units: the unit of each value.
+        scaler: a scaler of scikit-learn, or the file of one, that says mean and scale: `.joblib`, `.pkl`, `.npz` or
+            `.json`. Nothing in a file is executed.
+        layout: what forward takes: `btc` for [batch, time, channels], `bct` for [batch, channels, time], `bt` for
+            [batch, time]; by default found out, and time before the batch, too.
+        sequences: real sequences, as the sensor gives them; the first become golden examples.
+        lengths, gives, multi_label, thresholds, name, tolerance, provenance, report, force: as for `export`.
+        call: a line of Python, such as `"module(samples, lengths)[0]"`, or a function of (module, samples float32
+            [batch, time, channels], lengths int64 [batch]), where that is not found out.
+        one_sequence: ask the module one sequence at a time, though it takes a batch.
+        examples: whether given sequences become golden examples, which whoever has the bundle can read.
+        rules: the members of NumberRules: mean, scale, integer_scale, clip, missing, steps, pad_side, pad_value,
+            window, hop, rate, units.
+
+    Returns:
+        what was written to classifier.json, with the proof.
+
+    Raises:
+        InputError: an argument is unusable.
+        ExportError: the module cannot be called with sequences of numbers, cannot be traced, or is not reproducible.
+        ParityError: PyTorch, ONNX and the runtime do not agree. Nothing was written.
+
+    Example:
+        >>> export_numbers(module, "har", channels=["ax", "ay", "az"], labels=["walking", "standing"]).labels
+        ('walking', 'standing')
+    """
+    path = Path(path)
+    check_free(path, force=force, made_by=CLASSIFIER_JSON)
+    of_values = values is not None
+    if of_values == (labels is not None):
+        raise InputError(
+            "Both labels and values are given." if of_values else "There are neither labels nor values.",
+            "Give labels for a classifier, or values for the names of the numbers that the module gives.",
+        )
+    if of_values and (multi_label or thresholds is not None or gives is not None):
+        raise InputError("multi_label, thresholds and gives are of labels.", "Leave them out for values.")
+    if layout is not None and layout not in LAYOUTS:
+        raise InputError(f"layout is {shown(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
+    if tolerance is not None and not 0 <= tolerance < float("inf"):
+        raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
+    if gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
+    names = checked_values(values or ()) if of_values else checked_labels(labels or ())
+    wanted = NumberExport(
+        name=checked_name(name if name is not None else name_of(path)),
+        labels=names,
+        rules=number_rules(channels, scaler, rules),
+        activation="values" if of_values else "sigmoid" if multi_label else "softmax",
+        value_units=None if value_units is None else _units(value_units, names, of_values=of_values),
+        thresholds=None if of_values else checked_thresholds(thresholds, names),
+        layout=layout,  # type: ignore[arg-type]
+        lengths=lengths,
+        call=call,
+        gives=gives,
+        one_sequence=one_sequence,
+        sequences=list(sequences),
+        examples=examples,
+        provenance=provenance,
+        tolerance=tolerance,
+        report=report,
+    )
+    if report is not None:
+        # An empty report shows that the file can be written, before any work is done.
+        write_report(report, [], tolerance)
+    with one_export_at_a_time, random_state_kept(), told_in_a_sentence(module):
+        return export_numbers_of(module, path, wanted, force=force)
+
+
+def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberRules:
+    """The rules that arguments say.
+
+    Raises:
+        InputError: one is unusable.
+
+    Example:
+        >>> number_rules(2, None, {"rate": 50.0}).channels
+        ('channel_1', 'channel_2')
+    """
+    if isinstance(channels, int) and not isinstance(channels, bool) and channels > 0:
+        names: Any = tuple(f"channel_{number}" for number in range(1, min(channels, 1 << 20) + 1))
+    else:
+        names = tuple(channels) if isinstance(channels, list | tuple) else channels
+    if unknown := sorted(rules.keys() - _RULES):
+        near = did_you_mean(unknown[0], _RULES)
+        raise InputError(f"There is no argument {unknown[0]!r}.", near or f"Rules are {', '.join(sorted(_RULES))}.")
+    lists = ("units", "integer_scale", "mean", "scale", "clip")
+    values: dict[str, Any] = {
+        name: _listed(name, value) if name in lists and value is not None else value for name, value in rules.items()
+    }
+    made = NumberRules(names, **values)
+    if scaler is None:
+        return made
+    if made.mean is not None or made.scale is not None:
+        raise InputError("The scaler says what mean and scale would say.", "Give one of them.")
+    mean, scale = read_scaler(Path(scaler)) if isinstance(scaler, str | os.PathLike) else scaler_numbers(scaler)
+    return replace(made, mean=mean, scale=scale)
+
+
+def _listed(name: str, value: object) -> tuple[Any, ...]:
+    try:
+        items = list(value)  # type: ignore[call-overload]
+        return tuple(items if name == "units" else map(float, items))
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {shown(value)}.", "Give a list, with one value for each channel.") from None
+
+
+def checked_values(values: Sequence[str]) -> tuple[str, ...]:
+    """The names of values.
+
+    Raises:
+        InputError: there is none, one stands twice, is empty or is not a string.
+
+    Example:
+        >>> checked_values(["speed"])
+        ('speed',)
+    """
+    names = [] if isinstance(values, str) else list(values)
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+        raise InputError(f"values is {shown(values)}.", "Give the name of each value, once: values=['speed'].")
+    return tuple(names)
+
+
+def _units(units: Sequence[str], values: Sequence[str], *, of_values: bool) -> tuple[str, ...]:
+    if (
+        not of_values
+        or isinstance(units, str)
+        or len(units) != len(values)
+        or not all(isinstance(u, str) for u in units)
+    ):
+        raise InputError(f"value_units is {shown(units)}.", "Give the unit of each of the values.")
+    return tuple(units)
+
+
+def refuse_arguments_of_texts(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
+    """Refuse what is of texts where a module of numbers is exported, and the other way round.
+
+    Raises:
+        InputError: there is some.
+
+    Example:
+        >>> refuse_arguments_of_texts({"vocabulary": None}, 3, {})
+    """
+    if channels is None:
+        name = sorted(of_numbers)[0]
+        raise InputError(
+            f"There is no argument {name!r} of a classifier of texts.",
+            "One of numbers has channels, too: channels=['ax', 'ay', 'az'].",
+        )
+    if said := [name for name, value in given.items() if value is not None and value is not False and value != ()]:
+        raise InputError(f"{', '.join(said)} is of texts, and channels of numbers.", "Leave one of them out.")

@@ -1,0 +1,575 @@
+"""From a module that takes sequences of numbers to its bundle."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from torch import nn
+
+from pocketrnn.bundle.folder import written_whole
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph
+from pocketrnn.errors import ExportError, PocketRNNError, SequenceError
+from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.numbers.manifest import (
+    Activation,
+    NumberExample,
+    NumberGraph,
+    NumberManifest,
+    StepLimits,
+    numbers_digest,
+    to_bytes,
+)
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.text import TextRules
+from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
+from pocketrnn_export.bundle_writer import versions
+from pocketrnn_export.forms.form import Form, sha256
+from pocketrnn_export.forms.onnx_graph import (
+    ONNX_FILE,
+    OPSET,
+    SingleText,
+    bounds_of,
+    limits_of,
+    onnx_form,
+    onnx_graph,
+    traced_alike,
+)
+from pocketrnn_export.intake.convention import Call
+from pocketrnn_export.intake.export_copy import unwrapped
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.numbers.input_cut import with_samples_as_input
+from pocketrnn_export.numbers.sample_lookup import (
+    LAYOUTS,
+    TABLE,
+    Layout,
+    call_on_samples,
+    given_ids,
+    written_for_samples,
+)
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths, bound_cases, each_row
+from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.comparing import Compared, compare, difference, run_of, session_of, summary
+from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.proof.float64_operators import one_thread
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.every_size import check_beside_others
+from pocketrnn_export.tracing.questions import UntraceableError
+
+__all__ = ["NumberExport", "export_numbers_of", "in_words_of_numbers"]
+
+_log = logging.getLogger(__name__)
+# Padding is the first row of the table.
+_PADDING: Final = 0
+_GOLDEN: Final = 8
+# Convolutions one after the other need some dozens of steps.
+_SHORTEST: Final = 64
+# A golden example is at most so many numbers, where there are some of so few.
+_SMALL: Final = 4096
+_ROWS_OF_A_CASE: Final = 12
+
+
+@dataclass(frozen=True)
+class NumberExport:
+    """What is known of a classifier of numbers beside its module.
+
+    Attributes:
+        name: what it is called.
+        labels: the classes in the order of the logits, or the names of the values.
+        rules: how a sequence is brought to what the module takes.
+        activation: `softmax`, `sigmoid`; or `values`, where the module's numbers are no logits.
+        value_units: of each value; None where nobody said.
+        thresholds: for each label the probability from which it is given; None to keep none.
+        layout: what forward takes; None to find out.
+        lengths, call, gives, one_sequence: as `export` takes them; `one_sequence` is its `one_text`.
+        sequences: real ones, as the sensor gives them.
+        examples: whether these may become golden examples, which whoever has the bundle can read.
+        provenance: the origin: data, metrics, licence.
+        tolerance, report: as `export` takes them.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    rules: NumberRules
+    activation: Activation = "softmax"
+    value_units: tuple[str, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
+    layout: Layout | None = None
+    lengths: bool | None = None
+    call: str | Call | None = None
+    gives: str | None = None
+    one_sequence: bool = False
+    sequences: Sequence[object] = ()
+    examples: bool = True
+    provenance: Mapping[str, Any] | None = None
+    tolerance: float | None = None
+    report: str | Path | None = None
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """What forward may take, the likely first."""
+        if self.layout is not None:
+            return (self.layout,)
+        return ("btc", "bct", "bt") if len(self.rules.channels) == 1 else ("btc", "bct")
+
+    @property
+    def rules_of_ids(self) -> TextRules:
+        """The rules of a proof whose sequences are ids of rows."""
+        steps = self.rules.steps
+        width = {} if steps is None else {"min_width": steps, "max_width": steps}
+        return TextRules("external", unknown_id=1, empty_id=1, padding_id=_PADDING, **width)  # type: ignore[arg-type]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What an ONNX file says of itself."""
+        return {
+            "pocketrnn.version": str(NUMBERS_VERSION),
+            "pocketrnn.name": self.name,
+            "pocketrnn.labels": json.dumps(self.labels),
+            "pocketrnn.numbers_digest": numbers_digest(self.labels, self.rules),
+        }
+
+
+def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, force: bool = False) -> NumberManifest:
+    """Export a recurrent module that takes sequences of numbers, as a bundle that is proven to give the same answers.
+
+    Args:
+        module: the owner's. It is left as it was.
+        path: the folder to write.
+        wanted: what else is known.
+        force: replace a bundle at `path`.
+
+    Raises:
+        InputError: a sequence or a call cannot be used.
+        ExportError: the module cannot be called with sequences of numbers, traced, or is not reproducible.
+        ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
+    """
+    module = unwrapped(module)
+    given = [_prepared(wanted, number, sequence) for number, sequence in enumerate(wanted.sequences)]
+    with _in_words_of_numbers():
+        layout, kind = _found(module, wanted, given)
+        table = _table(wanted, given, kind)
+        if kind != EVERYWHERE:
+            _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
+        with given_ids(module, table.rows, layout) as of_ids:
+            return _exported(of_ids, path, wanted, table, layout, force=force)
+
+
+def _prepared(wanted: NumberExport, number: int, sequence: object) -> Samples:
+    try:
+        return wanted.rules.prepared(sequence)
+    except SequenceError as error:
+        raise SequenceError(f"Of the sequences for the proof, number {number}: {error.problem}", error.remedy) from None
+
+
+def _table(wanted: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
+    rules = wanted.rules
+    return sample_table(
+        len(rules.channels), padding=rules.pad_value, given=given, steps=rules.steps, kind=kind, clip=rules.clip
+    )
+
+
+def _asked(module: nn.Module, wanted: NumberExport, table: SampleTable, *, one_text: bool) -> ExportableModule:
+    call = wanted.call
+    return prepare(
+        module,
+        lengths=wanted.lengths,
+        ids=len(table.rows),
+        padding_id=_PADDING,
+        classes=len(wanted.labels),
+        multi_label=wanted.activation == "sigmoid",
+        call=None if call is None else call_on_samples(call),
+        gives=wanted.gives,
+        one_text=one_text,
+        widths=_widths(wanted.rules),
+        values=wanted.activation == "values",
+        shortest=_SHORTEST,
+    )
+
+
+def _widths(rules: NumberRules) -> Widths:
+    return Widths(rules.steps or 1, rules.steps, pad_left=rules.pad_side == "left")
+
+
+def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) -> tuple[Layout, str]:
+    """The layout that the module takes, and the kind of numbers that it has finite answers to.
+
+    Raises:
+        ExportError: there is none; or there are several.
+    """
+    first: PocketRNNError | None = None
+    for kind in (EVERYWHERE, NEAR, POSITIVE):
+        table = _table(wanted, given, kind)
+        held: list[_Held] = []
+        for layout in wanted.layouts:
+            try:
+                held.append(_tried(module, wanted, table, layout))
+            except ExportError as error:
+                first = first or error
+        # What takes a batch is what its owner means; one sequence may fit another layout by chance.
+        of_batches = [one for one in held if not one.one_text] or held
+        if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
+            said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
+            raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
+        if of_batches:
+            return of_batches[0].layout, kind
+        if first is not None and "finite" not in str(first):
+            break
+    assert first is not None  # noqa: S101 - no layout held
+    raise first
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A layout in which the module can be called, and its answers to some sequences."""
+
+    layout: Layout
+    one_text: bool
+    answers: Logits
+
+
+def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout) -> _Held:
+    with _quiet(), given_ids(module, table.rows, layout) as of_ids:
+        prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence)
+        width = prepared.widths.clip(31)
+        ids = 8 + np.arange(width, dtype=np.int64)[None] % (len(table.rows) - 8)
+        answers = prepared.as_reference().run(ids, np.array([width], np.int64))
+    return _Held(layout, prepared.one_text, answers)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what is said of a layout that is only tried."""
+    logger = logging.getLogger("pocketrnn_export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _exported(
+    module: nn.Module, path: Path, wanted: NumberExport, table: SampleTable, layout: Layout, *, force: bool
+) -> NumberManifest:
+    """The bundle of a module that takes ids."""
+    prepared, form = _made(module, wanted, table)
+    graph = form.entry
+    assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
+    _check_neighbours(prepared, form, graph)
+    cases = cases_for(
+        wanted.rules_of_ids,
+        ids=len(table.rows),
+        ragged=prepared.takes_lengths,
+        limits=graph.limits,
+        bounds=form.bounds,
+        one_row=graph.batch == 1,
+    )
+    every = [*table.sequences, *table.made]
+    sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
+    inside = [case for case in sequences if graph.limits is None or graph.limits.allow(case.tokens.shape[1])]
+    plan = ProofPlan(
+        reference=prepared.as_reference(),
+        cases={**cases, "texts": inside or [next(iter(cases.values()))[0]]},
+        texts=(),
+        rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
+        tolerance=wanted.tolerance,
+        report=wanted.report,
+        given=prepared.given,
+    )
+    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
+    return _written(path, wanted, plan, prepared, form, table, layout, force=force)
+
+
+def _made(module: nn.Module, wanted: NumberExport, table: SampleTable) -> tuple[ExportableModule, Form]:
+    """The module as it is called, and its graph: for one sequence a run, where there is none for batches."""
+    prepared = _asked(module, wanted, table, one_text=wanted.one_sequence)
+    if prepared.real_token:
+        raise ExportError(
+            "The module fails on a sequence of zeros only.",
+            "Let forward answer one: count at least one step, as in lengths.clamp(min=1).",
+        )
+    if prepared.alone and not prepared.one_text:
+        _log.warning(
+            "A sequence with zeros inside is answered otherwise beside others than alone; each is answered alone, "
+            "which takes longer where there are many"
+        )
+        prepared = _asked(module, wanted, table, one_text=True)
+    try:
+        return prepared, _form(prepared, wanted, len(table.rows))
+    except UntraceableError as error:
+        if prepared.one_text:
+            raise
+        try:
+            alone = _asked(module, wanted, table, one_text=True)
+            form = _form(alone, wanted, len(table.rows))
+        except ExportError:
+            raise error from error.__cause__
+        _log.warning(
+            "Exported for one sequence at a time, so that many take longer: there is no graph for batches. %s",
+            error.problem,
+        )
+        return alone, form
+
+
+def _form(prepared: ExportableModule, wanted: NumberExport, ids: int) -> Form:
+    """The graph of the module that takes ids."""
+    one_text = prepared.one_text
+    example = prepared.example[:1] if one_text else prepared.example
+
+    def to_trace(module: nn.Module) -> nn.Module:
+        return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
+
+    _log.info("Tracing the module for ONNX")
+    made = onnx_graph(to_trace(prepared.module), example, wanted.metadata, one_text=one_text)
+    graph = Graph(
+        file=ONNX_FILE,
+        sha256="",
+        opset=OPSET,
+        inputs=("tokens", "lengths")[: len(example)],
+        padding=prepared.padding,
+        embedding_rows=made.embedding_rows or ids,
+        batch=1 if one_text else None,
+        limits=limits_of(made, prepared),
+        alone=(),
+    )
+
+    def retraced() -> bytes:
+        module = to_trace(doubled(prepared.module))
+        return traced_alike(module, example, wanted.metadata, made, one_text=one_text).content
+
+    form = onnx_form(made.content, graph)
+    return replace(form, retraced=retraced, bounds=bounds_of(made), one_row=one_text)
+
+
+def _check_neighbours(prepared: ExportableModule, form: Form, graph: Graph) -> None:
+    """Refuse a module that answers a sequence by the length of the one beside it, or by how many there are."""
+    if not prepared.one_text and prepared.widths.fixed is None:
+        _log.info("Asking the module for a sequence beside others, at each of their lengths")
+        run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
+        ids = list(range(2, prepared.ids))
+        check_beside_others(run, ids, _PADDING, graph.limits, ragged=prepared.padding)
+    prepared.check_neighbours(bound_cases(form.bounds, prepared.ids, _PADDING, ragged=False))
+
+
+def _written(
+    path: Path,
+    wanted: NumberExport,
+    plan: ProofPlan,
+    prepared: ExportableModule,
+    form: Form,
+    table: SampleTable,
+    layout: Layout,
+    *,
+    force: bool,
+) -> NumberManifest:
+    """Prove the graph, cut its table off, prove what is left, write it, and prove the runtime."""
+    answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
+    given = plan.given
+    with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        as_given = [] if given is None else given.compared(answers.all(one_row=form.one_row), answers.with_spread)
+        proven, compared = provable([form], plan, answers)
+        compared = [*compared_in_float64(proven, answers), *compared, *as_given]
+        content = with_samples_as_input(form.content, f"{TABLE}.weight", len(wanted.rules.channels))
+        compared += _cut_compared(content, form, plan, answers, table)
+        parity = first_verdict(plan, compared, proven, answers)
+        (work / ONNX_FILE).write_bytes(content)
+        manifest = _manifest(wanted, prepared, form, content, table, answers, layout, parity)
+        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+        compared += _end_to_end(NumberClassifier.load(work), answers, table)
+        manifest = replace(manifest, parity=_in_words(verdict(plan, compared, answers)))
+        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
+    return manifest
+
+
+def _cut_compared(
+    content: bytes, form: Form, plan: ProofPlan, answers: ReferenceAnswers, table: SampleTable
+) -> list[Compared]:
+    """The graph without its table, beside the module, on all cases."""
+    compared = []
+    for optimized, name in ((True, "onnx on samples"), (False, "onnx on samples, as written")):
+        run = _run_on_samples(content, table.rows, optimized=optimized)
+        for inputs in answers.kinds:
+            pairs = answers.of(inputs, one_row=form.one_row)
+            cases, logits = [case for case, _ in pairs], [logits for _, logits in pairs]
+            compared.append(
+                compare(
+                    name, run, cases, logits,
+                    inputs=_said(inputs), reference=plan.reference.name, exact=answers.with_spread,
+                )
+            )  # fmt: skip
+    return compared
+
+
+def _run_on_samples(content: bytes, rows: Samples, *, optimized: bool) -> Run:
+    session = session_of(content, optimized=optimized)
+    takes_lengths = len(session.get_inputs()) > 1
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        feed = {"samples": rows[tokens], **({"lengths": lengths} if takes_lengths else {})}
+        logits: Logits = session.run(["logits"], feed)[0]
+        return logits
+
+    return run
+
+
+def _end_to_end(classifier: NumberClassifier, answers: ReferenceAnswers, table: SampleTable) -> list[Compared]:
+    """The runtime on sequences as the graph is given them: beside the module, all in one call and each alone; and rows
+    of hazards in batches of its own beside the same rows alone."""
+    pairs = answers.of("texts", one_row=False)
+    given = [table.rows[case.tokens[0]] for case, _ in pairs]
+    together = classifier.logits_of_prepared(given)
+    each = [classifier.logits_of_prepared([sequence]) for sequence in given]
+    cases = [case for case, _ in pairs]
+    compared = [
+        _compared("pytorch", "runtime", "sequences", cases, [logits for _, logits in pairs], together, answers),
+        _compared("alone", "together", "sequences", cases, each, together, answers),
+    ]
+    if classifier.manifest.graph.batch != 1 and "hazards" in answers.kinds:
+        hazards = answers.of("hazards", one_row=False)
+        rows = [row for case, _ in hazards for row in each_row([case])[:_ROWS_OF_A_CASE]]
+        given = [table.rows[row.tokens[0]] for row in rows]
+        alone = [classifier.logits_of_prepared([sequence]) for sequence in given]
+        together = classifier.logits_of_prepared(given)
+        compared.append(_compared("alone", "together", "rows of special numbers", rows, alone, together, answers))
+    return compared
+
+
+def _compared(
+    reference: str,
+    candidate: str,
+    inputs: str,
+    cases: Sequence[Case],
+    expected: Sequence[Logits],
+    given: Logits,
+    answers: ReferenceAnswers,
+) -> Compared:
+    differences = []
+    for i, (case, logits) in enumerate(zip(cases, expected, strict=True)):
+        found = difference(candidate, case.name, logits, given[i : i + 1])
+        if found.largest > 0:
+            found = difference(candidate, case.name, logits, given[i : i + 1], answers.with_spread(case))
+        differences.append(found)
+    return summary(differences, reference=reference, inputs=inputs, rows=len(cases))
+
+
+def _manifest(
+    wanted: NumberExport,
+    prepared: ExportableModule,
+    form: Form,
+    content: bytes,
+    table: SampleTable,
+    answers: ReferenceAnswers,
+    layout: Layout,
+    parity: Any,
+) -> NumberManifest:
+    graph = form.entry
+    assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
+    found = graph.limits
+    limits = None if found is None else StepLimits(found.min_tokens, found.max_tokens, found.max_batch)
+    said = {name: written_for_samples(value) for name, value in prepared.convention.provenance.items()}
+    return NumberManifest(
+        name=wanted.name,
+        labels=wanted.labels,
+        numbers=wanted.rules,
+        activation=wanted.activation,
+        value_units=wanted.value_units,
+        thresholds=wanted.thresholds,
+        graph=NumberGraph(
+            file=ONNX_FILE,
+            sha256=sha256(content),
+            opset=OPSET,
+            inputs=("samples", "lengths")[: len(graph.inputs)],
+            padding=graph.padding,
+            batch=graph.batch,
+            limits=limits,
+        ),
+        examples=_golden(wanted, table, answers),
+        parity=_in_words(parity),
+        provenance={
+            **(wanted.provenance or {}),
+            **said,
+            "layout": LAYOUTS[layout],
+            "numbers_in_proof": table.kind,
+            "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",
+            "versions": versions(),
+        },
+    )
+
+
+def _golden(wanted: NumberExport, table: SampleTable, answers: ReferenceAnswers) -> tuple[NumberExample, ...]:
+    pairs = answers.of("texts", one_row=False)
+    if not wanted.examples:
+        # Rows of the table may be like those of a given sequence; made signals are nobody's.
+        own = {ids.tobytes() for ids in table.made}
+        pairs = [pair for pair in pairs if pair[0].tokens[0].tobytes() in own]
+    small = [pair for pair in pairs if pair[0].tokens.size * len(wanted.rules.channels) <= _SMALL]
+    chosen = (small or sorted(pairs, key=lambda pair: pair[0].tokens.size)[:1])[:_GOLDEN]
+    return tuple(
+        NumberExample(
+            samples=tuple(tuple(float(str(x)) for x in row) for row in table.rows[case.tokens[0]]),
+            logits=tuple(float(str(logit)) for logit in logits[0]),
+        )
+        for case, logits in chosen
+    )
+
+
+def _in_words(parity: Any) -> Any:
+    return replace(parity, comparisons=tuple(replace(line, inputs=_said(line.inputs)) for line in parity.comparisons))
+
+
+def _said(inputs: str) -> str:
+    """What the proof calls its inputs, of numbers."""
+    return {"texts": "sequences", "every id": "every drawn row"}.get(inputs, inputs)
+
+
+_LOGGERS: Final = "pocketrnn_export"
+# What is said of texts by the code that is the same for both.
+_WORDS: Final = (
+    ("token ids", "samples"), ("texts", "sequences"), ("text", "sequence"), ("Texts", "Sequences"),
+    ("Text", "Sequence"), ("tokens.t()", "samples.transpose(0, 1)"), ("(tokens", "(samples"),
+    ("tokens", "steps"), ("token", "step"), ("The vocabulary", "The table"), ("vocabulary", "table"),
+    ("words", "steps"), ("ids ", "rows "),
+)  # fmt: skip
+
+
+def in_words_of_numbers(said: str) -> str:
+    """A sentence about a module of texts, as one about a module of numbers.
+
+    Example:
+        >>> in_words_of_numbers("The module answers a text differently beside other texts.")
+        'The module answers a sequence differently beside other sequences.'
+    """
+    for word, other in _WORDS:
+        said = said.replace(word, other)
+    return written_for_samples(said)
+
+
+@contextmanager
+def _in_words_of_numbers() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(_LOGGERS)]
+    for logger in loggers:
+        logger.addFilter(_log_in_words)
+    try:
+        yield
+    except SequenceError:
+        raise
+    except PocketRNNError as error:
+        kind: Callable[[str, str], PocketRNNError] = type(error)
+        raise kind(in_words_of_numbers(error.problem), in_words_of_numbers(error.remedy)) from error.__cause__
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_log_in_words)
+
+
+def _log_in_words(record: logging.LogRecord) -> bool:
+    record.msg, record.args = in_words_of_numbers(record.getMessage()), ()
+    return True

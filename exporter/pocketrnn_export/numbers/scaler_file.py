@@ -1,0 +1,179 @@
+"""Mean and scale of each channel, out of a scaler or the file of one; nothing in the file is executed.
+
+A file is `.npz` or `.json` with `mean` and `scale` (or `std`), or a scaler of scikit-learn that `joblib.dump` or
+`pickle.dump` wrote. The formats: https://joblib.readthedocs.io/en/stable/persistence.html and Python's pickle, whose
+opcodes for the attributes of an object and for the arrays of numpy are followed, and no others.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, ClassVar, Final
+
+import numpy as np
+
+from pocketrnn.errors import InputError, first_line, reason, shown
+
+__all__ = ["read_scaler", "scaler_numbers"]
+
+# A scaler of 65,536 channels takes 4 MB.
+_LARGEST: Final = 1 << 25
+# What classes of a pickle are: those of scalers, and what numpy makes its arrays with.
+_SCALERS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+_NUMPY: Final = frozenset(
+    {("numpy", "dtype"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar")}
+)
+_OTHER: Final = "Give a .npz or .json file with mean and scale, or a StandardScaler saved with joblib or pickle."
+
+Pair = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def read_scaler(path: Path) -> Pair:
+    """The mean and the scale of each channel: the module sees (number - mean) / scale.
+
+    Raises:
+        InputError: the file cannot be read, is damaged, or holds something else.
+
+    Example:
+        >>> read_scaler(Path("scaler.json"))
+        ((0.1, 9.8), (0.5, 1.2))
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than a scaler takes.", _OTHER)
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {reason(error)}.", "Check the file's name and its rights.") from None
+    try:
+        if path.suffix == ".json":
+            found: Any = json.loads(content)
+        elif path.suffix == ".npz":
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        else:
+            found = _Reader(io.BytesIO(content)).load()
+    except InputError:
+        raise
+    # Whatever damaged bytes are: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
+    except Exception as error:
+        said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
+        raise InputError(f"{path} is no scaler that can be read: {said}.", _OTHER) from None
+    return scaler_numbers(found, str(path))
+
+
+def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
+    """The mean and the scale of each channel that a scaler of scikit-learn, or a mapping, says.
+
+    Raises:
+        InputError: it says something else.
+
+    Example:
+        >>> scaler_numbers({"mean": [1, 2], "std": [3, 4]})
+        ((1.0, 2.0), (3.0, 4.0))
+    """
+    values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
+    kind = getattr(scaler, "kind", type(scaler).__name__)
+    if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
+        if values.get("clip"):
+            raise InputError(f"{name} is a MinMaxScaler that clips.", "Give its mean, scale and clip as numbers.")
+        scale = _numbers(values["scale_"], name)
+        return tuple(-low / s for low, s in zip(_numbers(values["min_"], name), scale, strict=True)), tuple(
+            1 / s for s in scale
+        )
+    if values.get("with_mean") is False or values.get("with_centering") is False:
+        values = {**values, "mean_": None, "center_": None}
+    if values.get("with_std") is False or values.get("with_scaling") is False:
+        values = {**values, "scale_": None}
+    mean = next((values[key] for key in ("mean", "mean_", "center_", "means") if values.get(key) is not None), None)
+    scale_of = next((values[key] for key in ("scale", "scale_", "std", "stds") if values.get(key) is not None), None)
+    if mean is None and scale_of is None:
+        raise InputError(f"{name} says neither mean nor scale ({shown(kind)}).", _OTHER)
+    found = _numbers(mean, name) if mean is not None else None
+    scales = _numbers(scale_of, name) if scale_of is not None else None
+    channels = len(found or scales or ())
+    return found or (0.0,) * channels, scales or (1.0,) * channels
+
+
+def _numbers(value: object, name: str) -> tuple[float, ...]:
+    value = value.array if isinstance(value, _Wrapper) else value
+    try:
+        numbers = tuple(np.asarray(value, np.float64).reshape(-1).tolist())
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise InputError(f"{name} holds {shown(value, 40)}, where one finite number a channel is needed.", _OTHER)
+    return numbers
+
+
+class _Held:
+    """An object of a pickle, as its attributes; its class is not imported."""
+
+    kind = ""
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, Mapping):
+            self.__dict__.update(state)
+
+
+class _Wrapper(_Held):
+    """What joblib describes an array with, whose numbers stand in the file behind it."""
+
+    kind = "NumpyArrayWrapper"
+    file: ClassVar[IO[bytes]]
+    array: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        found: Any = self
+        if found.dtype.hasobject:
+            raise InputError("The file holds an array of objects.", _OTHER)
+        if state.get("numpy_array_alignment_bytes") is not None:
+            (padding,) = self.file.read(1)
+            self.file.read(padding)
+        count = math.prod(found.shape)
+        content = self.file.read(count * found.dtype.itemsize)
+        self.array = np.frombuffer(content, found.dtype, count).reshape(found.shape, order=found.order)
+
+
+class _Reader(pickle.Unpickler):
+    """A pickle of a scaler, in which nothing is called but what makes arrays of numpy. It is read as far as it is asked
+    only, so that arrays of joblib's begin where their descriptions end: of a file without `peek`, no more is read."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._file = file
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class of a name: one that holds attributes only, or numpy's own."""
+        if (module, name) in _NUMPY:
+            return getattr(__import__(module.replace("numpy.core", "numpy._core"), fromlist=[name]), name)
+        if name == "_reconstruct" and module.startswith("numpy."):
+            return _empty
+        if (module, name) == ("numpy", "ndarray"):
+            return _NoArray
+        if (module, name) == ("_codecs", "encode"):
+            return _encoded
+        if name in _SCALERS and module.startswith("sklearn."):
+            return type(name, (_Held,), {"kind": name})
+        if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
+            return type(name, (_Wrapper,), {"file": self._file})
+        raise InputError(f"The file holds {module}.{name}, which is not executed.", _OTHER)
+
+
+class _NoArray:
+    """Stands for numpy's array in a pickle, so that none is made by a size that stands there alone."""
+
+
+def _empty(*_: Any) -> Any:
+    """What an array is before its attributes say its shape, which numpy compares with the bytes."""
+    return np.ndarray((0,), "b")
+
+
+def _encoded(text: str, _encoding: str = "latin1") -> bytes:
+    """What pickles of Python 2's protocol make bytes with."""
+    return text.encode("latin1")

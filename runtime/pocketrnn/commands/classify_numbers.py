@@ -1,0 +1,257 @@
+"""`pocketrnn classify` with a bundle that takes sequences of numbers: recordings in files, or sequences as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.bundle.folder import file_written_whole, near_file
+from pocketrnn.commands.file_options import FileOptions
+from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input
+from pocketrnn.commands.terminal import one_line
+from pocketrnn.errors import DataError, InputError, reason, require, shown
+from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.tables.rows import Kind, kind_of
+
+__all__ = ["NumberAnswers", "classify_numbers"]
+
+_DELIMITERS: Final = {"csv": ",", "tsv": "\t"}
+# A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
+_LARGEST: Final = 1 << 31
+_SEQUENCES_AT_A_TIME: Final = 256
+
+
+@dataclass(frozen=True)
+class NumberAnswers:
+    """What is asked of a classifier of numbers.
+
+    Attributes:
+        classifier: who answers.
+        top: how many labels an answer has.
+        as_json: whether an answer is a JSON object.
+    """
+
+    classifier: NumberClassifier
+    top: int
+    as_json: bool
+
+    def line(self, name: str, answer: Any) -> str:
+        """One answer as a line: what it is of, and the labels with their probabilities, or the values."""
+        labels = self.classifier.labels
+        if self.classifier.manifest.activation == "values":
+            values = [round(float(value), 6) for value in answer]
+            if self.as_json:
+                return json_line({"sequence": name, "values": dict(zip(labels, values, strict=True))})
+            return "\t".join((*(f"{value:g}" for value in values), one_line(name)))
+        if self.as_json:
+            top = [{"label": label, "probability": probability} for label, probability in answer.top]
+            return json_line({"sequence": name, "label": answer.label, "probability": answer.probability, "top": top})
+        pairs = (f"{one_line(label)}\t{probability:.4f}" for label, probability in answer.top)
+        return "\t".join((*pairs, one_line(name)))
+
+
+def classify_numbers(
+    classifier: NumberClassifier,
+    texts: Sequence[str],
+    files: FileOptions,
+    *,
+    by: str | None,
+    top: int,
+    as_json: bool,
+) -> None:
+    """Answer sequences: those of a file, or JSON lists.
+
+    Args:
+        classifier: who answers.
+        texts: sequences as JSON: [[0.1, 9.8], [0.2, 9.7]]. Without any, and without a file, each line of standard input
+            is one.
+        files: the file of a recording, with a column for each channel; and where the answers go.
+        by: the column that says which sequence a row is of; None where the file is one recording.
+        top: how many labels an answer has.
+        as_json: whether an answer is a JSON object.
+
+    Raises:
+        InputError: a sequence or a file cannot be used.
+    """
+    wanted = NumberAnswers(classifier, top, as_json)
+    if classifier.manifest.activation == "values" and top != 1:
+        raise click.UsageError(f"--top is of labels, and {classifier.name} gives values.")
+    if by is not None and not files.input:
+        raise click.UsageError("--sequence-column is of a file: name it with --input.")
+    if files.input:
+        lines = _of_file(wanted, files, by)
+        _written(lines, files)
+        return
+    if files.output or files.output_format:
+        raise click.UsageError("--output is of a file: name the one to read with --input.")
+    if texts:
+        _say_all(wanted, list(texts), "Sequence", 0)
+        return
+    answered = 0
+    stdin = standard_input()
+    if stdin.isatty():
+        say("Reading sequences, a JSON list on each line, until Ctrl-D.", err=True)
+    for arrived in arriving_lines(stdin):
+        _say_all(wanted, arrived, "Line", answered)
+        answered += len(arrived)
+
+
+def _say_all(wanted: NumberAnswers, texts: list[str], kind: str, before: int) -> None:
+    for index, text in enumerate(texts):
+        number = before + index + 1
+        try:
+            sequence = wanted.classifier.prepared(_of_json(text))
+        except InputError as error:
+            problem = error.problem.replace("The sequence", f"{kind} {number}", 1)
+            said = problem if problem != error.problem else f"{kind} {number}: {problem}"
+            raise type(error)(said, error.remedy) from None
+        (answer,) = wanted.classifier.answers_of([sequence], wanted.top)
+        say(wanted.line(text if len(text) <= 60 else f"{text[:57]}...", answer))
+
+
+def _of_json(text: str) -> Any:
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise InputError(f"The sequence is no JSON list: {shown(text, 40)}.", "Write [[0.1, 9.8], [0.2, 9.7]].")
+    return found
+
+
+def _no_number(constant: str) -> float:
+    if constant == "NaN":
+        return math.nan
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Iterator[str]:
+    """The answers to a file: to each window of a recording, or to each sequence."""
+    classifier, rules = wanted.classifier, wanted.classifier.manifest.numbers
+    name = str(files.input)
+    kind = kind_of(name, files.input_format, "--input-format")
+    columns = _columns(name, kind, [*rules.channels, *([by] if by is not None else [])])
+    recording = np.stack([_numbers(columns[channel], channel, name) for channel in rules.channels], axis=1)
+    if not len(recording):
+        raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
+    if by is None and rules.window is not None:
+        yield from (
+            wanted.line(f"{window.start}-{window.stop - 1}", window.answer)
+            for window in classifier.recording(recording, top=wanted.top)
+        )
+        return
+    parts = [(name, recording)] if by is None else _parted(columns[by], recording)
+    for start in range(0, len(parts), _SEQUENCES_AT_A_TIME):
+        some = parts[start : start + _SEQUENCES_AT_A_TIME]
+        prepared = []
+        for label, sequence in some:
+            try:
+                prepared.append(classifier.prepared(sequence))
+            except InputError as error:
+                raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
+        answers = classifier.answers_of(prepared, wanted.top)
+        yield from (wanted.line(label, answer) for (label, _), answer in zip(some, answers, strict=True))
+
+
+def _parted(column: Sequence[Any], recording: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
+    """The sequences of a file, each with what its column says, in the order in which they begin."""
+    rows: dict[str, list[int]] = {}
+    for index, value in enumerate(column):
+        rows.setdefault(str(value), []).append(index)
+    return [(name, recording[indices]) for name, indices in rows.items()]
+
+
+def _columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Some columns of a file.
+
+    Raises:
+        DataError: it cannot be read, or has no such column.
+    """
+    path = Path(name)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
+        if kind == "parquet":
+            parquet = require("pyarrow.parquet", "parquet")
+            table = parquet.read_table(path)
+            present = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names
+                       if column in wanted}  # fmt: skip
+            names = list(table.column_names)
+        elif kind == "jsonl":
+            rows = [
+                json.loads(line, parse_constant=_no_number) for line in path.read_text("utf-8").splitlines() if line
+            ]
+            names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
+            present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
+        else:
+            names, present = _delimited(path, _DELIMITERS[kind], wanted)
+    except (InputError, ImportError):
+        raise
+    # Of a file of any kind: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError, AttributeError.
+    except Exception as error:
+        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"{name} cannot be read: {reason(error)}.", near or "Check the file and its format.") from None
+    for column in wanted:
+        if column not in present:
+            raise DataError(
+                f"{name} has no column {column!r}; it has {', '.join(map(repr, names[:6])) or 'none'}.",
+                f"Give a column for each channel, by its name: {', '.join(wanted[:6])}.",
+            )
+    return present
+
+
+def _delimited(path: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:
+    import csv
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        names = next(rows, [])
+        places = {column: names.index(column) for column in wanted if column in names}
+        found: dict[str, Sequence[Any]] = {column: [] for column in places}
+        for number, row in enumerate(rows, 2):
+            if not row:
+                continue
+            if len(row) != len(names):
+                raise DataError(
+                    f"Line {number} of {path} has {len(row)} fields, and the header {len(names)}.", "Correct the file."
+                )
+            for column, place in places.items():
+                found[column].append(row[place])  # type: ignore[attr-defined]
+    return names, found
+
+
+def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
+    """A column as numbers; an empty field is a missing sample. Whole numbers stay whole where all are."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        return column
+    made = []
+    for row, value in enumerate(column):
+        text = "" if value is None else str(value).strip()
+        try:
+            made.append(float(text) if text else math.nan)
+        except ValueError:
+            raise DataError(
+                f"{name}, column {channel!r}, row {row + 1}: {shown(value, 30)} is no number.", "Correct the file."
+            ) from None
+    found = np.array(made)
+    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0
+    return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found
+
+
+def _written(lines: Iterator[str], files: FileOptions) -> None:
+    """The answers, to a file that is written whole or not at all, or to standard output."""
+    if files.output is None or files.output == "-":
+        for line in lines:
+            say(line)
+        return
+    with file_written_whole(Path(files.output), force=files.force) as file:
+        for line in lines:
+            file.write(f"{line}\n".encode())

@@ -1,0 +1,1 @@
+"""Classifiers of sequences of numbers: what a sensor gives, prepared as their module was trained, and answered."""

@@ -1,0 +1,157 @@
+"""`pocketrnn export --channels`, and what answers from its bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from number_modules import LastStep
+
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main as command_line
+
+MODEL = f"{Path(__file__).with_name('number_modules.py')}:LastStep"
+RECORDING = np.random.default_rng(0).normal(0, 2, (23, 3)).round(3)
+
+pytestmark = pytest.mark.usefixtures("short_proofs")
+
+
+def run(*arguments: object, input: str | None = None) -> Result:  # noqa: A002 - click's name
+    return CliRunner().invoke(command_line, [str(a) for a in arguments], input=input)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    np.savez(folder / "scaler.npz", mean=[1.0, 2.0, 3.0], scale=[2.0, 1.0, 4.0])
+    np.save(folder / "real.npy", np.stack([RECORDING[:10], RECORDING[10:20]]))
+    given = ["export", MODEL, "--random-weights", "--channels", "x,y,z", "--labels", "a,b,c,d"]
+    result = run(*given, "--scaler", folder / "scaler.npz", "--window", 10, "--hop", 6, "--sequences",
+                 folder / "real.npy", "-o", folder / "b")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "proven equal to the PyTorch module" in result.output
+    assert "sequences of yours" in result.output
+    text = "\n".join(["t,z,x,y,s", *(f"{i},{z},{x},{y},{'ab'[i % 2]}" for i, (x, y, z) in enumerate(RECORDING))])
+    (folder / "r.csv").write_text(text)
+    (folder / "r.tsv").write_text(text.replace(",", "\t"))
+    rows = [dict(zip("xyz", row, strict=True)) for row in RECORDING.tolist()]
+    (folder / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pq.write_table(pa.Table.from_pylist(rows), folder / "r.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("end", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_recording_is_answered_in_windows_from_any_file(end: str, folder: Path) -> None:
+    result = run("classify", "-b", folder / "b", "--input", folder / f"r.{end}", "--json")
+    found = [json.loads(line) for line in result.output.splitlines()]
+    wanted = Classifier.load(folder / "b").recording(RECORDING)  # type: ignore[attr-defined]
+    assert [line["sequence"] for line in found] == ["0-9", "6-15", "12-21"]
+    assert [line["label"] for line in found] == [window.answer.label for window in wanted]
+
+
+def test_rows_are_parted_by_a_column_and_answers_written_whole(folder: Path, tmp_path: Path) -> None:
+    result = run("classify", "-b", folder / "b", "--input", folder / "r.csv", "--sequence-column", "s", "--top", 2,
+                 "--output", tmp_path / "out.txt")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = [line.split("\t") for line in (tmp_path / "out.txt").read_text().splitlines()]
+    assert [(len(line), line[-1]) for line in lines] == [(5, "a"), (5, "b")]
+    predicted = Classifier.load(folder / "b").predict([RECORDING[::2], RECORDING[1::2]])  # type: ignore[list-item]
+    assert [line[0] for line in lines] == predicted
+
+
+def test_sequences_are_given_as_json(folder: Path) -> None:
+    sequence = json.dumps(RECORDING[:4].tolist())
+    (label,) = Classifier.load(folder / "b").predict([RECORDING[:4]])  # type: ignore[list-item]
+    assert run("classify", "-b", folder / "b", sequence).output.split("\t")[0] == label
+    assert run("classify", "-b", folder / "b", input=f"{sequence}\n{sequence}\n").output.count(str(label)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["[[1, 2]]"], "Sequence 1 has the shape"),
+        (["text"], "no JSON list"),
+        (["[[1, 2, NaN]]"], "missing"),
+        (["[[1, 2, Infinity]]"], "no JSON list"),
+        (["--stream", "[[1, 2, 3]]"], "--stream"),
+        (["--input", "none.csv"], "none.csv cannot be read"),
+        (["--input", "bad.csv"], "no column 'z'"),
+        (["--input", "words.csv"], "'one' is no number"),
+        (["--input", "ragged.csv"], "Line 3 of ragged.csv has 2 fields"),
+        (["--input", "empty.csv"], "no rows"),
+        (["--input", "broken.parquet"], "broken.parquet cannot be read"),
+        (["--input", "short.csv"], "fewer than a window"),
+        (["--sequence-column", "s", "[[1, 2, 3]]"], "--sequence-column"),
+        (["--input", "words.csv", "--output", "out.csv"], "no number"),
+    ],
+)
+def test_bad_sequences_are_refused_in_a_sentence(
+    arguments: list[str], said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.csv").write_text("x,y\n1,2\n")
+    Path("words.csv").write_text("x,y,z\n1,2,one\n")
+    Path("ragged.csv").write_text("x,y,z\n1,2,3\n1,2\n")
+    Path("empty.csv").write_text("x,y,z\n")
+    Path("short.csv").write_text("x,y,z\n1,2,3\n")
+    Path("broken.parquet").write_bytes(b"PAR1")
+    result = run("classify", "-b", folder / "b", *arguments)
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+    assert "Traceback" not in result.output
+    assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--channels", "3"], "--labels"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--values", "v"], "--labels"),
+        (["--channels", "x,x,z", "--labels", "a,b,c,d"], "twice"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--mean", "1,2"], "mean has 2 values for 3 channels"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--mean", "1,b,2"], "--mean"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--scaler", "none.npz"], "none.npz"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--numbers", "{"], "no JSON object"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--numbers", '{"speed": 3}'], "speed"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--numbers", '{"steps": 3}', "--steps", "3"], "--steps"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--sequences", "none.npy"], "none.npy"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--vocabulary", "v.txt"], "--vocabulary"),
+        (["--labels", "a,b,c,d", "--window", "9"], "--channels"),
+        (["--channels", "2", "--labels", "a,b,c,d"], "RuntimeError"),
+    ],
+)
+def test_bad_options_of_an_export_are_refused_in_a_sentence(options: list[str], said: str, tmp_path: Path) -> None:
+    result = run("export", MODEL, "--random-weights", *options, "-o", tmp_path / "b")
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "b").exists()
+
+
+def test_inspect_and_verify_say_what_a_bundle_of_numbers_is(folder: Path) -> None:
+    shown = run("inspect", folder / "b").output
+    assert "3: x, y, z" in shown
+    assert "proven equal" in shown
+    assert json.loads(run("inspect", "--json", folder / "b").output)["numbers"]["window"] == 10
+    assert "OK: b answers here" in run("verify", folder / "b").output
+    assert run("verify", folder / "b", "--html", folder / "p.html").exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["pack", "compress", "bench"])
+def test_commands_of_texts_say_that_it_takes_numbers(command: str, folder: Path, tmp_path: Path) -> None:
+    arguments = [folder / "b"] if command == "bench" else [folder / "b", "-o", tmp_path / "out"]
+    result = run(command, *arguments)
+    assert (result.exit_code, "numbers" in result.output) == (2, True), result.output
+
+
+def test_values_with_units_are_exported_by_name(tmp_path: Path) -> None:
+    assert LastStep is not None
+    model = MODEL.replace("LastStep", "Forecast")
+    result = run("export", model, "--random-weights", "--channels", 3, "--values", "speed:m/s", "-o", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    assert "speed (m/s)" in run("inspect", tmp_path / "b").output
+    assert len(run("classify", "-b", tmp_path / "b", "[[1, 2, 3]]").output.split("\t")) == 2

@@ -1,0 +1,343 @@
+"""Modules of sequences of numbers: exported, and answered as PyTorch answers."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from number_modules import EXPORTED, XYZ, LastStep, Packed
+from torch import Tensor, nn
+
+from pocketrnn import Classifier, NumberClassifier, verify
+from pocketrnn.errors import BundleError, ExportError, InputError, SequenceError
+from pocketrnn_export import export, export_numbers
+from pocketrnn_export.numbers.input_cut import with_samples_as_input
+from pocketrnn_export.numbers.number_export import in_words_of_numbers
+from pocketrnn_export.numbers.sample_table import NEAR, sample_table
+
+
+def made(name: str) -> tuple[nn.Module, Callable[..., Tensor], dict[str, Any]]:
+    kind, call, how = EXPORTED[name]
+    torch.manual_seed(0)
+    return kind().eval(), call, how
+
+
+@pytest.fixture(scope="module")
+def last_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    module, _, how = made("LastStep")
+    path = tmp_path_factory.mktemp("numbers") / "last"
+    export(module, path, **how, mean=[1.0, 2.0, 3.0], scale=[2.0, 4.0, 0.5])
+    return module, path
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
+    module, call, how = made(name)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    manifest = export(module, tmp_path / "b", **how)
+    classifier: Any = Classifier.load(tmp_path / "b")
+    assert isinstance(classifier, NumberClassifier)
+    generator = np.random.default_rng(5)
+    lengths = [20] * 4 if "steps" in how else [1, 2, 19, 64, 200]
+    sequences = [generator.normal(0, 2, (n, len(classifier.channels))).astype(np.float32) for n in lengths]
+    given = classifier.logits(sequences)
+    for sequence, found in zip(sequences, given, strict=True):
+        x = torch.from_numpy(sequence)[None]
+        with torch.no_grad():
+            answer = call(module, x, torch.tensor([len(sequence)]))
+        wanted = answer[0] - (answer[0].logsumexp(0) - torch.tensor(found).logsumexp(0) if name == "InitHidden" else 0)
+        assert np.allclose(found, wanted.numpy(), atol=2e-5)
+    # The module is its owner's: of its class, with its weights, and nothing more in it.
+    assert type(module) is type(made(name)[0]) or name == "in_order"
+    assert {key: torch.equal(value, before[key]) for key, value in module.state_dict().items()} == dict.fromkeys(
+        before, True
+    )
+    assert manifest.provenance["call"].startswith("module(samples")
+    assert verify(tmp_path / "b").name == "b"
+
+
+def test_sequences_of_several_lengths_are_answered_as_each_alone(last_step: tuple[nn.Module, Path]) -> None:
+    classifier = NumberClassifier.load(last_step[1], threads=2)
+    sequences = [np.random.default_rng(n).normal(0, 3, (1 + n % 9, 3)) for n in range(600)]
+    together = classifier.logits(sequences)
+    assert np.allclose(together, np.concatenate([classifier.logits([s]) for s in sequences]), atol=1e-6)
+    labels = [classifier.labels[i] for i in together.argmax(1)]
+    assert classifier.predict(sequences) == labels
+    assert [p.label for p in classifier.classify_all(sequences) if p is not None] == labels
+    assert np.allclose(classifier.predict_proba(np.stack(sequences[3:4] * 5)).sum(1), 1)
+
+
+def test_a_number_classifier_can_be_pickled(last_step: tuple[nn.Module, Path]) -> None:
+    classifier = NumberClassifier.load(last_step[1])
+    sequence = [[1.0, 2.0, 3.0]]
+    again = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - it was made above
+    assert again.classify(sequence) == classifier.classify(sequence)
+
+
+def test_bad_sequences_are_named_by_their_place_or_passed_over(
+    last_step: tuple[nn.Module, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = NumberClassifier.load(last_step[1])
+    given = [[[1, 2, 3]], [[1, 2]], "text", [[1, 2, float("nan")]]]
+    with pytest.raises(SequenceError, match="position 1"):
+        classifier.predict(given)
+    assert [label is None for label in classifier.predict(given, on_error="skip")] == [False, True, True, True]
+    assert "3 items" in caplog.text
+    for wrong in ("text", 5, None, {"a": 1}):
+        with pytest.raises(SequenceError):
+            classifier.predict(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError):
+        classifier.predict([], on_error="pass")  # type: ignore[arg-type]
+    with pytest.raises(InputError):
+        classifier.classify([[1, 2, 3]], top=5)
+    assert classifier.logits([]).shape == (0, 4)
+
+
+def test_a_recording_is_answered_window_by_window_however_it_arrives(last_step: tuple[nn.Module, Path]) -> None:
+    classifier = NumberClassifier.load(last_step[1])
+    recording = np.random.default_rng(0).normal(0, 2, (103, 3))
+    whole = classifier.recording(recording, window=20, hop=7)
+    assert [w.start for w in whole] == list(range(0, 84, 7))
+    assert whole[2].answer == classifier.classify(recording[14:34])
+    for sizes in ([1], [3, 50, 1], [103]):
+        stream, answers, at = classifier.stream(window=20, hop=7), [], 0
+        while at < len(recording):
+            size = sizes[len(answers) % len(sizes)] if len(sizes) > 1 else sizes[0]
+            part = recording[at : at + size]
+            answers += stream.push(part[0] if len(part) == 1 else part)
+            at += size
+        assert [(w.start, w.answer.label) for w in answers] == [(w.start, w.answer.label) for w in whole]
+    # A hop beyond the window leaves steps out.
+    assert [w.start for w in classifier.recording(recording, window=5, hop=40)] == [0, 40, 80]
+    with pytest.raises(SequenceError):
+        classifier.recording(recording[:3], window=20)
+    with pytest.raises(InputError):
+        classifier.stream()
+    stream = classifier.stream(window=2)
+    stream.push([1.0, 2.0, 3.0])
+    with pytest.raises(SequenceError):
+        stream.push([[1.0, 2.0]])
+    # What was refused is not part of the recording.
+    assert len(stream.push([1.0, 2.0, 3.0])) == 1
+
+
+def test_values_are_no_labels(tmp_path: Path) -> None:
+    module, _, how = made("Forecast")
+    export_numbers(module, tmp_path / "b", **how, value_units=["m/s"])
+    classifier = NumberClassifier.load(tmp_path / "b")
+    sequences = [np.ones((4, 3)), np.zeros((9, 3))]
+    assert classifier.manifest.value_units == ("m/s",)
+    assert np.array_equal(classifier.predict(sequences), classifier.values(sequences))
+    for call in (classifier.classify, classifier.predict_proba, classifier.predict_labels):
+        with pytest.raises(InputError, match="values"):
+            call(sequences)
+    # A regression is no probability, so that nothing is asked or undone where its numbers lie between 0 and 1.
+    assert "values" in str(classifier.manifest.provenance["gives"])
+
+
+def test_integers_of_a_sensor_are_scaled_and_those_of_others_are_not(tmp_path: Path) -> None:
+    module, _, how = made("LastStep")
+    export(module, tmp_path / "b", **how, integer_scale=[0.5, 0.25, 0.125])
+    classifier: Any = Classifier.load(tmp_path / "b")
+    raw = np.array([[2, 4, 8], [100, -8, 16]], np.int16)
+    assert np.array_equal(classifier.logits([raw]), classifier.logits([raw * np.array([0.5, 0.25, 0.125])]))
+
+
+def test_given_sequences_become_golden_examples_only_where_they_may(tmp_path: Path) -> None:
+    module, _, how = made("LastStep")
+    real = [np.full((5, 3), 7.25) + np.arange(3)]
+    shown = export_numbers(module, tmp_path / "a", **how, sequences=real)
+    hidden = export_numbers(module, tmp_path / "b", **how, sequences=real, examples=False)
+    assert shown.examples[0].samples == tuple(map(tuple, real[0].tolist()))
+    assert "7.25" not in (tmp_path / "b" / "classifier.json").read_text()
+    assert hidden.provenance["golden_examples"] == "made signals"
+
+
+class SeesZeros(nn.Module):
+    """Takes steps of zeros for padding, up to the longest of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        real = (x != 0).any(-1)
+        out = self.gru(x)[0] * real[..., None]
+        return self.fc(out.sum(1) / real.sum(1).clamp(min=1).max())
+
+
+def test_a_module_that_answers_by_the_zeros_of_its_neighbours_goes_one_by_one_or_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = SeesZeros().eval()
+    try:
+        manifest = export_numbers(module, tmp_path / "b", **XYZ)
+    except ExportError:
+        return
+    assert manifest.graph.batch == 1
+    classifier = NumberClassifier.load(tmp_path / "b")
+    sequences = [np.zeros((6, 3)), np.ones((6, 3)), np.eye(6)[:, :3]]
+    for sequence, found in zip(sequences, classifier.logits(sequences), strict=True):
+        with torch.no_grad():
+            wanted = module(torch.tensor(sequence, dtype=torch.float32)[None])[0]
+        assert np.allclose(found, wanted.numpy(), atol=1e-5)
+
+
+class Logarithm(LastStep):
+    """Of numbers above 0 only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.sqrt(x))
+
+
+def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    with caplog.at_level(logging.WARNING):
+        manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ)
+    assert manifest.provenance["numbers_in_proof"] == "numbers from 0 to 1"
+    assert "numbers from 0 to 1" in caplog.text
+
+
+class Tagger(LastStep):
+    """An answer for each step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(x)[0])
+
+
+class Neighbours(LastStep):
+    """Norms the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out - out.mean(0)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [(Tagger(), "step"), (Neighbours(), "sequence"), (nn.Linear(3, 4), "sequence")],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_exported_is_refused_in_the_words_of_numbers(
+    module: nn.Module, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError) as caught:
+        export_numbers(module, tmp_path / "b", **XYZ)
+    message = str(caught.value)
+    assert said in message
+    assert "token" not in message
+    assert " text" not in message
+    assert not (tmp_path / "b").exists()
+    assert "pocketrnn_samples" not in dict(module.named_modules())
+
+
+def test_a_call_that_the_owner_writes_is_taken(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Tagger().eval()
+    manifest = export_numbers(module, tmp_path / "b", **XYZ, call="module(samples)[:, 0]")
+    assert manifest.provenance["call"] == "module(samples)[:, 0]"
+    other = export_numbers(module, tmp_path / "c", **XYZ, call=lambda m, samples, _lengths: m(samples)[:, 0])
+    assert other.examples[0].logits == manifest.examples[0].logits
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"labels": ["a", "b"], "values": ["v"]},
+        {"labels": ["a"]},
+        {"values": []},
+        {"values": ["a", "a"]},
+        {"values": ["a"], "multi_label": True},
+        {"values": ["a"], "value_units": ["m", "s"]},
+        {"labels": ["a", "b"], "layout": "cbt"},
+        {"labels": ["a", "b"], "mean": [1.0]},
+        {"labels": ["a", "b"], "mean": "abc"},
+        {"labels": ["a", "b"], "speed": 3},
+        {"labels": ["a", "b"], "scaler": 5},
+        {"labels": ["a", "b"], "scaler": "no-such-file.npz"},
+        {"labels": ["a", "b"], "sequences": [[[1.0]]]},
+        {"labels": ["a", "b"], "tolerance": -1},
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_before_any_work(arguments: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        export_numbers(LastStep(), tmp_path / "b", channels=3, **arguments)
+    assert not (tmp_path / "b").exists()
+
+
+def test_arguments_of_texts_and_of_numbers_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="vocabulary"):
+        export(LastStep(), tmp_path / "b", labels=["a", "b"], vocabulary=["a"], channels=3)
+    with pytest.raises(InputError, match="channels"):
+        export(LastStep(), tmp_path / "b", labels=["a", "b"], vocabulary=["a"], mean=[1.0])
+    with pytest.raises(InputError, match="labels"):
+        export(LastStep(), tmp_path / "b", vocabulary=["a"])
+
+
+def test_a_damaged_bundle_of_numbers_is_refused(last_step: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    content = (last_step[1] / "classifier.json").read_bytes()
+    graph = (last_step[1] / "model.onnx").read_bytes()
+    for name, changed in {
+        "another mean": content.replace(b"1.0", b"1.5", 1),
+        "half": content[: len(content) // 2],
+        "another version": content.replace(b'"version": 6', b'"version": 7'),
+        "of texts": content.replace(b'"version": 6', b'"version": 5'),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "classifier.json").write_bytes(changed)
+        (folder / "model.onnx").write_bytes(graph)
+        with pytest.raises(BundleError):
+            Classifier.load(folder)
+    folder = tmp_path / "graph"
+    folder.mkdir()
+    (folder / "classifier.json").write_bytes(content)
+    (folder / "model.onnx").write_bytes(graph[:-1] + b"x")
+    with pytest.raises(BundleError):
+        verify(folder)
+
+
+def test_a_graph_whose_ids_are_more_than_looked_up_is_not_cut() -> None:
+    class Numbers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(9, 3)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.table(tokens).sum(1) + tokens.sum(1, keepdim=True)
+
+    from pocketrnn_export.forms.onnx_graph import onnx_graph
+
+    made = onnx_graph(Numbers().eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+    with pytest.raises(ExportError):
+        with_samples_as_input(made.content, "table.weight", 3)
+
+
+def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:
+    rows = sample_table(3).rows
+    assert (rows[0] == 0).all()
+    assert np.isfinite(rows).all()
+    assert np.abs(rows).max() > 1e3
+    assert (np.abs(rows[np.abs(rows) > 0]) < 1e-38).any()
+    assert np.abs(sample_table(3, kind=NEAR).rows).max() <= 12
+    assert (sample_table(2, clip=(-1.0, 1.0)).rows[1:] <= 1).all()
+
+
+def test_words_of_texts_become_those_of_numbers() -> None:
+    said = in_words_of_numbers('The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".')
+    assert said == ('The module gives 3 sequences of 5 steps: --call "module(samples.transpose(0, 1), lengths)[0]".')
+
+
+def test_packed_lengths_are_those_of_the_sequences(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    manifest = export_numbers(Packed().eval(), tmp_path / "b", **XYZ)
+    assert (manifest.graph.inputs, manifest.graph.padding) == (("samples", "lengths"), True)

@@ -1,0 +1,89 @@
+"""Mean and scale out of the file of a scaler, of which nothing is executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
+
+NUMBERS = np.random.default_rng(0).normal([3, -1, 50], [1, 5, 0.1], (60, 3))
+SCALERS = [
+    StandardScaler(),
+    StandardScaler(with_mean=False),
+    StandardScaler(with_std=False),
+    MinMaxScaler(),
+    MinMaxScaler((-1, 1)),
+    MaxAbsScaler(),
+    RobustScaler(),
+    RobustScaler(with_centering=False),
+]
+
+
+@pytest.mark.parametrize("how", ["joblib", "pickle", "protocol 2", "object"])
+@pytest.mark.parametrize("scaler", SCALERS, ids=str)
+def test_a_scaler_of_scikit_learn_is_read_as_it_scales(scaler: Any, how: str, tmp_path: Path) -> None:
+    scaler.fit(NUMBERS)
+    path = tmp_path / f"scaler.{how[:3]}"
+    if how == "joblib":
+        joblib.dump(scaler, path)
+    else:
+        path.write_bytes(pickle.dumps(scaler, protocol=2 if how == "protocol 2" else None))
+    mean, scale = scaler_numbers(scaler) if how == "object" else read_scaler(path)
+    assert np.allclose((NUMBERS - mean) / scale, scaler.transform(NUMBERS), atol=1e-12)
+
+
+def test_plain_numbers_are_read(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(json.dumps({"mean": [1, 2], "std": [3, 4]}))
+    np.savez(tmp_path / "s.npz", mean=[1.0, 2.0], scale=[3.0, 4.0])
+    assert read_scaler(tmp_path / "s.json") == read_scaler(tmp_path / "s.npz") == ((1.0, 2.0), (3.0, 4.0))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("echo executed > executed",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.pkl", pickle.dumps(Evil())),
+        ("a.pkl", pickle.dumps({"mean": np.array([object()], dtype=object)})),
+        ("a.pkl", b""),
+        ("a.pkl", b"\x80\x04garbage"),
+        ("a.pkl", pickle.dumps({"mean": [1.0, float("nan")]})),
+        ("a.pkl", pickle.dumps(5)),
+        # Memory by a size alone.
+        ("a.pkl", b"cbuiltins\nbytearray\n(I1000000000000\ntR."),
+        ("a.pkl", b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I100000000000\ntS'd'\ntR."),
+        ("a.joblib", b"PK"),
+        ("a.json", b"{"),
+        ("a.json", b"[1]"),
+        ("a.json", b'{"mean": "abc"}'),
+        ("a.json", b'{"mean": [1e999]}'),
+        ("a.npz", b"PK\x03\x04"),
+    ],
+)
+def test_what_is_no_scaler_is_refused_and_not_executed(
+    name: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_scaler(Path(name))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.npz"):
+        read_scaler(tmp_path / "none.npz")
