@@ -265,7 +265,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
-    *("subwords-ranks", "subwords-clusters", "streams-wordpiece"),
+    *("subwords-ranks", "subwords-clusters", "subwords-longer-runs", "streams-wordpiece"),
 )
 
 
@@ -296,6 +296,17 @@ def _last_word(f: File, kind: int) -> int:
     """The last word of the first step or split of a kind."""
     at = _operation(f, kind)
     return at + 4 * f.word(at + 4) - 4
+
+
+def _parts(f: File, which: int = 0) -> int:
+    """Where the first run of one of the splits at runs says how many parts it goes on with."""
+    at = _operation(f, 15)
+    for _ in range(which):
+        at += 4 * f.word(at + 4)
+    at += 16 + 8
+    for _ in range(4):
+        at += 4 * (5 + 2 * f.word(at))
+    return at
 
 
 def _trie(f: File) -> int:
@@ -371,6 +382,18 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
         "a normal form of more rows than there are": lambda f: f.put(_operation(f, 9) + 20, _LARGE),
         "a normal form of fewer codes than its rows take": lambda f: f.put(_operation(f, 9) + 24, 1),
         "a third way to cut at a set": lambda f: f.put(_operation(f, 10) + 8, 5),
+    },
+    "subwords-longer-runs": {
+        "a sixth way to cut at runs": lambda f: f.put(_operation(f, 15) + 8, 16 + 5),
+        "runs of a kind that there is not": lambda f: f.put(_operation(f, 15) + 8, 32),
+        "runs that go on with nothing": lambda f: f.put(_operation(f, 15) + 8, 1),
+        "more runs than there may be": lambda f: f.put(_operation(f, 15) + 12, 17),
+        "a run of nothing": lambda f: f.put(_operation(f, 15) + 16, 0),
+        "a run with more parts than there may be": lambda f: f.put(_parts(f), 32),
+        "a run with more parts than there are": lambda f: f.put(_parts(f), 31),
+        "a part of more code points than there may be": lambda f: f.put(_parts(f, 1) + 4, 65),
+        "a part of at most more than there may be": lambda f: f.put(_parts(f, 1) + 8, 65),
+        "a part of a set of more ranges than there are": lambda f: f.put(_parts(f, 1) + 12, _LARGE),
     },
     "subwords-gpt2": {
         "more merges than there are": lambda f: f.put(_more(f, 8), _LARGE),

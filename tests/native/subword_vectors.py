@@ -14,7 +14,7 @@ from packing_tools import packed_bundle
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Part, Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     BYTE_CHARACTERS,
     WHITE_SPACE,
@@ -341,6 +341,21 @@ def _runs() -> tuple[SubwordRules, tuple[str, ...]]:
     return replace(rules, splits=(*splits, Bytes())), tokens
 
 
+def _longer_runs() -> tuple[SubwordRules, tuple[str, ...]]:
+    """Runs with what follows, what they end at, and what they do not stand before."""
+    rules, tokens = _bert()
+    any_letter = Part(("az",), 0, None)
+    splits = (
+        SplitAtRuns((Run((" ", "\n"), ends_at=("\n",)), Run((" ",), not_before=("!\uffff",))), "isolated"),
+        SplitAtRuns((Run(("<",), most=1, then=(Part(("az", "|"), 1, None), Part((">",)))), Run(("[",))), "isolated"),
+        SplitAtRuns(
+            (Run(("'",), ("a",), then=(Part(("t",)), any_letter)), Run(("b",), then=(Part(("c",)),))), "removed"
+        ),
+        SplitAt((" ", "\n"), "removed"),
+    )
+    return replace(rules, splits=splits), tokens
+
+
 FILES = {
     "subwords-wordpiece": _bert(),
     "subwords-words": _words_kept(),
@@ -355,6 +370,7 @@ FILES = {
     "subwords-clusters": _xlm_r(),
     "subwords-o200k": _gpt4o(),
     "subwords-runs": _runs(),
+    "subwords-longer-runs": _longer_runs(),
 }
 
 

@@ -24,7 +24,7 @@ from pocketrnn.bundle.packed_file import PackedProgram, to_packed
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Part, Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
 from pocketrnn_export.packing import pack
 from pocketrnn_native import Packed
@@ -167,7 +167,15 @@ _CASED = {"capitals": ("AZ", "\u00c0\u00d6"), "small": ("az", "\u00df\u00ff"), "
 _PUNCTUATION = ("!/", ":@", "[`", "{~", "\u00a1\u00bf", "\u2010\u2027")
 _FLAGS = st.booleans()
 _MANY = st.sampled_from(((1, None), (1, 1), (1, 3), (2, None), (3, 3), (2, 4)))
-_RUNS = st.builds(lambda ranges, before, many: Run(ranges, before, *many), _SET, st.one_of(st.just(()), _SET), _MANY)
+_MAYBE = st.one_of(st.just(()), _SET)
+_PARTS_OF_RUNS = st.lists(st.builds(Part, _SET, st.integers(0, 2), st.sampled_from((None, 2))), max_size=3).map(tuple)
+_RUNS = st.one_of(
+    st.builds(lambda ranges, before, many: Run(ranges, before, *many), _SET, _MAYBE, _MANY),
+    st.builds(
+        lambda ranges, before, many, ends_at, not_before, then: Run(ranges, before, *many, ends_at, not_before, then),
+        _SET, _MAYBE, _MANY, _MAYBE, _MAYBE, _PARTS_OF_RUNS,
+    ),
+)  # fmt: skip
 _STEPS = st.one_of(
     st.builds(Replace, _WHAT, _BY),
     st.builds(Keep, _SET, _BY),

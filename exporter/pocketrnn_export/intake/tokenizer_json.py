@@ -279,9 +279,9 @@ class _Reading:
         if kind == "String" and pattern:
             return [Replace(pattern, by)]
         match runs_of(pattern) if pattern else None:
-            case (Run(ranges, (), 1, 1),):
+            case (Run(ranges, (), 1, 1, (), (), ()),):
                 return [Keep(others_of(ranges), by)]
-            case (Run(ranges, (), 1 | 2 as least, None),):
+            case (Run(ranges, (), 1 | 2 as least, None, (), (), ()),):
                 return [Fold(ranges, least, by)]
         raise self.refused(f"Replace with the pattern {shown(pattern)}")
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pocketrnn.bundle.packed_strings import merged_ranges
-from pocketrnn.text.subword_splits import Pattern, Run, Split, SplitAt, SplitAtRuns
+from pocketrnn.text.subword_splits import LONGEST_RUN, Part, Pattern, Run, Split, SplitAt, SplitAtRuns
 from pocketrnn_training.unicode_sets import other_points, points_of, ranges_of, unicode_set
 
 __all__ = ["runs_of", "split_of"]
@@ -24,6 +25,8 @@ _GPT2: Final = rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\
 _CLIP: Final = rf"{_CONTRACTIONS}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
 _SPACES: Final = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ANY_CASE: Final = rf"(?i:{_CONTRACTIONS})"
+# The long s is an s in any case.
+_ANY_CASE_BY_LETTER: Final = "'[sS\u017f]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
 _CL100K: Final = (rf"{_ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|", rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_SPACES}")
 # With marks among the letters: what stands before letters may be a mark too, which changes nothing.
 _WITH_MARKS: Final = (
@@ -60,7 +63,12 @@ _PROPERTIES: Final = {
 }  # fmt: skip
 _OF_LETTER: Final = {"s": "white_space", "d": "decimals", "w": "word_characters"}
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
-_QUANTIFIER: Final = re.compile(r"\+\+?(?![?*+{])|\{(\d{1,2})\}(?![?*+{])|\{(\d{1,2}),(\d{0,2})\}(?![?*+{])|(?![?*+{])")
+_QUANTIFIER: Final = re.compile(
+    r"(?P<sign>[+?*])(?![?*+{])|(?P<all>\+\+)(?![?*+{])|\{(?P<exactly>\d{1,2})\}(?![?*+{])"
+    r"|\{(?P<least>\d{1,2}),(?P<most>\d{0,2})\}(?![?*+{])|(?![?*+{])"
+)
+_REPEATS: Final = ("?", "*", "+", "{")
+_MOST_ALTERNATIVES: Final = 256
 
 
 class _NotUnderstoodError(Exception):
@@ -85,7 +93,7 @@ def split_of(pattern: str, how: Any, *, inverted: bool) -> Split | None:
     runs = runs_of(pattern) if pattern else (Run(ranges_of([(0, sys.maxunicode)]), most=1),)
     if runs is None:
         return None
-    if len(runs) == 1 and not runs[0].before and not inverted:
+    if len(runs) == 1 and runs[0] == Run(runs[0].ranges, (), runs[0].least, runs[0].most) and not inverted:
         run = runs[0]
         if (run.least, run.most) == (1, 1) or (how == "removed" and (run.least, run.most) == (1, None)):
             return SplitAt(run.ranges, how)
@@ -134,58 +142,178 @@ def _union(*names: str) -> tuple[str, ...]:
 
 
 def runs_of(pattern: str) -> tuple[Run, ...] | None:
-    """The runs that a pattern matches: its alternatives, each of code points of one class, behind one of another if one
-    is there. None if it is not understood so.
+    """The runs that a pattern matches: its alternatives, each of code points of some classes one after the other, where
+    what each takes can be said without trying. None if it is not understood so.
 
     Example:
         >>> runs_of(r"[a-c]{2,3}|\\n")
-        (Run(ranges=('ac',), before=(), least=2, most=3), Run(ranges=('\\n',), before=(), least=1, most=1))
+        (Run(ranges=('ac',), before=(), least=2, most=3, ends_at=(), not_before=(), then=()), \
+Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then=()))
         >>> runs_of("a*") is None
         True
     """
-    runs: list[Run] = []
-    at = 0
     try:
-        while True:
-            run, at = _run(pattern, at)
+        runs: list[Run] = []
+        for alternative in _alternatives(_by_letter(pattern)):
+            run = _run(alternative)
+            # Of one code point each, it does not matter which comes first.
+            if runs and _is_one(run) and _is_one(runs[-1]):
+                run = Run(ranges_of(merged_ranges([*points_of(runs.pop().ranges), *points_of(run.ranges)])), most=1)
             runs.append(run)
-            if at == len(pattern):
-                return tuple(runs) if len(runs) <= 16 else None
-            at += 1
     except _NotUnderstoodError:
         return None
+    return tuple(runs) if len(runs) <= 16 else None
 
 
-def _run(pattern: str, at: int) -> tuple[Run, int]:
-    """The alternative that begins at a place, and where it ends."""
-    first, at = _one(pattern, at)
-    before: _Set = []
-    if pattern[at : at + 1] == "?" and pattern[at + 1 : at + 2] not in ("?", "+", "*", "{"):
-        before = first
-        first, at = _one(pattern, at + 1)
-    least, most, at = _times(pattern, at)
-    # The same once more.
-    while at < len(pattern) and pattern[at] != "|":
-        again, after = _one(pattern, at)
-        times, limit, after = _times(pattern, after)
-        if again != first or least != most:
-            raise _NotUnderstoodError
-        at, most, least = after, None if limit is None else least + limit, least + times
-    if not first or not 1 <= least <= 64 or (most is not None and not least <= most <= 64):
+def _is_one(run: Run) -> bool:
+    return run == Run(run.ranges, most=1)
+
+
+def _by_letter(pattern: str) -> str:
+    """Contractions in any case, by their letters; no other text that takes any case is understood."""
+    return pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """The alternatives of a pattern, without the groups in it: `a(b|c)` is `ab` or `ac`."""
+    cuts, depth, opened = [-1], 0, -1
+    group: tuple[int, int] | None = None
+    at = 0
+    while at < len(pattern):
+        point = pattern[at]
+        if point == "\\":
+            at += 1
+        elif point == "[":
+            at = _class(pattern, at + 1)[1] - 1
+        elif point == "(":
+            if depth == 0:
+                opened = at
+            depth += 1
+            at += 2 if pattern.startswith(("?:", "?!"), at + 1) else 0
+        elif point == ")":
+            depth -= 1
+            if depth < 0:
+                raise _NotUnderstoodError
+            if depth == 0 and group is None and not pattern.startswith("(?!", opened):
+                group = (opened, at)
+        elif point == "|" and depth == 0:
+            cuts.append(at)
+        at += 1
+    if depth:
         raise _NotUnderstoodError
-    return Run(ranges_of(first), ranges_of(before), least, most), at
+    if len(cuts) > 1:
+        parts = [pattern[start + 1 : stop] for start, stop in zip(cuts, [*cuts[1:], len(pattern)], strict=True)]
+        return [made for part in parts for made in _alternatives(part)]
+    if group is None:
+        return [pattern]
+    start, stop = group
+    if pattern[stop + 1 : stop + 2] in _REPEATS:
+        raise _NotUnderstoodError
+    inside = pattern[start + 1 : stop].removeprefix("?:")
+    if inside[:1] == "?":
+        raise _NotUnderstoodError
+    made = [pattern[:start] + one + pattern[stop + 1 :] for one in _alternatives(inside)]
+    if len(made) > _MOST_ALTERNATIVES:
+        raise _NotUnderstoodError
+    return [one for each in made for one in _alternatives(each)]
+
+
+# What stands in a pattern: code points of one class, how many at least, and at most.
+_Taken = tuple[_Set, int, int | None]
+
+
+def _run(pattern: str) -> Run:
+    """The run that an alternative is."""
+    pattern, not_before = _ahead(pattern)
+    taken: list[_Taken] = []
+    at = 0
+    while at < len(pattern):
+        some, at = _one(pattern, at)
+        least, most, at = _times(pattern, at)
+        taken.append((some, least, most))
+    before: _Set = []
+    if len(taken) > 1 and taken[0][1:] == (0, 1):
+        before = taken.pop(0)[0]
+    if not taken:
+        raise _NotUnderstoodError
+    ends_at: _Set = []
+    if len(taken) == 2 and _is_end_of(taken[0], taken[1]):
+        ends_at = taken.pop()[0]
+        taken[0] = (taken[0][0], 1, None)
+    taken = _joined(taken)
+    (first, least, most), then = taken[0], taken[1:]
+    for i, one in enumerate(taken):
+        _check_goes_on(one, taken[i + 1 :])
+    if not_before and (then or ends_at or _meet(first, not_before) or least != 1 or most is not None):
+        raise _NotUnderstoodError
+    if not first or not 1 <= least <= LONGEST_RUN or len(then) > 31 or not all(some for some, _, _ in then):
+        raise _NotUnderstoodError
+    for _, fewest, limit in taken:
+        if fewest > LONGEST_RUN or (limit is not None and not max(fewest, 1) <= limit <= LONGEST_RUN):
+            raise _NotUnderstoodError
+    parts = tuple(Part(ranges_of(some), least, most) for some, least, most in then)
+    return Run(ranges_of(first), ranges_of(before), least, most, ranges_of(ends_at), ranges_of(not_before), parts)
+
+
+def _ahead(pattern: str) -> tuple[str, _Set]:
+    """What stands before `(?!...)` at the end of a pattern, and the class in it; without it, the pattern and none."""
+    start = pattern.find("(?!")
+    if start < 0 or not pattern.endswith(")"):
+        return pattern, []
+    some, at = _one(pattern, start + 3)
+    if at != len(pattern) - 1 or not some:
+        raise _NotUnderstoodError
+    return pattern[:start], some
+
+
+def _is_end_of(first: _Taken, second: _Taken) -> bool:
+    """Whether the first takes all that the second does, and gives back what is behind the last of these."""
+    within = not _meet(second[0], other_points(first[0]))
+    return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
+
+
+def _joined(taken: Sequence[_Taken]) -> list[_Taken]:
+    """The same with neighbours of one class as one, where the first takes so many and no more."""
+    made: list[_Taken] = []
+    for some, least, most in taken:
+        if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
+            _, before, _ = made.pop()
+            least, most = least + before, None if most is None else most + before
+        made.append((some, least, most))
+    return made
+
+
+def _check_goes_on(one: _Taken, behind: Sequence[_Taken]) -> None:
+    """Refuse one that might have to give something back for what is behind it."""
+    some, least, most = one
+    if least == most or all(fewest == 0 for _, fewest, _ in behind):
+        return
+    for other, fewest, _ in behind:
+        if _meet(some, other):
+            raise _NotUnderstoodError
+        if fewest:
+            return
+
+
+def _meet(some: _Set, others: _Set) -> bool:
+    """Whether two classes have a code point together."""
+    return bool(other_points(merged_ranges([*other_points(some), *other_points(others)])))
 
 
 def _times(pattern: str, at: int) -> tuple[int, int | None, int]:
     found = _QUANTIFIER.match(pattern, at)
     if found is None:
         raise _NotUnderstoodError
-    exactly, least, most = found.groups()
-    if exactly is not None:
-        return int(exactly), int(exactly), found.end()
-    if least is not None:
-        return int(least), int(most) if most else None, found.end()
-    return 1, None if found.group() else 1, found.end()
+    said = found.groupdict()
+    if said["sign"] or said["all"]:
+        least, most = {"?": (0, 1), "*": (0, None)}.get(said["sign"] or "+", (1, None))
+    elif said["exactly"]:
+        least = most = int(said["exactly"])
+    elif said["least"]:
+        least, most = int(said["least"]), int(said["most"]) if said["most"] else None
+    else:
+        least = most = 1
+    return least, most, found.end()
 
 
 def _one(pattern: str, at: int) -> tuple[_Set, int]:
@@ -202,7 +330,7 @@ def _one(pattern: str, at: int) -> tuple[_Set, int]:
         return some, after
     if point == ".":
         return other_points([(10, 10)]), at + 1
-    if not point or point in "|()?*+{}^$]":
+    if not point or point in "|()?*+{}^$":
         raise _NotUnderstoodError
     return [(ord(point), ord(point))], at + 1
 

@@ -16,7 +16,7 @@ from pocketrnn.bundle.packed_trie import pieces_trie
 from pocketrnn.text import Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, Split, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     LATER_CAPITALS,
     Bytes,
@@ -44,7 +44,7 @@ _RANKED, _TRIE = 1 << 4, 1 << 5
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _PATTERNS: Final = ("gpt2", "clip", "cl100k", "o200k", "deepseek")
 # What is added to the digits of a pattern, or to how a word is cut.
-_WITHOUT_CONTRACTIONS, _INVERTED = 4, 8
+_WITHOUT_CONTRACTIONS, _INVERTED, _GOES_ON = 4, 8, 16
 _ASCII: Final = 0x80
 _HANGUL: Final = range(0xAC00, 0xAC00 + 11172)
 _HASHED_LEFT, _HASHED_RIGHT = 0x9E3779B1, 0x85EBCA6B
@@ -257,11 +257,20 @@ def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, b
         case SplitAtText(text, how):
             return _AT_TEXT, len(utf8(text)), _HOW.index(how), whole(utf8(text))
         case SplitAtRuns(runs, how, inverted):
-            content = b"".join(words([run.least, run.most or 0]) + _set(run.ranges) + _set(run.before) for run in runs)
-            return _RUNS, _HOW.index(how) + (_INVERTED if inverted else 0), len(runs), content
+            goes_on = any(run.ends_at or run.not_before or run.then for run in runs)
+            flags = (_INVERTED if inverted else 0) + (_GOES_ON if goes_on else 0)
+            return _RUNS, _HOW.index(how) + flags, len(runs), b"".join(_run(run, goes_on) for run in runs)
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
             return _PATTERN, _PATTERNS.index(name), digits, b"".join(map(_set, step.sets))
+
+
+def _run(run: Run, goes_on: bool) -> bytes:
+    content = words([run.least, run.most or 0]) + _set(run.ranges) + _set(run.before)
+    if not goes_on:
+        return content
+    parts = b"".join(words([part.least, part.most or 0]) + _set(part.ranges) for part in run.then)
+    return content + _set(run.ends_at) + _set(run.not_before) + words([len(run.then)]) + parts
 
 
 def _table(step: Table) -> tuple[int, int, int, bytes]:

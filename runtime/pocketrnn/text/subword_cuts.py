@@ -133,7 +133,7 @@ def _followed(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str
                 pass
             case SplitAtText(text) if mark not in text:
                 pass
-            case SplitAtRuns(runs) if not any(in_ranges((*run.ranges, *run.before))(ord(mark)) for run in runs):
+            case SplitAtRuns(runs) if not any(in_ranges(ranges)(ord(mark)) for run in runs for ranges in run.sets):
                 pass
             case SplitAtText() | Pattern() | SplitAtRuns():
                 raise _InTheWayError("a split that does not cut at each space")

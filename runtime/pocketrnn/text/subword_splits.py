@@ -18,6 +18,7 @@ from pocketrnn.text.subword_steps import Bytes, subword_steps_applied
 
 __all__ = [
     "LONGEST_RUN",
+    "Part",
     "Pattern",
     "PrependTo",
     "Run",
@@ -36,9 +37,11 @@ How = Literal["removed", "isolated", "with_previous", "with_next", "runs"]
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _MOST_SPLITS: Final = 64
 _MOST_RUNS: Final = 16
+_MOST_PARTS: Final = 31
 LONGEST_RUN: Final = 64
 # Half of a surrogate pair: no text holds one when it is cut.
 _CUT: Final = "\ud800"
+_RUN_MEMBERS: Final = {"ranges", "before", "least", "most", "ends_at", "not_before", "then"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,28 @@ class SplitAtText:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What follows in a `Run`: as many code points of `ranges` as there are, at most `most`.
+
+    Attributes:
+        ranges: as in `Keep`.
+        least: the fewest of them, from 0.
+        most: the most of them; None for all.
+
+    Raises:
+        InputError: a range is none, or a number is out of its range.
+    """
+
+    ranges: tuple[str, ...]
+    least: int = 1
+    most: int | None = 1
+
+    def __post_init__(self) -> None:
+        checked_ranges(self.ranges, "What a part of a run holds")
+        _check_count(self.least, self.most, 0)
+
+
+@dataclass(frozen=True)
 class Run:
     """What `SplitAtRuns` looks for: code points of `ranges`, as many as there are, behind one of `before` if there is.
 
@@ -95,24 +120,48 @@ class Run:
         before: likewise, or none.
         least: the fewest code points of `ranges`, from 1.
         most: the most of them; None for all.
+        ends_at: ranges, or none: the run ends behind its last code point of these; without one it is no run.
+        not_before: ranges, or none: where one of these follows, the run's last code point is left out.
+        then: what must follow, one part after the other.
 
     Raises:
         InputError: a range is none, or a number is out of its range.
+
+    Example:
+        >>> tag = Run(("<",), most=1, then=(Part(("az",), 1, None), Part((">",))))
+        >>> split_function(SplitAtRuns((tag,), "isolated"))(["a<br>b<"])
+        ['a', '<br>', 'b<']
     """
 
     ranges: tuple[str, ...]
     before: tuple[str, ...] = ()
     least: int = 1
     most: int | None = None
+    ends_at: tuple[str, ...] = ()
+    not_before: tuple[str, ...] = ()
+    then: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         checked_ranges(self.ranges, "What a run holds")
-        if self.before:
-            checked_ranges(self.before, "What a run stands behind")
-        if type(self.least) is not int or not 1 <= self.least <= LONGEST_RUN:
-            raise InputError(f"least is {shown(self.least)}.", f"Use 1 to {LONGEST_RUN}.")
-        if self.most is not None and (type(self.most) is not int or not self.least <= self.most <= LONGEST_RUN):
-            raise InputError(f"most is {shown(self.most)}.", f"Use {self.least} to {LONGEST_RUN}, or none.")
+        for ranges in filter(None, (self.before, self.ends_at, self.not_before)):
+            checked_ranges(ranges, "What a run stands beside")
+        _check_count(self.least, self.most, 1)
+        if not isinstance(self.then, tuple) or not all(isinstance(part, Part) for part in self.then):
+            raise InputError(f"then is {shown(self.then)}.", "Make it of Part.")
+        if len(self.then) > _MOST_PARTS:
+            raise InputError(f"A run goes on with {len(self.then)} parts.", f"Use at most {_MOST_PARTS}.")
+
+    @property
+    def sets(self) -> tuple[tuple[str, ...], ...]:
+        """All ranges that decide where it stands."""
+        return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
+
+
+def _check_count(least: Any, most: Any, fewest: int) -> None:
+    if type(least) is not int or not fewest <= least <= LONGEST_RUN:
+        raise InputError(f"least is {shown(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
+    if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
+        raise InputError(f"most is {shown(most)}.", f"Use {max(least, 1)} to {LONGEST_RUN}, or none.")
 
 
 @dataclass(frozen=True)
@@ -307,9 +356,36 @@ class _Bits(dict[str, int]):
         return bits
 
 
+@dataclass(frozen=True)
+class _ByBits:
+    """A run by the bits of its sets."""
+
+    inside: int
+    before: int
+    ends_at: int
+    not_before: int
+    least: int
+    most: int
+    then: tuple[tuple[int, int, int], ...]
+
+
+# Of a run the part without a limit behind which it went wrong, and where that stood. What begins within it ends where
+# it did: so a long one is gone through once.
+_Vain = tuple[int, int, int]
+_NOWHERE: Final[_Vain] = (0, 0, 0)
+
+
 def _at_runs(split: SplitAtRuns) -> Cut:
-    bits = _Bits([ranges for run in split.runs for ranges in (run.ranges, run.before)])
-    runs = [(1 << 2 * i, 2 << 2 * i, run.least, run.most or sys.maxsize) for i, run in enumerate(split.runs)]
+    sets = list({ranges: None for run in split.runs for ranges in run.sets if ranges})
+    bits = _Bits(sets)
+    of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
+    runs = [
+        _ByBits(
+            of[run.ranges], of[run.before], of[run.ends_at], of[run.not_before], run.least, run.most or sys.maxsize,
+            tuple((of[part.ranges], part.least, part.most or sys.maxsize) for part in run.then),
+        )
+        for run in split.runs
+    ]  # fmt: skip
 
     def end_of(word: str, start: int, inside: int, most: int) -> int:
         end, stop = start, min(len(word), start + most)
@@ -317,21 +393,45 @@ def _at_runs(split: SplitAtRuns) -> Cut:
             end += 1
         return end
 
-    def found(word: str, start: int) -> int:
+    def behind(word: str, start: int, run: _ByBits, vain: _Vain) -> tuple[int, _Vain]:
+        """Where the run ends whose own code points begin at a place; 0 if it does not stand there."""
+        if vain[0] == 0 and vain[1] <= start < vain[2]:
+            return 0, vain
+        end = stop = end_of(word, start, run.inside, run.most)
+        if run.ends_at:
+            while end > start and not bits[word[end - 1]] & run.ends_at:
+                end -= 1
+        if run.not_before and end < len(word) and bits[word[end]] & run.not_before:
+            end -= 1
+        if end - start < run.least:
+            return 0, (0, start, stop) if run.ends_at and run.most == sys.maxsize and end == start else vain
+        last, last_from, has_no_limit = 0, start, run.most == sys.maxsize
+        for number, (inside, least, most) in enumerate(run.then, 1):
+            if vain[0] == number and vain[1] <= end < vain[2]:
+                return 0, vain
+            begin, end = end, end_of(word, end, inside, most)
+            if end - begin < least:
+                return 0, (last, last_from, begin) if has_no_limit else vain
+            if end > begin:
+                last, last_from, has_no_limit = number, begin, most == sys.maxsize
+        return end, vain
+
+    def found(word: str, start: int, vain: list[_Vain]) -> int:
         """Where the run ends that stands there; 0 if none does."""
         here = bits[word[start]]
-        for inside, before, least, most in runs:
+        for i, run in enumerate(runs):
             for skipped in (1, 0):
-                if here & (before if skipped else inside):
-                    end = end_of(word, start + skipped, inside, most)
-                    if end - start - skipped >= least:
+                if here & (run.before if skipped else run.inside):
+                    end, vain[i] = behind(word, start + skipped, run, vain[i])
+                    if end:
                         return end
         return 0
 
     def parts(word: str) -> Iterator[tuple[str, bool]]:
         at = done = 0
+        vain = [_NOWHERE] * len(runs)
         while at < len(word):
-            end = found(word, at)
+            end = found(word, at, vain)
             if not end:
                 at += 1
                 continue
@@ -379,8 +479,16 @@ def _document(split: Split) -> dict[str, Any]:
 
 
 def _run_document(run: Run) -> dict[str, Any]:
-    more = {"before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most}
+    more = {
+        "before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most,
+        "ends_at": list(run.ends_at), "not_before": list(run.not_before), "then": list(map(_part_document, run.then)),
+    }  # fmt: skip
     return {"ranges": list(run.ranges), **{name: value for name, value in more.items() if value}}
+
+
+def _part_document(part: Part) -> dict[str, Any]:
+    most = {} if part.most is None else {"most": part.most}
+    return {"ranges": list(part.ranges), "least": part.least, **most}
 
 
 def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
@@ -396,11 +504,21 @@ def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
     return tuple(map(_split_of, documents))
 
 
+def _part_of(document: Any) -> Part:
+    match document:
+        case {"ranges": list(ranges), "least": least} if document.keys() <= {"ranges", "least", "most"}:
+            return Part(tuple(ranges), least, document.get("most"))
+    raise InputError(f"{shown(document)} is no part of a run.", "docs/format.md lists the splits.")
+
+
 def _run_of(document: Any) -> Run:
     match document:
-        case {"ranges": list(ranges)} if document.keys() <= {"ranges", "before", "least", "most"}:
-            before = items_of(document.get("before", []))
-            return Run(tuple(ranges), before, document.get("least", 1), document.get("most"))
+        case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
+            before, ends_at, not_before = (items_of(document.get(n, [])) for n in ("before", "ends_at", "not_before"))
+            least, most = document.get("least", 1), document.get("most")
+            return Run(
+                tuple(ranges), before, least, most, ends_at, not_before, tuple(map(_part_of, document.get("then", [])))
+            )  # fmt: skip
     raise InputError(f"{shown(document)} is no run.", "docs/format.md lists the splits.")
 
 
