@@ -27,7 +27,7 @@ from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.forms.torchscript import traced as torchscript
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
-from pocketrnn_export.proof.comparing import run_of, run_of_onnx
+from pocketrnn_export.proof.comparing import difference, run_of, run_of_onnx
 from pocketrnn_export.proof.every_id import cases_of_every_id
 from pocketrnn_export.proof.exact import (
     SPREADS,
@@ -493,6 +493,55 @@ def test_an_answer_is_measured_in_spreads() -> None:
         assert nearness("form", exact, wrong.astype(np.float32)).spreads == math.inf
     infinite = Exact(case, np.array([[0.5, -np.inf], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
     assert nearness("form", infinite, infinite.logits.astype(np.float32)).spreads < 1
+
+
+class Asks(nn.Module):
+    """Asks whether numbers that it holds are what they are: the zeros of a mask, a threshold, infinities."""
+
+    def __init__(self, ask: str) -> None:
+        super().__init__()
+        self.ask = ask
+        self.emb = nn.Embedding(9, 2)
+        self.register_buffer("mask", torch.tensor([1.0, 0.0, 1.0] * 3))
+        self.register_buffer("least", torch.tensor(0.5))
+        self.register_buffer("score", torch.tensor([0.0, math.inf, -math.inf] * 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = self.emb(x).mean(1)
+        if self.ask == "zero":
+            weight = self.mask[x].unsqueeze(-1)
+            return torch.nan_to_num((self.emb(x) * weight / weight).amin(1), nan=-1.0)
+        if self.ask == "whole":
+            return mean + (self.mask[x] == 1).sum(1, keepdim=True)
+        if self.ask == "threshold":
+            return mean + (self.mask[x].mean(1, keepdim=True) >= self.least)
+        return mean + torch.isinf(self.score[x]).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("ask", ["zero", "whole", "threshold", "infinity"])
+def test_numbers_that_are_meant_as_they_are_spread_nothing(ask: str) -> None:
+    module = Asks(ask).eval()
+    case = Case("two", np.array([[0, 1, 3, 4], [1, 2, 1, 2]]), np.full(2, 4))
+    run = float64_run_of(module, takes_lengths=False)
+    (exact,) = exact_answers(run, moved_modules(module, takes_lengths=False), [case])
+    assert exact.spread.max() < 1e-6
+    graph = onnx_graph(module, (torch.zeros(2, 3, dtype=torch.int64),), {}).content
+    (exact,) = exact_answers(float64_run_of_onnx(graph), moved_graphs(graph), [case])
+    assert exact.spread.max() < 1e-6
+
+
+def test_no_form_is_far_where_the_reference_is_near() -> None:
+    case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
+    exact = Exact(case, np.array([[0.5, 0.2], [300.0, -1.0]]), np.array([1.0, 1.0]))
+    near = exact.logits.astype(np.float32)
+    rounded = near + np.array([[0.0, 3e-5], [0.0, 0.0]], np.float32)
+    for form, spreads in (([[0.5, 0.22], [300.0, -1.0]], math.inf), ([[0.5, 0.2], [301.0, -1.0]], 1)):
+        given = np.array(form, np.float32)
+        assert difference("form", "one", near, given, exact).spreads == pytest.approx(spreads, abs=1)
+    # The reference itself is not near: what is far may be rounding.
+    assert difference("form", "one", rounded, near + np.float32(0.1), exact).spreads == math.inf
+    alone = Exact(case, exact.logits[:1], exact.spread[:1])
+    assert difference("form", "one", rounded[:1], near[:1] + np.float32(0.1), alone).spreads < 1
 
 
 def test_the_tolerance_of_a_bundle_comes_from_the_spread() -> None:

@@ -8,6 +8,7 @@ precision; see `pocketrnn_export.forms.folded_constants`.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,8 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
 from pocketrnn_export.forms.folded_constants import constants_in_doubles, round_folded
+from pocketrnn_export.forms.kept_nans import keep_nans
+from pocketrnn_export.forms.kept_tails import keep_tails
 from pocketrnn_export.tracing.torch_internals import default_rewrite_rules, rules_within_a_tolerance
 
 __all__ = ["REWRITE_RULES", "optimize"]
@@ -26,7 +29,8 @@ _ROUNDS: Final = 2
 
 
 def optimize(model: ir.Model) -> None:
-    """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`."""
+    """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`. Then write what
+    onnxruntime's kernels lose, small sigmoids and NaN, so that they keep it."""
     passes.InlinePass()(model)
     exact = constants_in_doubles(model)
     for _ in range(_ROUNDS):
@@ -39,8 +43,14 @@ def optimize(model: ir.Model) -> None:
         passes.RemoveUnusedOpsetsPass()(model)
         if not folded.modified and not rewritten.modified:
             break
+    _name_constants_apart(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     round_folded(model, exact)
+    # A sigmoid that forward computes twice is looked at once.
+    passes.CommonSubexpressionEliminationPass()(model)
+    keep_tails(model)
+    keep_nans(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for last in (
         passes.RemoveUnusedNodesPass(),
         passes.LiftSubgraphInitializersToMainGraphPass(),
@@ -50,6 +60,19 @@ def optimize(model: ir.Model) -> None:
         passes.NameFixPass(),
     ):
         last(model)
+
+
+def _name_constants_apart(graph: ir.Graph) -> None:
+    """Give each constant that a rule made a name of its own, in place: the rule that joins two Clips calls its bounds
+    by what is clipped, so that of two such pairs of one value the second's bounds took the first's place."""
+    for node in graph:
+        for value in node.inputs:
+            if value is None or value.const_value is None or value.producer() is not None:
+                continue
+            if graph.initializers.get(value.name or "") is not value:
+                numbers = (f"{value.name}.{i}" for i in itertools.count())
+                value.name = next(name for name in numbers if name not in graph.initializers)
+                graph.initializers[value.name] = value
 
 
 def _very(number: int) -> pattern.Constant:

@@ -15,6 +15,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.exact_rewriting import optimize
+from pocketrnn_export.forms.function_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import line_of_node
@@ -93,7 +94,7 @@ def converted(traced: TracedProgram, metadata: Mapping[str, str], names: Names) 
                 traced.program,
                 dynamo=True,
                 opset_version=OPSET,
-                custom_translation_table={**TRANSLATIONS, **NUMBER_TRANSLATIONS},
+                custom_translation_table={**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS},
                 input_names=names.inputs,
                 output_names=names.outputs,
                 optimize=False,

@@ -3,6 +3,10 @@
 A classifier's float32 answers cannot be nearer to the exact ones than its weights allow, each of which is a rounded
 number itself. So the unit to measure a float32 answer by is how far the float64 answer moves when each weight moves to
 the next float32 number up or down. It is large where a text's answer depends on the last digits, and small elsewhere.
+
+Not every number of a module is rounded. The 0 and 1 of a mask, the 0.5 of a threshold are meant as they are, and a
+module may ask whether they are: 0 / 0 is NaN where 1e-45 / 1e-45 is 1. Multiples of 1/16 stay where they are; of drawn
+weights, one in a million is among them.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ Doubles = npt.NDArray[np.float64]
 
 # How often all weights are moved. The largest of so many draws is the spread.
 DRAWS: Final = 8
+# Multiples of 1 / _MEANT are no rounded numbers. Weights beyond 2**20 are multiples all, and no weights.
+_MEANT: Final = np.float32(16)
 # Half an ulp of 1.0 in float32: what any answer may be off by, because it is written in float32.
 _HALF_ULP: Final = 2.0**-24
 
@@ -72,7 +78,8 @@ def _finite(numbers: Doubles) -> Doubles:
 
 
 def moved_modules(module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
-    """A module in double precision, run with every weight and float buffer moved by one ulp up or down, a run a draw.
+    """A module in double precision, run with every rounded weight and float buffer moved by one ulp up or down, a run a
+    draw.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -81,27 +88,36 @@ def moved_modules(module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS,
     run = run_of_doubled(moved, takes_lengths=takes_lengths)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
+    steps = [_steps(original) for original in originals]
     generator = np.random.default_rng(seed)
     for _ in range(draws):
         with torch.no_grad():
-            for tensor, original in zip(tensors, originals, strict=True):
-                tensor.copy_(torch.from_numpy(_moved(original, generator)))
+            for tensor, original, step in zip(tensors, originals, steps, strict=True):
+                tensor.copy_(torch.from_numpy(_moved(original, step, generator)))
         yield run
 
 
 def moved_graphs(content: bytes, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
-    """An ONNX file in double precision, run with every float32 weight moved by one ulp up or down, a run a draw."""
+    """An ONNX file in double precision, run with every rounded weight moved by one ulp up or down, a run a draw."""
     model = in_float64(onnx.load_from_string(content))
     tensors = perturbable(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]
+    steps = [_steps(original) for original in originals]
     generator = np.random.default_rng(seed)
     for _ in range(draws):
-        for tensor, original in zip(tensors, originals, strict=True):
-            tensor.CopyFrom(numpy_helper.from_array(_moved(original, generator), tensor.name))
+        for tensor, original, step in zip(tensors, originals, steps, strict=True):
+            tensor.CopyFrom(numpy_helper.from_array(_moved(original, step, generator), tensor.name))
         yield run_in_float64(model)
 
 
-def _moved(weights: npt.NDArray[np.float32], generator: np.random.Generator) -> Doubles:
+def _steps(weights: npt.NDArray[np.float32]) -> Doubles:
+    """One ulp of each weight, and 0 for numbers that are not rounded."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
+        return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
+
+
+def _moved(weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator) -> Doubles:
     signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
-    moved: Doubles = np.asarray(weights + signs * np.spacing(np.abs(weights)).astype(np.float64))
+    moved: Doubles = np.asarray(weights + signs * steps)
     return moved

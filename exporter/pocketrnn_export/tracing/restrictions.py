@@ -28,7 +28,7 @@ from pocketrnn_export.tracing.conditions import LARGEST, USUAL, Condition, Sizes
 from pocketrnn_export.tracing.questions import Branch, Question, TraceLog, UntraceableError
 from pocketrnn_export.tracing.size_regions import Followed, Regions, explored
 
-__all__ = ["Attempt", "Settled", "TracePlan", "boundary_sizes", "inside", "settled"]
+__all__ = ["Attempt", "Settled", "TracePlan", "boundary_sizes", "furthest", "inside", "settled"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
@@ -317,6 +317,14 @@ class _Search(Generic[Traced]):
         return replace(plan, least=least if least > 1 else None, most=most if most <= LARGEST // 2 else None)
 
 
+def furthest(given: Logits, expected: Logits) -> float:
+    """The largest difference of two answers of one shape, which have none where both are NaN, or the same infinity."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(given - expected)
+    alike = (given == expected) | (np.isnan(given) & np.isnan(expected))
+    return float(np.where(alike, 0.0, apart).max())
+
+
 class _Judge:
     """Compares programs with the module's own answers, each of which is computed once."""
 
@@ -355,7 +363,7 @@ class _Judge:
         expected = self.answer(case)
         if isinstance(expected, Exception) or given.shape != expected.shape:
             return False
-        apart = float(np.abs(given - expected).max())
+        apart = furthest(given, expected)
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._rounding(case, expected), 1e-3)
 
     def _rounding(self, case: Sizes, expected: Logits) -> float:

@@ -34,7 +34,7 @@ from pocketrnn_export.tracing.every_size import SECONDS, answer_if_any, check_ev
 from pocketrnn_export.tracing.every_step import check_every_step
 from pocketrnn_export.tracing.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.tracing.questions import TraceLog, UntraceableError
-from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, inside, settled
+from pocketrnn_export.tracing.restrictions import Attempt, TracePlan, furthest, inside, settled
 from pocketrnn_export.tracing.size_regions import Followed
 from pocketrnn_export.tracing.trace import TracedProgram, errors_in, followed_for, traced_program
 from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
@@ -403,7 +403,7 @@ def _raised_by_user(error: BaseException) -> bool:
 def _answers_so(graph: Callable[..., Any], inputs: tuple[Tensor, ...], expected: Any) -> bool:
     """Whether a graph runs and gives the module's answer."""
     given = answer_if_any(graph, inputs)
-    return given is not None and given.shape == expected.shape and bool(abs(given - expected).max() <= 1e-4)
+    return given is not None and given.shape == expected.shape and furthest(given, expected) <= 1e-4
 
 
 def _check_counted(
@@ -468,7 +468,7 @@ def _check_ties(reference: Callable[..., Any], example: tuple[Tensor, ...], trac
             inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
             if (expected := answer_if_any(reference, inputs)) is None:
                 continue
-            if not abs(ties_the_other_way(reference, inputs) - expected).max() <= 1e-4:
+            if not furthest(ties_the_other_way(reference, inputs), expected) <= 1e-4:
                 raise ExportError(
                     f"The module's answers depend on the order of equal values in {', '.join(traced.orders)}, which "
                     "PyTorch leaves undefined: a text that repeats a word has such.",

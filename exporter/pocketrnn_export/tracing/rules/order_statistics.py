@@ -26,13 +26,19 @@ _WITHOUT: Final = {
 }
 
 
-def _place(x: Tensor, at: Any, dim: int, *, keepdim: bool) -> Any:
-    """The values and places at a place of the sorted axis."""
+def _place(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
+    """The values and places at a place of the sorted axis; with `nan_first` NaN and its place, if there is one."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
     where = torch.full((1,), at, dtype=torch.int64)
     found = [part.index_select(dim, where) for part in (values, places)]
+    if nan_first:
+        # NaN stands behind all others, and is the answer where there is one.
+        last = torch.full((1,), x.shape[dim] - 1, dtype=torch.int64)
+        none = torch.isnan(values.index_select(dim, last))
+        first = torch.isnan(x).to(x.dtype).argmax(dim=dim, keepdim=True)
+        found = [torch.where(none, torch.nan, found[0]), torch.where(none, first, found[1])]
     return tuple(part if keepdim else part.squeeze(dim) for part in found)
 
 
@@ -42,7 +48,7 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
     if dim is None or more:
         return declined("of all numbers")
     size = x.shape[dim] if x.dim() else 1
-    return torch.return_types.median(_place(x, (size - 1) // 2, dim, keepdim=keepdim))
+    return torch.return_types.median(_place(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point()))
 
 
 @rule("kthvalue", when=exporting)
@@ -65,7 +71,9 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     below = rank.floor()
     lower, upper = (values.index_select(dim, place.to(torch.int64)) for place in (below, rank.ceil()))
     weight = (rank - below).reshape([1] * x.dim())
-    found = lower + weight * (upper - lower)
+    # NaN stands behind all others, and is the answer where there is one.
+    last = values.index_select(dim, torch.full((1,), x.shape[dim] - 1, dtype=torch.int64))
+    found = torch.where(torch.isnan(last), torch.nan, lower + weight * (upper - lower))
     return found if keepdim else found.squeeze(dim)
 
 

@@ -1,0 +1,183 @@
+"""NaN where PyTorch gives NaN.
+
+A text without a word that counts has a mean of 0 / 0. What is made of it is NaN in PyTorch, so that the text has no
+answer, or what `torch.nan_to_num` says. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK pass over NaN, its
+Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to 1.32). Where NaN
+may arrive at one of these, by `number_kinds`, the graph asks for it: `x == x` is false for NaN alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from pocketrnn_export.forms.number_kinds import Kinds, bodies, kinds_in
+
+__all__ = ["keep_nans"]
+
+_FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_INT64: Final = int(ir.DataType.INT64)
+_LARGEST: Final = float(np.finfo(np.float32).max)
+
+
+def keep_nans(model: ir.Model) -> None:
+    """Give NaN where PyTorch gives it, in place."""
+    _keep(model.graph, kinds_in(model.graph))
+
+
+def _keep(graph: ir.Graph, kinds: Mapping[ir.Value, Kinds]) -> None:
+    for node in list(graph):
+        for body in bodies(node):
+            _keep(body, kinds)
+        guarded = _GUARDS.get(node.op_type)
+        x = node.inputs[0] if node.inputs else None
+        if guarded is None or node.domain or x is None or x.dtype not in _FLOATS:
+            continue
+        of_all = [kinds.get(value, Kinds()) for value in node.inputs if value is not None]
+        infinities = node.op_type in _OF_INFINITIES
+        matters = any(one.nan or (infinities and one.infinite) for one in of_all)
+        if matters:
+            make = _Maker(node)
+            _replace(graph, make, guarded(make))
+
+
+class _Maker:
+    """Makes nodes in the place of one."""
+
+    def __init__(self, node: ir.Node) -> None:
+        self.node = node
+        self.x: Any = node.inputs[0]
+        self.tape = Tape()
+
+    def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
+        return self.tape.op(kind, list(inputs), attributes=attributes)
+
+    def again(self, first: Any) -> Any:
+        """The node once more, of another first input."""
+        return self.more(first)[0]
+
+    def more(self, first: Any) -> tuple[Any, ...]:
+        """The same, with all its outputs."""
+        inputs = [first, *self.node.inputs[1:]]
+        attributes = dict(self.node.attributes.items())
+        count = len(self.node.outputs)
+        return tuple(self.tape.op_multi_out(self.node.op_type, inputs, attributes=attributes, num_outputs=count))
+
+    def number(self, value: float) -> Any:
+        return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
+
+    def ints(self, *values: int) -> Any:
+        return self.op("Constant", value=ir.tensor(list(values), dtype=ir.DataType.INT64))
+
+    def nans(self, x: Any) -> Any:
+        """NaN where x is NaN, and 0 elsewhere."""
+        return self.op("Where", self.op("Equal", x, x), self.number(0.0), x)
+
+    def ranked(self, nan: float) -> Any:
+        """x with NaN in its place among the others: as an infinity, before which the infinite ones step back to the
+        largest number."""
+        bound = self.number(_LARGEST if nan > 0 else -_LARGEST)
+        within = self.op("Min" if nan > 0 else "Max", self.x, bound)
+        return self.op("Where", self.op("Equal", self.x, self.x), within, self.number(nan))
+
+
+def _replace(graph: ir.Graph, make: _Maker, made: tuple[ir.Value, ...]) -> None:
+    old = list(make.node.outputs)
+    for before, after in zip(old, made, strict=True):
+        after.shape = before.shape
+        if before.dtype is not None:
+            after.dtype = before.dtype
+    ir.convenience.replace_nodes_and_values(graph, make.node, [make.node], list(make.tape.nodes), old, list(made))
+
+
+def _reduced(make: _Maker) -> tuple[Any, ...]:
+    """ReduceMax, ReduceMin: NaN is added where one was among the numbers."""
+    inputs = [make.nans(make.x), *make.node.inputs[1:]]
+    found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
+    return (make.op("Add", make.again(make.x), found),)
+
+
+def _pooled(make: _Maker) -> tuple[Any, ...]:
+    """MaxPool: NaN where one is in the window; and minus infinity where nothing else is, for which onnxruntime has the
+    least number."""
+    one, zero = make.number(1.0), make.number(0.0)
+    flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
+    found = make.more(flags)[0]
+    values, *places = make.more(make.x)
+    is_least = make.op("LessOrEqual", values, make.number(-_LARGEST))
+    values = make.op("Where", is_least, make.number(-np.inf), values)
+    return (make.op("Where", make.op("Greater", found, zero), make.number(np.nan), values), *places)
+
+
+def _place_of(largest: bool) -> Callable[[_Maker], tuple[Any, ...]]:
+    """ArgMax, ArgMin: the first NaN, if there is one."""
+    return lambda make: (make.again(make.ranked(np.inf if largest else -np.inf)),)
+
+
+def _sorted(make: _Maker) -> tuple[Any, ...]:
+    """TopK: NaN counts for larger than all others, rising or falling."""
+    axis = make.node.attributes.get("axis")
+    _, places = make.more(make.ranked(np.inf))
+    places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
+    return make.op("GatherElements", make.x, places, axis=-1 if axis is None else axis.as_int()), places
+
+
+def _signs(make: _Maker) -> tuple[Any, ...]:
+    """Sign: 0 of NaN."""
+    return (make.op("Where", make.op("Equal", make.x, make.x), make.again(make.x), make.number(0.0)),)
+
+
+def _layer(make: _Maker) -> tuple[Any, ...]:
+    """RNN, GRU, LSTM: NaN is added from the step on at which the sums of a text's gates have one."""
+    x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
+    name = make.node.attributes.get("direction")
+    directions = 2 if name is not None and name.as_string() == "bidirectional" else 1
+    reverse = name is not None and name.as_string() == "reverse"
+    assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
+    # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
+    flat = make.op("Reshape", w, make.ints(-1, w.shape.numpy()[2]))
+    gates = make.op("MatMul", x, make.op("Transpose", flat, perm=[1, 0]))
+    found = make.op("ReduceSum", make.nans(gates), make.ints(2), keepdims=0)
+    valid = None
+    if lengths is not None:
+        steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.ints(0))
+        zero, one = (make.op("Constant", value=ir.tensor(n, dtype=ir.DataType.INT64)) for n in (0, 1))
+        each = make.op("Unsqueeze", make.op("Range", zero, steps, one), make.ints(1))
+        valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
+        found = make.op("Where", valid, found, make.number(0.0))
+    total = make.op("Unsqueeze", make.op("ReduceSum", found, make.ints(0), keepdims=0), make.ints(0, 2))
+    given = [make.op("ReduceSum", make.nans(state), make.ints(2), keepdims=1) for state in states if state is not None]
+    for state in given:
+        total = make.op("Add", total, state)
+    ways = []
+    for backward in (False, True) if directions == 2 else (reverse,):
+        so_far = make.op("CumSum", found, make.op("Constant", value=ir.tensor(0, dtype=ir.DataType.INT64)),
+                         reverse=int(backward))  # fmt: skip
+        if valid is not None:
+            so_far = make.op("Where", valid, so_far, make.number(0.0))
+        ways.append(make.op("Unsqueeze", so_far, make.ints(1, 3)))
+    each_step = ways[0] if len(ways) == 1 else make.op("Concat", *ways, axis=1)
+    for state in given:
+        each_step = make.op("Add", each_step, state)
+    outputs = make.more(x)
+    return (make.op("Add", outputs[0], each_step), *(make.op("Add", last, total) for last in outputs[1:]))
+
+
+_RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
+# Where infinities are no plain numbers either.
+_OF_INFINITIES: Final = _RECURRENT | {"MaxPool"}
+_GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...]]]] = {
+    "ReduceMax": _reduced,
+    "ReduceMin": _reduced,
+    "MaxPool": _pooled,
+    "GlobalMaxPool": _pooled,
+    "ArgMax": _place_of(largest=True),
+    "ArgMin": _place_of(largest=False),
+    "TopK": _sorted,
+    "Sign": _signs,
+    **dict.fromkeys(_RECURRENT, _layer),
+}

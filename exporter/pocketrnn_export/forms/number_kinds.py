@@ -1,0 +1,354 @@
+"""Which kinds of numbers may be among the values of a graph: NaN, infinities, zeros, negative ones.
+
+It is reckoned from the operators, once over the graph; where an operator is not known, all of them may be. Overflow of
+float32 counts for exponentials alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import onnx_ir as ir
+
+__all__ = ["ANYTHING", "Kinds", "bodies", "kinds_in"]
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What may be among the numbers of a value.
+
+    Attributes:
+        nan: NaN.
+        more: plus infinity.
+        less: minus infinity.
+        zero: zero.
+        negative: numbers below zero.
+    """
+
+    nan: bool = False
+    more: bool = False
+    less: bool = False
+    zero: bool = True
+    negative: bool = True
+
+    @property
+    def infinite(self) -> bool:
+        """Whether one of both infinities may be."""
+        return self.more or self.less
+
+    def __or__(self, other: Kinds) -> Kinds:
+        return Kinds(
+            self.nan or other.nan,
+            self.more or other.more,
+            self.less or other.less,
+            self.zero or other.zero,
+            self.negative or other.negative,
+        )
+
+
+ANYTHING: Final = Kinds(nan=True, more=True, less=True)
+_FINITE: Final = Kinds()
+_NONE: Final = Kinds(zero=False, negative=False)
+_OF_WORDS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+# A loop's states are reckoned until nothing is added: each kind is added once.
+_ROUNDS: Final = 6
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """The graphs that an If, Loop or Scan holds."""
+    return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
+
+
+def kinds_in(graph: ir.Graph) -> Mapping[ir.Value, Kinds]:
+    """The kinds of numbers of every value of a graph, and of the graphs inside it."""
+    known: dict[ir.Value, Kinds] = {}
+    _reckon(graph, known)
+    return known
+
+
+def _reckon(graph: ir.Graph, known: dict[ir.Value, Kinds]) -> None:
+    for value in graph.initializers.values():
+        known[value] = ANYTHING if value.const_value is None else _of_array(value.const_value.numpy())
+    for node in graph:
+        inside = bodies(node)
+        if inside:
+            found = _of_bodies(node, inside, known)
+        else:
+            found = _of_node(node, [_FINITE if v is None else known.get(v, _FINITE) for v in node.inputs])
+        for value in node.outputs:
+            is_number = value.dtype is None or value.dtype in _OF_WORDS
+            known[value] = found if is_number else replace(found, nan=False, more=False, less=False)
+
+
+def _of_bodies(node: ir.Node, inside: Sequence[ir.Graph], known: dict[ir.Value, Kinds]) -> Kinds:
+    """What an If, Loop or Scan gives: any of its inputs may stand for any input of its bodies, and any output of these
+    may come back as a state."""
+    given = _union(known.get(value, _FINITE) for value in node.inputs if value is not None)
+    for _ in range(_ROUNDS):
+        for body in inside:
+            known.update(dict.fromkeys(body.inputs, given))
+            _reckon(body, known)
+        after = given | _union(known.get(value, _FINITE) for body in inside for value in body.outputs)
+        if after == given:
+            return given
+        given = after
+    return ANYTHING
+
+
+def _union(kinds: Iterable[Kinds]) -> Kinds:
+    found = _NONE
+    for one in kinds:
+        found |= one
+    return found
+
+
+def _of_array(array: Any) -> Kinds:
+    if array.dtype.kind not in "fiub":
+        # bfloat16 and its like.
+        array = array.astype(np.float32)
+    floats = array.dtype.kind == "f"
+    return Kinds(
+        floats and bool(np.isnan(array).any()),
+        floats and bool(np.isposinf(array).any()),
+        floats and bool(np.isneginf(array).any()),
+        not array.all(),
+        array.dtype.kind != "b" and bool((array < 0).any()),
+    )
+
+
+def _of_node(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    reckoned = _RULES.get(node.op_type)
+    if node.domain or reckoned is None:
+        return ANYTHING
+    return reckoned(node, given)
+
+
+def _sum_of(a: Kinds, b: Kinds) -> Kinds:
+    cancels = (a.more and b.less) or (a.less and b.more)
+    negative = a.negative or b.negative
+    return Kinds(
+        a.nan or b.nan or cancels, a.more or b.more, a.less or b.less, negative or (a.zero and b.zero), negative
+    )
+
+
+def _negated(x: Kinds) -> Kinds:
+    # Of numbers that are not negative, and not zero, all are.
+    return Kinds(x.nan, x.less, x.more, x.zero, True)
+
+
+def _negative(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return _negated(given[0])
+
+
+def _add(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return _sum_of(given[0], given[1])
+
+
+def _subtract(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return replace(_sum_of(given[0], _negated(given[1])), zero=True)
+
+
+def _times(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    a, b = given[0], given[1]
+    none = (a.infinite and b.zero) or (b.infinite and a.zero)
+    is_square = node.inputs[0] is node.inputs[1]
+    endless = a.infinite or b.infinite
+    negative = not is_square and (a.negative or b.negative)
+    return Kinds(a.nan or b.nan or none, endless, endless and negative, a.zero or b.zero, negative)
+
+
+def _over(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    a, b = given[0], given[1]
+    none = (a.zero and b.zero) or (a.infinite and b.infinite)
+    negative = a.negative or b.negative
+    endless = a.infinite or b.zero
+    return Kinds(a.nan or b.nan or none, endless, endless and negative, a.zero or b.infinite, negative)
+
+
+def _reciprocal(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    (x,) = given
+    return Kinds(x.nan, x.zero, x.zero and x.negative, x.infinite, x.negative)
+
+
+def _product(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    """Sums of products: of finite numbers they are finite."""
+    all_given = _union(given)
+    endless = all_given.infinite
+    return Kinds(all_given.nan or endless, endless, endless, zero=True, negative=all_given.negative)
+
+
+def _same(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    """What only moves numbers: those of all inputs, of which indices and shapes add nothing that matters."""
+    return _union(given)
+
+
+def _first(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return given[0]
+
+
+def _summed(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    x = given[0]
+    return replace(x, nan=x.nan or (x.more and x.less), zero=x.zero or x.negative)
+
+
+def _largest(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    # The largest of many is not negative as soon as one of the others never is.
+    negative = all(one.negative for one in given)
+    zero = negative or all(one.zero or one.negative for one in given)
+    return Kinds(
+        any(one.nan for one in given),
+        any(one.more for one in given),
+        all(one.less for one in given),
+        zero,
+        negative,
+    )
+
+
+def _least(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    found = _union(given)
+    return replace(found, more=all(one.more for one in given))
+
+
+def _clipped(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    x = given[0]
+    low, high = (_number(node, i) for i in (1, 2))
+    if low is not None:
+        x = replace(x, less=x.less and low == -np.inf, negative=x.negative and low < 0, zero=x.zero and low <= 0)
+        x = replace(x, zero=x.zero or (x.negative and low <= 0))
+    return x if high is None else replace(x, more=x.more and high == np.inf)
+
+
+def _number(node: ir.Node, index: int) -> float | None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None or value.const_value is None or value.const_value.size != 1:
+        return None
+    return float(value.const_value.numpy().reshape(()))
+
+
+def _within(*, negative: bool) -> Callable[[ir.Node, Sequence[Kinds]], Kinds]:
+    """Functions whose values are finite: of NaN they are NaN."""
+    return lambda _, given: Kinds(given[0].nan, negative=negative and given[0].negative)
+
+
+def _wave(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return Kinds(given[0].nan or given[0].infinite)
+
+
+def _exponential(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return Kinds(given[0].nan, more=True, zero=True, negative=False)
+
+
+def _logarithm(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    (x,) = given
+    return Kinds(x.nan or x.negative, x.more, less=x.zero)
+
+
+def _root(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    (x,) = given
+    return Kinds(x.nan or x.negative, x.more, zero=x.zero, negative=False)
+
+
+def _power(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    x, exponent = given[0], _number(node, 1)
+    if exponent is None:
+        return ANYTHING
+    if exponent >= 1 and exponent == round(exponent):
+        even = exponent % 2 == 0
+        return Kinds(x.nan, x.infinite, x.less and not even, x.zero, x.negative and not even)
+    return Kinds(x.nan or x.negative, x.infinite or (x.zero and exponent < 0), zero=True, negative=False)
+
+
+def _softmax(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    x = given[0]
+    # Of minus infinities alone it is NaN.
+    return Kinds(x.nan or x.infinite, negative=False)
+
+
+def _log_softmax(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    x = given[0]
+    return Kinds(x.nan or x.infinite, less=x.infinite)
+
+
+def _normed(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    """Layers that take the mean off and divide by a deviation that is never zero."""
+    x = _union(given)
+    return Kinds(x.nan or x.infinite)
+
+
+def _not_negative(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return replace(given[0], more=given[0].infinite, less=False, negative=False)
+
+
+def _relu(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return Kinds(given[0].nan, given[0].more, zero=True, negative=False)
+
+
+def _softplus(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return Kinds(given[0].nan, given[0].more, zero=True, negative=False)
+
+
+def _whole(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    del given
+    return _FINITE
+
+
+def _chosen(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    return given[1] | given[2]
+
+
+def _filled(node: ir.Node, _: Sequence[Kinds]) -> Kinds:
+    value = node.attributes.get("value")
+    return _FINITE if value is None else _of_array(value.as_tensor().numpy())
+
+
+def _recurrent(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    """A layer of finite numbers gives finite ones; of infinite ones it may give NaN."""
+    lengths = 4
+    x = _union(one for i, one in enumerate(given) if i != lengths)
+    return Kinds(x.nan or x.infinite)
+
+
+def _table(rules: Mapping[Callable[[ir.Node, Sequence[Kinds]], Kinds], str]) -> dict[str, Any]:
+    return {name: reckoned for reckoned, names in rules.items() for name in names.split()}
+
+
+_RULES: Final[Mapping[str, Callable[[ir.Node, Sequence[Kinds]], Kinds]]] = _table(
+    {
+        _add: "Add",
+        _subtract: "Sub",
+        _times: "Mul",
+        _over: "Div",
+        _reciprocal: "Reciprocal",
+        _negative: "Neg",
+        _product: "MatMul Gemm Conv Einsum",
+        _same: "Concat Pad OneHot ScatterElements ScatterND",
+        _first: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten Transpose Expand Tile "
+        "Identity Cast CastLike ReverseSequence Compress Trilu DepthToSpace Dropout TopK ReduceMax ReduceMin MaxPool "
+        "GlobalMaxPool AveragePool GlobalAveragePool LeakyRelu Elu Selu Celu Floor Ceil Round",
+        _summed: "ReduceSum ReduceMean CumSum",
+        _largest: "Max",
+        _least: "Min",
+        _clipped: "Clip",
+        _within(negative=False): "Sigmoid HardSigmoid",
+        _within(negative=True): "Tanh Erf Sign Softsign",
+        _wave: "Sin Cos",
+        _exponential: "Exp",
+        _logarithm: "Log",
+        _root: "Sqrt",
+        _power: "Pow",
+        _softmax: "Softmax",
+        _log_softmax: "LogSoftmax",
+        _normed: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization LpNormalization",
+        _not_negative: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
+        _relu: "Relu",
+        _softplus: "Softplus",
+        _chosen: "Where",
+        _filled: "ConstantOfShape Constant",
+        _recurrent: "RNN GRU LSTM",
+        _whole: "Shape Size Range NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+        "LessOrEqual Greater GreaterOrEqual",
+    }
+)

@@ -1,0 +1,141 @@
+"""onnxruntime computes what PyTorch does, at every magnitude of float32, of NaN and infinities, and of no numbers.
+
+Where its own kernels do not, or torch's translations lose digits, the graph is written otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pocketrnn_export.forms.onnx_trace import Names, converted
+from pocketrnn_export.proof.comparing import session_of
+from pocketrnn_export.tracing.questions import TraceLog
+from pocketrnn_export.tracing.trace import traced_program
+
+Function = Callable[[Tensor], Tensor]
+Pair = tuple[np.ndarray, np.ndarray]
+
+_SIZES: Final = np.unique(np.concatenate([np.logspace(-38, 38, 300), np.linspace(0, 110, 441)])).astype(np.float32)
+_NUMBERS: Final = np.concatenate([_SIZES, -_SIZES, [0.0, np.inf, -np.inf, np.nan]]).astype(np.float32)
+# Functions of single numbers, whose results keep their digits however small they are.
+OF_NUMBERS: Final[dict[str, Function]] = {
+    "log of sigmoid": lambda x: torch.log(torch.sigmoid(x)),
+    "odds": lambda x: (torch.sigmoid(x) / (1 - torch.sigmoid(x))).clamp(max=10),
+    "inverse of sigmoid": lambda x: 1 / torch.sigmoid(x.clamp(max=80)),
+    "power of sigmoid": lambda x: torch.sigmoid(x) ** 0.3,
+    "large factor": lambda x: torch.sigmoid(x) * 1e9,
+    "sigmoid above a threshold": lambda x: (torch.sigmoid(x) > 1e-12).float(),
+    "silu over itself": lambda x: (
+        functional.silu(x.clamp(-80, 80)) / functional.silu(x.clamp(-80, 80)).abs().clamp(min=1e-37)
+    ),
+    "log of glu": lambda x: torch.log(functional.glu(torch.stack([torch.ones_like(x), x], -1), -1).squeeze(-1)),
+    "logsigmoid": functional.logsigmoid,
+    "softplus": functional.softplus,
+    "log of softplus": lambda x: torch.log(functional.softplus(x.clamp(min=-80))),
+    "logaddexp": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+    "logaddexp of equal ones": lambda x: torch.logaddexp(x, x),
+    "logaddexp2": lambda x: torch.logaddexp2(x, torch.zeros_like(x)),
+    "logsumexp": lambda x: torch.logsumexp(torch.stack([x, torch.zeros_like(x)], -1), -1),
+    "log1p": torch.log1p,
+    "expm1": torch.expm1,
+    "exp": torch.exp,
+    "log": torch.log,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
+    "softmax": lambda x: torch.softmax(torch.stack([x.clamp(-80, 80), torch.zeros_like(x)], -1), -1)[..., 0],
+    "log_softmax": lambda x: torch.log_softmax(torch.stack([x, torch.zeros_like(x)], -1), -1)[..., 0],
+    "remainder": lambda x: torch.remainder(x, 3.0),
+    "remainder of a negative divisor": lambda x: x % -0.7,
+    "remainder by each": lambda x: 3.0 % x,
+    "floor division": lambda x: x // 0.1,
+    "floor division by a negative": lambda x: torch.div(x, -3.0, rounding_mode="floor"),
+    "whole division": lambda x: torch.div(x, 3.0, rounding_mode="trunc"),
+    "fmod": lambda x: torch.fmod(x, 3.0),
+    "sign": torch.sign,
+    "clamp": lambda x: x.clamp(-1, 1),
+    "relu": torch.relu,
+    "nan_to_num": torch.nan_to_num,
+}
+# Functions of rows, in which NaN and infinities stand at every place.
+OF_ROWS: Final[dict[str, Function]] = {
+    "amax": lambda x: x.amax(1, keepdim=True),
+    "amin": lambda x: x.amin(1, keepdim=True),
+    "largest": lambda x: x.max(1, keepdim=True).values,
+    "place of the largest": lambda x: x.max(1, keepdim=True).indices.float(),
+    "argmax": lambda x: x.argmax(1, keepdim=True).float(),
+    "argmin": lambda x: x.argmin(1, keepdim=True).float(),
+    "topk": lambda x: x.topk(3, 1).values,
+    "least of topk": lambda x: x.topk(2, 1, largest=False).values,
+    "sort": lambda x: x.sort(1).values,
+    "sort down": lambda x: x.sort(1, descending=True).values,
+    "median": lambda x: x.median(1, keepdim=True).values,
+    "quantile": lambda x: torch.quantile(x.clamp(-5, 5), 0.3, dim=1, keepdim=True),
+    "max_pool1d": lambda x: functional.max_pool1d(x[:, None], 2, 1)[:, 0],
+    "filled": lambda x: torch.nan_to_num(x.amin(1, keepdim=True), nan=-1.0),
+    "mean": lambda x: x.mean(1, keepdim=True),
+    "any": lambda x: (x > 0).any(1, keepdim=True).float(),
+}
+
+
+class OfTable(nn.Module):
+    """Functions of the rows of a table, side by side."""
+
+    def __init__(self, functions: dict[str, Function], table: np.ndarray) -> None:
+        super().__init__()
+        self.functions = list(functions.values())
+        self.table = nn.Embedding.from_pretrained(torch.from_numpy(table))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.table(x)[:, 0]
+        return torch.cat([function(rows) for function in self.functions], 1)
+
+
+def in_both(functions: dict[str, Function], table: np.ndarray) -> dict[str, Pair]:
+    """By function what PyTorch gives of the rows of a table, and what onnxruntime does."""
+    module = OfTable(functions, table).eval()
+    ids = torch.arange(len(table))[:, None].repeat(1, 2)
+    traced = traced_program(module, (ids,), None, TraceLog(), one_text=False, cut_counted=True)
+    session = session_of(converted(traced, {}, Names(("tokens",), ("logits",))).content)
+    given = session.run(None, {"tokens": ids.numpy()})[0]
+    expected = [function(torch.from_numpy(table)).numpy() for function in functions.values()]
+    ends = np.cumsum([one.shape[1] for one in expected])[:-1]
+    return dict(zip(functions, zip(expected, np.split(given, ends, axis=1), strict=True), strict=True))
+
+
+@pytest.fixture(scope="module")
+def of_numbers() -> dict[str, Pair]:
+    width = 12
+    padded = np.concatenate([_NUMBERS, np.ones(-len(_NUMBERS) % width, np.float32)])
+    return in_both(OF_NUMBERS, padded.reshape(-1, width))
+
+
+@pytest.fixture(scope="module")
+def of_rows() -> dict[str, Pair]:
+    strange = [np.nan, np.inf, -np.inf, 0.0, 2.5, -1.5]
+    drawn = np.random.default_rng(3).choice(strange, (60, 6), p=[0.1, 0.1, 0.1, 0.1, 0.3, 0.3])
+    return in_both(OF_ROWS, drawn.astype(np.float32))
+
+
+def assert_alike(expected: np.ndarray, given: np.ndarray) -> None:
+    """Equal within a few steps of float32, whatever their size; below its normal numbers within one of the largest."""
+    np.testing.assert_array_equal(np.isnan(given), np.isnan(expected))
+    there = ~np.isnan(expected)
+    np.testing.assert_allclose(given[there], expected[there], rtol=2e-5, atol=1e-42)
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_a_function_keeps_its_digits(name: str, of_numbers: dict[str, Pair]) -> None:
+    assert_alike(*of_numbers[name])
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_nan_is_what_it_is_in_pytorch(name: str, of_rows: dict[str, Pair]) -> None:
+    expected, given = of_rows[name]
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
