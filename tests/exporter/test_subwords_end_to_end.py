@@ -123,6 +123,7 @@ def same_ids(source: object, name: str) -> bool:
     made = read_tokenizer(source)
     encoder = TextEncoder(made.rules, made.tokens)
     theirs = [(text, FAMILIES[name].encode(text).ids or [made.rules.empty_id]) for text in texts(200, seed=4)]
+    assert compared_with_library(made, []) > 800
     return all(encoder.encode(text) == ids for text, ids in theirs)
 
 
@@ -159,6 +160,22 @@ def test_a_tokenizer_itself_is_taken() -> None:
 
     made = read_tokenizer(Fast())
     assert made.tokens[0] == "<unk>"
+
+
+def test_a_token_of_another_name_fills_up_if_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text(vocab_txt("BERT uncased").replace("[PAD]", "[FILL]"), "utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "[FILL]"}', "utf-8")
+    made = read_tokenizer(tmp_path)
+    assert made.tokens[made.rules.padding_id] == "[FILL]"
+
+
+def test_a_file_that_its_library_does_not_read_is_refused_with_what_it_says(tmp_path: Path) -> None:
+    document = json.loads(FAMILIES["GPT-2"].to_str())
+    split = {"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}
+    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, document["pre_tokenizer"]]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document), "utf-8")
+    with pytest.raises(InputError, match=r"tokenizers does not read .*tokenizer.json: .+"):
+        compared_with_library(read_tokenizer(tmp_path), [])
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[PAD]\n[PAD]\n", b"the\nand\n", b"[UNK]\n[SEP]\n[CLS]\nThe\n"])

@@ -185,15 +185,19 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {"type": "BertProcessing", "sep": [sep, ids[sep]], "cls": [cls, ids[cls]]},
-        "padding": _padding(special, ids),
         "model": {**model, "max_input_chars_per_word": 100, "vocab": ids},
     }
-    return replace(subwords_of_json(json.dumps(document), str(path)), kind="BERT's vocab.txt")
+    return _made(document, str(path), special, ids, "BERT's vocab.txt")
 
 
-def _padding(special: Mapping[str, str], ids: Mapping[str, int]) -> dict[str, Any] | None:
-    text = special.get("pad_token", "")
-    return {"strategy": "BatchLongest", "pad_id": ids[text]} if text in ids else None
+def _made(
+    document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
+) -> Subwords:
+    """What the tokenizer.json says that such files become; the token that fills up is named beside them."""
+    read = subwords_of_json(json.dumps(document), source)
+    number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
+    empty = number if read.rules.unknown_id is None else read.rules.empty_id
+    return replace(read, rules=replace(read.rules, padding_id=number, empty_id=empty), kind=kind)
 
 
 def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
@@ -203,7 +207,8 @@ def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
         raise InputError(
             f"{folder} holds merges.txt, and {_CONFIG} names {brief(kind)}, so that it is not known what stands before "
             "the merges.",
-            _GIVE,
+            f'If it is a tokenizer of GPT-2, put a {_CONFIG} beside it: {{"tokenizer_class": "GPT2Tokenizer"}}. Else '
+            "give a tokenizer.json, which tokenizer.save('tokenizer.json') writes.",
         )
     vocab = folder / "vocab.json"
     ids = parsed_json(_text(vocab), str(vocab), _GIVE)
@@ -225,10 +230,9 @@ def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
         "added_tokens": _added(special, ids, lstrip=roberta),
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": True},
-        "padding": _padding(special, ids),
         "model": {"type": "BPE", "vocab": ids, "merges": merges},
     }
     if roberta:
         ends = {name: [special[f"{name}_token"], ids[special[f"{name}_token"]]] for name in ("sep", "cls")}
         document["post_processor"] = {"type": "RobertaProcessing", **ends}
-    return replace(subwords_of_json(json.dumps(document), str(folder)), kind="a vocab.json and a merges.txt")
+    return _made(document, str(folder), special, ids, "a vocab.json and a merges.txt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -65,14 +65,25 @@ def _encode(read: Subwords) -> Encode | None:
         if isinstance(content, str):
             from tokenizers import Tokenizer
 
-            tokenizer = Tokenizer.from_str(content)
+            tokenizer = _loaded(Tokenizer.from_str, content, read.library, read.kind)
             return lambda text: list(tokenizer.encode(text).ids)
         from sentencepiece import SentencePieceProcessor
 
-        processor = SentencePieceProcessor(model_proto=content)
+        processor = _loaded(lambda model: SentencePieceProcessor(model_proto=model), content, read.library, read.kind)
         return lambda text: list(processor.encode(text))
     except ImportError:
         return None
+
+
+def _loaded(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
+    """What the library makes of a file; it says in an exception of no class of its own why it makes nothing of one."""
+    try:
+        return load(content)
+    except Exception as error:
+        raise InputError(
+            f"{library} does not read {kind}: {str(error) or type(error).__name__}.",
+            "Save the tokenizer anew with the library, or give --pairs (example_ids=) from your own pipeline.",
+        ) from None
 
 
 def drawn_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
