@@ -20,7 +20,7 @@ from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Answered, Embeds, Engine, Ids, Options, ReadsTexts
+from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts
 from pocketrnn.engines.parallel import mapped_in_order
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
@@ -445,7 +445,8 @@ class Classifier(TrainedEstimator):
 
         Texts that the classifier finds alike have numbers that are near each other, by their cosine for one: for
         search, clusters, or a detector of texts unlike all others. They are of the graph whose logits are proven; the
-        proof looks at them through the logits only. The graph is opened a second time where they are first asked for.
+        proof looks at them through the logits only. The graph of a bundle is opened a second time where they are first
+        asked for; a packed file gives those of its own program, which are rounded where its products are of integers.
 
         Args:
             texts: as in `predict`.
@@ -455,8 +456,8 @@ class Classifier(TrainedEstimator):
             float32 [texts, features]; [0, 0] where there is no text.
 
         Raises:
-            InputError: the graph has no last linear layer that is given one row of numbers for each text; it is a
-                packed file, or of onnxruntime's own format.
+            InputError: the graph has no last linear layer that is given one row of numbers for each text, or is of
+                onnxruntime's own format.
             TextError: `texts` is one string, or an item of it is no text.
             LimitError: an item of it is beyond the graph's limits.
 
@@ -464,13 +465,8 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
             (2, 192)
         """
-        engine = self._engine
-        if not isinstance(engine, Embeds):
-            raise InputError(
-                f"{self.name} is a packed file, which gives the logits only.", "Use the bundle that it was made from."
-            )
         given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
-        work = partial(self._embedded, engine, on_error=on_error)
+        work = partial(self._embedded, on_error=on_error)
         parts, skipped = [], 0
         for _, (part, left_out) in mapped_in_order(work, given, self._threads):
             parts.append(part)
@@ -481,21 +477,24 @@ class Classifier(TrainedEstimator):
         parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([np.empty((0, width), np.float32), *parts])
 
-    def _embedded(self, engine: Embeds, chunk: Chunk, on_error: OnError) -> tuple[Floats, int]:
+    def _embedded(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, int]:
         """float32 [texts, features], and how many of them were skipped, whose rows are NaN."""
         ids, lengths = self._encoder.encode_all(chunk.texts)
-        left_out = np.zeros(len(lengths), bool)
+        refused = np.zeros(len(lengths), bool)
         if self._limits is not None:
-            left_out |= outside(self._limits, ids, lengths, self.manifest.text.padding_id)
-        if left_out.any() and on_error == "raise":
-            first = int(left_out.argmax())
-            text = f"The text at position {chunk.first + first} (counted from 0)"
-            raise among(self._refusal(chunk.texts[first]), text, SKIP_THEM)
-        left_out[chunk.skipped] = True
-        found = engine.embeddings(ids[np.repeat(~left_out, lengths)], lengths[~left_out])
+            refused |= outside(self._limits, ids, lengths, self.manifest.text.padding_id)
+        if refused.any() and on_error == "raise":
+            raise self._refusal_in(chunk, int(refused.argmax()))
+        refused[chunk.skipped] = True
+        kept = np.flatnonzero(~refused)
+        found, costly = self._engine.embeddings(ids[np.repeat(~refused, lengths)], lengths[kept])
+        if costly and on_error == "raise":
+            raise self._refusal_in(chunk, int(kept[costly[0]]))
+        refused[kept[costly]] = True
         embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
-        embeddings[~left_out] = found
-        return embeddings, int(left_out.sum())
+        embeddings[kept] = found
+        embeddings[refused] = np.nan
+        return embeddings, int(refused.sum())
 
     def _logits_of_chunks(
         self, texts: Iterable[Text], on_error: OnError, *, warns: bool = True
@@ -530,8 +529,7 @@ class Classifier(TrainedEstimator):
             self._answers.check_finite(logits)
             return logits, chunk.skipped
         if on_error == "raise":
-            text = f"The text at position {chunk.first + refused[0]} (counted from 0)"
-            raise among(self._refusal(chunk.texts[refused[0]]), text, SKIP_THEM)
+            raise self._refusal_in(chunk, refused[0])
         logits[refused] = 0
         self._answers.check_finite(logits)
         # An item that is no text stands there as an empty one, which may be refused.
@@ -548,6 +546,11 @@ class Classifier(TrainedEstimator):
         logits = np.zeros((len(lengths), len(self.labels)), np.float32)
         logits[within], refused = self._engine.logits(ids[np.repeat(~beyond, lengths)], lengths[within])
         return Answered(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
+
+    def _refusal_in(self, chunk: Chunk, index: int) -> LimitError:
+        """Why a text of a chunk is refused, with its position among all."""
+        text = f"The text at position {chunk.first + index} (counted from 0)"
+        return among(self._refusal(chunk.texts[index]), text, SKIP_THEM)
 
     def _refusal(self, text: Text) -> LimitError:
         """Why a text is refused, as `classify` says it: a string, its tokens, or ids that were checked."""

@@ -115,6 +115,24 @@ static int opens(struct opened *o, int way)
 
 static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_WAITING; }
 
+/* The numbers before the last linear layer, where a program has one. */
+static void embed(const prnn *classifier, const int32_t *ids, size_t count)
+{
+    size_t numbers = prnn_embedding_size(classifier);
+    prnn_number *embedding = exactly(numbers * sizeof *embedding);
+    for (size_t size = 1 << 10;;) {
+        size_t given = size;
+        void *memory = exactly(size);
+        int status = prnn_embed(classifier, ids, count, embedding, memory, &size);
+        free(memory);
+        CHECK(is_known(status) && (status == PRNN_ARGUMENT) == !numbers);
+        CHECK(status != PRNN_MEMORY || size > given);
+        if (status != PRNN_MEMORY || size > MOST_MEMORY)
+            break;
+    }
+    free(embedding);
+}
+
 /* The status of a text, after its ids were held against the classifier's. */
 static int encode(const prnn *classifier, const char *text, size_t bytes)
 {
@@ -131,6 +149,7 @@ static int encode(const prnn *classifier, const char *text, size_t bytes)
             CHECK(count >= 1);
             for (size_t i = 0; i < count; i++)
                 CHECK(made[i] >= 0 && (uint32_t)made[i] < ids);
+            embed(classifier, made, count);
         }
         free(memory);
         if (status != PRNN_MEMORY || size > MOST_MEMORY)

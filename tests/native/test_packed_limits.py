@@ -154,6 +154,8 @@ def test_one_text_that_is_too_costly_leaves_the_others_their_answers(
             assert [not row for row in np.isnan(logits).all(1)] == [one is not None for one in expected]
             proba = classifier.predict_proba(texts, on_error="skip")  # type: ignore[arg-type]
             assert np.isnan(proba).tolist() == np.isnan(logits).tolist()
+            embeddings = classifier.embed(texts, on_error="skip")  # type: ignore[arg-type]
+            assert [not row for row in np.isnan(embeddings).all(1)] == [one is not None for one in expected]
             answers = classifier.classify_all(texts, on_error="skip")  # type: ignore[arg-type]
             assert [answer and answer.label for answer in answers] == expected
     assert "too costly" in caplog.text

@@ -20,7 +20,8 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
-from pocketrnn.errors import ExportError
+from pocketrnn.errors import ExportError, InputError
+from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
@@ -60,10 +61,28 @@ def check_packed(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> N
     # Where several texts are read at a time, sums may be rounded in another place.
     np.testing.assert_allclose(together, [engine.logits(text) for text in texts], atol=1e-6, rtol=1e-6)
     assert not statuses.any()
+    wide = with_last_layers_input(content)
+    numbers = engine.embedding_size()
+    # What has no one last layer in the graph has none in the program, which has one wherever a bundle gives its rows.
+    assert not numbers if wide is None else numbers or len(wide.get_outputs()[1].shape) != 2
     for ids in rows_of(graph):
         feed = {"tokens": ids[None], "lengths": np.array([len(ids)])}
-        expected = session.run(["logits"], {name: feed[name] for name in graph.inputs})[0][0]
+        given = {name: feed[name] for name in graph.inputs}
+        expected = session.run(["logits"], given)[0][0]
         np.testing.assert_allclose(logits_of(engine, ids), expected, atol=1e-5, rtol=1e-5)
+        if wide is not None and numbers:
+            embedding = np.empty(numbers, np.float32)
+            engine.embeddings_of_ids(ids.astype(np.int32), np.array([len(ids)]), embedding, np.empty(1, np.uint8))
+            np.testing.assert_allclose(embedding, wide.run(None, given)[1].flatten(), atol=1e-5, rtol=1e-5)
+
+
+def with_last_layers_input(content: bytes) -> onnxruntime.InferenceSession | None:
+    """The graph with the numbers before its last linear layer as a second output; None where it has no such layer."""
+    try:
+        name = input_of_last_layer(content, Path("model.onnx"))
+    except InputError:
+        return None
+    return onnxruntime.InferenceSession(with_output(content, name), providers=["CPUExecutionProvider"])
 
 
 def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:

@@ -115,7 +115,39 @@ def test_without_a_last_layer_that_is_said(nodes: list[onnx.NodeProto]) -> None:
         input_of_last_layer(model(*nodes), Path("model.onnx"))
 
 
-def test_a_packed_file_gives_the_logits_only(tmp_path: Path, packed_bundle: Callable[[Path], bytes]) -> None:
-    (tmp_path / "news.prnn").write_bytes(packed_bundle(Path(__file__).parents[1] / "vectors" / "words"))
-    with pytest.raises(InputError, match="packed file"):
-        Classifier.load(tmp_path / "news.prnn").embed(["oil"])
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+@pytest.mark.parametrize(
+    "bundle", sorted(path.parent for path in VECTORS.glob("*/classifier.json")), ids=lambda path: path.name
+)
+def test_a_packed_file_gives_the_numbers_of_its_bundle(
+    bundle: Path, tmp_path: Path, packed_bundle: Callable[[Path], bytes]
+) -> None:
+    (tmp_path / "c.prnn").write_bytes(packed_bundle(bundle))
+    whole, packed = Classifier.load(bundle), Classifier.load(tmp_path / "c.prnn", threads=2)
+    texts = [example.text for example in whole.manifest.examples] * 9
+    try:
+        expected = whole.embed(texts)
+    except InputError:
+        with pytest.raises(InputError, match="no last linear layer"):
+            packed.embed(texts)
+        return
+    found = packed.embed(texts)
+    assert (found.dtype, found.shape) == (np.float32, expected.shape)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_packed_file_without_a_last_layer_says_so(tmp_path: Path, packed_bundle: Callable[[Path], bytes]) -> None:
+    def change(proto: onnx.ModelProto) -> None:
+        """Logits that are added up of two: the linear layer's, and their own tangent."""
+        (last,) = (node for node in proto.graph.node if "logits" in node.output)
+        last.output[0] = "linear_logits"
+        proto.graph.node.append(helper.make_node("Tanh", ["linear_logits"], ["bent"]))
+        proto.graph.node.append(helper.make_node("Add", ["linear_logits", "bent"], ["logits"]))
+
+    bundle = bundle_maker.make(tmp_path / "bundle", change_graph=change, stream=False)
+    (tmp_path / "c.prnn").write_bytes(packed_bundle(bundle))
+    for classifier in (Classifier.load(bundle), Classifier.load(tmp_path / "c.prnn")):
+        with pytest.raises(InputError, match="no last linear layer"):
+            classifier.embed(["oil"])

@@ -155,11 +155,12 @@ static int classified(const prnn *classifier, const char *text, size_t bytes, fl
     }
 }
 
-static int answered(const prnn *classifier, const int32_t *ids, size_t count, float *logits, struct memory *memory)
+static int answered(int (*ask)(const prnn *, const int32_t *, size_t, float *, void *, size_t *), const prnn *classifier,
+                    const int32_t *ids, size_t count, float *numbers, struct memory *memory)
 {
     for (;;) {
         size_t size = memory->size;
-        int status = prnn_logits(classifier, ids, count, logits, memory->bytes, &size);
+        int status = ask(classifier, ids, count, numbers, memory->bytes, &size);
         if (status != PRNN_MEMORY || !grown(memory, size))
             return status;
     }
@@ -336,19 +337,20 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* The logits of texts that are ids: int32 of all texts one after the other, int64 how many each has. As above. */
-static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
+/* What is asked of texts that are ids, `width` numbers each: int32 of all texts one after the other, int64 how many each has.
+ * As above. */
+static PyObject *numbers_of_ids(Packed *self, PyObject *arguments, size_t width,
+                                int (*ask)(const prnn *, const int32_t *, size_t, float *, void *, size_t *))
 {
-    Packed *self = (Packed *)object;
     PyObject *result = NULL;
     Py_buffer ids, lengths, out, statuses;
     if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &ids, &lengths, &out, &statuses))
         return NULL;
-    size_t classes = prnn_classes(self->classifier), count = (size_t)lengths.len / sizeof(int64_t);
+    size_t count = (size_t)lengths.len / sizeof(int64_t);
     size_t left = (size_t)ids.len / sizeof(int32_t);
     const int64_t *each = lengths.buf;
     struct memory *memory = NULL;
-    if ((size_t)out.len != count * classes * sizeof(float) || (size_t)statuses.len != count)
+    if ((size_t)out.len != count * width * sizeof(float) || (size_t)statuses.len != count)
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
     else
         memory = memory_taken(self);
@@ -361,7 +363,7 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
                 status = PRNN_ARGUMENT;
                 break;
             }
-            int own = answered(self->classifier, at, (size_t)each[i], (float *)out.buf + i * classes, memory);
+            int own = answered(ask, self->classifier, at, (size_t)each[i], (float *)out.buf + i * width, memory);
             ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
             if (own == PRNN_MEMORY || own == PRNN_STOPPED)
                 status = own;
@@ -370,13 +372,30 @@ static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
         }
         lock_taken_again(memory);
         memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed((PyObject *)self, status);
     }
     PyBuffer_Release(&ids);
     PyBuffer_Release(&lengths);
     PyBuffer_Release(&out);
     PyBuffer_Release(&statuses);
     return result;
+}
+
+static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    return numbers_of_ids(self, arguments, prnn_classes(self->classifier), prnn_logits);
+}
+
+static PyObject *packed_embeddings_of_ids(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    return numbers_of_ids(self, arguments, prnn_embedding_size(self->classifier), prnn_embed);
+}
+
+static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLong(prnn_embedding_size(((Packed *)self)->classifier));
 }
 
 static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint32_t, size_t *))
@@ -720,6 +739,10 @@ static PyMethodDef packed_methods[] = {
      "(texts, logits, statuses): the logits of a list of texts into a buffer of float32, and a status for each."},
     {"logits_of_ids", packed_logits_of_ids, METH_VARARGS,
      "(ids, lengths, logits, statuses): the same of ids, int32 with int64 lengths."},
+    {"embedding_size", packed_embedding_size, METH_NOARGS,
+     "How many numbers stand before the last linear layer; 0 where no one layer makes the logits."},
+    {"embeddings_of_ids", packed_embeddings_of_ids, METH_VARARGS,
+     "(ids, lengths, embeddings, statuses): the numbers before the last linear layer, as logits_of_ids."},
     {"probabilities", packed_probabilities, METH_O, "The probabilities of a list of logits, a list."},
     {"labels", packed_labels, METH_NOARGS, "The labels, a list."},
     {"tokens", packed_tokens, METH_NOARGS, "The vocabulary, a list."},
@@ -756,7 +779,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
                                  error_slots};
 
 /* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 2 };
+enum { INTERFACE = 3 };
 
 static int module_ready(PyObject *module)
 {

@@ -109,6 +109,10 @@ int prnn_encode(const prnn *classifier, const char *text, size_t bytes, const in
 /* The logits of ids, which must not lie in `memory`. */
 int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *logits, void *memory,
                 size_t *size);
+/* The numbers before the last linear layer, of ids as above: prnn_embedding_size of them, which is 0 where no one layer makes
+ * the logits of one row of numbers; prnn_embed answers PRNN_ARGUMENT then. */
+uint32_t prnn_embedding_size(const prnn *classifier);
+int prnn_embed(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *embedding, void *memory, size_t *size);
 /* Both: the logits of a text. */
 int prnn_classify(const prnn *classifier, const char *text, size_t bytes, prnn_number *logits, void *memory,
                   size_t *size);

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.engines.batching import MAX_TOKENS
 
-__all__ = ["CPU", "Answered", "Embeds", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
+__all__ = ["CPU", "Answered", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
 
 CPU: Final = "CPUExecutionProvider"
 Ids = NDArray[np.int64]
@@ -75,6 +75,19 @@ class Engine(Protocol):
         """
         ...
 
+    def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
+        """The numbers before the last linear layer, in place of the logits: float32 [texts, features].
+
+        Args:
+            ids: as for `Engine.logits`.
+            lengths: as for `Engine.logits`.
+
+        Raises:
+            InputError: the graph has no last linear layer that is given one row of numbers for each text.
+            PocketRNNError: the graph fails.
+        """
+        ...
+
     def open_step(self) -> None:
         """Open the step graph, so that what is wrong with it is said before any text is read.
 
@@ -96,27 +109,6 @@ class Engine(Protocol):
 
         Raises:
             LimitError: as `logits_of_one`.
-            PocketRNNError: the graph fails.
-        """
-        ...
-
-
-@runtime_checkable
-class Embeds(Protocol):
-    """An engine that can give what a graph computes before its last layer."""
-
-    def embeddings(self, ids: Ids, lengths: Ids) -> Floats:
-        """The numbers before the last linear layer.
-
-        Args:
-            ids: as for `Engine.logits`.
-            lengths: as for `Engine.logits`.
-
-        Returns:
-            float32 [texts, features].
-
-        Raises:
-            InputError: the graph has no last linear layer that is given one row of numbers for each text.
             PocketRNNError: the graph fails.
         """
         ...

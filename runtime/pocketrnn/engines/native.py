@@ -19,7 +19,7 @@ __all__ = ["NativeEngine", "native_module"]
 
 
 # What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 2
+_INTERFACE: Final = 3
 
 
 def native_module() -> ModuleType:
@@ -120,7 +120,20 @@ class NativeEngine:
         given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
         return self._answered(self._packed.logits_of_ids, len(lengths), [self._module.COSTLY], *given)
 
-    def _answered(self, ask: Callable[..., None], count: int, refusals: list[int], *given: object) -> Answered:
+    def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
+        """The numbers before the last linear layer; see `Engine.embeddings`."""
+        width = self._packed.embedding_size()
+        if not width:
+            raise InputError(
+                f"{self.manifest.name} has no last linear layer whose input could be given.",
+                "Use the logits or the probabilities.",
+            )
+        given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
+        return self._answered(self._packed.embeddings_of_ids, len(lengths), [self._module.COSTLY], *given, width=width)
+
+    def _answered(
+        self, ask: Callable[..., None], count: int, refusals: list[int], *given: object, width: int | None = None
+    ) -> Answered:
         """What the extension answers to many texts, each of which has a status.
 
         Args:
@@ -128,12 +141,14 @@ class NativeEngine:
             count: how many texts there are.
             refusals: the statuses of texts that are refused.
             given: the texts.
+            width: how many numbers a text is answered by; without it, its logits.
 
         Raises:
             PocketRNNError: a text has another status than these and OK.
         """
         try:
-            logits, statuses = np.empty((count, self._classes), np.float32), np.zeros(count, np.uint8)
+            shape = count, self._classes if width is None else width
+            logits, statuses = np.empty(shape, np.float32), np.zeros(count, np.uint8)
             ask(*given, logits, statuses)
         except self._module.EngineError as error:
             raise self._failed(error) from None

@@ -112,14 +112,14 @@ class OnnxRuntimeEngine:
             logits[rows] = self._run(tokens, lengths[rows])
         return Answered(logits, [])
 
-    def embeddings(self, ids: Ids, lengths: Ids) -> Floats:
-        """The numbers before the last linear layer; see `Embeds.embeddings`."""
+    def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
+        """The numbers before the last linear layer; see `Engine.embeddings`."""
         parts = [(rows, self._embedded(tokens, lengths[rows])) for rows, tokens in self._rectangles(ids, lengths)]
         width = parts[0][1].shape[1] if parts else 0
         embeddings = np.empty((len(lengths), width), np.float32)
         for rows, part in parts:
             embeddings[rows] = part
-        return embeddings
+        return Answered(embeddings, [])
 
     def _rectangles(self, ids: Ids, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Ids]]:
         """The indices and the tokens of each run. It holds texts of like length, or one text that the graph would
