@@ -61,6 +61,22 @@ class ConvolutionFirst(nn.Module):
         return torch.log_softmax(self.fc(self.gru(x)[0][-1]), dim=1)
 
 
+class Pooled(nn.Module):
+    """Convolutions, each with a pool behind it, which shorten what the layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(CHANNELS, 8, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2),
+            nn.Conv1d(8, 8, 3), nn.ReLU(), nn.MaxPool1d(3, stride=2, padding=1), nn.MaxPool1d(2, dilation=2, stride=1),
+        )  # fmt: skip
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(self.body(x.transpose(1, 2)).transpose(1, 2))[0][:, -1])
+
+
 class TimeFirst(LastStep):
     """[time, batch, channels]."""
 
@@ -166,6 +182,7 @@ EXPORTED: dict[str, tuple[Any, Callable[..., Tensor], dict[str, Any]]] = {
     "InitHidden": (InitHidden, lambda module, x, _: torch.log(module(x)), XYZ),
     "Packed": (Packed, lambda module, x, lengths: module(x, lengths), XYZ),
     "ConvolutionFirst": (ConvolutionFirst, lambda module, x, _: module(x.transpose(1, 2)), XYZ),
+    "Pooled": (Pooled, lambda module, x, _: module(x), XYZ),
     "TimeFirst": (TimeFirst, lambda module, x, _: module(x.transpose(0, 1)), XYZ),
     "Planes": (Planes, lambda module, x, _: module(x.unsqueeze(1)), XYZ),
     "Attention": (Attention, lambda module, x, _: module(x), XYZ),

@@ -69,6 +69,10 @@ def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
         *rest: Any,
         **kwargs: Any,
     ) -> Any:
+        if axes == 1 and reduce is _largest and not session.scripted:
+            found = _sliding(x, kernel_size, stride, padding, *rest, **kwargs)
+            if found is not None:
+                return found
         if rest or padding not in (0, (0,), (0, 0), [0, 0]) or kernel_size is None:
             return declined("padded, or with more arguments")
         if any(kwargs.get(name) not in (None, False, 1) for name in ("ceil_mode", "return_indices", "dilation")):
@@ -89,6 +93,30 @@ def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
         return reduce(x, whole)
 
     return pool
+
+
+def _sliding(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: Any = False,
+    return_indices: Any = False,
+) -> Any:
+    """The largest of each window of plain numbers, over two axes of which one is 1: over one, PyTorch asks for the size
+    of the axis as a plain number. None for another pool."""
+    plain = []
+    for value in (kernel_size, stride if stride not in (None, (), []) else kernel_size, padding, dilation):
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        if len(values) != 1 or type(values[0]) is not int:
+            return None
+        plain.append(values[0])
+    if return_indices or ceil_mode or not isinstance(x, Tensor) or isinstance(x.shape[-1], int):
+        return None
+    size, step, pad, apart = plain
+    planes = x.unsqueeze(-2)
+    return torch.max_pool2d(planes, (1, size), (1, step), (0, pad), (1, apart)).squeeze(-2)
 
 
 def _is_whole(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
