@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, shown
+from pocketrnn.text.framing import SUBWORDS
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
 
@@ -28,6 +29,11 @@ MOST_FRAGMENTS: Final = 64
 # LSTM(50 -> 64), this takes 0.2 to 0.35 s in a browser.
 _MOST_TOKENS: Final = 50_000
 _WORD: Final = re.compile(r"\S+")
+# Of subwords, code points of scripts that put no space between words stand alone: Thai, Lao, Burmese, Khmer, kana, Han.
+_UNSPACED: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+)
+_WORD_OR_POINT: Final = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,10 @@ class Explainer:
     encode: Callable[[str | list[str]], Sequence[int]]
     logits: Callable[[Sequence[str | list[str]]], tuple[NDArray[np.float32], list[int]]]
 
+    @property
+    def _has_subwords(self) -> bool:
+        return self.manifest.text.tokenizer == SUBWORDS
+
     def explained(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
         """What each word did for a label; see `Classifier.explain`.
 
@@ -104,7 +114,7 @@ class Explainer:
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
         by_character = not isinstance(text, str) or self.manifest.text.tokenizer == "characters"
-        words = _words(text, by_character=by_character)
+        words = _words(text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD)
         places = _fragments(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
         given, refused = self.logits([text, *without])
@@ -127,11 +137,11 @@ def _joined(fragment: str | list[str]) -> str:
     return fragment if isinstance(fragment, str) else " ".join(fragment)
 
 
-def _words(text: str | list[str], *, by_character: bool) -> list[Place]:
+def _words(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
     """Where the words are, or where characters are the tokens, these; in a list, its tokens: begins and ends."""
     if by_character or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
-    return [found.span() for found in _WORD.finditer(text)]
+    return [found.span() for found in word.finditer(text)]
 
 
 def _fragments(words: list[Place], most: int) -> list[Place]:

@@ -23,7 +23,9 @@ from pocketrnn.commands.cli import main
 from pocketrnn.commands.explained import coloured_line, explanation_as_json
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.explanation import Explainer, Explanation, Fragment
-from pocketrnn.text import TextRules
+from pocketrnn.text import SubwordRules, TextRules
+from pocketrnn.text.subword_models import WordPiece
+from pocketrnn.text.subword_splits import SplitAt
 
 TEXT = "The oil  prices,\tteam wins!"
 PIECES = st.sampled_from(
@@ -107,6 +109,16 @@ def test_where_characters_are_tokens_each_is_a_fragment(tmp_path: Path) -> None:
     rules = TextRules(tokenizer="characters", lowercase=True)
     bundle = bundle_maker.make(tmp_path / "b", rules=rules, vocabulary=("<unk>", *"abc de"), texts=("a bc", "d"))
     assert [f.text for f in Classifier.load(bundle).explain("aé c").fragments] == ["a", "é", " ", "c"]
+
+
+def test_of_subwords_code_points_of_scripts_without_spaces_are_fragments(tmp_path: Path) -> None:
+    rules = SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),))
+    bundle = bundle_maker.make(tmp_path / "b", rules=rules, vocabulary=("<unk>", "a"), texts=("a", "a a"))
+    text = "well-known \u4e2d\u6587ok\u3002 \u30ab\u306a \u0e17\u0e35 \U00020000!"
+    wanted = [
+        *("well-known", "\u4e2d", "\u6587", "ok\u3002", "\u30ab", "\u306a", "\u0e17", "\u0e35", "\U00020000", "!"),
+    ]
+    assert [f.text for f in Classifier.load(bundle).explain(text).fragments] == wanted
 
 
 def test_words_that_a_text_cannot_do_without_are_left_out(tmp_path: Path) -> None:

@@ -130,6 +130,23 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
                 np.testing.assert_allclose([c[member] for c in got], [getattr(f, own) for f in fragments], atol=3e-5)
 
 
+def test_texts_of_subwords_are_explained_as_in_python(node: Node, wasm: Path) -> None:
+    path = VECTORS / "packed" / "subwords-wordpiece.prnn"
+    classifier = Classifier.load(path)
+    texts = [
+        "the unable \u4e2d\u6587ok\u3002 \u30ab \u0e17\u0e35!",
+        "\U00020000\U0001f600\u4e2d",
+        "a b",
+        "\u1000\u1780 ab\u00e9",
+    ]
+    question = {"file": str(path), "wasm": str(wasm / ENGINES[0]), "texts": texts, "explained": texts}
+    (answer,) = node("native_in_node.mjs", [question])
+    for text, got in zip(texts, answer["contributions"], strict=True):
+        fragments = classifier.explain(text).fragments
+        units = [utf16_units(text[:place]) for f in fragments for place in (f.start, f.end)]
+        assert [place for c in got for place in (c["start"], c["end"])] == units
+
+
 HOSTILE_TEXTS = ("oil prices", "", "The team wins the cup game! " * 5)
 
 

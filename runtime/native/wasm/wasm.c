@@ -206,26 +206,37 @@ double cos(double x) { return turned(x, 1); }
 
 /* ---- What native.js asks beside the functions of pocketrnn.h ------------------------------------------------------ */
 
+/* Whether a code point is of a script that puts no space between words: Thai, Lao, Burmese, Khmer, kana, Han. */
+static int is_unspaced(uint32_t code)
+{
+    return code - 0xE00 < 0x100 || code - 0x1000 < 0xA0 || code - 0x1780 < 0x80 || code - 0x3040 < 0xC0 || code - 0x3400 < 0x19C0 ||
+           code - 0x4E00 < 0x5200 || code - 0xF900 < 0x200 || code - 0x20000 < 0x1FFFE;
+}
+
 /* Where the words of a text stand, or of a classifier of characters its code points: the bytes of their begins and ends,
- * at most as many pairs as the text has bytes. The number of pairs; -1 if the text is not UTF-8. */
+ * at most as many pairs as the text has bytes. Of subwords, code points of scripts without spaces stand alone. The number of
+ * pairs; -1 if the text is not UTF-8. */
 int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*places)[2])
 {
     const uint8_t *at = text, *end = text + bytes, *start = text;
     int32_t count = 0;
+    int all_alone = p->rules->tokenizer == CHARACTERS, some_alone = p->rules->tokenizer == SUBWORDS, was_alone = 0;
     if (!is_utf8(text, bytes))
         return -1;
     for (;;) {
         const uint8_t *after = at;
-        size_t white = at == end || p->rules->tokenizer == CHARACTERS ? 0 : white_space(at, end);
-        if ((at == end || white || p->rules->tokenizer == CHARACTERS) && at > start) {
+        size_t white = at == end || all_alone ? 0 : white_space(at, end);
+        uint32_t code = at == end ? 0 : (uint32_t)decoded(&after, end);
+        int alone = all_alone || (some_alone && is_unspaced(code));
+        if ((at == end || white || alone || was_alone) && at > start) {
             places[count][0] = (uint32_t)(start - text);
             places[count++][1] = (uint32_t)(at - text);
             start = at;
         }
         if (at == end)
             return count;
-        decoded(&after, end);
         start = white ? after : start;
+        was_alone = alone;
         at = after;
     }
 }

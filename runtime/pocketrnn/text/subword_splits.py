@@ -375,6 +375,37 @@ _Vain = tuple[int, int, int]
 _NOWHERE: Final[_Vain] = (0, 0, 0)
 
 
+def _end_of(word: str, start: int, bits: _Bits, inside: int, most: int) -> int:
+    end, stop = start, min(len(word), start + most)
+    while end < stop and bits[word[end]] & inside:
+        end += 1
+    return end
+
+
+def _behind(word: str, start: int, bits: _Bits, run: _ByBits, vain: _Vain) -> tuple[int, _Vain]:
+    """Where the run ends whose own code points begin at a place; 0 if it does not stand there."""
+    if vain[0] == 0 and vain[1] <= start < vain[2]:
+        return 0, vain
+    end = stop = _end_of(word, start, bits, run.inside, run.most)
+    if run.ends_at:
+        while end > start and not bits[word[end - 1]] & run.ends_at:
+            end -= 1
+    if run.not_before and end < len(word) and bits[word[end]] & run.not_before:
+        end -= 1
+    if end - start < run.least:
+        return 0, (0, start, stop) if run.ends_at and run.most == sys.maxsize and end == start else vain
+    last, last_from, has_no_limit = 0, start, run.most == sys.maxsize
+    for number, (inside, least, most) in enumerate(run.then, 1):
+        if vain[0] == number and vain[1] <= end < vain[2]:
+            return 0, vain
+        begin, end = end, _end_of(word, end, bits, inside, most)
+        if end - begin < least:
+            return 0, (last, last_from, begin) if has_no_limit else vain
+        if end > begin:
+            last, last_from, has_no_limit = number, begin, most == sys.maxsize
+    return end, vain
+
+
 def _at_runs(split: SplitAtRuns) -> Cut:
     sets = list({ranges: None for run in split.runs for ranges in run.sets if ranges})
     bits = _Bits(sets)
@@ -387,42 +418,13 @@ def _at_runs(split: SplitAtRuns) -> Cut:
         for run in split.runs
     ]  # fmt: skip
 
-    def end_of(word: str, start: int, inside: int, most: int) -> int:
-        end, stop = start, min(len(word), start + most)
-        while end < stop and bits[word[end]] & inside:
-            end += 1
-        return end
-
-    def behind(word: str, start: int, run: _ByBits, vain: _Vain) -> tuple[int, _Vain]:
-        """Where the run ends whose own code points begin at a place; 0 if it does not stand there."""
-        if vain[0] == 0 and vain[1] <= start < vain[2]:
-            return 0, vain
-        end = stop = end_of(word, start, run.inside, run.most)
-        if run.ends_at:
-            while end > start and not bits[word[end - 1]] & run.ends_at:
-                end -= 1
-        if run.not_before and end < len(word) and bits[word[end]] & run.not_before:
-            end -= 1
-        if end - start < run.least:
-            return 0, (0, start, stop) if run.ends_at and run.most == sys.maxsize and end == start else vain
-        last, last_from, has_no_limit = 0, start, run.most == sys.maxsize
-        for number, (inside, least, most) in enumerate(run.then, 1):
-            if vain[0] == number and vain[1] <= end < vain[2]:
-                return 0, vain
-            begin, end = end, end_of(word, end, inside, most)
-            if end - begin < least:
-                return 0, (last, last_from, begin) if has_no_limit else vain
-            if end > begin:
-                last, last_from, has_no_limit = number, begin, most == sys.maxsize
-        return end, vain
-
     def found(word: str, start: int, vain: list[_Vain]) -> int:
         """Where the run ends that stands there; 0 if none does."""
         here = bits[word[start]]
         for i, run in enumerate(runs):
             for skipped in (1, 0):
                 if here & (run.before if skipped else run.inside):
-                    end, vain[i] = behind(word, start + skipped, run, vain[i])
+                    end, vain[i] = _behind(word, start + skipped, bits, run, vain[i])
                     if end:
                         return end
         return 0
