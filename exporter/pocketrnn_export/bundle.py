@@ -41,6 +41,7 @@ from pocketrnn_export.one_export import one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
 from pocketrnn_export.proof.comparing import run_of
+from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.proof.verdict import write_report
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.every_size import check_beside_others
@@ -236,6 +237,7 @@ def export(
                 bounds=bounds,
                 one_row=graph.batch == 1,
                 alone=tuple(prepared.alone),
+                loud=loud_ids(prepared.module, ids),
             ),
             texts=texts,
             private=private,

@@ -22,11 +22,24 @@ __all__ = ["FUNCTION_TRANSLATIONS"]
 # Its stubs name types of numbers that no value here is known by.
 op: Final[Any] = opset18
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+# Of y from 0.46875 to 4, and of 1 / y^2 beyond: what stands over and under the line.
+_ERFC_MIDDLE: Final = (
+    (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2,
+     8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3),
+    (1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3,
+     4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
+)  # fmt: skip
+_ERFC_LARGE: Final = (
+    (1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1,
+     1.60837851487422766e-2, 6.58749161529837803e-4),
+    (2.56852019228982242, 1.87295284992346725, 5.27905102951428412e-1, 6.05183413124413191e-2, 2.33520497626869185e-3),
+)  # fmt: skip
 # How the sizes of an input are called.
 _OF_INPUT: Final = re.compile(r"s\d+|[A-Za-z_]+")
 
 
 def _number(value: float, like: Any) -> Any:
+    assert like.dtype is not None  # noqa: S101 - what is computed while it is translated has no type yet
     made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
     made.dtype = like.dtype
     return made
@@ -74,6 +87,46 @@ def _expm1(x: Any) -> Any:
     return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _number(1.0, x)))
 
 
+def _ratio(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
+    """A polynomial over another, as `_ERFC` has them: the highest power's number first, 1 below."""
+
+    def polynomial(numbers: Sequence[float]) -> Any:
+        found = _number(numbers[0], like)
+        for one in numbers[1:]:
+            found = op.Add(op.Mul(found, x), _number(one, like))
+        return found
+
+    return op.Div(polynomial(over), polynomial((1.0, *under)))
+
+
+def _erfc(x: Any) -> Any:
+    """`torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of netlib's
+    specfun), which are within 1e-15 of it, relative to its size. `1 - erf(x)`, torch's translation, is 0 from 4 on."""
+    size = op.Abs(x)
+    # Within 0.46875, erf leaves digits enough; larger numbers are held back, so that no branch is NaN.
+    middle = _ratio(op.Min(op.Max(size, _number(0.46875, x)), _number(4.0, x)), *_ERFC_MIDDLE, x)
+    large = op.Max(size, _number(4.0, x))
+    inverse = op.Reciprocal(op.Mul(large, large))
+    series = op.Mul(inverse, _ratio(inverse, *_ERFC_LARGE, x))
+    far = op.Div(op.Sub(_number(1 / math.sqrt(math.pi), x), series), large)
+    chosen = op.Where(op.Greater(size, _number(4.0, x)), far, middle)
+    tail = op.Mul(op.Exp(op.Neg(op.Mul(x, x))), chosen)
+    both = op.Where(op.Less(x, _number(0.0, x)), op.Sub(_number(2.0, x), tail), tail)
+    return op.Where(op.LessOrEqual(size, _number(0.46875, x)), op.Sub(_number(1.0, x), op.Erf(x)), both)
+
+
+def _log_odds(x: Any, eps: float | None = None) -> Any:
+    """`torch.logit(x, eps)`, of NaN too."""
+    inside = x if eps is None else op.Min(op.Max(x, _number(eps, x)), _number(1 - eps, x))
+    return op.Log(op.Div(inside, op.Sub(_number(1.0, x), inside)))
+
+
+def _step(x: Any, values: Any) -> Any:
+    """`torch.heaviside(x, values)`: 0 of NaN."""
+    zero, one = _number(0.0, x), _number(1.0, x)
+    return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
+
+
 def _pair(x: Any, other: Any) -> tuple[Any, Any]:
     """Two operands of one type, of which each may be a Python number."""
     if not isinstance(x, ir.Value):
@@ -93,7 +146,7 @@ def _is_whole(x: Any) -> bool:
 
 def _sign_differs(rest: Any, other: Any) -> Any:
     """Whether something is left over whose sign is not that of the divisor."""
-    zero = _number(0.0, rest)
+    zero = _number(0.0, other)
     return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
 
 
@@ -175,6 +228,10 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.logaddexp2.default: _log_add_exp2,
     _ATEN.log1p.default: _log1p,
     _ATEN.expm1.default: _expm1,
+    _ATEN.erfc.default: _erfc,
+    _ATEN.special_erfc.default: _erfc,
+    _ATEN.logit.default: _log_odds,
+    _ATEN.heaviside.default: _step,
     _ATEN.remainder.Tensor: _remainder,
     _ATEN.remainder.Scalar: _remainder,
     _ATEN.remainder.Scalar_Tensor: _remainder,

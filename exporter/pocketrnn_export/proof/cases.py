@@ -58,6 +58,8 @@ SEQUENCES: Final = (1, 2, 17, 64, 257)
 _NEIGHBOURS: Final = ((7, 17), (7, 64))
 # How many shapes are drawn besides the grid.
 _DRAWN: Final = 16
+# How often an id of a large vector is repeated.
+_REPEATED: Final = (1, 7, 30, 300)
 # How many words the texts have that are made where none are given.
 MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
@@ -154,7 +156,9 @@ def drawn_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> li
     return [_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes]
 
 
-def hazard_cases(ids: int, special: Sequence[int], padding_id: int, *, ragged: bool, seed: int = 3) -> list[Case]:
+def hazard_cases(
+    ids: int, special: Sequence[int], padding_id: int, *, ragged: bool, loud: Sequence[int] = (), seed: int = 3
+) -> list[Case]:
     """Cases where graphs go wrong: long rows, large batches, special ids, repeated tokens, uneven lengths.
 
     Args:
@@ -162,6 +166,7 @@ def hazard_cases(ids: int, special: Sequence[int], padding_id: int, *, ragged: b
         special: ids that mean something: of unknown words, of empty texts, of padding. 0, 1 and the last id are added.
         padding_id: the token past a row's length, which also stands inside texts here.
         ragged: rows of several lengths; else all rows are full.
+        loud: ids whose vectors are the largest, each of which is repeated in rows of its own.
         seed: of the random tokens.
 
     Example:
@@ -192,6 +197,9 @@ def hazard_cases(ids: int, special: Sequence[int], padding_id: int, *, ragged: b
         ),
         "padding inside": np.concatenate([drawn(4, 9), np.full((4, 6), padding_id), drawn(4, 9)], axis=1),
     }
+    if loud:
+        column = np.array(loud, np.int64)[:, None]
+        full |= {f"{steps} times an id of a large vector": np.repeat(column, steps, axis=1) for steps in _REPEATED}
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if not ragged:
         return cases

@@ -35,6 +35,7 @@ def cases_for(
     bounds: Iterable[tuple[int, int]] = (),
     one_row: bool = False,
     alone: Sequence[int] = (),
+    loud: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof but for the texts, by kind.
 
@@ -46,6 +47,7 @@ def cases_for(
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
         one_row: the graph takes one text a run: fewer and longer rows hold every id then.
         alone: a text that holds one of these ids takes a run of its own.
+        loud: ids whose vectors are the largest; see `proof.loud_ids`.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -61,7 +63,7 @@ def cases_for(
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
         "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
         "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
-        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged),
+        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud),
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
     }
     inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
