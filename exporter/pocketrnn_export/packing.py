@@ -24,6 +24,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
+from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
@@ -38,6 +39,7 @@ from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.numbers.number_packing import packed_numbers
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare, graph_reference
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 
     from pocketrnn_training.data import LabelledTexts
 
-__all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundle"]
+__all__ = ["Arithmetic", "bundle_takes_numbers", "check_packable", "pack", "packable", "program_of_bundle"]
 
 # What products are computed in.
 Arithmetic = Literal["float32", "int8"]
@@ -76,7 +78,7 @@ def pack(
     allowed: AllowedChange | None = None,
     force: bool = False,
     c_array: bool = False,
-) -> Manifest:
+) -> Manifest | NumberManifest:
     """Write a bundle as one file for the native engine, proven equal to its graph.
 
     With `arithmetic="int8"` it is not: recurrent layers multiply integers of 8 bits, which takes half of the time of
@@ -97,10 +99,11 @@ def pack(
             and gives the array its name.
 
     Returns:
-        what the file says of itself, with the proof.
+        what the file says of itself, with the proof; of a bundle that takes sequences of numbers a NumberManifest.
 
     Raises:
-        InputError: the bundle's graph is not an ONNX file; among them OutputError, when `path` is taken.
+        InputError: the bundle takes numbers, and integers or a step are asked for; its graph is not an ONNX file; among
+            them OutputError, when `path` is taken.
         ExportError: the engine has no operation for an operator of the graph; the message names it and its place. Or
             the graph cannot be made to answer while a text arrives.
         BundleError: the text rules cannot be followed while a text arrives.
@@ -121,21 +124,63 @@ def pack(
         raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
     with file_written_whole(path, force=force) as work:
-        folder, manifest = packable(bundle)
-        # As the runtime does: a bundle may be a stranger's.
-        content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
-        step = None
-        if manifest.stream is not None:
-            step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
-        elif streaming:
-            step, size = step_of_graph(content)
-            manifest = replace(manifest, stream=StepGraph(STEP_FILE, sha256(step), size))
-        packed = _packed_and_proven(manifest, content, step)
-        if arithmetic == "int8":
-            packed = _with_integers(packed, data, allowed or AllowedChange())
-        made, written = packed.manifest, packed.content
+        made: Manifest | NumberManifest
+        if bundle_takes_numbers(bundle):
+            _check_plain(bundle, arithmetic, streaming=streaming)
+            made, written = packed_numbers(bundle_folder(bundle))
+        else:
+            packed = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
+            made, written = packed.manifest, packed.content
         work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made
+
+
+def _check_plain(bundle: str | Path, arithmetic: Arithmetic, *, streaming: bool) -> None:
+    """Refuse what a packed file of numbers does not have yet."""
+    if arithmetic != "float32":
+        raise InputError(f"{bundle} takes numbers, which are packed in float32 only.", "Leave int8 out.")
+    if streaming:
+        raise InputError(
+            f"{bundle} takes numbers, of which a recording is answered window by window.", "Leave streaming out."
+        )
+
+
+def _packed_texts(
+    bundle: str | Path,
+    arithmetic: Arithmetic,
+    data: LabelledTexts | None,
+    allowed: AllowedChange | None,
+    *,
+    streaming: bool,
+) -> _Packed:
+    folder, manifest = packable(bundle)
+    # As the runtime does: a bundle may be a stranger's.
+    content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
+    step = None
+    if manifest.stream is not None:
+        step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
+    elif streaming:
+        step, size = step_of_graph(content)
+        manifest = replace(manifest, stream=StepGraph(STEP_FILE, sha256(step), size))
+    packed = _packed_and_proven(manifest, content, step)
+    return packed if arithmetic == "float32" else _with_integers(packed, data, allowed or AllowedChange())
+
+
+def bundle_takes_numbers(bundle: str | Path) -> bool:
+    """Whether a bundle, packed or not, takes sequences of numbers.
+
+    Raises:
+        BundleError: there is no such bundle, or it is damaged.
+
+    Example:
+        >>> bundle_takes_numbers("ag_news")
+        False
+    """
+    folder = bundle_folder(bundle)
+    if is_packed(folder):
+        return False
+    document, _ = manifests.document_in(folder)
+    return document.get("version") == manifests.NUMBERS_VERSION
 
 
 def packable(bundle: str | Path) -> tuple[Path, Manifest]:

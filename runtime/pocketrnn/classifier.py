@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed, takes_numbers
 from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
@@ -130,6 +130,8 @@ class Classifier(TrainedEstimator):
             from pocketrnn.engines.native import NativeEngine
 
             options = Options(max_batch_tokens, tuple(providers), trust)
+            if takes_numbers(folder):
+                return cls._of_numbers(folder, options, threads, tokenizer)
             native = NativeEngine(folder)
             return cls(folder.absolute(), native.manifest, native, threads, options, tokenizer)
         # A packed classifier does without onnxruntime, which takes most of the time of a start.

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, Prediction
+from pocketrnn.bundle.packed_file import is_packed, takes_numbers
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Floats, Options
 from pocketrnn.engines.parallel import mapped_in_order
-from pocketrnn.errors import InputError, PocketRNNError, SequenceError, shown
+from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
 from pocketrnn.numbers.rules import array_of
@@ -31,6 +32,19 @@ __all__ = ["NumberClassifier", "NumberStream", "Window"]
 _CHUNK: Final = 256
 MOST_THREADS: Final = 1024
 _log: Final = logging.getLogger(__name__)
+
+
+class _Engine(Protocol):
+    """Who answers: onnxruntime, or the native engine."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its file says of itself."""
+        ...
+
+    def logits(self, sequences: list[Floats]) -> Floats:
+        """float32 [time, channels] each -> float32 [sequences, labels]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +79,14 @@ class NumberClassifier(TrainedEstimator):
         'standing'
     """
 
-    def __init__(self, folder: Path, manifest: NumberManifest, options: Options, threads: int = 1) -> None:
-        # Only here: importing the rest takes no onnxruntime.
-        from pocketrnn.engines.number_engine import NumberEngine
-
+    def __init__(
+        self, folder: Path, manifest: NumberManifest, engine: _Engine, options: Options, threads: int = 1
+    ) -> None:
         self.manifest = manifest
         self._folder = folder
         self._options = options
         self._threads = threads
-        self._engine = NumberEngine(folder, manifest, options)
+        self._engine = engine
         self._gives_values = manifest.activation == "values"
         self._answers = Answers(manifest.name, manifest.labels, manifest.activation, manifest.thresholds)
 
@@ -87,10 +100,11 @@ class NumberClassifier(TrainedEstimator):
         providers: Sequence[str] = (CPU,),
         trust: bool = False,
     ) -> NumberClassifier:
-        """Read and check a bundle.
+        """Read and check a bundle, or a packed file.
 
         Args:
-            path_or_name: a bundle's folder, or its address on a model hub.
+            path_or_name: a bundle's folder, its address on a model hub, or a file that `pocketrnn pack` wrote, which
+                the native engine answers (pip install pocketrnn-native).
             threads: how many processor cores one call for several sequences may use.
             max_batch_tokens: how many steps one run of the graph may hold, padding included.
             providers: onnxruntime's execution providers, most wanted first.
@@ -104,13 +118,16 @@ class NumberClassifier(TrainedEstimator):
             >>> NumberClassifier.load("har")
             <NumberClassifier 'har': 3 channels, 6 labels>
         """
-        from pocketrnn.engines.onnxruntime import checked_options
-
         if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
             raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {MOST_THREADS}.")
-        options = checked_options(max_batch_tokens, providers, trust=trust)
         folder = bundle_folder(path_or_name)
-        return cls(folder.absolute(), read(folder), options, threads)
+        if is_packed(folder):
+            return _of_packed(folder.absolute(), Options(max_batch_tokens, tuple(providers), trust), threads)
+        # A packed classifier does without onnxruntime, which takes most of the time of a start.
+        from pocketrnn.engines.onnxruntime import checked_options
+
+        options = checked_options(max_batch_tokens, providers, trust=trust)
+        return _of_bundle(folder.absolute(), read(folder), options, threads)
 
     @property
     def name(self) -> str:
@@ -398,11 +415,28 @@ class NumberClassifier(TrainedEstimator):
             raise InputError(f"{self.name} gives values, not labels.", f"Use {instead}() or predict().")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return NumberClassifier, (self._folder, self.manifest, self._options, self._threads)
+        if is_packed(self._folder):
+            return _of_packed, (self._folder, self._options, self._threads)
+        return _of_bundle, (self._folder, self.manifest, self._options, self._threads)
 
     def __repr__(self) -> str:
         what = "values" if self._gives_values else "labels"
         return f"<NumberClassifier {self.name!r}: {len(self.channels)} channels, {len(self.labels)} {what}>"
+
+
+def _of_packed(path: Path, options: Options, threads: int) -> NumberClassifier:
+    from pocketrnn.engines.native_numbers import NativeNumberEngine
+
+    if not takes_numbers(path):
+        raise BundleError(f"{path} is of a classifier of texts.", "Use pocketrnn.Classifier.")
+    engine = NativeNumberEngine(path)
+    return NumberClassifier(path, engine.manifest, engine, options, threads)
+
+
+def _of_bundle(folder: Path, manifest: NumberManifest, options: Options, threads: int) -> NumberClassifier:
+    from pocketrnn.engines.number_engine import NumberEngine
+
+    return NumberClassifier(folder, manifest, NumberEngine(folder, manifest, options), options, threads)
 
 
 def _chunks(sequences: Iterable[object]) -> Iterator[tuple[int, list[object]]]:

@@ -98,7 +98,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         check_digest(folder)
     classifier: Any = Classifier.load(folder)
     if isinstance(classifier, NumberClassifier):
-        return _verified_numbers(classifier)
+        return _verified_numbers(classifier, folder)
     manifest = classifier.manifest
     if is_packed(folder):
         return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance, manifest)
@@ -112,7 +112,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     return Verification(manifest.name, files, _replayed(classifier), manifest.parity.tolerance, manifest)
 
 
-def _verified_numbers(classifier: NumberClassifier) -> Verification:
+def _verified_numbers(classifier: NumberClassifier, folder: Path) -> Verification:
     """What is found right of a classifier of numbers, whose graph's digest was checked when it was loaded."""
     manifest, tolerance = classifier.manifest, classifier.manifest.parity.tolerance
     if classifier.metadata.get("pocketrnn.numbers_digest") != numbers_digest(manifest.labels, manifest.numbers):
@@ -135,7 +135,7 @@ def _verified_numbers(classifier: NumberClassifier) -> Verification:
                 manifest.name, f"number {int(wrong.argmax()) + 1}, {how}, differs by {differences[wrong].max():.2g}"
             )
         replays.append(Replay(how, len(sequences), float(differences.max()), tuple(differences.tolist())))
-    files = (manifests.CLASSIFIER_JSON, manifest.graph.file)
+    files = (folder.name,) if is_packed(folder) else (manifests.CLASSIFIER_JSON, manifest.graph.file)
     return Verification(manifest.name, files, tuple(replays), tolerance, manifest)
 
 

@@ -71,7 +71,7 @@ static int has_integers(const unsigned char *file, size_t bytes)
 static void make_fit(unsigned char *file, size_t bytes)
 {
     unsigned long long first = 0, second = 0;
-    uint32_t size = (uint32_t)bytes, version = 1, rules, tokenizer;
+    uint32_t size = (uint32_t)bytes, version = 1, rules, tokenizer, channels;
     memcpy(&rules, file + 144, 4);
     if (rules <= bytes && bytes - rules >= 4) {
         memcpy(&tokenizer, file + rules, 4);
@@ -79,6 +79,9 @@ static void make_fit(unsigned char *file, size_t bytes)
     }
     if (has_integers(file, bytes))
         version = 3;
+    memcpy(&channels, file + 108, 4);
+    if (channels)
+        version = 4;
     memcpy(file, "PRNN", 4);
     memcpy(file + 4, &version, 4);
     memcpy(file + 8, &size, 4);
@@ -113,7 +116,7 @@ static int opens(struct opened *o, int way)
     return 1;
 }
 
-static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_WAITING; }
+static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_VALUES; }
 
 /* The numbers before the last linear layer, where a program has one. */
 static void embed(const prnn *classifier, const int32_t *ids, size_t count)
@@ -256,8 +259,44 @@ static void stream(const prnn *classifier, const char *text, size_t bytes)
     free(memory);
 }
 
+/* Sequences of numbers, of each type, made of a text's bytes. */
+static void answer_numbers(const prnn *classifier, const char *text, size_t bytes)
+{
+    static const size_t EACH[] = {4, 8, 2, 4};
+    size_t channels = prnn_channels(classifier);
+    if (!channels || channels > 1 << 10)
+        return;
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (int type = PRNN_FLOAT32; type <= PRNN_INT32; type++)
+        for (size_t steps = 0; steps < 30; steps = 3 * steps + 1) {
+            size_t count = steps * channels, size = 1 << 10, given;
+            unsigned char *samples = exactly(count * EACH[type]);
+            for (size_t i = 0; i < count; i++) {
+                double number = bytes ? (text[i % bytes] - 80) / 8. : (double)i;
+                float single = (float)number;
+                int32_t whole = (int32_t)number;
+                int16_t narrow = (int16_t)number;
+                const void *from[] = {&single, &number, &narrow, &whole};
+                memcpy(samples + i * EACH[type], from[type], EACH[type]);
+            }
+            int status;
+            do {
+                void *memory = exactly(given = size);
+                status = prnn_classify_numbers(classifier, samples, type, steps, logits, memory, &size);
+                free(memory);
+                CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
+            } while (status == PRNN_MEMORY && size <= MOST_MEMORY);
+            keep(classifier, status, logits);
+            if (status == PRNN_OK)
+                CHECK(is_known(prnn_probabilities(classifier, logits, logits)));
+            free(samples);
+        }
+    free(logits);
+}
+
 static void answer(const prnn *classifier, const char *text, size_t bytes)
 {
+    answer_numbers(classifier, text, bytes);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     encode(classifier, text, bytes);
     int answered = classify(classifier, text, bytes, logits);
@@ -291,6 +330,19 @@ static void read_all(const prnn *classifier)
             for (size_t k = 0; k < prnn_classes(classifier); k++)
                 read += golden[k] > 0;
         }
+    for (uint32_t i = 0; i < prnn_examples(classifier) && i < 64; i++) {
+        const float *samples;
+        if (prnn_number_example(classifier, i, &samples, &count, &golden) == PRNN_OK) {
+            for (size_t k = 0; k < count * prnn_channels(classifier); k++)
+                read += samples[k] > 0;
+            for (size_t k = 0; k < prnn_classes(classifier); k++)
+                read += golden[k] > 0;
+        }
+    }
+    for (uint32_t i = 0; i < prnn_channels(classifier) && i < 64; i++)
+        if ((text = prnn_channel(classifier, i, &bytes)) != NULL)
+            for (size_t k = 0; k < bytes; k++)
+                read += (unsigned char)text[k];
     for (uint32_t i = 0; i < prnn_classes(classifier) && i < 64; i++)
         if ((text = prnn_label(classifier, i, &bytes)) != NULL)
             for (size_t k = 0; k < bytes; k++)

@@ -75,8 +75,44 @@ static void read_on(const prnn *classifier)
     free(stream);
 }
 
+static void answer_numbers(const prnn *classifier)
+{
+    size_t channels = prnn_channels(classifier);
+    if (!channels || channels > 1 << 10)
+        return;
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (size_t steps = 0; steps < 30; steps = 3 * steps + 1) {
+        size_t size = 1 << 12, count = steps * channels;
+        int16_t *samples = exactly(count * sizeof *samples);
+        float *prepared = exactly(count * sizeof *prepared);
+        for (size_t i = 0; i < count; i++)
+            samples[i] = (int16_t)(i * 7919);
+        prnn_prepare(classifier, samples, PRNN_INT16, steps, prepared);
+        for (int tries = 0; tries < 12 && size < 1 << 26; tries++) {
+            void *memory = exactly(size);
+            int status = prnn_classify_numbers(classifier, samples, PRNN_INT16, steps, logits, memory, &size);
+            if (status == PRNN_OK)
+                prnn_probabilities(classifier, logits, logits);
+            free(memory);
+            if (status != PRNN_MEMORY)
+                break;
+        }
+        free(samples);
+        free(prepared);
+    }
+    const float *samples, *golden;
+    size_t steps;
+    volatile unsigned read = 0;
+    for (uint32_t i = 0; i < prnn_examples(classifier); i++)
+        if (prnn_number_example(classifier, i, &samples, &steps, &golden) == PRNN_OK)
+            for (size_t k = 0; k < steps * channels; k++)
+                read += samples[k] > 0;
+    free(logits);
+}
+
 static void answer(const prnn *classifier)
 {
+    answer_numbers(classifier);
     if (prnn_stream_size(classifier) && prnn_stream_size(classifier) < 1 << 22)
         read_on(classifier);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);

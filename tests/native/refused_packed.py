@@ -78,10 +78,12 @@ def _written(f: File) -> int:
 
 # Changes whose sums fit.
 CHANGES: dict[str, Change] = {
-    "another version": lambda f: f.put(4, 4),
+    "another version": lambda f: f.put(4, 5),
+    "the version of numbers, without channels": lambda f: f.put(4, 4),
+    "channels of a text": lambda f: f.put(108, 1),
     "the version of integers, without any": lambda f: f.put(4, 3),
     "the version of subwords": lambda f: f.put(4, 2),
-    "a byte of the header that is not 0": lambda f: f.put(108, 1),
+    "a byte of the header that is not 0": lambda f: f.put(112, 1),
     "a byte behind the sections that is not 0": lambda f: f.put(252, 1),
     "no labels": lambda f: f.put(64, 0),
     "more labels than strings": lambda f: f.put(64, f.word(64) + 1),
@@ -266,6 +268,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
     *("subwords-ranks", "subwords-clusters", "subwords-longer-runs", "streams-wordpiece"),
+    *("numbers-gesture", "numbers-load"),
 )
 
 
@@ -438,6 +441,51 @@ SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
 }
 
 
+def _rule(f: File, word: int) -> int:
+    """A word of the rules of numbers: flags, steps, window, hop, pad_value, then two for each number."""
+    return f.section(RULES) + 4 * word
+
+
+_NAN = (0, 0x7FF80000)
+# Of sequences of numbers: of three channels with all rules; of one with a length.
+NUMBER_CHANGES: dict[str, dict[str, Change]] = {
+    "numbers-gesture": {
+        "numbers in a file of texts": lambda f: f.put(4, 1),
+        "numbers of no channel": lambda f: f.put(108, 0),
+        "numbers of a channel that has no name": lambda f: f.put(108, 4),
+        "numbers of more channels than there may be": lambda f: f.put(108, (1 << 16) + 1),
+        "numbers that have ids": lambda f: f.put(72, 8),
+        "numbers that must hold a known word": lambda f: f.put(104, 1),
+        "a fourth way to make probabilities": lambda f: f.put(68, 3),
+        "samples that are integers": lambda f: f.put(f.section(VALUES), 1),
+        "samples that are a constant": lambda f: f.put(f.section(VALUES) + 4, -1),
+        "a flag of rules of numbers that there is not": lambda f: f.put(_rule(f, 0), f.word(_rule(f, 0)) | 128),
+        "a flag of rules of numbers fewer than there are": lambda f: f.put(_rule(f, 0), f.word(_rule(f, 0)) & ~16),
+        "padding of any length": lambda f: f.put(_rule(f, 0), f.word(_rule(f, 0)) | 32),
+        "padding on the left of what is not padded": lambda f: f.put(_rule(f, 0), f.word(_rule(f, 0)) | 64),
+        "a window that never begins again": lambda f: f.put(_rule(f, 3), 0),
+        "a hop without a window": lambda f: f.put(_rule(f, 2), 0),
+        "padding that is NaN": lambda f: f.put(_rule(f, 4), 0x7FC00000),
+        "an integer_scale of 0": lambda f: f.put(_rule(f, 5), 0, 0),
+        "a mean that is NaN": lambda f: f.put(_rule(f, 11), *_NAN),
+        "a scale of 0": lambda f: f.put(_rule(f, 17), 0, 0),
+        "a clip to nothing": lambda f: f.put(_rule(f, 23), f.word(_rule(f, 25)), f.word(_rule(f, 26))),
+        "a missing sample that becomes NaN": lambda f: f.put(_rule(f, 27), *_NAN),
+        "rules of numbers cut short": lambda f: f.put(128 + 8 * RULES + 4, 16),
+        "an example of no step": lambda f: f.put(f.section(EXAMPLES) + 4, 0),
+        "an example of a text among numbers": lambda f: f.put(f.section(EXAMPLES), 4),
+        "an example of more steps than there are": lambda f: f.put(f.section(EXAMPLES) + 4, _LARGE),
+        "stop words of numbers": lambda f: f.put(f.section(STOPS), f.word(f.section(STOPS)) + 1),
+        "a step of numbers": lambda f: f.put(128 + 8 * STEP, f.section(OPS), f.word(128 + 8 * OPS + 4)),
+    },
+    "numbers-load": {
+        "steps that the limits do not allow": lambda f: f.put(_rule(f, 1), 8),
+        "limits beside a number of steps": lambda f: f.put(76, 1),
+        "a window of more steps than there are": lambda f: f.put(_rule(f, 2), 10, 10),
+    },
+}
+
+
 def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """The lines of refused.jsonl.
 
@@ -457,7 +505,7 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
         ("streams", STEP_CHANGES, OPENED, False),
         ("streams-wordpiece", SUBWORD_STEP_CHANGES, OPENED, False),
         ("integers", INTEGER_CHANGES, OPENED, False),
-        *((name, changes, OPENED, False) for name, changes in SUBWORD_CHANGES.items()),
+        *((name, changes, OPENED, False) for name, changes in (*SUBWORD_CHANGES.items(), *NUMBER_CHANGES.items())),
         ("words", ANSWER_CHANGES, ANSWERED, False),
         ("trigrams", COSTLY_TO_OPEN, OPENED, True),
         *((name, changes, ANSWERED, True) for name, changes in COSTLY_CHANGES.items()),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bundle_maker
+import number_vectors
 import pytest
 import subword_vectors
 import user_modules
@@ -71,6 +72,15 @@ def test_a_file_made_to_mislead_is_refused_or_answers_without_a_fault(
     assert run(hostile, packed_bundle(bundle), tmp_path, examples(1000, 3000)).endswith(" opened\n")
 
 
+@pytest.mark.parametrize("name", mostly_slow([*number_vectors.FILES], 4))
+def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_without_a_fault(
+    name: str, hostile: Path, tmp_path: Path
+) -> None:
+    content = number_vectors.made(name).content
+    assert run(hostile, content, tmp_path) == "0 opened\n"
+    assert run(hostile, content, tmp_path, examples(1000, 3000)).endswith(" opened\n")
+
+
 KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
 
 
@@ -117,7 +127,7 @@ def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:
         (b"", "no packed classifier"),
         (b"PRNN", "no packed classifier"),
         (b"PK" + content[2:], "no packed classifier"),
-        (content[:4] + b"\x04" + content[5:], "of a version"),
+        (content[:4] + b"\x05" + content[5:], "of a version"),
         (content[:-4], "changed after it was made, or is cut short"),
         (content + bytes(4), "changed after it was made, or is cut short"),
     ):

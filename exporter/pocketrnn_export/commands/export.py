@@ -6,7 +6,7 @@ import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -277,9 +277,10 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
         with stages_on_stderr():
             if profile == "mobile":
                 return mobile(made, output, force=options["force"])
-            return pack(
+            packed = pack(
                 made, output, arithmetic=options["arithmetic"], data=texts, allowed=allowed, force=options["force"]
             )
+            return cast("Manifest", packed)  # of texts, as the module is
 
 
 def _check_source(path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import require
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
@@ -20,6 +21,10 @@ from pocketrnn_export.commands.arithmetic_options import (
 from pocketrnn_export.commands.smaller_bundle import data_options
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import verdict_lines
+
+if TYPE_CHECKING:
+    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.numbers.manifest import NumberManifest
 
 __all__ = ["pack"]
 
@@ -74,6 +79,9 @@ def pack(
     changes is measured on --data, texts with or without labels, and shown by inspect. Exit status 1 if that is more
     than --max-changed and --max-loss (by default 0.1 points) allow; nothing is written then.
 
+    A bundle that takes sequences of numbers is packed in the same way, with what is done to its samples; in float32
+    only.
+
     A bundle with a step graph gives a file that answers while a text arrives. With --streaming, the step is made of
     the graph where the bundle has none: for classifiers that read in one direction.
 
@@ -90,11 +98,12 @@ def pack(
     check_measured(arithmetic, measured_with)
     for package in ("torch", "onnx", "onnxscript"):
         require(package, "export")
+    from pocketrnn_export.packing import bundle_takes_numbers, packable
     from pocketrnn_export.packing import pack as packed
-    from pocketrnn_export.packing import packable
 
     data, allowed = None, None
-    if arithmetic == "int8":
+    of_numbers = bundle_takes_numbers(bundle)
+    if arithmetic == "int8" and not of_numbers:
         before = packable(bundle)[1]
         data, allowed = integer_arguments(before.labels, several_labels=before.activation == "sigmoid", **measured_with)
     with stages_on_stderr():
@@ -108,8 +117,19 @@ def pack(
             force=force,
             c_array=c_array is not None,
         )
-    for line in [*verdict_lines(manifest), *lines_of_integers(manifest)]:
+    for line in _lines(manifest):
         tell(line)
     tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     if output is not None:
-        tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
+        given = "--input recording.csv" if of_numbers else '"a text"'
+        tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
+
+
+def _lines(manifest: Manifest | NumberManifest) -> list[str]:
+    """What was shown of the file."""
+    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.verdicts import graph_sentence
+
+    if isinstance(manifest, Manifest):
+        return [*verdict_lines(manifest), *lines_of_integers(manifest)]
+    return [f"Graph: {one_line(graph_sentence(manifest))}"]

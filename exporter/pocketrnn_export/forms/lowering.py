@@ -63,8 +63,10 @@ class Lowering:
 
     def __init__(self, graph: Observed) -> None:
         self.graph = graph
-        self.program = Program(graph.state_size)
-        self.known: dict[str, int] = {"tokens": 0, **({"state": 1} if graph.state_size else {})}
+        self.program = Program(graph.state_size, graph.channels)
+        self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
+        if graph.state_size:
+            self.known["state"] = 1
 
     def run(self) -> Program:
         """The program.

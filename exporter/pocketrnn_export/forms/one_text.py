@@ -1,4 +1,5 @@
 """What a graph computes for one text, seen by running it: what depends on the tokens, and what on their number alone.
+For a sequence of numbers, samples are what tokens are here.
 
 A graph for batches is full of sizes, masks and indices that depend on nothing but how many tokens the one text has.
     They
@@ -9,7 +10,7 @@ lengths is for the proof to say, which runs what was made on lengths that were n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,8 +20,10 @@ import onnxruntime
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn.numbers.manifest import NumberGraph, StepLimits
+from pocketrnn.numbers.rules import NumberRules
 
-__all__ = ["Observed", "Size", "evaluated", "fitted", "observed", "times"]
+__all__ = ["Observed", "Size", "evaluated", "fitted", "observed", "observed_on_samples", "times"]
 
 # a * tokens + b
 Size = tuple[int, int]
@@ -41,6 +44,7 @@ class Observed:
         of_tokens: the names of the values that depend on the tokens themselves, or on the state.
         opset: of the graph.
         state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
+        channels: how many numbers a step has where it takes sequences of numbers; 0 where it takes texts.
     """
 
     model: onnx.ModelProto
@@ -49,6 +53,7 @@ class Observed:
     of_tokens: frozenset[str]
     opset: int
     state_size: int = 0
+    channels: int = 0
 
     def sizes(self, name: str) -> list[Size]:
         """The sizes of a value's axes.
@@ -118,9 +123,9 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     most = None if limits is None else limits.max_tokens
     lengths = tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
     generator = np.random.default_rng(0)
-    feeds = []
+    feeds: list[dict[str, Array]] = []
     for length in lengths:
-        feed: dict[str, Array] = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
+        feed = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
         if limits is not None and limits.real_token and (feed["tokens"] == padding_id).all():
             feed["tokens"][0, 0] = (feed["tokens"][0, 0] + 1) % graph.embedding_rows
         if state_size:
@@ -128,6 +133,37 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
         elif "lengths" in graph.inputs:
             feed["lengths"] = np.array([length], np.int64)
         feeds.append(feed)
+    return _seen(feeds, Observed(model, lengths, {}, frozenset(), graph.opset, state_size))
+
+
+def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) -> Observed:
+    """Run a graph that takes sequences of numbers on one sequence of each of some lengths, and keep every value.
+
+    Args:
+        content: the ONNX file, whose input is `samples` float32 [1, time, channels].
+        graph: what classifier.json says of it.
+        rules: how many channels and steps a sequence has.
+
+    Raises:
+        ExportError: onnxruntime does not run it so.
+    """
+    model = _live(onnx.load_from_string(content))
+    limits = graph.limits or StepLimits()
+    least, most = rules.steps or limits.min_steps or 1, rules.steps or limits.max_steps
+    lengths = tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
+    generator, channels = np.random.default_rng(0), len(rules.channels)
+    feeds: list[dict[str, Array]] = []
+    for length in lengths:
+        # From 0 on, as a module may take the logarithm of what it is given.
+        feeds.append({"samples": generator.random((1, length, channels), np.float32)})
+        if "lengths" in graph.inputs:
+            feeds[-1]["lengths"] = np.array([length], np.int64)
+    return _seen(feeds, Observed(model, lengths, {}, frozenset(), graph.opset, channels=channels))
+
+
+def _seen(feeds: Sequence[dict[str, Array]], observed: Observed) -> Observed:
+    """What was observed, with every value of a run on each of the inputs."""
+    model = observed.model
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
@@ -138,9 +174,9 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     for name in feeds[0]:
         values[name] = [feed[name] for feed in feeds]
     for tensor in model.graph.initializer:
-        values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(lengths)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), graph.opset)
-    return Observed(model, lengths, values, _of_tokens(model), opset, state_size)
+        values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(feeds)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), observed.opset)
+    return replace(observed, values=values, of_tokens=_of_tokens(model), opset=opset)
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
@@ -192,7 +228,7 @@ def _live(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
-    found = {"tokens", "state"}
+    found = {"tokens", "samples", "state"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
             found |= {name for name in node.output if name}

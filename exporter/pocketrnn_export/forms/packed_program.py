@@ -1,4 +1,5 @@
-"""The program of a packed classifier: values and operations between the ids and the logits of one text."""
+"""The program of a packed classifier: values and operations between the ids of one text, or the samples of
+one sequence of numbers, and the logits."""
 
 from __future__ import annotations
 
@@ -112,19 +113,23 @@ class _Value:
 class Program:
     """Values and operations, as they are made; `finished` makes the sections of the file.
 
-    Value 0 is the ids, int [tokens]. A step's value 1 is the state, and its second output the new one.
+    Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. A step's value 1 is the state, and its second
+    output the new one.
 
     Attributes:
         state_size: how many numbers the state has; 0 where the program is of whole texts.
+        channels: how many numbers a step has where it is given samples; 0 where it is given ids.
         outputs: the values that are its answer.
     """
 
     state_size: int = 0
-    values: list[_Value] = field(default_factory=lambda: [_Value(INT, ((1, 0),))])
+    channels: int = 0
+    values: list[_Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.values.append(_Value(FLOAT, ((1, 0), (0, self.channels))) if self.channels else _Value(INT, ((1, 0),)))
         if self.state_size:
             self.values.append(_Value(FLOAT, ((0, self.state_size),)))
 

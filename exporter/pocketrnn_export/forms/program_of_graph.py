@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -9,12 +11,14 @@ import onnx
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn.numbers.manifest import NumberGraph
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.forms import lowering_layers
 from pocketrnn_export.forms.lowering import Lowering
-from pocketrnn_export.forms.one_text import observed
+from pocketrnn_export.forms.one_text import observed, observed_on_samples
 from pocketrnn_export.forms.packed_program import Program
 
-__all__ = ["program_of"]
+__all__ = ["program_of", "program_on_samples"]
 
 # The files of this wing that bring operators register them when they are imported.
 _OPERATORS: Final = (lowering_layers,)
@@ -32,15 +36,37 @@ def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id:
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and where it stands.
     """
-    try:
+    with _reading():
         content = _with_plain_tables(onnx.load_from_string(content))
         seen = observed(content, graph, state_size=state_size, padding_id=padding_id)
+    return Lowering(seen).run()
+
+
+def program_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) -> Program:
+    """The program of an ONNX graph that takes sequences of numbers, for one of them.
+
+    Args:
+        content: the ONNX file.
+        graph: what classifier.json says of it.
+        rules: how many channels and steps a sequence has.
+
+    Raises:
+        ExportError: as for `program_of`.
+    """
+    with _reading():
+        seen = observed_on_samples(content, graph, rules)
+    return Lowering(seen).run()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
     # onnx's own errors, and numpy's for tensors that are not what they say, share no base of their own.
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ExportError(
             f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
         ) from error
-    return Lowering(seen).run()
 
 
 def _is_cast(node: onnx.NodeProto) -> bool:

@@ -398,6 +398,121 @@ static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none)
     return PyLong_FromUnsignedLong(prnn_embedding_size(((Packed *)self)->classifier));
 }
 
+/* Sequences of numbers as the program is given them: float32 of all of them, one after the other, int64 how many steps each has. */
+static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *result = NULL;
+    Py_buffer samples, steps, out, statuses;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &samples, &steps, &out, &statuses))
+        return NULL;
+    size_t classes = prnn_classes(self->classifier), channels = prnn_channels(self->classifier);
+    size_t count = (size_t)steps.len / sizeof(int64_t), left = channels ? (size_t)samples.len / sizeof(float) / channels : 0;
+    const int64_t *each = steps.buf;
+    struct memory *memory = NULL;
+    if ((size_t)out.len != count * classes * sizeof(float) || (size_t)statuses.len != count)
+        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the sequences are many.");
+    else
+        memory = memory_taken(self);
+    if (memory) {
+        int status = PRNN_OK;
+        const float *at = samples.buf;
+        lock_let_go(memory);
+        for (size_t i = 0; i < count && status == PRNN_OK; i++) {
+            if (channels && (each[i] < 0 || (uint64_t)each[i] > left)) {
+                status = PRNN_ARGUMENT;
+                break;
+            }
+            int own;
+            size_t size;
+            do {
+                size = memory->size;
+                own = prnn_logits_of_samples(self->classifier, at, (size_t)each[i], (float *)out.buf + i * classes,
+                                             memory->bytes, &size);
+            } while (own == PRNN_MEMORY && grown(memory, size));
+            ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
+            if (own == PRNN_MEMORY || own == PRNN_STOPPED || own == PRNN_INPUT)
+                status = own;
+            at += (size_t)each[i] * channels;
+            left -= (size_t)each[i];
+        }
+        lock_taken_again(memory);
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
+    }
+    PyBuffer_Release(&samples);
+    PyBuffer_Release(&steps);
+    PyBuffer_Release(&out);
+    PyBuffer_Release(&statuses);
+    return result;
+}
+
+/* How many steps a buffer of samples of a type has; -1 with an error, where it has no whole number of them. */
+static Py_ssize_t steps_in(PyObject *object, const Py_buffer *samples, int type)
+{
+    uint32_t channels = prnn_channels(((Packed *)object)->classifier);
+    Py_ssize_t each = (Py_ssize_t)channels * (type == PRNN_INT16 ? 2 : type == PRNN_FLOAT64 ? 8 : 4);
+    if (!channels)
+        failed(object, PRNN_INPUT);
+    else if (type < PRNN_FLOAT32 || type > PRNN_INT32 || samples->len % each)
+        PyErr_SetString(PyExc_ValueError, "The samples are no whole number of steps.");
+    else
+        return samples->len / each;
+    return -1;
+}
+
+/* What the program is given for samples as the sensor gives them: into a buffer of float32. */
+static PyObject *packed_prepare(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *result = NULL;
+    Py_buffer samples, out;
+    int type;
+    if (!PyArg_ParseTuple(arguments, "y*iw*", &samples, &type, &out))
+        return NULL;
+    Py_ssize_t steps = steps_in(object, &samples, type);
+    if (steps >= 0 && out.len != steps * (Py_ssize_t)(prnn_channels(self->classifier) * sizeof(float)))
+        PyErr_SetString(PyExc_ValueError, "The buffer is not as long as the samples.");
+    else if (steps >= 0) {
+        int status = prnn_prepare(self->classifier, samples.buf, type, (size_t)steps, out.buf);
+        result = status ? failed(object, status) : Py_NewRef(Py_None);
+    }
+    PyBuffer_Release(&samples);
+    PyBuffer_Release(&out);
+    return result;
+}
+
+/* One sequence as the sensor gives it: its logits, a list. */
+static PyObject *packed_logits_of_numbers(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *result = NULL;
+    Py_buffer samples;
+    int type;
+    if (!PyArg_ParseTuple(arguments, "y*i", &samples, &type))
+        return NULL;
+    uint32_t classes = prnn_classes(self->classifier);
+    Py_ssize_t steps = steps_in(object, &samples, type);
+    float *logits = steps < 0 ? NULL : malloc(classes * sizeof *logits);
+    struct memory *memory = logits ? memory_taken(self) : NULL;
+    if (memory) {
+        int status;
+        size_t size;
+        lock_let_go(memory);
+        do {
+            size = memory->size;
+            status = prnn_classify_numbers(self->classifier, samples.buf, type, (size_t)steps, logits, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        lock_taken_again(memory);
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
+    } else if (steps >= 0 && !logits)
+        no_memory(object);
+    free(logits);
+    PyBuffer_Release(&samples);
+    return result;
+}
+
 static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint32_t, size_t *))
 {
     PyObject *list = PyList_New(0);
@@ -414,6 +529,20 @@ static PyObject *strings_by(Packed *self, const char *(*get)(const prnn *, uint3
 
 static PyObject *packed_labels(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_label); }
 static PyObject *packed_tokens(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_token); }
+
+static PyObject *packed_channels(PyObject *self, PyObject *Py_UNUSED(none)) { return strings_by((Packed *)self, prnn_channel); }
+
+static PyObject *packed_gives_values(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(prnn_gives_values(((Packed *)self)->classifier));
+}
+
+static PyObject *packed_window(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    uint32_t window, hop;
+    prnn_window(((Packed *)self)->classifier, &window, &hop);
+    return Py_BuildValue("(II)", window, hop);
+}
 
 static PyObject *packed_document(PyObject *self, PyObject *Py_UNUSED(none))
 {
@@ -443,7 +572,11 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
         const int32_t *ids;
         const float *logits;
         size_t bytes, count;
-        prnn_example(classifier, i, &text, &bytes, &ids, &count, &logits);
+        int status = prnn_example(classifier, i, &text, &bytes, &ids, &count, &logits);
+        if (status) {
+            Py_DECREF(list);
+            return failed(object, status);
+        }
         PyObject *given = string_of(object, text, bytes), *numbers = PyList_New((Py_ssize_t)count);
         for (size_t k = 0; numbers && k < count; k++) {
             PyObject *id = PyLong_FromLong(ids[k]);
@@ -756,6 +889,18 @@ static PyMethodDef packed_methods[] = {
     {"step", packed_step, METH_VARARGS,
      "(ids, state, logits, new_state): read on, with int32 ids and buffers of float32."},
     {"stop", packed_stop, METH_NOARGS, "End the calls of all threads that are under way, within milliseconds: they raise."},
+    {"logits_of_samples", packed_logits_of_samples, METH_VARARGS,
+     "(samples, steps, logits, statuses): the same of sequences of numbers as the program is given them, float32 with int64 "
+     "numbers of steps."},
+    {"logits_of_numbers", packed_logits_of_numbers, METH_VARARGS,
+     "(samples, type): the logits, or values, of one sequence as the sensor gives it, a list. Types are FLOAT32, FLOAT64, INT16 "
+     "and INT32."},
+    {"prepare", packed_prepare, METH_VARARGS,
+     "(samples, type, prepared): what the program is given for samples as the sensor gives them, into a buffer of float32."},
+    {"channels", packed_channels, METH_NOARGS, "The channels of a sequence of numbers, a list; none where it takes texts."},
+    {"gives_values", packed_gives_values, METH_NOARGS, "Whether the logits are values, of a regression or a forecast."},
+    {"window", packed_window, METH_NOARGS,
+     "How many steps of a recording are answered at once, and how far the next ones begin after; zeros where that is open."},
     {"examples", packed_examples, METH_NOARGS, "The golden examples: (text, ids, logits) in a list."},
     {NULL, NULL, 0, NULL}};
 
@@ -779,7 +924,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
                                  error_slots};
 
 /* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 3 };
+enum { INTERFACE = 4 };
 
 static int module_ready(PyObject *module)
 {
@@ -800,7 +945,9 @@ static int module_ready(PyObject *module)
                     {"CONTENT", PRNN_CONTENT}, {"TOO_SHORT", PRNN_TOO_SHORT}, {"TOO_LONG", PRNN_TOO_LONG},
                     {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}, {"TEXT", PRNN_TEXT}, {"NO_WORD", PRNN_NO_WORD},
                     {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED},
-                    {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING}};
+                    {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING},
+                    {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FLOAT32", PRNN_FLOAT32},
+                    {"FLOAT64", PRNN_FLOAT64}, {"INT16", PRNN_INT16}, {"INT32", PRNN_INT32}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)
         added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);
     return added ? added : PyModule_AddIntConstant(module, "INTERFACE", INTERFACE);

@@ -1,6 +1,9 @@
 /* pocketrnn-classify: a packed classifier on lines of standard input, for machines without Python.
  *
  *   pocketrnn-classify FILE.prnn < texts          label, probability and text of every line, with tabs between them
+ *   pocketrnn-classify FILE.prnn < recording.csv  with a file of numbers: the same of every window of a recording, of which it
+ *                                                 gives the first and the last step; or its values. A column for each channel,
+ *                                                 by its name in the first line, between commas or tabs
  *   pocketrnn-classify --stream FILE.prnn < text  all lines are one text: after each, the answer to all of it so far
  *   pocketrnn-classify --verify FILE.prnn         replays the golden examples in the file
  *
@@ -36,6 +39,13 @@ static int failed_by(const char *what, int status)
     return status == PRNN_MEMORY || status == PRNN_NOT_FINITE ? 1 : 2;
 }
 
+/* A recording: samples [steps, channels]; whether all of them are whole numbers, which stand as such in a sensor's own unit. */
+struct recording {
+    double *samples;
+    size_t steps, room;
+    int is_whole;
+};
+
 /* Whether there is as much working memory now; what was in it is lost. */
 static int has_room(size_t size)
 {
@@ -50,6 +60,17 @@ static int answered(const prnn *classifier, const char *text, size_t bytes, floa
     for (;;) {
         size_t size = work_size;
         int status = prnn_classify(classifier, text, bytes, logits, work, &size);
+        if (status != PRNN_MEMORY || !has_room(size))
+            return status;
+    }
+}
+
+static int answered_numbers(const prnn *classifier, const void *samples, int type, size_t steps, float *logits)
+{
+    for (;;) {
+        size_t size = work_size;
+        int status = type < 0 ? prnn_logits_of_samples(classifier, samples, steps, logits, work, &size)
+                              : prnn_classify_numbers(classifier, samples, type, steps, logits, work, &size);
         if (status != PRNN_MEMORY || !has_room(size))
             return status;
     }
@@ -73,20 +94,31 @@ static uint32_t likeliest(const float *logits, uint32_t count)
     return best;
 }
 
+/* The answer to a golden example; *golden is what it was where the file was made. */
+static int answered_example(const prnn *classifier, uint32_t index, float *logits, const float **golden)
+{
+    const char *text;
+    size_t bytes, count;
+    const int32_t *ids;
+    const float *samples;
+    if (prnn_channels(classifier)) {
+        prnn_number_example(classifier, index, &samples, &count, golden);
+        return answered_numbers(classifier, samples, -1, count, logits);
+    }
+    prnn_example(classifier, index, &text, &bytes, &ids, &count, golden);
+    return answered(classifier, text, bytes, logits);
+}
+
 static int verify(const prnn *classifier, float *logits)
 {
     double largest = 0;
     int status = 0;
     for (uint32_t i = 0; i < prnn_examples(classifier); i++) {
-        const char *text;
-        size_t bytes, count;
-        const int32_t *ids;
         const float *golden;
-        prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden);
-        int answer = answered(classifier, text, bytes, logits);
+        int answer = answered_example(classifier, i, logits, &golden);
         if (answer != PRNN_OK)
             return failed_by("a golden example", answer);
-        if (likeliest(logits, prnn_classes(classifier)) != likeliest(golden, prnn_classes(classifier)))
+        if (!prnn_gives_values(classifier) && likeliest(logits, prnn_classes(classifier)) != likeliest(golden, prnn_classes(classifier)))
             status = 3;
         double apart = 0, scale = 1;
         for (uint32_t k = 0; k < prnn_classes(classifier); k++) {
@@ -139,6 +171,131 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
     return fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
 }
 
+/* The fields of a line, which is cut up: how many; the line's end is taken off. */
+static size_t fields_of(char *line, char separator, char **fields, size_t most)
+{
+    size_t count = 0;
+    line[strcspn(line, "\r\n")] = 0;
+    for (char *at = line; at && count < most; count++) {
+        fields[count] = at;
+        if ((at = strchr(at, separator)) != NULL)
+            *at++ = 0;
+    }
+    return count;
+}
+
+/* Where each channel's column is; whether all have one. */
+static int columns_of(const prnn *classifier, char **fields, size_t count, size_t *columns)
+{
+    for (uint32_t i = 0; i < prnn_channels(classifier); i++) {
+        size_t bytes, at = 0;
+        const char *name = prnn_channel(classifier, i, &bytes);
+        while (at < count && (strlen(fields[at]) != bytes || memcmp(fields[at], name, bytes)))
+            at++;
+        if (at == count) {
+            fprintf(stderr, "Error: the first line of standard input names no column %.*s\n", (int)bytes, name);
+            return 0;
+        }
+        columns[i] = at;
+    }
+    return 1;
+}
+
+/* A field as a number; a missing one is NaN. Whether it is one. */
+static int number_in(char *field, double *number, int *is_whole)
+{
+    char *end;
+    field += strspn(field, " ");
+    size_t sign = strspn(field, "+-") == 1, digits = strspn(field + sign, "0123456789");
+    *is_whole &= digits && !field[sign + digits + strspn(field + sign + digits, " ")];
+    *number = *field ? strtod(field, &end) : (double)NAN;
+    return !*field || (end != field && !end[strspn(end, " ")] && !strpbrk(field, "xX"));
+}
+
+/* All of standard input; 0, or the exit status. */
+static int read_recording(const prnn *classifier, struct recording *r)
+{
+    size_t channels = prnn_channels(classifier), most = 1 << 12, *columns = calloc(channels, sizeof *columns), room = 0;
+    char *line = NULL, **fields = calloc(most, sizeof *fields);
+    int status = !columns || !fields ? failed_by("standard input", PRNN_MEMORY)
+                 : getline(&line, &room, stdin) < 0 ? failed("standard input", "has no first line with the channels' names") : 0;
+    char *first = !status && !memcmp(line, "\xEF\xBB\xBF", 3) ? line + 3 : line, separator = !status && strchr(first, '\t') ? '\t' : ',';
+    size_t names = status ? 0 : fields_of(first, separator, fields, most);
+    if (!status && !columns_of(classifier, fields, names, columns))
+        status = 2;
+    for (unsigned long number = 2; !status && getline(&line, &room, stdin) >= 0; number++) {
+        size_t count = fields_of(line, separator, fields, most), at = r->steps * channels;
+        if (count == 1 && !*fields[0])
+            continue;
+        if (at + channels > r->room) {
+            r->room = 2 * (at + channels);
+            double *more = realloc(r->samples, r->room * sizeof *more);
+            if (!more)
+                status = failed_by("standard input", PRNN_MEMORY);
+            r->samples = more ? more : r->samples;
+        }
+        int is_right = count == names;
+        for (size_t i = 0; !status && is_right && i < channels; i++)
+            is_right = number_in(fields[columns[i]], &r->samples[at + i], &r->is_whole);
+        if (!status && !is_right) {
+            fprintf(stderr, "Error: line %lu of standard input has no number for each column of the first line\n", number);
+            status = 2;
+        }
+        r->steps++;
+    }
+    free(columns);
+    free(fields);
+    free(line);
+    return status;
+}
+
+/* The answer to some steps of a recording, as a line. */
+static int put_answer(const prnn *classifier, const void *samples, int type, size_t start, size_t steps, float *logits)
+{
+    int status = answered_numbers(classifier, samples, type, steps, logits), is_values = prnn_gives_values(classifier);
+    if (!status && !is_values)
+        status = prnn_probabilities(classifier, logits, logits);
+    if (status)
+        return failed_by("the recording on standard input", status);
+    size_t length;
+    uint32_t best = likeliest(logits, prnn_classes(classifier));
+    for (uint32_t i = 0; is_values && i < prnn_classes(classifier); i++)
+        printf("%.6g\t", (double)logits[i]);
+    const char *label = prnn_label(classifier, best, &length);
+    if (!is_values)
+        printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
+    printf("%lu-%lu\n", (unsigned long)start, (unsigned long)(start + steps - 1));
+    return 0;
+}
+
+/* Every window of a recording; where the file says of no window, all of it. */
+static int windows(const prnn *classifier, float *logits)
+{
+    struct recording r = {.is_whole = 1};
+    uint32_t window, hop;
+    prnn_window(classifier, &window, &hop);
+    int status = read_recording(classifier, &r), type = r.is_whole ? PRNN_INT32 : PRNN_FLOAT64;
+    size_t channels = prnn_channels(classifier), count = r.steps * channels, each = r.is_whole ? sizeof(int32_t) : sizeof(double);
+    int32_t *whole = status || !r.is_whole ? NULL : malloc((count + 1) * sizeof *whole);
+    if (!status && r.is_whole && !whole)
+        status = failed_by("standard input", PRNN_MEMORY);
+    for (size_t i = 0; !status && r.is_whole && i < count; i++) {
+        if (fabs(r.samples[i]) > INT32_MAX)
+            status = failed("the recording on standard input", "a whole number has more than 32 bits");
+        else
+            whole[i] = (int32_t)r.samples[i];
+    }
+    if (!status && (!r.steps || r.steps < window))
+        status = failed("the recording on standard input", r.steps ? "it has fewer steps than a window" : "it has no step");
+    const char *samples = r.is_whole ? (const char *)whole : (const char *)r.samples;
+    size_t most = window ? window : r.steps, after = window ? hop : r.steps;
+    for (size_t start = 0; !status && start + most <= r.steps; start += after)
+        status = put_answer(classifier, samples + start * channels * each, type, start, most, logits);
+    free(r.samples);
+    free(whole);
+    return status ? status : fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
+}
+
 int main(int count, char **arguments)
 {
     int verifies = count == 3 && !strcmp(arguments[1], "--verify");
@@ -173,5 +330,7 @@ int main(int count, char **arguments)
     opened = streams ? prnn_stream_open(classifier, &stream, stream_memory, &size) : PRNN_OK;
     if (opened != PRNN_OK)
         return failed_by(path, opened);
+    if (!verifies && prnn_channels(classifier))
+        return windows(classifier, logits);
     return verifies ? verify(classifier, logits) : lines(classifier, stream, logits);
 }

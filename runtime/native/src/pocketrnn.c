@@ -57,6 +57,7 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #include "recurrent.inc"
 #include "program.inc"
 #include "known_words.inc"
+#include "numbers.inc"
 #include "open.inc"
 #include "stream.inc"
 
@@ -72,10 +73,10 @@ const char *prnn_error(int status)
     case PRNN_DAMAGED: return "The file was changed after it was made, or is cut short.";
     case PRNN_CONTENT: return "The file's parts do not fit each other.";
     case PRNN_TEXT: return "The text is not UTF-8.";
-    case PRNN_TOO_SHORT: return "The text has fewer tokens than the classifier takes.";
-    case PRNN_TOO_LONG: return "The text has more tokens than the classifier takes.";
+    case PRNN_TOO_SHORT: return "The text has fewer tokens than the classifier takes, or the sequence fewer steps.";
+    case PRNN_TOO_LONG: return "The text has more tokens than the classifier takes, or the sequence more steps.";
     case PRNN_ID: return "A token id is out of range.";
-    case PRNN_NOT_FINITE: return "The logits are NaN or infinite.";
+    case PRNN_NOT_FINITE: return "A number is NaN or infinite.";
     case PRNN_ARGUMENT: return "A number is out of range.";
     case PRNN_NO_WORD: return "The text holds no known word, and the classifier takes none such.";
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
@@ -83,6 +84,9 @@ const char *prnn_error(int status)
     case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
     case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
     case PRNN_STOPPED: return "This was stopped.";
+    case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, or texts.";
+    case PRNN_MISSING: return "A sample is missing (NaN), and the classifier has nothing to put in its place.";
+    case PRNN_VALUES: return "This gives values, which have no probabilities.";
     case PRNN_WAITING: return "More characters have no space to cut them at than a stream keeps.";
     case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
@@ -97,6 +101,7 @@ void prnn_ask(const prnn *p, int (*asked)(const void *memory))
 
 uint32_t prnn_classes(const prnn *p) { return p->header->classes; }
 int prnn_is_multi_label(const prnn *p) { return p->header->activation == 1; }
+int prnn_gives_values(const prnn *p) { return p->header->activation == 2; }
 
 static const char *string_of(const struct strings *table, uint32_t index, size_t *bytes)
 {
@@ -108,6 +113,10 @@ static const char *string_of(const struct strings *table, uint32_t index, size_t
 
 const char *prnn_label(const prnn *p, uint32_t index, size_t *bytes) { return string_of(&p->labels, index, bytes); }
 const char *prnn_token(const prnn *p, uint32_t id, size_t *bytes) { return string_of(&p->vocabulary, id, bytes); }
+const char *prnn_channel(const prnn *p, uint32_t index, size_t *bytes)
+{
+    return prnn_channels(p) ? string_of(&p->vocabulary, index, bytes) : NULL;
+}
 
 void prnn_limits(const prnn *p, uint32_t *least, uint32_t *most, uint32_t *ids)
 {
@@ -126,6 +135,8 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
 {
     uint32_t classes = prnn_classes(p);
     real largest = logits[0];
+    if (prnn_gives_values(p))
+        return PRNN_VALUES;
     for (uint32_t i = 0; i < classes; i++) {
         if (isnan(logits[i]))
             return PRNN_NOT_FINITE;
@@ -149,15 +160,15 @@ uint32_t prnn_examples(const prnn *p) { return p->header->examples; }
 int prnn_example(const prnn *p, uint32_t index, const char **text, size_t *bytes, const int32_t **ids, size_t *count,
                  const float **logits)
 {
+    if (p->header->channels)
+        return PRNN_INPUT;
     if (index >= prnn_examples(p))
         return PRNN_ARGUMENT;
-    const struct example *one = p->examples;
-    while (index--)
-        one = next_example(p, one);
+    const struct example *one = example_at(p, index);
     *bytes = one->bytes;
     *count = one->ids;
     *text = (const char *)text_of(one);
     *ids = ids_of(one);
-    *logits = logits_after(one);
+    *logits = logits_after(p, one);
     return PRNN_OK;
 }

@@ -1,4 +1,4 @@
-/* pocketrnn: recurrent text classifiers from one packed file, in C11 without dependencies.
+/* pocketrnn: recurrent classifiers of texts and of sequences of numbers, from one packed file, in C11 without dependencies.
  *
  * A packed file is what `pocketrnn pack` wrote. It is opened where it lies: in a mapped file, in a constant array, in
  * flash. It is checked once, when it is opened; whatever it holds, the engine reads and writes nothing but the file and
@@ -47,10 +47,10 @@ enum {
     PRNN_DAMAGED,    /* a byte of the file was changed, or it is cut short */
     PRNN_CONTENT,    /* the file's parts do not fit each other */
     PRNN_TEXT,       /* a text is not UTF-8 */
-    PRNN_TOO_SHORT,  /* a text has fewer ids than the classifier takes */
-    PRNN_TOO_LONG,   /* a text has more ids than the classifier takes */
+    PRNN_TOO_SHORT,  /* a text has fewer ids than the classifier takes, or a sequence fewer steps */
+    PRNN_TOO_LONG,   /* more */
     PRNN_ID,         /* a token id is out of range */
-    PRNN_NOT_FINITE, /* the logits are NaN or infinite, or numbers that are to be rounded to integers are */
+    PRNN_NOT_FINITE, /* the logits are NaN or infinite; or samples are infinite, or numbers that are to be rounded to integers */
     PRNN_ARGUMENT,   /* the caller gave a number that is out of range */
     PRNN_NO_WORD,    /* a text holds no known word, and the classifier takes none such */
     PRNN_NO_STREAM,  /* the file has no program that reads on */
@@ -59,7 +59,10 @@ enum {
     PRNN_MACHINE,    /* this machine is big-endian: a packed file cannot be read in place */
     PRNN_COSTLY,     /* the text, or the file when it is opened, would take more than the limits below */
     PRNN_STOPPED,    /* the caller wanted an end; see prnn_ask */
-    PRNN_WAITING     /* more characters have no space to cut them at than a stream of subwords keeps */
+    PRNN_WAITING,    /* more characters have no space to cut them at than a stream of subwords keeps */
+    PRNN_INPUT,      /* the classifier takes something else: sequences of numbers, or texts */
+    PRNN_MISSING,    /* a sample is NaN, and the classifier has nothing to put in its place */
+    PRNN_VALUES      /* the numbers are values, not logits */
 };
 
 /* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
@@ -164,6 +167,38 @@ int prnn_stream_resume(const prnn *classifier, prnn_stream *stream, const void *
 uint32_t prnn_state_size(const prnn *classifier);
 int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const prnn_number *state, prnn_number *logits,
               prnn_number *new_state, void *memory, size_t *size);
+
+/* ---- Sequences of numbers, for files that were packed of a bundle that takes them ----
+ *
+ * A sequence is samples [steps, channels], as the sensor gives them: what the module was trained on is made of them by the rules in
+ * the file. Of such a file the functions above that take or give texts say PRNN_INPUT, and those below say it of one of texts.
+ *
+ *     int16_t samples[128 * 6];
+ *     prnn_classify_numbers(walking, samples, PRNN_INT16, 128, logits, work, &work_size);
+ *
+ * A recording is answered window by window: keep the last `window` steps, and ask after each `hop` of them. */
+enum { PRNN_FLOAT32, PRNN_FLOAT64, PRNN_INT16, PRNN_INT32 }; /* what a sample is; integers are multiplied by the file's integer_scale */
+
+/* How many channels a sequence has; 0 of a classifier of texts. */
+uint32_t prnn_channels(const prnn *classifier);
+/* The name of channel number `index`, as `prnn_label`. */
+const char *prnn_channel(const prnn *classifier, uint32_t index, size_t *bytes);
+/* Whether the numbers that are called logits here are values, of a regression or a forecast, named by the labels. */
+int prnn_gives_values(const prnn *classifier);
+/* How many steps of a recording are answered at once, and how far the next ones begin after; 0 and 0 where the file does not
+ * say. Where sequences have one length (prnn_limits), a window has that. */
+void prnn_window(const prnn *classifier, uint32_t *window, uint32_t *hop);
+/* The logits, or values, of a sequence: samples of a type, aligned as such are. A sequence that is too short is filled up where the
+ * rules say so. PRNN_MISSING and PRNN_NOT_FINITE: a sample is NaN, or infinite or too large for float32. */
+int prnn_classify_numbers(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *logits, void *memory,
+                          size_t *size);
+/* Both halves of it: samples as the program is given them, of any number of steps, [steps, channels]; and the logits of such. For
+ * streams: what one window has in common with the next is then prepared once. */
+int prnn_prepare(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *prepared);
+int prnn_logits_of_samples(const prnn *classifier, const prnn_number *prepared, size_t steps, prnn_number *logits, void *memory,
+                           size_t *size);
+/* A golden example: samples as the program is given them. */
+int prnn_number_example(const prnn *classifier, uint32_t index, const float **prepared, size_t *steps, const float **logits);
 
 /* What the engine makes of a product of integers, for a proof of it; docs/packed-format.md says what must come out.
  * value: the number of a constant that is weights of integers, [rows, columns]; else PRNN_ARGUMENT.

@@ -43,6 +43,7 @@ __all__ = [
     "MAKE_AGAIN",
     "NUMBERS_VERSION",
     "ROUNDED",
+    "TAKES_NUMBERS",
     "VERSION",
     "Comparison",
     "Example",
@@ -95,6 +96,9 @@ _ZEROS: Final = b"0" * 64
 _DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
 # provenance is the one member whose depth the schema leaves open; whoever shows it may recurse.
 _DEEPEST: Final = 32
+TAKES_NUMBERS: Final = (
+    "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`."
+)
 GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
 MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 
@@ -608,10 +612,7 @@ def read(folder: Path) -> Manifest:
     document, content = document_in(folder)
     path = folder / CLASSIFIER_JSON
     if document.get("version") == NUMBERS_VERSION:
-        raise NumbersError(
-            f"{folder} takes sequences of numbers, not texts.",
-            "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`.",
-        )
+        raise NumbersError(f"{folder} takes sequences of numbers, not texts.", TAKES_NUMBERS)
     return _checked(document, content, path)
 
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,35 +24,52 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
 
 __all__ = [
+    "EXAMPLES",
+    "LABELS",
+    "LARGEST",
     "PACKED_SUFFIX",
+    "PACK_AGAIN",
+    "RULES",
+    "STEP",
+    "STOPS",
+    "VERSION_OF_NUMBERS",
+    "VOCABULARY",
     "PackedProgram",
+    "assembled",
     "check_digest",
+    "compact_document",
+    "document_of_packed",
     "graph_entry",
+    "header_words",
     "is_packed",
     "manifest_of",
     "mapped",
+    "program_digest",
+    "section_of",
     "step_entry",
     "sums_of",
+    "takes_numbers",
     "to_packed",
 ]
 
 # By convention. A packed file is known by its first four bytes.
 PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
-# What a reader of before must not read has a later version: that of subwords, and of products of integers.
+# What a reader of before must not read has a later version: that of subwords, of products of integers, and of sequences
+# of numbers (pocketrnn.numbers.packed_numbers).
 _VERSION: Final = 1
 _VERSION_OF_SUBWORDS: Final = 2
 _VERSION_OF_INTEGERS: Final = 3
+VERSION_OF_NUMBERS: Final = 4
 _HEADER: Final = 256
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
-_NEEDS_WORD_AT: Final = 104
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
-_LARGEST: Final = (1 << 31) - 1
+LARGEST: Final = (1 << 31) - 1
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
-_DOCUMENT, _LABELS, _RULES, _STOPS, _VOCABULARY, _VALUES, _OPS, _WEIGHTS, _EXAMPLES, _STEP = range(10)
-_PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
+DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP = range(10)
+PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,16 @@ def step_entry(program: PackedProgram) -> StepGraph | None:
     return StepGraph("step", digest, struct.unpack_from("<I", program.step)[0])
 
 
+def program_digest(program: PackedProgram) -> str:
+    """The sha256 that a packed file states of its program: of values, operations and weights, one after the other.
+
+    Example:
+        >>> len(program_digest(program))
+        64
+    """
+    return hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
+
+
 def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     """What a packed file says of its program, where classifier.json speaks of a graph.
 
@@ -89,12 +116,18 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
         graph: what it was made from.
         program: what was made.
     """
-    digest = hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == manifests.Limits():
         limits = None
     return replace(
-        graph, file="program", sha256=digest, inputs=("tokens",), padding=False, batch=1, limits=limits, alone=None
+        graph,
+        file="program",
+        sha256=program_digest(program),
+        inputs=("tokens",),
+        padding=False,
+        batch=1,
+        limits=limits,
+        alone=None,
     )
 
 
@@ -114,6 +147,20 @@ def is_packed(path: Path) -> bool:
         return False
 
 
+def takes_numbers(path: Path) -> bool:
+    """Whether a packed file takes sequences of numbers, and not texts.
+
+    Args:
+        path: of a file of which `is_packed` is true.
+
+    Example:
+        >>> takes_numbers(Path("har.prnn"))
+        True
+    """
+    with path.open("rb") as file:
+        return file.read(8)[4:] == struct.pack("<I", VERSION_OF_NUMBERS)
+
+
 def mapped(path: Path) -> mmap.mmap:
     """The bytes of a packed file, read when they are needed and shared among processes.
 
@@ -122,7 +169,7 @@ def mapped(path: Path) -> mmap.mmap:
     """
     size = manifests.size_of(path)
     try:
-        if not path.is_file() or not _HEADER <= size <= _LARGEST:
+        if not path.is_file() or not _HEADER <= size <= LARGEST:
             raise BundleError(f"{path} is no packed classifier.", "Give a file that `pocketrnn pack` wrote.")
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -145,35 +192,45 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
     from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
 
     vocabulary = list(tokens)
-    document = parsed(
-        _section(content, _DOCUMENT),
-        path,
-        form=manifests.FORMAT,
-        version=manifests.VERSION,
-        error=BundleError,
-        written_by="pocketrnn pack",
-        remedy=_PACK_AGAIN,
-    )
-    if {"vocabulary", "digest"} & document.keys():
-        raise BundleError(f"{path} holds no valid document.", _PACK_AGAIN)
-    rules = _section(content, _RULES)
+    document = document_of_packed(content, path)
+    rules = section_of(content, RULES)
     manifest = manifests.of_document(
         {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary, "digest": "0" * 64}, path
     )
-    stated = [_section(content, name) for name in (_LABELS, _RULES, _STOPS, _EXAMPLES)]
-    numbers = [*struct.unpack_from("<5I", content, _NUMBERS_AT), *struct.unpack_from("<I", content, _NEEDS_WORD_AT)]
-    step = _section(content, _STEP)
+    stated = [section_of(content, name) for name in (LABELS, RULES, STOPS, EXAMPLES)]
+    header = header_words(content)
+    step = section_of(content, STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     if (
         [*_stated_sections(manifest, normal_forms_of(rules, len(vocabulary))), _examples(manifest)] != stated
-        or numbers != [*_stated_numbers(manifest), _needs_word(manifest)]
+        or [*header[:5], *header[10:]] != [*_stated_numbers(manifest), _needs_word(manifest), 0]
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
         # A file of integers that does not say so would be shown as proven equal.
         or (struct.unpack_from("<I", content, 4)[0] == _VERSION_OF_INTEGERS)
         != any(line.is_of_integers for line in manifest.parity.comparisons)
     ):
-        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", _PACK_AGAIN)
+        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
     return manifest
+
+
+def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
+    """The document of a packed file, parsed and not yet checked.
+
+    Raises:
+        BundleError: it is not valid JSON, or of another format or a newer version.
+    """
+    document: dict[str, Any] = parsed(
+        section_of(content, DOCUMENT),
+        path,
+        form=manifests.FORMAT,
+        version=manifests.VERSION,
+        error=BundleError,
+        written_by="pocketrnn pack",
+        remedy=PACK_AGAIN,
+    )
+    if {"vocabulary", "digest"} & document.keys():
+        raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)
+    return document
 
 
 def check_digest(path: Path) -> None:
@@ -182,11 +239,11 @@ def check_digest(path: Path) -> None:
     Raises:
         BundleError: a byte was changed.
     """
-    content = bytearray(manifests.file_content(path, _LARGEST))
+    content = bytearray(manifests.file_content(path, LARGEST))
     stated = bytes(content[32:64])
     content[16:64] = bytes(48)
     if hashlib.sha256(content).digest() != stated:
-        raise BundleError(f"{path} was changed after it was made: its digest does not match.", _PACK_AGAIN)
+        raise BundleError(f"{path} was changed after it was made: its digest does not match.", PACK_AGAIN)
 
 
 def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
@@ -206,7 +263,7 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
 
         document = without_model(document)
     sections = [
-        json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode(),
+        compact_document(document),
         *_stated_sections(manifest),
         strings(manifest.vocabulary, looked_up=True),
         program.values,
@@ -215,19 +272,43 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
         _examples(manifest),
         *([program.step] if program.step else []),
     ]
+    version = _VERSION_OF_SUBWORDS if of_subwords else _VERSION
+    version = _VERSION_OF_INTEGERS if program.has_integers else version
     header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples), _needs_word(manifest)]
+    return assembled(version, header, sections)
+
+
+def compact_document(document: Mapping[str, Any]) -> bytes:
+    """The document of a packed file, as JSON in ASCII.
+
+    Example:
+        >>> compact_document({"name": "har"})
+        b'{"name":"har"}'
+    """
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def assembled(version: int, header: Sequence[int], sections: Sequence[bytes]) -> bytes:
+    """The bytes of a packed file, of its parts.
+
+    Args:
+        version: of the format.
+        header: the words of the header from the number of labels on.
+        sections: in their order.
+
+    Raises:
+        BundleError: it would be larger than 2 GiB.
+    """
     body, table = bytearray(), []
     for section in sections:
         table += [_HEADER + len(body), len(section)]
         body += section + bytes(-len(section) % _ALIGN)
     size = _HEADER + len(body)
-    if size > _LARGEST:
+    if size > LARGEST:
         raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
-    version = _VERSION_OF_SUBWORDS if of_subwords else _VERSION
-    version = _VERSION_OF_INTEGERS if program.has_integers else version
     head = bytearray(_HEADER)
     struct.pack_into("<4s3I", head, 0, b"PRNN", version, size, 0)
-    struct.pack_into(f"<{len(header)}I", head, 64, *header)
+    struct.pack_into(f"<{len(header)}I", head, _NUMBERS_AT, *header)
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
@@ -309,7 +390,7 @@ def _stated_numbers(manifest: Manifest) -> list[int]:
         ("softmax", "sigmoid").index(manifest.activation),
         manifest.graph.embedding_rows,
         1 if limits is None else limits.min_tokens or 1,
-        _LARGEST if limits is None else limits.max_tokens or _LARGEST,
+        LARGEST if limits is None else limits.max_tokens or LARGEST,
     ]
 
 
@@ -318,9 +399,15 @@ def _needs_word(manifest: Manifest) -> int:
     return int(limits is not None and limits.real_token is True)
 
 
-def _section(content: mmap.mmap, name: int) -> bytes:
+def section_of(content: mmap.mmap, name: int) -> bytes:
+    """The bytes of a section of a packed file, by its place among them."""
     offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
     return content[offset : offset + size]
+
+
+def header_words(content: mmap.mmap) -> list[int]:
+    """The words of the header from the number of labels on, up to the number of channels."""
+    return list(struct.unpack_from("<12I", content, _NUMBERS_AT))
 
 
 def _examples(manifest: Manifest) -> bytes:

@@ -43,11 +43,11 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     from pocketrnn.bundle import manifest as manifests
     from pocketrnn.bundle.packed_file import is_packed
     from pocketrnn.bundle.zoo import bundle_folder
-    from pocketrnn.classifier import Classifier
+    from pocketrnn.engines.native import NativeEngine
 
     if texts is None:
         folder = bundle_folder(bundle)
-        manifest = Classifier.load(folder).manifest if is_packed(folder) else manifests.read(folder)
+        manifest = NativeEngine(folder).manifest if is_packed(folder) else manifests.read(folder)
         external = manifest.text.tokenizer == "external"
         examples = [list(example.ids) if external else example.text for example in manifest.examples]
         given = examples * max(1, 1000 // max(1, len(examples)))

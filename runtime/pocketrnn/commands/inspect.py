@@ -41,12 +41,12 @@ def inspect(bundle: str, as_json: bool) -> None:
     from pocketrnn.bundle.zoo import bundle_folder
 
     folder = bundle_folder(bundle)
-    if is_packed(folder):
-        from pocketrnn.engines.native import NativeEngine
-
-        _say(NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}, as_json=as_json)
-        return
     try:
+        if is_packed(folder):
+            from pocketrnn.engines.native import NativeEngine
+
+            _say(NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}, as_json=as_json)
+            return
         manifest = manifests.read(folder)
     except manifests.NumbersError:
         from pocketrnn.commands.inspect_numbers import described

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.commands.standard_streams import json_line
 from pocketrnn.commands.terminal import aligned, one_line, outline
 from pocketrnn.numbers.manifest import NumberManifest, document_of, read
@@ -16,7 +17,7 @@ __all__ = ["described"]
 
 
 def described(folder: Path, *, as_json: bool) -> str:
-    """A bundle of numbers in words, or as one JSON object without its golden examples.
+    """A bundle of numbers, or a packed file, in words, or as one JSON object without its golden examples.
 
     Raises:
         BundleError: it is damaged.
@@ -25,9 +26,14 @@ def described(folder: Path, *, as_json: bool) -> str:
         >>> described(Path("har"), as_json=False).splitlines()[0]
         'name             har'
     """
-    manifest = read(folder)
-    names = (manifests.CLASSIFIER_JSON, manifest.graph.file)
-    sizes = {name: manifests.size_of(folder / name) for name in names}
+    if is_packed(folder):
+        from pocketrnn.engines.native_numbers import NativeNumberEngine
+
+        manifest, sizes = NativeNumberEngine(folder).manifest, {folder.name: manifests.size_of(folder)}
+    else:
+        manifest = read(folder)
+        names = (manifests.CLASSIFIER_JSON, manifest.graph.file)
+        sizes = {name: manifests.size_of(folder / name) for name in names}
     if as_json:
         verdicts = {"graph": graph_sentence(manifest)}
         return json_line(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import Manifest, text_digest
-from pocketrnn.bundle.packed_file import manifest_of, mapped
+from pocketrnn.bundle.manifest import TAKES_NUMBERS, Manifest, NumbersError, text_digest
+from pocketrnn.bundle.packed_file import manifest_of, mapped, takes_numbers
 from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.engines.engine import Answered, Floats, Ids
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 
-__all__ = ["NativeEngine", "native_module"]
+__all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"]
 
 
 # What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 3
+_INTERFACE: Final = 4
 
 
 def native_module() -> ModuleType:
@@ -48,6 +49,41 @@ def native_module() -> ModuleType:
     return _engine
 
 
+def opened(path: Path) -> Any:
+    """A packed file, open: whoever holds it finds it so again.
+
+    Raises:
+        EngineError: the engine's own, which `opening` says in a sentence; and OSError.
+    """
+    import pocketrnn_native
+
+    return pocketrnn_native.shared(path)
+
+
+@contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """What goes wrong where a packed file is opened, in a sentence.
+
+    Raises:
+        BundleError: the file cannot be read, is no packed classifier, or is damaged.
+        PocketRNNError: there is too little memory.
+    """
+    module = native_module()
+    try:
+        yield
+    except module.EngineError as error:
+        if error.args[0] == module.MEMORY:
+            raise out_of_memory(path.name) from None
+        raise BundleError(
+            f"{path} cannot be opened: {error.args[1]}",
+            "Copy the file again from where it was made, or make it again with: pocketrnn pack",
+        ) from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
+    except MemoryError:
+        raise out_of_memory(path.name) from None
+
+
 class NativeEngine:
     """A packed file in the native engine; see `Engine` and `ReadsTexts`.
 
@@ -57,30 +93,19 @@ class NativeEngine:
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: the file cannot be read, is no packed classifier, or is damaged.
+        BundleError: the file cannot be read, is no packed classifier, or is damaged. As NumbersError: it takes numbers.
     """
 
     def __init__(self, path: Path, *, in_place: bool = False) -> None:
         self._module = native_module()
-        import pocketrnn_native
-
         content = mapped(path)
-        try:
+        with opening(path):
             # Held, so that the next Classifier of this file finds it open.
-            self._file = pocketrnn_native.shared(path)
+            self._file = opened(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
+            if takes_numbers(path):
+                raise NumbersError(f"{path} takes sequences of numbers, not texts.", TAKES_NUMBERS)
             self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
-        except self._module.EngineError as error:
-            if error.args[0] == self._module.MEMORY:
-                raise _no_memory(path.name) from None
-            raise BundleError(
-                f"{path} cannot be opened: {error.args[1]}",
-                "Copy the file again from where it was made, or make it again with: pocketrnn pack",
-            ) from None
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
-        except MemoryError:
-            raise _no_memory(path.name) from None
         self._classes = len(self.manifest.labels)
         self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
 
@@ -99,7 +124,7 @@ class NativeEngine:
                 return None
             raise self._failed(error) from None
         except MemoryError:
-            raise _no_memory(self.manifest.name) from None
+            raise out_of_memory(self.manifest.name) from None
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> Answered:
@@ -153,7 +178,7 @@ class NativeEngine:
         except self._module.EngineError as error:
             raise self._failed(error) from None
         except MemoryError:
-            raise _no_memory(self.manifest.name) from None
+            raise out_of_memory(self.manifest.name) from None
         is_refused = np.isin(statuses, refusals)
         if (failed := statuses[~is_refused]).any():
             status = int(failed.max())
@@ -180,7 +205,7 @@ class NativeEngine:
         except self._module.EngineError as error:
             raise self._failed(error) from None
         except MemoryError:
-            raise _no_memory(self.manifest.name) from None
+            raise out_of_memory(self.manifest.name) from None
         return logits, new_state
 
     def stop(self) -> None:
@@ -191,11 +216,12 @@ class NativeEngine:
         if error.args[0] == self._module.COSTLY:
             return too_costly(self.manifest.name)
         if error.args[0] == self._module.MEMORY:
-            return _no_memory(self.manifest.name)
+            return out_of_memory(self.manifest.name)
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {error.args[1]}", "Check the file with: pocketrnn verify"
         )
 
 
-def _no_memory(name: str) -> PocketRNNError:
-    return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter texts, or use a larger machine.")
+def out_of_memory(name: str) -> PocketRNNError:
+    """That a classifier needs more memory than there is."""
+    return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter inputs, or use a larger machine.")

@@ -26,10 +26,12 @@ from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.numbers.rules import NumberRules
 
 __all__ = [
+    "ACTIVATIONS",
     "NumberExample",
     "NumberGraph",
     "NumberManifest",
     "StepLimits",
+    "built",
     "document_of",
     "json_schema",
     "numbers_digest",
@@ -168,12 +170,17 @@ def read(folder: Path) -> NumberManifest:
     check_provenance(document, path)
     check_digest_of(document, content, path)
     try:
-        return _built(document)
+        return built(document)
     except PocketRNNError as error:
         raise BundleError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
 
 
-def _built(document: Mapping[str, Any]) -> NumberManifest:
+def built(document: Mapping[str, Any]) -> NumberManifest:
+    """The manifest of a document that is valid by `json_schema`.
+
+    Raises:
+        PocketRNNError: its parts do not fit each other.
+    """
     graph, parity = document["graph"], document["parity"]
     limits = graph.get("limits")
     return NumberManifest(

@@ -1,0 +1,206 @@
+"""A bundle of a classifier of numbers as a packed file, proven to answer as its graph does."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pocketrnn.bundle.manifest import Comparison, Limits
+from pocketrnn.engines.native import native_module
+from pocketrnn.engines.native_numbers import NativeNumberEngine
+from pocketrnn.errors import InputError, ParityError
+from pocketrnn.graph_check.graph_file import read_graph
+from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.numbers.manifest import NumberManifest, read
+from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.bundle_writer import versions
+from pocketrnn_export.forms.packed import WAYS
+from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
+from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.comparing import Compared, compare, graph_reference
+from pocketrnn_export.proof.float64_operators import one_thread
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.proof.verdict import proven
+
+__all__ = ["packed_numbers", "with_table_as_input"]
+
+_log = logging.getLogger(__name__)
+# What the proof calls the graph that takes samples.
+_GRAPH: Final = "onnx on samples"
+_NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
+
+
+def packed_numbers(folder: Path) -> tuple[NumberManifest, bytes]:
+    """The packed file of a bundle that takes sequences of numbers.
+
+    Args:
+        folder: the bundle's.
+
+    Returns:
+        what the file says of itself, with the proof; and its bytes.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        ExportError: the engine has no operation for an operator of the graph; the message names it and its place.
+        MissingExtraError: the native engine is not installed.
+        ParityError: the packed file does not answer as the graph does.
+
+    Example:
+        >>> packed_numbers(Path("har"))[0].graph.file
+        'program'
+    """
+    manifest = read(folder)
+    if not manifest.graph.file.endswith(".onnx"):
+        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+    content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
+    _log.info("Making the program")
+    program = program_on_samples(content, manifest.graph, manifest.numbers).finished()
+    made = replace(
+        manifest,
+        graph=number_graph_entry(manifest.graph, program),
+        provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
+    )
+    _log.info("Proving it equal to the bundle's graph")
+    table = _table(manifest)
+    reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
+    answers = ReferenceAnswers(reference, _cases(manifest, table), rows_alone=manifest.graph.batch != 1)
+    with one_thread(), tempfile.TemporaryDirectory(prefix="pocketrnn.") as scratch:
+        file = Path(scratch) / "packed.prnn"
+        file.write_bytes(to_packed_numbers(made, program))
+        compared = _compared(file, table, answers)
+        rules = _rules_compared(file, table, manifest.numbers)
+    parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
+    lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in parity.comparisons]
+    # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
+    allowed = max(parity.tolerance, manifest.parity.tolerance)
+    whole = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *lines, rules))
+    made = replace(made, parity=whole)
+    return made, to_packed_numbers(made, program)
+
+
+def with_table_as_input(content: bytes, rows: Samples) -> bytes:
+    """A graph that takes samples, as one that takes ids of rows of a table; `with_samples_as_input` is its other way.
+
+    Args:
+        content: the ONNX file, whose first input is `samples` float32 [batch, time, channels].
+        rows: float32 [rows, channels].
+
+    Returns:
+        an ONNX file whose first input is `tokens` int64 [batch, time].
+
+    Example:
+        >>> with_table_as_input(content, rows)[:2]
+        b'\\x08\\n'
+    """
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    samples = graph.input[0].name
+    axes = [axis.dim_param or (axis.dim_value if axis.HasField("dim_value") else None)
+            for axis in graph.input[0].type.tensor_type.shape.dim[:2]]  # fmt: skip
+    graph.input[0].CopyFrom(helper.make_tensor_value_info("tokens", TensorProto.INT64, axes))
+    graph.initializer.append(numpy_helper.from_array(rows, "pocketrnn.rows"))
+    graph.node.insert(0, helper.make_node("Gather", ["pocketrnn.rows", "tokens"], [samples], axis=0))
+    made: bytes = model.SerializeToString()
+    return made
+
+
+def _table(manifest: NumberManifest) -> SampleTable:
+    """Rows of numbers as the bundle's own proof drew them, and its golden examples."""
+    rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
+    return sample_table(
+        len(rules.channels),
+        padding=rules.pad_value,
+        given=[np.array(example.samples, np.float32) for example in manifest.examples],
+        steps=rules.steps,
+        kind=stated if stated in (NEAR, POSITIVE) else EVERYWHERE,
+        clip=rules.clip,
+    )
+
+
+def _cases(manifest: NumberManifest, table: SampleTable) -> dict[str, Sequence[Case]]:
+    graph, found = manifest.graph, manifest.graph.limits
+    limits = None if found is None else Limits(found.min_steps, found.max_steps, found.max_batch)
+    wanted = NumberExport(manifest.name, manifest.labels, manifest.numbers)
+    cases = cases_for(
+        wanted.rules_of_ids, ids=len(table.rows), ragged=graph.padding, limits=limits, one_row=graph.batch == 1
+    )
+    golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
+    return {**cases, "texts": golden}
+
+
+def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list[Compared]:
+    """The packed file with the graph: both ways of opening it on all cases, and the runtime on sequences."""
+    compared = []
+    for opened, in_place in WAYS.items():
+        run = _run(NativeNumberEngine(file, in_place=in_place), table)
+        for inputs in answers.kinds:
+            cases, expected = zip(*answers.of(inputs, one_row=True), strict=True)
+            compared.append(
+                compare(
+                    opened, run, cases, expected,
+                    inputs=inputs, reference=answers.reference.name, exact=answers.with_spread,
+                )
+            )  # fmt: skip
+    cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
+    together = NumberClassifier.load(file).logits_of_prepared([table.rows[case.tokens[0]] for case in cases])
+    rows = iter(together)
+    compared.append(
+        compare(
+            "runtime", lambda _tokens, _lengths: next(rows)[None], cases, expected,
+            inputs="texts", reference=answers.reference.name, exact=answers.with_spread,
+        )
+    )  # fmt: skip
+    return compared
+
+
+def _run(engine: NativeNumberEngine, table: SampleTable) -> Run:
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        return engine.logits([table.rows[row[:length]] for row, length in zip(tokens, lengths, strict=True)])
+
+    return run
+
+
+def _rules_compared(file: Path, table: SampleTable, rules: NumberRules) -> Comparison:
+    """The engine's own arithmetic of the rules with Python's, bit by bit.
+
+    Raises:
+        ParityError: they differ.
+    """
+    module = native_module()
+    packed = module.Packed(file.read_bytes())
+    given = _as_the_sensor_gives(table.rows.astype(np.float64), rules)
+    for samples in given:
+        expected = replace(rules, steps=None, pad_side=None, window=None, hop=None).prepared(samples)
+        found = np.empty_like(expected)
+        packed.prepare(samples, getattr(module, _NATIVE_TYPES[samples.dtype.str[1:]]), found)
+        if found.tobytes() != expected.tobytes():
+            raise ParityError(
+                f"The engine makes other numbers of samples ({samples.dtype}) than the runtime does.",
+                "Report it with the rules and the compiler: this is a fault of pocketrnn.",
+            )
+    rows = sum(map(len, given))
+    return Comparison("rules in Python", "rules in C", "samples of each type", len(given), rows, 0.0, 0)
+
+
+def _as_the_sensor_gives(rows: npt.NDArray[np.float64], rules: NumberRules) -> list[npt.NDArray[Any]]:
+    """Rows of numbers from which the rules make about the given ones, in each type of samples; within their range."""
+    raw = rows * (rules.scale or 1.0) + (rules.mean or 0.0)
+    whole = np.rint(raw / (rules.integer_scale or 1.0))
+    made: list[npt.NDArray[Any]] = [raw, raw.clip(-3e38, 3e38).astype(np.float32)]
+    for kind in (np.int16, np.int32):
+        bounds = np.iinfo(kind)
+        made.append(whole.clip(bounds.min, bounds.max).astype(kind))
+    return made

@@ -1,0 +1,84 @@
+"""A packed file that takes sequences of numbers, in the native engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pocketrnn.bundle.packed_file import mapped
+from pocketrnn.engines.engine import Floats
+from pocketrnn.engines.native import native_module, opened, opening, out_of_memory
+from pocketrnn.errors import LimitError, PocketRNNError
+from pocketrnn.numbers.manifest import numbers_digest
+from pocketrnn.numbers.packed_numbers import number_manifest_of
+
+__all__ = ["NativeNumberEngine"]
+
+
+class NativeNumberEngine:
+    """A packed file that takes sequences of numbers. Thread-safe.
+
+    Args:
+        path: the file.
+        in_place: leave weights as they are in the file, as on a machine with little memory; for the proof.
+
+    Raises:
+        MissingExtraError: the native engine is not installed.
+        BundleError: the file cannot be read, is no such file, or is damaged.
+    """
+
+    def __init__(self, path: Path, *, in_place: bool = False) -> None:
+        self._module = native_module()
+        content = mapped(path)
+        with opening(path):
+            # Held, so that the next classifier of this file finds it open.
+            self._file = opened(path)
+            self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
+        self.manifest = number_manifest_of(content, path)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says of itself. Its rules are those of its document, or it does not open."""
+        return {"pocketrnn.numbers_digest": numbers_digest(self.manifest.labels, self.manifest.numbers)}
+
+    def logits(self, sequences: list[Floats]) -> Floats:
+        """The logits of many sequences.
+
+        Args:
+            sequences: float32 [time, channels] each, as the program is given them, of at least one step.
+
+        Returns:
+            float32 [sequences, labels].
+
+        Raises:
+            LimitError: one would take more memory or time than a file of this size may ask for.
+            PocketRNNError: the program fails.
+        """
+        module, name = self._module, self.manifest.name
+        logits = np.empty((len(sequences), len(self.manifest.labels)), np.float32)
+        if not sequences:
+            return logits
+        steps, statuses = np.array([len(one) for one in sequences], np.int64), np.zeros(len(sequences), np.uint8)
+        samples = np.ascontiguousarray(np.concatenate(sequences), np.float32)
+        try:
+            self._packed.logits_of_samples(samples, steps, logits, statuses)
+        except module.EngineError as error:
+            raise self._failed(*error.args) from None
+        except MemoryError:
+            raise out_of_memory(name) from None
+        if statuses.any():
+            status = int(statuses[statuses != module.OK][0])
+            raise self._failed(status, module.sentence(status))
+        return logits
+
+    def _failed(self, status: int, sentence: str) -> PocketRNNError:
+        name = self.manifest.name
+        if status == self._module.MEMORY:
+            return out_of_memory(name)
+        if status == self._module.COSTLY:
+            return LimitError(
+                f"A sequence would take more memory or time than {name} may ask for.", "Give shorter sequences."
+            )
+        return PocketRNNError(f"The engine of {name} failed: {sentence}", "Check the file with: pocketrnn verify")

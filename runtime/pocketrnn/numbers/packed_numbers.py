@@ -1,0 +1,167 @@
+"""A classifier of numbers as a packed file, version 4; docs/packed-format.md defines it."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pocketrnn.bundle.json_schema import first_fault
+from pocketrnn.bundle.manifest import check_provenance
+from pocketrnn.bundle.packed_file import (
+    EXAMPLES,
+    LABELS,
+    LARGEST,
+    PACK_AGAIN,
+    RULES,
+    STEP,
+    STOPS,
+    VERSION_OF_NUMBERS,
+    VOCABULARY,
+    PackedProgram,
+    assembled,
+    compact_document,
+    document_of_packed,
+    header_words,
+    program_digest,
+    section_of,
+)
+from pocketrnn.bundle.packed_strings import strings, words
+from pocketrnn.errors import BundleError, PocketRNNError
+from pocketrnn.numbers.manifest import (
+    ACTIVATIONS,
+    NumberExample,
+    NumberGraph,
+    NumberManifest,
+    StepLimits,
+    built,
+    document_of,
+    json_schema,
+)
+from pocketrnn.numbers.rules import NumberRules
+
+__all__ = ["number_graph_entry", "number_manifest_of", "to_packed_numbers"]
+
+_INTEGER_SCALE: Final = 1
+_MEAN: Final = 2
+_SCALE: Final = 4
+_CLIP: Final = 8
+_MISSING: Final = 16
+_PADDED: Final = 32
+_PADDED_LEFT: Final = 64
+
+
+def number_graph_entry(graph: NumberGraph, program: PackedProgram) -> NumberGraph:
+    """What a packed file says of its program, where classifier.json speaks of a graph.
+
+    Args:
+        graph: what it was made from.
+        program: what was made.
+    """
+    limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
+    return replace(
+        graph,
+        file="program",
+        sha256=program_digest(program),
+        inputs=("samples",),
+        padding=False,
+        batch=1,
+        limits=None if limits == StepLimits() else limits,
+    )
+
+
+def to_packed_numbers(manifest: NumberManifest, program: PackedProgram) -> bytes:
+    """The bytes of a packed file.
+
+    Args:
+        manifest: what it says; its graph is described by `number_graph_entry`.
+        program: from samples to logits.
+
+    Raises:
+        BundleError: it would be larger than 2 GiB.
+    """
+    labels, rules, stops, channels, examples = _stated_sections(manifest)
+    parts = [
+        compact_document(document_of(manifest)), labels, rules, stops, channels, program.values, program.ops,
+        program.weights, examples,
+    ]  # fmt: skip
+    first, last = _stated_numbers(manifest)
+    return assembled(VERSION_OF_NUMBERS, [*first, *program.numbers, *last], parts)
+
+
+def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
+    """What a packed file says, after the engine has opened it: nothing points out of the file.
+
+    Args:
+        content: the file's bytes.
+        path: for messages.
+
+    Raises:
+        BundleError: the document is not valid, or says other than the sections that the engine reads.
+    """
+    document = {**document_of_packed(content, path), "digest": "0" * 64}
+    if fault := first_fault(document, json_schema()):
+        raise BundleError(f"{path} is not valid: {fault}.", PACK_AGAIN)
+    check_provenance(document, path)
+    try:
+        manifest = built(document)
+    except PocketRNNError as error:
+        raise BundleError(f"{path} contradicts itself: {error.problem}", PACK_AGAIN) from None
+    sections = [section_of(content, name) for name in (LABELS, RULES, STOPS, VOCABULARY, EXAMPLES)]
+    header = header_words(content)
+    if _stated_sections(manifest) != sections or _stated_numbers(manifest) != (header[:5], header[9:]):
+        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
+    if section_of(content, STEP):
+        raise BundleError(f"{path} contradicts itself: a classifier of numbers has no step.", PACK_AGAIN)
+    return manifest
+
+
+def _stated_sections(manifest: NumberManifest) -> list[bytes]:
+    """What a manifest says that the engine reads: labels, rules, no stop words, channels, golden examples."""
+    return [
+        strings(manifest.labels),
+        _rules(manifest.numbers),
+        strings((), looked_up=True),
+        strings(manifest.numbers.channels),
+        b"".join(map(_example, manifest.examples)),
+    ]
+
+
+def _stated_numbers(manifest: NumberManifest) -> tuple[list[int], list[int]]:
+    """The words of the header in front of what the program says, and those behind it."""
+    limits, rules = manifest.graph.limits or StepLimits(), manifest.numbers
+    least, most = rules.steps or limits.min_steps or 1, rules.steps or limits.max_steps or LARGEST
+    first = [len(manifest.labels), ACTIVATIONS.index(manifest.activation), 0, least, most]
+    return first, [len(manifest.examples), 0, len(rules.channels)]
+
+
+def _rules(rules: NumberRules) -> bytes:
+    members = (
+        (_INTEGER_SCALE, rules.integer_scale),
+        (_MEAN, rules.mean),
+        (_SCALE, rules.scale),
+        (_CLIP, rules.clip),
+        (_MISSING, None if rules.missing is None else (rules.missing,)),
+    )
+    flags = sum(flag for flag, value in members if value is not None)
+    flags |= 0 if rules.pad_side is None else _PADDED
+    flags |= _PADDED_LEFT if rules.pad_side == "left" else 0
+    head = words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
+    numbers = [number for _, value in members for number in value or ()]
+    return head + struct.pack("<f", rules.pad_value) + _doubles(numbers)
+
+
+def _doubles(numbers: Sequence[float]) -> bytes:
+    return np.array(numbers, "<f8").tobytes()
+
+
+def _example(example: NumberExample) -> bytes:
+    # What float32 cannot hold is no number of the engine's, and not equal to one.
+    with np.errstate(over="ignore"):
+        samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")
+    return words([0, len(samples)]) + samples.tobytes() + logits.tobytes()

@@ -1,0 +1,200 @@
+"""Small packed files of sequences of numbers, and what must come out of samples as a sensor gives them.
+
+What is done to samples, and the layers, are written out in numpy here, from docs/packed-format.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+
+from pocketrnn.bundle.manifest import Comparison, Parity
+from pocketrnn.numbers.manifest import Activation, NumberExample, NumberGraph, NumberManifest
+from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.forms.program_of_graph import program_on_samples
+
+__all__ = ["FILES", "MadeOfNumbers", "made"]
+
+Array = npt.NDArray[Any]
+HIDDEN = 7
+# name -> rules, whether the module ends in values, labels
+FILES: dict[str, tuple[NumberRules, Activation, tuple[str, ...]]] = {
+    "numbers-gesture": (
+        NumberRules(
+            ("ax", "ay", "az"),
+            units=("g", "g", "g"),
+            integer_scale=(2**-11, 2**-11, 0.0005),
+            mean=(0.01, -0.02, 0.981),
+            scale=(0.3, 1.7, 0.45),
+            clip=(-6.0, 6.0),
+            missing=0.5,
+            window=16,
+            hop=4,
+            rate=50.0,
+        ),
+        "softmax",
+        ("swipe", "tap", "Größe"),
+    ),
+    "numbers-load": (
+        NumberRules(("load",), scale=(3.0,), steps=9, pad_side="left", pad_value=-0.25),
+        "values",
+        ("next hour", "next day"),
+    ),
+    "numbers-plain": (NumberRules(("x", "y")), "sigmoid", ("rain", "wind")),
+}
+# Samples of each file, by their type.
+_STEPS = {"numbers-gesture": (2, 16), "numbers-load": (1, 9), "numbers-plain": (1, 12)}
+KINDS = {"float32": np.float32, "float64": np.float64, "int16": np.int16, "int32": np.int32}
+
+
+@dataclass
+class MadeOfNumbers:
+    """A packed file, its graph, and samples with what the program is given for them, and the logits."""
+
+    content: bytes = field(repr=False)
+    graph: bytes = field(repr=False)
+    manifest: NumberManifest
+    vectors: list[dict[str, Any]]
+
+
+@dataclass
+class _Layer:
+    """A GRU, and a linear layer of its last state."""
+
+    w: Array
+    r: Array
+    b: Array
+    weight: Array
+    bias: Array
+
+    @classmethod
+    def drawn(cls, generator: np.random.Generator, channels: int, labels: int) -> _Layer:
+        def some(*shape: int) -> Array:
+            return generator.normal(0, 0.6, shape).astype(np.float32)
+
+        return cls(some(1, 3 * HIDDEN, channels), some(1, 3 * HIDDEN, HIDDEN), some(1, 6 * HIDDEN),
+                   some(labels, HIDDEN), some(labels))  # fmt: skip
+
+    def logits(self, samples: Array) -> Array:
+        """What a GRU is: update z, reset r, new state n."""
+        w, r, b = (x[0].astype(np.float64) for x in (self.w, self.r, self.b))
+        of_x, of_h = b[: 3 * HIDDEN], b[3 * HIDDEN :]
+        h = np.zeros(HIDDEN)
+        for x in samples.astype(np.float64):
+            gates, state = w @ x + of_x, r @ h + of_h
+            z, reset = (0.5 + 0.5 * np.tanh((gates + state)[i * HIDDEN : (i + 1) * HIDDEN] / 2) for i in (0, 1))
+            new = np.tanh(gates[2 * HIDDEN :] + reset * state[2 * HIDDEN :])
+            h = (1 - z) * new + z * h
+        made: Array = self.weight.astype(np.float64) @ h + self.bias
+        return made
+
+    def graph(self, channels: int) -> bytes:
+        """The same as an ONNX file."""
+        tensors = [numpy_helper.from_array(x, name) for name, x in (
+            ("W", self.w), ("R", self.r), ("B", self.b), ("weight", self.weight), ("bias", self.bias),
+            ("shape", np.array([-1, HIDDEN])))]  # fmt: skip
+        nodes = [
+            helper.make_node("Transpose", ["samples"], ["x"], perm=[1, 0, 2]),
+            helper.make_node("GRU", ["x", "W", "R", "B"], ["", "h"], hidden_size=HIDDEN, linear_before_reset=1),
+            helper.make_node("Reshape", ["h", "shape"], ["last"]),
+            helper.make_node("Gemm", ["last", "weight", "bias"], ["logits"], transB=1),
+        ]
+        graph = helper.make_graph(
+            nodes, "numbers",
+            [helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["batch", "time", channels])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(self.weight)])], tensors,
+        )  # fmt: skip
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        made: bytes = model.SerializeToString()
+        return made
+
+
+def made(name: str) -> MadeOfNumbers:
+    """A file of `FILES`, by its name."""
+    rules, activation, labels = FILES[name]
+    generator = np.random.default_rng(sum(map(ord, name)))
+    layer = _Layer.drawn(generator, len(rules.channels), len(labels))
+    content = layer.graph(len(rules.channels))
+    graph = NumberGraph("model.onnx", "0" * 64, 18, ("samples",), padding=False)
+    program = program_on_samples(content, graph, rules).finished()
+    golden = [_golden(generator, layer, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
+    manifest = NumberManifest(
+        name=name,
+        labels=labels,
+        numbers=rules,
+        graph=number_graph_entry(graph, program),
+        examples=tuple(golden),
+        parity=Parity(1e-5, (Comparison("numpy", "packed", "samples of each type", 1, 1, 0.0, 0),)),
+        activation=activation,
+        value_units=("kW", "kW") if activation == "values" else None,
+    )
+    vectors = [
+        _vector(layer, rules, kind, _as_a_sensor_gives(generator, rules, kind, steps))
+        for steps in _STEPS[name]
+        for kind in KINDS
+    ]
+    return MadeOfNumbers(to_packed_numbers(manifest, program), content, manifest, [*vectors, *_refused(rules)])
+
+
+def _golden(generator: np.random.Generator, layer: _Layer, rules: NumberRules, steps: int) -> NumberExample:
+    samples = generator.normal(0, 1, (steps, len(rules.channels))).astype(np.float32)
+    return NumberExample(tuple(map(tuple, samples.tolist())), tuple(layer.logits(samples).tolist()))
+
+
+def _as_a_sensor_gives(generator: np.random.Generator, rules: NumberRules, kind: str, steps: int) -> Array:
+    if kind.startswith("int"):
+        most = 9 if rules.integer_scale is None else 30_000 if kind == "int16" else 90_000
+        return generator.integers(-most, most, (steps, len(rules.channels))).astype(KINDS[kind])
+    samples = (generator.normal(0, 2, (steps, len(rules.channels)))).astype(KINDS[kind])
+    if rules.missing is not None and steps > 1:
+        samples[1, 0] = np.nan
+    return samples
+
+
+def _vector(layer: _Layer, rules: NumberRules, kind: str, samples: Array) -> dict[str, Any]:
+    prepared = _prepared(rules, samples)
+    numbers = [[None if isinstance(x, float) and math.isnan(x) else x for x in row] for row in samples.tolist()]
+    logits = layer.logits(prepared).tolist()
+    return {"kind": kind, "samples": numbers, "prepared": prepared.tolist(), "logits": logits}
+
+
+def _prepared(rules: NumberRules, samples: Array) -> Array:
+    """In double precision, and rounded once."""
+    rows = []
+    for row in samples:
+        made = []
+        for channel, sample in enumerate(row):
+            x = float(sample)
+            if rules.integer_scale is not None and samples.dtype.kind == "i":
+                x *= rules.integer_scale[channel]
+            if math.isnan(x) and rules.missing is not None:
+                x = rules.missing
+            x -= rules.mean[channel] if rules.mean else 0.0
+            x /= rules.scale[channel] if rules.scale else 1.0
+            if rules.clip is not None:
+                x = min(max(x, rules.clip[0]), rules.clip[1])
+            made.append(np.float32(x))
+        rows.append(made)
+    padding = [np.float32(rules.pad_value)] * len(rules.channels)
+    before = [padding] * (0 if rules.steps is None else rules.steps - len(rows))
+    return np.array([*before, *rows], np.float32)
+
+
+def _refused(rules: NumberRules) -> Sequence[dict[str, Any]]:
+    """Samples that must be refused, and why: by the name of a status."""
+    row = [0.5] * len(rules.channels)
+    found: list[dict[str, Any]] = [{"kind": "float64", "samples": [], "said": "TOO_SHORT"}]
+    if rules.missing is None:
+        found.append({"kind": "float32", "samples": [[None] * len(row)], "said": "MISSING"})
+    if rules.steps is not None:
+        found.append({"kind": "float32", "samples": [row] * (rules.steps + 1), "said": "TOO_LONG"})
+    if rules.clip is None:
+        found.append({"kind": "float64", "samples": [[1e40] * len(row)], "said": "NOT_FINITE"})
+    return found

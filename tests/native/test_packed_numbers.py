@@ -1,0 +1,345 @@
+"""Packed files of sequences of numbers: the engine's answers, and its arithmetic on samples, are the runtime's."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+import re
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import number_modules
+import number_vectors
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from refused_packed import File
+
+from pocketrnn import Classifier, NumberClassifier, NumberRules, verify
+from pocketrnn.bundle.manifest import NumbersError
+from pocketrnn.bundle.packed_file import sums_of
+from pocketrnn.commands.cli import main
+from pocketrnn.engines.native import NativeEngine
+from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
+from pocketrnn.numbers.packed_numbers import to_packed_numbers
+from pocketrnn_export import export
+from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.packing import pack
+from pocketrnn_native import EngineError, Packed, _engine
+
+PACKED = Path(__file__).parents[1] / "vectors" / "packed"
+KINDS = number_vectors.KINDS
+
+
+def array_of(vector: dict[str, Any], channels: int) -> np.ndarray:
+    """The samples of a line of the vectors; a missing one is NaN."""
+    return np.array(vector["samples"], float).astype(KINDS[vector["kind"]]).reshape(-1, channels)
+
+
+def type_of(samples: np.ndarray) -> int:
+    return {"f4": _engine.FLOAT32, "f8": _engine.FLOAT64, "i2": _engine.INT16, "i4": _engine.INT32}[
+        samples.dtype.str[1:]
+    ]
+
+
+def lines_of(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (PACKED / f"{name}.jsonl").read_text(encoding="ascii").splitlines()]
+
+
+@pytest.mark.parametrize("name", number_vectors.FILES)
+def test_a_file_of_numbers_is_current_and_answered_as_it_says(name: str) -> None:
+    made, content = number_vectors.made(name), (PACKED / f"{name}.prnn").read_bytes()
+    assert content == made.content, "Run scripts/make_test_vectors."
+    rules = made.manifest.numbers
+    classifier: Any = Classifier.load(PACKED / f"{name}.prnn")
+    for (vector, again), in_place in itertools.product(zip(lines_of(name), made.vectors, strict=True), (False, True)):
+        engine = Packed(content, 0, in_place)
+        samples = array_of(vector, len(rules.channels))
+        if "said" in vector:
+            with pytest.raises(EngineError) as error:
+                engine.logits_of_numbers(samples, type_of(samples))
+            assert error.value.args[0] == getattr(_engine, vector["said"])
+            with pytest.raises(SequenceError):
+                classifier.prepared(samples)
+            continue
+        np.testing.assert_allclose(vector["logits"], again["logits"], rtol=1e-6)
+        assert engine.logits_of_numbers(samples, type_of(samples)) == pytest.approx(vector["logits"], abs=1e-5)
+        prepared = np.array(vector["prepared"], np.float32)
+        assert classifier.prepared(samples).tobytes() == prepared.tobytes()
+        found = np.empty_like(samples, np.float32)
+        engine.prepare(samples, type_of(samples), found)
+        assert found.tobytes() == prepared[-len(samples) :].tobytes()
+        np.testing.assert_allclose(classifier.logits([samples])[0], vector["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", number_vectors.FILES)
+def test_a_file_of_numbers_verifies(name: str, program: Path) -> None:
+    assert verify(PACKED / f"{name}.prnn").name == name
+    subprocess.run(
+        [str(program), "--verify", str(PACKED / f"{name}.prnn")], check=True, capture_output=True, timeout=60
+    )
+
+
+numbers = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-12)
+scales = numbers.filter(bool)
+
+
+@st.composite
+def rules_and_samples(draw: Any) -> tuple[NumberRules, np.ndarray]:
+    """Rules of three channels, and samples of some type, of which some are missing, infinite or far too large."""
+
+    def each(one: Any) -> Any:
+        return draw(st.none() | st.tuples(one, one, one))
+
+    clip = draw(st.none() | st.tuples(numbers, numbers).filter(lambda pair: pair[0] < pair[1]))
+    rules = NumberRules(
+        ("a", "b", "c"), integer_scale=each(scales), mean=each(numbers), scale=each(scales), clip=clip,
+        missing=draw(st.none() | numbers),
+    )  # fmt: skip
+    kind = KINDS[draw(st.sampled_from([*KINDS]))]
+    if np.dtype(kind).kind == "i":
+        bounds = np.iinfo(kind)
+        one: Any = st.integers(int(bounds.min), int(bounds.max))
+    else:
+        one = st.floats(width=32) | numbers | st.sampled_from([np.nan, np.inf, 3.4e38, 1e-40])
+    rows = draw(st.lists(st.tuples(one, one, one), min_size=1, max_size=4))
+    with np.errstate(over="ignore"):
+        return rules, np.array(rows).astype(kind)
+
+
+@pytest.fixture(scope="module")
+def gesture() -> number_vectors.MadeOfNumbers:
+    return number_vectors.made("numbers-gesture")
+
+
+def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberRules) -> Packed:
+    """A file with other rules, which no golden example minds."""
+    from dataclasses import replace
+
+    program = program_on_samples(made.graph, made.manifest.graph, rules).finished()
+    return Packed(to_packed_numbers(replace(made.manifest, numbers=rules), program))
+
+
+@settings(max_examples=150)
+@given(rules_and_samples())
+def test_the_engine_makes_of_samples_what_the_runtime_does_bit_by_bit(
+    drawn: tuple[NumberRules, np.ndarray],
+) -> None:
+    rules, samples = drawn
+    engine = packed_with(number_vectors.made("numbers-gesture"), rules)
+    found = np.empty(samples.shape, np.float32)
+    try:
+        expected = rules.prepared(samples)
+    except SequenceError as error:
+        with pytest.raises(EngineError) as refused:
+            engine.prepare(samples, type_of(samples), found)
+        # The first of both kinds in a row is what the engine says; the runtime looks for infinite ones first.
+        assert refused.value.args[0] in (_engine.MISSING, _engine.NOT_FINITE)
+        if "missing" in error.problem:
+            assert refused.value.args[0] == _engine.MISSING
+        return
+    engine.prepare(samples, type_of(samples), found)
+    assert found.tobytes() == expected.tobytes()
+
+
+def run_command(*arguments: str) -> Any:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.stderr
+    return done
+
+
+def exported(name: str, folder: Path) -> Path:
+    torch.manual_seed(0)
+    kind, _, how = number_modules.EXPORTED[name]
+    export(kind().eval(), folder / name, **how)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", number_modules.EXPORTED)
+def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
+    bundle = exported(name, tmp_path)
+    path = tmp_path / "packed.prnn"
+    manifest = pack(bundle, path)
+    before: Any = Classifier.load(bundle)
+    packed: Any = Classifier.load(path)
+    assert isinstance(packed, NumberClassifier)
+    assert packed.manifest == manifest
+    assert packed.labels == before.labels
+    assert packed.channels == before.channels
+    lines = [(line.reference, line.candidate) for line in manifest.parity.comparisons]
+    assert {("onnx on samples", "packed"), ("onnx on samples", "packed, in place")} <= {*lines}
+    assert ("rules in Python", "rules in C") in lines
+    generator = np.random.default_rng(1)
+    steps = [before.manifest.numbers.steps or n for n in (2, 17, 130)]
+    limits = before.manifest.graph.limits
+    sequences = [generator.normal(0, 2, (n, len(packed.channels))) for n in steps if limits is None or limits.allow(n)]
+    np.testing.assert_allclose(packed.logits(sequences), before.logits(sequences), atol=2e-5)
+    assert verify(path).files == ("packed.prnn",)
+    again = pickle.loads(pickle.dumps(packed))  # noqa: S301 - made here
+    np.testing.assert_array_equal(again.logits(sequences), packed.logits(sequences))
+
+
+def test_recordings_and_streams_are_answered_window_by_window(gesture: number_vectors.MadeOfNumbers) -> None:
+    classifier: Any = Classifier.load(PACKED / "numbers-gesture.prnn")
+    recording = np.random.default_rng(2).integers(-3000, 3000, (50, 3)).astype(np.int16)
+    windows = classifier.recording(recording)
+    assert [window.start for window in windows] == [*range(0, 35, 4)]
+    for window in windows:
+        assert window.answer == classifier.classify(recording[window.start : window.stop])
+    stream = classifier.stream()
+    pushed = [answer for some in np.array_split(recording, 7) for answer in stream.push(some)]
+    assert pushed == windows
+
+
+def test_the_program_answers_a_recording_as_the_command_does(program: Path, tmp_path: Path) -> None:
+    file, path = PACKED / "numbers-gesture.prnn", tmp_path / "walk.csv"
+    generator = np.random.default_rng(3)
+    for scale, whole in ((2000, True), (1.5, False)):
+        rows = (
+            generator.normal(0, scale, (40, 3)).astype(int) if whole else generator.normal(0, scale, (40, 3))
+        ).tolist()
+        path.write_text("at,az,ax,ay\n" + "".join(f"{i},{c},{a},{b}\n" for i, (a, b, c) in enumerate(rows)))
+        done = subprocess.run(
+            [str(program), str(file)], input=path.read_text(), capture_output=True, text=True, timeout=60
+        )
+        expected = run_command("classify", "-b", str(file), "--input", str(path))
+        assert done.stdout == expected.stdout
+        assert done.stdout.count("\n") == 7
+    plain = PACKED / "numbers-plain.prnn"
+    done = subprocess.run([str(program), str(plain)], input="x\ty\n1\t2\n", capture_output=True, text=True, timeout=60)
+    assert re.fullmatch(r"(rain|wind)\t0\.\d{4}\t0-0\n", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("ax,ay\n1,2\n", "az"),
+        ("", "first line"),
+        ("ax,ay,az\n", "no step"),
+        ("ax,ay,az\n1,2,3\n", "fewer steps"),
+        ("ax,ay,az\n1,2\n", "line 2"),
+        ("ax,ay,az\n1,2,3\n1,2,x\n", "line 3"),
+        ("ax,ay,az\n1,2,0x3\n", "line 2"),
+        ("ax,ay,az\n" + "5000000000,1,1\n" * 16, "32 bits"),
+        ("ax,ay,az\n" + "inf,1,1\n" * 16, "infinite"),
+    ],
+)
+def test_the_program_refuses_a_recording_that_is_none(given: str, said: str, program: Path) -> None:
+    line = [str(program), str(PACKED / "numbers-gesture.prnn")]
+    done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+
+
+def test_each_kind_of_file_refuses_what_the_other_takes() -> None:
+    of_numbers, of_texts = (Packed((PACKED / f"{name}.prnn").read_bytes()) for name in ("numbers-plain", "words"))
+    one, status = np.zeros((1, 2), np.float32), bytearray(1)
+    logits, steps = np.empty((1, 2), np.float32), np.ones(1, np.int64)
+    calls: list[Callable[[], object]] = [
+        lambda: of_numbers.logits("a text"),
+        lambda: of_numbers.encode("a text"),
+        lambda: of_numbers.examples(),
+        lambda: of_texts.logits_of_numbers(one, _engine.FLOAT32),
+        lambda: of_texts.prepare(one, _engine.FLOAT32, one),
+        lambda: of_texts.logits_of_samples(one, steps, np.empty((1, 4), np.float32), status),
+    ]
+    for call in calls:
+        with pytest.raises(EngineError) as error:
+            call()
+        assert error.value.args[0] == _engine.INPUT
+    of_numbers.logits_of_ids(np.zeros(1, np.int32), steps, logits, status)
+    assert status[0] == _engine.INPUT
+    embedding = np.empty((1, of_numbers.embedding_size()), np.float32)
+    of_numbers.embeddings_of_ids(np.zeros(1, np.int32), steps, embedding, status)
+    assert status[0] == _engine.INPUT
+    with pytest.raises(EngineError) as error:
+        _engine.Stream(of_numbers)
+    assert error.value.args[0] == _engine.NO_STREAM
+    assert of_texts.channels() == []
+    assert of_numbers.channels() == ["x", "y"]
+    assert of_texts.window() == of_numbers.window() == (0, 0)
+
+
+def test_values_have_no_probabilities() -> None:
+    engine = Packed((PACKED / "numbers-load.prnn").read_bytes())
+    assert engine.gives_values()
+    with pytest.raises(EngineError) as error:
+        engine.probabilities([0.0, 1.0])
+    assert error.value.args[0] == _engine.VALUES
+    classifier: Any = Classifier.load(PACKED / "numbers-load.prnn")
+    assert classifier.values([[1.0, 2.0]]).shape == (1, 2)
+
+
+def test_classifiers_of_texts_and_of_numbers_refuse_each_others_files() -> None:
+    with pytest.raises(NumbersError, match="numbers"):
+        NativeEngine(PACKED / "numbers-plain.prnn")
+    with pytest.raises(BundleError, match="texts"):
+        NumberClassifier.load(PACKED / "words.prnn")
+    with pytest.raises(InputError, match="tokenizer"):
+        Classifier.load(PACKED / "numbers-plain.prnn", tokenizer=str.split)
+
+
+def test_integers_and_a_step_are_refused_for_numbers(tmp_path: Path) -> None:
+    bundle = exported("LastStep", tmp_path)
+    with pytest.raises(InputError, match="float32"):
+        pack(bundle, tmp_path / "x.prnn", arithmetic="int8")
+    with pytest.raises(InputError, match="streaming"):
+        pack(bundle, tmp_path / "x.prnn", streaming=True)
+    with pytest.raises(InputError, match="packed already"):
+        pack(PACKED / "numbers-plain.prnn", tmp_path / "x.prnn")
+    assert list(tmp_path.glob("*.prnn")) == []
+
+
+def test_a_document_that_says_other_than_the_engine_reads_is_refused(
+    gesture: number_vectors.MadeOfNumbers, tmp_path: Path
+) -> None:
+    path = tmp_path / "changed.prnn"
+    for one, other in ((b'"window":16', b'"window":12'), (b'"missing":0.5', b'"missing":0.6'), (b'"ax"', b'"bx"')):
+        content = bytearray(gesture.content.replace(one, other, 1))
+        assert content != gesture.content
+        struct.pack_into("<2Q", content, 16, *sums_of(content))
+        path.write_bytes(content)
+        Packed(bytes(content))
+        with pytest.raises(BundleError):
+            Classifier.load(path)
+
+
+def test_a_program_that_reads_more_samples_than_there_are_is_refused(gesture: number_vectors.MadeOfNumbers) -> None:
+    file = File(bytearray(gesture.content))
+    # Value 0, the samples, has numbers for four channels.
+    file.put(file.value(0) + 20 + 12, 4)
+    file.make_sums_fit()
+    engine = Packed(bytes(file.content))
+    with pytest.raises(EngineError) as error:
+        engine.logits_of_numbers(np.zeros((3, 3), np.float32), _engine.FLOAT32)
+    assert error.value.args[0] == _engine.CONTENT
+
+
+def test_an_operator_that_the_engine_does_not_have_is_named(gesture: number_vectors.MadeOfNumbers) -> None:
+    import onnx
+
+    model = onnx.load_from_string(gesture.graph)
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Mod", ["before", "bias"], ["logits"], name="odd", fmod=1))
+    with pytest.raises(ExportError, match="Mod"):
+        program_on_samples(model.SerializeToString(), gesture.manifest.graph, gesture.manifest.numbers)
+
+
+def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> None:
+    bundle, path = exported("LastStep", tmp_path), tmp_path / "steps.prnn"
+    packed = run_command("pack", str(bundle), "-o", str(path))
+    assert "Graph: proven equal to" in packed.stdout
+    assert "--input recording.csv" in packed.stdout
+    assert "rules in C" in run_command("inspect", str(path)).stdout
+    assert run_command("verify", str(path)).stdout.splitlines()[-1].startswith("OK: ")
+    header = run_command("pack", str(bundle), "--c-array", str(tmp_path / "steps.h"))
+    assert "proven" in header.stdout
+    with pytest.raises(PocketRNNError):
+        NativeEngine(path)
