@@ -40,6 +40,8 @@ def test_the_version_has_one_home(release: dict[str, Any]) -> None:
         assert "version" not in project, file
         assert "version" in project["dynamic"], file
     assert json.loads((ROOT / "runtime/web/package.json").read_text(encoding="utf-8"))["version"] == __version__
+    crate = tomllib.loads((ROOT / "runtime/native/Cargo.toml").read_text(encoding="utf-8"))
+    assert crate["package"]["version"] == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -64,6 +64,31 @@ def in_rust(folder: Path) -> Path:
     return folder / "release" / "classify"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["git", "path"])
+def test_cargo_adds_the_crate(where: str, tmp_path: Path) -> None:
+    for tool in ("cargo", "cc", "ar", "git"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    clone, app = tmp_path / "clone", tmp_path / "app"
+    for name in ("runtime/native/src", "runtime/native/rust"):
+        shutil.copytree(ROOT / name, clone / name)
+    for name in ("runtime/native/Cargo.toml", "runtime/native/LICENSE"):
+        shutil.copy(ROOT / name, clone / name)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for line in (["git", "init", "-q", "-b", "main"], ["git", "add", "."], [*git, "commit", "-qm", "all"]):
+        subprocess.run(line, cwd=clone, check=True)
+    settings = {"CARGO_TARGET_DIR": str(tmp_path / "target"), "CARGO_HOME": str(tmp_path / "home")}
+    done(["cargo", "new", "--quiet", "--vcs", "none", app], tmp_path, settings)
+    source = ["--git", f"file://{clone}"] if where == "git" else ["--path", clone / "runtime" / "native"]
+    done(["cargo", "add", "--quiet", "pocketrnn", *source], app, settings)
+    code = 'fn main() { println!("{:?}", pocketrnn::Classifier::open(b"none").err()); }'
+    (app / "src" / "main.rs").write_text(code)
+    done(["cargo", "build", "--quiet"], app, settings)
+    asked = subprocess.run([tmp_path / "target" / "debug" / "app"], capture_output=True, text=True, check=True)
+    assert "no packed classifier" in asked.stdout
+
+
 @dataclass(frozen=True)
 class Language:
     name: str
@@ -209,7 +234,7 @@ def test_sources_are_formatted_as_their_languages_tools_do() -> None:
 
 
 def test_constants_that_rust_repeats_are_the_headers() -> None:
-    header, rust = (SOURCE / "pocketrnn.h").read_text(), (EXAMPLES / "rust" / "src" / "classifier.rs").read_text()
+    header, rust = (SOURCE / "pocketrnn.h").read_text(), (SOURCE.parent / "rust" / "lib.rs").read_text()
     statuses = header.partition("PRNN_OK = 0,")[2].split("PRNN_")
     assert statuses[1].startswith("MEMORY,")
     assert "const OK: c_int = 0;\nconst MEMORY: c_int = 1;" in rust

@@ -3,9 +3,7 @@
 //!
 //!     cargo run --release -- news.prnn "Oil prices rise again"
 
-mod classifier;
-
-use classifier::{Classifier, Work};
+use pocketrnn::{Classifier, Work};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};

@@ -1,4 +1,14 @@
-//! What this program needs of pocketrnn.h, and a safe type around it.
+//! Packed classifiers, answered by pocketrnn's engine in C, which `build.rs` compiles: what a program needs of
+//! pocketrnn.h, and a safe type around it.
+//!
+//! ```no_run
+//! use pocketrnn::{Classifier, Work};
+//!
+//! let classifier = Classifier::open(&std::fs::read("news.prnn").unwrap()).unwrap();
+//! let mut work = Work::default();
+//! let (label, probability) = classifier.classify(b"Oil prices rise again", &mut work).unwrap();
+//! println!("{label} {probability:.4}");
+//! ```
 
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::ptr::{null, null_mut};
@@ -50,6 +60,7 @@ const EXTRA: usize = 1 << 18;
 /// An open packed file. Threads may share it, each with working memory of its own.
 pub struct Classifier {
     opened: *const Prnn,
+    /// The labels, in the order of the logits.
     pub labels: Vec<String>,
     // `opened` points into these. They are of u32 since the engine asks for a file that is aligned to 4.
     _file: Vec<u32>,

@@ -14,7 +14,7 @@ fn run(program: &str, arguments: &[&str]) {
 
 fn main() {
     let source =
-        Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../runtime/native/src");
+        Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("src");
     let out = env::var("OUT_DIR").unwrap();
     let (object, library) = (
         format!("{out}/pocketrnn.o"),
