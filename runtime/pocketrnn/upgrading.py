@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocketrnn.bundle.folder import check_free, written_whole
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, LARGEST_FILE, file_content, to_bytes
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, LARGEST_FILE, Manifest, file_content, to_bytes
 from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError, ParityError
+from pocketrnn.numbers import manifest as numbers
 from pocketrnn.verification import Verification, verify
 
 __all__ = ["Upgrade", "upgrade"]
@@ -66,7 +67,7 @@ def upgrade(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, f
             "Ask it as it is; or pack its bundle again: pocketrnn pack BUNDLE -o FILE.",
         )
     before = verify(folder)
-    old, new = file_content(folder / CLASSIFIER_JSON, LARGEST_FILE), to_bytes(before.manifest)
+    old, new = file_content(folder / CLASSIFIER_JSON, LARGEST_FILE), _as_written_today(before.manifest)
     with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         for file in sorted(folder.iterdir()):
             if file.is_file():
@@ -79,6 +80,10 @@ def upgrade(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, f
                 "Nothing was written. If nobody wrote to the old one meanwhile, it is a fault of pocketrnn: report it.",
             )
     return Upgrade(_version(old), _version(new), old != new, after)
+
+
+def _as_written_today(manifest: Manifest | numbers.NumberManifest) -> bytes:
+    return to_bytes(manifest) if isinstance(manifest, Manifest) else numbers.to_bytes(manifest)
 
 
 def _version(content: bytes) -> int:

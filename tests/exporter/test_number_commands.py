@@ -155,3 +155,10 @@ def test_values_with_units_are_exported_by_name(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "speed (m/s)" in run("inspect", tmp_path / "b").output
     assert len(run("classify", "-b", tmp_path / "b", "[[1, 2, 3]]").output.split("\t")) == 2
+
+
+def test_a_bundle_of_numbers_is_written_as_todays(folder: Path, tmp_path: Path) -> None:
+    result = run("upgrade", folder / "b", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    for name in ("classifier.json", "model.onnx"):
+        assert (tmp_path / "new" / name).read_bytes() == (folder / "b" / name).read_bytes()
