@@ -152,6 +152,16 @@ class Horizon(LastStep):
         return super().forward(x.unsqueeze(-1))
 
 
+class Ahead(LastStep):
+    """Two steps ahead, of all channels: [batch, 2, channels]."""
+
+    def __init__(self) -> None:
+        super().__init__(2 * CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).view(-1, 2, CHANNELS)
+
+
 class Window(nn.Module):
     """All steps of a window of 20 into one linear layer."""
 
@@ -193,6 +203,7 @@ EXPORTED: dict[str, tuple[Any, Callable[..., Tensor], dict[str, Any]]] = {
         lambda module, x, _: module(x[..., 0]),
         {"channels": ["load"], "values": [f"t{n}" for n in range(5)]},
     ),
+    "Ahead": (Ahead, lambda module, x, _: module(x).flatten(1), {"channels": 3, "values": list("uvwxyz")}),
     "Window": (Window, lambda module, x, _: module(x), {**XYZ, "steps": 20}),
     "in_order": (in_order, lambda module, x, _: module(x), XYZ),
 }

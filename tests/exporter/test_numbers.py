@@ -243,6 +243,25 @@ def test_what_cannot_be_exported_is_refused_in_the_words_of_numbers(
     assert "pocketrnn_samples" not in dict(module.named_modules())
 
 
+class AnyShape(nn.Module):
+    """Views whatever it is given as its batch size says, which is that of a probe by chance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 3
+        self.lstm = nn.LSTM(3, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(x.reshape(self.size, -1, 3))[0][:, -1])
+
+
+def test_a_layout_that_only_runs_is_not_guessed_where_a_likelier_one_runs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ExportError):
+        export_numbers(AnyShape().eval(), tmp_path / "b", **XYZ)
+
+
 def test_a_call_that_the_owner_writes_is_taken(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Tagger().eval()

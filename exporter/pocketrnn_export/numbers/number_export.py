@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from torch import nn
 
 from pocketrnn.bundle.folder import written_whole
@@ -41,7 +43,7 @@ from pocketrnn_export.forms.onnx_graph import (
     onnx_graph,
     traced_alike,
 )
-from pocketrnn_export.intake.convention import Call
+from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
@@ -212,10 +214,16 @@ def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) ->
         for layout in wanted.layouts:
             try:
                 held.append(_tried(module, wanted, table, layout))
+            except _RunsOtherwiseError as error:
+                # A view takes any layout: where the likelier one runs, another that holds is a guess.
+                if not held:
+                    raise error.refusal from error.refusal.__cause__
+                continue
             except ExportError as error:
                 first = first or error
         # What takes a batch is what its owner means; one sequence may fit another layout by chance.
-        of_batches = [one for one in held if not one.one_text] or held
+        of_batches = [one for one in held if not one.one_text]
+        of_batches = of_batches or [one for one in held if one.layout == wanted.layouts[0]]
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
@@ -225,6 +233,14 @@ def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) ->
             break
     assert first is not None  # noqa: S101 - no layout held
     raise first
+
+
+class _RunsOtherwiseError(Exception):
+    """A module runs in a layout, and cannot be exported so."""
+
+    def __init__(self, refusal: ExportError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 @dataclass(frozen=True)
@@ -238,11 +254,28 @@ class _Held:
 
 def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout) -> _Held:
     with _quiet(), given_ids(module, table.rows, layout) as of_ids:
-        prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence)
+        try:
+            prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence)
+        except ExportError as error:
+            if "finite" not in str(error) and _runs(of_ids, wanted, len(table.rows)):
+                raise _RunsOtherwiseError(error) from error
+            raise
         width = prepared.widths.clip(31)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (len(table.rows) - 8)
         answers = prepared.as_reference().run(ids, np.array([width], np.int64))
     return _Held(layout, prepared.one_text, answers)
+
+
+def _runs(module: nn.Module, wanted: NumberExport, ids: int) -> bool:
+    """Whether a module gives numbers to a batch in this layout, whatever they are."""
+    width = _widths(wanted.rules).clip(31)
+    tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
+    for given in ((tokens,), (tokens, torch.full((3,), width))):
+        # Whatever a user's module raises.
+        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), left_as_it_was(module):
+            module(*given)
+            return True
+    return False
 
 
 @contextmanager
@@ -548,9 +581,10 @@ def in_words_of_numbers(said: str) -> str:
         >>> in_words_of_numbers("The module answers a text differently beside other texts.")
         'The module answers a sequence differently beside other sequences.'
     """
+    said = written_for_samples(said)
     for word, other in _WORDS:
         said = said.replace(word, other)
-    return written_for_samples(said)
+    return said
 
 
 @contextmanager

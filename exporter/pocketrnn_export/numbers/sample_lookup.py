@@ -168,5 +168,5 @@ def written_for_samples(line: str) -> str:
         >>> written_for_samples("module(tokens.t(), lengths)[0]")
         'module(samples.transpose(0, 1), lengths)[0]'
     """
-    line = line.removeprefix(f"samples = x = module.{TABLE}(tokens); ")
+    line = line.replace(f"samples = x = module.{TABLE}(tokens); ", "")
     return line.replace("tokens.t()", "samples.transpose(0, 1)").replace("tokens", "samples")

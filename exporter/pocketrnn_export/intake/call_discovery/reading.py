@@ -26,7 +26,7 @@ def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool
         for suffix in leaves[0]:
             if suffix and not suffixes:
                 continue
-            further = {_reading(leaf.get(suffix), rows, wanted) for leaf in leaves}
+            further = {_reading(leaf.get(suffix), rows, wanted, values=asked.values) for leaf in leaves}
             if len(further) == 1 and (reading := further.pop()) is not None:
                 found.append((suffix + reading, wanted))
         # Beside the scores some give the labels themselves, as whole numbers.
@@ -59,7 +59,7 @@ def leaves_of(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[s
             yield from leaves_of(value, f"{suffix}[{i}]", depth - 1)
 
 
-def _reading(leaf: Tensor | None, rows: int, units: int) -> str | None:
+def _reading(leaf: Tensor | None, rows: int, units: int, *, values: bool) -> str | None:
     """What brings a tensor to [rows, units], or to as many numbers in that order; None where it is something else."""
     if leaf is None:
         return None
@@ -67,6 +67,9 @@ def _reading(leaf: Tensor | None, rows: int, units: int) -> str | None:
     if shape in {(rows, units), (1, rows, units), (rows, 1, units), (rows, units, 1), (1, rows, units, 1)}:
         return ""
     if (units == 1 and shape == (rows,)) or (rows == 1 and shape in {(units,), (1, units)}):
+        return ""
+    # A horizon of several values each; no number of steps, which the batches differ in.
+    if values and len(shape) == 3 and shape[0] == rows and shape[1] * shape[2] == units:
         return ""
     if rows == 1 and units == 1 and shape == ():
         return ""
