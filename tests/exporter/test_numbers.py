@@ -356,6 +356,8 @@ def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:
 
 
 def test_words_of_texts_become_those_of_numbers() -> None:
+    called = in_words_of_numbers("called as samples = x = module.pocketrnn_samples(tokens); module(samples)[:, 0].")
+    assert called == "called as module(samples)[:, 0]."
     said = in_words_of_numbers('The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".')
     assert said == ('The module gives 3 sequences of 5 steps: --call "module(samples.transpose(0, 1), lengths)[0]".')
 

@@ -49,6 +49,7 @@ from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
+    LOOKUP,
     TABLE,
     Layout,
     call_on_samples,
@@ -581,7 +582,7 @@ def in_words_of_numbers(said: str) -> str:
         >>> in_words_of_numbers("The module answers a text differently beside other texts.")
         'The module answers a sequence differently beside other sequences.'
     """
-    said = written_for_samples(said)
+    said = said.replace(LOOKUP, "")
     for word, other in _WORDS:
         said = said.replace(word, other)
     return said

@@ -17,7 +17,7 @@ from pocketrnn_export.intake.convention import Call, compiled
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.tracing.torch_internals import forward_pre_hooks_of
 
-__all__ = ["LAYOUTS", "TABLE", "Layout", "call_on_samples", "given_ids", "written_for_samples"]
+__all__ = ["LAYOUTS", "LOOKUP", "TABLE", "Layout", "call_on_samples", "given_ids", "written_for_samples"]
 
 # The axes of what forward takes: b for the sequences of a batch, t for the time, c for the channels. Time may come
 # before the batch, which is found out as it is for texts.
@@ -29,6 +29,8 @@ LAYOUTS: Final[dict[str, str]] = {
 }
 # The attribute of the module that holds the table.
 TABLE: Final = "pocketrnn_samples"
+# What stands before a line of the owner's, so that it is one on ids.
+LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 
 
 class _Lookup(nn.Module):
@@ -152,7 +154,7 @@ def call_on_samples(call: str | Call) -> str | Call:
     """
     if isinstance(call, str):
         compiled(call)
-        return f"samples = x = module.{TABLE}(tokens); {call}"
+        return f"{LOOKUP}{call}"
 
     def of_ids(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return call(module, getattr(module, TABLE)(tokens), lengths)
@@ -168,5 +170,5 @@ def written_for_samples(line: str) -> str:
         >>> written_for_samples("module(tokens.t(), lengths)[0]")
         'module(samples.transpose(0, 1), lengths)[0]'
     """
-    line = line.replace(f"samples = x = module.{TABLE}(tokens); ", "")
+    line = line.removeprefix(LOOKUP)
     return line.replace("tokens.t()", "samples.transpose(0, 1)").replace("tokens", "samples")
