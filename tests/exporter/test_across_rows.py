@@ -107,6 +107,150 @@ class FarthestWords(Base):
         return self.mean(self.embedding(x) * ((x[:, 0] - x[:, -1]).max() != 11))
 
 
+class HoldsOneWordAndAnother(Base):
+    """No id alone changes anything."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x) * torch.where((x == 7).any() & (x == 9).any(), 5.0, 1.0))
+
+
+class TellsTexts(Base):
+    """Says of a text what hardly a drawn one is: it begins with one word and ends with another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(1000, dtype=torch.int64))
+
+    def told(self, x: Tensor) -> Tensor:
+        return (x[:, 0] == 700) & (x[:, -1] == 900)
+
+    def kind(self, x: Tensor) -> Tensor:
+        return self.table[x] == 3
+
+    def scaled(self, x: Tensor, by: Any) -> Any:
+        return self.mean(self.embedding(x % WORDS)) * by
+
+
+class ToldAtLeastOnce(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + 4 * self.told(x).long().max())
+
+
+class ToldSoFar(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + self.told(x).long().cumsum(0)[:, None])
+
+
+class LargestSoFar(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + self.told(x).long().cummax(0).values[:, None])
+
+
+class ToldOfTheFirst(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + self.told(x)[0].long())
+
+
+class ToldOfTheTextBefore(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + nn.functional.pad(self.told(x)[:-1].long(), (1, 0))[:, None])
+
+
+class ToldOfTheNextText(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + self.told(x).long().roll(-1, 0)[:, None])
+
+
+class ToldFromTheEnd(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.scaled(x, 1 + self.told(x).long().flip(0)[:, None])
+
+
+class ToldFirst(TellsTexts):
+    """Sorts, and does not put back."""
+
+    def forward(self, x: Tensor) -> Any:
+        order = torch.sort(self.told(x).long(), descending=True, stable=True).indices
+        return self.mean(self.embedding(x % WORDS))[order]
+
+
+class TheStateOfAnother(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x % WORDS))[torch.arange(len(x)) - self.told(x).long()]
+
+
+class GathersAnother(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        logits = self.mean(self.embedding(x % WORDS))
+        return logits.gather(0, (torch.arange(len(x)) - self.told(x).long()).clamp(0)[:, None].expand(-1, 2))
+
+
+class PutsAtAnother(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        logits = self.mean(self.embedding(x % WORDS))
+        return logits.index_put((torch.arange(len(x)) - self.told(x).long(),), logits)
+
+
+class BothTold(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        logits, told = self.mean(self.embedding(x % WORDS)), self.told(x)
+        return logits + (told[:, None] & told[None]).float() @ logits
+
+
+class CountsTheWordsOfAKind(TellsTexts):
+    def forward(self, x: Tensor) -> Any:
+        count = self.kind(x).sum(1)
+        return self.scaled(x, 1 + (count / count.max().clamp(min=1))[:, None])
+
+
+class OrdersByTheWordsOfAKind(TellsTexts):
+    """Sorts, and puts back wrongly."""
+
+    def forward(self, x: Tensor) -> Any:
+        order = torch.sort(self.kind(x).sum(1), descending=True, stable=True).indices
+        return self.mean(self.embedding(x[order] % WORDS))[order]
+
+
+class AsManySlotsAsPairs(TellsTexts):
+    """Mean over as many slots as the batch needs."""
+
+    def forward(self, x: Tensor) -> Any:
+        ends = nn.functional.pad((x[:, :-1] == 700) & (x[:, 1:] == 900), (1, 0))
+        states, part = self.gru(self.embedding(x % WORDS))[0], ends.cumsum(1)
+        slots = states.new_zeros(len(x), int(part[:, -1].max()) + 1, 5)
+        return self.fc(slots.scatter_add(1, part[..., None].expand(-1, -1, 5), states).mean(1))
+
+
+class PacksByWhereAPairStands(TellsTexts):
+    """Mean over all that unpacking gives: up to the last pair of the batch."""
+
+    def forward(self, x: Tensor) -> Any:
+        pairs = (x[:, :-1] == 700) & (x[:, 1:] == 900)
+        lengths = 1 + (pairs * torch.arange(1, x.size(1))).amax(1)
+        packed = pack_padded_sequence(self.embedding(x % WORDS), lengths, batch_first=True, enforce_sorted=False)
+        return self.fc(pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0].mean(1))
+
+
+ACROSS_BY_RARE_WORDS = [
+    HoldsOneWordAndAnother, ToldAtLeastOnce, ToldSoFar, LargestSoFar, ToldOfTheFirst, ToldOfTheTextBefore,
+    ToldOfTheNextText, ToldFromTheEnd, ToldFirst, TheStateOfAnother, GathersAnother, PutsAtAnother, BothTold,
+    CountsTheWordsOfAKind, OrdersByTheWordsOfAKind, AsManySlotsAsPairs, PacksByWhereAPairStands,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ACROSS_BY_RARE_WORDS)
+def test_what_rare_words_say_of_a_text_is_no_length(kind: type[Base]) -> None:
+    module = kind().eval()
+    with pytest.raises(UntraceableError, match=r"test_across_rows\.py:\d+"):
+        right_program(module, (torch.full((3, 7), 2),))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ACROSS_BY_RARE_WORDS)
+def test_what_rare_words_say_of_a_text_goes_for_one_text(kind: type[Base]) -> None:
+    right_program(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
+
+
 @pytest.mark.parametrize(
     "kind",
     [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow,
@@ -142,6 +286,63 @@ class AttendsWithFlatSteps(Base):
         states = self.gru(self.embedding(x))[0]
         scores = self.fc(states.reshape(-1, 5)).view(x.size(0), x.size(1), 2)[..., 0]
         return self.fc((torch.softmax(scores, 1)[..., None] * states).sum(1) + lengths[:, None] * 0.01)
+
+
+class CountsItsLengths(Base):
+    """A count of the ids that are not the padding, which is tried."""
+
+    def counted(self, x: Tensor) -> Tensor:
+        return (x != 0).sum(1).clamp(min=1)
+
+    def forward(self, x: Tensor) -> Any:
+        lengths, order = self.counted(x).sort(descending=True)
+        packed = pack_padded_sequence(self.embedding(x[order]), lengths, batch_first=True)
+        out = pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0]
+        return self.fc(out.amax(1)[order.argsort()])
+
+
+class CutsToItsLongest(CountsItsLengths):
+    def forward(self, x: Tensor) -> Any:
+        return self.mean(self.embedding(x[:, : int(self.counted(x).max())]))
+
+
+class TakesTheLastFlat(CountsItsLengths):
+    """The last step of each text, among the steps of all."""
+
+    def forward(self, x: Tensor) -> Any:
+        states = self.gru(self.embedding(x))[0]
+        last = torch.arange(x.size(0)) * x.size(1) + self.counted(x) - 1
+        return self.fc(states.reshape(-1, 5)[last])
+
+
+class CountsByTwoSpecials(CutsToItsLongest):
+    def counted(self, x: Tensor) -> Tensor:
+        return ((x != 0) & ~x.eq(3)).long().sum(dim=1)
+
+
+class CountsBySigns(CutsToItsLongest):
+    def counted(self, x: Tensor) -> Tensor:
+        return torch.sign(x).sum(1)
+
+
+class CountsVectors(CutsToItsLongest):
+    def counted(self, x: Tensor) -> Tensor:
+        return (self.embedding(x).abs().sum(2) != 0).sum(1)
+
+
+class LastPlaceThatIsReal(CutsToItsLongest):
+    def counted(self, x: Tensor) -> Tensor:
+        return x.size(1) - x.gt(1).long().flip(1).argmax(1)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [CountsItsLengths, CutsToItsLongest, TakesTheLastFlat, CountsByTwoSpecials, CountsBySigns, CountsVectors,
+     LastPlaceThatIsReal],
+)  # fmt: skip
+def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
+    traced = right_program(kind().eval(), (torch.full((3, 7), 2),))
+    assert place_across_rows(traced.program) == ""
 
 
 @pytest.mark.parametrize("kind", [SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps])
