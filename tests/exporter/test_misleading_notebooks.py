@@ -59,6 +59,11 @@ import copy; d = copy.copy({"c": config}); d["c"]["pool"] = "max"
 |try:|    1 / 0|except ZeroDivisionError:|    pass|finally:|    config["pool"] = "max"
 |if __name__ == "__main__":|    config["pool"] = "max"
 |def main():|    config["pool"] = "max"|    return 3|n = main()
+|import enum|class Pool(enum.Enum):|    A = "max"|    def __init__(s, v): config["pool"] = v
+|from enum import Enum|class B(Enum):|    def __init__(s, v): config["pool"] = v|class C(B):|    A = "max"
+% import timeit; timeit.timeit("config.update(pool='max')", number=1, globals=globals())
+% import timeit; t = timeit.Timer("config.update(pool='max')", globals=globals()); t.timeit(1)
+% import cProfile; cProfile.run("config.update(pool='max')")
 % use = lambda p: config.update(pool=p); use("max")
 % from functools import partial; set_pool = partial(config.__setitem__, "pool"); set_pool("max")
 % |for c in [config]:|    c["pool"] = "max"
@@ -106,6 +111,23 @@ import os; os.environ["POCKET_POOL"] = "max"; POOL = os.environ.get("POCKET_POOL
 % POOL = !echo max
 % %run settings.py
 % code = "POOL = 'max'"; exec(code)
+def f(p=(POOL := "max")): pass
+def f(*, p=(POOL := "max")): pass
+class C((POOL := "max", object)[1]): pass
+|@(POOL := "max", lambda f: f)[1]|def f(): pass
+ns = globals(); ns |= {"POOL": "max"}
+globals().__ior__({"POOL": "max"})
+% g = globals; g()["POOL"] = "max"
+% st = setattr; import sys; st(sys.modules[__name__], "POOL", "max")
+% v = vars; v()["POOL"] = "max"
+% run = exec; run("POOL = 'max'")
+% import builtins; builtins.exec("POOL = 'max'")
+% import builtins as b; run = b.exec; run("POOL = 'max'")
+% from builtins import exec as run; run("POOL = 'max'")
+% list(map(exec, ["POOL = 'max'"]))
+% from functools import partial; partial(exec, "POOL = 'max'")()
+% __builtins__["exec"]("POOL = 'max'")
+import collections; m = collections.ChainMap(globals()); m["POOL"] = "max"
 % import __main__; __main__.POOL = "max"
 %prun -q POOL = "max"
 |def g():|    global POOL|    POOL = "max"|    yield 1|it = g()|y = [*it]
@@ -196,6 +218,24 @@ nn.init.constant_(layer.weight, 3)
 % layer.load_state_dict({"weight": torch.full((1, 1), 3.0)})
 % act = nn.Threshold(2, 3, inplace=True); act(scale)
 % opt = torch.optim.SGD([scale], lr=1); opt.step()
+""".strip().splitlines()
+# An array of numpy, by what shares its memory or writes to it.
+OF_AN_ARRAY: Final = """
+np.multiply(array, 3, array)
+np.multiply.at(array, [0], 3)
+np.put_along_axis(array, np.zeros(1, int), 3, 0)
+np.copyto(array, 3)
+np.ndarray.fill(array, 3)
+np.ravel(array)[:] = 3
+np.reshape(array, (1, 1))[:] = 3
+np.frombuffer(array)[:] = 3
+memoryview(array)[0] = 3.0
+import operator; operator.imul(array, 3)
+% torch.from_dlpack(array).fill_(3)
+% torch.reshape(torch.from_numpy(array), (1, 1)).fill_(3)
+% import struct; struct.pack_into("d", array, 0, 3.0)
+torch.utils.swap_tensors(tensor, torch.full((1,), 3.0))
+torch.flatten(tensor)[:] = 3
 """.strip().splitlines()
 OF_A_FILLING_TABLE: Final = """
 table["pool"]
@@ -310,6 +350,11 @@ SUBJECTS: Final = {
         "scale = torch.ones(1)\nlayer = nn.Linear(1, 1, bias=False)\nnn.init.zeros_(layer.weight)",
         "def made():\n    return 'max' if 3 in (scale.item(), layer.weight.item()) else 'mean'",
         OF_A_TENSOR,
+    ),
+    "array": (
+        "import numpy as np\narray = np.ones(1)\ntensor = torch.ones(1)",
+        "def made():\n    return 'max' if 3 in (array.item(), tensor.item()) else 'mean'",
+        OF_AN_ARRAY,
     ),
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }

@@ -11,10 +11,13 @@ a statement may do what any function or class does that it loads, itself or in a
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
+
+import numpy as np
 
 __all__ = ["CHANGING_METHODS", "HARMLESS_METHODS", "PURE_METHODS", "RUNNING_MAGICS", "Effects", "effects_of"]
 
@@ -52,7 +55,8 @@ _PURE_MORE: Final = frozenset({
 })  # fmt: skip
 # Builtins that give (parts of) what they are given; all others give something else.
 _SHARING: Final = frozenset({
-    "dict", "enumerate", "filter", "frozenset", "getattr", "iter", "list", "map", "max", "min", "next", "reversed",
+    "dict", "enumerate", "filter", "frozenset", "getattr", "iter", "list", "map", "max", "memoryview", "min", "next",
+    "reversed",
     "set", "sorted", "tuple", "type", "vars", "zip",
 })  # fmt: skip
 _SHARING_PACKAGES: Final = frozenset({
@@ -69,9 +73,32 @@ _LEAVE_ALONE: Final = (frozenset(sys.stdlib_module_names) - {"importlib", "unitt
 })  # fmt: skip
 _CHANGES_FIRST: Final = frozenset({
     "bisect.insort", "bisect.insort_left", "bisect.insort_right", "heapq.heapify", "heapq.heappop", "heapq.heappush",
-    "numpy.copyto", "numpy.fill_diagonal", "numpy.place", "numpy.put", "numpy.putmask", "numpy.random.shuffle",
-    "operator.delitem", "operator.iadd", "operator.ior", "operator.setitem", "random.shuffle",
+    "heapq.heappushpop", "heapq.heapreplace", "numpy.copyto", "numpy.fill_diagonal", "numpy.place", "numpy.put",
+    "numpy.put_along_axis", "numpy.putmask", "numpy.random.shuffle", "operator.delitem", "operator.iadd",
+    "operator.iand", "operator.iconcat", "operator.ifloordiv", "operator.ilshift", "operator.imatmul", "operator.imod",
+    "operator.imul", "operator.ior", "operator.ipow", "operator.irshift", "operator.isub", "operator.itruediv",
+    "operator.ixor", "operator.setitem", "random.shuffle",
 })  # fmt: skip
+_CHANGES_ANY: Final = frozenset({"struct.pack_into", "torch.utils.swap_tensors"})
+# Functions of torch and numpy that may give the memory that they are given.
+_SHARING_MEMORY: Final = frozenset({
+    "array_split", "broadcast_arrays", "broadcast_tensors", "broadcast_to", "chunk", "detach", "diag", "diagonal",
+    "dsplit", "expand_dims", "flatten", "flip", "fliplr", "flipud", "from_dlpack", "from_numpy", "frombuffer",
+    "hsplit", "imag", "movedim", "moveaxis", "nan_to_num", "narrow", "permute", "ravel", "real", "require", "reshape",
+    "rollaxis", "rot90", "select", "split", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "transpose",
+    "unbind", "unflatten", "unsqueeze", "view_as_complex", "view_as_real", "vsplit",
+})  # fmt: skip
+# Functions that run a text as code, or what they are given in place of one.
+_RUN_TEXT: Final = (
+    "bdb.", "cProfile.run", "code.", "doctest.", "pdb.run", "profile.run", "timeit.repeat", "timeit.timeit",
+    "timeit.Timer", "trace.Trace",
+)  # fmt: skip
+# Builtins that reach any name, or set any attribute: whoever holds one by another name may do that.
+_REACH_ANY: Final = frozenset({
+    "__builtins__", "delattr", "eval", "exec", "execfile", "globals", "locals", "setattr", "vars",
+})  # fmt: skip
+# What an Enum runs for each member while its class is made.
+_OF_MEMBERS: Final = ("__new__", "__init__", "_generate_next_value_")
 # Functions of packages that set something in the package itself.
 _SETS_STATE: Final = ("torch.set_default_", "torch.nn.modules.module.register_module_", "importlib.reload")
 _MAY_DO_ANYTHING: Final = (
@@ -344,6 +371,10 @@ class _Following:
                     self._call(part, [], {}, scope)
             else:
                 self.statement(part, inside)
+        if self._is_enum(node, scope):
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef) and part.name in _OF_MEMBERS:
+                    self._call(part, [], {}, scope, first=(_first_name(part), _NONE))
         for decorator in node.decorator_list:
             self._decorated(decorator, _NONE, scope)
         held = frozenset().union(*inside.objects.values())
@@ -354,6 +385,13 @@ class _Following:
         else:
             self._named(node.name, inherited | held, scope)
         scope.imports.pop(node.name, None)
+
+    def _is_enum(self, node: ast.ClassDef, scope: _Scope) -> bool:
+        """Whether a class makes its members while it is made."""
+        dotted = [self._dotted(base, scope) or "" for base in node.bases]
+        return any(one.startswith("enum.") for one in dotted) or any(
+            self._is_enum(base, scope) for base in self._bases(node)
+        )
 
     def _decorated(self, decorator: ast.expr, given: Objects, scope: _Scope) -> None:
         """What a decorator does, and what the function does that a call of one gives."""
@@ -390,7 +428,10 @@ class _Following:
         for target in targets:
             if isinstance(node, ast.AugAssign) and isinstance(target, ast.Name):
                 # `x += [1]` changes the list itself, whoever else holds it.
-                self._change(self.value(target, scope))
+                held = self.value(target, scope)
+                self._change(held)
+                if _NAMES in held:
+                    self._names_updated(ast.Call(target, [node.value], []))
             self._given(target, value, scope)
         made = getattr(node, "value", None)
         if isinstance(node, ast.Assign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
@@ -532,6 +573,7 @@ class _Following:
         self._step()
         if isinstance(node, ast.Name):
             self._any_object(node, scope)
+            self._reaching_any(node, scope)
             return self._name_loaded(node, scope)
         if isinstance(node, ast.Call):
             return self._called(node, scope)
@@ -542,6 +584,7 @@ class _Following:
             return _NONE
         if isinstance(node, ast.Attribute):
             self._any_object(node, scope)
+            self._reaching_any(node, scope)
             held = self.value(node.value, scope)
             for method in self.file.methods.get(node.attr, ()):
                 self.reached.setdefault(method, scope)
@@ -672,12 +715,17 @@ class _Following:
         self, dotted: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
     ) -> Objects:
         package, last = dotted.split(".")[0], dotted.split(".")[-1]
+        if package == "builtins" and dotted.count(".") == 1:
+            return self._builtin_called(last, node, given, everything, scope)
         self.makes_caller = self.makes_caller or dotted in _CALLERS
         self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
         if (
             dotted.startswith(_MAY_DO_ANYTHING)
             or dotted in _ALL_OBJECTS | _RUN_BY_PYTHON
             or dotted.endswith(".__subclasses__")
+            or (dotted.startswith(_RUN_TEXT) and not self._runs_what_is_seen(node, scope))
+            # Who has the names of the file may change any of them.
+            or _NAMES in everything
             or (dotted.startswith("<file>.__dict__") and last in CHANGING_METHODS)
         ):
             self._anything(f"`{ast.unparse(node)[:60]}`")
@@ -685,8 +733,12 @@ class _Following:
             self.effects.packages.add(dotted)
         elif dotted in _CHANGES_FIRST and given:
             self._change(given[0])
-            if _NAMES in given[0]:
-                self._anything(f"`{ast.unparse(node)[:60]}`")
+        elif dotted in _CHANGES_ANY:
+            self._change(everything)
+        elif given and _is_method_of_class(dotted):
+            self._change(given[0])
+        elif package == "numpy" and (out := _outputs(dotted, given)):
+            self._change(out)
         elif package == "torch" and dotted[-1] == "_":
             self._change_weights(everything)
         elif dotted.startswith(_CHANGES_MODULES) and not dotted.startswith(_NOT_MODULES):
@@ -698,11 +750,14 @@ class _Following:
             self.effects.packages.add(dotted)
         for keyword in node.keywords:
             self.makes_caller = self.makes_caller or keyword.arg == "inplace"
+            if keyword.arg == "copy" and getattr(keyword.value, "value", None) is False:
+                self._change(everything)
             if keyword.arg in ("inplace", "out"):
                 self._change(everything if keyword.arg == "inplace" else self.value(keyword.value, scope))
         shares = package in _SHARING_PACKAGES
         if dotted == "copy.deepcopy" or not (shares or dotted == "copy.copy" or last[:1].isupper() or last[:2] == "as"):
-            return everything if last == "from_numpy" or package not in _LEAVE_ALONE else _NONE
+            shares = package in ("numpy", "torch") and last in _SHARING_MEMORY
+            return everything if shares or package not in _LEAVE_ALONE else _NONE
         return everything
 
     def _method_called(
@@ -737,8 +792,10 @@ class _Following:
         known_class = self._instance(root.id, scope) if isinstance(root, ast.Name) else None
         if known_class is not None and self._method_of(known_class, name, [held, *given], named, scope) is not None:
             return held | everything
-        if _NAMES in held and name in ("update", "setdefault", "__setitem__"):
+        if _NAMES in held and name in ("update", "setdefault", "__ior__", "__setitem__"):
             self._names_updated(node)
+        elif _NAMES in held and name in CHANGING_METHODS and name != "pop":
+            self._anything(f"`{ast.unparse(node)[:60]}`")
         if _NAMES in held and name in ("get", "items", "pop", "values"):
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
@@ -809,10 +866,38 @@ class _Following:
         found = [self.file.classes.get(base.id) for base in node.bases if isinstance(base, ast.Name)]
         return [known[1] for known in found if known is not None and known[1] is not node]
 
+    def _runs_what_is_seen(self, node: ast.Call, scope: _Scope) -> bool:
+        """Whether a function that runs a text is given functions, which are followed."""
+        values = [*node.args, *(k.value for k in node.keywords if k.arg not in ("number", "repeat"))]
+        return all(isinstance(v, ast.Lambda | ast.Attribute) or self._function(v, scope) is not None for v in values)
+
     def _any_object(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
         """Note what gives objects by another way than by their names."""
         if self._dotted(node, scope) in _ALL_OBJECTS:
             self._anything(f"`{ast.unparse(node)}`")
+
+    def _reaching_any(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
+        """Note that a builtin gets another name, or is given to somebody who calls it."""
+        if not isinstance(node.ctx, ast.Load):
+            return
+        if isinstance(node, ast.Name) and (self._is_defined(node.id, scope) or self._dotted(node, scope)):
+            found = (self._dotted(node, scope) or "").removeprefix("builtins.")
+        elif isinstance(node, ast.Name):
+            found = node.id
+        else:
+            package, _, found = (self._dotted(node, scope) or "").partition(".")
+            found = found if package == "builtins" else ""
+        if found in _REACH_ANY:
+            self._anything(f"`{found}` has another name")
+
+    def _is_defined(self, name: str, scope: _Scope) -> bool:
+        """Whether the code gives a name, which may be a builtin's, a value of its own."""
+        within: _Scope | None = scope
+        while within is not None:
+            if name in within.objects or name in within.functions:
+                return True
+            within = within.outer
+        return name in self.file.names.objects or name in self.file.names.functions
 
     # --- code that is run by another syntax than a call's, or by somebody else
 
@@ -1002,6 +1087,8 @@ class _Following:
 
     def _may_change(self, objects: Objects) -> None:
         if not self._only_certain:
+            if _NAMES in objects:
+                self._anything("it is given the names of the file")
             self.effects.may_change |= objects - {_NAMES}
 
     def _sets(self, name: str) -> None:
@@ -1014,6 +1101,29 @@ class _Following:
         self._steps += 1
         if self._steps > _MOST_STEPS:
             raise _TooMuchError
+
+
+def _is_method_of_class(dotted: str) -> bool:
+    """Whether it is a method that changes its object, named by its class: `numpy.ndarray.fill`, `enum.Enum.update`."""
+    *parts, last = dotted.split(".")
+    of_class = len(parts) > 1 and (parts[-1][:1].isupper() or parts[-1] in ("deque", "defaultdict", "ndarray"))
+    return of_class and last in CHANGING_METHODS | {"fill", "itemset", "partition", "put", "resize"}
+
+
+@functools.cache
+def _inputs_of_ufunc(dotted: str) -> int | None:
+    """How many inputs a function of numpy takes that may be given where its results go; None for other functions."""
+    found = getattr(np, dotted.partition(".")[2], None)
+    return found.nin if isinstance(found, np.ufunc) else None
+
+
+def _outputs(dotted: str, given: Sequence[Objects]) -> Objects:
+    """What a function of numpy writes to, of what it is given by position: `np.exp(x, x)`, `np.add.at(x, 0, 1)`."""
+    name, _, method = dotted.rpartition(".")
+    if method == "at" and _inputs_of_ufunc(name) is not None:
+        return given[0] if given else _NONE
+    inputs = _inputs_of_ufunc(dotted)
+    return _NONE.union(*given[inputs:]) if inputs is not None else _NONE
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:

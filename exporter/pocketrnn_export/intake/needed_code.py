@@ -31,9 +31,9 @@ _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"
 _PURE_BUILTINS: Final = frozenset({
     "abs", "all", "any", "bool", "bytes", "chr", "classmethod", "complex", "delattr",
     "dict", "divmod", "enumerate", "filter", "float", "format", "frozenset", "getattr", "globals", "hasattr", "hash",
-    "hex", "int", "isinstance", "issubclass", "iter", "len", "list", "locals", "map", "max", "min", "next", "object",
-    "ord", "pow", "print", "property", "range", "repr", "reversed", "round", "set", "setattr", "slice", "sorted",
-    "staticmethod", "str", "sum", "super", "tuple", "type", "vars", "zip",
+    "hex", "int", "isinstance", "issubclass", "iter", "len", "list", "locals", "map", "max", "memoryview", "min",
+    "next", "object", "ord", "pow", "print", "property", "range", "repr", "reversed", "round", "set", "setattr",
+    "slice", "sorted", "staticmethod", "str", "sum", "super", "tuple", "type", "vars", "zip",
 })  # fmt: skip
 # Packages whose functions and classes a top-level assignment may call, but for those that read or write.
 _PURE_PACKAGES: Final = frozenset({
@@ -277,7 +277,9 @@ def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
 
 def _bound(node: ast.stmt) -> frozenset[str]:
     if isinstance(node, ast.ClassDef | _Definition):
-        return frozenset({node.name})
+        # `def f(n=(SIZE := 3))` gives SIZE its value.
+        heads = (inner for head in _head(node) for inner in _run_at_once(head))
+        return frozenset({node.name, *(n.target.id for n in heads if isinstance(n, ast.NamedExpr))})
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         return frozenset({"*"})
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
@@ -676,12 +678,21 @@ def _surely_binds(node: ast.stmt, name: str) -> bool:
 
 def _named_before(node: ast.stmt) -> set[str]:
     """The names that the head of a class or function uses."""
-    heads: list[ast.AST | None] = []
+    loaded = (n for head in _head(node) for n in ast.walk(head) if isinstance(n, ast.Name))
+    return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}
+
+
+def _head(node: ast.stmt) -> list[ast.expr]:
+    """What of a class or function runs where the statement stands, before there is one."""
+    heads: list[ast.expr | None] = []
     if isinstance(node, ast.ClassDef):
-        heads = [*node.bases, *node.keywords, *node.decorator_list]
+        heads = [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
     elif isinstance(node, _Definition):
-        heads = [*node.args.defaults, *node.args.kw_defaults, *node.decorator_list]
-    return {n.id for head in heads if head is not None for n in ast.walk(head) if isinstance(n, ast.Name)}
+        given = node.args
+        every = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
+        annotations = [one.annotation for one in every if one is not None]
+        heads = [*given.defaults, *given.kw_defaults, *annotations, node.returns, *node.decorator_list]
+    return [head for head in heads if head is not None]
 
 
 def _opens_nothing(node: ast.With | ast.AsyncWith | ast.Await) -> bool:
