@@ -104,6 +104,14 @@ def test_an_empty_string_cuts_into_characters_as_in_the_library() -> None:
     assert differing(tokenizer, 200, seed=12) == []
 
 
+@pytest.mark.parametrize("how", ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"])
+@pytest.mark.parametrize("at", ["a", "th", "e e"])
+def test_what_stands_between_a_string_is_cut_as_in_the_library(at: str, how: str) -> None:
+    part = {"type": "Split", "pattern": {"String": at}, "behavior": how, "invert": True}
+    tokenizer = Tokenizer.from_str(changed("GPT-2", lambda document: document.update(pre_tokenizer=part)))
+    assert differing(tokenizer, 100, seed=14) == []
+
+
 def test_an_unknown_token_that_no_text_can_give_need_not_be_a_piece() -> None:
     tokenizer = Tokenizer.from_str(changed("GPT-2", lambda document: document["model"].update(unk_token="nowhere")))
     assert differing(tokenizer, 200, seed=13) == []
@@ -175,7 +183,7 @@ def read(text: str) -> Subwords:
         ("pre_tokenizer",
          {"type": "Split", "pattern": {"Regex": r"\bhttp"}, "behavior": "Isolated", "invert": False}, "bhttp"),
         ("pre_tokenizer",
-         {"type": "Split", "pattern": {"String": "a"}, "behavior": "Removed", "invert": True}, "invert"),
+         {"type": "Split", "pattern": {"String": 33 * "ab"}, "behavior": "Removed", "invert": True}, "invert"),
         ("post_processor", {"type": "Odd"}, "Odd"),
         ("post_processor", {"type": "TemplateProcessing", "single": [], "special_tokens": {}}, "0 texts"),
         ("truncation", {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}, "2 ids"),
@@ -183,12 +191,15 @@ def read(text: str) -> Subwords:
         ("truncation", {"max_length": 9, "strategy": "OnlyFirst", "stride": 7}, "stride"),
         ("padding", {"strategy": "BatchLongest", "pad_id": 0, "pad_to_multiple_of": 8}, "multiple"),
         ("version", "2.0", "2.0"),
+        ("normalizer", {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}, {"type": "ByteLevel"}]}, "bytes"),
+        ("normalizer", {"type": "Prepend", "prepend": 257 * "a"}, "257"),
     ],
 )  # fmt: skip
 def test_what_the_rules_cannot_say_is_refused_by_its_name_with_a_way_out(part: str, value: object, named: str) -> None:
     with pytest.raises(InputError, match=named) as refused:
         read(changed("BERT uncased", lambda document: document.update({part: value})))
     assert "external" in refused.value.remedy
+    assert refused.value.problem.startswith("tokenizer.json")
 
 
 def _add(document: dict[str, Any], *tokens: dict[str, Any]) -> None:

@@ -111,7 +111,18 @@ def subwords_of_json(text: str, source: str, *, number: Callable[[str], float] =
         raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
     if document.get("version", "1.0") != "1.0":
         raise InputError(f"{source} is of the version {brief(document['version'])}, and 1.0 is known.", EXTERNAL_WAY)
-    reading = _Reading(source)
+    try:
+        rules, tokens = _read(document, _Reading(source))
+    except InputError as error:
+        if error.problem.startswith(source):
+            raise
+        # What the rules do not take of what was understood, such as bytes of bytes.
+        raise InputError(f"{source} asks for what the text rules cannot say. {error.problem}", EXTERNAL_WAY) from None
+    return Subwords(rules, tokens, content=text)
+
+
+def _read(document: Mapping[str, Any], reading: _Reading) -> tuple[SubwordRules, tuple[str, ...]]:
+    """The rules and the tokens of a document whose model is an object."""
     steps = reading.steps(document.get("normalizer"))
     splits = reading.splits(document.get("pre_tokenizer"))
     model, ids, unknown = reading.model(document["model"], of_bytes=_end_in_bytes((*steps, *splits)))
@@ -145,7 +156,7 @@ def subwords_of_json(text: str, source: str, *, number: Callable[[str], float] =
         cut_side=cut,
         pad_side=side,
     )
-    return Subwords(rules, tokens, content=text)
+    return rules, tokens
 
 
 def _end_in_bytes(done: Sequence[SubwordStep | Split]) -> bool:
@@ -344,11 +355,11 @@ class _Reading:
     def _split(self, part: Mapping[str, Any]) -> list[Split]:
         kind, pattern = self._pattern(part, "Split")
         how, invert = self._how(part), self._flag(part, "invert")
-        # One that is empty matches between all characters, as a regular expression does.
-        if kind == "String" and pattern:
-            if invert:
-                raise self.refused(f"Split with invert, at {shown(pattern)}")
+        if kind == "String" and pattern and not invert:
             return [SplitAtText(pattern, how)]
+        if kind == "String":
+            # One that is empty matches between all characters, as a regular expression does.
+            pattern = "".join(f"\\x{{{ord(point):X}}}" for point in pattern)
         if (split := split_of(pattern, how, inverted=invert)) is not None:
             return [split]
         raise self.refused(f"Split with the pattern {shown(pattern)} ({part.get('behavior')}, invert {invert})")
