@@ -85,6 +85,7 @@ RUNS = (
 )
 # Of several classes one after the other.
 LONGER = (
+    "",
     *(r"ab", r"(a)", r"a|b|c", r"http\S+", r"http|\S", r"<\d+>", r"<\|[^|]+\|>|.", r"a?ab", r"[ab]?a{1,2}c"),
     *(r"\s+(?!\S)", r"\s*[\r\n]+", r"\s*\n|\s+", r"[a-z]+ ?", r"a+b|ab*", r"\d+\.\d+|\w+", r"a(b|c)", r"a{2}b{1,3}c?d"),
     *(r"[A-Z]?[a-z]+|[A-Z]+|\d+|\s+|[^\w\s]", r"(\d+|[a-zA-Z]+|(?:'s|'t|'re|'ve|'m|'ll|'d))", r"\[a*]|]"),

@@ -89,8 +89,10 @@ def split_of(pattern: str, how: Any, *, inverted: bool) -> Split | None:
     """
     if known := _known(pattern, how, inverted):
         return known
-    # An empty pattern matches nothing between all code points.
-    runs = runs_of(pattern) if pattern else (Run(ranges_of([(0, sys.maxunicode)]), most=1),)
+    if not pattern:
+        # It matches nothing, between all code points: these are words, unless just what is between is dropped.
+        return SplitAt(ranges_of([(0, sys.maxunicode)]), "removed" if inverted and how == "removed" else "isolated")
+    runs = runs_of(pattern)
     if runs is None:
         return None
     if len(runs) == 1 and runs[0] == Run(runs[0].ranges, (), runs[0].least, runs[0].most) and not inverted:
