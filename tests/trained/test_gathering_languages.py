@@ -83,6 +83,40 @@ def test_rows_of_test_data_and_treebanks_for_non_commercial_use_are_left_out(tmp
     assert (about["texts"], about["also_in_test_data"]) == (1, 1)
 
 
+def test_neighbours_draw_from_the_sources_that_all_of_them_have(train: dict[str, Any]) -> None:
+    drawn = train["Drawn"]("id", random.Random(0))
+    drawn.texts["ntrex"], drawn.texts["common_voice"] = ["berita"] * 2000, ["bicara"] * 6000
+
+    def share_of_speech(neighbours: list[dict[str, int]]) -> float:
+        drawn.ready(neighbours)
+        weights = dict(zip(drawn.sources, drawn.source_weights, strict=True))
+        return float(weights["common_voice"] / sum(weights.values()))
+
+    alone, beside = share_of_speech([]), share_of_speech([{"ntrex": 2000, "common_voice": 16}])
+    assert beside < alone / 2
+
+
+def test_serbian_is_read_in_both_alphabets(train: dict[str, Any]) -> None:
+    drawn = train["Drawn"]("sr", random.Random(0))
+    drawn.texts["ntrex"] = ["Његова љубав, џеп и ћуприја"]
+    drawn.ready([])
+    rows = [drawn.row() for _ in range(400)]
+    latin = [row for row in rows if row.isascii() or any(c in "džćlj" for c in row)]
+    assert 0.3 < len(latin) / len(rows) < 0.5
+    assert "njegova ljubav" in " ".join(latin)
+
+
+def test_texts_in_a_script_of_no_language_teach_nothing(train: dict[str, Any]) -> None:
+    known = train["in_known_script"]
+    assert [known(text) for text in ("tyrkiske språk", "ትግርኛ", "བོད་སྐད་", "ᏣᎳᎩ", "ދިވެހި")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
 def test_parts_of_texts_are_of_as_many_words_as_asked(train: dict[str, Any]) -> None:
     draw = random.Random(0)
     text = "The quick brown fox jumps over the lazy dog."
@@ -97,15 +131,19 @@ def test_parts_of_texts_are_of_as_many_words_as_asked(train: dict[str, Any]) -> 
     assert train["without_accents"]("Où est-il né? ñ й") == "Ou est-il ne? n й"
 
 
-def test_drawn_rows_are_even_and_never_of_the_test_data(train: dict[str, Any], gather: dict[str, Any]) -> None:
+def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, Any], gather: dict[str, Any]) -> None:
     draw = random.Random(0)
     languages = {label: train["Drawn"](label, draw) for label in train["LABELS"]}
     for label, drawn in languages.items():
         drawn.texts["ntrex"] = [f"{label} one two three four", f"{label} five"]
-        drawn.ready()
+        drawn.ready([])
     rejected = {gather["key_of"]("two three")}
     rows = list(train["training_rows"](languages, 40, rejected, draw))
     counts = {label: sum(language == label for language, _ in rows) for label in train["LABELS"]}
     assert set(counts) == set(train["LABELS"])
-    assert min(counts.values()) > 30
+    assert all(30 < count <= 40 for label, count in counts.items() if train["row_share"](label) == 1)
+    assert min(counts["fr"], counts["ru"], counts["sr"], counts["ar"]) > 30
+    assert counts["el"] <= 8
+    assert counts["ja"] <= 16
+    assert counts["und"] > 60
     assert not [text for _, text in rows if gather["key_of"](text) in rejected]
