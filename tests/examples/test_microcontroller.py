@@ -8,15 +8,29 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from packing_tools import packed_bundle
+from torch import Tensor, nn
 
 from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn_export import export
 from pocketrnn_export.c_array import to_c_array
+from pocketrnn_export.packing import pack
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"
 SOURCE = Path(__file__).parents[2] / "runtime" / "native" / "src"
 # How the engine is compiled in the example's Makefile, as far as it decides which instructions there are.
 M4 = ["-std=gnu11", "-Os", "-DPRNN_SINGLE", "-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+
+
+class Gestures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(6, 32, batch_first=True)
+        self.fc = nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(x)[1][-1])  # type: ignore[no-any-return]
 
 
 def found(*programs: str) -> None:
@@ -69,6 +83,32 @@ def test_a_changed_array_is_refused_with_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_sensors_samples_are_answered_window_by_window_from_flash(tmp_path: Path, short_proofs: None) -> None:
+    torch.manual_seed(0)
+    export(
+        Gestures(), tmp_path / "gesture", channels=["ax", "ay", "az", "gx", "gy", "gz"],
+        labels=["rest", "swipe", "circle", "tap"], integer_scale=[1 / 2048] * 3 + [1 / 16.4] * 3,
+        mean=[0, 0, 1, 0, 0, 0], scale=[0.5] * 3 + [90.0] * 3, window=64, hop=16,
+    )  # fmt: skip
+    pack(tmp_path / "gesture", tmp_path / "gesture.prnn")
+    content = (tmp_path / "gesture.prnn").read_bytes()
+    (tmp_path / "gesture.h").write_text(to_c_array(content, "gesture"))
+    ran = made(tmp_path, b"", "count-gesture")
+    assert ran.returncode == 0, ran.stdout
+    assert "warning" not in ran.stdout, ran.stdout
+    assert re.search(r"(?m)^[1-9]\d* golden examples are answered as they were$", ran.stdout)
+    assert "13 windows" in ran.stdout
+    opened, window, work, stack = map(int, re.findall(r"(\d+) bytes", ran.stdout))
+    assert opened + window + work + stack < 8_000
+    preparing, answering = map(int, re.findall(r"(\d+) (?:instructions prepare|answer each)", ran.stdout))
+    assert preparing < 5_000
+    assert 96 * 38 < answering < 25_000
+    (flash,) = map(int, re.findall(r"FLASH: +(\d+) B", ran.stdout))
+    assert len(content) < 32_000
+    assert flash - len(content) < 60_000
+
+
+@pytest.mark.slow
 def test_the_engine_uses_no_double_arithmetic_and_no_heap(tmp_path: Path) -> None:
     found("arm-none-eabi-gcc", "arm-none-eabi-nm", "arm-none-eabi-objdump")
     compiled = tmp_path / "engine.o"
@@ -80,13 +120,14 @@ def test_the_engine_uses_no_double_arithmetic_and_no_heap(tmp_path: Path) -> Non
     assert not called & {"malloc", "calloc", "realloc", "free", "exp", "tanh", "sqrt", "erf"}
     code = subprocess.run(["arm-none-eabi-objdump", "-dr", compiled], check=True, capture_output=True, text=True).stdout
     # Arithmetic on doubles and conversions from and to them, as the ABI names what it does in software: in sums of a
-    # unigram model's scores alone, and where these are checked.
+    # unigram model's scores alone, and where these are checked; and for a sensor's samples.
     parts = re.split(r"(?m)^[0-9a-f]+ <([\w.]+)>:$", code)[1:]
     doubles = {
         name.partition(".")[0]
         for name, body in zip(parts[::2], parts[1::2], strict=True)
         if re.search(r"__aeabi_(d|c?d|f2d|i2d|ui2d|l2d|ul2d)", body)
     }
-    assert doubles <= {"better", "best_path", "scores_summed", "words_done", "model_is_sound", "read_subwords"}
+    sums = {"better", "best_path", "scores_summed", "words_done", "way_found", "model_is_sound", "read_subwords"}
+    assert doubles <= {*sums, "scaled_sample"}
     assert "vmul.f32" in code or "vfma.f32" in code
     assert ".f64" not in code
