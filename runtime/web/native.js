@@ -406,6 +406,8 @@ function documentOf(packed) {
   } catch (error) {
     throw new BundleError(`The packed file holds no valid document: ${error.message}.`, MAKE_AGAIN);
   }
+  if (document?.numbers !== undefined)
+    throw new BundleError("The packed file takes sequences of numbers, which native.js does not.", "Answer it from Python or C.");
   const fault =
     Object.keys(DOCUMENT).find((name) => !DOCUMENT[name](document?.[name])) ??
     (document.thresholds === undefined || areThresholds(document) ? undefined : "thresholds");

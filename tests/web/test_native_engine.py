@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 WEB = ROOT / "runtime" / "web"
 VECTORS = ROOT / "tests" / "vectors"
 ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
-LARGEST_ENGINE = 96_500
+LARGEST_ENGINE = 98_000
 HEADER = (ROOT / "runtime" / "native" / "src" / "pocketrnn.h").read_text(encoding="utf-8")
 # Whether packed files can say that a text must hold a known word.
 LIMITED = ("limits", "real-token") if "PRNN_NO_WORD" in HEADER else ("limits",)
@@ -211,6 +211,18 @@ def test_the_files_that_every_reader_must_refuse_are_refused(node: Node, wasm: P
         assert sentence is not None, vector["why"]
         assert sentence.startswith(f"{kind}: "), (vector["why"], sentence)
         assert ("more memory or time" in sentence) == ("costly" in vector), (vector["why"], sentence)
+
+
+def test_a_file_of_sequences_of_numbers_is_refused_with_where_it_is_answered(
+    node: Node, wasm: Path, packed: Path
+) -> None:
+    files = [path.read_bytes() for path in sorted((VECTORS / "packed").glob("numbers-*.prnn"))]
+    said = hostile_answer(node, files, packed / "words.prnn", wasm / "pocketrnn.wasm", ("the team wins",))
+    assert len(said) == len(files) > 0
+    for sentence in said:
+        assert sentence is not None
+        assert sentence.startswith("BundleError: The packed file takes sequences of numbers")
+        assert "Python" in sentence
 
 
 @pytest.mark.slow
