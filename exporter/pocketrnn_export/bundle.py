@@ -225,7 +225,7 @@ def export(
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
         texts = _texts_for(graph.limits, texts, description, private)
         description = _with_padding_measured(prepared, graph, description, texts)
-        _check_every_size_of_a_batch(prepared, graph.limits)
+        _check_every_size_of_a_batch(prepared, graph.limits, bounds, _whole_numbers(forms))
         prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
         plan = ProofPlan(
             reference=prepared.as_reference(),
@@ -413,7 +413,9 @@ def _with_padding_measured(
     return replace(description, provenance={**description.provenance, "padding": effect.document})
 
 
-def _check_every_size_of_a_batch(prepared: ExportableModule, limits: Limits | None) -> None:
+def _check_every_size_of_a_batch(
+    prepared: ExportableModule, limits: Limits | None, bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
+) -> None:
     """Refuse a module that answers a text by the length of the one beside it, or by how many there are."""
     if prepared.one_text or prepared.widths.fixed is not None:
         return
@@ -421,7 +423,15 @@ def _check_every_size_of_a_batch(prepared: ExportableModule, limits: Limits | No
     # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
     run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
     ids = [i for i in range(prepared.ids) if i != prepared.padding_id and i not in prepared.alone]
-    check_beside_others(run, ids or [0], prepared.padding_id, limits, ragged=prepared.padding)
+    check_beside_others(
+        run,
+        ids or [0],
+        prepared.padding_id,
+        limits,
+        ragged=prepared.padding,
+        bounds=bounds,
+        numbers=numbers,
+    )
 
 
 def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:

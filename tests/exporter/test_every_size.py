@@ -89,6 +89,30 @@ def test_a_text_that_a_longer_neighbour_changes_is_refused_with_the_sizes(tmp_pa
         export(ByWidth(), tmp_path / "b", labels=["a", "b"], vocabulary=["<pad>", "<unk>", *map(str, range(38))])
 
 
+@pytest.mark.parametrize(
+    ("asks", "bounds", "numbers"),
+    [
+        (lambda lengths: lengths.max() > 700, [(2, 700), (2, 701)], []),
+        (lambda lengths: lengths.max() > 700, [], [699, 700, 701]),
+        (lambda lengths: 700 < lengths.max() < 703, [(3, 700), (3, 701), (3, 703), (1, 704)], []),
+        # A text that is itself short is not asked about.
+        (lambda lengths: lengths.max() > 1900 and lengths.min() > 1000, [], [1000, 1001, 1900, 1901]),
+    ],
+)
+def test_a_text_stands_beside_others_on_both_sides_of_what_is_asked_beyond_512_tokens(
+    asks: Callable[[Any], bool], bounds: Any, numbers: Any
+) -> None:
+    def run(tokens: Any, lengths: Any) -> Any:
+        # Alone, a text is on one side of the question by its own length.
+        asked = asks(lengths) if len(lengths) > 1 else False
+        return np.full((len(tokens), 2), 2.0 if asked else 1.0)
+
+    given: Any = {"ragged": True, "bounds": bounds, "numbers": numbers}
+    with pytest.raises(ExportError, match=r"in a batch of 2 x \d+ tokens than alone"):
+        every_size.check_beside_others(run, range(2, 40), 0, None, **given)
+    every_size.check_beside_others(lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given)
+
+
 def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:

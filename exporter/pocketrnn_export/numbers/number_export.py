@@ -42,6 +42,7 @@ from pocketrnn_export.forms.onnx_graph import (
     onnx_form,
     onnx_graph,
     traced_alike,
+    whole_numbers_of,
 )
 from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
@@ -390,7 +391,15 @@ def _check_neighbours(prepared: ExportableModule, form: Form, graph: Graph) -> N
         _log.info("Asking the module for a sequence beside others, at each of their lengths")
         run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
         ids = list(range(2, prepared.ids))
-        check_beside_others(run, ids, _PADDING, graph.limits, ragged=prepared.padding)
+        check_beside_others(
+            run,
+            ids,
+            _PADDING,
+            graph.limits,
+            ragged=prepared.padding,
+            bounds=form.bounds,
+            numbers=whole_numbers_of(form.content),
+        )
     prepared.check_neighbours(bound_cases(form.bounds, prepared.ids, _PADDING, ragged=False))
 
 

@@ -8,8 +8,9 @@ else at some size and its program does not. So the two are asked at each size, w
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,9 @@ MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
 # The tokens of texts, where their number is what counts; and of the text that stands beside longer ones.
 _SHORT: Final = 5
+# Of the numbers that a graph compares a length with, those that are tried; and so many bounds.
+_LONGEST: Final = 20_000
+_MOST_BOUNDS: Final = 60
 # Of processor time, for one of the two checks. Loops over the steps of a text take as long as they always do, so that
 # such a module is asked at fewer sizes.
 SECONDS: Final = 5.0
@@ -86,7 +90,16 @@ def check_every_size(
         return
 
 
-def check_beside_others(run: Run, ids: Sequence[int], padding_id: int, limits: Limits | None, *, ragged: bool) -> None:
+def check_beside_others(
+    run: Run,
+    ids: Sequence[int],
+    padding_id: int,
+    limits: Limits | None,
+    *,
+    ragged: bool,
+    bounds: Iterable[tuple[int, int]] = (),
+    numbers: Iterable[int] = (),
+) -> None:
     """Refuse a module that answers a text by the length of the one beside it, or by how many there are.
 
     Args:
@@ -95,24 +108,23 @@ def check_beside_others(run: Run, ids: Sequence[int], padding_id: int, limits: L
         padding_id: what stands after a text that is shorter than another.
         limits: of its graph.
         ragged: whether texts of several lengths share a batch; else of one.
+        bounds: sizes (texts, tokens) on both sides of what forward asks about a size.
+        numbers: what the graph may compare a length with.
 
     Raises:
         ExportError: it does; names the sizes.
     """
-    started, generator = time.process_time(), np.random.default_rng(0)
-    short = generator.choice(ids, (1, _SHORT))
+    generator, limits = np.random.default_rng(0), limits or Limits()
+    texts: dict[int, Any] = {_SHORT: generator.choice(ids, _SHORT)}
     alone: dict[int, Any] = {}
-    for sizes in each(_sizes(one_text=False), "Asking for texts beside others"):
-        if time.process_time() - started > SECONDS:
+
+    def check(rows: int, steps: int, length: int) -> None:
+        if not inside(limits, Sizes(rows, steps)) or not limits.allow(length) or not (ragged or steps == length):
             return
-        rows, steps = max(2, sizes.batch), sizes.tokens
-        length = min(steps, _SHORT)
-        if not inside(limits or Limits(), Sizes(rows, steps)) or not (limits or Limits()).allow(length):
-            continue
-        if steps != length and not ragged:
-            continue
+        if length not in texts:
+            texts[length] = texts[_SHORT][:length] if length < _SHORT else generator.choice(ids, length)
         tokens = generator.choice(ids, (rows, steps))
-        tokens[-1], tokens[-1, :length] = padding_id, short[0, :length]
+        tokens[-1], tokens[-1, :length] = padding_id, texts[length]
         lengths = np.array([*[steps] * (rows - 1), length])
         text = np.ascontiguousarray(tokens[-1:, :length]), lengths[-1:]
         with stateless_layers():
@@ -122,13 +134,32 @@ def check_beside_others(run: Run, ids: Sequence[int], padding_id: int, limits: L
         if _same_if_any(together, alone[length]) or _same_if_any(
             answer_if_any(run, tokens, lengths), answer_if_any(run, *text)
         ):
-            continue
+            return
         raise ExportError(
             f"The module answers a text of {length} tokens differently in a batch of {rows} x {steps} tokens than "
             "alone.",
             "Let a text's answer depend on its own tokens only, and on no size of its batch; or export the module for "
             "one text at a time: --one-text, or one_text=True.",
         )
+
+    asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _sizes(one_text=False))
+    for sizes in (_across_bounds(bounds, numbers), list(asked)):
+        started = time.process_time()
+        for rows, steps, length in each(sizes, "Asking for texts beside others"):
+            if time.process_time() - started > SECONDS:
+                break
+            check(rows, steps, length)
+
+
+def _across_bounds(bounds: Iterable[tuple[int, int]], numbers: Iterable[int]) -> list[tuple[int, int, int]]:
+    """Rows, the longest text, and the one beside it, on both sides of each question about a length: a short text, and
+    one that is little shorter than the longest."""
+    asked = {tokens for _, tokens in bounds if tokens > 1}
+    # Shorter ones are all tried beside a short text.
+    asked |= {number for number in numbers if MOST_TOKENS < number <= _LONGEST}
+    widths = sorted(asked)[:_MOST_BOUNDS]
+    near = [(2, steps, before) for before, steps in itertools.pairwise(widths)]
+    return [*((2, steps, _SHORT) for steps in widths if steps >= _SHORT), *near]
 
 
 def _same_if_any(together: Any, alone: Any) -> bool:
