@@ -237,6 +237,72 @@ import operator; operator.imul(array, 3)
 torch.utils.swap_tensors(tensor, torch.full((1,), 3.0))
 torch.flatten(tensor)[:] = 3
 """.strip().splitlines()
+# What a file beside the notebook does to another, imported or used.
+OF_A_FILE: Final = """
+from model_file import *; CONFIG["pool"] = "max"
+from model_file import *; C = CONFIG; C["pool"] = "max"
+import of_import
+from of_import import nothing
+import of_another
+class Sub(model_file.Registers): pass
+model_file.S << "max"
+print(model_file.S)
+% import by_call; by_call.configure()
+% from by_call import configure; configure()
+% from by_call import configure as go; go()
+% from by_call import *; configure()
+% from by_call import Configured; Configured()
+% from by_call import Configured; c = Configured.__new__(Configured); c.later()
+% import by_call; by_call.by_name()
+% import by_call_of_another; by_call_of_another.start()
+|import by_call|def start():|    by_call.configure()|start()
+|import by_call|@by_call.registered|def other(): pass
+% model_file.LIST.insert(0, "max"); model_file.CONFIG.update(pool="max")
+import os; os.environ["POCKET_POOL"] = "max"; import of_environment
+""".strip().splitlines()
+FILES: Final = {
+    "model_file": """
+import torch
+CONFIG = {"pool": "mean"}
+LIST = ["mean"]
+class Registers:
+    def __init_subclass__(cls): CONFIG["pool"] = "max"
+class Shown:
+    def __str__(self):
+        CONFIG["pool"] = "max"
+        return "shown"
+    def __lshift__(self, pool): CONFIG["pool"] = pool
+S = Shown()
+""",
+    "of_import": "import model_file\nmodel_file.CONFIG['pool'] = 'max'\nnothing = 1\n",
+    "of_another": "import of_import\n",
+    "by_call": """
+import model_file
+from model_file import CONFIG
+def configure(): model_file.CONFIG["pool"] = "max"
+def by_name(): CONFIG.update(pool="max")
+def registered(f):
+    CONFIG["pool"] = "max"
+    return f
+class Configured:
+    def __init__(self): model_file.CONFIG["pool"] = "max"
+    def later(self): model_file.CONFIG["pool"] = "max"
+""",
+    "by_call_of_another": "import by_call\ndef start(): by_call.configure()\n",
+    "of_environment": "import os\nPOOL = os.environ.get('POCKET_POOL')\nimport model_file\n"
+    "model_file.CONFIG['pool'] = POOL\n",
+    # Nothing of this touches anything else.
+    "harmless": """
+import model_file, torch
+KEPT = {}
+def shown(x): return str(x)
+def kept(x): KEPT["x"] = x
+class Counts:
+    def __init__(self): self.n = 0
+    def __len__(self): return self.n
+    def add(self): self.n += 1
+""",
+}
 OF_A_FILLING_TABLE: Final = """
 table["pool"]
 t = table; t["pool"]
@@ -356,6 +422,7 @@ SUBJECTS: Final = {
         "def made():\n    return 'max' if 3 in (array.item(), tensor.item()) else 'mean'",
         OF_AN_ARRAY,
     ),
+    "file": ("import model_file", 'def made():\n    return model_file.CONFIG["pool"]', OF_A_FILE),
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
@@ -372,7 +439,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POCKET_POOL", "mean")
     (tmp_path / "settings.py").write_text('POOL = "max"\n')
     (tmp_path / "patches.py").write_text("import torch\nimport torch.nn.functional as F\nF.relu = torch.tanh\n")
-    for name in ("settings", "patches"):
+    for name, code in FILES.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    for name in ("settings", "patches", *FILES):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
@@ -450,6 +519,21 @@ def test_a_usual_training_is_neither_run_nor_noted(
         "Of n.ipynb only this is run, which Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; "
         "cell 2: class Net"
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["harmless.shown(3)", "harmless.kept(3)", "c = harmless.Counts()\nc.add()\nprint(len(c))", "print(model_file.LIST)",
+     "n = len(model_file.CONFIG)", "from harmless import *\nshown(kept(4))"],
+)  # fmt: skip
+def test_what_a_file_beside_does_to_itself_only_is_neither_run_nor_noted(
+    line: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = "def made():\n    return model_file.CONFIG['pool']"
+    imports = "import torch\nfrom torch import nn\nimport model_file, harmless"
+    notebook(folder / "n.ipynb", [imports, line, asked, BUILD])
+    load_module(named("n.ipynb:build()"))
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,8 @@ class Effects:
         calls: imported packages that do not leave alone what they are given, or themselves, and that it calls.
         makes: functions and classes of the file, by their statements, that it calls: it may have made an object of
             theirs.
+        loads: what it loads of imported packages and files, as `settings.CONFIG`.
+        reads: imported packages and files that files beside it import, which it needs too.
         anything: why it may do anything; empty otherwise.
     """
 
@@ -174,6 +176,8 @@ class Effects:
     packages: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     makes: set[int] = field(default_factory=set)
+    loads: set[str] = field(default_factory=set)
+    reads: set[str] = field(default_factory=set)
     anything: str = ""
 
 
@@ -574,6 +578,7 @@ class _Following:
         if isinstance(node, ast.Name):
             self._any_object(node, scope)
             self._reaching_any(node, scope)
+            self._of_package(node, scope)
             return self._name_loaded(node, scope)
         if isinstance(node, ast.Call):
             return self._called(node, scope)
@@ -585,6 +590,7 @@ class _Following:
         if isinstance(node, ast.Attribute):
             self._any_object(node, scope)
             self._reaching_any(node, scope)
+            self._of_package(node, scope)
             held = self.value(node.value, scope)
             for method in self.file.methods.get(node.attr, ()):
                 self.reached.setdefault(method, scope)
@@ -667,6 +673,7 @@ class _Following:
                 self._call(function, [everything | held], {}, scope)
         dotted = self._dotted(node.func, scope)
         if dotted is not None:
+            self.effects.loads.add(dotted)
             return self._imported_called(dotted, node, given, everything, scope)
         if isinstance(node.func, ast.Name):
             return self._builtin_called(node.func.id, node, given, everything, scope)
@@ -735,7 +742,7 @@ class _Following:
             self._change(given[0])
         elif dotted in _CHANGES_ANY:
             self._change(everything)
-        elif given and _is_method_of_class(dotted):
+        elif given and package in _LEAVE_ALONE and _is_method_of_class(dotted):
             self._change(given[0])
         elif package == "numpy" and (out := _outputs(dotted, given)):
             self._change(out)
@@ -870,6 +877,11 @@ class _Following:
         """Whether a function that runs a text is given functions, which are followed."""
         values = [*node.args, *(k.value for k in node.keywords if k.arg not in ("number", "repeat"))]
         return all(isinstance(v, ast.Lambda | ast.Attribute) or self._function(v, scope) is not None for v in values)
+
+    def _of_package(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
+        dotted = self._dotted(node, scope)
+        if dotted is not None and isinstance(node.ctx, ast.Load):
+            self.effects.loads.add(dotted)
 
     def _any_object(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
         """Note what gives objects by another way than by their names."""

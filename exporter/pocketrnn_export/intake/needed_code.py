@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-import contextlib
+import copy
 import importlib.util
 import symtable
 import warnings
@@ -22,7 +22,8 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.effects import CHANGING_METHODS, PURE_METHODS, Effects, effects_of
-from pocketrnn_export.intake.notebook import Cell, python_file
+from pocketrnn_export.intake.files_beside import FilesBeside
+from pocketrnn_export.intake.notebook import Cell
 
 __all__ = ["Needed", "Statement", "defined_names", "needed_statements"]
 
@@ -166,7 +167,7 @@ def needed_statements(
         ['import torch', 'class RNN']
     """
     try:
-        search = _Search(_with_files_beside(list(_statements(cells)), path), path, given, likely or {})
+        search = _Search(_with_files_beside(cells, path), path, given, likely or {})
         wanted = list(wanted)
         # Which methods are reached depends on the code that is needed, and the other way round.
         while True:
@@ -195,29 +196,41 @@ def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
             yield f"{name} has its value from cells that were run in another order than they are read: {said}"
 
 
-def _with_files_beside(statements: Sequence[Statement], path: str) -> Sequence[Statement]:
-    """The statements, with what an import of a file beside theirs sets in other packages."""
+def _with_files_beside(cells: Iterable[Cell], path: str) -> Sequence[Statement]:
+    """The statements, with what files beside theirs do that they import or use."""
+    files = FilesBeside(Path(path).parent, _statements)
+    statements = list(_statements(cells, files))
     for statement in statements:
-        node = statement.node
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        name = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
-        file = Path(path).parent / f"{name.replace('.', '/')}.py"
-        if name and file.is_file():
-            with contextlib.suppress(InputError):
-                for one in _statements([python_file(file)]):
-                    statement.effects.packages |= set() if one.alone else one.effects.packages
+        files.add_to(statement)
+        if isinstance(statement.node, ast.Import | ast.ImportFrom):
+            statement.effects.reads |= files.imported(_module(statement.node))
     return statements
 
 
-def _statements(cells: Iterable[Cell]) -> Iterator[Statement]:
+def _statements(cells: Iterable[Cell], files: FilesBeside | None = None) -> Iterator[Statement]:
+    """The statements of cells. A star that stands for the names of a file beside them is given these names."""
     parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
+    if files is not None:
+        parts = [(cell, one, alone) for cell, part, alone in parts for one in _names_of_star(part, files)]
     bound = [frozenset() if alone else _bound(part) for _, part, alone in parts]
     found = effects_of((i, part, bound[i]) for i, (_, part, _) in enumerate(parts))
     for i, (cell, part, alone) in enumerate(parts):
         if alone:
             found[i].sets |= _bound(part)
         yield Statement(i, cell, part, bound[i], found[i], alone)
+
+
+def _names_of_star(node: ast.stmt, files: FilesBeside) -> Iterator[ast.stmt]:
+    star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and not node.level
+    names = files.star(_module(node)) if star and isinstance(node, ast.ImportFrom) else None
+    if names is None:
+        yield node
+    else:
+        for one in names:
+            of_line = copy.deepcopy(one)
+            for part in (of_line, *of_line.names):
+                ast.copy_location(part, node)
+            yield of_line
 
 
 def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
@@ -424,7 +437,7 @@ class _Search:
         if statement.alone or not statement.binds:
             names += sorted(effects.sets & known)
         packages = {_package(s.node) for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)}
-        packages |= {"builtins"}
+        packages |= {"builtins"}.union(*(s.effects.reads for s in self.order))
         set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
         names += sorted(set_there) + sorted(effects.calls & packages)
         if effects.anything:
@@ -632,7 +645,11 @@ def _is_import(statement: Statement) -> bool:
 
 
 def _package(node: ast.Import | ast.ImportFrom) -> str:
-    return (node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
+    return _module(node).split(".")[0]
+
+
+def _module(node: ast.Import | ast.ImportFrom) -> str:
+    return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def _is_here(node: ast.ImportFrom) -> bool:
