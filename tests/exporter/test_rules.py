@@ -166,6 +166,28 @@ def test_a_fact_is_of_one_tensor_for_as_long_as_the_trace_lasts(traced: Callable
     assert of.session.facts.of("no tensor").lengths == ""
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: Call(Tensor.clamp_, (x,), {"max": 5}),
+        lambda x: Call(Tensor.__setitem__, (x, 0, 1)),
+        lambda x: Call(Tensor.__isub__, (x, 1)),
+        lambda x: Call(Tensor.sub_, (x[1:], 1)),
+    ],
+)
+def test_nothing_is_known_of_lengths_that_were_written_into(
+    traced: Callable[..., Traced], write: Callable[[Tensor], Call]
+) -> None:
+    of = traced()
+    other = of.lengths.neg()
+    of.session.facts.note(other, lengths="negated")
+    made = write(of.lengths)
+    lengths.note_order(of.session, made, made.run())
+    assert of.session.facts.of(of.lengths).lengths == ""
+    assert not of.session.facts.of(of.lengths).whole
+    assert of.session.facts.of(other).lengths == "negated"
+
+
 def test_pools_over_a_size_are_reductions(traced: Callable[..., Traced]) -> None:
     of = traced()
     channels = of.steps.transpose(1, 2)

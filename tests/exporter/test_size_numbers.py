@@ -18,6 +18,7 @@ from pocketrnn_export.forms.onnx_graph import onnx_graph
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
+from pocketrnn_export.proof.float64_module import float64_run_of
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
 MOST = examples(700, 3000)
@@ -108,3 +109,32 @@ def test_weights_spread_over_the_steps_are_pytorchs() -> None:
         tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
         given = session.run(None, {"tokens": tokens.numpy()})[0]
         np.testing.assert_allclose(given, module(tokens).detach().numpy(), atol=2e-6, rtol=1e-5)
+
+
+class Buckets(nn.Module):
+    """Tensors of ids and of steps, times, minus and plus fractions made of a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(30, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n = x.size(1)
+        bucket = (torch.arange(n) * (10 / n)).long()
+        share = x * (1 / n) + torch.arange(n) / (n * 1.5) - (torch.arange(n) - n / 3) + (x + n)
+        return self.fc((self.embedding(x) * share[..., None] + bucket[:, None]).mean(1))
+
+
+def test_a_tensor_and_a_fraction_of_a_size_give_what_pytorch_gives() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Buckets().eval()
+    content = onnx_graph(module, EXAMPLE, {}).content
+    session, in_doubles = session_of(content), float64_run_of_onnx(content)
+    exact = float64_run_of(module, takes_lengths=False)
+    for n in (*range(1, 40), 64, 257, 1000):
+        tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
+        given = session.run(None, {"tokens": tokens.numpy()})[0]
+        np.testing.assert_allclose(given, module(tokens).detach().numpy(), rtol=2e-5, atol=1e-5)
+        lengths = np.full(2, n)
+        np.testing.assert_allclose(in_doubles(tokens.numpy(), lengths), exact(tokens.numpy(), lengths), rtol=1e-11)

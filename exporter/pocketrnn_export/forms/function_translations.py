@@ -205,6 +205,21 @@ def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False,
     return op.Div(op.ReduceSum(x, given, keepdims=keepdim), count)
 
 
+def _with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """A sum, difference, product or quotient of a tensor and a number, which may be made of sizes: `x * (10 / n)`."""
+
+    def translated(x: Any, other: Any, alpha: float = 1.0) -> Any:
+        if alpha != 1:
+            factor = _number(alpha, x)
+            other = op.Mul(op.CastLike(other, x), factor) if isinstance(other, ir.Value) else other * alpha
+        if not isinstance(other, ir.Value):
+            return operator(x, _number(other, x))
+        # A fraction made of sizes is rounded to float32 where it meets a tensor; see `number_translations`.
+        return operator(x, other if other.dtype in _FLOATS else op.CastLike(other, x))
+
+    return translated
+
+
 def _may_be_empty(size: Any) -> bool:
     """Whether an axis may be without numbers: all but plain numbers and the sizes of the input, such as `s0 - 1`, or
     what a mask selects."""
@@ -240,6 +255,9 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.div.Scalar_mode: _division,
     _ATEN.mean.default: _mean,
     _ATEN.mean.dim: _mean,
+    _ATEN.add.Scalar: _with_number(op.Add),
+    _ATEN.sub.Scalar: _with_number(op.Sub),
+    _ATEN.mul.Scalar: _with_number(op.Mul),
     _ATEN.amax.default: _largest(op.ReduceMax),
     _ATEN.amin.default: _largest(op.ReduceMin),
 }

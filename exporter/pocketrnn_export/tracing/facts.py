@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from pocketrnn_export.tracing.torch_internals import whole_of
+
 __all__ = ["Fact", "Facts"]
 
 
@@ -57,6 +59,15 @@ class Facts:
         """Note attributes of the fact of a tensor; the others stay. Of what is no tensor nothing is noted."""
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, replace(self.of(value), **known))
+
+    def forget(self, value: Any) -> None:
+        """Nothing is known of a tensor that was written into, nor of what it shows, and of what shows it."""
+        if not isinstance(value, Tensor):
+            return
+        whole = whole_of(value)
+        shown = [key for key, (tensor, _) in self._known.items() if whole_of(tensor) is whole]
+        for key in (id(value), *shown):
+            self._known.pop(key, None)
 
     @property
     def made_in_loops(self) -> list[Tensor]:

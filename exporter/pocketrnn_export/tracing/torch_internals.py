@@ -83,6 +83,7 @@ __all__ = [
     "unknown_sizes",
     "values_of",
     "weight_names",
+    "whole_of",
     "writes_to",
 ]
 
@@ -231,6 +232,12 @@ def values_of(tensor: Tensor) -> list[Any]:
     with torch._C.DisableTorchFunction():
         values: list[Any] = tensor.tolist()
     return values
+
+
+def whole_of(tensor: Tensor) -> Tensor:
+    """The tensor that a view shows a part of; one that is no view, itself. Without: what is known of lengths would
+    outlive a write into a slice of them."""
+    return tensor if tensor._base is None else tensor._base
 
 
 def writes_to(tensor: Tensor) -> int:

@@ -94,6 +94,9 @@ def note_order(session: TraceSession, call: Call, result: Any) -> None:
     if session.scripted or not args:
         return
     facts = session.facts
+    if _writes(name):
+        facts.forget(args[0])
+        return
     if name == "full" and len(args) > 1 and _is_width(session, args[1]) and result.dim() == 1:
         facts.note(result, lengths="given", whole=True)
         return
@@ -125,6 +128,12 @@ def note_order(session: TraceSession, call: Call, result: Any) -> None:
         facts.note(first, lengths="rising" if known == "falling" else "falling")
 
 
+def _writes(name: str) -> bool:
+    """Whether a function of this name writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
+    return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
+
+
+_WRITES: Final = frozenset({"__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv"))})
 # Where the longest of sorted lengths is.
 _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
 
