@@ -1,4 +1,4 @@
-# A packed classifier and the engine in C, in an empty image: 0.19 MB and the classifier.
+# A packed classifier and the engine in C, in an empty image: 0.2 MB and the classifier.
 #
 #   pocketrnn pack languages -o classifier.prnn --arithmetic int8
 #   docker build -f examples/docker/static.Dockerfile -t languages .

@@ -60,4 +60,4 @@ def test_the_static_program_answers_in_an_empty_root(tmp_path: Path) -> None:
     labels = [row.split("\t")[0] for row in done.stdout.splitlines()]
     assert labels == Classifier.load("ag_news-small").predict(TEXTS)
     # What the page says of its size.
-    assert (root / "pocketrnn-classify").stat().st_size < 200_000
+    assert (root / "pocketrnn-classify").stat().st_size < 220_000
