@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -621,3 +622,23 @@ def test_convolutions_in_double_precision_are_those_of_the_evaluator_that_sums_p
     (expected,) = ReferenceEvaluator(model).run(None, given)
     (found,) = ReferenceEvaluator(model, new_ops=list(OPERATORS)).run(None, given)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+def test_pools_in_double_precision_are_those_of_onnxruntime(axes: int, ceil_mode: int) -> None:
+    generator = np.random.default_rng(0)
+    for size, step, apart, pad, length in itertools.product((1, 2, 3), (1, 2, 3), (1, 2), (0, 1), (5, 6, 7, 8)):
+        if 2 * pad > size or (size - 1) * apart + 1 > length + 2 * pad:
+            continue
+        node = helper.make_node(
+            "MaxPool", ["x"], ["y"], kernel_shape=[size] * axes, strides=[step] * axes, dilations=[apart] * axes,
+            pads=[pad] * 2 * axes, ceil_mode=ceil_mode,
+        )  # fmt: skip
+        values = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in "xy"]
+        graph = helper.make_graph([node], "g", values[:1], values[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        given = {"x": generator.normal(size=(2, 3, *(length,) * axes))}
+        (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, given)
+        (found,) = ReferenceEvaluator(model, new_ops=list(OPERATORS)).run(None, given)
+        np.testing.assert_array_equal(found, expected)

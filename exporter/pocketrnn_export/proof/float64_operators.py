@@ -2,8 +2,8 @@
 
 Why each is here: its own RNN, LSTM and GRU ignore `sequence_lens`; Erf computes in float32 whatever it is given;
 GatherElements uses `numpy.choose`, which takes 64 arrays at most; ScatterElements, ScatterND and GatherND loop over
-single numbers, and Conv over the places of its kernel: over two axes, it took longer than all else of a proof. The
-equations are those of https://onnx.ai/onnx/operators.
+single numbers, Conv over the places of its kernel, and MaxPool over windows: over two axes, these took longer than
+all else of a proof. The equations are those of https://onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_max_pool import MaxPool as EvaluatorsMaxPool
 
 __all__ = ["OPERATORS", "one_thread"]
 
@@ -349,6 +350,35 @@ def _pads(sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any
     return (less, more) if kind == "SAME_UPPER" else (more, less)
 
 
+class MaxPool(EvaluatorsMaxPool):
+    """Over all windows at once. With the places of the largest, the evaluator's own, which takes one by one."""
+
+    op_domain = ""
+
+    def _run(self, x: Doubles, **attributes: Any) -> tuple[Doubles, ...]:  # type: ignore[override]
+        """The largest of each window; arguments as ONNX has them, in float64."""
+        if len(self.output) > 1 or attributes.get("auto_pad") not in (None, "NOTSET", "VALID"):
+            return super()._run(x, **attributes)  # type: ignore[no-untyped-call, no-any-return]
+        kernel = list(attributes["kernel_shape"])
+        before, after = _pads(x.shape[2:], kernel, attributes)
+        strides, dilations = (list(attributes.get(name) or [1] * len(kernel)) for name in ("strides", "dilations"))
+        # One axis after the other: the largest of a window is that of its rows' largest.
+        for i, (size, step, apart) in enumerate(zip(kernel, strides, dilations, strict=True)):
+            axis = i + 2
+            reach = (size - 1) * apart + 1
+            left = x.shape[axis] + before[i] + after[i] - reach
+            count = (-(-left // step) if attributes.get("ceil_mode") else left // step) + 1
+            # A window that would begin past the end of the numbers is none.
+            if attributes.get("ceil_mode") and (count - 1) * step >= x.shape[axis] + before[i]:
+                count -= 1
+            more = max(after[i], (count - 1) * step + reach - x.shape[axis] - before[i])
+            widths = [(before[i], more) if other == axis else (0, 0) for other in range(x.ndim)]
+            padded = np.pad(x, widths, constant_values=-np.inf)
+            rows = np.arange(count) * step
+            x = np.max([padded.take(rows + k * apart, axis=axis) for k in range(size)], axis=0)
+        return (x,)
+
+
 class Pad(OpRun):
     """Padding of chosen axes; a negative pad cuts, which the evaluator's own does not take."""
 
@@ -368,5 +398,5 @@ class Pad(OpRun):
 
 
 OPERATORS: Final[tuple[type[OpRun], ...]] = (
-    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Conv, Pad
+    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Conv, MaxPool, Pad
 )  # fmt: skip
