@@ -141,7 +141,7 @@ def test_inspect_and_verify_say_what_a_bundle_of_numbers_is(folder: Path) -> Non
     assert run("verify", folder / "b", "--html", folder / "p.html").exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["pack", "compress", "bench"])
+@pytest.mark.parametrize("command", ["compress", "bench"])
 def test_commands_of_texts_say_that_it_takes_numbers(command: str, folder: Path, tmp_path: Path) -> None:
     arguments = [folder / "b"] if command == "bench" else [folder / "b", "-o", tmp_path / "out"]
     result = run(command, *arguments)

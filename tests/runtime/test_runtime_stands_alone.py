@@ -89,7 +89,14 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
     assert result.stdout.endswith("\toil prices\n")
     assert python(edge, code, "verify", str(padded)).returncode == 0
     listed = python(edge, code, "--help").stdout.split("Use a classifier:")[1]
-    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["classify", "verify", "inspect", "bench", "push"]
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == [
+        "classify",
+        "verify",
+        "inspect",
+        "bench",
+        "push",
+        "upgrade",
+    ]
     refused = python(edge, code, "train")
     assert refused.returncode == 1
     assert re.search(r"pip install .*\[train\]", refused.stderr)

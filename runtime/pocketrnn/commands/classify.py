@@ -161,7 +161,7 @@ def classify(
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError("--threshold is a number; it and --top exclude each other.")
+        raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
     classifier: Any = Classifier.load(bundle, threads=threads)
     if isinstance(classifier, NumberClassifier):
         of_texts = as_stream or explains or as_tokens or threshold is not None
@@ -170,7 +170,7 @@ def classify(
     answers = Answers.of(classifier.manifest)
     by_threshold = threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     if (files.are_given and as_json) or sequence_column is not None:
-        raise click.UsageError("Of texts, --json is not for files, and --sequence-column for nothing.")
+        raise click.UsageError("With texts, --json and --sequence-column are not for files; see --output-format.")
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
