@@ -172,9 +172,10 @@ class NumberClassifier(TrainedEstimator):
                 if len(samples) < (limits.min_steps or 1)
                 else f"at most {limits.max_steps:,}"
             )
+            short = len(samples) < (limits.min_steps or 1)
             raise SequenceError(
                 f"The sequence has {len(samples):,} steps, and {self.name} takes {bound}.",
-                "Give a sequence of as many; a long recording in windows: stream(window=...).",
+                "Give a longer one." if short else "Divide it; a recording in windows: stream(window=...).",
             )
         return samples
 
@@ -342,7 +343,7 @@ class NumberClassifier(TrainedEstimator):
         if steps < stream.window:
             raise SequenceError(
                 f"The recording has {steps:,} steps, fewer than a window of {stream.window:,}.",
-                "Give a longer one, or a smaller window.",
+                "Give a longer one; or in Python another window: recording(..., window=...).",
             )
         return stream.push(recording)
 
@@ -490,6 +491,8 @@ class NumberStream:
                 f"The samples are of {given.dtype}, and those before of {self._held.dtype}.",
                 "Give all of a recording as integers, or all as floats.",
             )
+        # Here, and not in each window that holds it: what is refused is no part of the recording.
+        self._classifier.manifest.numbers.check_samples(given, self._first + len(self._held))
         held = np.concatenate([self._held, given]) if len(self._held) else given
         starts = list(range(self._next, self._first + len(held) - self.window + 1, self.hop))
         prepared = [

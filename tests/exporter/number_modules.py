@@ -77,6 +77,13 @@ class Pooled(nn.Module):
         return self.fc(self.lstm(self.body(x.transpose(1, 2)).transpose(1, 2))[0][:, -1])
 
 
+class OwnScale(LastStep):
+    """Each recording scaled by its own mean and deviation, as an ECG is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True, correction=0) + 1e-8))
+
+
 class TimeFirst(LastStep):
     """[time, batch, channels]."""
 

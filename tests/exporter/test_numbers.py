@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from number_modules import EXPORTED, XYZ, LastStep, Packed
+from number_modules import EXPORTED, XYZ, LastStep, OwnScale, Packed
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, verify
@@ -127,7 +127,11 @@ def test_a_recording_is_answered_window_by_window_however_it_arrives(last_step: 
     stream.push([1.0, 2.0, 3.0])
     with pytest.raises(SequenceError):
         stream.push([[1.0, 2.0]])
-    # What was refused is not part of the recording.
+    # What was refused is not part of the recording, and is named by its step there.
+    with pytest.raises(SequenceError, match="step 2 "):
+        stream.push([[0.0, 0.0, 0.0], [0.0, float("nan"), 0.0]])
+    with pytest.raises(SequenceError, match="step 60 "):
+        classifier.recording(np.where(np.arange(100)[:, None] == 60, np.nan, np.zeros((100, 3))), window=20)
     assert len(stream.push([1.0, 2.0, 3.0])) == 1
 
 
@@ -208,6 +212,20 @@ def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_s
         manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ)
     assert manifest.provenance["numbers_in_proof"] == "numbers from 0 to 1"
     assert "numbers from 0 to 1" in caplog.text
+
+
+def test_recordings_without_a_steady_answer_are_left_out_of_the_proof_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    module = OwnScale().eval()
+    with caplog.at_level(logging.WARNING):
+        export_numbers(module, tmp_path / "b", **XYZ)
+    assert "never change" in caplog.text
+    sequence = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(sequence)[None])[0].numpy()
+    assert np.allclose(NumberClassifier.load(tmp_path / "b").logits([sequence])[0], wanted, atol=1e-5)
 
 
 class Tagger(LastStep):

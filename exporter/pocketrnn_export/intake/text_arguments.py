@@ -62,7 +62,10 @@ def read_text_arguments(
     if not isinstance(rules, TextRules | SubwordRules | None):
         raise InputError(f"rules is of type {type(rules).__name__}.", "Give TextRules, or what read_tokenizer gave.")
     if vocabulary is None:
-        raise InputError("No vocabulary is given.", "Give vocabulary=, or tokenizer= a tokenizer.json, which holds it.")
+        raise InputError(
+            "No vocabulary is given.",
+            "Give vocabulary=, or tokenizer= a tokenizer.json, which holds it; for sequences of numbers, channels=.",
+        )
     return TextArguments(read_vocabulary(vocabulary), tokenizer, rules)
 
 

@@ -84,6 +84,8 @@ def classify_numbers(
     wanted = NumberAnswers(classifier, top, as_json)
     if classifier.manifest.activation == "values" and top != 1:
         raise click.UsageError(f"--top is of labels, and {classifier.name} gives values.")
+    if files.on_error == "skip":
+        raise click.UsageError("--on-error skip is of rows with texts: a recording with a gap is refused as a whole.")
     if by is not None and not files.input:
         raise click.UsageError("--sequence-column is of a file: name it with --input.")
     if files.input:

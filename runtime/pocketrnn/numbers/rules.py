@@ -175,20 +175,35 @@ class NumberRules:
         filled[start : start + steps] = samples
         return filled
 
+    def check_samples(self, samples: NDArray[Any], first: int = 0) -> None:
+        """Refuse samples [time, channels] of which one is infinite, or missing where the rules have nothing for it.
+
+        Args:
+            samples: as `array_of` gives them.
+            first: which step of the recording the first is.
+
+        Raises:
+            SequenceError: one is; it is named by its channel and its step.
+
+        Example:
+            >>> NumberRules(("x",)).check_samples(np.array([[1.0]]))
+        """
+        infinite, gaps = np.isinf(samples), np.isnan(samples)
+        if infinite.any():
+            raise _at(infinite, self.channels, "infinite", "Give finite numbers.", first)
+        if gaps.any() and self.missing is None:
+            raise _at(
+                gaps, self.channels, "missing (NaN)",
+                "Fill the gap first; or export it with missing=, the value that stands for one.", first,
+            )  # fmt: skip
+
     def _scaled(self, samples: NDArray[Any]) -> Samples:
         numbers = samples.astype(np.float64)
         if self.integer_scale is not None and samples.dtype.kind in "iu":
             numbers *= self.integer_scale
-        if np.isinf(numbers).any():
-            raise _at(np.isinf(numbers), self.channels, "infinite", "Give finite numbers.")
-        gaps = np.isnan(numbers)
-        if gaps.any():
-            if self.missing is None:
-                raise _at(
-                    gaps, self.channels, "missing (NaN)",
-                    "Fill the gap first; or export it with missing=, the value that stands for one.",
-                )  # fmt: skip
-            numbers[gaps] = self.missing
+        self.check_samples(numbers)
+        if self.missing is not None:
+            numbers[np.isnan(numbers)] = self.missing
         if self.mean is not None:
             numbers -= self.mean
         if self.scale is not None:
@@ -280,11 +295,13 @@ def _columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
         ) from None
 
 
-def _at(where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str) -> SequenceError:
+def _at(where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0) -> SequenceError:
     step, channel = (int(found[0]) for found in np.nonzero(where))
     count = int(where.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
-    return SequenceError(f"Channel {channels[channel]!r} is {what} at step {step} (counted from 0){more}.", remedy)
+    return SequenceError(
+        f"Channel {channels[channel]!r} is {what} at step {first + step} (counted from 0){more}.", remedy
+    )
 
 
 def _check_names(channels: object) -> None:
