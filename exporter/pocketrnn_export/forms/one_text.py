@@ -10,7 +10,7 @@ lengths is for the proof to say, which runs what was made on lengths that were n
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.manifest import NumberGraph, StepLimits
 from pocketrnn.numbers.rules import NumberRules
 
-__all__ = ["Observed", "Size", "evaluated", "fitted", "observed", "observed_on_samples", "times"]
+__all__ = ["Observed", "Size", "evaluated", "fitted", "needed_nodes", "observed", "observed_on_samples", "times"]
 
 # a * tokens + b
 Size = tuple[int, int]
@@ -121,7 +121,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     limits = graph.limits
     least = 1 if limits is None else limits.min_tokens or 1
     most = None if limits is None else limits.max_tokens
-    lengths = tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
+    lengths = _lengths(least, most)
     generator = np.random.default_rng(0)
     feeds: list[dict[str, Array]] = []
     for length in lengths:
@@ -133,7 +133,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
         elif "lengths" in graph.inputs:
             feed["lengths"] = np.array([length], np.int64)
         feeds.append(feed)
-    return _seen(feeds, Observed(model, lengths, {}, frozenset(), graph.opset, state_size))
+    return _observed(model, lengths, feeds, graph.opset, state_size=state_size)
 
 
 def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) -> Observed:
@@ -150,7 +150,7 @@ def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) 
     model = _live(onnx.load_from_string(content))
     limits = graph.limits or StepLimits()
     least, most = rules.steps or limits.min_steps or 1, rules.steps or limits.max_steps
-    lengths = tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
+    lengths = _lengths(least, most)
     generator, channels = np.random.default_rng(0), len(rules.channels)
     feeds: list[dict[str, Array]] = []
     for length in lengths:
@@ -158,12 +158,24 @@ def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) 
         feeds.append({"samples": generator.random((1, length, channels), np.float32)})
         if "lengths" in graph.inputs:
             feeds[-1]["lengths"] = np.array([length], np.int64)
-    return _seen(feeds, Observed(model, lengths, {}, frozenset(), graph.opset, channels=channels))
+    return _observed(model, lengths, feeds, graph.opset, channels=channels)
 
 
-def _seen(feeds: Sequence[dict[str, Array]], observed: Observed) -> Observed:
-    """What was observed, with every value of a run on each of the inputs."""
-    model = observed.model
+def _lengths(least: int, most: int | None) -> tuple[int, ...]:
+    """The lengths to observe a graph at that takes so many steps."""
+    return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
+
+
+def _observed(
+    model: onnx.ModelProto,
+    lengths: tuple[int, ...],
+    feeds: Sequence[dict[str, Array]],
+    opset: int,
+    *,
+    state_size: int = 0,
+    channels: int = 0,
+) -> Observed:
+    """A graph with every value of a run on each of the inputs; `opset` where the file says none."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
@@ -175,8 +187,8 @@ def _seen(feeds: Sequence[dict[str, Array]], observed: Observed) -> Observed:
         values[name] = [feed[name] for feed in feeds]
     for tensor in model.graph.initializer:
         values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(feeds)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), observed.opset)
-    return replace(observed, values=values, of_tokens=_of_tokens(model), opset=opset)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
+    return Observed(model, lengths, values, _of_tokens(model), opset, state_size, channels)
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
@@ -214,17 +226,30 @@ def _runs(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Ar
 
 def _live(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without what does not lead to the logits, or to a step's new state."""
-    wanted, kept = {"logits", "new_state"}, []
-    for node in reversed(model.graph.node):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.append(node)
+    outputs = ("logits", "new_state")
+    kept = needed_nodes(model.graph.node, outputs)
     del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    model.graph.node.extend(kept)
+    read = {*outputs, *(name for node in kept for name in node.input)}
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read]
     del model.graph.initializer[:]
     model.graph.initializer.extend(tensors)
     return model
+
+
+def needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that some outputs of a graph need, in their order.
+
+    Example:
+        >>> [node.op_type for node in needed_nodes(model.graph.node, ["logits"])]
+        ['Gather', 'GRU', 'Gemm']
+    """
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:

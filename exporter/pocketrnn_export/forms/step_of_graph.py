@@ -7,7 +7,7 @@ the graph that it was made from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.lowering import attributes_of
+from pocketrnn_export.forms.one_text import needed_nodes
 
 __all__ = ["step_of_graph"]
 
@@ -132,9 +134,7 @@ class _Reading:
         return node.op_type != "Gather" or self.of[node.input[0]] is _Of.WEIGHTS
 
     def _keep(self, node: NodeProto, of: _Of) -> None:
-        kept = NodeProto()
-        kept.CopyFrom(node)
-        self.nodes.append(kept)
+        self.nodes.append(node)
         self._mark(node, of)
 
     def _mark(self, node: NodeProto, of: _Of) -> None:
@@ -144,7 +144,7 @@ class _Reading:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
     def _layer(self, node: NodeProto) -> None:
-        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        attributes = attributes_of(node)
         if attributes.get("direction", b"forward") != b"forward":
             raise ExportError(
                 "A bidirectional classifier cannot answer while a text arrives: it reads from both ends, and each new "
@@ -162,8 +162,6 @@ class _Reading:
         ):
             raise _unknown(f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens")
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
-        kept = NodeProto()
-        kept.CopyFrom(node)
         # The states of all tokens, the last one, and of an LSTM the last cell.
         given = [*node.output, "", "", ""][: 3 if node.op_type == "LSTM" else 2]
         outputs = [given[0], *(output or f"{name}.last.{i}" for i, output in enumerate(given[1:]))]
@@ -176,18 +174,15 @@ class _Reading:
             kind.append((new, size))
         while not inputs[-1]:
             inputs.pop()
-        kept.ClearField("input")
-        kept.input.extend(inputs)
-        kept.ClearField("output")
-        kept.output.extend(outputs)
-        self.nodes.append(kept)
+        node.input[:], node.output[:] = inputs, outputs
+        self.nodes.append(node)
         for i, last in enumerate(outputs[1:]):
             self._node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
         self.of |= {outputs[0]: _Of.TOKENS, **dict.fromkeys(outputs[1:], _Of.TEXT)}
 
     def _over_the_text(self, node: NodeProto) -> None:
         """Refuse a reduction of anything but the sequence, which stands second."""
-        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        attributes = attributes_of(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
@@ -204,7 +199,7 @@ class _Reading:
             self._node(operator, [tokens], newest, axes=[1], keepdims=0)
         else:
             self._node(operator, [tokens, "step.second"], newest, keepdims=0)
-        self.nodes.append(helper.make_node("Shape", ["tokens"], ["step.shape"], start=1, end=2))
+        self._node("Shape", ["tokens"], "step.shape", start=1, end=2)
         self._node("Cast", ["step.shape"], "step.read", to=TensorProto.FLOAT)
         self._node("Add", ["step.count.before", "step.read"], "step.count")
         return newest
@@ -233,14 +228,14 @@ class _Reading:
             raise _unknown("it pools what no recurrent layer read")
         return self.hidden[-1][1]
 
-    def _written(self, nodes: Iterable[NodeProto], size: int) -> bytes:
+    def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:
         inputs = [
             helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "sequence"]),
             helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", size]),
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
         outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", size])]
-        kept = _needed(list(nodes), [output.name for output in outputs])
+        kept = needed_nodes(nodes, [output.name for output in outputs])
         read = {name for node in kept for name in node.input}
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
         weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]
@@ -252,16 +247,6 @@ class _Reading:
         onnx.checker.check_model(made)
         written: bytes = made.SerializeToString()
         return written
-
-
-def _needed(nodes: list[NodeProto], outputs: list[str]) -> list[NodeProto]:
-    """The nodes that the outputs need, in their order."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            kept.append(node)
-    return kept[::-1]
 
 
 def _unknown(what: str) -> ExportError:
