@@ -39,8 +39,7 @@ def _keep(graph: ir.Graph, kinds: Mapping[ir.Value, Kinds]) -> None:
             continue
         of_all = [kinds.get(value, Kinds()) for value in node.inputs if value is not None]
         infinities = node.op_type in _OF_INFINITIES
-        matters = any(one.nan or (infinities and one.infinite) for one in of_all)
-        if matters:
+        if any(one.nan or (infinities and one.infinite) for one in of_all):
             make = _Maker(node)
             _replace(graph, make, guarded(make))
 
@@ -69,6 +68,9 @@ class _Maker:
 
     def number(self, value: float) -> Any:
         return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
+
+    def whole(self, value: int) -> Any:
+        return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
 
     def ints(self, *values: int) -> Any:
         return self.op("Constant", value=ir.tensor(list(values), dtype=ir.DataType.INT64))
@@ -135,8 +137,7 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
     """RNN, GRU, LSTM: NaN is added from the step on at which the sums of a text's gates have one."""
     x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
     name = make.node.attributes.get("direction")
-    directions = 2 if name is not None and name.as_string() == "bidirectional" else 1
-    reverse = name is not None and name.as_string() == "reverse"
+    direction = "forward" if name is None else name.as_string()
     assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
     # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
     flat = make.op("Reshape", w, make.ints(-1, w.shape.numpy()[2]))
@@ -145,8 +146,7 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
     valid = None
     if lengths is not None:
         steps = make.op("Squeeze", make.op("Shape", x, start=0, end=1), make.ints(0))
-        zero, one = (make.op("Constant", value=ir.tensor(n, dtype=ir.DataType.INT64)) for n in (0, 1))
-        each = make.op("Unsqueeze", make.op("Range", zero, steps, one), make.ints(1))
+        each = make.op("Unsqueeze", make.op("Range", make.whole(0), steps, make.whole(1)), make.ints(1))
         valid = make.op("Less", each, make.op("Cast", lengths, to=_INT64))
         found = make.op("Where", valid, found, make.number(0.0))
     total = make.op("Unsqueeze", make.op("ReduceSum", found, make.ints(0), keepdims=0), make.ints(0, 2))
@@ -154,9 +154,8 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
     for state in given:
         total = make.op("Add", total, state)
     ways = []
-    for backward in (False, True) if directions == 2 else (reverse,):
-        so_far = make.op("CumSum", found, make.op("Constant", value=ir.tensor(0, dtype=ir.DataType.INT64)),
-                         reverse=int(backward))  # fmt: skip
+    for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
+        so_far = make.op("CumSum", found, make.whole(0), reverse=int(backward))
         if valid is not None:
             so_far = make.op("Where", valid, so_far, make.number(0.0))
         ways.append(make.op("Unsqueeze", so_far, make.ints(1, 3)))

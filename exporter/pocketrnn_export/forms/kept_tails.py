@@ -9,7 +9,6 @@ gates do not pay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -44,17 +43,11 @@ _LARGE: Final = 64.0
 
 def keep_tails(model: ir.Model) -> None:
     """Write each Sigmoid whose small results matter as 1 / (1 + exp(-x)), in place."""
-    outer = {graph: node for node in _nodes(model.graph) for graph in bodies(node)}
-    for node in list(_nodes(model.graph)):
+    nodes = list(model.graph.all_nodes())
+    outer = {graph: node for node in nodes for graph in bodies(node)}
+    for node in nodes:
         if node.op_type == "Sigmoid" and not node.domain and _matters(node.outputs[0], outer):
             _write_out(node)
-
-
-def _nodes(graph: ir.Graph) -> Iterator[ir.Node]:
-    for node in graph:
-        yield node
-        for body in bodies(node):
-            yield from _nodes(body)
 
 
 def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node]) -> bool:

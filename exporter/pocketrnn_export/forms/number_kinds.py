@@ -49,10 +49,12 @@ class Kinds:
         )
 
 
+# A node, and the kinds of its inputs -> those of its outputs.
+_Rule = Callable[[ir.Node, Sequence[Kinds]], Kinds]
 ANYTHING: Final = Kinds(nan=True, more=True, less=True)
 _FINITE: Final = Kinds()
 _NONE: Final = Kinds(zero=False, negative=False)
-_OF_WORDS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+_FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 # A loop's states are reckoned until nothing is added: each kind is added once.
 _ROUNDS: Final = 6
 
@@ -79,7 +81,7 @@ def _reckon(graph: ir.Graph, known: dict[ir.Value, Kinds]) -> None:
         else:
             found = _of_node(node, [_FINITE if v is None else known.get(v, _FINITE) for v in node.inputs])
         for value in node.outputs:
-            is_number = value.dtype is None or value.dtype in _OF_WORDS
+            is_number = value.dtype is None or value.dtype in _FLOATS
             known[value] = found if is_number else replace(found, nan=False, more=False, less=False)
 
 
@@ -228,7 +230,7 @@ def _number(node: ir.Node, index: int) -> float | None:
     return float(value.const_value.numpy().reshape(()))
 
 
-def _within(*, negative: bool) -> Callable[[ir.Node, Sequence[Kinds]], Kinds]:
+def _within(*, negative: bool) -> _Rule:
     """Functions whose values are finite: of NaN they are NaN."""
     return lambda _, given: Kinds(given[0].nan, negative=negative and given[0].negative)
 
@@ -282,11 +284,7 @@ def _not_negative(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
     return replace(given[0], more=given[0].infinite, less=False, negative=False)
 
 
-def _relu(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
-    return Kinds(given[0].nan, given[0].more, zero=True, negative=False)
-
-
-def _softplus(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
+def _from_zero_on(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
     return Kinds(given[0].nan, given[0].more, zero=True, negative=False)
 
 
@@ -311,11 +309,11 @@ def _recurrent(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
     return Kinds(x.nan or x.infinite)
 
 
-def _table(rules: Mapping[Callable[[ir.Node, Sequence[Kinds]], Kinds], str]) -> dict[str, Any]:
+def _table(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
     return {name: reckoned for reckoned, names in rules.items() for name in names.split()}
 
 
-_RULES: Final[Mapping[str, Callable[[ir.Node, Sequence[Kinds]], Kinds]]] = _table(
+_RULES: Final[Mapping[str, _Rule]] = _table(
     {
         _add: "Add",
         _subtract: "Sub",
@@ -343,8 +341,7 @@ _RULES: Final[Mapping[str, Callable[[ir.Node, Sequence[Kinds]], Kinds]]] = _tabl
         _log_softmax: "LogSoftmax",
         _normed: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization LpNormalization",
         _not_negative: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
-        _relu: "Relu",
-        _softplus: "Softplus",
+        _from_zero_on: "Relu Softplus",
         _chosen: "Where",
         _filled: "ConstantOfShape Constant",
         _recurrent: "RNN GRU LSTM",
