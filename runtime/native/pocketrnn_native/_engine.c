@@ -155,12 +155,29 @@ static int classified(const prnn *classifier, const char *text, size_t bytes, fl
     }
 }
 
-static int answered(int (*ask)(const prnn *, const int32_t *, size_t, float *, void *, size_t *), const prnn *classifier,
-                    const int32_t *ids, size_t count, float *numbers, struct memory *memory)
+/* A question about one input, of so many ids or steps. */
+typedef int question(const prnn *, const void *, size_t, float *, void *, size_t *);
+
+static int logits_of_ids(const prnn *p, const void *ids, size_t count, float *logits, void *memory, size_t *size)
+{
+    return prnn_logits(p, ids, count, logits, memory, size);
+}
+
+static int embedding_of_ids(const prnn *p, const void *ids, size_t count, float *embedding, void *memory, size_t *size)
+{
+    return prnn_embed(p, ids, count, embedding, memory, size);
+}
+
+static int logits_of_samples(const prnn *p, const void *samples, size_t steps, float *logits, void *memory, size_t *size)
+{
+    return prnn_logits_of_samples(p, samples, steps, logits, memory, size);
+}
+
+static int answered(question *ask, const prnn *classifier, const void *input, size_t count, float *numbers, struct memory *memory)
 {
     for (;;) {
         size_t size = memory->size;
-        int status = ask(classifier, ids, count, numbers, memory->bytes, &size);
+        int status = ask(classifier, input, count, numbers, memory->bytes, &size);
         if (status != PRNN_MEMORY || !grown(memory, size))
             return status;
     }
@@ -337,26 +354,24 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* What is asked of texts that are ids, `width` numbers each: int32 of all texts one after the other, int64 how many each has.
- * As above. */
-static PyObject *numbers_of_ids(Packed *self, PyObject *arguments, size_t width,
-                                int (*ask)(const prnn *, const int32_t *, size_t, float *, void *, size_t *))
+/* What is asked of inputs, `width` numbers each: all inputs one after the other, each id or step of so many bytes; int64 how many
+ * of these each has. As above. */
+static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, size_t width, question *ask)
 {
     PyObject *result = NULL;
-    Py_buffer ids, lengths, out, statuses;
-    if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &ids, &lengths, &out, &statuses))
+    Py_buffer inputs, lengths, out, statuses;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &inputs, &lengths, &out, &statuses))
         return NULL;
-    size_t count = (size_t)lengths.len / sizeof(int64_t);
-    size_t left = (size_t)ids.len / sizeof(int32_t);
+    size_t count = (size_t)lengths.len / sizeof(int64_t), left = (size_t)inputs.len / bytes;
     const int64_t *each = lengths.buf;
     struct memory *memory = NULL;
     if ((size_t)out.len != count * width * sizeof(float) || (size_t)statuses.len != count)
-        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the texts are many.");
+        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the inputs are many.");
     else
         memory = memory_taken(self);
     if (memory) {
         int status = PRNN_OK;
-        const int32_t *at = ids.buf;
+        const char *at = inputs.buf;
         lock_let_go(memory);
         for (size_t i = 0; i < count && status == PRNN_OK; i++) {
             if (each[i] < 0 || (uint64_t)each[i] > left) {
@@ -367,14 +382,14 @@ static PyObject *numbers_of_ids(Packed *self, PyObject *arguments, size_t width,
             ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
             if (own == PRNN_MEMORY || own == PRNN_STOPPED)
                 status = own;
-            at += each[i];
+            at += (size_t)each[i] * bytes;
             left -= (size_t)each[i];
         }
         lock_taken_again(memory);
         memory_given_back(self, memory);
         result = status == PRNN_OK ? Py_NewRef(Py_None) : failed((PyObject *)self, status);
     }
-    PyBuffer_Release(&ids);
+    PyBuffer_Release(&inputs);
     PyBuffer_Release(&lengths);
     PyBuffer_Release(&out);
     PyBuffer_Release(&statuses);
@@ -384,13 +399,13 @@ static PyObject *numbers_of_ids(Packed *self, PyObject *arguments, size_t width,
 static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    return numbers_of_ids(self, arguments, prnn_classes(self->classifier), prnn_logits);
+    return numbers_of(self, arguments, sizeof(int32_t), prnn_classes(self->classifier), logits_of_ids);
 }
 
 static PyObject *packed_embeddings_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    return numbers_of_ids(self, arguments, prnn_embedding_size(self->classifier), prnn_embed);
+    return numbers_of(self, arguments, sizeof(int32_t), prnn_embedding_size(self->classifier), embedding_of_ids);
 }
 
 static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none))
@@ -398,53 +413,14 @@ static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none)
     return PyLong_FromUnsignedLong(prnn_embedding_size(((Packed *)self)->classifier));
 }
 
-/* Sequences of numbers as the program is given them: float32 of all of them, one after the other, int64 how many steps each has. */
+/* Sequences of numbers as the program is given them, float32. */
 static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    PyObject *result = NULL;
-    Py_buffer samples, steps, out, statuses;
-    if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &samples, &steps, &out, &statuses))
-        return NULL;
-    size_t classes = prnn_classes(self->classifier), channels = prnn_channels(self->classifier);
-    size_t count = (size_t)steps.len / sizeof(int64_t), left = channels ? (size_t)samples.len / sizeof(float) / channels : 0;
-    const int64_t *each = steps.buf;
-    struct memory *memory = NULL;
-    if ((size_t)out.len != count * classes * sizeof(float) || (size_t)statuses.len != count)
-        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the sequences are many.");
-    else
-        memory = memory_taken(self);
-    if (memory) {
-        int status = PRNN_OK;
-        const float *at = samples.buf;
-        lock_let_go(memory);
-        for (size_t i = 0; i < count && status == PRNN_OK; i++) {
-            if (channels && (each[i] < 0 || (uint64_t)each[i] > left)) {
-                status = PRNN_ARGUMENT;
-                break;
-            }
-            int own;
-            size_t size;
-            do {
-                size = memory->size;
-                own = prnn_logits_of_samples(self->classifier, at, (size_t)each[i], (float *)out.buf + i * classes,
-                                             memory->bytes, &size);
-            } while (own == PRNN_MEMORY && grown(memory, size));
-            ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
-            if (own == PRNN_MEMORY || own == PRNN_STOPPED || own == PRNN_INPUT)
-                status = own;
-            at += (size_t)each[i] * channels;
-            left -= (size_t)each[i];
-        }
-        lock_taken_again(memory);
-        memory_given_back(self, memory);
-        result = status == PRNN_OK ? Py_NewRef(Py_None) : failed(object, status);
-    }
-    PyBuffer_Release(&samples);
-    PyBuffer_Release(&steps);
-    PyBuffer_Release(&out);
-    PyBuffer_Release(&statuses);
-    return result;
+    size_t channels = prnn_channels(self->classifier);
+    if (!channels)
+        return failed(object, PRNN_INPUT);
+    return numbers_of(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), logits_of_samples);
 }
 
 /* How many steps a buffer of samples of a type has; -1 with an error, where it has no whole number of them. */

@@ -16,7 +16,7 @@ from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.engines.engine import Answered, Floats, Ids
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 
-__all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"]
+__all__ = ["NativeEngine", "engine_failure", "native_module", "opened", "opening", "out_of_memory"]
 
 
 # What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
@@ -213,13 +213,17 @@ class NativeEngine:
         self._packed.stop()
 
     def _failed(self, error: Exception) -> PocketRNNError:
-        if error.args[0] == self._module.COSTLY:
+        status, sentence = error.args
+        if status == self._module.COSTLY:
             return too_costly(self.manifest.name)
-        if error.args[0] == self._module.MEMORY:
-            return out_of_memory(self.manifest.name)
-        return PocketRNNError(
-            f"The engine of {self.manifest.name} failed: {error.args[1]}", "Check the file with: pocketrnn verify"
-        )
+        return engine_failure(self.manifest.name, status, sentence)
+
+
+def engine_failure(name: str, status: int, sentence: str) -> PocketRNNError:
+    """That the engine failed, by what it says of it; nothing that was asked is at fault."""
+    if status == native_module().MEMORY:
+        return out_of_memory(name)
+    return PocketRNNError(f"The engine of {name} failed: {sentence}", "Check the file with: pocketrnn verify")
 
 
 def out_of_memory(name: str) -> PocketRNNError:

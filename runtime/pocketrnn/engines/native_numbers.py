@@ -9,7 +9,7 @@ import numpy as np
 
 from pocketrnn.bundle.packed_file import mapped
 from pocketrnn.engines.engine import Floats
-from pocketrnn.engines.native import native_module, opened, opening, out_of_memory
+from pocketrnn.engines.native import engine_failure, native_module, opened, opening, out_of_memory
 from pocketrnn.errors import LimitError, PocketRNNError
 from pocketrnn.numbers.manifest import numbers_digest
 from pocketrnn.numbers.packed_numbers import number_manifest_of
@@ -75,10 +75,8 @@ class NativeNumberEngine:
 
     def _failed(self, status: int, sentence: str) -> PocketRNNError:
         name = self.manifest.name
-        if status == self._module.MEMORY:
-            return out_of_memory(name)
         if status == self._module.COSTLY:
             return LimitError(
                 f"A sequence would take more memory or time than {name} may ask for.", "Give shorter sequences."
             )
-        return PocketRNNError(f"The engine of {name} failed: {sentence}", "Check the file with: pocketrnn verify")
+        return engine_failure(name, status, sentence)
