@@ -23,7 +23,9 @@ from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import NumberManifest, read
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
+from pocketrnn_export.forms.form import Form, OtherFile
 from pocketrnn_export.forms.packed import WAYS
 from pocketrnn_export.forms.program_of_graph import program_on_samples
 from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
@@ -143,17 +145,9 @@ def _cases(manifest: NumberManifest, table: SampleTable) -> dict[str, Sequence[C
 
 def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list[Compared]:
     """The packed file with the graph: both ways of opening it on all cases, and the runtime on sequences."""
-    compared = []
-    for opened, in_place in WAYS.items():
-        run = _run(NativeNumberEngine(file, in_place=in_place), table)
-        for inputs in answers.kinds:
-            cases, expected = zip(*answers.of(inputs, one_row=True), strict=True)
-            compared.append(
-                compare(
-                    opened, run, cases, expected,
-                    inputs=inputs, reference=answers.reference.name, exact=answers.with_spread,
-                )
-            )  # fmt: skip
+    runs = {opened: _run(NativeNumberEngine(file, in_place=in_place), table) for opened, in_place in WAYS.items()}
+    form = Form(OtherFile(file.name), None, file.read_bytes(), runs, one_row=True)
+    compared = compared_on_cases(form, answers)
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
     together = NumberClassifier.load(file).logits_of_prepared([table.rows[case.tokens[0]] for case in cases])
     rows = iter(together)
