@@ -137,7 +137,8 @@ def _followed(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str
                 pass
             case SplitAtText() | Pattern() | SplitAtRuns():
                 raise _InTheWayError("a split that does not cut at each space")
-    pieces = [token for i, token in enumerate(vocabulary) if i not in set(rules.outside)]
+    outside = set(rules.outside)
+    pieces = [token for i, token in enumerate(vocabulary) if i not in outside]
     model = rules.model
     plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
     if not plain or mark == _SPACE or mark not in pieces or any(mark in piece.lstrip(mark) for piece in pieces):
