@@ -57,6 +57,20 @@ static inline void put_label(const prnn *classifier, const float *logits)
     put(text);
 }
 
+/* What both have room for. */
+enum { MOST_CLASSES = 16 };
+
+/* Whether the answer to a golden example is what it was. */
+static inline int is_golden(const prnn *classifier, const float *logits, const float *golden)
+{
+    for (uint32_t k = 0; k < prnn_classes(classifier); k++)
+        if (!(logits[k] - golden[k] < 1e-4f && golden[k] - logits[k] < 1e-4f)) {
+            put("a golden example is not answered as it was\n");
+            return 0;
+        }
+    return 1;
+}
+
 /* Memory is filled with a pattern before it is used, and what no longer shows it was used. */
 enum { PATTERN = 0xA5 };
 extern uint8_t stack_bottom, stack_top;
@@ -74,6 +88,26 @@ static inline uint32_t stack_used(void)
     while (at < &stack_top && *at == PATTERN)
         at++;
     return (uint32_t)(&stack_top - at);
+}
+
+/* To be called first: the stack below is filled. Not inlined: its caller's frame is then above what it fills. */
+static __attribute__((noinline)) void fill_stack(void)
+{
+    uint8_t here;
+    memset(&stack_bottom, PATTERN, (size_t)(&here - &stack_bottom) - 64);
+}
+
+/* A packed file in flash, open; NULL where that failed, which is told. */
+static inline const prnn *opened(const char *name, const void *file, size_t bytes, void *memory, size_t size)
+{
+    const prnn *classifier;
+    int status = prnn_open_in_place(&classifier, file, bytes, memory, &size);
+    if (status == PRNN_OK && prnn_classes(classifier) > MOST_CLASSES)
+        status = PRNN_ARGUMENT;
+    if (status == PRNN_OK)
+        return classifier;
+    failed(name, status);
+    return NULL;
 }
 
 #ifdef COUNT

@@ -4,7 +4,7 @@
 #include "board.h"
 #include "gesture.h"
 
-enum { MOST_CHANNELS = 6, MOST_WINDOW = 64, MOST_CLASSES = 16, STEPS = 256 };
+enum { MOST_CHANNELS = 6, MOST_WINDOW = 64, STEPS = 256 };
 
 /* What prnn_open_in_place and a window ask for; where it is too little, the engine says so. */
 static uint8_t memory[MEMORY], work[WORK];
@@ -24,11 +24,8 @@ static int replay(const prnn *classifier)
         int status = prnn_logits_of_samples(classifier, samples, steps, logits, work, &size);
         if (status != PRNN_OK)
             return failed("a golden example", status);
-        for (uint32_t k = 0; k < prnn_classes(classifier); k++)
-            if (!(logits[k] - golden[k] < 1e-4f && golden[k] - logits[k] < 1e-4f)) {
-                put("a golden example is not answered as it was\n");
-                return 1;
-            }
+        if (!is_golden(classifier, logits, golden))
+            return 1;
         count++;
     }
     put_number(count);
@@ -109,15 +106,8 @@ static int classify_recording(const prnn *classifier)
 
 int main(void)
 {
-    uint8_t here;
-    memset(&stack_bottom, PATTERN, (size_t)(&here - &stack_bottom) - 64);
+    fill_stack();
     memset(memory, PATTERN, sizeof memory);
-    const prnn *classifier;
-    size_t size = sizeof memory;
-    int status = prnn_open_in_place(&classifier, gesture, gesture_size, memory, &size);
-    if (status != PRNN_OK)
-        return failed("gesture", status);
-    if (prnn_classes(classifier) > MOST_CLASSES)
-        return failed("gesture", PRNN_ARGUMENT);
-    return replay(classifier) || classify_recording(classifier);
+    const prnn *classifier = opened("gesture", gesture, gesture_size, memory, sizeof memory);
+    return !classifier || replay(classifier) || classify_recording(classifier);
 }

@@ -6,8 +6,6 @@
 /* What prnn_open_in_place and the longest text ask for; where it is too little, the engine says so. */
 static uint8_t memory[1024], work[49 * 1024];
 
-enum { MOST_CLASSES = 16 };
-
 static int replay(const prnn *classifier)
 {
     float logits[MOST_CLASSES];
@@ -20,11 +18,8 @@ static int replay(const prnn *classifier)
         int status = prnn_classify(classifier, text, bytes, logits, work, &size);
         if (status != PRNN_OK)
             return failed("a golden example", status);
-        for (uint32_t k = 0; k < prnn_classes(classifier); k++)
-            if (!(logits[k] - golden[k] < 1e-4f && golden[k] - logits[k] < 1e-4f)) {
-                put("a golden example is not answered as it was\n");
-                return 1;
-            }
+        if (!is_golden(classifier, logits, golden))
+            return 1;
     }
     put_number(prnn_examples(classifier));
     put(" golden examples are answered as they were\n");
@@ -65,14 +60,7 @@ static int classify_64_words(const prnn *classifier)
 
 int main(void)
 {
-    uint8_t here;
-    memset(&stack_bottom, PATTERN, (size_t)(&here - &stack_bottom) - 64);
-    const prnn *classifier;
-    size_t size = sizeof memory;
-    int status = prnn_open_in_place(&classifier, news, news_size, memory, &size);
-    if (status != PRNN_OK)
-        return failed("news", status);
-    if (prnn_classes(classifier) > MOST_CLASSES)
-        return failed("news", PRNN_ARGUMENT);
-    return replay(classifier) || classify_64_words(classifier);
+    fill_stack();
+    const prnn *classifier = opened("news", news, news_size, memory, sizeof memory);
+    return !classifier || replay(classifier) || classify_64_words(classifier);
 }
