@@ -81,6 +81,13 @@ function showWords(text, fragments) {
   at("words").replaceChildren(...shown);
 }
 
+/** The text alone, without an answer. */
+function showNothing(text) {
+  showLabels([]);
+  showSoFar(text, []);
+  showWords(text, []);
+}
+
 /** A bundle, with the reader and the 14 MB of onnxruntime-web, which a packed file does without. */
 async function loadBundle(address) {
   const [ort, { Classifier }] = await Promise.all([import(ORT), import("./pocketrnn.js")]);
@@ -120,9 +127,7 @@ async function start() {
     if (!text.trim()) {
       at("status").className = "";
       at("status").textContent = ready;
-      showLabels([]);
-      showSoFar(text, []);
-      at("words").replaceChildren(text);
+      showNothing(text);
       at("words").dataset.answered = text;
       return;
     }
@@ -147,9 +152,7 @@ async function start() {
     } catch (error) {
       if (question !== asked) return;
       showError(error);
-      showLabels([]);
-      showSoFar(text, []);
-      at("words").replaceChildren(text);
+      showNothing(text);
     }
   };
   at("text").addEventListener("input", answer);

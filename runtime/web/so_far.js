@@ -5,9 +5,10 @@
  * the Classifier of native.js and of pocketrnn.js.
  */
 
-// All beginnings together may have about so many tokens, as the shortened texts of contributions.js: of a long text not every
+import { MAX_TOKENS } from "./contributions.js";
+
+// All beginnings together may have about as many tokens as the shortened texts of contributions.js: of a long text not every
 // word is answered for.
-const MAX_TOKENS = 50_000;
 const MAX_BEGINNINGS = 64;
 
 /**
