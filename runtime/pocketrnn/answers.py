@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, tanh
 
@@ -16,6 +17,8 @@ from pocketrnn.errors import InputError, PocketRNNError
 __all__ = ["Answers", "Prediction"]
 
 Floats = NDArray[np.float32]
+# The logits of some texts, and the indices of those that were skipped, whose logits mean nothing.
+Chunk = tuple[Floats, Collection[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,66 @@ class Answers:
             likeliest[np.arange(len(reached)), probabilities.argmax(1)] = True
             reached &= likeliest
         return reached
+
+    def labels_reached(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
+        """What `reached` tells, as the labels of each text in their order; none, one or several.
+
+        Args:
+            probabilities, threshold: as in `reached`.
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "sigmoid").labels_reached(np.float32([[0.2, 0.9]]))
+            [('good',)]
+        """
+        rows = self.reached(probabilities, threshold)
+        return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
+
+    def likeliest(self, answered: Iterable[Chunk]) -> list[str | None]:
+        """The likeliest label of each of many texts, whose logits come chunk by chunk; None for one that was skipped.
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "softmax").likeliest([(np.float32([[0, 1], [0, 0]]), [1])])
+            ['good', None]
+        """
+        labels: list[str | None] = []
+        for logits, skipped in answered:
+            start = len(labels)
+            labels += [self.labels[i] for i in logits.argmax(1).tolist()]
+            for index in skipped:
+                labels[start + index] = None
+        return labels
+
+    def predictions(self, answered: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
+        """The answer to each of many texts, whose logits come chunk by chunk; None for one that was skipped. Whoever
+        stops before the end ends what the chunks come from, too.
+
+        Args:
+            answered: the chunks.
+            top: as in `prediction`.
+
+        Example:
+            >>> chunks = (chunk for chunk in [(np.float32([[0, 1]]), [])])
+            >>> [answer.label for answer in Answers("mood", ("bad", "good"), "softmax").predictions(chunks, 1)]
+            ['good']
+        """
+        with contextlib.closing(answered) as chunks:
+            for logits, skipped in chunks:
+                passed_over = set(skipped)
+                for index, row in enumerate(logits.tolist()):
+                    yield None if index in passed_over else self.prediction(row, top)
+
+    def joined(self, answered: Iterable[Chunk]) -> Floats:
+        """The logits of many texts, which come chunk by chunk, as one array; a row of NaN for one that was skipped.
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "softmax").joined([(np.float32([[0, 1]]), [])]).tolist()
+            [[0.0, 1.0]]
+        """
+        parts = [np.empty((0, len(self.labels)), np.float32)]
+        for logits, skipped in answered:
+            logits[list(skipped)] = np.nan
+            parts.append(logits)
+        return np.concatenate(parts)
 
     def given(self, answer: Prediction, threshold: float | None = None) -> tuple[tuple[str, float], ...]:
         """What `reached` tells of one text.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from pocketrnn.bundle.packed_file import is_packed, takes_numbers
 from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts
+from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts, checked_threads
 from pocketrnn.engines.parallel import mapped_in_order
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
@@ -45,7 +44,6 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 
-_MOST_THREADS: Final = 1024
 _log: Final = logging.getLogger(__name__)
 
 
@@ -123,8 +121,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news", threads=2)
             <Classifier 'ag_news': 4 labels>
         """
-        if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
-            raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
+        checked_threads(threads)
         folder = bundle_folder(path_or_name)
         if is_packed(folder):
             from pocketrnn.engines.native import NativeEngine
@@ -331,14 +328,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").predict(["Oil prices rise again", "Striker scores twice in cup final"])
             ['Business', 'Sports']
         """
-        labels = self.labels
-        answers: list[str | None] = []
-        for logits, skipped in self._logits_of_chunks(texts, on_error):
-            start = len(answers)
-            answers += [labels[i] for i in logits.argmax(1).tolist()]
-            for index in skipped:
-                answers[start + index] = None
-        return answers
+        return self._answers.likeliest(self._logits_of_chunks(texts, on_error))
 
     def classify_all(
         self, texts: Iterable[Text], *, top: int = 1, on_error: OnError = "raise"
@@ -363,11 +353,7 @@ class Classifier(TrainedEstimator):
             ['Business']
         """
         self._answers.check_top(top)
-        with contextlib.closing(self._logits_of_chunks(texts, on_error)) as answered:
-            for logits, skipped in answered:
-                passed_over = set(skipped)
-                for index, row in enumerate(logits.tolist()):
-                    yield None if index in passed_over else self._answers.prediction(row, top)
+        yield from self._answers.predictions(self._logits_of_chunks(texts, on_error), top)
 
     def predict_proba(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """The probabilities of every label for every text.
@@ -413,8 +399,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
             [('Business',)]
         """
-        reached = self._answers.reached(self.predict_proba(texts, on_error=on_error), threshold)
-        return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in reached]
+        return self._answers.labels_reached(self.predict_proba(texts, on_error=on_error), threshold)
 
     def logits(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """The graph's own answers, before they are made probabilities.
@@ -436,11 +421,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").logits(["Oil prices rise again"]).argmax()
             2
         """
-        parts = [np.empty((0, len(self.labels)), np.float32)]
-        for logits, skipped in self._logits_of_chunks(texts, on_error):
-            logits[skipped] = np.nan
-            parts.append(logits)
-        return np.concatenate(parts)
+        return self._answers.joined(self._logits_of_chunks(texts, on_error))
 
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """Numbers that stand for each text: what the graph computes before its last linear layer.

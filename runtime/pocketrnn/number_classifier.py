@@ -18,7 +18,7 @@ from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.packed_file import is_packed, takes_numbers
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Floats, Options
+from pocketrnn.engines.engine import CPU, Floats, Options, checked_threads
 from pocketrnn.engines.parallel import mapped_in_order
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
@@ -30,7 +30,6 @@ __all__ = ["NumberClassifier", "NumberStream", "Window"]
 
 # So many sequences are prepared at a time.
 _CHUNK: Final = 256
-MOST_THREADS: Final = 1024
 _log: Final = logging.getLogger(__name__)
 
 
@@ -118,8 +117,7 @@ class NumberClassifier(TrainedEstimator):
             >>> NumberClassifier.load("har")
             <NumberClassifier 'har': 3 channels, 6 labels>
         """
-        if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {MOST_THREADS}.")
+        checked_threads(threads)
         folder = bundle_folder(path_or_name)
         if is_packed(folder):
             return _of_packed(folder.absolute(), Options(max_batch_tokens, tuple(providers), trust), threads)
@@ -167,12 +165,8 @@ class NumberClassifier(TrainedEstimator):
         samples = self.manifest.numbers.prepared(sequence)
         limits = self.manifest.graph.limits or StepLimits()
         if not limits.allow(len(samples)):
-            bound = (
-                f"at least {limits.min_steps:,}"
-                if len(samples) < (limits.min_steps or 1)
-                else f"at most {limits.max_steps:,}"
-            )
             short = len(samples) < (limits.min_steps or 1)
+            bound = f"at least {limits.min_steps:,}" if short else f"at most {limits.max_steps:,}"
             raise SequenceError(
                 f"The sequence has {len(samples):,} steps, and {self.name} takes {bound}.",
                 "Give a longer one." if short else "Divide it; a recording in windows: stream(window=...).",
@@ -196,8 +190,9 @@ class NumberClassifier(TrainedEstimator):
         """
         self._check_labels("values")
         self._answers.check_top(top)
-        row: list[float] = self._finite(self._engine.logits([self.prepared(sequence)]))[0].tolist()
-        return self._answers.prediction(row, top)
+        answer: Prediction
+        (answer,) = self.answers_of([self.prepared(sequence)], top)
+        return answer
 
     def classify_all(
         self, sequences: Iterable[object], *, top: int = 1, on_error: OnError = "raise"
@@ -210,9 +205,7 @@ class NumberClassifier(TrainedEstimator):
         """
         self._check_labels("values")
         self._answers.check_top(top)
-        for logits, skipped in self._of_chunks(sequences, on_error):
-            for index, row in enumerate(logits.tolist()):
-                yield None if index in skipped else self._answers.prediction(row, top)
+        yield from self._answers.predictions(self._of_chunks(sequences, on_error), top)
 
     def predict(self, sequences: Iterable[object], *, on_error: OnError = "raise") -> Any:
         """The likeliest label of every sequence; of a bundle that gives values, `values`.
@@ -231,13 +224,7 @@ class NumberClassifier(TrainedEstimator):
         """
         if self._gives_values:
             return self.values(sequences, on_error=on_error)
-        answers: list[str | None] = []
-        for logits, skipped in self._of_chunks(sequences, on_error):
-            start = len(answers)
-            answers += [self.labels[i] for i in logits.argmax(1).tolist()]
-            for index in skipped:
-                answers[start + index] = None
-        return answers
+        return self._answers.likeliest(self._of_chunks(sequences, on_error))
 
     def values(self, sequences: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The values of every sequence, float32 [sequences, values], the columns in the order of `labels`.
@@ -277,8 +264,7 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.predict_labels([[[0.1, 0.2, 9.7]]], 0.5)
             [('standing',)]
         """
-        reached = self._answers.reached(self.predict_proba(sequences, on_error=on_error), threshold)
-        return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in reached]
+        return self._answers.labels_reached(self.predict_proba(sequences, on_error=on_error), threshold)
 
     def logits(self, sequences: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The graph's own answers, float32 [sequences, labels].
@@ -291,11 +277,7 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.logits([[[0.1, 0.2, 9.7]]]).shape
             (1, 6)
         """
-        parts = [np.empty((0, len(self.labels)), np.float32)]
-        for logits, skipped in self._of_chunks(sequences, on_error):
-            logits[sorted(skipped)] = np.nan
-            parts.append(logits)
-        return np.concatenate(parts)
+        return self._answers.joined(self._of_chunks(sequences, on_error))
 
     def stream(self, *, window: int | None = None, hop: int | None = None, top: int = 1) -> NumberStream:
         """A recording that arrives, answered window by window.
@@ -339,13 +321,14 @@ class NumberClassifier(TrainedEstimator):
             [0, 64, 128]
         """
         stream = self.stream(window=window, hop=hop, top=top)
-        steps = len(array_of(recording, self.channels))
+        given = array_of(recording, self.channels)
+        steps = len(given)
         if steps < stream.window:
             raise SequenceError(
                 f"The recording has {steps:,} steps, fewer than a window of {stream.window:,}.",
                 "Give a longer one; or in Python another window: recording(..., window=...).",
             )
-        return stream.push(recording)
+        return stream.push(given)
 
     def answers_of(self, sequences: list[Floats], top: int) -> list[Any]:
         """The answers to sequences that `prepared` gave: predictions, or values.
@@ -354,7 +337,7 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.answers_of([classifier.prepared([[0.1, 0.2, 9.7]])], top=1)[0].label
             'standing'
         """
-        logits = self._finite(self._engine.logits(sequences))
+        logits = self.logits_of_prepared(sequences)
         if self._gives_values:
             return list(logits)
         return [self._answers.prediction(row, top) for row in logits.tolist()]
@@ -366,7 +349,15 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.logits_of_prepared([classifier.prepared([[0.1, 0.2, 9.7]])]).shape
             (1, 6)
         """
-        return self._finite(self._engine.logits(sequences))
+        logits = self._engine.logits(sequences)
+        # Values are finite, and logits have probabilities.
+        answers = logits if self._gives_values else logits.max(1, initial=-np.inf)
+        if len(logits) and not np.isfinite(answers).all():
+            raise PocketRNNError(
+                f"The graph of {self.name} answered with numbers that are NaN or infinite.",
+                "Check the sequence: numbers far from those of training; then the bundle, with: pocketrnn verify",
+            )
+        return logits
 
     def _of_chunks(
         self, sequences: Iterable[object], on_error: OnError
@@ -398,18 +389,8 @@ class NumberClassifier(TrainedEstimator):
                 skipped.add(index)
         kept = [index for index in range(len(items)) if index not in skipped]
         logits = np.zeros((len(items), len(self.labels)), np.float32)
-        logits[kept] = self._finite(self._engine.logits(prepared))
+        logits[kept] = self.logits_of_prepared(prepared)
         return logits, skipped
-
-    def _finite(self, logits: Floats) -> Floats:
-        """The logits, if they are answers: values are finite, and logits have probabilities."""
-        answers = logits if self._gives_values else logits.max(1, initial=-np.inf)
-        if len(logits) and not np.isfinite(answers).all():
-            raise PocketRNNError(
-                f"The graph of {self.name} answered with numbers that are NaN or infinite.",
-                "Check the sequence: numbers far from those of training; then the bundle, with: pocketrnn verify",
-            )
-        return logits
 
     def _check_labels(self, instead: str) -> None:
         if self._gives_values:

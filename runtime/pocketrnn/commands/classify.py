@@ -150,7 +150,6 @@ def classify(
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
     from pocketrnn.commands.labels_reached import check_separable
-    from pocketrnn.number_classifier import NumberClassifier
 
     if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError(
@@ -163,7 +162,7 @@ def classify(
     if threshold is not None and (threshold != threshold or top is not None):
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
     classifier: Any = Classifier.load(bundle, threads=threads)
-    if isinstance(classifier, NumberClassifier):
+    if not isinstance(classifier, Classifier):
         of_texts = as_stream or explains or as_tokens or threshold is not None
         _answer_numbers(classifier, texts, files, sequence_column, top or 1, as_json, of_texts)
         return

@@ -10,12 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.engines.batching import MAX_TOKENS
+from pocketrnn.errors import InputError
 
-__all__ = ["CPU", "Answered", "Engine", "Floats", "Ids", "Options", "ReadsTexts"]
+__all__ = ["CPU", "Answered", "Engine", "Floats", "Ids", "Options", "ReadsTexts", "checked_threads"]
 
 CPU: Final = "CPUExecutionProvider"
+_MOST_THREADS: Final = 1024
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+
+
+def checked_threads(threads: int) -> int:
+    """How many threads one call may use.
+
+    Raises:
+        InputError: it is no whole number from 1, or too many.
+
+    Example:
+        >>> checked_threads(2)
+        2
+    """
+    if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
+    return threads
 
 
 class Answered(NamedTuple):

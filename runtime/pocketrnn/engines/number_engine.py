@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnxruntime
@@ -14,14 +11,8 @@ from numpy.typing import NDArray
 
 from pocketrnn.engines.batching import rectangle, runs
 from pocketrnn.engines.engine import Floats, Options
-from pocketrnn.engines.onnxruntime import (
-    LARGEST_KEPT,
-    open_session,
-    reopen_after_fork,
-    shrinking,
-    signature_of,
-)
-from pocketrnn.errors import BundleError, PocketRNNError, first_line
+from pocketrnn.engines.onnxruntime import GraphEngine, signature_of
+from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits
 
 __all__ = ["NumberEngine"]
@@ -29,10 +20,8 @@ __all__ = ["NumberEngine"]
 _EXPORT_AGAIN: Final = "Export the bundle again."
 
 
-class NumberEngine:
+class NumberEngine(GraphEngine):
     """The graph of a classifier of numbers.
-
-    Thread-safe: the only mutable state is the session of a forked process, which is opened under a lock.
 
     Args:
         folder: the bundle's folder.
@@ -43,21 +32,14 @@ class NumberEngine:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
     """
 
-    def __init__(self, folder: Path, manifest: NumberManifest, options: Options) -> None:
-        self._folder = folder
-        self._manifest = manifest
-        self._options = options
-        self._lock = threading.RLock()
-        self._session: onnxruntime.InferenceSession | None = self._opened()
-        # From here on the current folder may change.
-        self._folder = folder.absolute()
-        self._check_answer()
-        reopen_after_fork(self)
+    _input = "samples"
+    _rows = "sequences"
+    _steps_of_a_row = "steps"
 
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the ONNX file says of itself (`metadata_props`)."""
-        return dict(self._whole().get_modelmeta().custom_metadata_map)
+    def __init__(self, folder: Path, manifest: NumberManifest, options: Options) -> None:
+        self._manifest = manifest
+        super().__init__(folder, manifest, options)
+        self._check_answer()
 
     def logits(self, sequences: list[Floats]) -> Floats:
         """The logits of many sequences.
@@ -72,7 +54,7 @@ class NumberEngine:
             PocketRNNError: the graph fails.
         """
         graph, rules = self._manifest.graph, self._manifest.numbers
-        logits = np.empty((len(sequences), len(self._manifest.labels)), np.float32)
+        logits = np.empty((len(sequences), self._classes), np.float32)
         if not sequences:
             return logits
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
@@ -90,36 +72,12 @@ class NumberEngine:
 
     def _run(self, samples: Floats, lengths: NDArray[np.int64]) -> Floats:
         """One run: float32 [batch, time, channels], int64 [batch] -> float32 [batch, labels]."""
-        feed: dict[str, NDArray[Any]] = {"samples": samples}
-        if "lengths" in self._manifest.graph.inputs:
-            feed["lengths"] = lengths
-        large = samples.shape[0] * samples.shape[1] > max(LARGEST_KEPT, self._options.max_batch_tokens)
-        name, rows = self._manifest.name, len(samples)
-        try:
-            (logits,) = self._whole().run(["logits"], feed, shrinking() if large else None)
-        except Exception as error:  # onnxruntime's errors share no base of their own
+        logits, rows = self._output(self._whole(), "logits", samples, lengths), len(samples)
+        if logits.shape != (rows, self._classes):
             raise PocketRNNError(
-                f"The graph of {name} failed on {rows} sequences of up to {samples.shape[1]} steps: "
-                f"{first_line(error)}.",
-                "If a sequence is very long, shorten it; else check the bundle with: pocketrnn verify",
-            ) from error
-        if logits.shape != (rows, len(self._manifest.labels)):
-            raise PocketRNNError(f"The graph of {name} gave numbers of shape {list(logits.shape)}.", _EXPORT_AGAIN)
-        return logits  # type: ignore[no-any-return]
-
-    def _whole(self) -> onnxruntime.InferenceSession:
-        if self._session is None:
-            with self._lock:
-                if self._session is None:
-                    self._session = self._opened()
-        return self._session
-
-    def _opened(self) -> onnxruntime.InferenceSession:
-        graph = self._manifest.graph
-        path = self._folder / graph.file
-        session = open_session(path, graph.sha256, self._options)
-        _check_signature(session, self._manifest, path)
-        return session
+                f"The graph of {self._name} gave numbers of shape {list(logits.shape)}.", _EXPORT_AGAIN
+            )
+        return logits
 
     def _check_answer(self) -> None:
         """Ask the graph once: does it take so many channels and give as many numbers as there are labels?"""
@@ -130,29 +88,21 @@ class NumberEngine:
         except PocketRNNError as error:
             raise BundleError(f"{error.problem}", _EXPORT_AGAIN) from None
 
-    def start_anew(self) -> None:
-        """Leave everything of onnxruntime to the process that this one was forked from; see
-        `OnnxRuntimeEngine.start_anew`."""
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-        self._session = None
-        self._lock = threading.RLock()
-
-
-def _check_signature(session: onnxruntime.InferenceSession, manifest: NumberManifest, path: Path) -> None:
-    """Compare the graph's inputs and outputs with classifier.json. A string or None in a shape is a dynamic axis."""
-    known = {"samples": ("tensor(float)", 3), "lengths": ("tensor(int64)", 1)}
-    expected = {name: known[name] for name in manifest.graph.inputs}
-    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
-    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
-    if inputs != expected or outputs != {"logits": ("tensor(float)", 2)}:
-        raise BundleError(
-            f"{path} takes {signature_of(inputs)} and gives {signature_of(outputs)}; classifier.json says "
-            f"{signature_of(expected)}, and logits (tensor(float), rank 2).",
-            _EXPORT_AGAIN,
-        )
-    channels = session.get_inputs()[0].shape[2]
-    if channels != len(manifest.numbers.channels):
-        raise BundleError(
-            f"{path} takes {channels} channels, and classifier.json names {len(manifest.numbers.channels)}.",
-            _EXPORT_AGAIN,
-        )
+    def _check_signature(self, session: onnxruntime.InferenceSession, path: Path) -> None:
+        manifest = self._manifest
+        known = {"samples": ("tensor(float)", 3), "lengths": ("tensor(int64)", 1)}
+        expected = {name: known[name] for name in manifest.graph.inputs}
+        inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+        outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
+        if inputs != expected or outputs != {"logits": ("tensor(float)", 2)}:
+            raise BundleError(
+                f"{path} takes {signature_of(inputs)} and gives {signature_of(outputs)}; classifier.json says "
+                f"{signature_of(expected)}, and logits (tensor(float), rank 2).",
+                _EXPORT_AGAIN,
+            )
+        channels = session.get_inputs()[0].shape[2]
+        if channels != len(manifest.numbers.channels):
+            raise BundleError(
+                f"{path} takes {channels} channels, and classifier.json names {len(manifest.numbers.channels)}.",
+                _EXPORT_AGAIN,
+            )

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import onnxruntime
@@ -21,22 +21,17 @@ from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
 
-__all__ = [
-    "LARGEST_KEPT",
-    "OnnxRuntimeEngine",
-    "StartsAnew",
-    "checked_options",
-    "open_session",
-    "reopen_after_fork",
-    "shrinking",
-    "signature_of",
-]
+if TYPE_CHECKING:
+    # Whoever classifies texts imports nothing of numbers.
+    from pocketrnn.numbers.manifest import NumberManifest
+
+__all__ = ["GraphEngine", "OnnxRuntimeEngine", "checked_options", "signature_of"]
 
 _EXPORT_AGAIN: Final = "Export the bundle again."
 # onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
 # times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
 # arena is emptied after a run of more tokens than this, and then 80 MiB are left.
-LARGEST_KEPT: Final = 1 << 14
+_LARGEST_KEPT: Final = 1 << 14
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
@@ -50,7 +45,110 @@ def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: b
     return Options(max_batch_tokens, _checked_providers(providers), trust)
 
 
-class OnnxRuntimeEngine:
+class GraphEngine:
+    """The session of a bundle's graph, which is opened again in a process that was forked, and its runs.
+
+    Thread-safe: a session is the only state, and it is opened under a lock.
+
+    Args:
+        folder: the bundle's folder.
+        manifest: its classifier.json, of texts or of numbers.
+        options: how onnxruntime is asked to work.
+
+    Raises:
+        BundleError: the graph is missing, damaged, or does not fit classifier.json.
+    """
+
+    # The graph's first input, and the words of messages for what it holds.
+    _input: ClassVar[str]
+    _rows: ClassVar[str]
+    _steps_of_a_row: ClassVar[str]
+
+    def __init__(self, folder: Path, manifest: Manifest | NumberManifest, options: Options) -> None:
+        self._folder = folder
+        self._file, self._sha256, self._name = manifest.graph.file, manifest.graph.sha256, manifest.name
+        self._options = options
+        self._classes = len(manifest.labels)
+        self._takes_lengths = "lengths" in manifest.graph.inputs
+        self._lock = threading.RLock()
+        self._session: onnxruntime.InferenceSession | None = self._opened()
+        # From here on the current folder may change.
+        self._folder = folder.absolute()
+        _reopen_after_fork(self)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the ONNX file says of itself (`metadata_props`)."""
+        return dict(self._whole().get_modelmeta().custom_metadata_map)
+
+    def _check_signature(self, session: onnxruntime.InferenceSession, path: Path) -> None:
+        """Compare the inputs and outputs of the graph with classifier.json. A string or None in a shape is a dynamic
+        axis.
+
+        Raises:
+            BundleError: they are others.
+        """
+        raise NotImplementedError
+
+    def _whole(self) -> onnxruntime.InferenceSession:
+        if self._session is None:
+            with self._lock:
+                if self._session is None:
+                    self._session = self._opened()
+        return self._session
+
+    def _opened(self) -> onnxruntime.InferenceSession:
+        path = self._folder / self._file
+        session = _session(path, self._sha256, self._options)
+        self._check_signature(session, path)
+        return session
+
+    def _output(self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids) -> Floats:
+        """One output of one run on an array [batch, sequence, ...] and its lengths, int64 [batch]; its memory is given
+        back if it was much."""
+        feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
+        large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
+        (found,) = self._run_session(session, [name], feed, _shrinking() if large else None)
+        return found
+
+    def _run_session(
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: list[str],
+        feed: dict[str, NDArray[Any]],
+        options: onnxruntime.RunOptions | None = None,
+    ) -> list[Floats]:
+        try:
+            return session.run(outputs, feed, options)  # type: ignore[no-any-return]
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise self._failed(next(iter(feed.values())), error) from error
+
+    def _failed(self, given: NDArray[Any], error: Exception) -> PocketRNNError:
+        rows, width = given.shape[:2]
+        return PocketRNNError(
+            f"The graph of {self._name} failed on {rows} {self._rows} of up to {width} {self._steps_of_a_row}: "
+            f"{first_line(error)}.",
+            f"If a {self._rows[:-1]} is very long, shorten it; else check the bundle with: pocketrnn verify",
+        )
+
+    def start_anew(self) -> None:
+        """Leave everything of onnxruntime to the process that this one was forked from, and open it again when needed.
+
+        Another thread may have held a lock of the arena when the process was forked, which nobody here would ever give
+        back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
+        them may take such a lock too.
+        """
+        _leave(self._session)
+        self._session = None
+        self._lock = threading.RLock()
+
+
+def _leave(inherited: object) -> None:
+    """Never free an object of another process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
+class OnnxRuntimeEngine(GraphEngine):
     """A bundle's graphs in onnxruntime; see `Engine`.
 
     Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions of a
@@ -65,28 +163,19 @@ class OnnxRuntimeEngine:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
     """
 
+    _input = "tokens"
+    _rows = "texts"
+    _steps_of_a_row = "tokens"
+
     def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
-        self._folder = folder
         self._manifest = manifest
-        self._options = options
-        self._classes = len(manifest.labels)
-        self._takes_lengths = "lengths" in manifest.graph.inputs
         # Bound runs are for the CPU alone; a longer text would leave its memory behind.
-        self._largest_bound = max(LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
+        self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
-        self._lock = threading.RLock()
-        self._session: onnxruntime.InferenceSession | None = self._opened()
-        # From here on the current folder may change.
-        self._folder = folder.absolute()
         self._step_session: onnxruntime.InferenceSession | None = None
         self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
+        super().__init__(folder, manifest, options)
         self._check_answer()
-        reopen_after_fork(self)
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the ONNX file says of itself (`metadata_props`)."""
-        return dict(self._whole_texts().get_modelmeta().custom_metadata_map)
 
     def logits_of_one(self, tokens: Ids) -> list[float]:
         """One text's logits; see `Engine.logits_of_one`."""
@@ -97,7 +186,7 @@ class OnnxRuntimeEngine:
         try:
             bound = self._idle.pop()
         except IndexError:
-            bound = _BoundRun(self._whole_texts(), self._classes, self._takes_lengths)
+            bound = _BoundRun(self._whole(), self._classes, self._takes_lengths)
         try:
             logits = bound.run(tokens)
         except Exception as error:  # onnxruntime's errors share no base of their own
@@ -147,20 +236,6 @@ class OnnxRuntimeEngine:
         logits, new_state = self._run_session(self._steps(), ["logits", "new_state"], feed)
         return logits, new_state
 
-    def _whole_texts(self) -> onnxruntime.InferenceSession:
-        if self._session is None:
-            with self._lock:
-                if self._session is None:
-                    self._session = self._opened()
-        return self._session
-
-    def _opened(self) -> onnxruntime.InferenceSession:
-        graph = self._manifest.graph
-        path = self._folder / graph.file
-        session = open_session(path, graph.sha256, self._options)
-        _check_signature(session, self._manifest, path)
-        return session
-
     def _steps(self) -> onnxruntime.InferenceSession:
         step = self._manifest.stream
         if step is None:
@@ -173,7 +248,7 @@ class OnnxRuntimeEngine:
             with self._lock:
                 if self._step_session is None:
                     path = self._folder / step.file
-                    session = open_session(path, step.sha256, self._options)
+                    session = _session(path, step.sha256, self._options)
                     _check_step_signature(session, step, self._classes, path)
                     self._step_session = session
         return self._step_session
@@ -213,7 +288,7 @@ class OnnxRuntimeEngine:
 
     def _run(self, tokens: Ids, lengths: Ids) -> Floats:
         """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
-        logits = self._output(self._whole_texts(), "logits", tokens, lengths)
+        logits = self._output(self._whole(), "logits", tokens, lengths)
         if logits.shape != (len(tokens), self._classes):
             raise PocketRNNError(
                 f"The graph of {self._manifest.name} gave logits of shape {list(logits.shape)} for {len(tokens)} texts "
@@ -221,32 +296,6 @@ class OnnxRuntimeEngine:
                 _EXPORT_AGAIN,
             )
         return logits
-
-    def _output(self, session: onnxruntime.InferenceSession, name: str, tokens: Ids, lengths: Ids) -> Floats:
-        """One output of one run on int64 [batch, sequence], int64 [batch]; its memory is given back if it was much."""
-        feed = {"tokens": tokens, "lengths": lengths} if self._takes_lengths else {"tokens": tokens}
-        large = tokens.size > max(LARGEST_KEPT, self._options.max_batch_tokens)
-        (found,) = self._run_session(session, [name], feed, shrinking() if large else None)
-        return found
-
-    def _run_session(
-        self,
-        session: onnxruntime.InferenceSession,
-        outputs: list[str],
-        feed: dict[str, NDArray[Any]],
-        options: onnxruntime.RunOptions | None = None,
-    ) -> list[Floats]:
-        try:
-            return session.run(outputs, feed, options)  # type: ignore[no-any-return]
-        except Exception as error:  # onnxruntime's errors share no base of their own
-            raise self._failed(feed["tokens"], error) from error
-
-    def _failed(self, tokens: Ids, error: Exception) -> PocketRNNError:
-        rows, width = tokens.shape
-        return PocketRNNError(
-            f"The graph of {self._manifest.name} failed on {rows} texts of up to {width} tokens: {first_line(error)}.",
-            "If a text is very long, shorten it; else check the bundle with: pocketrnn verify",
-        )
 
     def _shortest(self, limits: Limits) -> Ids:
         """As short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's."""
@@ -262,7 +311,7 @@ class OnnxRuntimeEngine:
         name, rows, limits = self._manifest.name, self._manifest.graph.embedding_rows, self._manifest.graph.limits
         try:
             tokens = np.full((1, 1), rows - 1, np.int64) if limits is None else self._shortest(limits)
-            logits = self._output(self._whole_texts(), "logits", tokens, np.array(tokens.shape[1:], np.int64))
+            logits = self._output(self._whole(), "logits", tokens, np.array(tokens.shape[1:], np.int64))
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
                 f"The graph of {name} cannot be run with the highest token id, {rows - 1}: {first_line(error)}.",
@@ -275,17 +324,15 @@ class OnnxRuntimeEngine:
             )
 
     def start_anew(self) -> None:
-        """Leave everything of onnxruntime to the process that this one was forked from, and open it again when needed.
-
-        Another thread may have held a lock of the arena when the process was forked, which nobody here would ever give
-        back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
-        them may take such a lock too.
-        """
-        for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
-        self._session = self._step_session = self._embedding_session = None
+        """See `GraphEngine.start_anew`."""
+        for inherited in (self._step_session, self._embedding_session, self._idle):
+            _leave(inherited)
+        self._step_session = self._embedding_session = None
         self._idle = []
-        self._lock = threading.RLock()
+        super().start_anew()
+
+    def _check_signature(self, session: onnxruntime.InferenceSession, path: Path) -> None:
+        _check_signature(session, self._manifest, path)
 
 
 class _BoundRun:
@@ -311,18 +358,10 @@ class _BoundRun:
         return logits
 
 
-class StartsAnew(Protocol):
-    """An engine that can leave what another process opened, and open it again."""
-
-    def start_anew(self) -> None:
-        """Leave everything of onnxruntime to the process that this one was forked from."""
-        ...
+_engines: weakref.WeakSet[GraphEngine] = weakref.WeakSet()
 
 
-_engines: weakref.WeakSet[StartsAnew] = weakref.WeakSet()
-
-
-def reopen_after_fork(engine: StartsAnew) -> None:
+def _reopen_after_fork(engine: GraphEngine) -> None:
     """Have `engine` start anew in every process that is forked from this one."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
@@ -339,7 +378,7 @@ def _start_all_anew() -> None:
         engine.start_anew()
 
 
-def shrinking() -> onnxruntime.RunOptions:
+def _shrinking() -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -360,7 +399,7 @@ def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
     return tuple(providers)
 
 
-def open_session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
+def _session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
     """A graph, opened from the bytes that were checked; a file may change between two looks at it."""
     return _session_of(read_graph(path, sha256, trusted=asked.trust), path, asked)
 
