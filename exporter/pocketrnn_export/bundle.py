@@ -18,7 +18,7 @@ from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
-from pocketrnn_export.bundle_proof import ProofPlan, texts_within
+from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
@@ -38,13 +38,10 @@ from pocketrnn_export.intake.tokenizer_library import compared_with_library
 from pocketrnn_export.intake.vocabulary import VocabularySource
 from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
 from pocketrnn_export.one_export import one_export_at_a_time, told_in_a_sentence
-from pocketrnn_export.proof.cases import MADE_TEXTS, bound_cases, made_texts, texts_for_proof
-from pocketrnn_export.proof.chosen_cases import cases_for, widths_of
-from pocketrnn_export.proof.comparing import run_of
+from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
+from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.proof.verdict import write_report
-from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.every_size import check_beside_others
 from pocketrnn_export.tracing.questions import UntraceableError
 
 __all__ = ["export"]
@@ -225,27 +222,9 @@ def export(
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
         texts = _texts_for(graph.limits, texts, description, private)
         description = _with_padding_measured(prepared, graph, description, texts)
-        _check_every_size_of_a_batch(prepared, graph.limits, bounds, _whole_numbers(forms))
-        prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
-        plan = ProofPlan(
-            reference=prepared.as_reference(),
-            cases=cases_for(
-                description.rules,
-                ids=ids,
-                ragged=prepared.takes_lengths,
-                limits=graph.limits,
-                bounds=bounds,
-                one_row=graph.batch == 1,
-                alone=tuple(prepared.alone),
-                loud=loud_ids(prepared.module, ids),
-            ),
-            texts=texts,
-            private=private,
-            rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
-            tolerance=tolerance,
-            report=report,
-            given=prepared.given,
-        )
+        refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
+        cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud_ids(prepared.module, ids))
+        plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=tolerance, report=report)
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         manifest = write_bundle(path, description, forms, plan, force=force)
     _tell_verdicts(manifest)
@@ -411,27 +390,6 @@ def _with_padding_measured(
         effect.said, effect.texts, advice,
     )  # fmt: skip
     return replace(description, provenance={**description.provenance, "padding": effect.document})
-
-
-def _check_every_size_of_a_batch(
-    prepared: ExportableModule, limits: Limits | None, bounds: Iterable[tuple[int, int]], numbers: Iterable[int]
-) -> None:
-    """Refuse a module that answers a text by the length of the one beside it, or by how many there are."""
-    if prepared.one_text or prepared.widths.fixed is not None:
-        return
-    _log.info("Asking the module for a text beside others, at each of their lengths")
-    # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
-    run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
-    ids = [i for i in range(prepared.ids) if i != prepared.padding_id and i not in prepared.alone]
-    check_beside_others(
-        run,
-        ids or [0],
-        prepared.padding_id,
-        limits,
-        ragged=prepared.padding,
-        bounds=bounds,
-        numbers=numbers,
-    )
 
 
 def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:

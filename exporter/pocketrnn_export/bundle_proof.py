@@ -10,24 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from pocketrnn.bundle.manifest import Comparison, Limits, Parity
+from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ParityError, PocketRNNError
+from pocketrnn.text import AnyTextRules
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.description import Description
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.user_frames import is_users, place_of
-from pocketrnn_export.proof.cases import Case
-from pocketrnn_export.proof.comparing import Compared, Reference, compare
+from pocketrnn_export.proof.cases import Case, bound_cases
+from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.comparing import Compared, Reference, compare, run_of
 from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
+from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.every_size import check_beside_others
 
 __all__ = [
     "ProofPlan",
     "compared_in_float64",
     "compared_on_cases",
     "first_verdict",
+    "proof_cases",
     "provable",
+    "refuse_mixed_texts",
     "texts_within",
     "verdict",
 ]
@@ -60,6 +67,96 @@ class ProofPlan:
     report: str | Path | None = None
     earlier: Parity | None = None
     given: AsGiven | None = None
+
+    @classmethod
+    def of(
+        cls,
+        prepared: ExportableModule,
+        cases: Mapping[str, Sequence[Case]],
+        *,
+        texts: Sequence[str] = (),
+        private: frozenset[str] = frozenset(),
+        tolerance: float | None = None,
+        report: str | Path | None = None,
+    ) -> ProofPlan:
+        """The plan of a module's own forms.
+
+        Args:
+            prepared: the module.
+            cases, texts, private, tolerance, report: as the attributes.
+
+        Example:
+            >>> ProofPlan.of(prepared, cases).reference.name
+            'pytorch'
+        """
+        return cls(
+            reference=prepared.as_reference(),
+            cases=cases,
+            texts=texts,
+            private=private,
+            rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
+            tolerance=tolerance,
+            report=report,
+            given=prepared.given,
+        )
+
+
+def refuse_mixed_texts(
+    prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
+) -> None:
+    """Refuse a module that answers a text by the length of the one beside it, or by how many there are.
+
+    Args:
+        prepared: the module.
+        limits: of its graph.
+        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
+        numbers: the small constants of its graph.
+
+    Raises:
+        ExportError: it does.
+    """
+    ids, padding_id = prepared.ids, prepared.padding_id
+    if not prepared.one_text and prepared.widths.fixed is None:
+        _log.info("Asking the module for a text beside others, at each of their lengths")
+        # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
+        run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
+        usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
+        ragged = prepared.padding
+        check_beside_others(run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers)
+    prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
+
+
+def proof_cases(
+    prepared: ExportableModule,
+    rules: AnyTextRules,
+    graph: Graph,
+    bounds: Sequence[tuple[int, int]],
+    *,
+    loud: Sequence[int] = (),
+) -> dict[str, list[Case]]:
+    """The inputs of a proof of a module's own forms but for the texts, by kind.
+
+    Args:
+        prepared: the module.
+        rules: the text rules.
+        graph: what classifier.json says of its graph.
+        bounds: as for `refuse_mixed_texts`.
+        loud: as for `cases_for`.
+
+    Example:
+        >>> list(proof_cases(prepared, TextRules(), graph, ()))
+        ['shapes', 'drawn shapes', 'hazards', 'every id']
+    """
+    return cases_for(
+        rules,
+        ids=prepared.ids,
+        ragged=prepared.takes_lengths,
+        limits=graph.limits,
+        bounds=bounds,
+        one_row=graph.batch == 1,
+        alone=tuple(prepared.alone),
+        loud=loud,
+    )
 
 
 def texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:

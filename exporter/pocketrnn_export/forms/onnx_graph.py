@@ -51,6 +51,7 @@ __all__ = [
     "OnnxGraph",
     "SingleText",
     "bounds_of",
+    "form_of_module",
     "limits_of",
     "onnx_form",
     "onnx_graph",
@@ -150,28 +151,46 @@ def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
 
 
 def _make(prepared: ExportableModule, description: Description) -> Form:
+    alone = prepared.stated_alone(description.rules)
+    return form_of_module(prepared, description.metadata, ids=description.ids, alone=alone)
+
+
+def form_of_module(
+    prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int, alone: tuple[int, ...] | None
+) -> Form:
+    """A module that takes ids as its ONNX form.
+
+    Args:
+        prepared: the module.
+        metadata: what the file's `metadata_props` say.
+        ids: how many token ids there are, where the graph does not say how many it takes.
+        alone: what classifier.json says of the ids of which a text that holds one takes a run of its own.
+
+    Raises:
+        ExportError: there is no graph that is right for every batch and sequence length, or up to a stated limit.
+    """
     one_text = prepared.one_text
     example = prepared.example[:1] if one_text else prepared.example
 
     def to_trace(module: nn.Module) -> nn.Module:
         return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
-    made = onnx_graph(to_trace(prepared.module), example, description.metadata, one_text=one_text)
+    made = onnx_graph(to_trace(prepared.module), example, metadata, one_text=one_text)
     graph = Graph(
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
         inputs=WHOLE_TEXTS.inputs[: len(example)],
         padding=prepared.padding,
-        embedding_rows=made.embedding_rows or description.ids,
+        embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
         limits=limits_of(made, prepared),
-        alone=prepared.stated_alone(description.rules),
+        alone=alone,
     )
 
     def retraced() -> bytes:
         module = to_trace(doubled(prepared.module))
-        return traced_alike(module, example, description.metadata, made, one_text=one_text).content
+        return traced_alike(module, example, metadata, made, one_text=one_text).content
 
     form = onnx_form(made.content, graph)
     return replace(form, retraced=retraced, bounds=bounds_of(made), one_row=one_text)

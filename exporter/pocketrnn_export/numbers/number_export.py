@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pocketrnn.bundle.folder import written_whole
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph, Parity
 from pocketrnn.errors import ExportError, PocketRNNError, SequenceError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import (
@@ -30,20 +30,19 @@ from pocketrnn.numbers.manifest import (
 )
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.text import TextRules
-from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
-from pocketrnn_export.bundle_writer import versions
-from pocketrnn_export.forms.form import Form, sha256
-from pocketrnn_export.forms.onnx_graph import (
-    ONNX_FILE,
-    OPSET,
-    SingleText,
-    bounds_of,
-    limits_of,
-    onnx_form,
-    onnx_graph,
-    traced_alike,
-    whole_numbers_of,
+from pocketrnn_export.bundle_proof import (
+    ProofPlan,
+    compared_in_float64,
+    compared_on_cases,
+    first_verdict,
+    proof_cases,
+    provable,
+    refuse_mixed_texts,
+    verdict,
 )
+from pocketrnn_export.bundle_writer import versions
+from pocketrnn_export.forms.form import Form, OtherFile, sha256
+from pocketrnn_export.forms.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
 from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
@@ -57,14 +56,12 @@ from pocketrnn_export.numbers.sample_lookup import (
     given_ids,
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths, bound_cases, each_row
-from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import Compared, compare, difference, run_of, session_of, summary
-from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.proof.cases import Case, Logits, Run
+from pocketrnn_export.proof.chosen_cases import widths_of
+from pocketrnn_export.proof.comparing import Compared, run_of_onnx
+from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.every_size import check_beside_others
 from pocketrnn_export.tracing.questions import UntraceableError
 
 __all__ = ["NumberExport", "export_numbers_of", "in_words_of_numbers"]
@@ -79,7 +76,6 @@ _SHORTEST: Final = 64
 _STEADY: Final = 1e-3
 # A golden example is at most so many numbers, where there are some of so few.
 _SMALL: Final = 4096
-_ROWS_OF_A_CASE: Final = 12
 
 
 @dataclass(frozen=True)
@@ -129,8 +125,15 @@ class NumberExport:
     def rules_of_ids(self) -> TextRules:
         """The rules of a proof whose sequences are ids of rows."""
         steps = self.rules.steps
-        width = {} if steps is None else {"min_width": steps, "max_width": steps}
-        return TextRules("external", unknown_id=1, empty_id=1, padding_id=_PADDING, **width)  # type: ignore[arg-type]
+        return TextRules(
+            "external",
+            unknown_id=1,
+            empty_id=1,
+            padding_id=_PADDING,
+            min_width=steps,
+            max_width=steps,
+            pad_side=self.rules.pad_side or "right",
+        )
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -160,12 +163,14 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
     module = unwrapped(module)
     given = [_prepared(wanted, number, sequence) for number, sequence in enumerate(wanted.sequences)]
     with _in_words_of_numbers():
-        layout, kind = _found(module, wanted, given)
-        table = _table(wanted, given, kind)
+        held = _found(module, wanted, given)
+        for record in held.said:
+            logging.getLogger(record.name).handle(record)
+        kind = held.table.kind
         if kind != EVERYWHERE:
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
-        with given_ids(module, table.rows, layout) as of_ids:
-            return _exported(of_ids, path, wanted, table, layout, force=force)
+        with given_ids(module, held.table.rows, held.layout) as of_ids:
+            return _exported(of_ids, path, wanted, held, force=force)
 
 
 def _prepared(wanted: NumberExport, number: int, sequence: object) -> Samples:
@@ -194,18 +199,14 @@ def _asked(module: nn.Module, wanted: NumberExport, table: SampleTable, *, one_t
         call=None if call is None else call_on_samples(call),
         gives=wanted.gives,
         one_text=one_text,
-        widths=_widths(wanted.rules),
+        widths=widths_of(wanted.rules_of_ids),
         values=wanted.activation == "values",
         shortest=_SHORTEST,
     )
 
 
-def _widths(rules: NumberRules) -> Widths:
-    return Widths(rules.steps or 1, rules.steps, pad_left=rules.pad_side == "left")
-
-
-def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) -> tuple[Layout, str]:
-    """The layout that the module takes, and the kind of numbers that it has finite answers to.
+def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) -> _Held:
+    """The layout that the module takes, with numbers that it has finite answers to.
 
     Raises:
         ExportError: there is none; or there are several.
@@ -225,13 +226,13 @@ def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) ->
             except ExportError as error:
                 first = first or error
         # What takes a batch is what its owner means; one sequence may fit another layout by chance.
-        of_batches = [one for one in held if not one.one_text]
+        of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == wanted.layouts[0]]
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
         if of_batches:
-            return of_batches[0].layout, kind
+            return of_batches[0]
         if first is not None and "finite" not in str(first):
             break
     assert first is not None  # noqa: S101 - no layout held
@@ -248,15 +249,25 @@ class _RunsOtherwiseError(Exception):
 
 @dataclass(frozen=True)
 class _Held:
-    """A layout in which the module can be called, and its answers to some sequences."""
+    """A layout in which the module can be called.
+
+    Attributes:
+        layout: of what forward takes.
+        table: the rows that its ids stand for.
+        prepared: the module as it is called.
+        answers: its own to a sequence.
+        said: what was logged on the way, which counts where the layout is taken.
+    """
 
     layout: Layout
-    one_text: bool
+    table: SampleTable
+    prepared: ExportableModule
     answers: Logits
+    said: tuple[logging.LogRecord, ...]
 
 
 def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout) -> _Held:
-    with _quiet(), given_ids(module, table.rows, layout) as of_ids:
+    with _said_later() as said, given_ids(module, table.rows, layout) as of_ids:
         try:
             prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence)
         except ExportError as error:
@@ -266,12 +277,12 @@ def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: 
         width = prepared.widths.clip(31)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (len(table.rows) - 8)
         answers = prepared.as_reference().run(ids, np.array([width], np.int64))
-    return _Held(layout, prepared.one_text, answers)
+    return _Held(layout, table, prepared, answers, tuple(said))
 
 
 def _runs(module: nn.Module, wanted: NumberExport, ids: int) -> bool:
     """Whether a module gives numbers to a batch in this layout, whatever they are."""
-    width = _widths(wanted.rules).clip(31)
+    width = widths_of(wanted.rules_of_ids).clip(31)
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
     for given in ((tokens,), (tokens, torch.full((3,), width))):
         # Whatever a user's module raises.
@@ -282,48 +293,33 @@ def _runs(module: nn.Module, wanted: NumberExport, ids: int) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what is said of a layout that is only tried."""
-    logger = logging.getLogger("pocketrnn_export")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _said_later() -> Iterator[list[logging.LogRecord]]:
+    """The log records of the block, of which none is shown: they are about a layout that is only tried."""
+    records: list[logging.LogRecord] = []
+
+    def kept(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    with _filtered(kept):
+        yield records
 
 
-def _exported(
-    module: nn.Module, path: Path, wanted: NumberExport, table: SampleTable, layout: Layout, *, force: bool
-) -> NumberManifest:
+def _exported(module: nn.Module, path: Path, wanted: NumberExport, held: _Held, *, force: bool) -> NumberManifest:
     """The bundle of a module that takes ids."""
-    prepared, form = _made(module, wanted, table)
+    table = held.table
+    prepared, form = _made(module, wanted, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    _check_neighbours(prepared, form, graph)
-    cases = cases_for(
-        wanted.rules_of_ids,
-        ids=len(table.rows),
-        ragged=prepared.takes_lengths,
-        limits=graph.limits,
-        bounds=form.bounds,
-        one_row=graph.batch == 1,
-    )
+    refuse_mixed_texts(prepared, graph.limits, form.bounds, whole_numbers_of(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allow(case.tokens.shape[1])]
-    cases = _answered_steadily(prepared, cases)
-    plan = ProofPlan(
-        reference=prepared.as_reference(),
-        cases={**cases, "texts": inside or [next(iter(cases.values()))[0]]},
-        texts=(),
-        rows_alone=not prepared.one_text and (prepared.padding or not prepared.takes_lengths),
-        tolerance=wanted.tolerance,
-        report=wanted.report,
-        given=prepared.given,
-    )
+    cases = _answered_steadily(prepared, proof_cases(prepared, wanted.rules_of_ids, graph, form.bounds))
+    cases["texts"] = inside or [next(iter(cases.values()))[0]]
+    plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
-    return _written(path, wanted, plan, prepared, form, table, layout, force=force)
+    return _written(path, wanted, plan, prepared, form, table, held.layout, force=force)
 
 
 def _answered_steadily(prepared: ExportableModule, cases: Mapping[str, list[Case]]) -> dict[str, list[Case]]:
@@ -360,9 +356,9 @@ def _never_changes(case: Case) -> bool:
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _made(module: nn.Module, wanted: NumberExport, table: SampleTable) -> tuple[ExportableModule, Form]:
+def _made(module: nn.Module, wanted: NumberExport, held: _Held) -> tuple[ExportableModule, Form]:
     """The module as it is called, and its graph: for one sequence a run, where there is none for batches."""
-    prepared = _asked(module, wanted, table, one_text=wanted.one_sequence)
+    prepared, table = held.prepared, held.table
     if prepared.real_token:
         raise ExportError(
             "The module fails on a sequence of zeros only.",
@@ -393,50 +389,8 @@ def _made(module: nn.Module, wanted: NumberExport, table: SampleTable) -> tuple[
 
 def _form(prepared: ExportableModule, wanted: NumberExport, ids: int) -> Form:
     """The graph of the module that takes ids."""
-    one_text = prepared.one_text
-    example = prepared.example[:1] if one_text else prepared.example
-
-    def to_trace(module: nn.Module) -> nn.Module:
-        return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
-
     _log.info("Tracing the module for ONNX")
-    made = onnx_graph(to_trace(prepared.module), example, wanted.metadata, one_text=one_text)
-    graph = Graph(
-        file=ONNX_FILE,
-        sha256="",
-        opset=OPSET,
-        inputs=("tokens", "lengths")[: len(example)],
-        padding=prepared.padding,
-        embedding_rows=made.embedding_rows or ids,
-        batch=1 if one_text else None,
-        limits=limits_of(made, prepared),
-        alone=(),
-    )
-
-    def retraced() -> bytes:
-        module = to_trace(doubled(prepared.module))
-        return traced_alike(module, example, wanted.metadata, made, one_text=one_text).content
-
-    form = onnx_form(made.content, graph)
-    return replace(form, retraced=retraced, bounds=bounds_of(made), one_row=one_text)
-
-
-def _check_neighbours(prepared: ExportableModule, form: Form, graph: Graph) -> None:
-    """Refuse a module that answers a sequence by the length of the one beside it, or by how many there are."""
-    if not prepared.one_text and prepared.widths.fixed is None:
-        _log.info("Asking the module for a sequence beside others, at each of their lengths")
-        run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
-        ids = list(range(2, prepared.ids))
-        check_beside_others(
-            run,
-            ids,
-            _PADDING,
-            graph.limits,
-            ragged=prepared.padding,
-            bounds=form.bounds,
-            numbers=whole_numbers_of(form.content),
-        )
-    prepared.check_neighbours(bound_cases(form.bounds, prepared.ids, _PADDING, ragged=False))
+    return form_of_module(prepared, wanted.metadata, ids=ids, alone=())
 
 
 def _written(
@@ -458,7 +412,7 @@ def _written(
         proven, compared = provable([form], plan, answers)
         compared = [*compared_in_float64(proven, answers), *compared, *as_given]
         content = with_samples_as_input(form.content, f"{TABLE}.weight", len(wanted.rules.channels))
-        compared += _cut_compared(content, form, plan, answers, table)
+        compared += compared_on_cases(_on_samples(content, form, table), answers)
         parity = first_verdict(plan, compared, proven, answers)
         (work / ONNX_FILE).write_bytes(content)
         manifest = _manifest(wanted, prepared, form, content, table, answers, layout, parity)
@@ -469,75 +423,40 @@ def _written(
     return manifest
 
 
-def _cut_compared(
-    content: bytes, form: Form, plan: ProofPlan, answers: ReferenceAnswers, table: SampleTable
-) -> list[Compared]:
-    """The graph without its table, beside the module, on all cases."""
-    compared = []
-    for optimized, name in ((True, "onnx on samples"), (False, "onnx on samples, as written")):
-        run = _run_on_samples(content, table.rows, optimized=optimized)
-        for inputs in answers.kinds:
-            pairs = answers.of(inputs, one_row=form.one_row)
-            cases, logits = [case for case, _ in pairs], [logits for _, logits in pairs]
-            compared.append(
-                compare(
-                    name, run, cases, logits,
-                    inputs=_said(inputs), reference=plan.reference.name, exact=answers.with_spread,
-                )
-            )  # fmt: skip
-    return compared
+def _on_samples(content: bytes, form: Form, table: SampleTable) -> Form:
+    """The graph without its table, as a form that is asked for ids of the table's rows."""
 
+    def run(*, optimized: bool) -> Run:
+        graph = run_of_onnx(content, optimized=optimized)
+        # By their places: the first input takes the samples of the ids.
+        return lambda tokens, lengths: graph(table.rows[tokens], lengths)  # type: ignore[arg-type]
 
-def _run_on_samples(content: bytes, rows: Samples, *, optimized: bool) -> Run:
-    session = session_of(content, optimized=optimized)
-    takes_lengths = len(session.get_inputs()) > 1
-
-    def run(tokens: Ids, lengths: Ids) -> Logits:
-        feed = {"samples": rows[tokens], **({"lengths": lengths} if takes_lengths else {})}
-        logits: Logits = session.run(["logits"], feed)[0]
-        return logits
-
-    return run
+    runs = {"onnx on samples": run(optimized=True), "onnx on samples, as written": run(optimized=False)}
+    return Form(OtherFile(ONNX_FILE), None, content, runs, one_row=form.one_row)
 
 
 def _end_to_end(classifier: NumberClassifier, answers: ReferenceAnswers, table: SampleTable) -> list[Compared]:
     """The runtime on sequences as the graph is given them: beside the module, all in one call and each alone; and rows
     of hazards in batches of its own beside the same rows alone."""
-    pairs = answers.of("texts", one_row=False)
-    given = [table.rows[case.tokens[0]] for case, _ in pairs]
-    together = classifier.logits_of_prepared(given)
-    each = [classifier.logits_of_prepared([sequence]) for sequence in given]
-    cases = [case for case, _ in pairs]
+    cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
+    together, each = _together_and_alone(classifier, cases, table)
     compared = [
-        _compared("pytorch", "runtime", "sequences", cases, [logits for _, logits in pairs], together, answers),
-        _compared("alone", "together", "sequences", cases, each, together, answers),
+        compared_rows("runtime", together, cases, expected, answers, reference="pytorch", inputs="sequences"),
+        compared_rows("together", together, cases, each, answers, reference="alone", inputs="sequences"),
     ]
     if classifier.manifest.graph.batch != 1 and "hazards" in answers.kinds:
-        hazards = answers.of("hazards", one_row=False)
-        rows = [row for case, _ in hazards for row in each_row([case])[:_ROWS_OF_A_CASE]]
-        given = [table.rows[row.tokens[0]] for row in rows]
-        alone = [classifier.logits_of_prepared([sequence]) for sequence in given]
-        together = classifier.logits_of_prepared(given)
-        compared.append(_compared("alone", "together", "rows of special numbers", rows, alone, together, answers))
+        rows, inputs = hazard_rows(answers), "rows of special numbers"
+        together, each = _together_and_alone(classifier, rows, table)
+        compared.append(compared_rows("together", together, rows, each, answers, reference="alone", inputs=inputs))
     return compared
 
 
-def _compared(
-    reference: str,
-    candidate: str,
-    inputs: str,
-    cases: Sequence[Case],
-    expected: Sequence[Logits],
-    given: Logits,
-    answers: ReferenceAnswers,
-) -> Compared:
-    differences = []
-    for i, (case, logits) in enumerate(zip(cases, expected, strict=True)):
-        found = difference(candidate, case.name, logits, given[i : i + 1])
-        if found.largest > 0:
-            found = difference(candidate, case.name, logits, given[i : i + 1], answers.with_spread(case))
-        differences.append(found)
-    return summary(differences, reference=reference, inputs=inputs, rows=len(cases))
+def _together_and_alone(
+    classifier: NumberClassifier, cases: Sequence[Case], table: SampleTable
+) -> tuple[Logits, list[Logits]]:
+    """What the runtime answers to cases of one row, in one call and each in its own."""
+    given = [table.rows[case.tokens[0]] for case in cases]
+    return classifier.logits_of_prepared(given), [classifier.logits_of_prepared([sequence]) for sequence in given]
 
 
 def _manifest(
@@ -548,7 +467,7 @@ def _manifest(
     table: SampleTable,
     answers: ReferenceAnswers,
     layout: Layout,
-    parity: Any,
+    parity: Parity,
 ) -> NumberManifest:
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
@@ -601,7 +520,7 @@ def _golden(wanted: NumberExport, table: SampleTable, answers: ReferenceAnswers)
     )
 
 
-def _in_words(parity: Any) -> Any:
+def _in_words(parity: Parity) -> Parity:
     return replace(parity, comparisons=tuple(replace(line, inputs=_said(line.inputs)) for line in parity.comparisons))
 
 
@@ -635,19 +554,27 @@ def in_words_of_numbers(said: str) -> str:
 
 @contextmanager
 def _in_words_of_numbers() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(_LOGGERS)]
-    for logger in loggers:
-        logger.addFilter(_log_in_words)
     try:
-        yield
+        with _filtered(_log_in_words):
+            yield
     except SequenceError:
         raise
     except PocketRNNError as error:
         kind: Callable[[str, str], PocketRNNError] = type(error)
         raise kind(in_words_of_numbers(error.problem), in_words_of_numbers(error.remedy)) from error.__cause__
+
+
+@contextmanager
+def _filtered(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """For the block, a filter of all that the exporter logs: one on a logger is not asked for those below it."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(_LOGGERS)]
+    for logger in loggers:
+        logger.addFilter(choose)
+    try:
+        yield
     finally:
         for logger in loggers:
-            logger.removeFilter(_log_in_words)
+            logger.removeFilter(choose)
 
 
 def _log_in_words(record: logging.LogRecord) -> bool:

@@ -11,7 +11,7 @@ from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["rows_end_to_end", "texts_end_to_end"]
+__all__ = ["compared_rows", "hazard_rows", "rows_end_to_end", "texts_end_to_end"]
 
 _ROWS_OF_A_CASE: Final = 12
 
@@ -35,14 +35,10 @@ def texts_end_to_end(
     if classifier.manifest.stream is not None:
         streamed = streamed_logits(classifier, [text for text in texts if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
-    compared = []
-    for against, candidate, rows, given in pairs:
-        differences = [
-            _difference(candidate, case, row, given[i : i + 1], answers)
-            for i, (case, row) in enumerate(zip(cases, rows, strict=True))
-        ]
-        compared.append(summary(differences, reference=against, inputs="texts", rows=len(texts)))
-    return compared
+    return [
+        compared_rows(candidate, given, cases, rows, answers, reference=against, inputs="texts")
+        for against, candidate, rows, given in pairs
+    ]
 
 
 def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[Compared]:
@@ -61,13 +57,52 @@ def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[C
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
     # Of a batch of 300 rows, the first ones show as much.
-    rows = [row for case, _ in answers.of("hazards", one_row=False) for row in each_row([case])[:_ROWS_OF_A_CASE]]
+    rows = hazard_rows(answers)
     together = logits_of_ids(classifier, [row.tokens[0] for row in rows])
-    differences = []
-    for i, row in enumerate(rows):
-        alone = logits_of_ids(classifier, [row.tokens[0]])
-        differences.append(_difference("together", row, alone, together[i : i + 1], answers))
-    return [summary(differences, reference="alone", inputs="rows of special ids", rows=len(rows))]
+    alone = [logits_of_ids(classifier, [row.tokens[0]]) for row in rows]
+    return [compared_rows("together", together, rows, alone, answers, reference="alone", inputs="rows of special ids")]
+
+
+def hazard_rows(answers: ReferenceAnswers) -> list[Case]:
+    """The first rows of each hazard: of a batch of 300 rows, they show as much.
+
+    Example:
+        >>> len(hazard_rows(answers))
+        64
+    """
+    cases = [case for case, _ in answers.of("hazards", one_row=False)]
+    return [row for case in cases for row in each_row([case])[:_ROWS_OF_A_CASE]]
+
+
+def compared_rows(
+    candidate: str,
+    given: Logits,
+    cases: Sequence[Case],
+    expected: Sequence[Logits],
+    answers: ReferenceAnswers,
+    *,
+    reference: str,
+    inputs: str,
+) -> Compared:
+    """Compare answers that were given together, a row for each case, with those to each case.
+
+    Args:
+        candidate: what the proof calls who gave them.
+        given: [cases, labels].
+        cases: of one row each.
+        expected: [1, labels] for each case.
+        answers: of the reference, which know how far rounding may move one.
+        reference, inputs: what the proof calls who gave the expected ones, and the cases.
+
+    Example:
+        >>> compared_rows("runtime", logits, cases, expected, answers, reference="pytorch", inputs="texts").line.rows
+        12
+    """
+    differences = [
+        _difference(candidate, case, row, given[i : i + 1], answers)
+        for i, (case, row) in enumerate(zip(cases, expected, strict=True))
+    ]
+    return summary(differences, reference=reference, inputs=inputs, rows=len(cases))
 
 
 def _difference(candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers) -> Difference:
