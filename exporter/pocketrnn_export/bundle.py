@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
@@ -37,11 +37,10 @@ from pocketrnn_export.intake.tokenizer_json import Subwords
 from pocketrnn_export.intake.tokenizer_library import compared_with_library
 from pocketrnn_export.intake.vocabulary import VocabularySource
 from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
-from pocketrnn_export.one_export import one_export_at_a_time, told_in_a_sentence
+from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
-from pocketrnn_export.proof.verdict import write_report
 from pocketrnn_export.tracing.questions import UntraceableError
 
 __all__ = ["export"]
@@ -182,13 +181,7 @@ def export(
     )
     verdict = _text_verdict(description, text.tokenizer, pairs, example_texts, text.subwords)
     description = replace(description, provenance={**description.provenance, TEXT_RULES: verdict.document})
-    if tolerance is not None and not 0 <= tolerance < float("inf"):
-        raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
-    if report is not None:
-        # An empty report shows that the file can be written, before any work is done.
-        write_report(report, [], tolerance)
-    if gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
+    check_wanted(tolerance, gives, report)
     kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
     for kind in kinds:
         if kind.required:

@@ -5,15 +5,37 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from torch import nn
 
-from pocketrnn.errors import ExportError, PocketRNNError, Terminated, first_line
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn_export.proof.verdict import write_report
 
-__all__ = ["one_export_at_a_time", "told_in_a_sentence"]
+__all__ = ["check_wanted", "one_export_at_a_time", "told_in_a_sentence"]
 
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
 one_export_at_a_time = threading.Lock()
+
+
+def check_wanted(tolerance: float | None, gives: str | None, report: str | Path | None) -> None:
+    """Refuse what no export can do, and show that the report can be written, before any work is done.
+
+    Args:
+        tolerance, gives, report: as `export` takes them.
+
+    Raises:
+        InputError: one cannot be used; among them OutputError, where the report cannot be written.
+
+    Example:
+        >>> check_wanted(1e-5, "logits", None)
+    """
+    if tolerance is not None and not 0 <= tolerance < float("inf"):
+        raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
+    if gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
+    if report is not None:
+        write_report(report, [], tolerance)
 
 
 @contextlib.contextmanager

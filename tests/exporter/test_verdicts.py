@@ -193,6 +193,8 @@ def test_labels_are_counted_on_texts_that_tell_something(bundle: Path, tmp_path:
     assert "| 2 of 2 |" in told
     assert "%" not in told
     assert "--data FILE" in told
+    # Some weights give numbers below 0 for every text that is tried, which is asked about.
+    torch.manual_seed(0)
     tie = torch.nn.Linear(8, 2)
     with torch.no_grad():
         tie.weight.copy_(tie.weight[:1].expand(2, 8))

@@ -12,7 +12,6 @@ import click
 
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import tell
-from pocketrnn.commands.terminal import aligned
 from pocketrnn.errors import InputError, require, shown
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
@@ -29,12 +28,12 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
+from pocketrnn_export.commands.verdict_lines import lines_of_examples, proof_table, verdict_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pocketrnn.bundle.manifest import Manifest, Parity
+    from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
     from pocketrnn_export.intake.module_file import ModuleName
     from pocketrnn_export.intake.tokenizer_json import Subwords
@@ -219,7 +218,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
     for line in [
-        *_table(manifest.parity),
+        *proof_table(manifest.parity, "texts"),
         *verdict_lines(manifest),
         *lines_of_integers(manifest),
         *lines_of_examples(manifest),
@@ -423,14 +422,3 @@ def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     if not options["random_weights"]:
         check_not_random(named, module, weights)
     return module, function
-
-
-def _table(parity: Parity) -> list[str]:
-    """The proof as lines of text."""
-    rows = [("compared", "on", "cases", "texts", "largest difference", "labels differing")]
-    rows += [
-        (f"{c.candidate} with {c.reference}", c.inputs, str(c.cases), str(c.rows), f"{c.largest_difference:.1e}",
-         str(c.labels_differing))
-        for c in parity.comparisons
-    ]  # fmt: skip
-    return aligned(rows)

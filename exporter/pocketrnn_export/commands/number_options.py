@@ -14,9 +14,10 @@ import click
 
 from pocketrnn.commands.command import Text
 from pocketrnn.commands.standard_streams import tell
-from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, reason, shown
 from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn_export.commands.verdict_lines import proof_table
 
 if TYPE_CHECKING:
     from pocketrnn.numbers.manifest import NumberManifest
@@ -148,17 +149,12 @@ def _told(manifest: NumberManifest, output: Path) -> list[str]:
     """The proof and what it shows, as lines."""
     from pocketrnn.verdicts import graph_sentence
 
-    rows = [("compared", "on", "cases", "sequences", "largest difference")]
-    rows += [
-        (f"{c.candidate} with {c.reference}", c.inputs, str(c.cases), str(c.rows), f"{c.largest_difference:.1e}")
-        for c in manifest.parity.comparisons
-    ]
     scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
     said = "brought to its scale as you said" if scaled else "given to it as they are: there is no mean and no scale"
     inside = manifest.provenance.get("golden_examples") == "given sequences"
     kind = "values" if manifest.activation == "values" else "labels"
     return [
-        *aligned(rows),
+        *proof_table(manifest.parity, "sequences", of_labels=False),
         f"Graph: {one_line(graph_sentence(manifest))}",
         f"Numbers: {said}; that this is what the module was trained on, nothing was compared with.",
         *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "

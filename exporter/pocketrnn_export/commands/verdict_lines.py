@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pocketrnn.commands.terminal import one_line
+from pocketrnn.commands.terminal import aligned, one_line
 
 if TYPE_CHECKING:
-    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.bundle.manifest import Manifest, Parity
 
-__all__ = ["lines_of_examples", "verdict_lines"]
+__all__ = ["lines_of_examples", "proof_table", "verdict_lines"]
 
 _COMPARE = "Compare them: --pairs FILE, with texts and the ids that your pipeline gives (docs/your-files.md)."
 
@@ -29,6 +29,27 @@ def verdict_lines(manifest: Manifest) -> list[str]:
         f"Graph: {one_line(graph)}",
         f"Text rules: {verdict.sentence}" + (f" {_COMPARE}" if verdict.kind == "not compared" else ""),
     ]
+
+
+def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:
+    """The comparisons of a proof, a line each under a head.
+
+    Args:
+        parity: the proof.
+        rows_called: what a row is: `texts` or `sequences`.
+        of_labels: whether it is said how many labels differ.
+
+    Example:
+        >>> proof_table(manifest.parity, "texts")[0].split()[:3]
+        ['compared', 'on', 'cases']
+    """
+    rows = [("compared", "on", "cases", rows_called, "largest difference", "labels differing")]
+    rows += [
+        (f"{c.candidate} with {c.reference}", c.inputs, str(c.cases), str(c.rows), f"{c.largest_difference:.1e}",
+         str(c.labels_differing))
+        for c in parity.comparisons
+    ]  # fmt: skip
+    return aligned(rows if of_labels else [row[:-1] for row in rows])
 
 
 def lines_of_examples(manifest: Manifest) -> list[str]:

@@ -21,8 +21,7 @@ from pocketrnn_export.intake.description import checked_labels, checked_name, ch
 from pocketrnn_export.numbers.number_export import NumberExport, export_numbers_of
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
-from pocketrnn_export.one_export import one_export_at_a_time, told_in_a_sentence
-from pocketrnn_export.proof.verdict import write_report
+from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 
 __all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts"]
 
@@ -105,10 +104,6 @@ def export_numbers(
         raise InputError("multi_label, thresholds and gives are of labels.", "Leave them out for values.")
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {shown(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
-    if tolerance is not None and not 0 <= tolerance < float("inf"):
-        raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
-    if gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
     names = checked_values(values or ()) if of_values else checked_labels(labels or ())
     wanted = NumberExport(
         name=checked_name(name if name is not None else name_of(path)),
@@ -128,9 +123,7 @@ def export_numbers(
         tolerance=tolerance,
         report=report,
     )
-    if report is not None:
-        # An empty report shows that the file can be written, before any work is done.
-        write_report(report, [], tolerance)
+    check_wanted(tolerance, gives, report)
     with one_export_at_a_time, random_state_kept(), told_in_a_sentence(module):
         return export_numbers_of(module, path, wanted, force=force)
 

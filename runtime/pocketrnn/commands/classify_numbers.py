@@ -19,11 +19,11 @@ from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, 
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import DataError, InputError, reason, require, shown
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.tables.rows import Kind, kind_of
+from pocketrnn.tables.checks import check_columns
+from pocketrnn.tables.rows import DELIMITERS, Kind, kind_of
 
 __all__ = ["NumberAnswers", "classify_numbers"]
 
-_DELIMITERS: Final = {"csv": ",", "tsv": "\t"}
 # A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
 _LARGEST: Final = 1 << 31
 _SEQUENCES_AT_A_TIME: Final = 256
@@ -182,11 +182,11 @@ def _columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence
         if path.stat().st_size > _LARGEST:
             raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
         if kind == "parquet":
-            parquet = require("pyarrow.parquet", "parquet")
-            table = parquet.read_table(path)
-            present = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names
-                       if column in wanted}  # fmt: skip
-            names = list(table.column_names)
+            file = require("pyarrow.parquet", "parquet").ParquetFile(path)
+            names = list(file.schema_arrow.names)
+            # The others may be large.
+            table = file.read(columns=[column for column in wanted if column in names])
+            present = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
         elif kind == "jsonl":
             rows = [
                 json.loads(line, parse_constant=_no_number) for line in path.read_text("utf-8").splitlines() if line
@@ -194,19 +194,14 @@ def _columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence
             names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
             present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
         else:
-            names, present = _delimited(path, _DELIMITERS[kind], wanted)
+            names, present = _delimited(path, DELIMITERS[kind], wanted)
     except (InputError, ImportError):
         raise
     # Of a file of any kind: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError, AttributeError.
     except Exception as error:
         near = near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(f"{name} cannot be read: {reason(error)}.", near or "Check the file and its format.") from None
-    for column in wanted:
-        if column not in present:
-            raise DataError(
-                f"{name} has no column {column!r}; it has {', '.join(map(repr, names[:6])) or 'none'}.",
-                f"Give a column for each channel, by its name: {', '.join(wanted[:6])}.",
-            )
+    check_columns(names, wanted, name, "Give a column for each channel, by its name.")
     return present
 
 
