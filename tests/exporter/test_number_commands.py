@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -54,14 +55,28 @@ def test_a_recording_is_answered_in_windows_from_any_file(end: str, folder: Path
     assert [line["label"] for line in found] == [window.answer.label for window in wanted]
 
 
-def test_rows_are_parted_by_a_column_and_answers_written_whole(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["csv", "tsv", "jsonl", "parquet"])
+def test_rows_are_parted_by_a_column_and_answers_written_as_a_table(end: str, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / f"out.{end}"
     result = run("classify", "-b", folder / "b", "--input", folder / "r.csv", "--sequence-column", "s", "--top", 2,
-                 "--output", tmp_path / "out.txt")  # fmt: skip
+                 "--output", out)  # fmt: skip
     assert result.exit_code == 0, result.output
-    lines = [line.split("\t") for line in (tmp_path / "out.txt").read_text().splitlines()]
-    assert [(len(line), line[-1]) for line in lines] == [(5, "a"), (5, "b")]
+    rows = {
+        "csv": lambda: list(csv.DictReader(out.read_text().splitlines())),
+        "tsv": lambda: list(csv.DictReader(out.read_text().splitlines(), delimiter="\t")),
+        "jsonl": lambda: list(map(json.loads, out.read_text().splitlines())),
+        "parquet": lambda: pq.read_table(out).to_pylist(),
+    }[end]()
+    assert list(rows[0]) == ["s", "label", "probability", "label_2", "probability_2"]
+    assert [row["s"] for row in rows] == ["a", "b"]
     predicted = Classifier.load(folder / "b").predict([RECORDING[::2], RECORDING[1::2]])  # type: ignore[list-item]
-    assert [line[0] for line in lines] == predicted
+    assert [row["label"] for row in rows] == predicted
+
+
+def test_windows_are_rows_of_a_table_on_standard_output(folder: Path) -> None:
+    result = run("classify", "-b", folder / "b", "--input", folder / "r.csv", "--output-format", "csv")
+    assert result.output.splitlines()[0] == "window,label,probability"
+    assert [line.split(",")[0] for line in result.output.splitlines()[1:]] == ["0-9", "6-15", "12-21"]
 
 
 def test_sequences_are_given_as_json(folder: Path) -> None:
@@ -88,6 +103,10 @@ def test_sequences_are_given_as_json(folder: Path) -> None:
         (["--input", "short.csv"], "fewer than a window"),
         (["--sequence-column", "s", "[[1, 2, 3]]"], "--sequence-column"),
         (["--input", "words.csv", "--output", "out.csv"], "no number"),
+        (["--input", "good.csv", "--output", "out.txt"], "--output-format"),
+        (["--input", "good.csv", "--output", "out.csv", "--json"], "--json"),
+        (["--input", "good.csv", "--output", "out.csv", "--label-column", "window"], "called 'window'"),
+        (["--input", "good.csv", "--output", "out.csv", "--label-column", "probability"], "told apart"),
     ],
 )
 def test_bad_sequences_are_refused_in_a_sentence(
@@ -98,6 +117,7 @@ def test_bad_sequences_are_refused_in_a_sentence(
     Path("words.csv").write_text("x,y,z\n1,2,one\n")
     Path("ragged.csv").write_text("x,y,z\n1,2,3\n1,2\n")
     Path("empty.csv").write_text("x,y,z\n")
+    Path("good.csv").write_text("x,y,z\n" + "1,2,3\n" * 10)
     Path("short.csv").write_text("x,y,z\n1,2,3\n")
     Path("broken.parquet").write_bytes(b"PAR1")
     result = run("classify", "-b", folder / "b", *arguments)
@@ -155,6 +175,10 @@ def test_values_with_units_are_exported_by_name(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "speed (m/s)" in run("inspect", tmp_path / "b").output
     assert len(run("classify", "-b", tmp_path / "b", "[[1, 2, 3]]").output.split("\t")) == 2
+    channels = Classifier.load(tmp_path / "b").manifest.numbers.channels  # type: ignore[attr-defined]
+    (tmp_path / "r.csv").write_text(f"{','.join(channels)}\n1,2,3\n")
+    table = run("classify", "-b", tmp_path / "b", "--input", tmp_path / "r.csv", "--output-format", "csv").output
+    assert table.startswith("sequence,speed")
 
 
 def test_a_bundle_of_numbers_is_written_as_todays(folder: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.folder import file_written_whole, near_file
 from pocketrnn.bundle.refused_texts import among
 from pocketrnn.classifier import Classifier, kinds_refused, logits_of_batches, refusal
-from pocketrnn.commands.file_options import FileOptions
+from pocketrnn.commands.file_options import FileOptions, answer_columns
 from pocketrnn.commands.labels_reached import check_separable
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
@@ -67,7 +67,7 @@ def classify_file(
         written = kind_of(destination, files.output_format, "--output-format")
     if by_threshold and written in DELIMITERS:
         check_separable(answers, "write JSON Lines: --output-format jsonl")
-    names = _names(files, top)
+    names = answer_columns(files, top)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_opened(given))
         size = _size(stream)
@@ -98,19 +98,6 @@ def _tell_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:
             f"{source.left_out:,} left out{beyond}. {source.first_fault}",
             err=True,
         )
-
-
-def _names(files: FileOptions, top: int) -> list[tuple[str, str]]:
-    """The names of the new columns: for each label, the label's and the probability's."""
-    ends = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    names = [(files.label_column + end, files.probability_column + end) for end in ends]
-    flat = [name for pair in names for name in pair]
-    if len(set(flat)) < len(flat):
-        raise InputError(
-            f"{files.label_column!r} and {files.probability_column!r} cannot be told apart as columns.",
-            "Give --label-column and --probability-column different names.",
-        )
-    return names
 
 
 def _answered(

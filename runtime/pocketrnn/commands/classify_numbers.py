@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.folder import file_written_whole, near_file
-from pocketrnn.commands.file_options import FileOptions
-from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input
+from pocketrnn.commands.file_options import FileOptions, answer_columns
+from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input, standard_output
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import DataError, InputError, reason, require, shown
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.tables.checks import check_columns
-from pocketrnn.tables.rows import DELIMITERS, Kind, kind_of
+from pocketrnn.tables.rows import DELIMITERS, Column, CsvRows, Kind, RowBatch, kind_of
+from pocketrnn.tables.writer import Answered, write
 
 __all__ = ["NumberAnswers", "classify_numbers"]
 
 # A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
 _LARGEST: Final = 1 << 31
 _SEQUENCES_AT_A_TIME: Final = 256
+# A value or a probability is float32; all its digits would be twice as many.
+_DECIMALS: Final = 6
+
+# Some sequences of a file: what each is called, and the answer to it.
+_Some = tuple[list[str], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class NumberAnswers:
         """One answer as a line: what it is of, and the labels with their probabilities, or the values."""
         labels = self.classifier.labels
         if self.classifier.manifest.activation == "values":
-            values = [round(float(value), 6) for value in answer]
+            values = [round(float(value), _DECIMALS) for value in answer]
             if self.as_json:
                 return json_line({"sequence": name, "values": dict(zip(labels, values, strict=True))})
             return "\t".join((*(f"{value:g}" for value in values), one_line(name)))
@@ -56,6 +64,18 @@ class NumberAnswers:
             return json_line({"sequence": name, "label": answer.label, "probability": answer.probability, "top": top})
         pairs = (f"{one_line(label)}\t{probability:.4f}" for label, probability in answer.top)
         return "\t".join((*pairs, one_line(name)))
+
+    def columns(self, answers: Sequence[Any], files: FileOptions) -> list[Column]:
+        """Answers as columns of a table: a label and its probability, for each of the first ones; or the values."""
+        if self.classifier.manifest.activation == "values":
+            by_name = zip(self.classifier.labels, np.array(answers).T.tolist(), strict=True)
+            return [Column(name, [round(value, _DECIMALS) for value in column], True) for name, column in by_name]
+        made = []
+        for rank, (label, probability) in enumerate(answer_columns(files, self.top)):
+            pairs = [answer.top[rank] for answer in answers]
+            made.append(Column(label, [pair[0] for pair in pairs], is_number=False))
+            made.append(Column(probability, [round(pair[1], _DECIMALS) for pair in pairs], is_number=True))
+        return made
 
 
 def classify_numbers(
@@ -89,8 +109,7 @@ def classify_numbers(
     if by is not None and not files.input:
         raise click.UsageError("--sequence-column is of a file: name it with --input.")
     if files.input:
-        lines = _of_file(wanted, files, by)
-        _written(lines, files)
+        _write(wanted, files, by)
         return
     if files.output or files.output_format:
         raise click.UsageError("--output is of a file: name the one to read with --input.")
@@ -135,7 +154,7 @@ def _no_number(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Iterator[str]:
+def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Iterator[_Some]:
     """The answers to a file: to each window of a recording, or to each sequence."""
     classifier, rules = wanted.classifier, wanted.classifier.manifest.numbers
     name = str(files.input)
@@ -145,22 +164,20 @@ def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Itera
     if not len(recording):
         raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
     if by is None and rules.window is not None:
-        yield from (
-            wanted.line(f"{window.start}-{window.stop - 1}", window.answer)
-            for window in classifier.recording(recording, top=wanted.top)
-        )
+        windows = iter(classifier.recording(recording, top=wanted.top))
+        while some := list(itertools.islice(windows, _SEQUENCES_AT_A_TIME)):
+            yield [f"{window.start}-{window.stop - 1}" for window in some], [window.answer for window in some]
         return
     parts = [(name, recording)] if by is None else _parted(columns[by], recording)
     for start in range(0, len(parts), _SEQUENCES_AT_A_TIME):
-        some = parts[start : start + _SEQUENCES_AT_A_TIME]
+        some_parts = parts[start : start + _SEQUENCES_AT_A_TIME]
         prepared = []
-        for label, sequence in some:
+        for label, sequence in some_parts:
             try:
                 prepared.append(classifier.prepared(sequence))
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
-        answers = classifier.answers_of(prepared, wanted.top)
-        yield from (wanted.line(label, answer) for (label, _), answer in zip(some, answers, strict=True))
+        yield [label for label, _ in some_parts], classifier.answers_of(prepared, wanted.top)
 
 
 def _parted(column: Sequence[Any], recording: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -243,12 +260,35 @@ def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
     return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found
 
 
-def _written(lines: Iterator[str], files: FileOptions) -> None:
-    """The answers, to a file that is written whole or not at all, or to standard output."""
-    if files.output is None or files.output == "-":
-        for line in lines:
-            say(line)
+def _write(wanted: NumberAnswers, files: FileOptions, by: str | None) -> None:
+    """The answers to a file: lines for people or JSON; or a table, in a file that is written whole or not at all."""
+    to_stdout = files.output in (None, "-")
+    if to_stdout and files.output_format is None:
+        for names, answers in _of_file(wanted, files, by):
+            for name, answer in zip(names, answers, strict=True):
+                say(wanted.line(name, answer))
         return
-    with file_written_whole(Path(files.output), force=files.force) as file:
-        for line in lines:
-            file.write(f"{line}\n".encode())
+    if wanted.as_json:
+        raise click.UsageError("--json is of lines on standard output; for a table, see --output-format.")
+    kind = kind_of(files.output or "-", files.output_format, "--output-format")
+    with ExitStack() as stack:
+        stream: IO[bytes] = (
+            standard_output()
+            if to_stdout
+            else stack.enter_context(file_written_whole(Path(str(files.output)), force=files.force))
+        )
+        write(stream, kind, _as_table(wanted, files, by), by or "sequence", flush=to_stdout)
+
+
+def _as_table(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Answered:
+    """A row for each sequence or window: what it is called, then the answer."""
+    windows = by is None and wanted.classifier.manifest.numbers.window is not None
+    first = by or ("window" if windows else "sequence")
+    for names, answers in _of_file(wanted, files, by):
+        columns = wanted.columns(answers, files)
+        if first in (column.name for column in columns):
+            raise InputError(
+                f"Two columns would be called {first!r}: that of the sequences, and one of the answers.",
+                "Give --label-column and --probability-column other names, or write lines: leave --output out.",
+            )
+        yield RowBatch(names, [], CsvRows([first], [[name] for name in names]), read=0), columns

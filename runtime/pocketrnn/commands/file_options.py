@@ -10,10 +10,11 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from pocketrnn.commands.command import column_option
+from pocketrnn.errors import InputError
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
-__all__ = ["FileOptions", "file_options"]
+__all__ = ["FileOptions", "answer_columns", "file_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -36,6 +37,23 @@ class FileOptions:
     def are_given(self) -> bool:
         """Whether rows of a file are to be classified."""
         return any((self.input, self.output, self.input_format, self.output_format))
+
+
+def answer_columns(files: FileOptions, top: int) -> list[tuple[str, str]]:
+    """The names of the new columns: for each label, the label's and the probability's.
+
+    Raises:
+        InputError: two would have one name.
+    """
+    ends = ["", *(f"_{rank}" for rank in range(2, top + 1))]
+    names = [(files.label_column + end, files.probability_column + end) for end in ends]
+    flat = [name for pair in names for name in pair]
+    if len(set(flat)) < len(flat):
+        raise InputError(
+            f"{files.label_column!r} and {files.probability_column!r} cannot be told apart as columns.",
+            "Give --label-column and --probability-column different names.",
+        )
+    return names
 
 
 def file_options(command: _Command) -> _Command:
