@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,22 +12,19 @@ from typing import IO, Any, Final
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
-from pocketrnn.bundle.folder import file_written_whole, near_file
+from pocketrnn.bundle.folder import file_written_whole
 from pocketrnn.commands.file_options import FileOptions, answer_columns
 from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input, standard_output
 from pocketrnn.commands.terminal import one_line
-from pocketrnn.errors import DataError, InputError, reason, require, shown
+from pocketrnn.errors import InputError, shown
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.tables.checks import check_columns
-from pocketrnn.tables.rows import DELIMITERS, Column, CsvRows, Kind, RowBatch, kind_of
+from pocketrnn.tables.recordings import columns_of, no_number, parted, recording_of
+from pocketrnn.tables.rows import Column, CsvRows, RowBatch, kind_of
 from pocketrnn.tables.writer import Answered, write
 
 __all__ = ["NumberAnswers", "classify_numbers"]
 
-# A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
-_LARGEST: Final = 1 << 31
 _SEQUENCES_AT_A_TIME: Final = 256
 # A value or a probability is float32; all its digits would be twice as many.
 _DECIMALS: Final = 6
@@ -140,7 +136,7 @@ def _say_all(wanted: NumberAnswers, texts: list[str], kind: str, before: int) ->
 
 def _of_json(text: str) -> Any:
     try:
-        found = json.loads(text, parse_constant=_no_number)
+        found = json.loads(text, parse_constant=no_number)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list):
@@ -148,27 +144,21 @@ def _of_json(text: str) -> Any:
     return found
 
 
-def _no_number(constant: str) -> float:
-    if constant == "NaN":
-        return math.nan
-    raise ValueError(f"{constant} is not JSON")
-
-
 def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Iterator[_Some]:
     """The answers to a file: to each window of a recording, or to each sequence."""
     classifier, rules = wanted.classifier, wanted.classifier.manifest.numbers
     name = str(files.input)
     kind = kind_of(name, files.input_format, "--input-format")
-    columns = _columns(name, kind, [*rules.channels, *([by] if by is not None else [])])
-    recording = np.stack([_numbers(columns[channel], channel, name) for channel in rules.channels], axis=1)
-    if not len(recording):
-        raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
+    columns = columns_of(name, kind, [*rules.channels, *([by] if by is not None else [])])
+    recording = recording_of(columns, rules.channels, name)
     if by is None and rules.window is not None:
         windows = iter(classifier.recording(recording, top=wanted.top))
         while some := list(itertools.islice(windows, _SEQUENCES_AT_A_TIME)):
             yield [f"{window.start}-{window.stop - 1}" for window in some], [window.answer for window in some]
         return
-    parts = [(name, recording)] if by is None else _parted(columns[by], recording)
+    parts = [(name, recording)]
+    if by is not None:
+        parts = [(value, recording[rows]) for value, rows in parted(columns[by])]
     for start in range(0, len(parts), _SEQUENCES_AT_A_TIME):
         some_parts = parts[start : start + _SEQUENCES_AT_A_TIME]
         prepared = []
@@ -178,86 +168,6 @@ def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Itera
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
         yield [label for label, _ in some_parts], classifier.answers_of(prepared, wanted.top)
-
-
-def _parted(column: Sequence[Any], recording: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
-    """The sequences of a file, each with what its column says, in the order in which they begin."""
-    rows: dict[str, list[int]] = {}
-    for index, value in enumerate(column):
-        rows.setdefault(str(value), []).append(index)
-    return [(name, recording[indices]) for name, indices in rows.items()]
-
-
-def _columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Some columns of a file.
-
-    Raises:
-        DataError: it cannot be read, or has no such column.
-    """
-    path = Path(name)
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
-        if kind == "parquet":
-            file = require("pyarrow.parquet", "parquet").ParquetFile(path)
-            names = list(file.schema_arrow.names)
-            # The others may be large.
-            table = file.read(columns=[column for column in wanted if column in names])
-            present = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
-        elif kind == "jsonl":
-            rows = [
-                json.loads(line, parse_constant=_no_number) for line in path.read_text("utf-8").splitlines() if line
-            ]
-            names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
-            present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
-        else:
-            names, present = _delimited(path, DELIMITERS[kind], wanted)
-    except (InputError, ImportError):
-        raise
-    # Of a file of any kind: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError, AttributeError.
-    except Exception as error:
-        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
-        raise DataError(f"{name} cannot be read: {reason(error)}.", near or "Check the file and its format.") from None
-    check_columns(names, wanted, name, "Give a column for each channel, by its name.")
-    return present
-
-
-def _delimited(path: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:
-    import csv
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=delimiter)
-        names = next(rows, [])
-        places = {column: names.index(column) for column in wanted if column in names}
-        found: dict[str, Sequence[Any]] = {column: [] for column in places}
-        for number, row in enumerate(rows, 2):
-            if not row:
-                continue
-            if len(row) != len(names):
-                raise DataError(
-                    f"Line {number} of {path} has {len(row)} fields, and the header {len(names)}.", "Correct the file."
-                )
-            for column, place in places.items():
-                found[column].append(row[place])  # type: ignore[attr-defined]
-    return names, found
-
-
-def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
-    """A column as numbers; an empty field is a missing sample. Whole numbers stay whole where all are."""
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
-        return column
-    made = []
-    for row, value in enumerate(column):
-        text = "" if value is None else str(value).strip()
-        try:
-            made.append(float(text) if text else math.nan)
-        except ValueError:
-            raise DataError(
-                f"{name}, column {channel!r}, row {row + 1}: {shown(value, 30)} is no number.", "Correct the file."
-            ) from None
-    found = np.array(made)
-    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0
-    return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found
 
 
 def _write(wanted: NumberAnswers, files: FileOptions, by: str | None) -> None:

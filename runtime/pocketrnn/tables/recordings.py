@@ -1,0 +1,150 @@
+"""Files of recordings: CSV, TSV, JSON Lines and Parquet with a column for each channel and a row for each time step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.bundle.folder import near_file
+from pocketrnn.errors import DataError, InputError, reason, require, shown
+from pocketrnn.tables.checks import check_columns
+from pocketrnn.tables.rows import DELIMITERS, Kind
+
+__all__ = ["columns_of", "no_number", "parted", "recording_of"]
+
+# A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
+_LARGEST: Final = 1 << 31
+
+
+def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Some columns of a file.
+
+    Args:
+        name: the file.
+        kind: what kind of file it is.
+        wanted: the names of the columns.
+
+    Raises:
+        DataError: it cannot be read, or has no such column.
+        MissingExtraError: it is Parquet, and pyarrow is not installed.
+
+    Example:
+        >>> columns_of("walk.csv", "csv", ["ax"])["ax"][:2]
+        ['0.12', '0.15']
+    """
+    path = Path(name)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
+        if kind == "parquet":
+            file = require("pyarrow.parquet", "parquet").ParquetFile(path)
+            names = list(file.schema_arrow.names)
+            # The others may be large.
+            table = file.read(columns=[column for column in wanted if column in names])
+            present = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
+        elif kind == "jsonl":
+            rows = [json.loads(line, parse_constant=no_number) for line in path.read_text("utf-8").splitlines() if line]
+            names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
+            present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
+        else:
+            names, present = _delimited(path, DELIMITERS[kind], wanted)
+    except (InputError, ImportError):
+        raise
+    # Of a file of any kind: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError, AttributeError.
+    except Exception as error:
+        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"{name} cannot be read: {reason(error)}.", near or "Check the file and its format.") from None
+    check_columns(names, wanted, name, "Give a column for each channel, by its name.")
+    return present
+
+
+def recording_of(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
+    """The columns of the channels as numbers [time, channels]; a field without a number is NaN.
+
+    Args:
+        columns: what `columns_of` gave.
+        channels: their names, in the order of the result.
+        name: the file, for the error.
+
+    Raises:
+        DataError: a field is no number, or there is no row.
+
+    Example:
+        >>> recording_of({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
+        [[1.0, 3.0], [2.0, nan]]
+    """
+    recording: NDArray[Any] = np.stack([_numbers(columns[channel], channel, name) for channel in channels], axis=1)
+    if not len(recording):
+        raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
+    return recording
+
+
+def parted(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
+    """The rows of each sequence of a file by what a column says of them, in the order in which they begin.
+
+    Example:
+        >>> [(name, rows.tolist()) for name, rows in parted(["a", "a", "b", "a"])]
+        [('a', [0, 1, 3]), ('b', [2])]
+    """
+    rows: dict[str, list[int]] = {}
+    for index, value in enumerate(column):
+        rows.setdefault(str(value), []).append(index)
+    return [(name, np.array(indices, np.int64)) for name, indices in rows.items()]
+
+
+def no_number(constant: str) -> float:
+    """What `json.loads` makes of a constant that is not JSON: NaN is a missing sample.
+
+    Raises:
+        ValueError: it is another one, such as Infinity.
+
+    Example:
+        >>> no_number("NaN")
+        nan
+    """
+    if constant == "NaN":
+        return math.nan
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _delimited(path: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        names = next(rows, [])
+        places = {column: names.index(column) for column in wanted if column in names}
+        found: dict[str, Sequence[Any]] = {column: [] for column in places}
+        for number, row in enumerate(rows, 2):
+            if not row:
+                continue
+            if len(row) != len(names):
+                raise DataError(
+                    f"Line {number} of {path} has {len(row)} fields, and the header {len(names)}.", "Correct the file."
+                )
+            for column, place in places.items():
+                found[column].append(row[place])  # type: ignore[attr-defined]
+    return names, found
+
+
+def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
+    """A column as numbers; an empty field is a missing sample. Whole numbers stay whole where all are."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        return column
+    made = []
+    for row, value in enumerate(column):
+        text = "" if value is None else str(value).strip()
+        try:
+            made.append(float(text) if text else math.nan)
+        except ValueError:
+            raise DataError(
+                f"{name}, column {channel!r}, row {row + 1}: {shown(value, 30)} is no number.", "Correct the file."
+            ) from None
+    found = np.array(made)
+    whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0
+    return found.astype(np.int64) if whole and np.abs(found).max() < 2**53 else found
