@@ -1,5 +1,7 @@
 /** Types of native.js, where everything is described. */
 
+import type { NumberClassifier } from "./numbers.js";
+
 /** One label with its probability. */
 export interface Answer {
   label: string;
@@ -52,6 +54,9 @@ export interface LoadOptions {
   /** Where pocketrnn.wasm is, if not beside this module: its address, its bytes, or the compiled module. */
   wasm?: string | URL | Bytes | WebAssembly.Module;
 }
+
+/** Read and check a packed file of either kind, by its address or its bytes. */
+export function load(source: string | URL | Bytes, options?: LoadOptions): Promise<Classifier | NumberClassifier>;
 
 /** A classifier read from a packed file. */
 export class Classifier {

@@ -1,7 +1,8 @@
-/** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. */
+/** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. Of a file that
+ * takes sequences of numbers, it is number_page.js. */
 
 import { contributionsOf } from "./contributions.js";
-import { Classifier } from "./native.js";
+import { load as loadPacked } from "./native.js";
 import { answersSoFar } from "./so_far.js";
 
 // Placed beside this page by whoever serves it; README.md says how. Nothing is fetched from anywhere else.
@@ -15,6 +16,11 @@ const SHOWN_LABELS = 5;
 const SHOWN_EXAMPLES = 4;
 
 const at = (id) => document.getElementById(id);
+
+function showStatus(sentence) {
+  at("status").className = "";
+  at("status").textContent = sentence;
+}
 
 function showError(error) {
   // A text that is too short yet is no failure.
@@ -103,7 +109,7 @@ async function load() {
   const address = new URL(named ?? PACKED, document.baseURI);
   if (!address.pathname.endsWith(".prnn")) return loadBundle(address);
   try {
-    return await Classifier.load(address);
+    return await loadPacked(address);
   } catch (error) {
     const { url, status } = error.cause ?? {};
     if (named === null && url === address.href && status === 404) return loadBundle(new URL(BUNDLE, document.baseURI));
@@ -115,8 +121,14 @@ async function start() {
   const classifier = await load();
   await classifier.verify();
   document.title = at("name").textContent = classifier.name;
-  const ready = `Ready: ${classifier.labels.length} labels; its golden examples are answered here as where it was made.`;
-  at("status").textContent = ready;
+  const what = classifier.givesValues ? "values" : "labels";
+  const ready = `Ready: ${classifier.labels.length} ${what}; its golden examples are answered here as where it was made.`;
+  showStatus(ready);
+  if (classifier.channels) {
+    const { startOfNumbers } = await import("./number_page.js");
+    startOfNumbers(classifier, (said) => (said instanceof Error ? showError(said) : showStatus(said)));
+    return;
+  }
   at("text").disabled = false;
 
   let asked = 0;
@@ -125,8 +137,7 @@ async function start() {
     const text = at("text").value;
     // Nothing was written yet: a label of nothing would only mislead.
     if (!text.trim()) {
-      at("status").className = "";
-      at("status").textContent = ready;
+      showStatus(ready);
       showNothing(text);
       at("words").dataset.answered = text;
       return;
@@ -136,8 +147,7 @@ async function start() {
       // Whoever types on is answered for the newest text only.
       const given = classifier.thresholds && (await classifier.predictLabels([text]))[0];
       if (question !== asked) return;
-      at("status").className = "";
-      at("status").textContent = given?.length === 0 ? "No label reaches its threshold." : ready;
+      showStatus(given?.length === 0 ? "No label reaches its threshold." : ready);
       showLabels(top, given);
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));

@@ -51,7 +51,8 @@ def test_the_package_is_installed_and_asked_in_node(project: Path) -> None:
 def test_the_package_holds_the_engine_and_what_speaks_to_it_alone(project: Path) -> None:
     installed = project / "node_modules" / "pocketrnn"
     assert sorted(path.name for path in installed.iterdir()) == [
-        "LICENSE", "README.md", "native.d.ts", "native.js", "package.json", "pocketrnn-plain.wasm", "pocketrnn.wasm",
+        "LICENSE", "README.md", "answers.js", "engine.js", "native.d.ts", "native.js", "numbers.d.ts", "numbers.js",
+        "package.json", "pocketrnn-plain.wasm", "pocketrnn.wasm",
     ]  # fmt: skip
     manifest = json.loads((installed / "package.json").read_text(encoding="utf-8"))
     assert "dependencies" not in manifest
@@ -61,10 +62,12 @@ def test_the_package_holds_the_engine_and_what_speaks_to_it_alone(project: Path)
 
 
 def test_every_class_of_the_module_has_its_type(project: Path) -> None:
-    installed = project / "node_modules" / "pocketrnn"
-    classes = re.compile(r"^export class (\w+)", re.MULTILINE)
-    made, typed = (set(classes.findall((installed / f"native.{end}").read_text("utf-8"))) for end in ("js", "d.ts"))
-    assert made == typed
+    errors = {"BundleError", "InputError", "LimitError", "PocketRNNError"}
+    for module, more in (("pocketrnn", {"load"}), ("pocketrnn/numbers", errors)):
+        types = WEB / ("native.d.ts" if module == "pocketrnn" else "numbers.d.ts")
+        typed = re.findall(r"^export class (\w+)", types.read_text("utf-8"), re.MULTILINE)
+        (project / "classes.mjs").write_text(f'import * as all from "{module}"; console.log(Object.keys(all).join());')
+        assert set(run(project, "node", "classes.mjs").strip().split(",")) == {*typed, *more}
 
 
 @pytest.mark.slow

@@ -240,4 +240,26 @@ int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*
         at = after;
     }
 }
+
+/* Why samples of a sequence of numbers are refused, as the runtime in Python says it: the kind of the worst fault (1 infinite, 2
+ * missing, 3 too large for float32; 0 for none), and at `found` how many samples have it, and which is the first. */
+int prnn_fault_of_samples(const prnn *p, const void *samples, int type, size_t steps, uint32_t found[2])
+{
+    uint32_t counts[4] = {0}, firsts[4];
+    for (size_t at = 0; at < steps * p->header->channels; at++) {
+        real made;
+        size_t channel = at % p->header->channels;
+        int status = scaled_sample(p, samples, type, at, channel, &made);
+        int kind = !status ? 0 : status == PRNN_MISSING ? 2 : isfinite(sample_at(p, samples, type, at, channel)) ? 3 : 1;
+        if (!counts[kind]++)
+            firsts[kind] = (uint32_t)at;
+    }
+    for (int kind = 1; kind < 4; kind++)
+        if (counts[kind]) {
+            found[0] = counts[kind];
+            found[1] = firsts[kind];
+            return kind;
+        }
+    return 0;
+}
 #pragma clang attribute pop

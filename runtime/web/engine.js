@@ -1,0 +1,408 @@
+/** The native engine as WebAssembly with one packed file in its memory, for native.js and numbers.js: the errors, how files are
+ * read, and the calls of the C interface, runtime/native/src/pocketrnn.h. */
+
+/** Its statuses. */
+export const STATUS = {
+  OK: 0,
+  MEMORY: 1,
+  TOO_SHORT: 7,
+  TOO_LONG: 8,
+  NOT_FINITE: 10,
+  NO_WORD: 12,
+  NO_STREAM: 13,
+  UNDECIDED: 14,
+  SAVED: 15,
+  COSTLY: 17,
+  WAITING: 19,
+  MISSING: 21,
+};
+
+const LARGEST_FILE = 2 ** 31 - 1;
+const LARGEST_MEMORY = 2 ** 32;
+const PAGE = 2 ** 16;
+export const ALIGN = 64;
+// Given to the engine beyond what it needs, for products of frequent words: a fifth less time for a text, for 6 ms more when
+// it is loaded; four times as much gains no more.
+const EXTRA = 2 ** 20;
+export const MAKE_AGAIN = "Copy the file again from where it was made, or make it again with: pocketrnn pack";
+const BUILD = "Build it with scripts/build_web, or use a bundle with pocketrnn.js and onnxruntime-web.";
+
+/** Every error of this module: `problem` is one sentence of what is wrong, `remedy` one of what to do. */
+export class PocketRNNError extends Error {
+  constructor(problem, remedy, options) {
+    super(`${problem} ${remedy}`, options);
+    this.name = new.target.name;
+    this.problem = problem;
+    this.remedy = remedy;
+  }
+}
+/** Something handed in cannot be used. */
+export class InputError extends PocketRNNError {}
+/** A text has fewer or more tokens than the classifier takes, or no known word where it needs one (`limits` of `graph` in its
+ * manifest). */
+export class LimitError extends InputError {}
+/** A packed file is missing, damaged, of another format or inconsistent with itself. */
+export class BundleError extends InputError {}
+
+export const isString = (value) => typeof value === "string";
+const isAddress = (value) => isString(value) || value instanceof URL;
+export const aligned = (bytes) => Math.ceil(bytes / ALIGN) * ALIGN;
+
+// ------------------------------------------------------------------------------------------------ strings and UTF-8
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+// With the flag u, a pair is one code point and not found here.
+const HALF = /[\ud800-\udfff]/u;
+
+/** Write a string as UTF-8 from `at` on, where there are three bytes a unit; where it ends. Half of a surrogate pair is
+ * encoded as if it were a character, as the packed file's own strings are; TextEncoder would replace it. */
+function writeString(text, bytes, at) {
+  if (!HALF.test(text)) return at + encoder.encodeInto(text, bytes.subarray(at)).written;
+  for (const point of text) {
+    const code = point.codePointAt(0);
+    if (code >= 0xd800 && code <= 0xdfff) {
+      bytes[at++] = 0xe0 | (code >> 12);
+      bytes[at++] = 0x80 | ((code >> 6) & 63);
+      bytes[at++] = 0x80 | (code & 63);
+    } else at += encoder.encodeInto(point, bytes.subarray(at)).written;
+  }
+  return at;
+}
+
+/** The string that UTF-8 stands for; halves of surrogate pairs as they are. */
+function readString(bytes) {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return bytes.reduce((text, byte, i) => (byte >> 6 === 2 ? text : text + String.fromCodePoint(codeAt(bytes, i))), "");
+  }
+}
+
+function codeAt(bytes, at) {
+  const more = bytes[at] < 0x80 ? 0 : bytes[at] < 0xe0 ? 1 : bytes[at] < 0xf0 ? 2 : 3;
+  let code = more ? bytes[at] & (0x3f >> more) : bytes[at];
+  for (let i = 1; i <= more; i++) code = (code << 6) | (bytes[at + i] & 63);
+  return code >= 0 && code <= 0x10ffff ? code : 0xfffd;
+}
+
+// ----------------------------------------------------------------------------------------- files, and the engine's own
+
+/** The bytes at an address, over http or, in Node, of a file. */
+async function read(address, remedy) {
+  const url = await resolved(address);
+  const failed = (why, cause) => new BundleError(`${url} cannot be read: ${why}.`, remedy, { cause });
+  if (url.protocol === "file:" && globalThis.process?.versions?.node) {
+    try {
+      return await (await import("node:fs/promises")).readFile(url);
+    } catch (error) {
+      throw failed(error.message, error);
+    }
+  }
+  let response;
+  try {
+    response = await fetch(url);
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    throw failed(error.message, error);
+  }
+  throw failed(`status ${response.status}`, { url: url.href, status: response.status });
+}
+
+/** An address as a URL: on a page, beside it; in Node, in the current folder. */
+async function resolved(address) {
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  if (base !== undefined || !globalThis.process?.versions?.node) return new URL(address, base);
+  const { pathToFileURL } = await import("node:url");
+  return new URL(address, pathToFileURL(`${process.cwd()}/`));
+}
+
+export const bytesOf = (content) => new Uint8Array(content.buffer ?? content, content.byteOffset ?? 0, content.byteLength);
+export const isBytes = (value) => value instanceof ArrayBuffer || ArrayBuffer.isView(value);
+
+// A module that puts a number into every lane of a vector: whether it is valid says whether there is SIMD.
+const HAS_SIMD = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+];
+// Written out: bundlers such as Vite look for this very form, and take the files along.
+const WITH_SIMD = new URL("./pocketrnn.wasm", import.meta.url);
+const PLAIN = new URL("./pocketrnn-plain.wasm", import.meta.url);
+const compiled = new Map();
+
+/** The engine's module, compiled once for all classifiers of a page. */
+function engine(wasm) {
+  if (wasm instanceof WebAssembly.Module) return wasm;
+  const source = wasm ?? (WebAssembly.validate(Uint8Array.from(HAS_SIMD)) ? WITH_SIMD : PLAIN);
+  if (isBytes(source)) return compile(source, "pocketrnn.wasm");
+  const key = String(source);
+  if (!compiled.has(key)) {
+    const made = read(source, BUILD).then((content) => compile(content, key));
+    compiled.set(key, made);
+    made.catch(() => compiled.delete(key)); // it may be there the next time
+  }
+  return compiled.get(key);
+}
+
+async function compile(content, name) {
+  try {
+    return await WebAssembly.compile(content);
+  } catch (error) {
+    throw new BundleError(`${name} is no WebAssembly: ${error.message}.`, BUILD, { cause: error });
+  }
+}
+
+/** An engine with one packed file in its memory: the file, what the engine makes of it, and from `base` on what a call
+ * needs. Numbers of the interface stand in the first 64 bytes there; what follows is whoever's who calls it. */
+export class Packed {
+  #exports;
+  #stack;
+  #file;
+  base;
+  bytes;
+
+  constructor(instance, content) {
+    this.#exports = instance.exports;
+    this.#stack = this.#exports.__stack_pointer.value;
+    const file = aligned(this.#exports.__heap_base.value);
+    const slots = aligned(file + content.length);
+    this.base = slots;
+    this.reserve(2 * ALIGN);
+    this.bytes.set(content, file);
+    this.#file = [file, content.length];
+    this.wordsAt(slots, 2).set([0, 0]);
+    this.check(this.call("open", slots, file, content.length, 0, slots + 4), true);
+    const size = this.wordsAt(slots + 4, 1)[0] + EXTRA;
+    const memory = slots + ALIGN;
+    this.base = aligned(memory + size);
+    this.reserve(ALIGN);
+    this.wordsAt(slots + 4, 1)[0] = size;
+    this.check(this.call("open", slots, file, content.length, memory, slots + 4));
+    this.classifier = this.wordsAt(slots, 1)[0];
+    this.classes = this.call("classes", this.classifier);
+    this.channels = this.call("channels", this.classifier);
+    this.call("limits", this.classifier, this.base, this.base + 4, this.base + 8);
+    [this.least, this.most] = this.wordsAt(this.base, 2);
+  }
+
+  /** A copy of the file. */
+  get file() {
+    const [start, size] = this.#file;
+    return this.bytes.slice(start, start + size);
+  }
+
+  /** Call a function of the engine. If it is stopped, which only a file made to do so brings about, its stack is set back
+   * for the next call. */
+  call(name, ...values) {
+    try {
+      return this.#exports[`prnn_${name}`](...values);
+    } catch (error) {
+      this.#exports.__stack_pointer.value = this.#stack;
+      throw new PocketRNNError(`The engine was stopped: ${error.message}.`, MAKE_AGAIN, { cause: error });
+    }
+  }
+
+  /** What a status means. */
+  sentence(status) {
+    const start = this.call("error", status) >>> 0;
+    return readString(this.bytes.subarray(start, this.bytes.indexOf(0, start)));
+  }
+
+  /** The string that one of the engine's functions points to; undefined where there is none. */
+  string(name, ...values) {
+    const start = this.call(name, this.classifier, ...values, this.base) >>> 0;
+    if (start === 0) return undefined;
+    return readString(this.bytes.subarray(start, start + this.wordsAt(this.base, 1)[0]));
+  }
+
+  /** One text's ids. */
+  encode(text) {
+    const { at, bytes } = this.#placed(text);
+    const work = aligned(at + bytes);
+    const status = this.answered(work, () =>
+      this.call("encode", this.classifier, at, bytes, this.base + 4, this.base + 8, work, this.base),
+    );
+    this.check(status);
+    const [, start, count] = this.wordsAt(this.base, 3);
+    return Array.from(new Int32Array(this.bytes.buffer, start, count));
+  }
+
+  /** Where the words of a text stand: bytes from and to, in turn. */
+  words(text) {
+    const { at, bytes } = this.#placed(text);
+    const places = aligned(at + bytes);
+    this.reserve(places + 8 * bytes - this.base);
+    return this.wordsAt(places, 2 * this.call("words", this.classifier, at, bytes, places)).slice();
+  }
+
+  /** For each of several texts its status, and their logits one after the other. */
+  logits(texts) {
+    const { classes } = this;
+    const structs = this.base + ALIGN;
+    const logits = aligned(structs + 16 * texts.length);
+    let at = aligned(logits + 4 * classes * texts.length);
+    this.reserve(at + texts.reduce((sum, text) => sum + 3 * text.length, 0) - this.base);
+    texts.forEach((text, i) => {
+      const end = writeString(text, this.bytes, at);
+      this.wordsAt(structs + 16 * i, 4).set([at, end - at, logits + 4 * classes * i, 0]);
+      at = end;
+    });
+    const work = aligned(at);
+    this.wordsAt(this.base + 4, 1)[0] = 0; // how many are done
+    const status = this.answered(work, () =>
+      this.call("classify_many", this.classifier, structs, texts.length, this.base + 4, work, this.base),
+    );
+    this.check(status);
+    const statuses = texts.map((_, i) => this.wordsAt(structs + 16 * i + 12, 1)[0]);
+    return { statuses, logits: new Float32Array(this.bytes.buffer, logits, classes * texts.length).slice() };
+  }
+
+  /** The probabilities of one row of logits; undefined where these are not finite. */
+  probabilities(logits) {
+    this.reserve(ALIGN + 4 * logits.length);
+    const row = new Float32Array(this.bytes.buffer, this.base, logits.length);
+    row.set(logits);
+    const status = this.call("probabilities", this.classifier, this.base, this.base);
+    if (status === STATUS.NOT_FINITE) return undefined;
+    this.check(status);
+    return Array.from(row);
+  }
+
+  /** The bytes that a stream uses before its first fragment, or as it was saved. It holds no pointer: between two calls it is
+   * kept outside of the engine's memory, where nothing needs to be freed. */
+  stream(saved) {
+    const size = this.call("stream_size", this.classifier);
+    if (size === 0) throw new EngineError(STATUS.NO_STREAM, this.sentence(STATUS.NO_STREAM));
+    const at = this.base + ALIGN;
+    const given = aligned(at + size);
+    this.reserve(given + (saved?.length ?? 0) - this.base);
+    this.wordsAt(this.base, 2).set([size, 0]);
+    this.check(this.call("stream_open", this.classifier, this.base + 4, at, this.base));
+    if (saved) {
+      this.bytes.set(saved, given);
+      this.check(this.call("stream_resume", this.classifier, at, given, saved.length));
+    }
+    return this.#used(at);
+  }
+
+  /** Of a stream of the engine's, the bytes that it uses; the second word of them says how many. */
+  #used(at) {
+    return this.bytes.slice(at, at + this.wordsAt(at, 2)[1]);
+  }
+
+  /** Read a further fragment, a string or UTF-8: the stream after it, and the logits of all the text so far. */
+  push(stream, fragment) {
+    const at = this.base + ALIGN;
+    const logits = aligned(at + this.call("stream_size", this.classifier));
+    const text = aligned(logits + 4 * this.classes);
+    this.reserve(text + (isString(fragment) ? 3 : 1) * fragment.length - this.base);
+    this.bytes.set(stream, at);
+    const end = isString(fragment) ? writeString(fragment, this.bytes, text) : text + fragment.length;
+    if (!isString(fragment)) this.bytes.set(fragment, text);
+    const work = aligned(end);
+    const status = this.answered(work, () =>
+      this.call("stream_push", this.classifier, at, text, end - text, logits, work, this.base),
+    );
+    this.check(status);
+    return {
+      stream: this.#used(at),
+      logits: new Float32Array(this.bytes.buffer, logits, this.classes).slice(),
+    };
+  }
+
+  /** What a stream needs to go on elsewhere. */
+  saved(stream) {
+    const at = this.base + ALIGN;
+    const out = aligned(at + stream.length);
+    this.reserve(out + stream.length - this.base);
+    this.bytes.set(stream, at);
+    this.wordsAt(this.base, 1)[0] = stream.length;
+    this.check(this.call("stream_save", this.classifier, at, out, this.base));
+    return this.bytes.slice(out, out + this.wordsAt(this.base, 1)[0]);
+  }
+
+  #placed(text) {
+    const at = this.base + ALIGN;
+    this.reserve(ALIGN + 3 * text.length);
+    return { at, bytes: writeString(text, this.bytes, at) - at };
+  }
+
+  /** Ask with all memory from `work` on, and with more as long as more is wanted. */
+  answered(work, ask) {
+    this.reserve(work + PAGE - this.base);
+    for (;;) {
+      const size = this.bytes.length - work;
+      this.wordsAt(this.base, 1)[0] = size;
+      const status = ask();
+      if (status !== STATUS.MEMORY) return status;
+      this.reserve(work + Math.max(this.wordsAt(this.base, 1)[0], size + PAGE) - this.base);
+    }
+  }
+
+  /** See to it that there are so many bytes from `base` on. */
+  reserve(bytes) {
+    const { memory } = this.#exports;
+    const missing = this.base + bytes - memory.buffer.byteLength;
+    if (missing > 0) {
+      try {
+        if (this.base + bytes > LARGEST_MEMORY) throw new RangeError("WebAssembly has 4 GiB of memory");
+        memory.grow(Math.ceil(missing / PAGE));
+      } catch (error) {
+        throw new PocketRNNError(`There is no memory for this: ${error.message}.`, "Give less at once.", { cause: error });
+      }
+    }
+    if (this.bytes?.buffer !== memory.buffer) this.bytes = new Uint8Array(memory.buffer);
+  }
+
+  wordsAt(at, count) {
+    return new Uint32Array(this.bytes.buffer, at, count);
+  }
+
+  /** Refuse what went wrong; that memory is wanted is right where it is only asked how much. */
+  check(status, asks = false) {
+    if (status !== STATUS.OK && !(asks && status === STATUS.MEMORY)) throw new EngineError(status, this.sentence(status));
+  }
+}
+
+/**
+ * Read a packed file into an engine of its own.
+ *
+ * @param source its address, or its bytes.
+ * @param wasm where pocketrnn.wasm is, if not beside this module.
+ * @param make what is made of the open file.
+ */
+export async function opened(source, wasm, make) {
+  if (!isAddress(source) && !isBytes(source))
+    throw new InputError("A packed file was not given.", "Give the address of a file that `pocketrnn pack` wrote, or its bytes.");
+  const what = isBytes(source) ? "The packed file" : String(source);
+  const reading = isBytes(source) ? bytesOf(source) : read(source, "Check the address.");
+  const compiling = Promise.resolve(engine(wasm));
+  compiling.catch(() => undefined); // of two files that are missing, the packed one is told
+  const content = await reading;
+  const module = await compiling;
+  if (content.length > LARGEST_FILE)
+    throw new BundleError(`${what} has ${content.length} bytes; the most that it may have is ${LARGEST_FILE}.`, MAKE_AGAIN);
+  try {
+    return await make(new Packed(await WebAssembly.instantiate(module), content));
+  } catch (error) {
+    if (error instanceof BundleError) throw error;
+    throw new BundleError(`${what} cannot be opened: ${error.problem ?? error.message}`, MAKE_AGAIN, { cause: error });
+  }
+}
+
+/** Bytes 32 to 63 of a packed file are its sha256, computed with zeros in bytes 16 to 63. */
+export async function checkDigest(file) {
+  const { subtle } = globalThis.crypto ?? {};
+  if (!subtle) return;
+  const stated = file.slice(32, 64);
+  const digest = new Uint8Array(await subtle.digest("SHA-256", file.fill(0, 16, 64)));
+  if (digest.some((byte, i) => byte !== stated[i]))
+    throw new BundleError("The packed file was changed after it was made: its digest does not match.", MAKE_AGAIN);
+}
+
+/** What the engine says; told to the user by whoever knows what was asked. */
+export class EngineError extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}

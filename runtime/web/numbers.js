@@ -1,0 +1,486 @@
+/**
+ * Packed files that take sequences of numbers: what a sensor gives, window by window or as a whole.
+ *
+ *     import { NumberClassifier } from "./numbers.js";
+ *     const classifier = await NumberClassifier.load("walking.prnn");
+ *     await classifier.classify([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]]);   // { label, probability, top }
+ *     const stream = classifier.stream();
+ *     for (const { start, answer } of await stream.push([0.1, 0.2, 9.7])) console.log(start, answer.label);
+ *
+ * A sequence is rows of a number for each channel, or a typed array of all of them, step after step. What the module was trained on
+ * is made of it by the rules in the file, as everywhere.
+ */
+
+import { Answers, contradiction, isListOf, readDocument } from "./answers.js";
+import {
+  ALIGN, aligned, BundleError, bytesOf, checkDigest, InputError, isString, LimitError, opened, PocketRNNError, STATUS,
+} from "./engine.js";
+
+export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
+
+/** A sequence of numbers has other channels, another length or other values than the classifier takes. */
+export class SequenceError extends InputError {}
+
+const WHOLE = [Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array];
+// What a sample is to the engine, by the kind of array that it stands in.
+const TYPES = new Map([[Float64Array, 1], [Int32Array, 3]]);
+const FAULTS = [
+  undefined,
+  ["infinite", "Give finite numbers."],
+  ["missing (NaN)", "Fill the gap first; or export it with missing=, the value that stands for one."],
+  ["too large for float32", "Check the sensor's unit."],
+];
+const TOO_LARGE = 3;
+const SHOWN_CHANNELS = 6;
+const MOST_INT32 = 2 ** 31 - 1;
+
+const isWholeFrom1 = (value) => Number.isSafeInteger(value) && value >= 1;
+const grouped = (number) => number.toLocaleString("en-US");
+const quoted = (name) => (name.includes("'") && !name.includes('"') ? `"${name}"` : `'${name.replaceAll("'", "\\'")}'`);
+const isGap = (value) => value === null || value === undefined;
+const isNumber = (value) => typeof value === "number";
+/** Whether numbers can be read from it as from an array: Float16Array too, where there is one. */
+const isNumbers = (value) => ArrayBuffer.isView(value) && isNumber(value.length) && !isNumber(value.getInt8) && typeof value[0] !== "bigint";
+const isWhole = (value) => WHOLE.includes(value.constructor);
+
+/** A value as a message shows it. */
+function shown(value) {
+  const text = (isNumbers(value) ? `${value.constructor.name} of ${value.length}` : JSON.stringify(value)) ?? String(value);
+  const spaced = text.replace(/,(?=\S)/g, ", ");
+  return spaced.length <= 40 ? spaced : `${spaced.slice(0, 37)}...`;
+}
+
+// -------------------------------------------------------------------------------------------------------- the engine
+
+/** Write samples into the engine's memory, step after step; where they stand. */
+function placed(packed, samples) {
+  const at = packed.base + ALIGN;
+  packed.reserve(ALIGN + samples.byteLength);
+  packed.bytes.set(bytesOf(samples), at);
+  return at;
+}
+
+/** How samples are answered: a status, and the logits. `ask` calls the engine: (at, steps, logits, work, size) -> status. */
+function answered(packed, samples, ask) {
+  const at = placed(packed, samples);
+  const logits = aligned(at + samples.byteLength);
+  const work = aligned(logits + 4 * packed.classes);
+  const status = packed.answered(work, () => ask(at, samples.length / packed.channels, logits, work, packed.base));
+  return { status, logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
+}
+
+/** Of samples as the sensor gives them, a Float64Array or Int32Array. */
+const logitsOfSamples = (packed, samples) =>
+  answered(packed, samples, (at, steps, ...rest) =>
+    packed.call("classify_numbers", packed.classifier, at, TYPES.get(samples.constructor), steps, ...rest),
+  );
+
+/** Of samples as the program is given them, a Float32Array. */
+const logitsOfPrepared = (packed, samples) =>
+  answered(packed, samples, (...all) => packed.call("logits_of_samples", packed.classifier, ...all));
+
+/** What the rules of the file refuse of samples: which kind of fault (of FAULTS; 0 for none), how many such there are, and which is
+ * the first. */
+function faultOf(packed, samples) {
+  const at = placed(packed, samples);
+  const type = TYPES.get(samples.constructor);
+  const kind = packed.call("fault_of_samples", packed.classifier, at, type, samples.length / packed.channels, packed.base);
+  const [count, first] = packed.wordsAt(packed.base, 2);
+  return { kind, count, first };
+}
+
+/** The golden examples: what the program was given, and the logits. */
+function examplesOf(packed) {
+  const copied = (at, count) => new Float32Array(packed.bytes.buffer, at, count).slice();
+  return Array.from({ length: packed.call("examples", packed.classifier) }, (_, i) => {
+    packed.check(packed.call("number_example", packed.classifier, i, packed.base, packed.base + 4, packed.base + 8));
+    const [samples, steps, logits] = packed.wordsAt(packed.base, 3);
+    return { samples: copied(samples, steps * packed.channels), logits: copied(logits, packed.classes) };
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------ the document
+
+const isRules = (value) =>
+  isListOf(value?.channels, isString) &&
+  ["steps", "window", "hop"].every((name) => value[name] === undefined || isWholeFrom1(value[name])) &&
+  (value.integer_scale === undefined || isListOf(value.integer_scale, Number.isFinite)) &&
+  (value.units === undefined || isListOf(value.units, isString));
+
+/** What the file says of itself, held against what its engine reads. */
+function documentOf(packed) {
+  if (!packed.channels) throw new BundleError("The packed file is of a classifier of texts.", "Use Classifier.load, or load for either kind.");
+  const document = readDocument(packed, { numbers: isRules });
+  const { channels, steps, window, hop } = document.numbers;
+  packed.call("window", packed.classifier, packed.base, packed.base + 4);
+  const [ofWindow, ofHop] = packed.wordsAt(packed.base, 2);
+  if (
+    channels.length !== packed.channels ||
+    channels.some((name, i) => packed.string("channel", i) !== name) ||
+    (window ?? 0) !== ofWindow ||
+    (hop ?? window ?? 0) !== ofHop ||
+    (steps !== undefined && (packed.least !== steps || packed.most !== steps))
+  )
+    throw contradiction();
+  return document;
+}
+
+// --------------------------------------------------------------------------------------------------------- sequences
+
+const noSequence = (value, channels) =>
+  new SequenceError(`${shown(value)} is no sequence of numbers [time, channels].`, `Give an array or rows of ${channels.length} numbers.`);
+
+/** The rows of a sequence, checked: [time][channels], or [time] of one channel, as arrays or typed arrays. */
+function checkedRows(sequence, channels) {
+  const rows = Array.from(sequence);
+  if (channels.length === 1 && rows.every((row) => isNumber(row) || isGap(row))) return rows.map((row) => [row]);
+  const isRow = (row) => isNumbers(row) || isListOf(row, (value) => isNumber(value) || isGap(value));
+  const flat = rows.every((row) => isNumber(row) || isGap(row));
+  if (!flat && !(rows.every(isRow) && rows.every((row) => row.length === rows[0].length))) throw noSequence(sequence, channels);
+  checkShape(flat ? [rows.length] : [rows.length, rows[0].length], channels);
+  return rows;
+}
+
+function checkShape(shape, channels) {
+  if (shape.length === 2 && shape[1] === channels.length) return;
+  const wanted = `${channels.length} channel${channels.length === 1 ? "" : "s"} (${channels.slice(0, SHOWN_CHANNELS).join(", ")})`;
+  throw new SequenceError(
+    `The sequence has the shape [${shape.join(", ")}], and the classifier takes ${wanted}.`,
+    "Give rows of a number for each channel, or a typed array of all of them, step after step.",
+  );
+}
+
+/**
+ * A sequence as the engine takes it: an Int32Array of whole numbers that are a sensor's, else a Float64Array; step after step.
+ *
+ * @throws SequenceError it is no such sequence.
+ */
+function samplesOf(sequence, rules) {
+  const { channels, integer_scale: scale } = rules;
+  if (isString(sequence) || typeof sequence?.[Symbol.iterator] !== "function")
+    throw new SequenceError(`${shown(sequence)} is no sequence of numbers.`, "Give an array [time, channels], or a list of rows.");
+  if (ArrayBuffer.isView(sequence) && !isNumbers(sequence)) throw noSequence("An array of BigInt", channels);
+  if (sequence.length === 0) throw new SequenceError("The sequence is empty.", "Give at least one time step.");
+  const isFlat = isNumbers(sequence);
+  if (isFlat && sequence.length % channels.length) checkShape([sequence.length], channels);
+  const rows = isFlat ? [sequence] : checkedRows(sequence, channels);
+  if (!rows.length) throw new SequenceError("The sequence is empty.", "Give at least one time step.");
+  // An array of JavaScript's does not say whether 1 is what a sensor gives or a number in the channel's own unit.
+  if (scale && !rows.every(isNumbers))
+    throw new SequenceError(
+      "Whether the numbers are a sensor's whole numbers is not known of plain arrays.",
+      "Give an Int16Array or Int32Array of whole numbers as the sensor gives them, or a Float64Array of numbers in the channels' units.",
+    );
+  const whole = Boolean(scale) && isWhole(rows[0]);
+  if (scale && rows.some((row) => isWhole(row) !== whole)) throw noSequence(sequence, channels);
+  const samples = new (whole ? Int32Array : Float64Array)(isFlat ? sequence.length : rows.length * channels.length);
+  rows.forEach((row, step) => {
+    for (let i = 0; i < row.length; i++) {
+      if (whole && row[i] > MOST_INT32) throw new SequenceError(`${row[i]} has more than 32 bits.`, "Give a Float64Array.");
+      samples[step * channels.length + i] = isGap(row[i]) ? NaN : row[i];
+    }
+  });
+  return samples;
+}
+
+function listed(sequences) {
+  if (isString(sequences) || typeof sequences?.[Symbol.iterator] !== "function")
+    throw new SequenceError(`${shown(sequences)} is no list of sequences.`, "Give a list of arrays [time, channels].");
+  return Array.from(sequences);
+}
+
+/** A classifier of sequences of numbers, read from a packed file. Make one with `NumberClassifier.load`. */
+export class NumberClassifier {
+  #packed;
+  #document;
+  #answers;
+
+  constructor(packed, document) {
+    this.#packed = packed;
+    this.#document = document;
+    this.#answers = new Answers(document, () => this.#engine);
+  }
+
+  /**
+   * Read and check a packed file.
+   *
+   * @param source its address, or its bytes: an ArrayBuffer, a Uint8Array, a Node Buffer.
+   * @param options.wasm where pocketrnn.wasm is, if not beside this module: its address, its bytes, or a WebAssembly.Module.
+   * @throws BundleError there is no such file, it is damaged or takes texts, or pocketrnn.wasm is missing.
+   */
+  static async load(source, { wasm } = {}) {
+    return opened(source, wasm, NumberClassifier.of);
+  }
+
+  /** Of a file that the engine has opened; for `load`. */
+  static of(packed) {
+    return new NumberClassifier(packed, documentOf(packed));
+  }
+
+  /** What the classifier is called. */
+  get name() {
+    return this.#document.name;
+  }
+
+  /** The classes, in the order of the logits; of values, their names. */
+  get labels() {
+    return this.#document.labels;
+  }
+
+  /** The channels of a sequence, in their order. */
+  get channels() {
+    return this.#document.numbers.channels;
+  }
+
+  /** What classifier.json of the bundle says, but the golden examples. */
+  get manifest() {
+    return this.#document;
+  }
+
+  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
+  get thresholds() {
+    return this.#document.thresholds;
+  }
+
+  /** Whether it gives values, of a regression or a forecast, and not labels. */
+  get givesValues() {
+    return this.#document.activation === "values";
+  }
+
+  /** Classify one sequence: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
+   * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
+  async classify(sequence, top = 1) {
+    this.#checkLabels("values");
+    this.#answers.checkTop(top);
+    return this.#answers.prediction(this.#logitsOf(samplesOf(sequence, this.#rules)), top);
+  }
+
+  /** The likeliest label of every sequence, in their order; of a file that gives values, `values`. */
+  async predict(sequences) {
+    const rows = this.#logits(sequences);
+    return this.givesValues ? rows : rows.map((row) => this.#answers.likeliest(row));
+  }
+
+  /** The values of every sequence: for each a Float32Array in the order of `labels`. */
+  async values(sequences) {
+    if (!this.givesValues) throw new InputError(`${this.name} gives labels, not values.`, "Use predict() or predictProba().");
+    return this.#logits(sequences);
+  }
+
+  /** The probabilities of every label for every sequence: arrays in the order of `labels`. */
+  async predictProba(sequences) {
+    this.#checkLabels("values");
+    return this.#logits(sequences).map((row) => this.#answers.probabilities(row));
+  }
+
+  /**
+   * Every label of every sequence that reaches its threshold, in the order of `labels`.
+   *
+   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
+   */
+  async predictLabels(sequences, threshold) {
+    return (await this.predictProba(sequences)).map((row) => this.#answers.labelsReached(row, threshold));
+  }
+
+  /** The engine's own answers: for every sequence a Float32Array in the order of `labels`. */
+  async logits(sequences) {
+    return this.#logits(sequences);
+  }
+
+  /**
+   * A recording that arrives, answered window by window.
+   *
+   * @param options.window how many steps are answered at once; by default as the file says.
+   * @param options.hop how far the next window begins after; by default as the file says, else the window.
+   * @param options.top how many labels an answer has.
+   * @throws InputError neither the file nor you say a window, or it cannot be one.
+   */
+  stream({ window, hop, top = 1 } = {}) {
+    const rules = this.#rules;
+    const size = window ?? rules.window ?? rules.steps;
+    if (size === undefined)
+      throw new InputError(
+        `${this.name} does not say how long a window of a recording is.`,
+        "Say it: stream({ window: 128, hop: 64 }); or export it with a window.",
+      );
+    const after = hop ?? (isGap(window) ? rules.hop : undefined) ?? size;
+    for (const [name, number] of Object.entries({ window: size, hop: after }))
+      if (!isWholeFrom1(number)) throw new InputError(`${name} is ${shown(number)}.`, "Give a whole number from 1.");
+    if (!this.givesValues) this.#answers.checkTop(top);
+    return new NumberStream({
+      window: size,
+      hop: after,
+      channels: this.channels.length,
+      samplesOf: (given) => samplesOf(given, rules),
+      checkSamples: (samples, first) => this.#checkSamples(samples, first, TOO_LARGE),
+      answer: (samples) => this.#answer(this.#logitsOf(samples), top),
+    });
+  }
+
+  /** The answers to the windows of a whole recording; see `stream`. What is left at the end is not answered. */
+  async recording(recording, { window, hop, top = 1 } = {}) {
+    const stream = this.stream({ window, hop, top });
+    const steps = samplesOf(recording, this.#rules).length / this.channels.length;
+    if (steps < stream.window)
+      throw new SequenceError(
+        `The recording has ${grouped(steps)} steps, fewer than a window of ${grouped(stream.window)}.`,
+        "Give a longer one; or another window: recording(..., { window }).",
+      );
+    return stream.push(recording);
+  }
+
+  /**
+   * Hold the file against its sha256, and answer its golden examples anew: is everything here as it was where the file was
+   * made? Pages from plain http hosts other than localhost cannot compute the sha256: there, the sums of the file tell,
+   * which are checked whenever it is opened.
+   *
+   * @returns the largest difference of a logit; logits beyond 10 count relative to a tenth of the largest.
+   * @throws BundleError the sha256 does not match.
+   * @throws PocketRNNError an example has another label, or logits beyond the classifier's tolerance.
+   */
+  async verify() {
+    const packed = this.#engine;
+    await checkDigest(packed.file);
+    const found = examplesOf(packed).map(({ samples, logits }, i) => {
+      const { status, logits: answer } = logitsOfPrepared(packed, samples);
+      if (status !== STATUS.OK) throw this.#failed(status);
+      return this.#answers.difference(`number ${i + 1}`, answer, logits);
+    });
+    return Math.max(0, ...found);
+  }
+
+  /** Give back the engine's memory; no further question can be asked. */
+  async release() {
+    this.#packed = undefined;
+  }
+
+  get #engine() {
+    if (!this.#packed) throw new InputError(`${this.name} was released.`, "Load it again.");
+    return this.#packed;
+  }
+
+  get #rules() {
+    return this.#document.numbers;
+  }
+
+  #checkLabels(instead) {
+    if (this.givesValues) throw new InputError(`${this.name} gives values, not labels.`, `Use ${instead}() or predict().`);
+  }
+
+  #answer(logits, top) {
+    return this.givesValues ? logits : this.#answers.prediction(logits, top);
+  }
+
+  #logits(sequences) {
+    return listed(sequences).map((sequence, i) => {
+      try {
+        return this.#logitsOf(samplesOf(sequence, this.#rules));
+      } catch (error) {
+        if (!(error instanceof SequenceError)) throw error;
+        const problem = error.problem.replace("The sequence", `The sequence at position ${i}`);
+        throw new SequenceError(problem === error.problem ? `Of the sequence at position ${i}: ${problem}` : problem, error.remedy);
+      }
+    });
+  }
+
+  #logitsOf(samples) {
+    const { status, logits } = logitsOfSamples(this.#engine, samples);
+    if (status !== STATUS.OK) {
+      // What is wrong with its numbers is told before its length.
+      this.#checkSamples(samples, 0);
+      throw this.#refusal(status, samples.length / this.channels.length);
+    }
+    this.#answers.checkFinite([logits]);
+    return logits;
+  }
+
+  /** Refuse samples that the rules refuse, by channel and step; `first` is the step of the first, and faults from `below` on are no
+   * matter yet. */
+  #checkSamples(samples, first, below = Infinity) {
+    const { kind, count, first: at } = faultOf(this.#engine, samples);
+    if (!kind || kind >= below) return;
+    const [what, remedy] = FAULTS[kind];
+    const { channels } = this;
+    const step = first + Math.floor(at / channels.length);
+    const more = count > 1 ? `, and ${grouped(count - 1)} more are` : "";
+    throw new SequenceError(`Channel ${quoted(channels[at % channels.length])} is ${what} at step ${step} (counted from 0)${more}.`, remedy);
+  }
+
+  /** Why a sequence was refused. */
+  #refusal(status, steps) {
+    if (status !== STATUS.TOO_SHORT && status !== STATUS.TOO_LONG) return this.#failed(status);
+    const fixed = this.#rules.steps;
+    const few = status === STATUS.TOO_SHORT;
+    if (fixed !== undefined)
+      return new SequenceError(
+        `The sequence has ${grouped(steps)} steps, and the classifier takes ${grouped(fixed)}.`,
+        few
+          ? "Give as many steps; or export it with a pad_side, if it was trained on sequences that were filled up."
+          : "Cut it, or give the whole recording to recording() or stream(), which answer each window.",
+      );
+    const bound = few ? `at least ${grouped(this.#engine.least)}` : `at most ${grouped(this.#engine.most)}`;
+    return new SequenceError(
+      `The sequence has ${grouped(steps)} steps, and ${this.name} takes ${bound}.`,
+      few ? "Give a longer one." : "Divide it; a recording in windows: stream({ window }).",
+    );
+  }
+
+  #failed(status) {
+    if (status === STATUS.COSTLY)
+      return new LimitError(`A sequence would take more memory or time than ${this.name} may ask for.`, "Give shorter sequences.");
+    return new PocketRNNError(
+      `The engine of ${this.name} failed: ${this.#engine.sentence(status)}`,
+      "Check the file with: pocketrnn verify",
+    );
+  }
+}
+
+/** A recording that arrives in pieces of any length; `NumberClassifier.stream` makes one. `window` and `hop` are in steps. */
+export class NumberStream {
+  #classifier;
+  #held;
+  // The step at which what is held begins, and that of the next window.
+  #first = 0;
+  #next = 0;
+
+  constructor({ window, hop, ...classifier }) {
+    this.window = window;
+    this.hop = hop;
+    this.#classifier = classifier;
+  }
+
+  /**
+   * The answers to the windows that are whole with these samples, in their order: `[{ start, stop, answer }, ...]`; none, one or
+   * several. `start` is a window's first step, counted from 0, and `stop` the one after its last.
+   *
+   * @param samples the next steps, or one step: a number for each channel.
+   * @throws SequenceError they are no such samples. The stream is then as it was before.
+   */
+  async push(samples) {
+    const { channels, samplesOf, checkSamples, answer } = this.#classifier;
+    const isStep = channels > 1 && Array.isArray(samples) && samples.length === channels && samples.every((one) => isNumber(one) || isGap(one));
+    const given = samplesOf(isStep ? [samples] : samples);
+    const before = this.#held ?? given.subarray(0, 0);
+    if (before.length && before.constructor !== given.constructor)
+      throw new SequenceError(
+        "Of the samples and those before, some are whole numbers of a sensor and some are not.",
+        "Give all of a recording as integers, or all as floats.",
+      );
+    // Here, and not in each window that holds it: what is refused is no part of the recording.
+    checkSamples(given, this.#first + before.length / channels);
+    const held = new given.constructor(before.length + given.length);
+    held.set(before.length ? before : []);
+    held.set(given, before.length);
+    const steps = held.length / channels;
+    const found = [];
+    let next = this.#next;
+    for (; next + this.window <= this.#first + steps; next += this.hop) {
+      const at = (next - this.#first) * channels;
+      found.push({ start: next, stop: next + this.window, answer: answer(held.subarray(at, at + this.window * channels)) });
+    }
+    // Of a window that begins later, nothing is held yet.
+    const dropped = Math.min(next - this.#first, steps);
+    [this.#held, this.#first, this.#next] = [held.slice(dropped * channels), this.#first + dropped, next];
+    return found;
+  }
+}
