@@ -419,7 +419,8 @@ def test_a_checkpoints_probabilities_are_calibrated_on_its_validation_rows() -> 
     checkpoint = train(LabelledTexts(noisy.texts, targets, LABELS, "noisy"), replace(QUICK, epochs=12, patience=None))
     metrics = checkpoint.metrics
     assert metrics["temperature"] != 1.0
-    assert metrics["calibration_error"] <= metrics["calibration_error_before"] + 0.02
+    # The temperature makes the loss least. The calibration error of 60 rows may still grow, by chance.
+    assert metrics["calibrated_validation_loss"] < metrics["validation_loss"]
 
 
 # Notices

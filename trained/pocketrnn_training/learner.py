@@ -19,6 +19,7 @@ from pocketrnn_training.measures import log_odds_of_shares
 from pocketrnn_training.optimizers import optimizers_for, restore, state_tensors
 from pocketrnn_training.preparation import Task
 from pocketrnn_training.settings import Settings
+from pocketrnn_training.spelling import SpelledEmbedding
 
 __all__ = ["Learner", "TrainingBatch", "read_batch"]
 
@@ -88,6 +89,8 @@ class Learner:
             _start_embedding(self.module, task.vectors)
             if task.several_labels:
                 _start_at_shares(self.module, task.targets)
+        if task.spelling is not None:
+            self.module.embedding = SpelledEmbedding(self.module.embedding, task.spelling)
         self.module.to(fabric.device)
         self._optimizers = optimizers_for(self.module, settings.learning_rate)
         if tensors is not None:

@@ -48,7 +48,7 @@ class RowAdam(torch.optim.Optimizer):
 
 
 def optimizers_for(module: RecurrentClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Adam for the embedding, which changes only the rows that a batch read, and AdamW for the other weights."""
+    """Adam for each table of the embedding, which changes only the rows that a batch read; AdamW for other weights."""
     # A batch of 64 texts reads some 900 of 15,000 rows of the embedding; Adam over all rows takes most of a step.
     #
     # Without momentum on the embedding: momentum spreads the change of a row over the ten steps after it was read, and
@@ -57,7 +57,7 @@ def optimizers_for(module: RecurrentClassifier, learning_rate: float) -> tuple[t
     module.embedding.sparse = True
     others = [parameter for name, parameter in module.named_parameters() if not name.startswith("embedding.")]
     dense = torch.optim.AdamW(others, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True)
-    return RowAdam(module.embedding.weight, learning_rate), dense
+    return *(RowAdam(table, learning_rate) for table in module.embedding.parameters()), dense
 
 
 def state_tensors(module: RecurrentClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:

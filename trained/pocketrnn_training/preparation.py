@@ -25,6 +25,7 @@ from pocketrnn_training.distillation import Teaching, about_teacher, targets_of,
 from pocketrnn_training.going_on import Start
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.settings import WORDS, Settings
+from pocketrnn_training.spelling import Spelling
 
 __all__ = ["Task", "parts", "prepare"]
 
@@ -48,6 +49,7 @@ class Task:
         labels: the classes.
         architecture: what decides the module's weights.
         vectors: the word vectors that the embedding starts from, or None.
+        spelling: the fragments of words, whose rows of the embedding are learnt by all words that have them; or None.
         weights: the weights that the run goes on from, by their names in the module; None for new ones.
         texts: the training rows.
         words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
@@ -67,6 +69,7 @@ class Task:
     labels: tuple[str, ...]
     architecture: Architecture
     vectors: vectors.Vectors | None
+    spelling: Spelling | None
     weights: Mapping[str, Tensor] | None
     texts: EncodedTexts
     words: pieces.WordsOfRows | None
@@ -157,6 +160,8 @@ def prepare(
         DataError: the data or the word vectors cannot be used.
     """
     settings.check_tokens()
+    if before is not None and settings.spelling:
+        raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
     _check_for_several_labels(data, settings)
     data, validation = parts(data, validation, settings)
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
@@ -182,6 +187,7 @@ def prepare(
         labels=data.labels,
         architecture=architecture,
         vectors=start,
+        spelling=_spelling(decided, rules, tokens) if before is None else None,
         weights=weights,
         texts=encoded.texts,
         words=encoded.words,
@@ -217,6 +223,14 @@ def _check_for_several_labels(data: LabelledTexts, settings: Settings) -> None:
             "Where a text can have several labels, each label has a threshold of its own, and a text may have none.",
             "Leave --none-of-these out.",
         )
+
+
+def _spelling(decided: Settings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
+    """The fragments of words; None where none are wanted, or words turned out to be too many for the rows."""
+    if not decided.spelling or rules.tokenizer == SUBWORDS:
+        return None
+    found = Spelling.of(tokens, known_from=len(vocabulary.SPECIALS))
+    return found if found.size else None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ METRICS: Final = ("accuracy", "f1")
 # What may change when a run is resumed: the settings that are not about what is learnt.
 ANY_TIME: Final = ("device", "report_every", "threads")
 # Where these are None, the data decides.
-BY_DATA: Final = ("batch_size", "dropout", "epochs", "final_fit", "label_smoothing", "metric", "tokenizer")
+BY_DATA: Final = (
+    *("batch_size", "dropout", "epochs", "final_fit", "label_smoothing", "metric", "spelling", "tokenizer"),
+)
 # Pieces of a vocabulary for which no size is named.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
@@ -77,6 +79,9 @@ class Settings:
         max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not of pieces.
         vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
             from the word vectors, as far as `max_vocabulary` leaves room.
+        spelling: whether a word's row of the embedding is learnt together with the rows of its fragments of 3 to 5
+            characters, so that words that are spelt alike learn from each other; the classifier is of the same size.
+            None for that where words are the tokens and there are fewer than 20,000 rows.
         cell: a name in `CELLS`.
         embedding_dim: None for that of the word vectors, or 64 without them.
         hidden_dim: the size of the state of one layer in one direction.
@@ -140,6 +145,7 @@ class Settings:
     min_freq: int = 2
     max_vocabulary: int | None = 15_000
     vector_words: int = 10_000
+    spelling: bool | None = None
     cell: str = "gru"
     embedding_dim: int | None = None
     hidden_dim: int = 96
@@ -190,6 +196,16 @@ class Settings:
         """
         return self.tokenizer == BPE or (self.tokenizer is None and self.vocabulary_size is not None)
 
+    @property
+    def has_words(self) -> bool:
+        """Whether the tokens are single words, where a tokenizer is named.
+
+        Example:
+            >>> Settings(tokenizer="whitespace").has_words, Settings(tokenizer="characters").has_words
+            (True, False)
+        """
+        return self.tokenizer not in (BPE, "characters") and self.ngrams == 1 and not self.asks_for_pieces
+
     def epochs_for(self, rows: int, classes: int) -> int:
         """The largest number of epochs, if an epoch has `rows` rows.
 
@@ -217,7 +233,7 @@ class Settings:
         """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
 
         Raises:
-            InputError: `max_vocabulary` is named beside pieces, or `piece_dropout` beside words.
+            InputError: `max_vocabulary` or `spelling` is named beside pieces, or `piece_dropout` beside words.
 
         Example:
             >>> Settings(tokenizer="bpe", vocabulary_size=500).check_tokens()
@@ -226,6 +242,11 @@ class Settings:
             raise InputError(
                 f"max_vocabulary is {self.max_vocabulary}, which bounds words, and there are pieces.",
                 "Bound the pieces by vocabulary_size.",
+            )
+        if self.asks_for_pieces and self.spelling:
+            raise InputError(
+                "spelling is of words, and pieces of words have their fragments already.",
+                "Leave it out, or use another tokenizer.",
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, Settings.piece_dropout):
             raise InputError(
@@ -254,7 +275,7 @@ class Settings:
             >>> Settings(epochs=3).decided(1000, classes=2).batch_size
             64
         """
-        final_fit = rows < _MANY_ROWS if self.final_fit is None else self.final_fit
+        few = rows < _MANY_ROWS
         rows = self.epoch_size or rows
         epochs = self.epochs_for(rows, classes)
         return replace(
@@ -262,9 +283,10 @@ class Settings:
             batch_size=self.batch_size_for(rows),
             dropout=self.dropout_for(epochs, several_labels=several_labels),
             epochs=epochs,
-            final_fit=final_fit,
+            final_fit=few if self.final_fit is None else self.final_fit,
             label_smoothing=_smoothing(self.label_smoothing, several_labels),
             metric=self.metric or ("f1" if several_labels else "accuracy"),
+            spelling=few and self.has_words if self.spelling is None else self.spelling,
         )
 
     def __post_init__(self) -> None:

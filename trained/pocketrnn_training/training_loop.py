@@ -26,6 +26,7 @@ from pocketrnn_training.metrics import RunningMetrics
 from pocketrnn_training.preparation import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
+from pocketrnn_training.spelling import SpelledEmbedding
 from pocketrnn_training.threads import limited
 from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted, reached_by
 
@@ -339,9 +340,13 @@ def _check_loss(progress: Progress) -> None:
 
 
 def copied(module: RecurrentClassifier) -> RecurrentClassifier:
-    """A copy of the module, on the CPU and in evaluation mode."""
+    """A copy of the module, on the CPU and in evaluation mode; with a plain embedding."""
     with torch.device("meta"):
         made = RecurrentClassifier(module.architecture)
-    state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+    weights = module.state_dict()
+    if isinstance(module.embedding, SpelledEmbedding):
+        weights["embedding.weight"] = module.embedding.folded()
+        del weights["embedding.fragments"]
+    state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
     made.load_state_dict(state, assign=True)
     return made.eval()

@@ -96,7 +96,16 @@ _COUNT: Final = click.IntRange(min=1)
         ),
         "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed"),
         "How a text becomes ids": (
-            *("tokenizer", "vocabulary_size", "ngrams", "max_tokens", "min_freq", "max_vocabulary", "vector_words"),
+            *(
+                "tokenizer",
+                "vocabulary_size",
+                "ngrams",
+                "max_tokens",
+                "min_freq",
+                "max_vocabulary",
+                "vector_words",
+                "spelling",
+            ),
         ),
         "How it is trained": (
             "learning_rate",
@@ -197,6 +206,12 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @_setting(
     "vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know; none with bpe.", "N"
+)
+@click.option(
+    "--spelling/--no-spelling",
+    default=None,
+    help="Let words that are spelt alike learn from each other, by their fragments of 3 to 5 characters.  "
+    "[default: with words as tokens and fewer than 20,000 rows]",
 )
 @click.option(
     "--teacher",

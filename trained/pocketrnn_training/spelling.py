@@ -1,0 +1,114 @@
+"""Rows of an embedding that are learnt together by words that are spelt alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+
+__all__ = ["SpelledEmbedding", "Spelling"]
+
+# As fastText has them, but for its longest, of 6.
+_SHORTEST: Final = 3
+_LONGEST: Final = 5
+# A fragment that one word alone has says what the word's own row says.
+_FEWEST_WORDS: Final = 2
+# Of a longer word, its beginning.
+_MOST_CHARACTERS: Final = 64
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Which fragments each word of a vocabulary has: its 3 to 5 characters that follow each other, with its ends.
+
+    Attributes:
+        fragments: int64, the fragments of all words, one word after the other, each fragment as a number.
+        offsets: int64 [words + 1], where the fragments of each word begin.
+        size: how many fragments there are.
+
+    Example:
+        >>> Spelling.of(["<unk>", "walking", "talking", "sea"], known_from=1).size
+        12
+    """
+
+    fragments: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    size: int
+
+    @classmethod
+    def of(cls, vocabulary: Sequence[str], known_from: int) -> Spelling:
+        """The fragments that two words or more have.
+
+        Args:
+            vocabulary: the tokens, in the order of their ids.
+            known_from: the first id that is of a word; the tokens before it have no fragments.
+        """
+        of_words = [_fragments(word) if i >= known_from else [] for i, word in enumerate(vocabulary)]
+        words = Counter(fragment for fragments in of_words for fragment in fragments)
+        kept = sorted(fragment for fragment, count in words.items() if count >= _FEWEST_WORDS)
+        number_of = {fragment: number for number, fragment in enumerate(kept)}
+        numbers = [[number_of[fragment] for fragment in fragments if fragment in number_of] for fragments in of_words]
+        offsets = np.cumsum([0, *map(len, numbers)], dtype=np.int64)
+        return cls(np.array([n for some in numbers for n in some], dtype=np.int64), offsets, len(kept))
+
+
+class SpelledEmbedding(nn.Embedding):
+    """An embedding in which a word's row is a row of its own and the mean of its fragments' rows.
+
+    Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others that are
+    spelt alike. They sum what is a mean here. Only known words have rows, so that a trained embedding is a plain one
+    again: `folded`.
+
+    Attributes:
+        fragments: float32 [fragments, embedding_dim], the rows of the fragments; they start at 0, so that a word starts
+            from its own row: a vector, where it has one.
+
+    Example:
+        >>> spelling = Spelling.of(["<unk>", "walking", "talking"], known_from=1)
+        >>> embedding = SpelledEmbedding(nn.Embedding(3, 8), spelling)
+        >>> torch.equal(embedding(torch.tensor([1, 2])), embedding.folded()[1:])
+        True
+    """
+
+    _of_words: Tensor
+    _offsets: Tensor
+
+    def __init__(self, words: nn.Embedding, spelling: Spelling) -> None:
+        """Begin with the rows of `words`."""
+        weight = words.weight.detach()
+        super().__init__(words.num_embeddings, words.embedding_dim, sparse=words.sparse, _weight=weight)
+        self.fragments = nn.Parameter(weight.new_zeros(spelling.size, words.embedding_dim))
+        # They follow from the vocabulary: a run that is resumed makes them again.
+        self.register_buffer("_of_words", torch.from_numpy(spelling.fragments), persistent=False)
+        self.register_buffer("_offsets", torch.from_numpy(spelling.offsets), persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """The rows of token ids: int64 [...] to float32 [..., embedding_dim]."""
+        # Most of a batch are the same few words.
+        ids, places = torch.unique(input, return_inverse=True)
+        return super().forward(input) + self._of_fragments(ids)[places]
+
+    @torch.no_grad()
+    def folded(self) -> Tensor:
+        """float32 [words, embedding_dim]: the rows of a plain embedding that gives the same."""
+        return self.weight + self._of_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
+
+    def _of_fragments(self, ids: Tensor) -> Tensor:
+        begin = self._offsets[ids]
+        counts = self._offsets[ids + 1] - begin
+        before = counts.cumsum(0) - counts
+        places = torch.arange(int(counts.sum()), device=ids.device) + (begin - before).repeat_interleave(counts)
+        return embedding_bag(self._of_words[places], self.fragments, before, mode="mean", sparse=self.sparse)
+
+
+def _fragments(word: str) -> list[str]:
+    marked = f"<{word[:_MOST_CHARACTERS]}>"
+    sizes = range(_SHORTEST, _LONGEST + 1)
+    return sorted({marked[i : i + size] for size in sizes for i in range(len(marked) - size + 1)})
