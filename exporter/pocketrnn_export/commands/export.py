@@ -324,7 +324,8 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     needed = ("labels",) if subwords else ("vocabulary", "labels")
     if missing := [f"--{option}" for option in needed if options[option] is None]:
-        raise click.UsageError(f"{source} needs {' and '.join(missing)}.")
+        numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
+        raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
     module, call = _module_and_call(source, named, options)
     from pocketrnn_export.intake.labels import read_labels
     from pocketrnn_export.intake.pipeline import read_pairs

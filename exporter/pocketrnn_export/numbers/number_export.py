@@ -74,6 +74,8 @@ _GOLDEN: Final = 8
 _SHORTEST: Final = 64
 # What float32 may be off on a recording by rounding alone; PyTorch was 33 spreads off at most, some 1e-4.
 _STEADY: Final = 1e-3
+# What layers call the size of what they take.
+_INPUT_SIZES: Final = ("input_size", "in_features", "in_channels", "num_features")
 # A golden example is at most so many numbers, where there are some of so few.
 _SMALL: Final = 4096
 
@@ -236,7 +238,25 @@ def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) ->
         if first is not None and "finite" not in str(first):
             break
     assert first is not None  # noqa: S101 - no layout held
+    if (taken := _channels_taken(module, wanted)) is not None:
+        raise ExportError(
+            f"The module takes {taken} channels, and {len(wanted.rules.channels)} are given.",
+            "Give the number or the names of its channels: channels=, or --channels.",
+        ) from first
     raise first
+
+
+def _channels_taken(module: nn.Module, wanted: NumberExport) -> int | None:
+    """Another number of channels with which the module runs, of those that its layers say they take; or None."""
+    rules, given = wanted.rules, len(wanted.rules.channels)
+    said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
+    for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
+        table = sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
+        for layout in wanted.layouts:
+            with _said_later(), given_ids(module, table.rows, layout) as of_ids:
+                if _runs(of_ids, wanted, len(table.rows)):
+                    return count
+    return None
 
 
 class _RunsOtherwiseError(Exception):
