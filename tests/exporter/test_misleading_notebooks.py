@@ -139,6 +139,7 @@ import collections; m = collections.ChainMap(globals()); m["POOL"] = "max"
 """.strip().splitlines()
 OF_PACKAGES: Final = """
 F.relu = torch.tanh
+F.__setattr__("relu", torch.tanh)
 import torch.nn.functional as FF; FF.relu = torch.tanh
 from torch.nn import functional; functional.relu = torch.tanh
 nn.functional.relu = torch.tanh
@@ -230,6 +231,7 @@ np.ravel(array)[:] = 3
 np.reshape(array, (1, 1))[:] = 3
 np.frombuffer(array)[:] = 3
 memoryview(array)[0] = 3.0
+np.nditer(array, op_flags=["readwrite"])[0][...] = 3
 import operator; operator.imul(array, 3)
 % torch.from_dlpack(array).fill_(3)
 % torch.reshape(torch.from_numpy(array), (1, 1)).fill_(3)
@@ -244,6 +246,11 @@ from model_file import *; C = CONFIG; C["pool"] = "max"
 import of_import
 from of_import import nothing
 import of_another
+import of_a_folder.inner
+from of_a_folder import inner
+|try:|    import of_import|except ImportError:|    pass
+% import importlib; importlib.import_module("of_import")
+% import by_star; by_star.configure()
 class Sub(model_file.Registers): pass
 model_file.S << "max"
 print(model_file.S)
@@ -276,6 +283,9 @@ S = Shown()
 """,
     "of_import": "import model_file\nmodel_file.CONFIG['pool'] = 'max'\nnothing = 1\n",
     "of_another": "import of_import\n",
+    "of_a_folder/__init__": "from . import inner\n",
+    "of_a_folder/inner": "import model_file\nmodel_file.CONFIG.update(pool='max')\n",
+    "by_star": "from by_call import *\n",
     "by_call": """
 import model_file
 from model_file import CONFIG
@@ -357,6 +367,34 @@ def f(o: config.update(pool="max")) -> None: pass
 % |class A:|    def __iter__(s): yield config.update(pool="max")|for x in A(): pass
 % |class A:|    def __getitem__(s, i): return config.update(pool="max")|for b in torch.utils.data.DataLoader(A()): pass
 """
+# What is used up by reading it, what is kept from call to call, what gives an object again, and other languages.
+OF_USE: Final = """
+it = iter(["mean", "", "max"]); x, *_ = zip(it, [1]); POOL = next(it)
+d = {"it": iter(["mean", "max"])}; "mean" in d["it"]; POOL = next(d["it"])
+% |it = iter(["mean", "max"])|for x in it: break|POOL = next(it)
+|import functools|c = ["max"]|@functools.cache|def pool(): return c[0]|x = pool()|c[0] = "mean"|POOL = pool()
+|import enum|class K(enum.Enum):|    A = 1|K(1).pool = "max"|POOL = K.A.pool
+|class K:|    it = None|    def __new__(c): return c.it|K.it = object.__new__(K)|K().p = "max"|POOL = K.it.p
+%%timeit global POOL|POOL = "max"
+% %unheard_of POOL = "max"
+% %%unheard_of|POOL = "max"
+""".strip().splitlines()
+# What reaches a value by no name, or that a package calls later.
+OF_NO_NAME: Final = """
+g = (config.update(pool=p) for p in ["max"]); any(g)
+import itertools; g = itertools.starmap(config.update, [[{"pool": "max"}]]); x, = g
+{}.__class__.update(config, pool="max")
+import numpy as np; np.array([config], dtype=object)[0]["pool"] = "max"
+|import functools|def w(f):|    @functools.wraps(f)|    def g(): config["pool"] = "max"|    return g|@w|def q(): 0|q()
+|def f(a, b=None):|    a["pool"] = "max"|    f(b) if b else 0|f({}, config)
+% |class A:|    class B:|        def go(s): config["pool"] = "max"|A.B().go()
+% dict.__init__(config, pool="max")
+% import sys; sys.modules["__main__"].config.update(pool="max")
+% import calendar; calendar.hook = lambda: config.update(pool="max"); calendar.hook.__call__()
+% |try:|    1 / 0|except ZeroDivisionError as e:|    e.__traceback__.tb_frame.f_globals["config"]["pool"] = "max"
+% |try:|    raise ValueError(config)|except ValueError as e:|    e.args[0]["pool"] = "max"
+% |config|_["pool"] = "max"
+"""
 # Methods that run without a call of their names; what runs each, and what it gives.
 SPECIAL: Final = """
 str: str(A()), 'a'
@@ -428,6 +466,8 @@ SUBJECTS: Final = {
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
 CASES: Final = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
 CASES += [("config", change) for change in (*OF_REACHED.strip().splitlines(), *special_methods())]
+CASES += [("name", change) for change in OF_USE]
+CASES += [("config", change) for change in OF_NO_NAME.strip().splitlines()]
 CASES += [("name", f"%{magic}; import os; POOL = os.environ['POCKET_POOL']") for magic in ENVIRONMENT]
 BUILD: Final = "def build():\n    m = nn.Linear(1, 1)\n    m.found = made()\n    return m"
 
@@ -439,10 +479,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POCKET_POOL", "mean")
     (tmp_path / "settings.py").write_text('POOL = "max"\n')
     (tmp_path / "patches.py").write_text("import torch\nimport torch.nn.functional as F\nF.relu = torch.tanh\n")
+    (tmp_path / "of_a_folder").mkdir()
     for name, code in FILES.items():
         (tmp_path / f"{name}.py").write_text(code)
     for name in ("settings", "patches", *FILES):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delitem(sys.modules, name.removesuffix("/__init__").replace("/", "."), raising=False)
     return tmp_path
 
 
@@ -577,6 +618,25 @@ def test_the_class_of_an_object_that_is_changed_is_the_class_of_the_file(line: s
     )
     notebook(folder / "n.ipynb", ["from torch import nn", net, line])
     assert load_module(named("n.ipynb:Net()"))(torch.tensor([1.0, 4.0])).item() == 4
+
+
+@pytest.mark.parametrize(
+    "writes", ["%%writefile settings.py\nPOOL = 'mean'", "!sed -i s/max/mean/ settings.py", "open('settings.py', 'w')"]
+)
+def test_a_file_beside_that_the_notebook_may_write_is_noted(
+    writes: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = "def made():\n    return POOL"
+    notebook(folder / "n.ipynb", ["from torch import nn", writes, "from settings import POOL", asked, BUILD])
+    assert load_module(named("n.ipynb:build()")).found == "max"
+    assert "cell 2 may write settings, which is taken as it is on the disk now" in caplog.text
+
+
+def test_statements_that_may_change_the_same_are_one_note(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = "class Net(nn.Module):\n    pass"
+    notebook(folder / "n.ipynb", ["from torch import nn", net, "m = Net()\nm.a = 1", "m.b = 2\nm.c = 3"])
+    load_module(named("n.ipynb:Net()"))
+    assert "cell 3, line 2: `m.a = 1`, and 2 more in cell 4, may change an object of Net (" in caplog.text
 
 
 def test_what_a_script_does_only_by_itself_is_noted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,9 @@ A statement is followed as it would run: through the functions and classes of th
 given. An object is known by the statement that gave it a name; a name may reach several, as `c` does after `c = config`
 or `c = [config]`.
 
+Of code that is not the file's own, `known_code.py` says which leaves alone what it is given; any other may change that,
+and give it again.
+
 Code also runs where no call of it is written: by an operator, a `with`, an f-string, or a package that is given it. So
 a statement may do what any function or class does that it loads, itself or in an object.
 """
@@ -11,137 +14,66 @@ a statement may do what any function or class does that it loads, itself or in a
 from __future__ import annotations
 
 import ast
-import functools
-import sys
+import builtins
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
+import torch
 
-__all__ = ["CHANGING_METHODS", "HARMLESS_METHODS", "PURE_METHODS", "RUNNING_MAGICS", "Effects", "effects_of"]
+from pocketrnn_export.intake.known_code import (
+    ALL_OBJECTS,
+    CALL_AT_ONCE,
+    CALLERS,
+    CHANGES_ANY,
+    CHANGES_FIRST,
+    CHANGES_MODULES,
+    CHANGING_METHODS,
+    FRESH_BUILTINS,
+    GIVE_THEMSELVES,
+    HARMLESS_MAGICS,
+    HARMLESS_METHODS,
+    ITERATING_METHODS,
+    KNOWN_BUILTINS,
+    LEAVE_ALONE,
+    MAKING,
+    MAY_DO_ANYTHING,
+    NOT_MODULES,
+    OF_JUPYTER,
+    OF_MEMBERS,
+    PURE_METHODS,
+    PURE_MORE,
+    REACH_ANY,
+    REFLECTIVE,
+    RUN_BY_PYTHON,
+    RUN_TEXT,
+    SETS_STATE,
+    SWITCHES,
+    WRITING,
+    changes_tensor,
+    gives_what_it_is_given,
+    inputs_of_ufunc,
+    is_method_of_class,
+    is_used_up,
+    keeps_something,
+)
+
+__all__ = ["Effects", "effects_of"]
 
 Objects = frozenset[int]
 _NONE: Final[Objects] = frozenset()
 # Stands for the names of the file, as globals() gives them.
 _NAMES: Final = -1
 
-# Methods of strings, containers, tensors and modules that make a value of a value.
-PURE_METHODS: Final = frozenset({
-    "bool", "clone", "copy", "count", "cpu", "cuda", "decode", "detach", "device_count", "dim", "double", "encode",
-    "endswith", "eval", "find", "float", "format", "get", "half", "index", "int", "is_available", "item", "items",
-    "join", "keys", "long", "lower", "lstrip", "most_common", "named_parameters", "numel", "numpy", "parameters",
-    "replace", "reshape", "rsplit", "rstrip", "size", "split", "splitlines", "squeeze", "startswith", "strip",
-    "title", "to", "tolist", "union", "unsqueeze", "upper", "values", "view",
-})  # fmt: skip
-# Methods that change their object as its owner means it; and those of modules and tables that leave a definition alone.
-CHANGING_METHODS: Final = frozenset({
-    "__delattr__", "__delitem__", "__iadd__", "__ior__", "__setattr__", "__setitem__", "add", "add_module", "append",
-    "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert", "intersection_update",
-    "move_to_end", "pop", "popitem", "popleft", "register", "register_buffer", "register_forward_hook",
-    "register_forward_pre_hook", "register_module", "register_parameter", "remove", "reverse", "rotate", "setdefault",
-    "sort", "subtract", "symmetric_difference_update", "update",
-})  # fmt: skip
-HARMLESS_METHODS: Final = frozenset({
-    "apply", "backward", "children", "close", "cpu", "cuda", "describe", "double", "eval", "flatten_parameters",
-    "float", "half", "head", "info", "load_state_dict", "modules", "named_modules", "named_parameters", "parameters",
-    "requires_grad_", "share_memory", "show", "state_dict", "step", "to", "train", "zero_grad",
-})  # fmt: skip
-_GIVE_THEMSELVES: Final = frozenset({"cpu", "cuda", "double", "eval", "float", "half", "to", "train"})
-_PURE_MORE: Final = frozenset({
-    "argmax", "argsort", "astype", "cat", "code", "difference", "elements", "forward", "fromkeys", "intersection",
-    "isalpha", "isdigit", "issubset", "max", "mean", "min", "permute", "predict", "squeeze", "std", "sum", "swapcase",
-    "t", "transpose", "type", "unique", "shape", "splitlines", "zfill",
-})  # fmt: skip
-# Builtins that give (parts of) what they are given; all others give something else.
-_SHARING: Final = frozenset({
-    "dict", "enumerate", "filter", "frozenset", "getattr", "iter", "list", "map", "max", "memoryview", "min", "next",
-    "reversed",
-    "set", "sorted", "tuple", "type", "vars", "zip",
-})  # fmt: skip
-_SHARING_PACKAGES: Final = frozenset({
-    "collections", "contextlib", "dataclasses", "functools", "itertools", "operator", "types", "weakref",
-})  # fmt: skip
-# Packages that leave alone what they are given, but for the functions below.
-_LEAVE_ALONE: Final = (frozenset(sys.stdlib_module_names) - {"importlib", "unittest"}) | frozenset({
-    "IPython", "PIL", "bs4", "contractions", "cv2", "datasets", "dill", "emoji", "fasttext", "gensim", "google",
-    "h5py", "ignite", "ipywidgets", "joblib", "kaggle", "keras", "lightning", "livelossplot", "matplotlib", "mlflow",
-    "nltk", "numpy", "optuna", "pandas", "plotly", "psutil", "pytorch_lightning", "regex", "requests", "rich", "scipy",
-    "seaborn", "sentencepiece", "skimage", "sklearn", "spacy", "tabulate", "tensorboard", "tensorboardX", "tensorflow",
-    "tokenizers", "torch", "torchaudio", "torchinfo", "torchmetrics", "torchsummary", "torchtext", "torchvision",
-    "torchviz", "tqdm", "transformers", "wandb", "wordcloud", "xgboost", "yaml",
-})  # fmt: skip
-_CHANGES_FIRST: Final = frozenset({
-    "bisect.insort", "bisect.insort_left", "bisect.insort_right", "heapq.heapify", "heapq.heappop", "heapq.heappush",
-    "heapq.heappushpop", "heapq.heapreplace", "numpy.copyto", "numpy.fill_diagonal", "numpy.place", "numpy.put",
-    "numpy.put_along_axis", "numpy.putmask", "numpy.random.shuffle", "operator.delitem", "operator.iadd",
-    "operator.iand", "operator.iconcat", "operator.ifloordiv", "operator.ilshift", "operator.imatmul", "operator.imod",
-    "operator.imul", "operator.ior", "operator.ipow", "operator.irshift", "operator.isub", "operator.itruediv",
-    "operator.ixor", "operator.setitem", "random.shuffle",
-})  # fmt: skip
-_CHANGES_ANY: Final = frozenset({"struct.pack_into", "torch.utils.swap_tensors"})
-# Functions of torch and numpy that may give the memory that they are given.
-_SHARING_MEMORY: Final = frozenset({
-    "array_split", "broadcast_arrays", "broadcast_tensors", "broadcast_to", "chunk", "detach", "diag", "diagonal",
-    "dsplit", "expand_dims", "flatten", "flip", "fliplr", "flipud", "from_dlpack", "from_numpy", "frombuffer",
-    "hsplit", "imag", "movedim", "moveaxis", "nan_to_num", "narrow", "permute", "ravel", "real", "require", "reshape",
-    "rollaxis", "rot90", "select", "split", "squeeze", "swapaxes", "swapdims", "t", "tensor_split", "transpose",
-    "unbind", "unflatten", "unsqueeze", "view_as_complex", "view_as_real", "vsplit",
-})  # fmt: skip
-# Functions that run a text as code, or what they are given in place of one.
-_RUN_TEXT: Final = (
-    "bdb.", "cProfile.run", "code.", "doctest.", "pdb.run", "profile.run", "timeit.repeat", "timeit.timeit",
-    "timeit.Timer", "trace.Trace",
-)  # fmt: skip
-# Builtins that reach any name, or set any attribute: whoever holds one by another name may do that.
-_REACH_ANY: Final = frozenset({
-    "__builtins__", "delattr", "eval", "exec", "execfile", "globals", "locals", "setattr", "vars",
-})  # fmt: skip
-# What an Enum runs for each member while its class is made.
-_OF_MEMBERS: Final = ("__new__", "__init__", "_generate_next_value_")
-# Functions of packages that set something in the package itself.
-_SETS_STATE: Final = ("torch.set_default_", "torch.nn.modules.module.register_module_", "importlib.reload")
-_MAY_DO_ANYTHING: Final = (
-    "unittest.mock",
-    "mock",
-    "runpy",
-    "wrapt",
-    "gorilla",
-    "IPython.get_ipython",
-    "importlib.reload",
-)
-_CHANGES_MODULES: Final = ("torch.nn.utils.", "torch.quantization.", "torch.ao.")
-_NOT_MODULES: Final = ("torch.nn.utils.rnn.", "torch.nn.utils.clip_", "torch.nn.utils.parameters_to_vector")
-# Magics of IPython that run code: what stands after them, or what is not in the notebook.
-RUNNING_MAGICS: Final = frozenset({
-    "lprun", "macro", "memit", "mprun", "prun", "pylab", "recall", "rerun", "run", "set_env", "store", "time", "timeit",
-})  # fmt: skip
-# What is set in these parts of a package changes no answer.
-_SWITCHES: Final = (
-    "logging", "matplotlib", "pandas", "torch.autograd", "torch.backends", "torch.cuda", "torch.multiprocessing",
-    "tqdm", "warnings", "seaborn", "plotly",
-)  # fmt: skip
 # So many parts of functions are followed for one statement; more than that would take seconds.
 _MOST_STEPS: Final = 60_000
-# What these give calls something of that which it is given.
-_CALLERS: Final = frozenset({"functools.partial", "operator.methodcaller"})
-# Functions that give objects by another way than by their names.
-_ALL_OBJECTS: Final = frozenset({
-    "gc.get_objects", "gc.get_referents", "gc.get_referrers", "inspect.currentframe", "inspect.stack",
-    "sys._current_frames", "sys._getframe", "sys.modules", "sys.modules.copy",
-    "sys.modules.items", "sys.modules.values",
-})  # fmt: skip
-# What a notebook may ask of Jupyter without a change of its names; any other request may change any.
-_OF_JUPYTER: Final = frozenset({"getoutput", "magic", "run_line_magic", "system"})
-# What Python or Jupyter run by themselves from then on, such as for the value in the last line of a cell.
-_RUN_BY_PYTHON: Final = frozenset({
-    "sys.addaudithook", "sys.displayhook", "sys.excepthook", "sys.setprofile", "sys.settrace", "threading.setprofile",
-    "threading.settrace",
-})  # fmt: skip
-# Methods that run while an object or a class is made.
-_MAKING: Final = frozenset({
-    "__class_getitem__", "__init__", "__init_subclass__", "__new__", "__post_init__", "__prepare__", "__set_name__",
-})  # fmt: skip
+# Functions that call each other are followed so far.
+_DEEPEST: Final = 24
+# Where the trees of `except`, and of the patterns of `match`, have the names that they give a value.
+_CAPTURES: Final = ("name", "rest")
+# What Jupyter showed last, and all that it showed.
+_SHOWN: Final = re.compile(r"_{1,3}|_\d+|Out|_oh")
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -164,6 +96,9 @@ class Effects:
             theirs.
         loads: what it loads of imported packages and files, as `settings.CONFIG`.
         reads: imported packages and files that files beside it import, which it needs too.
+        imports: the packages and files that it imports, at its top or in what it runs.
+        hands_over: whether packages may run later what it gives them, such as a function that is registered.
+        later: objects that code changes which it only reaches.
         anything: why it may do anything; empty otherwise.
     """
 
@@ -178,6 +113,9 @@ class Effects:
     makes: set[int] = field(default_factory=set)
     loads: set[str] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
+    hands_over: bool = False
+    later: set[int] = field(default_factory=set)
     anything: str = ""
 
 
@@ -230,6 +168,15 @@ class _File:
         self.callers: set[int] = set()
         # Statements that make a defaultdict, which reading may change.
         self.filling: set[int] = set()
+        # Statements whose values are others after they were used: iterators, generators, functions with a cache.
+        self.used_up: set[int] = set()
+        # What statements import, and what packages gave that may be their own, as `decimal.getcontext()`.
+        self.of_package: dict[int, str] = {}
+        # What was found out of functions and classes once.
+        self._global_names: dict[ast.AST, Set[str]] = {}
+        self.gives_used_up: dict[ast.AST, bool] = {}
+        # Packages of which a star gives all names.
+        self.stars: set[str] = set()
         # The functions and classes of the file, by their statements, that each statement calls.
         self.makes: dict[int, set[int]] = {}
 
@@ -259,8 +206,34 @@ class _File:
             self.callers.add(index)
         if following.makes_filling:
             self.filling.add(index)
+        if following.makes_used_up:
+            self.used_up.add(index)
+        self._changes_of_packages(index, node, following)
         self.makes[index] = following.effects.makes
         return following.effects
+
+    def _changes_of_packages(self, index: int, node: ast.stmt, following: _Following) -> None:
+        """Who changes what an import gave its name, or what a package gave of its own, changes the package."""
+        effects = following.effects
+        for changed in effects.changes | effects.may_change:
+            if package := self.of_package.get(changed):
+                effects.packages.add(package)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            self.of_package[index] = next(iter(_imported(node)))[1]
+        elif following.gives_its_own:
+            self.of_package[index] = following.gives_its_own
+
+    def global_names(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Set[str]:
+        """The names that a function declares to be the file's."""
+        if node not in self._global_names:
+            inside = (part for statement in node.body for part in ast.walk(statement))
+            self._global_names[node] = {name for part in inside if isinstance(part, ast.Global) for name in part.names}
+        return self._global_names[node]
+
+    @property
+    def stars_are_known(self) -> bool:
+        """Whether all that comes by a star comes from packages that leave alone what they are given."""
+        return all(package in LEAVE_ALONE for package in self.stars)
 
     def objects_of(self, node: ast.ClassDef, objects: Objects) -> Objects:
         """Of some objects, those that may be of a class of the file or of one below it; all, if none is known to be."""
@@ -271,11 +244,14 @@ class _File:
         indices = {self.classes[name][0] for name in below if name in self.classes}
         return frozenset(i for i in objects if self.makes.get(i, set()) & indices) or objects
 
-    def defined(self, index: int, node: ast.ClassDef) -> None:
-        self.classes[node.name] = index, node
+    def defined(self, index: int, node: ast.ClassDef, *, inner: bool = False) -> None:
+        if not inner:
+            self.classes[node.name] = index, node
         for part in node.body:
             if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                 self.methods.setdefault(part.name, []).append(part)
+            elif isinstance(part, ast.ClassDef):
+                self.defined(index, part, inner=True)
 
 
 class _TooMuchError(Exception):
@@ -295,9 +271,12 @@ class _Following:
         # Functions and classes of the file that it loads, and where; all objects that it loads.
         self.reached: _Code = {}
         self._loaded: Objects = _NONE
-        self.makes_caller = self.makes_filling = False
+        self.makes_caller = self.makes_filling = self.makes_used_up = False
+        self.gives_its_own = ""
         self._only_reached = self._only_certain = False
         self._running: list[ast.AST] = []
+        # What the functions that are running were given.
+        self._given_first: dict[ast.AST, tuple[Sequence[Objects], Mapping[str, Objects]]] = {}
         # The classes whose methods are running, each with what the method's object holds.
         self._classes: list[tuple[ast.ClassDef, Objects]] = []
         self._steps = 0
@@ -316,6 +295,9 @@ class _Following:
             self._class(node, scope, top=top)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             scope.imports.update(_imported(node))
+            self.effects.imports |= _modules(node)
+            if node.names[0].name == "*" and isinstance(node, ast.ImportFrom):
+                self.file.stars.add((node.module or "").split(".")[0])
             for name, _ in _imported(node):
                 scope.functions.pop(name, None)
         elif isinstance(node, ast.Global):
@@ -333,6 +315,10 @@ class _Following:
         elif isinstance(node, ast.expr):
             self.value(node, scope)
         else:
+            # What is raised, or matched, is what was loaded before.
+            for name in filter(None, (getattr(node, field, None) for field in _CAPTURES)):
+                if isinstance(name, str) and isinstance(node, ast.ExceptHandler | ast.pattern):
+                    self._named(name, self._loaded, scope)
             for part in ast.iter_child_nodes(node):
                 self.statement(part, scope)
 
@@ -345,6 +331,8 @@ class _Following:
             held |= self.value(part, scope)
         self._union(_annotations(node), scope)
         if node.decorator_list:
+            if any(self._keeps_something(one, scope) for one in node.decorator_list):
+                self.makes_used_up = self.makes_used_up or scope.outer is None
             annotations = [a.annotation for a in (*arguments.args, *arguments.kwonlyargs) if a.annotation]
             named = self._union([n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name)], scope)
             self.reached.setdefault(node, scope)
@@ -377,7 +365,7 @@ class _Following:
                 self.statement(part, inside)
         if self._is_enum(node, scope):
             for part in node.body:
-                if isinstance(part, ast.FunctionDef) and part.name in _OF_MEMBERS:
+                if isinstance(part, ast.FunctionDef) and part.name in OF_MEMBERS:
                     self._call(part, [], {}, scope, first=(_first_name(part), _NONE))
         for decorator in node.decorator_list:
             self._decorated(decorator, _NONE, scope)
@@ -389,6 +377,12 @@ class _Following:
         else:
             self._named(node.name, inherited | held, scope)
         scope.imports.pop(node.name, None)
+
+    def _keeps_something(self, decorator: ast.expr, scope: _Scope) -> bool:
+        """Whether what a package's decorator gives may keep something from call to call."""
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        dotted = self._dotted(called, scope)
+        return dotted is not None and keeps_something(dotted)
 
     def _is_enum(self, node: ast.ClassDef, scope: _Scope) -> bool:
         """Whether a class makes its members while it is made."""
@@ -412,7 +406,7 @@ class _Following:
             # As in `@f.register`.
             self._may_change(held)
         dotted = self._dotted(called, scope)
-        if dotted is not None and dotted.split(".")[0] not in _LEAVE_ALONE:
+        if dotted is not None and dotted.split(".")[0] not in LEAVE_ALONE:
             self.effects.may_change |= given
 
     def _assignment(
@@ -438,8 +432,50 @@ class _Following:
                     self._names_updated(ast.Call(target, [node.value], []))
             self._given(target, value, scope)
         made = getattr(node, "value", None)
+        if not isinstance(node, ast.For | ast.AsyncFor) and self._is_used_up(made, scope):
+            self._holds_what_is_used_up(targets, scope)
+        if not self._running:
+            self.gives_its_own = self._own_of_package(made, scope)
         if isinstance(node, ast.Assign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
             self._kind_of(targets[0].id, made, scope)
+
+    def _holds_what_is_used_up(self, targets: Iterable[ast.expr], scope: _Scope) -> None:
+        self.makes_used_up = self.makes_used_up or not self._running
+        for target in targets:
+            if isinstance(target, ast.Attribute | ast.Subscript):
+                self.file.used_up |= self.value(target.value, scope) - self.file.definitions
+
+    def _is_used_up(self, node: ast.AST | None, scope: _Scope, depth: int = 0) -> bool:
+        """Whether a value may be another one after it was read, as an iterator is, or hold one that is."""
+
+        def any_of(parts: Iterable[ast.AST | None]) -> bool:
+            return any(self._is_used_up(part, scope, depth + 1) for part in parts)
+
+        if depth > 6 or isinstance(node, ast.GeneratorExp):
+            return True
+        if isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.IfExp | ast.BoolOp | ast.Starred):
+            return any_of(ast.iter_child_nodes(node))
+        if isinstance(node, ast.ListComp | ast.NamedExpr | ast.DictComp | ast.Return | ast.Assign | ast.Yield):
+            return isinstance(node, ast.Yield) or any_of([getattr(node, "elt", getattr(node, "value", None))])
+        if not isinstance(node, ast.Call):
+            return False
+        function, made = self._function(node.func, scope), self._class_called(node.func)
+        if function is not None or made is not None:
+            code = function if function is not None else made[1] if made is not None else node
+            if code not in self.file.gives_used_up:
+                # It may call itself.
+                self.file.gives_used_up[code] = False
+                kept = ast.Assign if isinstance(code, ast.ClassDef) else ast.Return | ast.Yield
+                inside = [part for part in ast.walk(code) if isinstance(part, kept)]
+                self.file.gives_used_up[code] = any_of(inside)
+            return self.file.gives_used_up[code] or any_of(_arguments(node))
+        dotted = self._dotted(node.func, scope)
+        if dotted is None and isinstance(node.func, ast.Name):
+            dotted = f"builtins.{node.func.id}"
+        if dotted is None:
+            return getattr(node.func, "attr", "") in ITERATING_METHODS
+        holds = dotted.split(".")[0] in ("contextlib", "functools", "types") or dotted.split(".")[0] not in LEAVE_ALONE
+        return is_used_up(dotted) or (holds and any_of(_arguments(node)))
 
     def _kind_of(self, name: str, value: ast.expr | None, scope: _Scope) -> None:
         """Note what a name stands for: a function, an object of a class of the file, a package or a part of one."""
@@ -492,6 +528,8 @@ class _Following:
             self._set_in_package(dotted, target)
             return
         holder = self._class_of_object(target.value, scope) or self.value(target.value, scope)
+        if own := self._own_of_package(target.value, scope):
+            self.effects.packages.add(own)
         if _is_weight(target):
             self._change_weights(holder)
             return
@@ -509,6 +547,15 @@ class _Following:
             # The holder reaches from now on what it was given.
             where = scope if root in scope.objects else self.file.names
             where.objects[root] = where.objects.get(root, _NONE) | value
+
+    def _own_of_package(self, node: ast.expr | None, scope: _Scope) -> str:
+        """The function of a package that may give what is the package's own, as `decimal.getcontext`; else empty."""
+        while isinstance(node, ast.Attribute | ast.Subscript):
+            node = node.value
+        dotted = self._dotted(node.func, scope) if isinstance(node, ast.Call) else None
+        if dotted is None or dotted.startswith(SWITCHES) or not dotted.split(".")[-1].startswith(("get", "current")):
+            return ""
+        return dotted
 
     def _class_of_object(self, node: ast.expr, scope: _Scope) -> Objects:
         """The class of the file that `type(x)` or `x.__class__` gives; none for anything else.
@@ -551,13 +598,12 @@ class _Following:
     def _set_in_package(self, dotted: str, target: ast.expr) -> None:
         if dotted.startswith("<file>."):
             self._sets(dotted.split(".")[1])
-        elif dotted.startswith("__main__"):
-            # Here, that is another file.
+        elif dotted.startswith("__main__") or dotted in RUN_BY_PYTHON:
             self._anything(f"`{ast.unparse(target)[:60]}`")
-        elif dotted in _RUN_BY_PYTHON:
-            self._anything(f"`{ast.unparse(target)[:60]}`")
-        elif not dotted.startswith(_SWITCHES):
-            self.effects.packages.add(dotted)
+        else:
+            self.effects.hands_over = True
+            if not dotted.startswith(SWITCHES):
+                self.effects.packages.add(dotted)
 
     def _named(self, name: str, value: Objects, scope: _Scope) -> None:
         if scope.outer is None:
@@ -573,6 +619,7 @@ class _Following:
     def value(self, node: ast.expr | None, scope: _Scope) -> Objects:
         """The objects that a value may be, or hold; after what computing it does."""
         if node is None or isinstance(node, ast.Constant):
+            self._constant(node)
             return _NONE
         self._step()
         if isinstance(node, ast.Name):
@@ -591,16 +638,19 @@ class _Following:
             self._any_object(node, scope)
             self._reaching_any(node, scope)
             self._of_package(node, scope)
+            if isinstance(getattr(torch, node.attr, None), torch.dtype) and self._dotted(node.value, scope) == "torch":
+                # Nobody can change a kind of number.
+                return _NONE
             held = self.value(node.value, scope)
-            for method in self.file.methods.get(node.attr, ()):
-                self.reached.setdefault(method, scope)
+            self._method_loaded(node, held, scope)
             if node.attr == "__globals__":
                 return frozenset({_NAMES})
-            if node.attr in CHANGING_METHODS:
-                # Given to somebody who calls it, as in map(config.update, ...).
-                self._change(held)
+            if node.attr in REFLECTIVE:
+                self._anything(f"`{ast.unparse(node)[:60]}`")
             return held
-        if isinstance(node, ast.Subscript) and self._package_asked_for(node, scope) not in (None, "<file>"):
+        if isinstance(node, ast.Subscript) and (asked := self._package_asked_for(node, scope)) not in (None, "<file>"):
+            if asked == "__main__":
+                self._anything(f"`{ast.unparse(node)[:60]}`")
             return _NONE
         if isinstance(node, ast.Subscript) and _NAMES in (held := self.value(node.value, scope)):
             self.value(node.slice, scope)
@@ -626,6 +676,23 @@ class _Following:
         if isinstance(node, ast.BinOp):
             return held if isinstance(node.op, ast.Add | ast.BitOr | ast.Mult) else _NONE
         return _NONE if isinstance(node, ast.Compare | ast.UnaryOp | ast.JoinedStr | ast.FormattedValue) else held
+
+    def _constant(self, node: ast.Constant | None) -> None:
+        """Note a string that is the name of what reaches any name, as in getattr(f, "__globals__")."""
+        if node is not None and isinstance(node.value, str) and node.value in REFLECTIVE | {"__globals__"}:
+            self._anything(f"`{node.value}`")
+
+    def _method_loaded(self, node: ast.Attribute, held: Objects, scope: _Scope) -> None:
+        """What may happen where an attribute is not called, but may be a method."""
+        for method in self.file.methods.get(node.attr, ()):
+            self.reached.setdefault(method, scope)
+            if any(self._keeps_something(one, self.file.names) for one in method.decorator_list):
+                # As `functools.cached_property`.
+                self._change(held.union(i for i, one in self.file.classes.values() if method in one.body))
+        if isinstance(node.ctx, ast.Load) and (node.attr in CHANGING_METHODS or changes_tensor(node.attr)):
+            # Given to somebody who calls it, as in map(config.update, ...).
+            self.makes_caller = True
+            self._change(held)
 
     def _union(self, nodes: Iterable[ast.expr | None], scope: _Scope) -> Objects:
         held = _NONE
@@ -657,6 +724,8 @@ class _Following:
         if isinstance(node.func, ast.Name):
             self.effects.makes |= self._objects(node.func.id, scope) & self.file.definitions
         if function is not None:
+            if isinstance(node.func, ast.Name):
+                self._used(self._objects(node.func.id, scope))
             if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(function)):
                 # It runs when somebody asks for its next value, who may be of another statement.
                 self.makes_caller = True
@@ -691,7 +760,17 @@ class _Following:
         for name in ("__new__", "__init__"):
             held |= self._method_of(node, name, [_NONE, *given], named, scope) or _NONE
         self._method_of(node, "__post_init__", [held.union(*given, *named.values())], {}, scope)
-        return held - self.file.definitions
+        held -= self.file.definitions
+        # A class may give an object that exists already.
+        return held | {self._index_of(node)} if self._may_give_an_old_one(node, scope) else held
+
+    def _index_of(self, node: ast.ClassDef) -> int:
+        return next((i for i, one in self.file.classes.values() if one is node), self._index)
+
+    def _may_give_an_old_one(self, node: ast.ClassDef, scope: _Scope) -> bool:
+        if node.keywords or any(isinstance(p, ast.FunctionDef) and p.name == "__new__" for p in node.body):
+            return True
+        return self._is_enum(node, scope) or any(self._may_give_an_old_one(one, scope) for one in self._bases(node))
 
     def _builtin_called(
         self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
@@ -702,7 +781,7 @@ class _Following:
             known = self._instance(name, scope)
             if known is not None and self._keeps_state(known):
                 self.effects.keeps |= own - self.file.definitions
-            elif known is None and not self._running:
+            elif known is None and (own & self.file.callers or not self._running):
                 self._may_change(own | (everything if own & self.file.callers else _NONE))
             return everything
         if name in ("exec", "eval", "execfile", "get_ipython", "run_path"):
@@ -716,7 +795,27 @@ class _Following:
             self._set_in(ast.copy_location(target, node), everything, scope)
         elif name == "next" and given:
             self._change(given[0])
-        return everything if name in _SHARING else _NONE
+        elif name == "__import__" and (asked := self._package_asked_for(node, scope)):
+            self._asked_for(asked, node)
+        elif not self._is_known(name, scope):
+            # From a package by a star, or from a cell that stands below.
+            self._may_change(everything)
+        return _NONE if name in FRESH_BUILTINS else everything
+
+    def _is_known(self, name: str, scope: _Scope) -> bool:
+        """Whether a function, of which no name of the file tells, leaves alone what it is given."""
+        if name in KNOWN_BUILTINS or self._is_defined(name, scope):
+            return True
+        found = getattr(builtins, name, None)
+        if isinstance(found, type):
+            return issubclass(found, BaseException)
+        return found is None and self.file.stars_are_known
+
+    def _asked_for(self, package: str, node: ast.Call) -> None:
+        """Note that a package is imported, or looked for, by its name."""
+        if package == "__main__":
+            self._anything(f"`{ast.unparse(node)[:60]}`")
+        self.effects.imports.add(package)
 
     def _imported_called(
         self, dotted: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
@@ -724,48 +823,66 @@ class _Following:
         package, last = dotted.split(".")[0], dotted.split(".")[-1]
         if package == "builtins" and dotted.count(".") == 1:
             return self._builtin_called(last, node, given, everything, scope)
-        self.makes_caller = self.makes_caller or dotted in _CALLERS
+        if asked := self._package_asked_for(node, scope):
+            self._asked_for(asked, node)
+        self.makes_caller = self.makes_caller or dotted in CALLERS
+        if package not in CALL_AT_ONCE and any(self._is_code(argument, scope) for argument in _arguments(node)):
+            self.effects.hands_over = True
         self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
         if (
-            dotted.startswith(_MAY_DO_ANYTHING)
-            or dotted in _ALL_OBJECTS | _RUN_BY_PYTHON
+            dotted.startswith(MAY_DO_ANYTHING)
+            or dotted in ALL_OBJECTS | RUN_BY_PYTHON
             or dotted.endswith(".__subclasses__")
-            or (dotted.startswith(_RUN_TEXT) and not self._runs_what_is_seen(node, scope))
+            or (dotted.startswith(RUN_TEXT) and not self._runs_what_is_seen(node, scope))
             # Who has the names of the file may change any of them.
             or _NAMES in everything
+            # Here, that is another file.
+            or package == "__main__"
             or (dotted.startswith("<file>.__dict__") and last in CHANGING_METHODS)
         ):
             self._anything(f"`{ast.unparse(node)[:60]}`")
-        if dotted.startswith((*_SETS_STATE, "sys.path.")):
+        if dotted.startswith((*SETS_STATE, "sys.path.")) or dotted == "os.chdir":
             self.effects.packages.add(dotted)
-        elif dotted in _CHANGES_FIRST and given:
+        elif last in CHANGING_METHODS and last.startswith("__"):
+            # As in F.__setattr__("relu", ...).
+            self.effects.packages.add(dotted.rpartition(".")[0])
+        elif dotted in CHANGES_FIRST and given:
             self._change(given[0])
-        elif dotted in _CHANGES_ANY:
+        elif dotted in CHANGES_ANY:
             self._change(everything)
-        elif given and package in _LEAVE_ALONE and _is_method_of_class(dotted):
+        elif given and package in LEAVE_ALONE and is_method_of_class(dotted):
             self._change(given[0])
         elif package == "numpy" and (out := _outputs(dotted, given)):
             self._change(out)
         elif package == "torch" and dotted[-1] == "_":
             self._change_weights(everything)
-        elif dotted.startswith(_CHANGES_MODULES) and not dotted.startswith(_NOT_MODULES):
+        elif dotted.startswith(CHANGES_MODULES) and not dotted.startswith(NOT_MODULES):
             self._change(everything)
-        elif package not in _LEAVE_ALONE:
-            self.effects.calls |= set() if self._only_reached else {package}
+        elif package not in LEAVE_ALONE:
+            self.effects.calls.add(package)
             self._may_change(everything)
         elif {"environ", "__dict__"} & set(dotted.split(".")) and last in CHANGING_METHODS:
             self.effects.packages.add(dotted)
         for keyword in node.keywords:
             self.makes_caller = self.makes_caller or keyword.arg == "inplace"
-            if keyword.arg == "copy" and getattr(keyword.value, "value", None) is False:
+            if (keyword.arg == "copy" and getattr(keyword.value, "value", None) is False) or keyword.arg in WRITING:
                 self._change(everything)
-            if keyword.arg in ("inplace", "out"):
-                self._change(everything if keyword.arg == "inplace" else self.value(keyword.value, scope))
-        shares = package in _SHARING_PACKAGES
-        if dotted == "copy.deepcopy" or not (shares or dotted == "copy.copy" or last[:1].isupper() or last[:2] == "as"):
-            shares = package in ("numpy", "torch") and last in _SHARING_MEMORY
-            return everything if shares or package not in _LEAVE_ALONE else _NONE
-        return everything
+            if keyword.arg == "out":
+                self._change(self.value(keyword.value, scope))
+        of_objects = any(
+            k.arg == "dtype" and ast.unparse(k.value)[-7:].strip("'_") in ("object", "O") for k in node.keywords
+        )
+        return everything if of_objects or gives_what_it_is_given(dotted) else _NONE
+
+    def _is_code(self, node: ast.expr, scope: _Scope) -> bool:
+        """Whether an argument is code of the file, or an object that holds some."""
+        if isinstance(node, ast.Lambda) or self._function(node, scope) is not None:
+            return True
+        if isinstance(node, ast.Call):
+            return self._class_called(node.func) is not None or any(self._is_code(a, scope) for a in _arguments(node))
+        if isinstance(node, ast.Name):
+            return bool(self._objects(node.id, scope) & (self.file.code.keys() | self.file.callers))
+        return isinstance(node, ast.Attribute) and node.attr in CHANGING_METHODS
 
     def _method_called(
         self,
@@ -779,19 +896,26 @@ class _Following:
         name, root = called.attr, called.value
         if name == "__subclasses__":
             self._anything(f"`{ast.unparse(node)[:60]}`")
-        if isinstance(root, ast.Call) and ast.unparse(root) == "get_ipython()" and name in _OF_JUPYTER:
+        if isinstance(root, ast.Call) and ast.unparse(root) == "get_ipython()" and name in OF_JUPYTER:
             asked = " ".join(str(getattr(a, "value", "")) for a in node.args)
-            if "magic" in name and asked.split(" ")[0].lstrip("%") in RUNNING_MAGICS:
+            if "magic" in name and asked.split(" ")[0].lstrip("%") not in HARMLESS_MAGICS:
                 self._anything(f"`%{asked[:60]}`")
             return _NONE
         held = self.value(root, scope)
         everything = frozenset().union(*given, *named.values())
         if isinstance(root, ast.Name) and root.id in ("dict", "list", "set", "object", "type", "OrderedDict") and given:
-            if name in CHANGING_METHODS:
+            if name not in PURE_METHODS:
                 self._change(given[0])
                 if _NAMES in given[0]:
                     self._anything(f"`{ast.unparse(node)[:60]}`")
             return everything
+        if given and _is_class_of(root):
+            # A method without its object: x.__class__.append(lst, 3).
+            self._may_change(given[0])
+        if name.startswith(("add", "register")) and any(self._is_code(one, scope) for one in _arguments(node)):
+            self.effects.hands_over = True
+        if any(keyword.arg in WRITING for keyword in node.keywords):
+            self._change(held)
         if isinstance(root, ast.Name) and (known := self.file.classes.get(root.id)):
             self._method_of(known[1], name, given, named, scope)
         if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and self._classes:
@@ -810,7 +934,7 @@ class _Following:
             return held | everything
         if name in ("load_state_dict", "step"):
             self._change_weights(held)
-        if name in PURE_METHODS | HARMLESS_METHODS | _PURE_MORE:
+        if name in PURE_METHODS | HARMLESS_METHODS | PURE_MORE:
             return held
         of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
         for method in of_file:
@@ -882,10 +1006,13 @@ class _Following:
         dotted = self._dotted(node, scope)
         if dotted is not None and isinstance(node.ctx, ast.Load):
             self.effects.loads.add(dotted)
+            if dotted.startswith("__main__"):
+                # Here, that is another file.
+                self._anything(f"`{ast.unparse(node)[:60]}`")
 
     def _any_object(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
         """Note what gives objects by another way than by their names."""
-        if self._dotted(node, scope) in _ALL_OBJECTS:
+        if self._dotted(node, scope) in ALL_OBJECTS:
             self._anything(f"`{ast.unparse(node)}`")
 
     def _reaching_any(self, node: ast.Name | ast.Attribute, scope: _Scope) -> None:
@@ -899,7 +1026,7 @@ class _Following:
         else:
             package, _, found = (self._dotted(node, scope) or "").partition(".")
             found = found if package == "builtins" else ""
-        if found in _REACH_ANY:
+        if found in REACH_ANY:
             self._anything(f"`{found}` has another name")
 
     def _is_defined(self, name: str, scope: _Scope) -> bool:
@@ -915,6 +1042,8 @@ class _Following:
 
     def _name_loaded(self, node: ast.Name, scope: _Scope) -> Objects:
         """What a name reaches. Whoever has it may run the code of the file that it reaches."""
+        if _SHOWN.fullmatch(node.id) and not self._is_defined(node.id, scope):
+            self._anything(f"`{node.id}` is what Jupyter showed")
         objects = self._objects(node.id, scope)
         function = self._function(node, scope)
         self._loaded |= objects - self.file.definitions
@@ -922,10 +1051,15 @@ class _Following:
             self.reached.setdefault(function, scope)
         if known := self.file.classes.get(node.id):
             self._class_reached(known[1])
+        self._used(objects)
+        return objects
+
+    def _used(self, objects: Objects) -> None:
+        """Whoever has some objects may run the code in them, and use up what others find there."""
+        self._change(objects & self.file.used_up)
         for index in objects:
             for code, where in self.file.code.get(index, {}).items():
                 self.reached.setdefault(code, where)
-        return objects
 
     def _class_reached(self, node: ast.ClassDef) -> None:
         if node not in self.reached:
@@ -957,7 +1091,7 @@ class _Following:
                 continue
             self._classes.append((node, self._loaded))
             self._only_certain = not _needs_no_call(part)
-            if part.name in _MAKING or self._only_certain:
+            if part.name in MAKING or self._only_certain:
                 self._call(part, [], {}, self.file.names, first=(_first_name(part), _NONE))
             else:
                 self._call(part, [], {"**": self._loaded}, self.file.names, first=(_first_name(part), itself))
@@ -982,8 +1116,18 @@ class _Following:
         first: tuple[str, Objects] = ("", _NONE),
     ) -> Objects:
         """Follow a call of a function, and give what it gives; of `__init__`, what it leaves in its object."""
-        if node in self._running or len(self._running) > 12:
+        if node in self._running:
+            if not self._only_reached:
+                # It calls itself, perhaps with something else.
+                before, named_before = self._given_first[node]
+                for i, objects in enumerate(given):
+                    self._may_change(objects - (before[i] if i < len(before) else _NONE))
+                for name, objects in named.items():
+                    self._may_change(objects - named_before.get(name, _NONE))
             return _NONE
+        if len(self._running) > _DEEPEST:
+            raise _TooMuchError
+        self._given_first[node] = given, named
         arguments = node.args
         inside = _Scope(outer=scope if scope.outer is not None else self.file.names, first=first)
         names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
@@ -1007,9 +1151,7 @@ class _Following:
         try:
             if isinstance(node, ast.Lambda):
                 return self.value(node.body, inside)
-            inside.of_file = {
-                n for part in node.body for g in ast.walk(part) if isinstance(g, ast.Global) for n in g.names
-            }
+            inside.of_file = set(self.file.global_names(node))
             self.statements(node.body, inside)
             return inside.gives | (inside.objects[names[0]] if node.name == "__init__" and names else _NONE)
         finally:
@@ -1091,6 +1233,8 @@ class _Following:
         # In a function that is followed, it is the function that does it.
         found = self.effects.may_change if self._running else self.effects.changes
         found |= objects - {_NAMES}
+        if self._only_reached:
+            self.effects.later |= objects - {_NAMES}
 
     def _change_weights(self, objects: Objects) -> None:
         # What is being made has its weights from whoever makes it.
@@ -1102,6 +1246,8 @@ class _Following:
             if _NAMES in objects:
                 self._anything("it is given the names of the file")
             self.effects.may_change |= objects - {_NAMES}
+            if self._only_reached:
+                self.effects.later |= objects - {_NAMES}
 
     def _sets(self, name: str) -> None:
         (self.effects.may_set if self._only_reached else self.effects.sets).add(name)
@@ -1115,26 +1261,12 @@ class _Following:
             raise _TooMuchError
 
 
-def _is_method_of_class(dotted: str) -> bool:
-    """Whether it is a method that changes its object, named by its class: `numpy.ndarray.fill`, `enum.Enum.update`."""
-    *parts, last = dotted.split(".")
-    of_class = len(parts) > 1 and (parts[-1][:1].isupper() or parts[-1] in ("deque", "defaultdict", "ndarray"))
-    return of_class and last in CHANGING_METHODS | {"fill", "itemset", "partition", "put", "resize"}
-
-
-@functools.cache
-def _inputs_of_ufunc(dotted: str) -> int | None:
-    """How many inputs a function of numpy takes that may be given where its results go; None for other functions."""
-    found = getattr(np, dotted.partition(".")[2], None)
-    return found.nin if isinstance(found, np.ufunc) else None
-
-
 def _outputs(dotted: str, given: Sequence[Objects]) -> Objects:
     """What a function of numpy writes to, of what it is given by position: `np.exp(x, x)`, `np.add.at(x, 0, 1)`."""
     name, _, method = dotted.rpartition(".")
-    if method == "at" and _inputs_of_ufunc(name) is not None:
+    if method == "at" and inputs_of_ufunc(name) is not None:
         return given[0] if given else _NONE
-    inputs = _inputs_of_ufunc(dotted)
+    inputs = inputs_of_ufunc(dotted)
     return _NONE.union(*given[inputs:]) if inputs is not None else _NONE
 
 
@@ -1147,6 +1279,26 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
         else:
             top = alias.name.split(".")[0]
             yield top, top
+
+
+def _modules(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """The modules that an import may import, with those above them: of `from a import b`, a and a.b."""
+    found = {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        above = "." * node.level + (node.module or "")
+        found = {above, *(f"{above}{'.' * (not above.endswith('.'))}{name}" for name in found)}
+    return found
+
+
+def _arguments(node: ast.Call) -> list[ast.expr]:
+    return [*node.args, *(keyword.value for keyword in node.keywords)]
+
+
+def _is_class_of(node: ast.expr) -> bool:
+    """Whether an expression gives the class of something: `x.__class__`, `type(x)`."""
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "id", "") == "type"
+    return isinstance(node, ast.Attribute) and node.attr == "__class__"
 
 
 def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
@@ -1200,7 +1352,7 @@ def _is_weight(node: ast.expr) -> bool:
 
 def _without_moves(node: ast.Call) -> ast.Call:
     """`Net()` of `Net().to(device).eval()`: these methods of a module give the module itself."""
-    while isinstance(node.func, ast.Attribute) and node.func.attr in _GIVE_THEMSELVES:
+    while isinstance(node.func, ast.Attribute) and node.func.attr in GIVE_THEMSELVES:
         if not isinstance(node.func.value, ast.Call):
             break
         node = node.func.value

@@ -40,12 +40,14 @@ class _File:
 
     Attributes:
         sets: what importing it sets in other packages and files.
+        calls: packages and files that importing it calls, and that may change what they are given, or themselves.
         parts: what using each of its names does.
         imports: the packages and files that it imports, and those that these files import.
         stars: what `from it import *` stands for; None where that is not known.
     """
 
     sets: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
     parts: dict[str, Effects] = field(default_factory=dict)
     imports: set[str] = field(default_factory=set)
     stars: list[ast.Import | ast.ImportFrom] | None = None
@@ -82,9 +84,13 @@ class FilesBeside:
     def add_to(self, part: Part) -> None:
         """Add to a statement's effects what the files do that it imports, and whose names it uses."""
         effects = part.effects
-        if isinstance(part.node, ast.Import | ast.ImportFrom):
-            file = self._file(_module(part.node))
-            effects.packages |= set() if file is None else file.sets
+        for name in effects.imports:
+            # At its top, or where it runs; what stands above a file in folders is imported with it.
+            parts = name.split(".")
+            for end in range(1, len(parts) + 1):
+                if file := self._file(".".join(parts[:end])):
+                    effects.packages |= file.sets
+                    effects.calls |= file.calls
         for dotted in effects.loads:
             parts = dotted.split(".")
             for end in range(len(parts) - 1, 0, -1):
@@ -98,24 +104,44 @@ class FilesBeside:
     def _file(self, name: str) -> _File | None:
         if name not in self._files:
             self._files[name] = None
-            path = self._folder / f"{name.replace('.', '/')}.py"
-            with contextlib.suppress(InputError, OSError):
-                if name and path.is_file():
+            path = self._path(name)
+            with contextlib.suppress(InputError):
+                if path is not None:
                     # A file that imports itself by another is looked at as far as it is known.
                     self._files[name] = found = _File()
                     self._read(name, python_file(path), found)
         return self._files[name]
 
+    def _path(self, name: str) -> Path | None:
+        """Where a file lies; of a folder, its `__init__.py`."""
+        beginning = name.replace(".", "/")
+        with contextlib.suppress(OSError, ValueError):
+            for path in (self._folder / beginning / "__init__.py", self._folder / f"{beginning}.py"):
+                if name and not name.startswith(".") and path.is_file():
+                    return path
+        return None
+
     def _read(self, name: str, cell: Cell, found: _File) -> None:
         parts = [part for part in self._parts_of([cell]) if not part.alone]
         for part in parts:
-            if isinstance(part.node, ast.Import | ast.ImportFrom):
-                module = _module(part.node)
+            part.effects.imports = {self._absolute(one, name) for one in part.effects.imports}
+            for module in part.effects.imports:
                 found.imports |= {module.split(".")[0]} | self.imported(module)
             self.add_to(part)
             found.sets |= {one for one in part.effects.packages if not one.startswith(f"{name}.")}
+            found.calls |= part.effects.calls
         found.parts = self._used(name, parts)
         found.stars = _of_star(name, parts)
+
+    def _absolute(self, module: str, within: str) -> str:
+        """A module's whole name, of `.inner` in a file of a folder."""
+        level = len(module) - len(module.lstrip("."))
+        if not level:
+            return module
+        path = self._path(within)
+        above = within.split(".")
+        above = above[: len(above) - level + (path is not None and path.name == "__init__.py")]
+        return ".".join(filter(None, [*above, module[level:]]))
 
     def _used(self, name: str, parts: Sequence[Part]) -> dict[str, Effects]:
         """What using each name of a file does: calling it, if it is a function or class, else loading it."""
@@ -123,7 +149,9 @@ class FilesBeside:
         uses: list[tuple[int, ast.stmt, frozenset[str]]] = []
         for one, part in names.items():
             value: ast.expr = ast.Name(one, ast.Load())
-            if isinstance(part.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made = getattr(part.node, "value", None)
+            is_code = isinstance(part.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            if is_code or isinstance(made, ast.Lambda):
                 value = ast.Call(value, [], [])
             uses.append((len(parts) + len(uses), ast.Expr(value), frozenset()))
         every = [(i, part.node, part.binds) for i, part in enumerate(parts)]

@@ -13,6 +13,7 @@ import ast
 import builtins
 import copy
 import importlib.util
+import re
 import symtable
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.effects import CHANGING_METHODS, PURE_METHODS, Effects, effects_of
+from pocketrnn_export.intake.effects import Effects, effects_of
 from pocketrnn_export.intake.files_beside import FilesBeside
+from pocketrnn_export.intake.known_code import CHANGING_METHODS, PURE_METHODS
 from pocketrnn_export.intake.notebook import Cell
 
 __all__ = ["Needed", "Statement", "defined_names", "needed_statements"]
@@ -167,7 +169,7 @@ def needed_statements(
         ['import torch', 'class RNN']
     """
     try:
-        search = _Search(_with_files_beside(cells, path), path, given, likely or {})
+        search = _Search(_with_files_beside(cells, path), path, given, likely or {}, cells)
         wanted = list(wanted)
         # Which methods are reached depends on the code that is needed, and the other way round.
         while True:
@@ -198,12 +200,12 @@ def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
 
 def _with_files_beside(cells: Iterable[Cell], path: str) -> Sequence[Statement]:
     """The statements, with what files beside theirs do that they import or use."""
-    files = FilesBeside(Path(path).parent, _statements)
+    files = FilesBeside(Path(path).parent, lambda some: _statements(some, files))
     statements = list(_statements(cells, files))
     for statement in statements:
         files.add_to(statement)
-        if isinstance(statement.node, ast.Import | ast.ImportFrom):
-            statement.effects.reads |= files.imported(_module(statement.node))
+        for module in statement.effects.imports:
+            statement.effects.reads |= files.imported(module)
     return statements
 
 
@@ -337,17 +339,27 @@ class _Search:
         path: what the file is called in messages.
         given: names that need no statement.
         likely: values of names, for the message.
+        cells: all code, for what is no statement.
     """
 
-    def __init__(self, statements: Sequence[Statement], path: str, given: Set[str], likely: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        statements: Sequence[Statement],
+        path: str,
+        given: Set[str],
+        likely: Mapping[str, str],
+        cells: Sequence[Cell],
+    ) -> None:
         self.path = path
+        self._cells = cells
         self.given = given
         self._likely = likely
         self.attributes: set[str] = set()
         self.taken: set[int] = set()
         self.order: list[Statement] = []
         self.unresolved: set[str] = set()
-        self.notes: dict[int, str] = {}
+        # What is not run, by its statement: what it may change, and why it is not run.
+        self.notes: dict[int, tuple[str, str]] = {}
         self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
@@ -439,6 +451,9 @@ class _Search:
         packages = {_package(s.node) for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)}
         packages |= {"builtins"}.union(*(s.effects.reads for s in self.order))
         set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
+        if "os.chdir" in effects.packages and any(s.effects.reads for s in self.order):
+            names.append("where files are imported from")
+        set_there.discard("os.chdir")
         names += sorted(set_there) + sorted(effects.calls & packages)
         if effects.anything:
             names.append("any name")
@@ -477,13 +492,46 @@ class _Search:
                 why = error.problem.removesuffix(".")
         if why:
             self.taken, self.order, self.unresolved, self._in_order = before
-            self.notes[statement.index] = f"{statement.place}: `{statement.title}` may change {touched} ({why})"
+            self.notes[statement.index] = touched, why
 
     def needed(self) -> Needed:
         """All that was found."""
         run = self.in_order()
-        alone = tuple(note for index, note in self.notes.items() if self._all[index].alone)
-        return Needed(tuple(run), (*self.notes.values(), *_other_orders(self, run)), alone)
+        alone = tuple(self._told(index for index in self.notes if self._all[index].alone))
+        notes = (*self._told(self.notes), *self._handed_over(run), *self._written(run), *_other_orders(self, run))
+        return Needed(tuple(run), notes, alone)
+
+    def _told(self, indices: Iterable[int]) -> Iterator[str]:
+        """The notes on what is not run; on all statements that may change the same for the same reason, one."""
+        alike: dict[tuple[str, str], list[Statement]] = {}
+        for index in indices:
+            alike.setdefault(self.notes[index], []).append(self._all[index])
+        for (touched, why), (first, *others) in alike.items():
+            places = ", ".join(dict.fromkeys(other.where for other in others))
+            also = f", and {len(others)} more in {places}," if others else ""
+            yield f"{first.place}: `{first.title}`{also} may change {touched} ({why})"
+
+    def _handed_over(self, run: Sequence[Statement]) -> Iterator[str]:
+        """What is run, and gives packages code that changes something whenever they call it."""
+        by_index = {s.index: min(s.gives, default="") for s in run if not _is_import(s)}
+        known = {name for s in run for name in s.gives}
+        for statement in run:
+            effects = statement.effects
+            if effects.hands_over:
+                later = [by_index[i] for i in sorted(effects.later & by_index.keys() - {statement.index})]
+                names = ", ".join(dict.fromkeys(filter(None, [*later, *sorted(effects.may_set & known)])))
+                if names:
+                    yield f"{statement.place}: what `{statement.title}` hands over may change {names} when it is called"
+
+    def _written(self, run: Sequence[Statement]) -> Iterator[str]:
+        """Files beside a notebook that it needs, and may write itself: what is on the disk now is taken."""
+        for name in sorted({name for s in run if s.cell.name for name in s.effects.reads}):
+            folder = Path(self.path).parent
+            if (folder / f"{name}.py").is_file() or (folder / name).is_dir():
+                written = re.compile(rf"\b{re.escape(name)}(?:\.py\b|/)")
+                found = [cell.name for cell in self._cells if written.search(cell.whole)]
+                if found:
+                    yield f"{', '.join(found)} may write {name}, which is taken as it is on the disk now"
 
     def in_order(self) -> list[Statement]:
         """What was taken, as it is to be run."""

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.effects import RUNNING_MAGICS
 from pocketrnn_export.intake.json_file import parsed_json
+from pocketrnn_export.intake.known_code import FOREIGN_CELLS, HARMLESS_MAGICS
 
 __all__ = ["Cell", "python_file", "read_notebook"]
 
 # A notebook holds what its cells printed, pictures included: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
 _GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
-# Cell magics whose cell is Python that gives the notebook its names. A cell under
-# any other (%%bash, %%writefile) is left out.
+# Cell magics whose cell is Python that gives the notebook its names. A cell in another
+# language is left out; any other cell magic may run its cell in any way.
 _PYTHON_CELLS: Final = frozenset({"time", "capture", "prun", "wandb"})
 # `%matplotlib inline`, `!pip install`, `files = !ls`, `model?`, without the spaces before.
 _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s*")
@@ -33,8 +33,11 @@ _TIMED: Final = re.compile(
 _OPTIONS: Final = re.compile(r"^(?:-[a-z]+\s*(?:\d+\s+)?)*")
 # Cells that run as a function of their own, of which the other names are the notebook's.
 _IN_A_FUNCTION: Final = frozenset({"timeit", "memit", "lprun", "mprun"})
+# Magics that do nothing where nothing stands after them.
+_TIMING: Final = _IN_A_FUNCTION | {"time", "prun", "store"}
 _GIVEN: Final = re.compile(r"(\w[\w.\[\]'\", ]*=)\s*([%!].*)")
 _NAMED: Final = re.compile(r"%(\w+)\s*(.*)")
+_CHANGES_FOLDER: Final = re.compile(r"%?cd\s+(\S.*)")
 # `%env NAME=value`, `%set_env NAME value`; but where Jupyter puts a variable's value in.
 _SETS_ENVIRONMENT: Final = re.compile(r"%(?:set_)?env\s+([^\s=]+)(?:\s*=|\s)\s*([^${]+)")
 # Commands that Jupyter takes without a % where no variable has that name.
@@ -54,6 +57,7 @@ class Cell:
             give a name its value.
         statements: its top-level statements.
         count: as the how many-th it was last run, if the notebook says so.
+        whole: all that stands in the cell, in whatever language.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Cell:
     source: str
     statements: tuple[ast.stmt, ...]
     count: int | None = None
+    whole: str = ""
 
 
 def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
@@ -91,7 +96,7 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
         if statements is None:
             unreadable.append(name)
         else:
-            cells.append(Cell(name, f"{path}, {name}", python, tuple(statements), count))
+            cells.append(Cell(name, f"{path}, {name}", python, tuple(statements), count, source))
     return cells, unreadable
 
 
@@ -158,13 +163,18 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
         if magic in _IN_A_FUNCTION:
-            _, *body = stripped.split("\n")
+            head, *body = stripped.split("\n")
+            if setup := _OPTIONS.sub("", head.removeprefix(f"%%{magic}").strip()):
+                body.insert(0, setup)
             body = list(_without_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
             lines = [f"    {line}" if line.strip() else "" for line in body]
             source = "\n".join([f"def timed_cell():{'' if any(lines) else ' pass'}", *lines, "timed_cell()"])
             return source, _statements(source)
-        if magic not in _PYTHON_CELLS:
+        if magic in FOREIGN_CELLS:
             return "", []
+        if magic not in _PYTHON_CELLS:
+            source = f"get_ipython().run_cell_magic({magic!r}, '', '')"
+            return source, _statements(source)
     statements = _statements(source)
     if statements is not None:
         return source, statements
@@ -216,7 +226,9 @@ def _as_python(code: str) -> str:
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
     if setting := _SETS_ENVIRONMENT.fullmatch(code):
         return f"import os; os.environ[{setting[1]!r}] = {setting[2].strip()!r}"
-    if (named := _NAMED.fullmatch(code)) and named[1] in RUNNING_MAGICS and named[2]:
+    if folder := _CHANGES_FOLDER.fullmatch(code):
+        return f"import os; os.chdir({folder[1].strip()!r})"
+    if (named := _NAMED.fullmatch(code)) and named[1] not in HARMLESS_MAGICS and (named[2] or named[1] not in _TIMING):
         if named[1] in _IN_A_FUNCTION and _is_expression(statement := _OPTIONS.sub("", named[2])):
             return statement
         return f"get_ipython().run_line_magic({named[1]!r}, {named[2]!r})"
