@@ -3,8 +3,9 @@
  * `pocketrnn pack gesture --c-array gesture.h`. */
 #include "board.h"
 #include "gesture.h"
+#include "sensor.h"
 
-enum { MOST_CHANNELS = 6, MOST_WINDOW = 64, STEPS = 256 };
+enum { MOST_WINDOW = 64 };
 
 /* What prnn_open_in_place and a window ask for; where it is too little, the engine says so. */
 static uint8_t memory[MEMORY], work[WORK];
@@ -31,17 +32,6 @@ static int replay(const prnn *classifier)
     put_number(count);
     put(" golden examples are answered as they were\n");
     return 0;
-}
-
-/* In the place of a sensor: a hand that shakes, and then holds still. */
-static void read_sensor(uint32_t step, int16_t *samples, uint32_t channels)
-{
-    static uint32_t state = 1;
-    for (uint32_t i = 0; i < channels; i++) {
-        state = state * 1664525u + 1013904223u;
-        int32_t wave = (int32_t)((step * (i + 3)) % 16) - 8, noise = (int32_t)(state >> 24) - 128;
-        samples[i] = (int16_t)(step < STEPS / 2 ? wave * 300 + noise : noise / 4);
-    }
 }
 
 static int classify_recording(const prnn *classifier)

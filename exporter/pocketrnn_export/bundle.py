@@ -152,15 +152,15 @@ def export(
     path = Path(path)
     if channels is not None or of_numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
-                 "example_texts": example_texts, "torchscript": torchscript, "streaming": streaming,
-                    "edge": edge}  # fmt: skip
+                 "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
         refuse_arguments_of_texts(of_texts, channels, of_numbers)
         return cast(
             "Manifest",
             export_numbers(
                 module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
                 one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
-                tolerance=tolerance, provenance=provenance, report=report, force=force, **of_numbers,
+                tolerance=tolerance, provenance=provenance, report=report, force=force,
+                streaming=streaming, **of_numbers,
             ),
         )  # fmt: skip
     if labels is None:

@@ -126,23 +126,14 @@ def pack(
     with file_written_whole(path, force=force) as work:
         made: Manifest | NumberManifest
         if bundle_takes_numbers(bundle):
-            _check_plain(bundle, arithmetic, streaming=streaming)
-            made, written = packed_numbers(bundle_folder(bundle))
+            if arithmetic != "float32":
+                raise InputError(f"{bundle} takes numbers, which are packed in float32 only.", "Leave int8 out.")
+            made, written = packed_numbers(bundle_folder(bundle), streaming=streaming)
         else:
             packed = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
             made, written = packed.manifest, packed.content
         work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made
-
-
-def _check_plain(bundle: str | Path, arithmetic: Arithmetic, *, streaming: bool) -> None:
-    """Refuse what a packed file of numbers does not have yet."""
-    if arithmetic != "float32":
-        raise InputError(f"{bundle} takes numbers, which are packed in float32 only.", "Leave int8 out.")
-    if streaming:
-        raise InputError(
-            f"{bundle} takes numbers, of which a recording is answered window by window.", "Leave streaming out."
-        )
 
 
 def _packed_texts(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,13 +16,14 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.packed_file import is_packed, takes_numbers
 from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.carried_stream import CarriedStream, Window
 from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Floats, Options, checked_threads
 from pocketrnn.engines.parallel import mapped_in_order
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
-from pocketrnn.numbers.rules import array_of
+from pocketrnn.numbers.rules import array_of, step_or_steps
 from pocketrnn.text.checked_texts import OnError
 
 __all__ = ["NumberClassifier", "NumberStream", "Window"]
@@ -45,19 +45,13 @@ class _Engine(Protocol):
         """float32 [time, channels] each -> float32 [sequences, labels]."""
         ...
 
+    def open_step(self) -> None:
+        """Open what reads on from a state."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The answer to one window of a recording.
-
-    Attributes:
-        start, stop: its first step, counted from 0, and the one after its last.
-        answer: a `Prediction`; of a bundle that gives values, float32 [values].
-    """
-
-    start: int
-    stop: int
-    answer: Any
+    def step(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """float32 [time, channels], [1, state_size] -> [1, labels], the new state."""
+        ...
 
 
 class NumberClassifier(TrainedEstimator):
@@ -279,34 +273,55 @@ class NumberClassifier(TrainedEstimator):
         """
         return self._answers.joined(self._of_chunks(sequences, on_error))
 
-    def stream(self, *, window: int | None = None, hop: int | None = None, top: int = 1) -> NumberStream:
-        """A recording that arrives, answered window by window.
+    def stream(
+        self, *, window: int | None = None, hop: int | None = None, top: int = 1, saved: bytes | None = None
+    ) -> NumberStream | CarriedStream:
+        """A recording that arrives: answered window by window; or, where neither the bundle nor you say a window and
+        the bundle was exported with `streaming=True`, for all samples so far, at the cost of the new ones.
 
         Args:
             window: how many steps are answered at once; by default as the bundle says.
             hop: how far the next window begins after; by default as the bundle says, else the window.
             top: how many labels an answer has.
+            saved: what `CarriedStream.save` gave, to go on from there.
 
         Raises:
-            InputError: neither the bundle nor you say a window, or it cannot be one.
+            InputError: neither the bundle nor you say a window, and it has no step graph; or a window cannot be one; or
+                `saved` is damaged or another bundle's.
 
         Example:
             >>> stream = classifier.stream(window=128, hop=64)
             >>> [answer.start for answer in stream.push(np.zeros((200, 3)))]
             [0, 64]
         """
+        windows = self._windows(window, hop, top)
+        if windows is None:
+            return self._carried(saved, top)
+        if saved is not None:
+            raise InputError("A stream in windows has no saved state.", "Leave out saved, or the window.")
+        return windows
+
+    def _windows(self, window: int | None, hop: int | None, top: int) -> NumberStream | None:
+        """The stream of windows; None where neither the bundle nor the caller says of any."""
         rules = self.manifest.numbers
         size = window or rules.window or rules.steps
-        if size is None:
+        if size is None and (self.manifest.stream is None or hop is not None):
             raise InputError(
                 f"{self.name} does not say how long a window of a recording is.",
                 "Say it: stream(window=128, hop=64); or export it with a window.",
             )
         after = hop or (rules.hop if window is None else None) or size
+        if size is None or after is None:
+            return None
         for name, number in (("window", size), ("hop", after)):
             if type(number) is not int or number < 1:
                 raise InputError(f"{name} is {shown(number)}.", "Give a whole number from 1.")
         return NumberStream(self, size, after, top)
+
+    def _carried(self, saved: bytes | None, top: int) -> CarriedStream:
+        if not self._gives_values:
+            self._answers.check_top(top)
+        return CarriedStream(self.manifest, self._engine, lambda logits: self._answered_with(logits, top), saved)
 
     def recording(
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
@@ -320,7 +335,9 @@ class NumberClassifier(TrainedEstimator):
             >>> [window.start for window in classifier.recording(np.zeros((300, 3)), window=128, hop=64)]
             [0, 64, 128]
         """
-        stream = self.stream(window=window, hop=hop, top=top)
+        stream = self._windows(window, hop, top)
+        if stream is None:
+            return self._carried(None, top).push(recording)
         given = array_of(recording, self.channels)
         steps = len(given)
         if steps < stream.window:
@@ -337,7 +354,10 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.answers_of([classifier.prepared([[0.1, 0.2, 9.7]])], top=1)[0].label
             'standing'
         """
-        logits = self.logits_of_prepared(sequences)
+        return self._answered_with(self.logits_of_prepared(sequences), top)
+
+    def _answered_with(self, logits: Floats, top: int) -> list[Any]:
+        self._check_finite(logits)
         if self._gives_values:
             return list(logits)
         return [self._answers.prediction(row, top) for row in logits.tolist()]
@@ -350,6 +370,10 @@ class NumberClassifier(TrainedEstimator):
             (1, 6)
         """
         logits = self._engine.logits(sequences)
+        self._check_finite(logits)
+        return logits
+
+    def _check_finite(self, logits: Floats) -> None:
         # Values are finite, and logits have probabilities.
         answers = logits if self._gives_values else logits.max(1, initial=-np.inf)
         if len(logits) and not np.isfinite(answers).all():
@@ -357,7 +381,6 @@ class NumberClassifier(TrainedEstimator):
                 f"The graph of {self.name} answered with numbers that are NaN or infinite.",
                 "Check the sequence: numbers far from those of training; then the bundle, with: pocketrnn verify",
             )
-        return logits
 
     def _of_chunks(
         self, sequences: Iterable[object], on_error: OnError
@@ -461,9 +484,7 @@ class NumberStream:
             >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
             'standing'
         """
-        channels = self._classifier.channels
-        one_step = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
-        given = array_of([samples] if one_step else samples, channels)
+        given = step_or_steps(samples, self._classifier.channels)
         if self._classifier.manifest.numbers.integer_scale is None:
             # Whole numbers are numbers as others are.
             given = given.astype(np.float64)

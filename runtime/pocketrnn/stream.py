@@ -13,10 +13,7 @@ By rules of subwords, what waits is the text as it arrived, from the last space 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +26,7 @@ from pocketrnn.bundle.manifest import Manifest, text_digest
 from pocketrnn.bundle.refused_texts import among, limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
+from pocketrnn.saved_stream import as_floats, as_text, damaged, parsed, written
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 
 if TYPE_CHECKING:
@@ -37,8 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arriving", "Stream", "read_on"]
 
-_FORMAT: Final = "pocketrnn-stream"
-_VERSION: Final = 1
+_MEMBERS: Final = frozenset({"bundle", "at", "state", "logits"})
 _SIGMA: Final = "\N{GREEK CAPITAL LETTER SIGMA}"
 _FINAL_SIGMA: Final = "\N{GREEK SMALL LETTER FINAL SIGMA}"
 # What basic_english puts spaces around or turns into one, so that a word ends there whatever follows.
@@ -48,7 +45,6 @@ _BREAK: Final = "<br />"
 _MOST_UNDECIDED: Final = 4096
 # Where the reading stands, the ids that are read for good, and those of the tail.
 _Read = tuple["Arriving", list[int], list[int]]
-_MAKE_AGAIN: Final = "Begin the stream again from its text."
 
 
 @dataclass(frozen=True)
@@ -307,18 +303,15 @@ class Stream:
             >>> saved = stream.save()
             >>> stream = Classifier.load("one-way").stream(saved)
         """
-        document = {
-            "format": _FORMAT,
-            "version": _VERSION,
+        return written({
             "bundle": _bundle_digest(self._manifest),
             "at": asdict(self._at),
-            "state": _as_text(self._state),
-            "logits": None if self._logits is None else _as_text(self._logits),
-        }
-        return _json({**document, "digest": _digest_of(document)})
+            "state": as_text(self._state),
+            "logits": None if self._logits is None else as_text(self._logits),
+        })  # fmt: skip
 
     def _resume(self, saved: bytes) -> None:
-        document = _parsed(saved)
+        document = parsed(saved, _MEMBERS)
         if document["bundle"] != _bundle_digest(self._manifest):
             raise InputError(
                 f"The stream was saved by another bundle than {self._manifest.name}.",
@@ -326,13 +319,13 @@ class Stream:
             )
         at = document["at"]
         if not _is_position(at, self._manifest.text):
-            raise _damaged("says where it stands in a way that cannot be")
+            raise damaged("says where it stands in a way that cannot be")
         self._at = Arriving(**at)
-        self._state = _as_floats(document["state"], self._state_size)
+        self._state = as_floats(document["state"], self._state_size)
         if (document["logits"] is None) != (self._at.ids == 0):
-            raise _damaged("has no answer to what it has read, or one to nothing")
+            raise damaged("has no answer to what it has read, or one to nothing")
         if document["logits"] is not None:
-            self._logits = _as_floats(document["logits"], len(self._manifest.labels))
+            self._logits = as_floats(document["logits"], len(self._manifest.labels))
 
 
 def _bundle_digest(manifest: Manifest) -> str:
@@ -340,26 +333,6 @@ def _bundle_digest(manifest: Manifest) -> str:
     meaning = text_digest(manifest.labels, manifest.text, manifest.vocabulary)
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {meaning}".encode()).hexdigest()
-
-
-def _parsed(saved: bytes) -> dict[str, Any]:
-    if not isinstance(saved, bytes):
-        raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
-    try:
-        document = json.loads(saved)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise InputError("This is not a saved stream.", "Give what Stream.save gave.")
-    if document.get("version") != _VERSION:
-        raise InputError(
-            f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
-            "Resume it with the pocketrnn that saved it.",
-        )
-    digest = document.pop("digest", None)
-    if document.keys() != {"format", "version", "bundle", "at", "state", "logits"} or digest != _digest_of(document):
-        raise _damaged("was changed after it was saved: its digest does not match")
-    return document
 
 
 def _is_position(at: Any, rules: AnyTextRules) -> bool:
@@ -373,33 +346,3 @@ def _is_position(at: Any, rules: AnyTextRules) -> bool:
         and all(isinstance(text, str) for text in texts)
         and at["context"] in ("", "a")
     )
-
-
-def _as_text(numbers: Floats) -> str:
-    return base64.b64encode(numbers.astype("<f4").tobytes()).decode("ascii")
-
-
-def _as_floats(text: Any, size: int) -> Floats:
-    """float32 [1, size]."""
-    try:
-        content = base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        content = b""
-    if len(content) != 4 * size:
-        raise _damaged("holds a state of another size")
-    numbers: Floats = np.frombuffer(content, "<f4").astype(np.float32).reshape(1, size)
-    if not np.isfinite(numbers).all():
-        raise _damaged("holds a state that is no number")
-    return numbers
-
-
-def _digest_of(document: dict[str, Any]) -> str:
-    return hashlib.sha256(_json(document)).hexdigest()
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
-def _damaged(what: str) -> InputError:
-    return InputError(f"The saved stream {what}.", _MAKE_AGAIN)

@@ -281,11 +281,11 @@ export class Packed {
       this.bytes.set(saved, given);
       this.check(this.call("stream_resume", this.classifier, at, given, saved.length));
     }
-    return this.#used(at);
+    return this.used(at);
   }
 
   /** Of a stream of the engine's, the bytes that it uses; the second word of them says how many. */
-  #used(at) {
+  used(at) {
     return this.bytes.slice(at, at + this.wordsAt(at, 2)[1]);
   }
 
@@ -304,7 +304,7 @@ export class Packed {
     );
     this.check(status);
     return {
-      stream: this.#used(at),
+      stream: this.used(at),
       logits: new Float32Array(this.bytes.buffer, logits, this.classes).slice(),
     };
   }

@@ -94,7 +94,7 @@ export function startOfNumbers(classifier, say) {
     const samples = recordingOf(text, channels);
     const count = samples.length / channels.length;
     let windows = 0;
-    if (chosen("window") === undefined) {
+    if (chosen("window") === undefined && chosen("hop") === undefined) {
       const answer = classifier.givesValues ? (await classifier.values([samples]))[0] : await classifier.classify(samples, top);
       show({ start: 0, stop: count, answer });
       windows = 1;

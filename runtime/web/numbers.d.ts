@@ -51,6 +51,10 @@ export interface WindowOptions {
   /** How many labels an answer has. */
   top?: number;
 }
+export interface StreamOptions extends WindowOptions {
+  /** What `CarriedStream.save` gave. */
+  saved?: Bytes;
+}
 
 /** The answer to one window of a recording: its first step, counted from 0, and the one after its last; of a file that gives
  * values, `answer` holds these. */
@@ -86,8 +90,8 @@ export class NumberClassifier {
   predictLabels(sequences: Iterable<Sequence>, threshold?: number): Promise<string[][]>;
   /** The engine's own answers. */
   logits(sequences: Iterable<Sequence>): Promise<Float32Array[]>;
-  /** A recording that arrives, answered window by window. */
-  stream(options?: WindowOptions): NumberStream;
+  /** A recording that arrives, answered window by window; or from a carried state, where nothing says of windows. */
+  stream(options?: StreamOptions): NumberStream | CarriedStream;
   /** The answers to the windows of a whole recording. */
   recording(recording: Sequence, options?: WindowOptions): Promise<Window[]>;
   /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
@@ -96,7 +100,18 @@ export class NumberClassifier {
   release(): Promise<void>;
 }
 
-/** A recording that arrives; made by `NumberClassifier.stream`. */
+/** A recording that arrives, answered for all samples so far; made by `NumberClassifier.stream`. */
+export class CarriedStream {
+  private constructor();
+  /** How many steps were read. */
+  readonly steps: number;
+  /** The answer to all samples so far, as one window: steps, or one step. */
+  push(samples: Sequence | Row): Promise<Window[]>;
+  /** All that is needed to go on elsewhere, with the same file. */
+  save(): Uint8Array;
+}
+
+/** A recording that arrives in windows; made by `NumberClassifier.stream`. */
 export class NumberStream {
   private constructor();
   readonly window: number;

@@ -13,7 +13,7 @@
 
 import { Answers, contradiction, isListOf, readDocument } from "./answers.js";
 import {
-  ALIGN, aligned, BundleError, bytesOf, checkDigest, InputError, isString, LimitError, opened, PocketRNNError, STATUS,
+  ALIGN, aligned, BundleError, bytesOf, checkDigest, InputError, isBytes, isString, LimitError, opened, PocketRNNError, STATUS,
 } from "./engine.js";
 
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
@@ -78,6 +78,23 @@ const logitsOfSamples = (packed, samples) =>
 /** Of samples as the program is given them, a Float32Array. */
 const logitsOfPrepared = (packed, samples) =>
   answered(packed, samples, (...all) => packed.call("logits_of_samples", packed.classifier, ...all));
+
+/** Read further samples, as the sensor gives them: a status, the stream after them, and the logits of all samples so far. */
+function pushed(packed, stream, samples) {
+  const at = packed.base + ALIGN;
+  const given = aligned(at + stream.length);
+  const logits = aligned(given + samples.byteLength);
+  const work = aligned(logits + 4 * packed.classes);
+  packed.reserve(work - packed.base);
+  packed.bytes.set(stream, at);
+  packed.bytes.set(bytesOf(samples), given);
+  const type = TYPES.get(samples.constructor);
+  const steps = samples.length / packed.channels;
+  const status = packed.answered(work, () =>
+    packed.call("stream_push_numbers", packed.classifier, at, given, type, steps, logits, work, packed.base),
+  );
+  return { status, stream: packed.used(at), logits: new Float32Array(packed.bytes.buffer, logits, packed.classes).slice() };
+}
 
 /** What the rules of the file refuse of samples: which kind of fault (of FAULTS; 0 for none), how many such there are, and which is
  * the first. */
@@ -181,6 +198,12 @@ function samplesOf(sequence, rules) {
     }
   });
   return samples;
+}
+
+/** What arrives of a recording as rows: one step is a number for each channel. */
+function stepOrSteps(samples, channels) {
+  const isStep = channels > 1 && Array.isArray(samples) && samples.length === channels && samples.every((one) => isNumber(one) || isGap(one));
+  return isStep ? [samples] : samples;
 }
 
 function listed(sequences) {
@@ -288,16 +311,23 @@ export class NumberClassifier {
   }
 
   /**
-   * A recording that arrives, answered window by window.
+   * A recording that arrives: answered window by window; or, where neither the file nor you say a window and the file was packed
+   * with --streaming, for all samples so far, at the cost of the new ones.
    *
    * @param options.window how many steps are answered at once; by default as the file says.
    * @param options.hop how far the next window begins after; by default as the file says, else the window.
    * @param options.top how many labels an answer has.
-   * @throws InputError neither the file nor you say a window, or it cannot be one.
+   * @param options.saved what `CarriedStream.save` gave, to go on from there.
+   * @throws InputError neither the file nor you say a window, and no state is carried; or a window cannot be one; or `saved` is
+   *   damaged or another file's.
    */
-  stream({ window, hop, top = 1 } = {}) {
+  stream({ window, hop, top = 1, saved } = {}) {
     const rules = this.#rules;
     const size = window ?? rules.window ?? rules.steps;
+    if (!this.givesValues) this.#answers.checkTop(top);
+    if (size === undefined && isGap(hop) && this.#document.stream !== undefined) return this.#carried(top, saved);
+    if (size !== undefined && saved !== undefined)
+      throw new InputError("A stream in windows has no saved state.", "Leave out saved, or the window.");
     if (size === undefined)
       throw new InputError(
         `${this.name} does not say how long a window of a recording is.`,
@@ -306,7 +336,6 @@ export class NumberClassifier {
     const after = hop ?? (isGap(window) ? rules.hop : undefined) ?? size;
     for (const [name, number] of Object.entries({ window: size, hop: after }))
       if (!isWholeFrom1(number)) throw new InputError(`${name} is ${shown(number)}.`, "Give a whole number from 1.");
-    if (!this.givesValues) this.#answers.checkTop(top);
     return new NumberStream({
       window: size,
       hop: after,
@@ -317,9 +346,40 @@ export class NumberClassifier {
     });
   }
 
+  #carried(top, saved) {
+    if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is no bytes.", "Give what stream.save() gave.");
+    return new CarriedStream({
+      samplesOf: (given) => samplesOf(stepOrSteps(given, this.channels.length), this.#rules),
+      begun: () => this.#packedStream(saved && bytesOf(saved)),
+      pushed: (stream, samples, first) => this.#pushed(stream, samples, first),
+      saved: (stream) => this.#engine.saved(stream),
+      answer: (logits) => this.#answer(logits, top),
+    });
+  }
+
+  #packedStream(saved) {
+    try {
+      return this.#engine.stream(saved);
+    } catch (error) {
+      if (error.status === STATUS.SAVED) throw new InputError(error.message, "Begin the stream again from its samples.");
+      throw error.status === undefined ? error : this.#failed(error.status);
+    }
+  }
+
+  #pushed(before, samples, first) {
+    const { status, stream, logits } = pushed(this.#engine, before, samples);
+    if (status !== STATUS.OK) {
+      this.#checkSamples(samples, first);
+      throw this.#refusal(status, first + samples.length / this.channels.length);
+    }
+    this.#answers.checkFinite([logits]);
+    return { stream, logits };
+  }
+
   /** The answers to the windows of a whole recording; see `stream`. What is left at the end is not answered. */
   async recording(recording, { window, hop, top = 1 } = {}) {
     const stream = this.stream({ window, hop, top });
+    if (stream instanceof CarriedStream) return stream.push(recording);
     const steps = samplesOf(recording, this.#rules).length / this.channels.length;
     if (steps < stream.window)
       throw new SequenceError(
@@ -458,8 +518,7 @@ export class NumberStream {
    */
   async push(samples) {
     const { channels, samplesOf, checkSamples, answer } = this.#classifier;
-    const isStep = channels > 1 && Array.isArray(samples) && samples.length === channels && samples.every((one) => isNumber(one) || isGap(one));
-    const given = samplesOf(isStep ? [samples] : samples);
+    const given = samplesOf(stepOrSteps(samples, channels));
     const before = this.#held ?? given.subarray(0, 0);
     if (before.length && before.constructor !== given.constructor)
       throw new SequenceError(
@@ -482,5 +541,40 @@ export class NumberStream {
     const dropped = Math.min(next - this.#first, steps);
     [this.#held, this.#first, this.#next] = [held.slice(dropped * channels), this.#first + dropped, next];
     return found;
+  }
+}
+
+/** A recording that arrives, answered for all samples so far at the cost of the new ones; `NumberClassifier.stream` makes one. */
+export class CarriedStream {
+  #classifier;
+  #stream;
+
+  constructor(classifier) {
+    this.#classifier = classifier;
+    this.#stream = classifier.begun();
+  }
+
+  /** How many steps were read. */
+  get steps() {
+    // Word 12 of a stream's head, of 64 bits; runtime/native/src/stream.inc.
+    return Number(new DataView(this.#stream.buffer, this.#stream.byteOffset).getBigUint64(48, true));
+  }
+
+  /**
+   * The answer to all samples so far, as the one window that they are: `[{ start: 0, stop, answer }]`.
+   *
+   * @param samples the next steps, or one step: a number for each channel.
+   * @throws SequenceError they are no such samples. The stream is then as it was before.
+   */
+  async push(samples) {
+    const { samplesOf, pushed, answer } = this.#classifier;
+    const { stream, logits } = pushed(this.#stream, samplesOf(samples), this.steps);
+    this.#stream = stream;
+    return [{ start: 0, stop: this.steps, answer: answer(logits) }];
+  }
+
+  /** All that is needed to go on elsewhere, with the same file: a Uint8Array. */
+  save() {
+    return this.#classifier.saved(this.#stream);
   }
 }

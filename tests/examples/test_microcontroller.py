@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,17 +83,37 @@ def test_a_changed_array_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert "news: The file was changed after it was made, or is cut short." in ran.stdout
 
 
-@pytest.mark.slow
-def test_a_sensors_samples_are_answered_window_by_window_from_flash(tmp_path: Path, short_proofs: None) -> None:
+def packed_gestures(folder: Path, **rules: Any) -> bytes:
     torch.manual_seed(0)
     export(
-        Gestures(), tmp_path / "gesture", channels=["ax", "ay", "az", "gx", "gy", "gz"],
+        Gestures(), folder / "gesture", channels=["ax", "ay", "az", "gx", "gy", "gz"],
         labels=["rest", "swipe", "circle", "tap"], integer_scale=[1 / 2048] * 3 + [1 / 16.4] * 3,
-        mean=[0, 0, 1, 0, 0, 0], scale=[0.5] * 3 + [90.0] * 3, window=64, hop=16,
+        mean=[0, 0, 1, 0, 0, 0], scale=[0.5] * 3 + [90.0] * 3, **rules,
     )  # fmt: skip
-    pack(tmp_path / "gesture", tmp_path / "gesture.prnn")
-    content = (tmp_path / "gesture.prnn").read_bytes()
-    (tmp_path / "gesture.h").write_text(to_c_array(content, "gesture"))
+    pack(folder / "gesture", folder / "gesture.prnn")
+    content = (folder / "gesture.prnn").read_bytes()
+    (folder / "gesture.h").write_text(to_c_array(content, "gesture"))
+    return content
+
+
+@pytest.mark.slow
+def test_a_state_is_carried_from_sample_to_sample_in_4_kb_of_ram(tmp_path: Path, short_proofs: None) -> None:
+    content = packed_gestures(tmp_path, streaming=True)
+    ran = made(tmp_path, b"", "count-carried")
+    assert ran.returncode == 0, ran.stdout
+    assert "warning" not in ran.stdout, ran.stdout
+    assert re.search(r"(?m)^[1-9]\d* golden examples are answered as they were$", ran.stdout)
+    opened, stream, work, stack = map(int, re.findall(r"(\d+) bytes", ran.stdout))
+    assert opened + stream + work < 4_000
+    assert stack < 2_000
+    (answering,) = map(int, re.findall(r"(\d+) instructions for", ran.stdout))
+    assert 96 * 38 < answering < 32_000
+    assert len(content) < 32_000
+
+
+@pytest.mark.slow
+def test_a_sensors_samples_are_answered_window_by_window_from_flash(tmp_path: Path, short_proofs: None) -> None:
+    content = packed_gestures(tmp_path, window=64, hop=16)
     ran = made(tmp_path, b"", "count-gesture")
     assert ran.returncode == 0, ran.stdout
     assert "warning" not in ran.stdout, ran.stdout

@@ -294,9 +294,39 @@ static void answer_numbers(const prnn *classifier, const char *text, size_t byte
     free(logits);
 }
 
+/* A recording of whole numbers in two parts, where the classifier carries a state. */
+static void stream_numbers(const prnn *classifier, const char *text, size_t bytes)
+{
+    size_t size = prnn_stream_size(classifier), channels = prnn_channels(classifier);
+    if (!size || size > MOST_MEMORY || !channels || channels > 1 << 10)
+        return;
+    void *memory = exactly(size);
+    prnn_stream *read;
+    CHECK(prnn_stream_open(classifier, &read, memory, &size) == PRNN_OK);
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (size_t steps = 1; steps < 6; steps += 4) {
+        size_t room = 1 << 10, given;
+        int16_t *samples = exactly(steps * channels * sizeof *samples);
+        for (size_t i = 0; i < steps * channels; i++)
+            samples[i] = (int16_t)(bytes ? text[i % bytes] * 100 : (int)i);
+        int status;
+        do {
+            void *work = exactly(given = room);
+            status = prnn_stream_push_numbers(classifier, read, samples, PRNN_INT16, steps, logits, work, &room);
+            free(work);
+            CHECK(is_known(status) && (status != PRNN_MEMORY || room > given));
+        } while (status == PRNN_MEMORY && room <= MOST_MEMORY);
+        keep(classifier, status, logits);
+        free(samples);
+    }
+    free(logits);
+    free(memory);
+}
+
 static void answer(const prnn *classifier, const char *text, size_t bytes)
 {
     answer_numbers(classifier, text, bytes);
+    stream_numbers(classifier, text, bytes);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     encode(classifier, text, bytes);
     int answered = classify(classifier, text, bytes, logits);

@@ -20,18 +20,32 @@ static void *exactly(size_t bytes)
     return memory;
 }
 
+/* Of a classifier of numbers each byte of a text is the samples of a step. */
+static int16_t *samples_of(const prnn *classifier, const char *text, size_t bytes)
+{
+    size_t channels = prnn_channels(classifier);
+    int16_t *samples = exactly(bytes * channels * sizeof *samples);
+    for (size_t i = 0; i < bytes * channels; i++)
+        samples[i] = (int16_t)(text[i / channels] * 50 + (int)(i % channels));
+    return samples;
+}
+
 /* One fragment, with as much working memory as it asks for, in its exact size. */
 static int pushed(const prnn *classifier, prnn_stream *stream, const char *fragment, size_t bytes, prnn_number *logits)
 {
     size_t size = 1 << 12;
     int status = PRNN_MEMORY;
     char *text = exactly(bytes);
+    int16_t *samples = samples_of(classifier, fragment, bytes);
     memcpy(text, fragment, bytes);
     for (int tries = 0; tries < 12 && size < 1 << 26 && status == PRNN_MEMORY; tries++) {
         void *memory = exactly(size);
-        status = prnn_stream_push(classifier, stream, text, bytes, logits, memory, &size);
+        status = prnn_channels(classifier)
+                     ? prnn_stream_push_numbers(classifier, stream, samples, PRNN_INT16, bytes, logits, memory, &size)
+                     : prnn_stream_push(classifier, stream, text, bytes, logits, memory, &size);
         free(memory);
     }
+    free(samples);
     free(text);
     return status;
 }
@@ -113,7 +127,7 @@ static void answer_numbers(const prnn *classifier)
 static void answer(const prnn *classifier)
 {
     answer_numbers(classifier);
-    if (prnn_stream_size(classifier) && prnn_stream_size(classifier) < 1 << 22)
+    if (prnn_stream_size(classifier) && prnn_stream_size(classifier) < 1 << 22 && prnn_channels(classifier) <= 1 << 10)
         read_on(classifier);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
@@ -321,14 +335,21 @@ static unsigned random_streams(const prnn *classifier, long times)
             memcpy(text + bytes, piece, strlen(piece));
             bytes += strlen(piece);
         }
+        if (prnn_channels(classifier) && !bytes) /* no sequence is of no step */
+            continue;
         prnn_stream_reset(classifier, stream);
         do {
             size_t some = drawn(3) ? drawn(bytes - done + 1) : bytes - done;
-            if (pushed(classifier, stream, text + done, some, drawn(4) || done + some == bytes ? part : NULL))
+            if (pushed(classifier, stream, text + done, some, drawn(4) || done + some == bytes ? part : NULL) &&
+                (done + some || !prnn_channels(classifier)))
                 different++;
             done += some;
         } while (done < bytes);
-        different += prnn_classify(classifier, text, bytes, whole, work, &room) || !is_near(whole, part, classes);
+        int16_t *samples = samples_of(classifier, text, bytes);
+        int status = prnn_channels(classifier) ? prnn_classify_numbers(classifier, samples, PRNN_INT16, bytes, whole, work, &room)
+                                               : prnn_classify(classifier, text, bytes, whole, work, &room);
+        free(samples);
+        different += status || !is_near(whole, part, classes);
     }
     free(whole);
     free(part);

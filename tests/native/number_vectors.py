@@ -15,12 +15,14 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import Comparison, Parity
+from pocketrnn.bundle.packed_file import step_entry
 from pocketrnn.numbers.manifest import Activation, NumberExample, NumberGraph, NumberManifest
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.forms.step_of_graph import step_of_graph
 
-__all__ = ["FILES", "MadeOfNumbers", "made"]
+__all__ = ["CARRIED", "FILES", "MadeOfNumbers", "made"]
 
 Array = npt.NDArray[Any]
 HIDDEN = 7
@@ -48,9 +50,16 @@ FILES: dict[str, tuple[NumberRules, Activation, tuple[str, ...]]] = {
         ("next hour", "next day"),
     ),
     "numbers-plain": (NumberRules(("x", "y")), "sigmoid", ("rain", "wind")),
+    "numbers-carried": (
+        NumberRules(("x", "y"), integer_scale=(2**-12, 0.001), mean=(0.1, -3.0), scale=(0.7, 2.0), clip=(-4.0, 4.0)),
+        "softmax",
+        ("rest", "shake", "tap"),
+    ),
 }
+# Which of them carry a state from sample to sample.
+CARRIED = frozenset({"numbers-carried"})
 # Samples of each file, by their type.
-_STEPS = {"numbers-gesture": (2, 16), "numbers-load": (1, 9), "numbers-plain": (1, 12)}
+_STEPS = {"numbers-gesture": (2, 16), "numbers-load": (1, 9), "numbers-plain": (1, 12), "numbers-carried": (1, 23)}
 KINDS = {"float32": np.float32, "float64": np.float64, "int16": np.int16, "int32": np.int32}
 
 
@@ -123,7 +132,11 @@ def made(name: str) -> MadeOfNumbers:
     layer = _Layer.drawn(generator, len(rules.channels), len(labels))
     content = layer.graph(len(rules.channels))
     graph = NumberGraph("model.onnx", "0" * 64, 18, ("samples",), padding=False)
-    program = program_on_samples(content, graph, rules).finished()
+    step = None
+    if name in CARRIED:
+        of_step, size = step_of_graph(content)
+        step = program_on_samples(of_step, graph, rules, state_size=size)
+    program = program_on_samples(content, graph, rules).finished(step)
     golden = [_golden(generator, layer, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
     manifest = NumberManifest(
         name=name,
@@ -134,6 +147,7 @@ def made(name: str) -> MadeOfNumbers:
         parity=Parity(1e-5, (Comparison("numpy", "packed", "samples of each type", 1, 1, 0.0, 0),)),
         activation=activation,
         value_units=("kW", "kW") if activation == "values" else None,
+        stream=step_entry(program),
     )
     vectors = [
         _vector(layer, rules, kind, _as_a_sensor_gives(generator, rules, kind, steps))

@@ -209,6 +209,79 @@ def test_recordings_and_streams_are_answered_window_by_window(gesture: number_ve
     assert pushed == windows
 
 
+CARRIED = PACKED / "numbers-carried.prnn"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("kind", [np.int16, np.float64])
+def test_a_recording_that_arrives_is_answered_as_all_of_it_so_far(in_place: bool, kind: type) -> None:
+    engine, classifier = Packed(CARRIED.read_bytes(), 0, in_place), Classifier.load(CARRIED)
+    size = 3000 if kind is np.int16 else 2
+    recording = np.random.default_rng(4).normal(0, size, (60, 2)).astype(kind)
+    of_c, of_python = _engine.Stream(engine), classifier.stream()
+    for first, end in itertools.pairwise([0, 1, 2, 3, 10, 31, 60]):
+        whole = np.array(engine.logits_of_numbers(recording[:end], type_of(recording)))
+        assert of_c.push_numbers(recording[first:end], type_of(recording)) == pytest.approx(whole, abs=1e-6)
+        (window,) = of_python.push(recording[first:end])
+        assert (window.start, window.stop) == (0, end)
+        assert window.answer.label == classifier.classify(recording[:end]).label
+        assert window.answer.probability == pytest.approx(classifier.classify(recording[:end]).probability, abs=1e-6)
+        # Each goes on where it was saved.
+        of_c = _engine.Stream(engine, of_c.save())
+        of_python = classifier.stream(saved=of_python.save())
+    assert of_c.push_numbers(recording[:0], type_of(recording)) == pytest.approx(whole, abs=1e-6)
+    assert len(of_c.save()) < 200
+    assert classifier.recording(recording) == classifier.stream().push(recording)
+
+
+def test_what_a_carried_stream_refuses_leaves_it_as_it_was() -> None:
+    classifier, engine = Classifier.load(CARRIED), Packed(CARRIED.read_bytes())
+    stream, of_c = classifier.stream(), _engine.Stream(engine)
+    with pytest.raises(EngineError) as error:
+        of_c.push_numbers(np.empty((0, 2)), _engine.FLOAT64)
+    assert error.value.args[0] == _engine.TOO_SHORT
+    first = np.ones((3, 2))
+    stream.push(first)
+    of_c.push_numbers(first, _engine.FLOAT64)
+    saved = stream.save(), of_c.save()
+    for wrong, step in ((np.nan, 4), (np.inf, 3)):
+        some = np.zeros((2, 2))
+        some[step - 3, 1] = wrong
+        with pytest.raises(SequenceError, match=f"'y' is .* at step {step} "):
+            stream.push(some)
+        with pytest.raises(EngineError):
+            of_c.push_numbers(some, _engine.FLOAT64)
+    for wrong_samples in ([1.0, 2.0, 3.0], [], "x"):
+        with pytest.raises(SequenceError):
+            stream.push(wrong_samples)
+    assert (stream.save(), of_c.save()) == saved
+    for ask in (lambda: of_c.push("a text"), lambda: _engine.Stream(Packed((PACKED / "streams.prnn").read_bytes()))
+                .push_numbers(first, _engine.FLOAT64)):  # fmt: skip
+        with pytest.raises(EngineError) as error:
+            ask()
+        assert error.value.args[0] == _engine.INPUT
+    for place in range(0, len(saved[1]), 7):
+        changed = bytearray(saved[1])
+        changed[place] ^= 4
+        with pytest.raises(EngineError):
+            _engine.Stream(engine, bytes(changed))
+    for other in (saved[0].replace(b'"steps":3', b'"steps":4'), b"{}"):
+        with pytest.raises(InputError):
+            classifier.stream(saved=other)
+
+
+def test_windows_and_a_carried_state_are_not_mistaken_for_each_other() -> None:
+    classifier: Any = Classifier.load(CARRIED)
+    assert [window.start for window in classifier.stream(window=5).push(np.ones((11, 2)))] == [0, 5]
+    with pytest.raises(InputError, match="window"):
+        classifier.stream(hop=3)
+    with pytest.raises(InputError, match="saved"):
+        classifier.stream(window=5, saved=classifier.stream().save())
+    without: Any = Classifier.load(PACKED / "numbers-plain.prnn")
+    with pytest.raises(InputError, match="window"):
+        without.stream()
+
+
 def test_the_program_answers_a_recording_as_the_command_does(program: Path, tmp_path: Path) -> None:
     file, path = PACKED / "numbers-gesture.prnn", tmp_path / "walk.csv"
     generator = np.random.default_rng(3)
@@ -297,11 +370,16 @@ def test_classifiers_of_texts_and_of_numbers_refuse_each_others_files() -> None:
         Classifier.load(PACKED / "numbers-plain.prnn", tokenizer=str.split)
 
 
-def test_integers_and_a_step_are_refused_for_numbers(tmp_path: Path) -> None:
-    bundle = exported("LastStep", tmp_path)
+def test_integers_and_a_step_beside_windows_are_refused_for_numbers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    kind, _, how = number_modules.EXPORTED["LastStep"]
+    with pytest.raises(InputError, match="windows of 8 steps"):
+        export(kind().eval(), tmp_path / "steps", **how, window=8, streaming=True)
+    export(kind().eval(), tmp_path / "steps", **how, window=8)
+    bundle = tmp_path / "steps"
     with pytest.raises(InputError, match="float32"):
         pack(bundle, tmp_path / "x.prnn", arithmetic="int8")
-    with pytest.raises(InputError, match="streaming"):
+    with pytest.raises(InputError, match="windows of 8 steps"):
         pack(bundle, tmp_path / "x.prnn", streaming=True)
     with pytest.raises(InputError, match="packed already"):
         pack(PACKED / "numbers-plain.prnn", tmp_path / "x.prnn")

@@ -23,9 +23,13 @@ for (const { file, wasm, sequences, refused, pieces, window, hop } of JSON.parse
   const engine = { wasm: pathToFileURL(wasm) };
   const classifier = await load(pathToFileURL(file), engine);
   const given = sequences.map(sequenceOf);
-  const stream = classifier.givesValues && !window ? undefined : classifier.stream({ window, hop });
+  let stream = classifier.givesValues && !window ? undefined : classifier.stream({ window, hop });
   const windows = [];
-  for (const piece of stream ? pieces : []) windows.push(await said(() => stream.push(sequenceOf(piece))));
+  for (const piece of stream ? pieces : []) {
+    windows.push(await said(() => stream.push(sequenceOf(piece))));
+    // A carried state goes on where it was saved.
+    if (stream.save) stream = classifier.stream({ saved: stream.save() });
+  }
   answers.push({
     name: classifier.name,
     kind: classifier instanceof NumberClassifier,
@@ -43,6 +47,7 @@ for (const { file, wasm, sequences, refused, pieces, window, hop } of JSON.parse
     noWindow: await said(() => classifier.stream({ window: 0 }) && null),
     short: await said(() => classifier.recording(given[0], { window: 1000 })),
     noList: await said(() => classifier.logits("abc")),
+    saved: await said(() => classifier.stream({ saved: new Uint8Array(96) }) && null),
     top: await said(() => classifier.classify(given[0], 99)),
   });
   await classifier.release();

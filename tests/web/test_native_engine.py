@@ -214,7 +214,7 @@ def test_the_files_that_every_reader_must_refuse_are_refused(node: Node, wasm: P
         assert ("more memory or time" in sentence) == ("costly" in vector), (vector["why"], sentence)
 
 
-CLASSES = {"native": ("Classifier", "Stream"), "numbers": ("NumberClassifier", "NumberStream")}
+CLASSES = {"native": ("Classifier", "Stream"), "numbers": ("NumberClassifier", "NumberStream", "CarriedStream")}
 
 
 @pytest.mark.slow

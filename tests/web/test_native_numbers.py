@@ -16,12 +16,17 @@ from pocketrnn import Classifier
 from pocketrnn.errors import PocketRNNError
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
-NAMES = ("numbers-gesture", "numbers-load", "numbers-plain")
+NAMES = ("numbers-gesture", "numbers-load", "numbers-plain", "numbers-carried")
 ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
 KINDS = {"Float32Array": np.float32, "Float64Array": np.float64, "Int16Array": np.int16, "Int32Array": np.int32}
 OF_VECTORS = {kind.__name__: name for name, kind in KINDS.items()}
 # Windows of each file, and pieces in which a recording of so many steps arrives.
-WINDOWS = {"numbers-gesture": (None, None), "numbers-load": (4, 3), "numbers-plain": (5, 7)}
+WINDOWS = {
+    "numbers-gesture": (None, None),
+    "numbers-load": (4, 3),
+    "numbers-plain": (5, 7),
+    "numbers-carried": (None, None),
+}
 PIECES = (1, 1, 14, 3, 30, 2, 60)
 
 
@@ -125,6 +130,7 @@ def test_what_is_no_sequence_is_refused_in_the_words_of_python(
         else:
             assert found[1].endswith(f" is no sequence of numbers{shown[1]}")
     assert answer["noList"] == ["SequenceError", '"abc" is no list of sequences.']
+    assert answer["saved"][0] == "InputError"
     assert answer["noWindow"] == ["InputError", "window is 0."]
     assert answer["short"][1].endswith("fewer than a window of 1,000.")
     assert answer["released"] == ["InputError", f"{name} was released."]
@@ -153,7 +159,7 @@ def test_a_recording_that_arrives_is_answered_window_by_window_as_in_python(
             else:
                 assert one["answer"]["label"] == other.answer.label
                 assert one["answer"]["probability"] == pytest.approx(other.answer.probability, abs=1e-6)
-    assert count > 10
+    assert count > 5
 
 
 def test_plain_arrays_are_refused_where_whole_numbers_are_scaled(node: Node, wasm: Path) -> None:

@@ -28,7 +28,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 # Of modules of texts.
 _OF_TEXTS: Final = (
     "vocabulary", "tokenizer", "pairs", "rules", "max_tokens", "texts", "profile", "arithmetic", "compress",
-    "streaming", "torchscript",
+    "torchscript",
 )  # fmt: skip
 
 
@@ -137,6 +137,7 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
             examples=not options["no_examples"],
             name=options["name"],
             tolerance=options["tolerance"],
+            streaming=options["streaming"],
             report=options["report"],
             force=options["force"],
             **_rules(numbers),

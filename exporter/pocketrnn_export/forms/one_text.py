@@ -136,13 +136,14 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     return _observed(model, lengths, feeds, graph.opset, state_size=state_size)
 
 
-def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) -> Observed:
+def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, *, state_size: int = 0) -> Observed:
     """Run a graph that takes sequences of numbers on one sequence of each of some lengths, and keep every value.
 
     Args:
         content: the ONNX file, whose input is `samples` float32 [1, time, channels].
-        graph: what classifier.json says of it.
+        graph: what classifier.json says of it; of a step graph, what it says of that of whole sequences.
         rules: how many channels and steps a sequence has.
+        state_size: that of a step graph.
 
     Raises:
         ExportError: onnxruntime does not run it so.
@@ -156,9 +157,11 @@ def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) 
     for length in lengths:
         # From 0 on, as a module may take the logarithm of what it is given.
         feeds.append({"samples": generator.random((1, length, channels), np.float32)})
-        if "lengths" in graph.inputs:
+        if state_size:
+            feeds[-1]["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
+        elif "lengths" in graph.inputs:
             feeds[-1]["lengths"] = np.array([length], np.int64)
-    return _observed(model, lengths, feeds, graph.opset, channels=channels)
+    return _observed(model, lengths, feeds, graph.opset, state_size=state_size, channels=channels)
 
 
 def _lengths(least: int, most: int | None) -> tuple[int, ...]:

@@ -42,19 +42,20 @@ def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id:
     return Lowering(seen).run()
 
 
-def program_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules) -> Program:
+def program_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, *, state_size: int = 0) -> Program:
     """The program of an ONNX graph that takes sequences of numbers, for one of them.
 
     Args:
         content: the ONNX file.
-        graph: what classifier.json says of it.
+        graph: what classifier.json says of it; of a step graph, what it says of that of whole sequences.
         rules: how many channels and steps a sequence has.
+        state_size: that of a step graph.
 
     Raises:
         ExportError: as for `program_of`.
     """
     with _reading():
-        seen = observed_on_samples(content, graph, rules)
+        seen = observed_on_samples(content, graph, rules, state_size=state_size)
     return Lowering(seen).run()
 
 

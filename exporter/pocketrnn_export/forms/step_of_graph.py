@@ -1,4 +1,4 @@
-"""The step graph of a graph of whole texts: the same layers, made to go on from a state.
+"""The step graph of a graph of whole texts, or of sequences of numbers: the same layers, made to go on from a state.
 
 A bundle that was exported without streaming has all that a step needs: its layers. Only what surrounds them is
 another: a step begins with a state, and has no padding to hide. What comes of it is proven like any step graph, against
@@ -24,6 +24,16 @@ __all__ = ["step_of_graph"]
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # What computes each token by itself, if all else that it reads is the same for every token.
 _OF_EACH: Final = frozenset({"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"})
+# The same of numbers, where layers may stand before the recurrent ones.
+_OF_EACH_NUMBER: Final = frozenset(
+    {"Sub", "Div", "Neg", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Sigmoid", "Tanh", "Clip", "Min", "Max"}
+)
+# What looks at several steps at once.
+_OF_NEIGHBOURS: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
+# What makes zeros of zeros.
+_ZEROS_OF_ZEROS: Final = frozenset(
+    {"Expand", "Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose", "Cast", "Tile"}
+)
 # Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
 _LENGTHS_AT: Final = 4
 _STATE_AT: Final = 5
@@ -47,7 +57,8 @@ def step_of_graph(content: bytes) -> tuple[bytes, int]:
     state, and for pooling by mean or max what there was so far, and of how many tokens.
 
     Args:
-        content: an ONNX file that maps tokens int64 [batch, sequence], and perhaps lengths int64 [batch], to logits.
+        content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
+            and perhaps lengths int64 [batch], to logits.
 
     Raises:
         ExportError: the graph reads from both ends or not token by token, or what it does is not known to go on from a
@@ -66,7 +77,12 @@ class _Reading:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.of = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _Of.WEIGHTS)
-        self.of |= {"tokens": _Of.TOKENS, "lengths": _Of.LENGTHS, "": _Of.WEIGHTS}
+        self.given = model.graph.input[0]
+        self.takes_numbers = self.given.name == "samples"
+        self.of |= {self.given.name: _Of.TOKENS, "lengths": _Of.LENGTHS, "": _Of.WEIGHTS}
+        # Which axis the steps of a value are counted on.
+        self.axis = {self.given.name: 1}
+        self.made = {name: node for node in model.graph.node for name in node.output if name}
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self.unmasked: dict[str, str] = {}
         self.nodes: list[NodeProto] = []
@@ -79,7 +95,7 @@ class _Reading:
         for node in self.model.graph.node:
             self._read(node)
         if not self.hidden or self.of.get("logits") is not _Of.TEXT:
-            raise _unknown("its logits do not come from a recurrent layer")
+            raise self._unknown("its logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
         sizes = [size for _, size in states]
         new = [name for name, _ in states]
@@ -100,7 +116,7 @@ class _Reading:
     def _read(self, node: NodeProto) -> None:
         kinds = {self.of.get(name) for name in node.input if name}
         if None in kinds:
-            raise _unknown(f"{node.op_type} {node.name} reads a value of no known kind")
+            raise self._unknown(f"{node.op_type} {node.name} reads a value of no known kind")
         if kinds <= {_Of.WEIGHTS}:
             self._keep(node, _Of.WEIGHTS)
         elif node.op_type in _GATES:
@@ -124,14 +140,71 @@ class _Reading:
             self._divided(node.output[0], f"{node.output[0]}.sum")
         elif node.op_type == "Div" and self.of[node.input[0]] is _Of.SUM and self.of[node.input[1]] is _Of.LENGTHS:
             self._divided(node.output[0], f"{node.input[0]}.sum")
-        elif node.op_type in _OF_EACH and kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._reads_each(node):
+        elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._is_last_step(node):
+            self._keep(node, _Of.TEXT)
+        elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._reads_each(node):
             self._keep(node, _Of.TOKENS)
+            self._follow(node)
+        elif node.op_type in _OF_NEIGHBOURS:
+            raise self._unknown(f"{node.op_type} {node.name} looks at several {self._things} at once")
         else:
-            raise _unknown(f"{node.op_type} {node.name} is not known to go on from a state")
+            raise self._unknown(f"{node.op_type} {node.name} is not known to go on from a state")
+
+    @property
+    def _things(self) -> str:
+        return "steps" if self.takes_numbers else "words"
+
+    def _is_last_step(self, node: NodeProto) -> bool:
+        """Whether it picks the last step, whose output is all that a state would add to."""
+        index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
+        if index is None or self.of[node.input[0]] is not _Of.TOKENS:
+            return False
+        axis = attributes_of(node).get("axis", 0)
+        return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
     def _reads_each(self, node: NodeProto) -> bool:
-        """Whether it looks tokens up in a table, if it looks up: to pick some of the tokens is another thing."""
-        return node.op_type != "Gather" or self.of[node.input[0]] is _Of.WEIGHTS
+        """Whether it computes each step by itself. Where it looks up, that is tokens in a table: to pick some of the
+        tokens is another thing."""
+        if node.op_type == "Gather":
+            return self.of[node.input[0]] is _Of.WEIGHTS
+        if self.takes_numbers and node.op_type == "LayerNormalization":
+            return bool(attributes_of(node).get("axis", -1) == -1)
+        return node.op_type in _OF_EACH or (self.takes_numbers and node.op_type in _OF_EACH_NUMBER)
+
+    def _follow(self, node: NodeProto) -> None:
+        """Note which axis of what it makes the steps are counted on."""
+        axis = next((self.axis[name] for name in node.input if name in self.axis), None)
+        if axis is None:
+            return
+        if node.op_type == "Transpose":
+            axis = list(attributes_of(node)["perm"]).index(axis)
+        elif node.op_type == "Squeeze":
+            axes = self.weights.get(node.input[1]) if len(node.input) > 1 else None
+            cut = [] if axes is None else numpy_helper.to_array(axes).tolist()
+            axis -= sum(0 <= one < axis for one in cut)
+        self.axis[node.output[0]] = axis
+
+    @property
+    def _whole(self) -> str:
+        return "recording" if self.takes_numbers else "text"
+
+    def _unknown(self, what: str) -> ExportError:
+        return ExportError(
+            f"The graph cannot be made to answer while a {self._whole} arrives: {what}.",
+            "Answer it in windows, with stream(window=...), and leave streaming out."
+            if self.takes_numbers
+            else "Export the classifier with --streaming, or leave streaming out.",
+        )
+
+    def _is_zeros(self, name: str) -> bool:
+        """Whether a value that no step decides is zeros, of whatever shape."""
+        if name in self.weights:
+            return not numpy_helper.to_array(self.weights[name]).any()
+        node = self.made.get(name)
+        if node is not None and node.op_type == "ConstantOfShape":
+            value = attributes_of(node).get("value")
+            return value is None or not numpy_helper.to_array(value).any()
+        return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
 
     def _keep(self, node: NodeProto, of: _Of) -> None:
         self.nodes.append(node)
@@ -146,10 +219,13 @@ class _Reading:
     def _layer(self, node: NodeProto) -> None:
         attributes = attributes_of(node)
         if attributes.get("direction", b"forward") != b"forward":
+            one = self._things[:-1]
             raise ExportError(
-                "A bidirectional classifier cannot answer while a text arrives: it reads from both ends, and each new "
-                "word would change what was computed for all the words before it.",
-                "Train one with `pocketrnn train --one-direction`, or leave streaming out.",
+                f"A bidirectional classifier cannot answer while a {self._whole} arrives: it reads from both ends, and "
+                f"each new {one} would change what was computed for all the {one}s before it.",
+                "Answer it in windows, with stream(window=...), and leave streaming out."
+                if self.takes_numbers
+                else "Train one with `pocketrnn train --one-direction`, or leave streaming out.",
             )
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
@@ -158,14 +234,17 @@ class _Reading:
             or attributes.get("layout", 0)
             or any(self.of[name] is not _Of.WEIGHTS for name in of_weights)
             or self.of[inputs[_LENGTHS_AT]] not in (_Of.WEIGHTS, _Of.LENGTHS)
-            or any(inputs[_STATE_AT:7])
+            or any(name and not (self.takes_numbers and self._is_zeros(name)) for name in inputs[_STATE_AT:7])
+            or (self.takes_numbers and self.axis.get(inputs[0]) != 0)
         ):
-            raise _unknown(f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens")
+            raise self._unknown(
+                f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens"
+            )
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
         # The states of all tokens, the last one, and of an LSTM the last cell.
         given = [*node.output, "", "", ""][: 3 if node.op_type == "LSTM" else 2]
         outputs = [given[0], *(output or f"{name}.last.{i}" for i, output in enumerate(given[1:]))]
-        inputs[_LENGTHS_AT] = ""
+        inputs[_LENGTHS_AT:7] = ["", "", ""]
         self.constants["step.first"] = np.array([0], np.int64)
         for i, kind in enumerate((self.hidden, self.cells)[: len(outputs) - 1]):
             new = f"{name}.new.{i}"
@@ -179,6 +258,7 @@ class _Reading:
         for i, last in enumerate(outputs[1:]):
             self._node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
         self.of |= {outputs[0]: _Of.TOKENS, **dict.fromkeys(outputs[1:], _Of.TEXT)}
+        self.axis[outputs[0]] = 0
 
     def _over_the_text(self, node: NodeProto) -> None:
         """Refuse a reduction of anything but the sequence, which stands second."""
@@ -187,7 +267,8 @@ class _Reading:
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
         if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
-            raise _unknown(f"{node.op_type} {node.name} reduces something else than the text, or does so twice")
+            what = f"reduces something else than the {self._whole}, or does so twice"
+            raise self._unknown(f"{node.op_type} {node.name} {what}")
 
     def _newest(self, node: NodeProto, operator: str) -> str:
         """The reduction, of the tokens of this step alone."""
@@ -199,7 +280,7 @@ class _Reading:
             self._node(operator, [tokens], newest, axes=[1], keepdims=0)
         else:
             self._node(operator, [tokens, "step.second"], newest, keepdims=0)
-        self._node("Shape", ["tokens"], "step.shape", start=1, end=2)
+        self._node("Shape", [self.given.name], "step.shape", start=1, end=2)
         self._node("Cast", ["step.shape"], "step.read", to=TensorProto.FLOAT)
         self._node("Add", ["step.count.before", "step.read"], "step.count")
         return newest
@@ -225,12 +306,14 @@ class _Reading:
     def _width(self) -> int:
         """The size of what is pooled: the newest layer's outputs."""
         if not self.hidden:
-            raise _unknown("it pools what no recurrent layer read")
+            raise self._unknown("it pools what no recurrent layer read")
         return self.hidden[-1][1]
 
     def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:
+        kind = self.given.type.tensor_type
+        more = [kind.shape.dim[2].dim_value] if self.takes_numbers else []
         inputs = [
-            helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "sequence"]),
+            helper.make_tensor_value_info(self.given.name, kind.elem_type, ["batch", "sequence", *more]),
             helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", size]),
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
@@ -247,10 +330,3 @@ class _Reading:
         onnx.checker.check_model(made)
         written: bytes = made.SerializeToString()
         return written
-
-
-def _unknown(what: str) -> ExportError:
-    return ExportError(
-        f"The graph cannot be made to answer while a text arrives: {what}.",
-        "Export the classifier with --streaming, or leave streaming out.",
-    )

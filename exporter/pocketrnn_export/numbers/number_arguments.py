@@ -49,6 +49,7 @@ def export_numbers(
     name: str | None = None,
     tolerance: float | None = None,
     provenance: Mapping[str, Any] | None = None,
+    streaming: bool = False,
     report: str | Path | None = None,
     force: bool = False,
     **rules: Any,
@@ -77,6 +78,8 @@ def export_numbers(
             [batch, time, channels], lengths int64 [batch]), where that is not found out.
         one_sequence: ask the module one sequence at a time, though it takes a batch.
         examples: whether given sequences become golden examples, which whoever has the bundle can read.
+        streaming: whether to write a step graph too, by which `stream()` carries a state from sample to sample; for
+            modules that read in one direction, without window and steps.
         rules: the members of NumberRules: mean, scale, integer_scale, clip, missing, steps, pad_side, pad_value,
             window, hop, rate, units.
 
@@ -120,6 +123,7 @@ def export_numbers(
         sequences=list(sequences),
         examples=examples,
         provenance=provenance,
+        streaming=streaming,
         tolerance=tolerance,
         report=report,
     )

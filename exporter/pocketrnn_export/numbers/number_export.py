@@ -47,6 +47,7 @@ from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
+from pocketrnn_export.numbers.number_step import check_carrying, in_one_line, step_graph, step_on_samples
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     LOOKUP,
@@ -96,6 +97,7 @@ class NumberExport:
         sequences: real ones, as the sensor gives them.
         examples: whether these may become golden examples, which whoever has the bundle can read.
         provenance: the origin: data, metrics, licence.
+        streaming: whether a step graph is written too, which carries a state from sample to sample.
         tolerance, report: as `export` takes them.
     """
 
@@ -113,6 +115,7 @@ class NumberExport:
     sequences: Sequence[object] = ()
     examples: bool = True
     provenance: Mapping[str, Any] | None = None
+    streaming: bool = False
     tolerance: float | None = None
     report: str | Path | None = None
 
@@ -163,6 +166,8 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
         ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
     """
     module = unwrapped(module)
+    if wanted.streaming:
+        check_carrying(wanted.rules, None)
     given = [_prepared(wanted, number, sequence) for number, sequence in enumerate(wanted.sequences)]
     with _in_words_of_numbers():
         held = _found(module, wanted, given)
@@ -433,9 +438,14 @@ def _written(
         compared = [*compared_in_float64(proven, answers), *compared, *as_given]
         content = with_samples_as_input(form.content, f"{TABLE}.weight", len(wanted.rules.channels))
         compared += compared_on_cases(_on_samples(content, form, table), answers)
+        stream, step = step_graph(content) if wanted.streaming else (None, b"")
+        if stream is not None:
+            of_step = step_on_samples(step, stream, table)
+            compared += [*compared_in_float64([of_step], answers), *compared_on_cases(of_step, answers)]
+            (work / stream.file).write_bytes(step)
         parity = first_verdict(plan, compared, proven, answers)
         (work / ONNX_FILE).write_bytes(content)
-        manifest = _manifest(wanted, prepared, form, content, table, answers, layout, parity)
+        manifest = replace(_manifest(wanted, prepared, form, content, table, answers, layout, parity), stream=stream)
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
         compared += _end_to_end(NumberClassifier.load(work), answers, table)
         manifest = replace(manifest, parity=_in_words(verdict(plan, compared, answers)))
@@ -541,7 +551,8 @@ def _golden(wanted: NumberExport, table: SampleTable, answers: ReferenceAnswers)
 
 
 def _in_words(parity: Parity) -> Parity:
-    return replace(parity, comparisons=tuple(replace(line, inputs=_said(line.inputs)) for line in parity.comparisons))
+    lines = [replace(line, inputs=_said(line.inputs)) for line in parity.comparisons]
+    return replace(parity, comparisons=tuple(in_one_line(lines)))
 
 
 def _said(inputs: str) -> str:

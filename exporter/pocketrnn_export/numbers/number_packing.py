@@ -14,7 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.bundle.manifest import Comparison, Limits
+from pocketrnn.bundle.manifest import Comparison, Limits, StepGraph
+from pocketrnn.bundle.packed_file import PackedProgram, step_entry
 from pocketrnn.engines.native import native_module
 from pocketrnn.engines.native_numbers import NativeNumberEngine
 from pocketrnn.errors import InputError, ParityError
@@ -29,6 +30,14 @@ from pocketrnn_export.forms.form import Form, OtherFile
 from pocketrnn_export.forms.packed import WAYS
 from pocketrnn_export.forms.program_of_graph import program_on_samples
 from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
+from pocketrnn_export.numbers.number_step import (
+    CHUNKS,
+    check_carrying,
+    in_one_line,
+    read_in_chunks,
+    step_graph,
+    step_on_samples,
+)
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.chosen_cases import cases_for
@@ -45,18 +54,22 @@ _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
 
-def packed_numbers(folder: Path) -> tuple[NumberManifest, bytes]:
+def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberManifest, bytes]:
     """The packed file of a bundle that takes sequences of numbers.
 
     Args:
         folder: the bundle's.
+        streaming: whether it carries a state from sample to sample, too. A bundle with a step graph gives a file that
+            does anyhow; of one without, the step is made of its graph.
 
     Returns:
         what the file says of itself, with the proof; and its bytes.
 
     Raises:
         BundleError: the bundle is damaged.
-        ExportError: the engine has no operation for an operator of the graph; the message names it and its place.
+        InputError: the rules say of windows, or of how many steps a sequence has, and a state was to be carried.
+        ExportError: the engine has no operation for an operator of the graph; the message names it and its place. Or
+            the graph cannot be made to read on from a state.
         MissingExtraError: the native engine is not installed.
         ParityError: the packed file does not answer as the graph does.
 
@@ -69,10 +82,12 @@ def packed_numbers(folder: Path) -> tuple[NumberManifest, bytes]:
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     _log.info("Making the program")
-    program = program_on_samples(content, manifest.graph, manifest.numbers).finished()
+    manifest, step = _with_step(folder, manifest, content, streaming=streaming)
+    program = _program(manifest, content, step)
     made = replace(
         manifest,
         graph=number_graph_entry(manifest.graph, program),
+        stream=step_entry(program),
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
     _log.info("Proving it equal to the bundle's graph")
@@ -83,14 +98,38 @@ def packed_numbers(folder: Path) -> tuple[NumberManifest, bytes]:
         file = Path(scratch) / "packed.prnn"
         file.write_bytes(to_packed_numbers(made, program))
         compared = _compared(file, table, answers)
+        if made.stream is not None:
+            compared += _steps_compared(file, step, made.stream.state_size, table, answers)
         rules = _rules_compared(file, table, manifest.numbers)
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in parity.comparisons]
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
     allowed = max(parity.tolerance, manifest.parity.tolerance)
-    whole = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *lines, rules))
+    whole = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *in_one_line(lines), rules))
     made = replace(made, parity=whole)
     return made, to_packed_numbers(made, program)
+
+
+def _with_step(
+    folder: Path, manifest: NumberManifest, content: bytes, *, streaming: bool
+) -> tuple[NumberManifest, bytes]:
+    """What the bundle says, with its step graph or that of its graph; and the step graph's file, empty where there is
+    none."""
+    if manifest.stream is not None:
+        return manifest, read_graph(folder / manifest.stream.file, manifest.stream.sha256)
+    if not streaming:
+        return manifest, b""
+    check_carrying(manifest.numbers, manifest.graph.limits)
+    stream, step = step_graph(content)
+    return replace(manifest, stream=stream), step
+
+
+def _program(manifest: NumberManifest, content: bytes, step: bytes) -> PackedProgram:
+    graph, rules = manifest.graph, manifest.numbers
+    whole = program_on_samples(content, graph, rules)
+    if manifest.stream is None:
+        return whole.finished()
+    return whole.finished(program_on_samples(step, graph, rules, state_size=manifest.stream.state_size))
 
 
 def with_table_as_input(content: bytes, rows: Samples) -> bytes:
@@ -157,6 +196,31 @@ def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list
             inputs="texts", reference=answers.reference.name, exact=answers.with_spread,
         )
     )  # fmt: skip
+    return compared
+
+
+def _steps_compared(
+    file: Path, step: bytes, state_size: int, table: SampleTable, answers: ReferenceAnswers
+) -> list[Compared]:
+    """The step in both ways of opening the file, with the graph of whole sequences; and with the step graph."""
+    runs = {
+        f"{opened} step, {name}": read_in_chunks(
+            NativeNumberEngine(file, in_place=in_place).step, state_size, table, parts
+        )
+        for opened, in_place in WAYS.items()
+        for name, parts in CHUNKS.items()
+    }
+    compared = compared_on_cases(Form(OtherFile(file.name), None, file.read_bytes(), runs, one_row=True), answers)
+    stepped = step_on_samples(step, StepGraph("step", "", state_size), table).runs["step graph, 1 step each"]
+    cases = [case for case, _ in answers.of("texts", one_row=True)]
+    expected = [stepped(case.tokens, case.lengths) for case in cases]
+    compared += [
+        compare(
+            f"{opened} step", runs[f"{opened} step, 1 step each"], cases, expected,
+            inputs="texts", reference="step graph", exact=answers.with_spread,
+        )
+        for opened in WAYS
+    ]  # fmt: skip
     return compared
 
 

@@ -598,7 +598,8 @@ static PyObject *packed_state_size(PyObject *self, PyObject *Py_UNUSED(none))
     return PyLong_FromUnsignedLong(prnn_state_size(((Packed *)self)->classifier));
 }
 
-/* One step: int32 ids and a state in, the logits and the new state into buffers of float32. */
+/* One step: int32 ids, or samples as the program is given them, and a state in; the logits and the new state into buffers of
+ * float32. */
 static PyObject *packed_step(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -607,10 +608,12 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "y*y*w*w*", &ids, &state, &logits, &new_state))
         return NULL;
     Py_ssize_t of_state = (Py_ssize_t)(prnn_state_size(self->classifier) * sizeof(float));
+    size_t channels = prnn_channels(self->classifier);
     struct memory *memory = NULL;
     if (state.len != of_state || new_state.len != of_state ||
-        logits.len != (Py_ssize_t)(prnn_classes(self->classifier) * sizeof(float)))
-        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the state and the logits are.");
+        logits.len != (Py_ssize_t)(prnn_classes(self->classifier) * sizeof(float)) ||
+        (channels && ids.len % (Py_ssize_t)(channels * sizeof(float))))
+        PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the samples, the state and the logits are.");
     else
         memory = memory_taken(self);
     if (memory) {
@@ -619,8 +622,10 @@ static PyObject *packed_step(PyObject *object, PyObject *arguments)
         size_t size;
         do {
             size = memory->size;
-            status = prnn_step(self->classifier, ids.buf, (size_t)ids.len / sizeof(int32_t), state.buf, logits.buf,
-                               new_state.buf, memory->bytes, &size);
+            status = channels ? prnn_step_samples(self->classifier, ids.buf, (size_t)ids.len / (channels * sizeof(float)), state.buf,
+                                                  logits.buf, new_state.buf, memory->bytes, &size)
+                              : prnn_step(self->classifier, ids.buf, (size_t)ids.len / sizeof(int32_t), state.buf, logits.buf,
+                                          new_state.buf, memory->bytes, &size);
         } while (status == PRNN_MEMORY && grown(memory, size));
         lock_taken_again(memory);
         memory_given_back(self, memory);
@@ -761,6 +766,35 @@ static PyObject *stream_push(PyObject *object, PyObject *fragment)
     return result;
 }
 
+/* Read further samples as the sensor gives them: the logits of all so far, a list. */
+static PyObject *stream_push_numbers(PyObject *object, PyObject *arguments)
+{
+    Stream *self = (Stream *)object;
+    PyObject *result = NULL;
+    Py_buffer samples;
+    int type;
+    if (!PyArg_ParseTuple(arguments, "y*i", &samples, &type))
+        return NULL;
+    const prnn *classifier = self->packed->classifier;
+    Py_ssize_t steps = steps_in((PyObject *)self->packed, &samples, type);
+    float *logits = steps < 0 ? NULL : malloc(prnn_classes(classifier) * sizeof *logits);
+    struct memory *memory = logits ? memory_taken(self->packed) : NULL;
+    if (memory) {
+        int status;
+        size_t size;
+        do {
+            size = memory->size;
+            status = prnn_stream_push_numbers(classifier, self->stream, samples.buf, type, (size_t)steps, logits, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        memory_given_back(self->packed, memory);
+        result = status == PRNN_OK ? floats_of(logits, prnn_classes(classifier)) : failed(object, status);
+    } else if (steps >= 0 && !logits)
+        no_memory(object);
+    free(logits);
+    PyBuffer_Release(&samples);
+    return result;
+}
+
 static PyObject *stream_save(PyObject *object, PyObject *Py_UNUSED(none))
 {
     Stream *self = (Stream *)object;
@@ -828,6 +862,8 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
 
 static PyMethodDef stream_methods[] = {
     {"push", stream_push, METH_O, "Read a further fragment, a string or UTF-8: the logits of all the text so far, a list."},
+    {"push_numbers", stream_push_numbers, METH_VARARGS,
+     "Read further samples as the sensor gives them, and their type: the logits of all samples so far, a list."},
     {"save", stream_save, METH_NOARGS, "All that is needed to go on elsewhere, bytes."},
     {"reset", stream_reset, METH_NOARGS, "Forget the text."},
     {NULL, NULL, 0, NULL}};

@@ -197,6 +197,14 @@ int prnn_classify_numbers(const prnn *classifier, const void *samples, int type,
 int prnn_prepare(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *prepared);
 int prnn_logits_of_samples(const prnn *classifier, const prnn_number *prepared, size_t steps, prnn_number *logits, void *memory,
                            size_t *size);
+/* A recording that arrives, for files that were packed with --streaming: read on from a stream (above) or a state, at the cost of the
+ * new samples only. The answer is that to all samples so far. A stream is opened, saved and resumed as one of texts; logits may be
+ * NULL; without samples it answers those before, if there are any. Whatever goes wrong leaves the stream as it was. */
+int prnn_stream_push_numbers(const prnn *classifier, prnn_stream *stream, const void *samples, int type, size_t steps,
+                             prnn_number *logits, void *memory, size_t *size);
+/* What a stream does with samples as the program is given them: as prnn_step does with ids. */
+int prnn_step_samples(const prnn *classifier, const prnn_number *prepared, size_t steps, const prnn_number *state,
+                      prnn_number *logits, prnn_number *new_state, void *memory, size_t *size);
 /* A golden example: samples as the program is given them. */
 int prnn_number_example(const prnn *classifier, uint32_t index, const float **prepared, size_t *steps, const float **logits);
 

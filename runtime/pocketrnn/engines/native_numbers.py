@@ -10,7 +10,7 @@ import numpy as np
 from pocketrnn.bundle.packed_file import mapped
 from pocketrnn.engines.engine import Floats
 from pocketrnn.engines.native import engine_failure, native_module, opened, opening, out_of_memory
-from pocketrnn.errors import LimitError, PocketRNNError
+from pocketrnn.errors import InputError, LimitError, PocketRNNError
 from pocketrnn.numbers.manifest import numbers_digest
 from pocketrnn.numbers.packed_numbers import number_manifest_of
 
@@ -72,6 +72,31 @@ class NativeNumberEngine:
             status = int(statuses[statuses != module.OK][0])
             raise self._failed(status, module.sentence(status))
         return logits
+
+    def open_step(self) -> None:
+        """See whether the file has a step; the engine has opened it with the file.
+
+        Raises:
+            InputError: it has none.
+        """
+        if self.manifest.stream is None:
+            raise InputError(
+                f"The packed file of {self.manifest.name} cannot answer while a recording arrives, but in windows: it "
+                "holds no step.",
+                "Say how long a window is: stream(window=128, hop=64); or pack its bundle with --streaming.",
+            )
+
+    def step(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Read on from a state; see `NumberEngine.step`."""
+        self.open_step()
+        logits, new_state = np.empty((1, len(self.manifest.labels)), np.float32), np.empty_like(state)
+        try:
+            self._packed.step(np.ascontiguousarray(samples, np.float32), state, logits, new_state)
+        except self._module.EngineError as error:
+            raise self._failed(*error.args) from None
+        except MemoryError:
+            raise out_of_memory(self.manifest.name) from None
+        return logits, new_state
 
     def _failed(self, status: int, sentence: str) -> PocketRNNError:
         name = self.manifest.name

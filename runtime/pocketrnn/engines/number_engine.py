@@ -33,8 +33,13 @@ class NumberEngine(GraphEngine):
     """
 
     _input = "samples"
+    _input_type = ("tensor(float)", 3)
     _rows = "sequences"
     _steps_of_a_row = "steps"
+    _without_step = (
+        "while a recording arrives, but in windows",
+        "Say how long a window is: stream(window=128, hop=64); or export it with streaming=True (--streaming).",
+    )
 
     def __init__(self, folder: Path, manifest: NumberManifest, options: Options) -> None:
         self._manifest = manifest
@@ -69,6 +74,22 @@ class NumberEngine(GraphEngine):
             given = samples[rectangle(places, starts[rows], lengths[rows], len(samples) - 1)]
             logits[rows] = self._run(given, lengths[rows])
         return logits
+
+    def step(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Read on from a state.
+
+        Args:
+            samples: float32 [time, channels], as the graph is given them.
+            state: float32 [1, state_size]; before the first sample zeros.
+
+        Returns:
+            the logits of all that was read, float32 [1, labels]; the new state.
+
+        Raises:
+            InputError: the bundle has no step graph.
+            PocketRNNError: the graph fails.
+        """
+        return self._read_on(samples[None], state)
 
     def _run(self, samples: Floats, lengths: NDArray[np.int64]) -> Floats:
         """One run: float32 [batch, time, channels], int64 [batch] -> float32 [batch, labels]."""

@@ -59,15 +59,20 @@ class GraphEngine:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
     """
 
-    # The graph's first input, and the words of messages for what it holds.
+    # The graph's first input with its type and rank, and the words of messages for what it holds.
     _input: ClassVar[str]
+    _input_type: ClassVar[tuple[str, int]]
     _rows: ClassVar[str]
     _steps_of_a_row: ClassVar[str]
+    # What is told where no step graph is there: what cannot be answered, and what to do.
+    _without_step: ClassVar[tuple[str, str]]
 
     def __init__(self, folder: Path, manifest: Manifest | NumberManifest, options: Options) -> None:
         self._folder = folder
         self._file, self._sha256, self._name = manifest.graph.file, manifest.graph.sha256, manifest.name
         self._options = options
+        self._step_graph = manifest.stream
+        self._step_session: onnxruntime.InferenceSession | None = None
         self._classes = len(manifest.labels)
         self._takes_lengths = "lengths" in manifest.graph.inputs
         self._lock = threading.RLock()
@@ -102,6 +107,47 @@ class GraphEngine:
         session = _session(path, self._sha256, self._options)
         self._check_signature(session, path)
         return session
+
+    def open_step(self) -> None:
+        """Open the step graph; see `Engine.open_step`."""
+        self._steps()
+
+    def _read_on(self, given: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
+        """One run of the step graph, on an array [batch, sequence, ...]: the logits and the new state."""
+        logits, new_state = self._run_session(
+            self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
+        )
+        return logits, new_state
+
+    def _steps(self) -> onnxruntime.InferenceSession:
+        step = self._step_graph
+        if step is None:
+            what, remedy = self._without_step
+            raise InputError(f"The bundle of {self._name} cannot answer {what}: it holds no step graph.", remedy)
+        if self._step_session is None:
+            with self._lock:
+                if self._step_session is None:
+                    path = self._folder / step.file
+                    session = _session(path, step.sha256, self._options)
+                    self._check_step_signature(session, step, path)
+                    self._step_session = session
+        return self._step_session
+
+    def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
+        inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
+        outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
+        widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
+        if (
+            inputs != {self._input: self._input_type, "state": ("tensor(float)", 2)}
+            or outputs != {"logits": ("tensor(float)", 2), "new_state": ("tensor(float)", 2)}
+            or widths != {"state": step.state_size, "logits": self._classes, "new_state": step.state_size}
+        ):
+            raise BundleError(
+                f"{path} takes {signature_of(inputs)} and gives {signature_of(outputs)}; a step graph takes "
+                f"{self._input} and a state of {step.state_size} numbers, and gives {self._classes} logits and a new "
+                "state.",
+                _EXPORT_AGAIN,
+            )
 
     def _output(self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids) -> Floats:
         """One output of one run on an array [batch, sequence, ...] and its lengths, int64 [batch]; its memory is given
@@ -138,8 +184,9 @@ class GraphEngine:
         back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
         them may take such a lock too.
         """
-        _leave(self._session)
-        self._session = None
+        for inherited in (self._session, self._step_session):
+            _leave(inherited)
+        self._session = self._step_session = None
         self._lock = threading.RLock()
 
 
@@ -164,15 +211,20 @@ class OnnxRuntimeEngine(GraphEngine):
     """
 
     _input = "tokens"
+    _input_type = ("tensor(int64)", 2)
     _rows = "texts"
     _steps_of_a_row = "tokens"
+    _without_step = (
+        "while a text arrives",
+        "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one that does "
+        "with `pocketrnn train DATA --one-direction`.",
+    )
 
     def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
         self._manifest = manifest
         # Bound runs are for the CPU alone; a longer text would leave its memory behind.
         self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
-        self._step_session: onnxruntime.InferenceSession | None = None
         self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
         super().__init__(folder, manifest, options)
         self._check_answer()
@@ -226,32 +278,9 @@ class OnnxRuntimeEngine(GraphEngine):
         for rows in shapes:
             yield rows, rectangle(ids, starts[rows], lengths[rows], padding_id)
 
-    def open_step(self) -> None:
-        """Open the step graph; see `Engine.open_step`."""
-        self._steps()
-
     def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
         """Read on; see `Engine.step`."""
-        feed: dict[str, NDArray[Any]] = {"tokens": np.array((ids,), np.int64), "state": state}
-        logits, new_state = self._run_session(self._steps(), ["logits", "new_state"], feed)
-        return logits, new_state
-
-    def _steps(self) -> onnxruntime.InferenceSession:
-        step = self._manifest.stream
-        if step is None:
-            raise InputError(
-                f"The bundle of {self._manifest.name} cannot answer while a text arrives: it holds no step graph.",
-                "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one "
-                "that does with `pocketrnn train DATA --one-direction`.",
-            )
-        if self._step_session is None:
-            with self._lock:
-                if self._step_session is None:
-                    path = self._folder / step.file
-                    session = _session(path, step.sha256, self._options)
-                    _check_step_signature(session, step, self._classes, path)
-                    self._step_session = session
-        return self._step_session
+        return self._read_on(np.array((ids,), np.int64), state)
 
     def _embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
         """The graph with a second output, opened where it is first asked for; and the output's name."""
@@ -325,9 +354,9 @@ class OnnxRuntimeEngine(GraphEngine):
 
     def start_anew(self) -> None:
         """See `GraphEngine.start_anew`."""
-        for inherited in (self._step_session, self._embedding_session, self._idle):
+        for inherited in (self._embedding_session, self._idle):
             _leave(inherited)
-        self._step_session = self._embedding_session = None
+        self._embedding_session = None
         self._idle = []
         super().start_anew()
 
@@ -453,22 +482,6 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
     if isinstance(classes, int) and classes != len(manifest.labels):
         raise BundleError(
             f"{path} gives {classes} logits, but classifier.json names {len(manifest.labels)} labels.", _EXPORT_AGAIN
-        )
-
-
-def _check_step_signature(session: onnxruntime.InferenceSession, step: StepGraph, classes: int, path: Path) -> None:
-    inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
-    outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
-    widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
-    if (
-        inputs != {"tokens": ("tensor(int64)", 2), "state": ("tensor(float)", 2)}
-        or outputs != {"logits": ("tensor(float)", 2), "new_state": ("tensor(float)", 2)}
-        or widths != {"state": step.state_size, "logits": classes, "new_state": step.state_size}
-    ):
-        raise BundleError(
-            f"{path} takes {signature_of(inputs)} and gives {signature_of(outputs)}; a step graph takes tokens and a "
-            f"state of {step.state_size} numbers, and gives {classes} logits and a new state.",
-            _EXPORT_AGAIN,
         )
 
 

@@ -17,6 +17,7 @@ from pocketrnn.bundle.manifest import (
     NUMBERS_VERSION,
     Comparison,
     Parity,
+    StepGraph,
     check_digest_of,
     check_provenance,
     digested,
@@ -33,6 +34,7 @@ __all__ = [
     "StepLimits",
     "built",
     "document_of",
+    "held_against_carrying",
     "json_schema",
     "numbers_digest",
     "read",
@@ -96,6 +98,8 @@ class NumberManifest:
     Attributes:
         labels: the classes in the order of the logits; the names of the values, where `activation` is `values`.
         value_units: with values, the unit of each; None where nobody said.
+        stream: the graph that reads on from a state, of a bundle that answers while a recording arrives; else None. It
+            takes `samples` in the place of tokens.
 
     Raises:
         BundleError: the parts do not fit each other.
@@ -111,6 +115,7 @@ class NumberManifest:
     activation: Activation = "softmax"
     value_units: tuple[str, ...] | None = None
     thresholds: tuple[float, ...] | None = None
+    stream: StepGraph | None = None
 
     def __post_init__(self) -> None:
         of_labels = self.activation != "values"
@@ -121,6 +126,8 @@ class NumberManifest:
         if self.thresholds is not None and (not of_labels or len(self.thresholds) != len(self.labels)):
             raise BundleError(f"There are {len(self.thresholds)} thresholds.", MAKE_AGAIN)
         limits, rules = self.graph.limits or StepLimits(), self.numbers
+        if self.stream is not None and (held := held_against_carrying(rules, limits)):
+            raise BundleError(f"There is a step graph, and {held}.", MAKE_AGAIN)
         for steps in filter(None, (rules.steps, None if rules.steps else rules.window)):
             if not limits.allow(steps):
                 raise BundleError(
@@ -132,6 +139,21 @@ class NumberManifest:
                 raise BundleError(f"The golden example {number} does not fit the channels or the labels.", MAKE_AGAIN)
             if not limits.allow(len(example.samples)) or len(example.samples) != (rules.steps or len(example.samples)):
                 raise BundleError(f"The golden example {number} is beyond the limits of the graph.", MAKE_AGAIN)
+
+
+def held_against_carrying(rules: NumberRules, limits: StepLimits) -> str:
+    """What keeps a recording from being answered step by step from a carried state; empty where nothing does.
+
+    Example:
+        >>> held_against_carrying(NumberRules(("x",), window=64), StepLimits())
+        'a recording is answered in windows of 64 steps'
+    """
+    if rules.steps is not None:
+        return f"every sequence has {rules.steps:,} steps"
+    if rules.window is not None:
+        return f"a recording is answered in windows of {rules.window:,} steps"
+    least = limits.min_steps or 1
+    return f"a sequence has at least {least:,} steps" if least > 1 else ""
 
 
 @functools.cache
@@ -181,7 +203,7 @@ def built(document: Mapping[str, Any]) -> NumberManifest:
     Raises:
         PocketRNNError: its parts do not fit each other.
     """
-    graph, parity = document["graph"], document["parity"]
+    graph, parity, stream = document["graph"], document["parity"], document.get("stream")
     limits = graph.get("limits")
     return NumberManifest(
         name=document["name"],
@@ -198,6 +220,7 @@ def built(document: Mapping[str, Any]) -> NumberManifest:
                 "limits": None if limits is None else StepLimits(**{name: int(size) for name, size in limits.items()}),
             }
         ),
+        stream=None if stream is None else StepGraph(**{**stream, "state_size": int(stream["state_size"])}),
         examples=tuple(
             NumberExample(
                 samples=tuple(tuple(map(float, row)) for row in example["samples"]),
@@ -225,6 +248,7 @@ def document_of(manifest: NumberManifest) -> dict[str, Any]:
         **({} if manifest.thresholds is None else {"thresholds": manifest.thresholds}),
         "numbers": manifest.numbers.document,
         "graph": graph,
+        **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
         "torchscript": None,
         "examples": [asdict(example) for example in manifest.examples],
         "parity": {

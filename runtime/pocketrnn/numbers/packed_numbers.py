@@ -90,7 +90,7 @@ def to_packed_numbers(manifest: NumberManifest, program: PackedProgram) -> bytes
     document = {name: value for name, value in document_of(manifest).items() if name != "examples"}
     parts = [
         compact_document(document), labels, rules, stops, channels, program.values, program.ops,
-        program.weights, examples,
+        program.weights, examples, *([program.step] if program.step else []),
     ]  # fmt: skip
     first, last = _stated_numbers(manifest)
     return assembled(VERSION_OF_NUMBERS, [*first, *program.numbers, *last], parts)
@@ -121,8 +121,10 @@ def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
     header = header_words(content)
     if _stated_sections(manifest) != sections or _stated_numbers(manifest) != (header[:5], header[9:]):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
-    if section_of(content, STEP):
-        raise BundleError(f"{path} contradicts itself: a classifier of numbers has no step.", PACK_AGAIN)
+    step = section_of(content, STEP)
+    state_size = struct.unpack_from("<I", step)[0] if step else None
+    if state_size != (None if manifest.stream is None else manifest.stream.state_size):
+        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
     return manifest
 
 

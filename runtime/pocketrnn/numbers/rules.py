@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, shown
 
-__all__ = ["NumberRules", "array_of"]
+__all__ = ["NumberRules", "array_of", "step_or_steps"]
 
 Samples = NDArray[np.float32]
 # What a module of so many channels would be is no sensor, but an image or a mistake.
@@ -156,7 +156,7 @@ class NumberRules:
             >>> NumberRules(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
             [[1.0], [0.0]]
         """
-        samples = self._scaled(array_of(sequence, self.channels))
+        samples = self.scaled(array_of(sequence, self.channels))
         steps = len(samples)
         if self.steps is None or steps == self.steps:
             return samples
@@ -197,11 +197,24 @@ class NumberRules:
                 "Fill the gap first; or export it with missing=, the value that stands for one.", first,
             )  # fmt: skip
 
-    def _scaled(self, samples: NDArray[Any]) -> Samples:
+    def scaled(self, samples: NDArray[Any], first: int = 0) -> Samples:
+        """Samples [time, channels] as the graph is given them, of any number of steps.
+
+        Args:
+            samples: as `array_of` gives them.
+            first: which step of the recording the first is.
+
+        Raises:
+            SequenceError: one is infinite, missing, or too large for float32.
+
+        Example:
+            >>> NumberRules(("x",), scale=(2.0,)).scaled(np.array([[3.0]])).tolist()
+            [[1.5]]
+        """
         numbers = samples.astype(np.float64)
         if self.integer_scale is not None and samples.dtype.kind in "iu":
             numbers *= self.integer_scale
-        self.check_samples(numbers)
+        self.check_samples(numbers, first)
         if self.missing is not None:
             numbers[np.isnan(numbers)] = self.missing
         if self.mean is not None:
@@ -213,8 +226,22 @@ class NumberRules:
         with np.errstate(over="ignore"):
             made = numbers.astype(np.float32)
         if np.isinf(made).any():
-            raise _at(np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.")
+            raise _at(np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.", first)
         return made
+
+
+def step_or_steps(samples: object, channels: Sequence[str]) -> NDArray[Any]:
+    """What arrives of a recording, as numbers [time, channels]: steps, or one step [channels].
+
+    Raises:
+        SequenceError: it is neither.
+
+    Example:
+        >>> step_or_steps([1, 2], ["x", "y"]).shape
+        (1, 2)
+    """
+    one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
+    return array_of([samples] if one else samples, channels)
 
 
 def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:

@@ -1,0 +1,87 @@
+"""A stream as it is saved: JSON with its own digest, by which it goes on elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.engines.engine import Floats
+from pocketrnn.errors import InputError
+
+__all__ = ["as_floats", "as_text", "damaged", "parsed", "written"]
+
+_FORMAT: Final = "pocketrnn-stream"
+_VERSION: Final = 1
+_MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
+
+
+def written(members: dict[str, Any]) -> bytes:
+    """What a stream saves, as bytes."""
+    document = {"format": _FORMAT, "version": _VERSION, **members}
+    return _json({**document, "digest": _digest_of(document)})
+
+
+def parsed(saved: bytes, members: frozenset[str]) -> dict[str, Any]:
+    """What a saved stream says, of exactly these members.
+
+    Raises:
+        InputError: it is no saved stream, of another version, or was changed.
+    """
+    if not isinstance(saved, bytes):
+        raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
+    try:
+        document = json.loads(saved)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise InputError("This is not a saved stream.", "Give what Stream.save gave.")
+    if document.get("version") != _VERSION:
+        raise InputError(
+            f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
+            "Resume it with the pocketrnn that saved it.",
+        )
+    digest = document.pop("digest", None)
+    if document.keys() != members | {"format", "version"} or digest != _digest_of(document):
+        raise damaged("was changed after it was saved: its digest does not match")
+    return document
+
+
+def as_text(numbers: Floats) -> str:
+    """Numbers as text."""
+    return base64.b64encode(numbers.astype("<f4").tobytes()).decode("ascii")
+
+
+def as_floats(text: Any, size: int) -> Floats:
+    """float32 [1, size] of such a text.
+
+    Raises:
+        InputError: it is none of so many finite numbers.
+    """
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        content = b""
+    if len(content) != 4 * size:
+        raise damaged("holds a state of another size")
+    numbers: Floats = np.frombuffer(content, "<f4").astype(np.float32).reshape(1, size)
+    if not np.isfinite(numbers).all():
+        raise damaged("holds a state that is no number")
+    return numbers
+
+
+def _digest_of(document: dict[str, Any]) -> str:
+    return hashlib.sha256(_json(document)).hexdigest()
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def damaged(what: str) -> InputError:
+    """The error that says what is wrong with a saved stream."""
+    return InputError(f"The saved stream {what}.", _MAKE_AGAIN)
