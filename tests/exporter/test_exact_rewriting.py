@@ -17,6 +17,7 @@ from torch import nn
 
 from pocketrnn_export import export
 from pocketrnn_export.forms.exact_rewriting import REWRITE_RULES, optimize
+from pocketrnn_export.forms.folded_constants import constants_in_doubles
 from pocketrnn_export.forms.onnx_graph import onnx_graph
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.departure import departure
@@ -120,6 +121,15 @@ def test_constants_are_folded_in_double_precision_and_rounded_once(
     # numpy's exp and Python's are one float64 number apart at most, which may tip a tie of float32.
     np.testing.assert_allclose(folded.numpy(), rounded, rtol=2**-23)
     assert folded.dtype == ir.DataType.FLOAT
+
+
+def test_parts_of_a_constant_may_have_several_shapes() -> None:
+    model = constant_graph(("Identity", [1.0, 2.0, 3.0]))
+    parts = ir.node("SplitToSequence", [model.graph[1].outputs[0], ir.Value(name="sizes")], name="parts")
+    model.graph.initializers["sizes"] = parts.inputs[1]  # type: ignore[assignment]
+    parts.inputs[1].const_value = ir.tensor(np.array([1, 2]))  # type: ignore[union-attr]
+    model.graph.insert_after(model.graph[1], parts)
+    assert set(constants_in_doubles(model)) == {"Identity2"}
 
 
 class Frequencies(nn.Module):

@@ -86,9 +86,11 @@ def _computed(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: 
     opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     single = helper.make_model(helper.make_graph([proto], "constant", [], outputs, tensors), opset_imports=opsets)
     try:
-        return [np.asarray(array) for array in evaluator(in_float64(single))({})]
+        made = evaluator(in_float64(single))({})
     except ExportError:
         return []
+    # A sequence is a list, of tensors that may have several shapes.
+    return [] if any(isinstance(one, list) for one in made) else [np.asarray(one) for one in made]
 
 
 def _most_numbers(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:

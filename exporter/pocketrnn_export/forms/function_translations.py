@@ -190,15 +190,17 @@ def _division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
 
 def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
     """`mean`. Of no numbers it is NaN, as the sum over the size: onnxruntime's ReduceMean gives 0."""
+    shape = x.shape
     if dtype not in (-1, None):
+        # What is computed while it is translated has no shape yet.
         x = op.Cast(x, to=dtype)
         x.dtype = ir.DataType(dtype)
-    if not x.shape:
+    if not shape:
         return op.Identity(x)
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
-    axes = [axis % len(x.shape) for axis in axes] or list(range(len(x.shape)))
+    axes = [axis % len(shape) for axis in axes] or list(range(len(shape)))
     given = op.Constant(value_ints=axes)
-    if not any(_may_be_empty(x.shape[axis]) for axis in axes):
+    if not any(_may_be_empty(shape[axis]) for axis in axes):
         return op.ReduceMean(x, given, keepdims=keepdim)
     sizes = op.Gather(op.Shape(x), given)
     count = op.Cast(op.ReduceProd(sizes, keepdims=0), to=int(x.dtype))
