@@ -378,6 +378,11 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     assert called == "called as module(samples)[:, 0]."
     said = in_words_of_numbers('The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".')
     assert said == ('The module gives 3 sequences of 5 steps: --call "module(samples.transpose(0, 1), lengths)[0]".')
+    kept = "the context of a keyword, texts/word.py:3: `text = self.words(tokens)`, docs/text-rules.md, label 'text'"
+    assert in_words_of_numbers(kept) == kept
+    assert (
+        in_words_of_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
+    )
 
 
 def test_packed_lengths_are_those_of_the_sequences(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_nothing_is_known_of_lengths_that_were_written_into(
 def test_pools_over_a_size_are_reductions(traced: Callable[..., Traced]) -> None:
     of = traced()
     channels = of.steps.transpose(1, 2)
-    for pool in pooling.POOLING[1:]:
+    for pool in (pool for pool in pooling.POOLING[1:] if not pool.names[0].startswith("lp")):
         axes = 2 if pool.names[0].endswith("2d") else 1
         x = channels if axes == 1 else channels.unsqueeze(1)
         whole = of.tokens.shape[1] if axes == 1 else (1, of.tokens.shape[1])
@@ -223,6 +223,27 @@ def test_windows_of_an_adaptive_pool_are_those_of_pytorch() -> None:
         for name in ("adaptive_max_pool1d", "adaptive_avg_pool1d"):
             expected = getattr(nn.functional, name)(x, count)
             torch.testing.assert_close(pools[name](session, x, count), expected, msg=f"{name} {size} {count}")
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+def test_windows_of_a_pool_are_those_of_pytorch(ceil: bool) -> None:
+    session = TraceSession(nn.Identity())
+    pools = {pool.names[0]: pool for pool in pooling.POOLING}
+    for size, kernel, step, pad in itertools.product((1, 2, 6, 7), (1, 2, 5), (None, 1, 3, 4), (0, 1)):
+        if 2 * pad > kernel or size + 2 * pad < kernel:
+            continue
+        x = torch.randn(2, 3, size)
+        for name, more in (("max", (1, ceil)), ("avg", (ceil, True)), ("avg", (ceil, False))):
+            found = pools[f"{name}_pool1d"](session, x, kernel, step, pad, *more)
+            expected = getattr(nn.functional, f"{name}_pool1d")(x, kernel, step, pad, *more)
+            if not isinstance(found, Declined):
+                torch.testing.assert_close(found, expected, msg=f"{name} {size} {kernel} {step} {pad} {more}")
+    x = torch.randn(2, 3, 7, 8)
+    arguments = ((3, 2), (2, 3), (1, 1), ceil, False, 5)
+    expected = nn.functional.avg_pool2d(x, *arguments)
+    torch.testing.assert_close(pools["avg_pool2d"](session, x, *arguments), expected)
+    norms = pools["lp_pool1d"](session, x[0].abs(), 2.0, 3, None, True)
+    torch.testing.assert_close(norms, nn.functional.lp_pool1d(x[0].abs(), 2.0, 3, ceil_mode=True))
 
 
 def test_numbers_between_two_ends_are_those_of_pytorch(traced: Callable[..., Traced]) -> None:
@@ -263,7 +284,7 @@ DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
     (loops.chunk, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
     (loops.cat, lambda of: ([of.tokens, of.tokens],), "not what each iteration"),
     (lengths.tensor, lambda _: ([1, 2],), "no size"),
-    (pooling.POOLING[1], lambda of: (of.steps, 3), "neither a whole axis nor 1"),
+    (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "the same in ONNX"),
     (pooling.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "a norm"),
     (spaced.linspace, lambda _: (0, 1, 7), "fixed number"),
 ]

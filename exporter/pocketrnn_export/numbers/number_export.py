@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -561,13 +562,18 @@ def _said(inputs: str) -> str:
 
 
 _LOGGERS: Final = "pocketrnn_export"
-# What is said of texts by the code that is the same for both.
+# What is said of texts by the code that is the same for both; what is beside a word tells a call from a sentence.
 _WORDS: Final = (
-    ("token ids", "samples"), ("texts", "sequences"), ("text", "sequence"), ("Texts", "Sequences"),
-    ("Text", "Sequence"), ("tokens.t()", "samples.transpose(0, 1)"), ("(tokens", "(samples"),
-    ("tokens", "steps"), ("token", "step"), ("The vocabulary", "The table"), ("vocabulary", "table"),
-    ("words", "steps"), ("ids ", "rows "),
+    (r"token ids", "samples"), (r"texts", "sequences"), (r"text", "sequence"), (r"Texts", "Sequences"),
+    (r"Text", "Sequence"), (r"tokens\.t\(\)", "samples.transpose(0, 1)"), (r"(?<=[(=])tokens", "samples"),
+    (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))", "samples"), (r"tokens", "steps"), (r"token", "step"),
+    (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"), (r"id", "row"),
 )  # fmt: skip
+# Lines of the owner's code, files and pages stay as they are; so does a word that is a part of another.
+_KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
+_SAID_OF_TEXTS: Final = re.compile(
+    rf"({_KEPT})|(?<![\w'\"-])(?:{'|'.join(f'({word})' for word, _ in _WORDS)})(?![\w'\"-])"
+)
 
 
 def in_words_of_numbers(said: str) -> str:
@@ -577,10 +583,12 @@ def in_words_of_numbers(said: str) -> str:
         >>> in_words_of_numbers("The module answers a text differently beside other texts.")
         'The module answers a sequence differently beside other sequences.'
     """
-    said = said.replace(LOOKUP, "")
-    for word, other in _WORDS:
-        said = said.replace(word, other)
-    return said
+
+    def of_numbers(found: re.Match[str]) -> str:
+        which = found.lastindex or 1
+        return found[0] if which == 1 else _WORDS[which - 2][1]
+
+    return _SAID_OF_TEXTS.sub(of_numbers, said.replace(LOOKUP, ""))
 
 
 @contextmanager

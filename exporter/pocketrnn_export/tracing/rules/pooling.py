@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from pocketrnn_export.tracing.arrays import number_of
-from pocketrnn_export.tracing.session import Rule, TraceSession, always, declined, rule
+from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
 from pocketrnn_export.tracing.torch_internals import statically_known_true
 
 __all__ = ["POOLING"]
+
+# torch does not annotate these.
+_sym_min: Callable[..., Any] = torch.sym_min
+_check: Callable[..., None] = torch._check
 
 
 @rule("embedding_bag")
@@ -57,8 +62,81 @@ def embedding_bag(
     return total if mode == "sum" else total / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
-    """A pool over the whole of some of its axes, and one by one over the others, as a reduction."""
+@dataclass(frozen=True)
+class _Windows:
+    """The windows of a pool along one axis: plain numbers, or sizes of the trace."""
+
+    axis: int
+    size: Any
+    step: Any
+    pad: Any
+    apart: Any
+
+    @property
+    def plain(self) -> bool:
+        """Whether all of it is known before the trace."""
+        return all(type(value) is int for value in (self.size, self.step, self.pad, self.apart))
+
+    @property
+    def nothing(self) -> bool:
+        """Whether each window is one step, at its place."""
+        return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
+
+    def count(self, length: Any, *, ceil: bool) -> Any:
+        """How many there are of an axis of a length. With `ceil`, one may reach beyond the end, but none begins there.
+
+        Source: `pooling_output_shape` of PyTorch's ATen/native/Pool.h.
+        """
+        reach = self.apart * (self.size - 1) + 1
+        if not ceil:
+            return (length + 2 * self.pad - reach) // self.step + 1
+        upwards = (length + 2 * self.pad - reach + self.step - 1) // self.step + 1
+        return _sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
+
+    def taken(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Of x [..., length, ...]: its windows [..., count, size], the axis last; which of their places [count, size]
+        are inside of it; and the number of places [count] that are not beyond its padding."""
+        length = x.shape[self.axis]
+        count = self.count(length, ceil=ceil)
+        _check(count >= 1, lambda: "the text is too short for the window of a pool")
+        starts = torch.arange(count) * self.step - self.pad
+        places = starts[:, None] + torch.arange(self.size)[None] * self.apart
+        inside = (places >= 0) & (places < length)
+        flat = torch.where(inside, places, torch.zeros((), dtype=places.dtype)).flatten()
+        found = x.movedim(self.axis, -1).index_select(-1, flat)
+        reached = (starts + self.size).clamp(max=length + self.pad) - starts
+        return found.reshape(*found.shape[:-1], count, self.size), inside, reached
+
+
+def _given(value: Any, axes: int, default: Any) -> list[Any]:
+    """An argument of a pool for each axis; a number is one for all."""
+    value = default if value is None or value in ((), []) else value
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return values * axes if len(values) == 1 else values
+
+
+def _of_axes(session: TraceSession, axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
+    """The windows along each axis; None where the arguments are not those of a pool."""
+    sizes = _given(size, axes, 1)
+    columns = [sizes, _given(step, axes, sizes), _given(pad, axes, 0), _given(apart, axes, 1)]
+    if any(len(column) != axes for column in columns):
+        return None
+    if not session.scripted:
+        columns = [[number_of(n) if isinstance(n, Tensor) else n for n in column] for column in columns]
+    return [_Windows(axis, *each) for axis, each in zip(range(-axes, 0), zip(*columns, strict=True), strict=True)]
+
+
+def _whole_and_others(
+    session: TraceSession, x: Tensor, windows: Sequence[_Windows]
+) -> tuple[list[int], list[_Windows]]:
+    """The axes of which one window takes all, and the windows of the others that do something."""
+    whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _is_whole(session, w.size, x, w.axis)]
+    return whole, [w for w in windows if w.axis not in whole and not w.nothing]
+
+
+def _max_pool(axes: int) -> Callable[..., Any]:
+    """The largest of each window. Of a whole axis that is a reduction; else it is PyTorch's own, where that is the same
+    in ONNX."""
 
     def pool(
         session: TraceSession,
@@ -66,57 +144,84 @@ def _pool(axes: int, reduce: Callable[..., Any]) -> Callable[..., Any]:
         kernel_size: Any = None,
         stride: Any = None,
         padding: Any = 0,
-        *rest: Any,
-        **kwargs: Any,
+        dilation: Any = 1,
+        ceil_mode: Any = False,
+        return_indices: Any = False,
     ) -> Any:
-        if axes == 1 and reduce is _largest and not session.scripted:
-            found = _sliding(x, kernel_size, stride, padding, *rest, **kwargs)
-            if found is not None:
-                return found
-        if rest or padding not in (0, (0,), (0, 0), [0, 0]) or kernel_size is None:
-            return declined("padded, or with more arguments")
-        if any(kwargs.get(name) not in (None, False, 1) for name in ("ceil_mode", "return_indices", "dilation")):
-            return declined("with ceil_mode, return_indices or dilation")
-        sizes = list(kernel_size) if isinstance(kernel_size, list | tuple) else [kernel_size] * axes
-        sizes = sizes * axes if len(sizes) == 1 else sizes
-        whole = []
-        for axis, size in zip(range(-axes, 0), sizes, strict=True):
-            size = number_of(size) if isinstance(size, Tensor) and not session.scripted else size
-            if _is_whole(session, size, x, axis):
-                whole.append(axis)
-            elif not (isinstance(size, int) and size == 1):
-                return declined("a kernel that is neither a whole axis nor 1")
-        strides = list(stride) if isinstance(stride, list | tuple) else [stride] * axes
-        steps = [step for axis, step in zip(range(-axes, 0), strides, strict=False) if axis not in whole]
-        if not whole or any(step not in (None, 1) for step in steps):
-            return declined("over no whole axis, or with a stride")
-        return reduce(x, whole)
+        windows = _of_axes(session, axes, kernel_size, stride, padding, dilation)
+        if windows is None or return_indices or not isinstance(x, Tensor):
+            return declined("with indices, or of other arguments")
+        whole, others = _whole_and_others(session, x, windows)
+        if whole and not others:
+            return _largest(x, whole)
+        if session.scripted or not others:
+            return declined("over no whole axis")
+        if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
+            return declined("that is the same in ONNX") if axes == 2 else _over_two(x, others[0], ceil=bool(ceil_mode))
+        for w in others:
+            taken, inside, _ = w.taken(x, ceil=bool(ceil_mode))
+            x = taken.masked_fill(~inside, -math.inf).amax(-1).movedim(-1, w.axis)
+        return _largest(x, whole) if whole else x
 
     return pool
 
 
-def _sliding(
-    x: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: Any = False,
-    return_indices: Any = False,
-) -> Any:
-    """The largest of each window of plain numbers, over two axes of which one is 1: over one, PyTorch asks for the size
-    of the axis as a plain number. None for another pool."""
-    plain = []
-    for value in (kernel_size, stride if stride not in (None, (), []) else kernel_size, padding, dilation):
-        values = list(value) if isinstance(value, list | tuple) else [value]
-        if len(values) != 1 or type(values[0]) is not int:
-            return None
-        plain.append(values[0])
-    if return_indices or ceil_mode or not isinstance(x, Tensor) or isinstance(x.shape[-1], int):
-        return None
-    size, step, pad, apart = plain
+def _over_two(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
+    """A pool over one axis as one over two, of which one is 1: over one, PyTorch asks for the size of the axis as a
+    plain number."""
+    if isinstance(x.shape[-1], int):
+        return declined("over an axis of a plain number")
     planes = x.unsqueeze(-2)
-    return torch.max_pool2d(planes, (1, size), (1, step), (0, pad), (1, apart)).squeeze(-2)
+    return torch.max_pool2d(planes, (1, w.size), (1, w.step), (0, w.pad), (1, w.apart), ceil).squeeze(-2)
+
+
+def _avg_pool(axes: int) -> Callable[..., Any]:
+    """The mean of each window. Of a whole axis that is a reduction; else it is PyTorch's own, where that is the same in
+    ONNX, whose windows beyond the end of an axis are others."""
+
+    def pool(
+        session: TraceSession,
+        x: Any,
+        kernel_size: Any = None,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: Any = False,
+        count_include_pad: Any = True,
+        divisor_override: Any = None,
+    ) -> Any:
+        windows = _of_axes(session, axes, kernel_size, stride, padding, 1)
+        if windows is None or not isinstance(x, Tensor):
+            return declined("of other arguments")
+        whole, others = _whole_and_others(session, x, windows)
+        if whole and not others and divisor_override is None:
+            return _mean(x, whole)
+        plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
+        if session.scripted or plain or any(type(w.size) is not int and w.axis in whole for w in windows):
+            return declined("that is the same in ONNX, or over a whole axis and windows of another")
+        total, divisor = x, torch.ones((), dtype=x.dtype)
+        for w in windows:
+            taken, inside, reached = w.taken(total, ceil=bool(ceil_mode))
+            total = taken.masked_fill(~inside, 0.0).sum(-1).movedim(-1, w.axis)
+            numbers = (reached if count_include_pad else inside.sum(1)).to(x.dtype)
+            divisor = divisor * (numbers if w.axis == -1 else numbers[:, None])
+        return total / (divisor if divisor_override is None else divisor_override)
+
+    return pool
+
+
+def _lp_pool(axes: int) -> Callable[..., Any]:
+    """The norm of each window, of its mean as PyTorch computes it."""
+
+    def pool(
+        session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
+    ) -> Any:
+        mean = _avg_pool(axes)(session, x**norm_type, kernel_size, stride, 0, ceil_mode)
+        if isinstance(mean, Declined):
+            return mean
+        places = math.prod(_given(kernel_size, axes, 1))
+        return (torch.sign(mean) * torch.relu(torch.abs(mean)) * places) ** (1.0 / norm_type)
+
+    return pool
 
 
 def _is_whole(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
@@ -173,8 +278,9 @@ def _mean(x: Any, axes: list[int]) -> Any:
 
 
 _POOLS: Final = {
-    **{f"max_pool{axes}d": _pool(axes, _largest) for axes in (1, 2)},
-    **{f"avg_pool{axes}d": _pool(axes, _mean) for axes in (1, 2)},
+    **{f"max_pool{axes}d": _max_pool(axes) for axes in (1, 2)},
+    **{f"avg_pool{axes}d": _avg_pool(axes) for axes in (1, 2)},
+    **{f"lp_pool{axes}d": _lp_pool(axes) for axes in (1, 2)},
     **{f"adaptive_max_pool{axes}d": _adaptive(axes, largest=True) for axes in (1, 2)},
     **{f"adaptive_avg_pool{axes}d": _adaptive(axes, largest=False) for axes in (1, 2)},
 }
