@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.tracing import right_program as right_programs
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.right_program import right_program, run_in_pytorch
@@ -129,6 +130,38 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
 )
 def test_a_program_of_packed_layers_answers_as_its_module(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
     check(Packed(kind, **options), with_lengths=True)
+
+
+class Encoded(nn.Module):
+    """Encoders of PyTorch, which answer otherwise where gradients are recorded: a mask that weighs hides, and what is
+    hidden at the end of a text comes out as zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(WORDS, 6), nn.Linear(6, 3)
+        layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+        self.encoder, self.alone = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(6)), layer
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        weighs = (tokens == 0).float() * -3.0
+        x = self.encoder(self.embedding(tokens), src_key_padding_mask=weighs)
+        places = torch.arange(tokens.size(1))
+        near = -0.1 * (places[:, None] - places[None]).abs().float()
+        logits: Tensor = self.fc((x + self.alone(x, src_mask=near)).mean(1))
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_encoders_answer_as_where_no_gradients_are_recorded() -> None:
+    torch.manual_seed(0)
+    module = Encoded().eval()
+    run = run_in_pytorch(right_program(module, inputs_of(3, 7, with_lengths=False))).run
+    for rows in ([[5, 6, 0, 0]], [[5, 0, 6, 0]], [[0, 5]], [[7, 8, 9]], [[5, 6, 0], [5, 0, 0]]):
+        tokens = torch.tensor(rows)
+        with torch.no_grad():
+            expected = module(tokens)
+        assert torch.equal(answer_of(module, [tokens]), expected)
+        torch.testing.assert_close(torch.from_numpy(run((tokens,))), expected, atol=1e-5, rtol=1e-5)
 
 
 class NeedsFive(nn.Module):

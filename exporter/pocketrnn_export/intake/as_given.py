@@ -10,6 +10,7 @@ import dis
 import functools
 import logging
 import random
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.proof.cases import Case, Logits
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, compare, difference, run_of, summary
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 from pocketrnn_export.proof.exact import SPREADS
 from pocketrnn_export.proof.spread import Exact
 from pocketrnn_export.proof.verdict import passes
@@ -34,6 +36,10 @@ __all__ = ["AsGiven", "brought_to_float32", "names_read", "precision_of", "rando
 
 _log = logging.getLogger(__name__)
 _INPUTS: Final = "all cases"
+# The shortest cases are asked while gradients are recorded, for so many seconds of the processor.
+_SECONDS: Final = 1.0
+# A difference beyond this is told.
+_TOLD: Final = 1e-4
 # What runs of a module do not change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
 
@@ -83,6 +89,11 @@ class AsGiven:
             found = self._on_all(answered, "as given", exact)
             after = _plain_values(self.module)
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
+            if apart := self._apart_with_gradients(answered):
+                _log.warning(
+                    "While gradients are recorded, the module answers by up to %.1e otherwise, as an encoder with a "
+                    "mask may: PyTorch then runs other code. The bundle answers as under torch.no_grad()", apart,
+                )  # fmt: skip
         failing = [one for one in found.each if not passes(one, None)]
         if failing:
             worst = max(failing, key=lambda one: one.largest)
@@ -107,6 +118,21 @@ class AsGiven:
         run = run_of(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
         return compare(name, run, cases, expected, inputs=_INPUTS, exact=exact)
+
+    def _apart_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
+        """How far the module's answers are from these where gradients are recorded; 0 for no more than rounding."""
+        called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
+        # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
+        with torch.enable_grad(), quietly_on_cpu(), contextlib.suppress(Exception):
+            for case, logits in sorted(answered, key=lambda pair: pair[0].tokens.size):
+                if time.process_time() > until:
+                    break
+                order = np.argsort(-case.lengths, kind="stable")
+                inputs = [torch.from_numpy(each[order]) for each in (case.tokens, case.lengths)]
+                given = called(*inputs[: 1 + self.takes_lengths]).detach().float().numpy()
+                if given.shape == logits.shape:
+                    worst = max(worst, float(np.nan_to_num(np.abs(given - logits[order])).max()))
+        return worst if worst > _TOLD else 0.0
 
     def _in_own_precision(
         self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], Exact | None]

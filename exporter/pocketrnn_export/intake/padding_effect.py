@@ -144,13 +144,15 @@ def _rows_of(plain: Ids, rows: int, width: int) -> Ids:
 
 
 def _holding(token: int, plain: Ids, width: int) -> Ids:
-    """Rows of one width that hold an id: inside; inside and at the end; at the begin; nearly everywhere; everywhere."""
-    rows, some = _rows_of(plain[::-1], 5, width), max(1, width // 3)
+    """Rows of one width that hold an id: inside; inside and at the end; at the begin; nearly everywhere; everywhere; at
+    the end."""
+    rows, some = _rows_of(plain[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
     rows[2, :some] = token
     rows[3, np.arange(width) != width // 2] = token
     rows[4] = token
+    rows[5, width - some :] = token
     return rows
 
 

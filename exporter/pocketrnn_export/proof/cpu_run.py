@@ -35,11 +35,13 @@ _NEAR: Final = 1e-4
 def quietly_on_cpu() -> Iterator[None]:
     """While the block runs, what this thread puts on a GPU stays on the CPU, and what it prints is dropped.
 
+    Layers that run other code where gradients are not recorded run it here too, as where their owner asks.
+
     Example:
         >>> with quietly_on_cpu():
         ...     logits = module(tokens.cuda())
     """
-    with gpu_types_on_cpu(), _OnTheCPU(), silent(), warnings.catch_warnings():
+    with gpu_types_on_cpu(), _OnTheCPU(), silent(), _fast_paths(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -109,6 +111,35 @@ class _OnTheCPU(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return on_cpu(func, args, kwargs or {}, lambda func, args, kwargs: func(*args, **kwargs))
+
+
+class _Fast(threading.local):
+    depth = 0
+
+
+_fast_here = _Fast()
+
+
+@contextlib.contextmanager
+def _fast_paths() -> Iterator[None]:
+    """While the block runs, encoders and attention of torch.nn run by their fast path, as where their owner asks: they
+    leave it where a tensor has functions of its own, or where a mode is entered, such as ours."""
+    overrides: Any = torch.overrides
+    shipped: Callable[[Any], bool] = overrides.has_torch_function
+
+    def of_tensors_only(values: Any) -> bool:
+        if not _fast_here.depth:
+            return bool(shipped(values))
+        return any(value is not None and type(value) not in (Tensor, torch.nn.Parameter) for value in values)
+
+    overrides.has_torch_function = of_tensors_only if _fast_here.depth == 0 else shipped
+    _fast_here.depth += 1
+    try:
+        yield
+    finally:
+        _fast_here.depth -= 1
+        if overrides.has_torch_function is of_tensors_only:
+            overrides.has_torch_function = shipped
 
 
 def on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:

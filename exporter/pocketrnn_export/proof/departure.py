@@ -114,7 +114,7 @@ def _values(content: bytes, inputs: Sequence[Any]) -> dict[int, list[npt.NDArray
 
 def _has(values: dict[int, list[npt.NDArray[np.float64]]], tensor: Tensor) -> bool:
     """Whether a graph has a tensor's numbers; one that is not looked for counts as had."""
-    if tensor.numel() > _LARGEST or tensor.is_complex():
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.numel() > _LARGEST or tensor.is_complex():
         return True
     wanted = np.sort(tensor.detach().double().numpy(), axis=None)
     return any(np.allclose(wanted, value, rtol=_NEAR, atol=_NEAR, equal_nan=True) for value in values[wanted.size])

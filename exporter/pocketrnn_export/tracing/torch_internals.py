@@ -52,6 +52,7 @@ __all__ = [
     "code_exchanged",
     "compiled_from",
     "default_rewrite_rules",
+    "encoder_layer_goes_fast",
     "environment_of",
     "expression_of",
     "flat_weights",
@@ -72,6 +73,7 @@ __all__ = [
     "parts_of",
     "relation_of",
     "renew_flat_weights",
+    "restricted_to",
     "rules_within_a_tolerance",
     "scripted_from",
     "shipped_copy",
@@ -157,6 +159,14 @@ def made_at(guard: Any) -> tuple[str, int]:
     """The file and line at which a restriction was made; ("", 0) where that is not known."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
+
+
+def restricted_to(relation: Any, told: str) -> None:
+    """Restrict a trace to the sizes for which a relation holds; an error that says `told` where none is traced.
+
+    Without: a text that is too short for an operation is answered with numbers of nothing.
+    """
+    torch._check(relation, lambda: told)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -496,3 +506,26 @@ def rules_within_a_tolerance() -> list[Any]:
 
     exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
     return [rule for rule in _no_op.rules if rule not in exact]
+
+
+# --- Encoders of torch.nn ---------------------------------------------------------------------------------------------
+
+
+def encoder_layer_goes_fast(layer: nn.TransformerEncoderLayer) -> bool:
+    """Whether PyTorch runs a layer of an encoder by other code where gradients are not recorded, if it is given a batch
+    of three axes: the conditions of `TransformerEncoderLayer.forward`.
+
+    Without: masks are taken for what they are in the code that is traced, which the proof sees.
+    """
+    attention = layer.self_attn
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in layer.modules())
+    return (
+        not layer.training
+        and attention.batch_first
+        and attention.in_proj_bias is not None
+        and attention._qkv_same_embed_dim
+        and bool(layer.activation_relu_or_gelu)
+        and layer.norm1.eps == layer.norm2.eps
+        and attention.num_heads % 2 == 0
+        and not hooked
+    )

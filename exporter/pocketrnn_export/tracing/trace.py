@@ -29,6 +29,7 @@ from pocketrnn_export.tracing.caches import caches_aside
 from pocketrnn_export.tracing.caught_errors import errors_noted
 from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
+from pocketrnn_export.tracing.encoders import encoders_traced
 from pocketrnn_export.tracing.hidden_trace import trace_hidden
 from pocketrnn_export.tracing.patched_globals import globals_patched
 from pocketrnn_export.tracing.questions import Branch, TraceLog, UntraceableError
@@ -73,6 +74,7 @@ _USERS_CODE: Final = (
     hashes_of_numbers_refused,
     lambda session: lists_of_traced(lambda x, shipped: lists_as_arrays(session, x, shipped)),
     trace_hidden,
+    encoders_traced,
 )
 
 

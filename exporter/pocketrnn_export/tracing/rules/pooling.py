@@ -12,13 +12,12 @@ from torch import Tensor
 
 from pocketrnn_export.tracing.arrays import number_of
 from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
-from pocketrnn_export.tracing.torch_internals import statically_known_true
+from pocketrnn_export.tracing.torch_internals import restricted_to, statically_known_true
 
 __all__ = ["POOLING"]
 
-# torch does not annotate these.
+# torch does not annotate it.
 _sym_min: Callable[..., Any] = torch.sym_min
-_check: Callable[..., None] = torch._check
 
 
 @rule("embedding_bag")
@@ -98,7 +97,7 @@ class _Windows:
         are inside of it; and the number of places [count] that are not beyond its padding."""
         length = x.shape[self.axis]
         count = self.count(length, ceil=ceil)
-        _check(count >= 1, lambda: "the text is too short for the window of a pool")
+        restricted_to(count >= 1, "the text is too short for the window of a pool")
         starts = torch.arange(count) * self.step - self.pad
         places = starts[:, None] + torch.arange(self.size)[None] * self.apart
         inside = (places >= 0) & (places < length)
