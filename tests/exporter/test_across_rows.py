@@ -351,7 +351,15 @@ def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base
     assert place_across_rows(traced.program) == ""
 
 
-@pytest.mark.parametrize("asks", [lambda lengths: lengths.min() == 23, lambda lengths: (lengths == 23).any()])
+@pytest.mark.parametrize(
+    "asks",
+    [
+        lambda lengths: lengths.min() == 23,
+        lambda lengths: (lengths == 23).any(),
+        lambda lengths: lengths.topk(min(2, len(lengths))).values[-1] == 23,
+        lambda lengths: lengths.sort().values[len(lengths) // 2] == 23,
+    ],
+)
 def test_the_shortest_of_a_batch_and_whether_it_holds_a_length_are_its_neighbours(asks: Any) -> None:
     class Lengths(Base):
         def forward(self, x: Tensor, lengths: Tensor) -> Any:

@@ -101,11 +101,11 @@ def _crosses(node: Node, batch: set[Any], words: Mapping[Node, OfWords]) -> bool
         )
     if not isinstance(value, Tensor):
         return False
+    if axes_of_batch(node, batch):
+        return False
     if name in OF_LENGTHS and _is_length(sources, words):
-        return False
-    if name in ("max", "amax") and _is_counted(sources, words) and _becomes_a_size(node):
-        return False
-    return not axes_of_batch(node, batch)
+        return not _becomes_a_size(node)
+    return not (name in ("max", "amax") and _is_counted(sources, words) and _becomes_a_size(node))
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, OfWords]) -> bool:
