@@ -16,6 +16,8 @@ from typing import Any, Final
 import onnx_ir as ir
 import torch
 from onnxscript import opset18
+from onnxscript.function_libs.torch_lib.ops.core import aten_scatter_reduce
+from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
 __all__ = ["FUNCTION_TRANSLATIONS"]
 
@@ -85,6 +87,122 @@ def _expm1(x: Any) -> Any:
     """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which subtracts nothing."""
     half = op.Mul(x, _number(0.5, x))
     return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _number(1.0, x)))
+
+
+def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
+    """`x.clamp(min=...)`: without a bound, onnxruntime's Clip takes the largest number for it, and infinity becomes
+    that."""
+    if x.dtype in _FLOATS and (min is None) != (max is None):
+        min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
+    low, high = (
+        None if bound is None else op.CastLike(bound, x) if isinstance(bound, ir.Value) else _number(bound, x)
+        for bound in (min, max)
+    )
+    return op.Clip(x, low, high)
+
+
+def _clamp_max(x: Any, max_: Any) -> Any:
+    return _clamp(x, None, max_)
+
+
+def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
+    """`x.scatter_reduce(dim, index, src, "amax")`: torch's translation begins with the largest number where nothing of
+    x takes part."""
+    largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
+    if largest is None or not x.shape or x.dtype not in _FLOATS:
+        return aten_scatter_reduce(x, dim, index, src, reduce, include_self)
+    if not include_self:
+        filled = op.Expand(_number(largest, x), op.Shape(index))
+        x = op.ScatterElements(x, index, filled, axis=dim)
+    return op.ScatterElements(x, index, src, axis=dim, reduction=reduce[1:])
+
+
+def _attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """`F.scaled_dot_product_attention`, of any number of axes: what attends to nothing gets zeros, as from PyTorch;
+    torch's translation gives NaN there."""
+    axes = len(query.shape)
+    if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
+        return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if scale is None:
+        scale = 1 / math.sqrt(query.shape[-1])
+    swapped = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
+    scores = op.Mul(op.MatMul(query, swapped), _number(scale, query))
+    if attn_mask is None:
+        return op.MatMul(op.Softmax(scores, axis=-1), value)
+    nothing = _number(-math.inf, query)
+    hides = attn_mask.dtype == ir.DataType.BOOL
+    scores = op.Where(attn_mask, scores, nothing) if hides else op.Add(scores, attn_mask)
+    largest = op.ReduceMax(scores, op.Constant(value_ints=[-1]), keepdims=1)
+    weights = op.Where(op.Equal(largest, nothing), _number(0.0, query), op.Softmax(scores, axis=-1))
+    return op.MatMul(weights, value)
+
+
+def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    """`F.elu(x)`: onnxruntime's Elu computes exp(x) - 1, which is 0 above -6e-8."""
+    below = op.Mul(_expm1(_times(x, input_scale)), _number(alpha * scale, x))
+    return op.Where(op.Less(x, _number(0.0, x)), below, _times(x, scale))
+
+
+def _times(x: Any, factor: float) -> Any:
+    if factor == 1:
+        return x
+    product = op.Mul(x, _number(factor, x))
+    product.dtype = x.dtype
+    return product
+
+
+def _selu(x: Any) -> Any:
+    """`F.selu(x)`; the numbers are PyTorch's, of ATen/native/Activation.cpp."""
+    return _elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+
+
+def _celu(x: Any, alpha: float = 1.0) -> Any:
+    """`F.celu(x, alpha)`."""
+    return _elu(x, alpha, 1.0, 1 / alpha)
+
+
+def _nan_of(x: Any) -> Any:
+    """NaN where x is NaN, else 0."""
+    return op.Where(op.Equal(x, x), _number(0.0, x), x)
+
+
+def _x_log_y(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """`torch.xlogy(x, y)` or `torch.special.xlog1py`: 0 where x is 0, but NaN where y is NaN."""
+
+    def translated(x: Any, y: Any) -> Any:
+        x, y = _pair(x, y)
+        zero = _number(0.0, x)
+        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _nan_of(y))
+
+    return translated
+
+
+def _atan2(y: Any, x: Any) -> Any:
+    """`torch.atan2(y, x)`, of NaN, of infinities and of both zeros."""
+    zero, one = _number(0.0, x), _number(1.0, x)
+    high, wide = op.Abs(y), op.Abs(x)
+    less, more = op.Min(high, wide), op.Max(high, wide)
+    ratio = op.Where(op.Equal(more, zero), zero, op.Where(op.Equal(less, more), one, op.Div(less, more)))
+    angle = op.Atan(ratio)
+    angle = op.Where(op.Greater(high, wide), op.Sub(_number(math.pi / 2, x), angle), angle)
+    angle = op.Where(_is_negative(x), op.Sub(_number(math.pi, x), angle), angle)
+    angle = op.Where(_is_negative(y), op.Neg(angle), angle)
+    return op.Add(angle, op.Add(_nan_of(x), _nan_of(y)))
+
+
+def _is_negative(x: Any) -> Any:
+    """Whether a number is below 0, or the 0 below."""
+    zero = _number(0.0, x)
+    return op.Less(op.Where(op.Equal(x, zero), op.Reciprocal(x), x), zero)
 
 
 def _ratio(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
@@ -245,6 +363,19 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.logaddexp2.default: _log_add_exp2,
     _ATEN.log1p.default: _log1p,
     _ATEN.expm1.default: _expm1,
+    _ATEN.clamp.default: _clamp,
+    _ATEN.clamp_min.default: _clamp,
+    _ATEN.clamp_max.default: _clamp_max,
+    _ATEN.scatter_reduce.two: _scatter_reduce,
+    _ATEN.scaled_dot_product_attention.default: _attention,
+    _ATEN.elu.default: _elu,
+    _ATEN.selu.default: _selu,
+    _ATEN.celu.default: _celu,
+    _ATEN.atan2.default: _atan2,
+    _ATEN.xlogy.Tensor: _x_log_y(op.Log),
+    _ATEN.xlogy.Scalar_Self: _x_log_y(op.Log),
+    _ATEN.xlogy.Scalar_Other: _x_log_y(op.Log),
+    _ATEN.special_xlog1py.default: _x_log_y(_log1p),
     _ATEN.erfc.default: _erfc,
     _ATEN.special_erfc.default: _erfc,
     _ATEN.logit.default: _log_odds,

@@ -41,7 +41,8 @@ def _keep(graph: ir.Graph, kinds: Mapping[ir.Value, Kinds]) -> None:
         infinities = node.op_type in _OF_INFINITIES
         if any(one.nan or (infinities and one.infinite) for one in of_all):
             make = _Maker(node)
-            _replace(graph, make, guarded(make))
+            if (made := guarded(make)) is not None:
+                _replace(graph, make, made)
 
 
 class _Maker:
@@ -133,6 +134,17 @@ def _signs(make: _Maker) -> tuple[Any, ...]:
     return (make.op("Where", make.op("Equal", make.x, make.x), make.again(make.x), make.number(0.0)),)
 
 
+def _scattered(make: _Maker) -> tuple[Any, ...] | None:
+    """ScatterElements, ScatterND: NaN is added where one is among what is put together to the largest or the least."""
+    kind = make.node.attributes.get("reduction")
+    if kind is None or kind.as_string() not in ("max", "min"):
+        return None
+    data, places, updates = make.node.inputs
+    attributes = {**dict(make.node.attributes.items()), "reduction": "add"}
+    found = make.op(make.node.op_type, make.nans(data), places, make.nans(updates), **attributes)
+    return (make.op("Add", make.again(make.x), found),)
+
+
 def _layer(make: _Maker) -> tuple[Any, ...]:
     """RNN, GRU, LSTM: NaN is added from the step on at which the sums of a text's gates have one."""
     x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
@@ -169,7 +181,7 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 # Where infinities are no plain numbers either.
 _OF_INFINITIES: Final = _RECURRENT | {"MaxPool"}
-_GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...]]]] = {
+_GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...] | None]]] = {
     "ReduceMax": _reduced,
     "ReduceMin": _reduced,
     "MaxPool": _pooled,
@@ -178,5 +190,7 @@ _GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...]]]] = {
     "ArgMin": _place_of(largest=False),
     "TopK": _sorted,
     "Sign": _signs,
+    "ScatterElements": _scattered,
+    "ScatterND": _scattered,
     **dict.fromkeys(_RECURRENT, _layer),
 }

@@ -37,7 +37,19 @@ _ASKS: Final = frozenset(
 )  # fmt: skip
 _WHOLE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 _MOVES: Final = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Expand", "Clip", "Identity", "Transpose", "Slice"})
-# A factor, or a weight, beyond this makes 1e-8 a number that is seen.
+_PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum"})
+# What gives no large numbers, whatever it is given; and what may of small ones.
+_BOUNDED: Final = frozenset(
+    {"Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf", "Sin", "Cos", "Atan", "RNN", "LSTM", "GRU", "Equal", "Less",
+     "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Sign", "HardSigmoid", "LayerNormalization"}
+)  # fmt: skip
+_MAKES_LARGE: Final = frozenset({"Exp", "Reciprocal", "Pow", "Tan", "Sinh", "Cosh"})
+# Of how many inputs the numbers of a result are; of all, where it is not here.
+_OF_NUMBERS: Final[dict[str, int]] = dict.fromkeys(
+    ("Gather", "GatherElements", "GatherND", "Reshape", "Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Tile",
+     "Pad", "Transpose", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "CumSum", "Cast"), 1
+)  # fmt: skip
+# A factor, or a product of them, beyond this makes 1e-8 a number that is seen.
 _LARGE: Final = 64.0
 
 
@@ -52,41 +64,74 @@ def keep_tails(model: ir.Model) -> None:
 
 def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node]) -> bool:
     """Whether something that is made of a value asks how small it is."""
-    reached, seen = [value], {value}
+    # By what each value was multiplied on its way.
+    scales = {value: 1.0}
+    reached = [value]
 
-    def reach(*values: ir.Value) -> None:
-        new = [one for one in values if one not in seen]
-        seen.update(new)
-        reached.extend(new)
+    def reach(scale: float, *values: ir.Value) -> None:
+        for one in values:
+            if scale > scales.get(one, 0.0):
+                scales[one] = scale
+                reached.append(one)
 
     while reached:
         one = reached.pop()
         for node, index in one.uses():
-            if _asks(node, index):
+            factor = _factor(node, index)
+            if scales[one] * factor > _LARGE or _asks(node, index):
                 return True
             # Inside, the value stands among the body's inputs; which of them is the operator's business.
             for body in bodies(node):
-                reach(*body.inputs)
+                reach(scales[one], *body.inputs)
             if node.op_type in _HANDS_ON and not _is_layer(node):
-                reach(*node.outputs)
+                reach(scales[one] * max(1.0, factor), *node.outputs)
         for graph, node in outer.items():
             if one in graph.outputs:
-                reach(*node.outputs, *graph.inputs)
+                reach(scales[one], *node.outputs, *graph.inputs)
     return False
+
+
+def _factor(node: ir.Node, index: int) -> float:
+    """The largest number that a value is multiplied by, of which one that is computed may be of any size."""
+    if node.op_type not in _PRODUCTS:
+        return 1.0
+    others = [value for i, value in enumerate(node.inputs) if i != index and value is not None]
+    if node.op_type in {"Gemm", "Conv"}:
+        others = others[:1]
+    return float(np.prod([_largest(value) for value in others]))
+
+
+def _largest(value: ir.Value) -> float:
+    """How large a factor may be: infinity where an operation that makes large numbers of small ones is on its way."""
+    waiting, seen, found = [value], {value}, 1.0
+    while waiting:
+        one = waiting.pop()
+        constant = _constant(one)
+        producer = one.producer()
+        if constant is not None:
+            found = max(found, float(np.abs(constant.astype(np.float64)).max(initial=0.0)))
+        elif producer is not None and producer.op_type not in _BOUNDED:
+            divides = producer.op_type == "Div" and not _is_count(producer.inputs[1])
+            if divides or producer.op_type in _MAKES_LARGE:
+                return float("inf")
+            new = [each for each in producer.inputs[: _OF_NUMBERS.get(producer.op_type)] if each is not None]
+            new = [each for each in new if each not in seen]
+            seen.update(new)
+            waiting += new
+    return found
 
 
 def _asks(node: ir.Node, index: int) -> bool:
     if node.op_type in _ASKS:
         return True
+    if node.op_type == "Cast":
+        return bool(node.outputs[0].dtype == ir.DataType.BOOL)
     if node.op_type == "Div":
         return index == 1 or not _is_count(node.inputs[1])
     if node.op_type == "Pow":
         exponent = _constant(node.inputs[1])
         whole = exponent is not None and bool(((exponent >= 1) & (exponent == np.round(exponent))).all())
         return index == 1 or not whole
-    if node.op_type in {"Mul", "MatMul", "Gemm", "Conv"}:
-        others = [_constant(value) for i, value in enumerate(node.inputs) if i != index]
-        return any(other is not None and np.abs(other).max(initial=0.0) > _LARGE for other in others)
     # A sum with a number that is not small hides how small the other is, `1 + p` and `p + 0.5`: which it is, only
     # constants say, and what is subtracted from may leave nothing. So sums hand on.
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import torch
@@ -77,6 +78,42 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     return found if keepdim else found.squeeze(dim)
 
 
+def _of_truths(function: Callable[..., Any], *, places: bool = False) -> Callable[..., Any]:
+    """The largest or least of truths, or their order, as of 0 and 1: ONNX has these of numbers only."""
+
+    def of_truths(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
+        if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
+            return declined("of numbers")
+        whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
+        named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
+        found = function(x.to(torch.int64), *whole, **named)
+        if isinstance(found, Tensor):
+            return found if places else found.to(torch.bool)
+        return type(found)((found[0].to(torch.bool), found[1]))
+
+    return of_truths
+
+
+@rule("searchsorted", when=exporting)
+def searchsorted(
+    _session: TraceSession,
+    sorted_sequence: Any,
+    input: Any,  # noqa: A002 - torch's name
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Any = None,
+) -> Any:
+    """`torch.searchsorted(edges, x)`: how many edges are before a number; NaN stands behind all."""
+    if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
+        return declined("of a number, or with a sorter")
+    edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
+    values = input.unsqueeze(-1)
+    before = ~(edges > values) if right or side == "right" else ~(edges >= values)
+    return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
+
+
 def _refused(name: str) -> Rule:
     @rule(name, when=exporting)
     def refused(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
@@ -86,4 +123,9 @@ def _refused(name: str) -> Rule:
     return refused
 
 
-ORDER_STATISTICS: Final = (median, kthvalue, quantile, *map(_refused, _WITHOUT))
+_TRUTHS: Final = (
+    *(Rule((function.__name__,), _of_truths(function), exporting) for function in
+      (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
+    Rule(("argsort",), _of_truths(torch.argsort, places=True), exporting),
+)  # fmt: skip
+ORDER_STATISTICS: Final = (median, kthvalue, quantile, searchsorted, *_TRUTHS, *map(_refused, _WITHOUT))
