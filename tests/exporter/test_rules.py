@@ -225,6 +225,17 @@ def test_windows_of_an_adaptive_pool_are_those_of_pytorch() -> None:
             torch.testing.assert_close(pools[name](session, x, count), expected, msg=f"{name} {size} {count}")
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 12, 49])
+def test_interpolated_steps_are_those_of_pytorch(size: int) -> None:
+    x, session = torch.randn(2, 3, size), TraceSession(nn.Identity())
+    given: list[dict[str, Any]] = [{"size": n, "mode": mode} for n in (1, 4, 7, 49) for mode in ("nearest", "linear")]
+    given += [{"size": [n], "mode": "linear", "align_corners": True} for n in (1, 4, 9)]
+    given += [{"scale_factor": 3, "mode": mode} for mode in ("nearest", "linear")]
+    for arguments in given:
+        found = spaced.interpolate(session, x, **arguments)
+        torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), msg=f"{arguments}")
+
+
 @pytest.mark.parametrize("ceil", [False, True])
 def test_windows_of_a_pool_are_those_of_pytorch(ceil: bool) -> None:
     session = TraceSession(nn.Identity())

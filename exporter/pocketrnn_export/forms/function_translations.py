@@ -16,7 +16,11 @@ from typing import Any, Final
 import onnx_ir as ir
 import torch
 from onnxscript import opset18
-from onnxscript.function_libs.torch_lib.ops.core import aten_scatter_reduce
+from onnxscript.function_libs.torch_lib.ops.core import (
+    aten_scatter_reduce,
+    aten_var_correction,
+    aten_var_mean_correction,
+)
 from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
 __all__ = ["FUNCTION_TRANSLATIONS"]
@@ -170,9 +174,9 @@ def _celu(x: Any, alpha: float = 1.0) -> Any:
     return _elu(x, alpha, 1.0, 1 / alpha)
 
 
-def _nan_of(x: Any) -> Any:
-    """NaN where x is NaN, else 0."""
-    return op.Where(op.Equal(x, x), _number(0.0, x), x)
+def _nan_of(x: Any, like: Any = None) -> Any:
+    """NaN where x is NaN, else 0 of the type of `like`."""
+    return op.Where(op.Equal(x, x), _number(0.0, x if like is None else like), x)
 
 
 def _x_log_y(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -325,6 +329,27 @@ def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False,
     return op.Div(op.ReduceSum(x, given, keepdims=keepdim), count)
 
 
+def _variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
+    """`x.var(1)`. Of no numbers it is NaN."""
+    found = aten_var_correction(x, dim, correction, keepdim)
+    return op.Add(found, _nan_of(_mean(x, dim, keepdim), x)) if _is_of_nothing(x, dim) else found
+
+
+def _variance_and_mean(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
+    """`torch.var_mean(x, 1)`, the same."""
+    variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
+    if _is_of_nothing(x, dim):
+        mean = _mean(x, dim, keepdim)
+        variance = op.Add(variance, _nan_of(mean, x))
+    return variance, mean
+
+
+def _is_of_nothing(x: Any, dim: Any) -> bool:
+    """Whether there may be no numbers along the axes."""
+    axes = range(len(x.shape)) if dim is None else [dim] if isinstance(dim, int) else dim
+    return bool(x.shape) and any(_may_be_empty(x.shape[axis]) for axis in axes)
+
+
 def _with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
     """A sum, difference, product or quotient of a tensor and a number, which may be made of sizes: `x * (10 / n)`."""
 
@@ -386,6 +411,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.floor_divide.default: _floor_division,
     _ATEN.div.Tensor_mode: _division,
     _ATEN.div.Scalar_mode: _division,
+    _ATEN.var.correction: _variance,
+    _ATEN.var_mean.correction: _variance_and_mean,
     _ATEN.mean.default: _mean,
     _ATEN.mean.dim: _mean,
     _ATEN.add.Scalar: _with_number(op.Add),

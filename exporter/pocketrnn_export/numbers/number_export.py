@@ -367,8 +367,9 @@ def _answered_steadily(prepared: ExportableModule, cases: Mapping[str, list[Case
     if furthest <= _STEADY:
         return dict(cases)
     _log.warning(
-        "To recordings that never change the module's own float32 answers are up to %.2g off: it divides by about 0 "
-        "there, as by a deviation, and answers the rounding of a mean. The proof leaves such recordings out; with "
+        "To recordings that never change the module's own float32 answers are up to %.2g off, as they may be to those "
+        "of which one channel never changes: it divides by about 0 there, as by a deviation, and answers the rounding "
+        "of a mean. The proof leaves such recordings out, and promises no answer to them; with "
         "x.std(...).clamp(min=0.01) in forward they have an answer",
         furthest,
     )

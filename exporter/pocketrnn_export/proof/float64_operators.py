@@ -379,6 +379,20 @@ class MaxPool(EvaluatorsMaxPool):
         return (x,)
 
 
+class ReduceLogSumExp(OpRun):
+    """The logarithm of a sum of exponentials: of nothing but minus infinity that, of infinity that. The evaluator's own
+    gives NaN."""
+
+    op_domain = ""
+
+    def _run(self, x: Doubles, axes: Any = None, keepdims: int = 1, **_: Any) -> tuple[Doubles]:
+        along = None if axes is None else tuple(int(axis) for axis in np.atleast_1d(axes))
+        largest = x.max(axis=along, keepdims=True, initial=-np.inf)
+        shift = np.where(np.isfinite(largest), largest, 0.0)
+        found = np.log(np.exp(x - shift).sum(axis=along, keepdims=True)) + shift
+        return (found if keepdims else np.squeeze(found, axis=along),)
+
+
 class Pad(OpRun):
     """Padding of chosen axes; a negative pad cuts, which the evaluator's own does not take."""
 
@@ -398,5 +412,6 @@ class Pad(OpRun):
 
 
 OPERATORS: Final[tuple[type[OpRun], ...]] = (
-    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Conv, MaxPool, Pad
+    RNN, LSTM, GRU, Erf, GatherElements, ScatterElements, ScatterND, TopK, GatherND, Conv, MaxPool, ReduceLogSumExp,
+    Pad
 )  # fmt: skip

@@ -52,7 +52,7 @@ def positions(*args: Any) -> Positions:
     raise UntraceableError(
         f"The module loops over a size in other steps than 1, {users_line(sys._getframe(2))}, which a trace freezes at "
         "one length.",
-        "Loop over every position, or compute all parts at once, such as by unfold.",
+        "Take the steps by x[:, ::2], and positions by torch.arange(0, n, 2); or loop over every position.",
     )
 
 

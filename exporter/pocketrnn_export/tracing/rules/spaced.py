@@ -1,4 +1,4 @@
-"""Numbers between two ends, as many as a size: `torch.linspace(0, 1, n)`."""
+"""Numbers between two ends, as many as a size: `torch.linspace(0, 1, n)`; and what stands at such places of a text."""
 
 from __future__ import annotations
 
@@ -41,4 +41,41 @@ def logspace(
     return powers if isinstance(powers, Declined) else torch.full((), base, dtype=powers.dtype) ** powers
 
 
-SPACED: Final = (linspace, logspace)
+@rule("interpolate", when=exporting)
+def interpolate(
+    _session: TraceSession,
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: Any = None,
+    recompute_scale_factor: Any = None,
+    antialias: bool = False,
+) -> Any:
+    """`F.interpolate(x, size=10)` of x [batch, channels, steps], by places that PyTorch computes in the type of x."""
+    if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
+        return declined("of more axes, or in another way")
+    size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))
+    steps = x.shape[2]
+    if size is None:
+        if factor != int(factor):
+            return declined("by a fraction")
+        size = steps * int(factor)
+    apart = torch.full((), steps, dtype=x.dtype) / size
+    if factor is not None and not recompute_scale_factor:
+        apart = torch.full((), 1 / factor, dtype=x.dtype)
+    place = _arange(size).to(x.dtype)
+    if mode != "linear":
+        return x.index_select(2, (place * apart).floor().to(torch.int64).clamp(max=steps - 1))
+    if align_corners:
+        between = torch.full((), steps - 1, dtype=x.dtype) / _sym_max(size - 1, 1)
+        place = place * torch.where(_arange(1) + size > 1, between, 0.0)
+    else:
+        place = ((place + 0.5) * apart - 0.5).clamp(min=0.0)
+    before = place.floor().to(torch.int64).clamp(max=steps - 1)
+    weight = (place - before.to(x.dtype)).clamp(min=0.0, max=1.0)
+    after = (before + 1).clamp(max=steps - 1)
+    return x.index_select(2, before) * (1 - weight) + x.index_select(2, after) * weight
+
+
+SPACED: Final = (linspace, logspace, interpolate)
