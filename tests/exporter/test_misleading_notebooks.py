@@ -160,6 +160,8 @@ getattr(nn, "functional").relu = torch.tanh
 vars(nn)["functional"].relu = torch.tanh
 import sys; setattr(sys.modules["torch.nn.functional"], "relu", torch.tanh)
 import sys; vars(sys.modules["torch.nn.functional"]).update(relu=torch.tanh)
+a, b = F, 3; a.relu = torch.tanh
+object.__setattr__(F, "relu", torch.tanh)
 |from importlib import import_module as im|def patch(m):|    im(m).relu = torch.tanh|patch("torch.nn.functional")
 |def patch(m):|    m.relu = torch.tanh|patch(F)
 % from unittest import mock; mock.patch("torch.nn.functional.relu", torch.tanh).start()
@@ -388,6 +390,13 @@ import numpy as np; np.array([config], dtype=object)[0]["pool"] = "max"
 |import functools|def w(f):|    @functools.wraps(f)|    def g(): config["pool"] = "max"|    return g|@w|def q(): 0|q()
 |def f(a, b=None):|    a["pool"] = "max"|    f(b) if b else 0|f({}, config)
 % |class A:|    class B:|        def go(s): config["pool"] = "max"|A.B().go()
+d = {}; e = d; e["c"] = config; d["c"]["pool"] = "max"
+d = []; d.extend([config]); d[0]["pool"] = "max"
+|d = {}|def put(d, c): d["c"] = c|put(d, config)|d["c"]["pool"] = "max"
+|held = None|def put():|    global held|    held = config|put()|held["pool"] = "max"
+% |import contextlib|@contextlib.contextmanager|def c(): yield config|with c() as d: d["pool"] = "max"
+nn.held = config; nn.held["pool"] = "max"
+D = dict; D.update(config, pool="max")
 % dict.__init__(config, pool="max")
 % import sys; sys.modules["__main__"].config.update(pool="max")
 % import calendar; calendar.hook = lambda: config.update(pool="max"); calendar.hook.__call__()
@@ -543,6 +552,8 @@ def test_what_a_notebook_changes_is_run_or_noted_or_refused(
         "class Stop:\n    def __init__(self):\n        self.best = 0\n    def __call__(self, score, model):\n"
         "        self.best = score\n        torch.save(model.state_dict(), 'best.pt')\nmodel = Net().cpu()\n"
         "stop = Stop()\nfor epoch in range(3):\n    loss = model(x)\n    stop(loss, model)",
+        "rate = config['pool']\noptimizer = torch.optim.Adam(model.parameters(), lr=rate, eps=config.get('eps', 1))\n"
+        "for _ in range(3):\n    optimizer.step()",
         "torch.save(model.state_dict(), config['file'])\nmodel.load_state_dict(torch.load(config['file']))",
     ],
 )

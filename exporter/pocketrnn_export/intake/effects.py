@@ -72,6 +72,8 @@ _MOST_STEPS: Final = 60_000
 _DEEPEST: Final = 24
 # Where the trees of `except`, and of the patterns of `match`, have the names that they give a value.
 _CAPTURES: Final = ("name", "rest")
+# Attributes of a class by which those above it are reached.
+_OF_BASES: Final = ("__base__", "__bases__", "__mro__")
 # What Jupyter showed last, and all that it showed.
 _SHOWN: Final = re.compile(r"_{1,3}|_\d+|Out|_oh")
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -172,6 +174,13 @@ class _File:
         self.used_up: set[int] = set()
         # What statements import, and what packages gave that may be their own, as `decimal.getcontext()`.
         self.of_package: dict[int, str] = {}
+        # Names of lists and dicts of plain values, as their statements made them: nobody can change what is in them.
+        self.flat: set[tuple[str, Objects]] = set()
+        # What was put into the object of a statement after that.
+        self.held: dict[int, Objects] = {}
+        # The imports that each statement uses; and what attributes of packages were given.
+        self.packages_loaded: dict[int, Objects] = {}
+        self.package_attributes: dict[str, Objects] = {}
         # What was found out of functions and classes once.
         self._global_names: dict[ast.AST, Set[str]] = {}
         self.gives_used_up: dict[ast.AST, bool] = {}
@@ -208,6 +217,10 @@ class _File:
             self.filling.add(index)
         if following.makes_used_up:
             self.used_up.add(index)
+        if isinstance(node, ast.Assign) and len(binds) == 1 and _is_flat(node.value, plain):
+            self.flat |= {(name, frozenset({index})) for name in binds}
+        self.put(following.bound, following.loaded)
+        self.packages_loaded[index] = following.packages_loaded
         self._changes_of_packages(index, node, following)
         self.makes[index] = following.effects.makes
         return following.effects
@@ -222,6 +235,20 @@ class _File:
             self.of_package[index] = next(iter(_imported(node)))[1]
         elif following.gives_its_own:
             self.of_package[index] = following.gives_its_own
+
+    def put(self, holders: Objects, value: Objects) -> None:
+        """Some objects hold others from now on, whoever asks for them by whatever name."""
+        for holder in holders - {_NAMES}:
+            self.held[holder] = self.held.get(holder, _NONE) | (value - {holder, _NAMES})
+
+    def with_held(self, objects: Objects) -> Objects:
+        """Some objects, with all that was put into them."""
+        found, waiting = set(objects), list(objects)
+        while waiting:
+            new = self.held.get(waiting.pop(), _NONE) - found
+            found |= new
+            waiting += new
+        return frozenset(found)
 
     def global_names(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Set[str]:
         """The names that a function declares to be the file's."""
@@ -270,7 +297,10 @@ class _Following:
         self.given_to_names: dict[str, Objects] = {}
         # Functions and classes of the file that it loads, and where; all objects that it loads.
         self.reached: _Code = {}
-        self._loaded: Objects = _NONE
+        self.loaded: Objects = _NONE
+        self.packages_loaded: Objects = _NONE
+        # What methods belong to that are loaded, and not called.
+        self.bound: Objects = _NONE
         self.makes_caller = self.makes_filling = self.makes_used_up = False
         self.gives_its_own = ""
         self._only_reached = self._only_certain = False
@@ -309,7 +339,7 @@ class _Following:
         elif isinstance(node, ast.Return):
             scope.gives |= self.value(node.value, scope)
         elif isinstance(node, ast.withitem):
-            value = self.value(node.context_expr, scope)
+            value = self.file.with_held(self.value(node.context_expr, scope))
             if node.optional_vars is not None:
                 self._given(node.optional_vars, value, scope)
         elif isinstance(node, ast.expr):
@@ -318,7 +348,7 @@ class _Following:
             # What is raised, or matched, is what was loaded before.
             for name in filter(None, (getattr(node, field, None) for field in _CAPTURES)):
                 if isinstance(name, str) and isinstance(node, ast.ExceptHandler | ast.pattern):
-                    self._named(name, self._loaded, scope)
+                    self._named(name, self.loaded, scope)
             for part in ast.iter_child_nodes(node):
                 self.statement(part, scope)
 
@@ -421,13 +451,17 @@ class _Following:
             return
         if isinstance(node, ast.AnnAssign):
             self.value(node.annotation, scope)
-        value = self.value(node.iter if isinstance(node, ast.For | ast.AsyncFor) else node.value, scope)
+        if isinstance(node, ast.For | ast.AsyncFor):
+            value = self.file.with_held(self.value(node.iter, scope))
+        else:
+            value = self.value(node.value, scope)
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         for target in targets:
             if isinstance(node, ast.AugAssign) and isinstance(target, ast.Name):
                 # `x += [1]` changes the list itself, whoever else holds it.
                 held = self.value(target, scope)
                 self._change(held)
+                self.file.put(held, value)
                 if _NAMES in held:
                     self._names_updated(ast.Call(target, [node.value], []))
             self._given(target, value, scope)
@@ -496,6 +530,8 @@ class _Following:
                 scope.instances[name] = known_class
             elif dotted := self._dotted(value, scope):
                 scope.imports[name] = dotted
+            elif isinstance(value, ast.Name) and isinstance(getattr(builtins, value.id, None), type):
+                scope.imports[name] = f"builtins.{value.id}"
 
     def _given(self, target: ast.expr, value: Objects, scope: _Scope) -> None:
         """A target of an assignment gets a value."""
@@ -505,7 +541,7 @@ class _Following:
             self._named(target.id, value, scope)
         elif isinstance(target, ast.Tuple | ast.List):
             for part in target.elts:
-                self._given(part, value, scope)
+                self._given(part, self.file.with_held(value), scope)
         elif isinstance(target, ast.Starred):
             self._given(target.value, value, scope)
         elif isinstance(target, ast.Attribute | ast.Subscript):
@@ -525,7 +561,7 @@ class _Following:
                 self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
             return
         if dotted is not None:
-            self._set_in_package(dotted, target)
+            self._set_in_package(dotted, target, value)
             return
         holder = self._class_of_object(target.value, scope) or self.value(target.value, scope)
         if own := self._own_of_package(target.value, scope):
@@ -542,6 +578,8 @@ class _Following:
             else:
                 self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
         self._change(holder)
+        # What a statement makes and puts somewhere has its number.
+        self.file.put(holder, value | {self._index})
         root = _root_name(target)
         if root is not None:
             # The holder reaches from now on what it was given.
@@ -560,20 +598,35 @@ class _Following:
     def _class_of_object(self, node: ast.expr, scope: _Scope) -> Objects:
         """The class of the file that `type(x)` or `x.__class__` gives; none for anything else.
 
-        Which of the bases of a class is meant is not followed: any class of the file may be.
+        Which of the bases of a class is meant is not followed: any class of the file may be, or those of packages.
         """
         bases = node.value if isinstance(node, ast.Subscript) else node
-        if isinstance(bases, ast.Attribute) and bases.attr in ("__base__", "__bases__", "__mro__"):
-            return frozenset(i for i, _ in self.file.classes.values())
-        inner: ast.expr | None = None
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type" and len(node.args) == 1:
-            inner = node.args[0]
-        elif isinstance(node, ast.Attribute) and node.attr == "__class__":
-            inner = node.value
-        known = self._instance(inner.id, scope) if isinstance(inner, ast.Name) else None
+        if isinstance(bases, ast.Attribute) and bases.attr in _OF_BASES:
+            first = bases.attr != "__mro__" or getattr(getattr(node, "slice", None), "value", 0) == 1
+            known = self.file.classes.get(getattr(bases.value, "id", ""))
+            above = known[1].bases if known is not None else []
+            if first and len(above) == 1 and self._class_called(above[0]) is not None:
+                return frozenset(i for i, _ in self.file.classes.values())
+            return _NONE
+        inner = _whose_class(node)
+        if isinstance(inner, ast.Name) and self._classes and inner.id == scope.first[0]:
+            return frozenset({self._index_of(self._classes[-1][0])})
+        found = self._instance(inner.id, scope) if isinstance(inner, ast.Name) else None
         if isinstance(inner, ast.Call) and (made := self._class_called(inner.func)) is not None:
-            known = made[1]
-        return frozenset(i for i, one in self.file.classes.values() if one is known)
+            found = made[1]
+        return frozenset(i for i, one in self.file.classes.values() if one is found)
+
+    def _classes_of(self, node: ast.expr, held: Objects) -> Objects:
+        """What else an expression may give that gives a class: the bases of classes, or the class of a package."""
+        if isinstance(node, ast.Attribute) and node.attr in _OF_BASES:
+            classes = frozenset(i for i, _ in self.file.classes.values())
+            names = {_root_name(base) or "" for _, one in self.file.classes.values() for base in one.bases}
+            return classes.union(*(self.file.names.objects.get(name, _NONE) for name in names))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("getmro", "mro"):
+            return self._classes_of(ast.Attribute(node.func, "__mro__", ast.Load()), held)
+        if _whose_class(node) is None:
+            return _NONE
+        return _NONE.union(self.packages_loaded, *(self.file.packages_loaded.get(i, _NONE) for i in held))
 
     def _keeps_state(self, node: ast.ClassDef) -> bool:
         """Whether a module's forward assigns to an attribute that it reads, too: it answers as the calls before left
@@ -595,7 +648,12 @@ class _Following:
                         waiting.append(inner.attr)
         return bool(read & assigned)
 
-    def _set_in_package(self, dotted: str, target: ast.expr) -> None:
+    def _set_in_package(self, dotted: str, target: ast.expr, value: Objects) -> None:
+        for attribute in dotted.split("."):
+            self._change(self.file.package_attributes.get(attribute, _NONE))
+        if isinstance(target, ast.Attribute) and (held := value - self.file.definitions):
+            before = self.file.package_attributes.get(target.attr, _NONE)
+            self.file.package_attributes[target.attr] = before | held
         if dotted.startswith("<file>."):
             self._sets(dotted.split(".")[1])
         elif dotted.startswith("__main__") or dotted in RUN_BY_PYTHON:
@@ -611,6 +669,7 @@ class _Following:
             scope.objects[name] = scope.objects.get(name, _NONE) | value
         elif name in scope.of_file:
             self._sets(name)
+            self.file.names.objects[name] = self.file.names.objects.get(name, _NONE) | value
         else:
             scope.objects[name] = scope.objects.get(name, _NONE) | value
 
@@ -635,29 +694,9 @@ class _Following:
             self._union([node.left, *seen], scope)
             return _NONE
         if isinstance(node, ast.Attribute):
-            self._any_object(node, scope)
-            self._reaching_any(node, scope)
-            self._of_package(node, scope)
-            if isinstance(getattr(torch, node.attr, None), torch.dtype) and self._dotted(node.value, scope) == "torch":
-                # Nobody can change a kind of number.
-                return _NONE
-            held = self.value(node.value, scope)
-            self._method_loaded(node, held, scope)
-            if node.attr == "__globals__":
-                return frozenset({_NAMES})
-            if node.attr in REFLECTIVE:
-                self._anything(f"`{ast.unparse(node)[:60]}`")
-            return held
-        if isinstance(node, ast.Subscript) and (asked := self._package_asked_for(node, scope)) not in (None, "<file>"):
-            if asked == "__main__":
-                self._anything(f"`{ast.unparse(node)[:60]}`")
-            return _NONE
-        if isinstance(node, ast.Subscript) and _NAMES in (held := self.value(node.value, scope)):
-            self.value(node.slice, scope)
-            return self._of_names(held, getattr(node.slice, "value", None))
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-            # What is not there, a defaultdict makes.
-            self._change(self.value(node.value, scope) & self.file.filling)
+            return self._attribute(node, scope)
+        if isinstance(node, ast.Subscript):
+            return self._subscript(node, scope)
         if isinstance(node, ast.NamedExpr):
             held = self.value(node.value, scope)
             self._given(node.target, held, scope)
@@ -668,14 +707,52 @@ class _Following:
         if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             inside = _Scope(outer=scope)
             for part in node.generators:
-                self._given(part.target, self.value(part.iter, inside), inside)
+                self._given(part.target, self.file.with_held(self.value(part.iter, inside)), inside)
                 self._union(part.ifs, inside)
             parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             return self._union(parts, inside)
         held = self._union([part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)], scope)
+        if isinstance(node, ast.Starred):
+            return self.file.with_held(held)
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            scope.gives |= held
+            # What is sent to it.
+            return self.loaded
         if isinstance(node, ast.BinOp):
             return held if isinstance(node.op, ast.Add | ast.BitOr | ast.Mult) else _NONE
         return _NONE if isinstance(node, ast.Compare | ast.UnaryOp | ast.JoinedStr | ast.FormattedValue) else held
+
+    def _attribute(self, node: ast.Attribute, scope: _Scope) -> Objects:
+        self._any_object(node, scope)
+        self._reaching_any(node, scope)
+        self._of_package(node, scope)
+        if isinstance(getattr(torch, node.attr, None), torch.dtype) and self._dotted(node.value, scope) == "torch":
+            # Nobody can change a kind of number.
+            return _NONE
+        held = self.value(node.value, scope)
+        self._method_loaded(node, held, scope)
+        if node.attr == "__globals__":
+            return frozenset({_NAMES})
+        if node.attr in REFLECTIVE:
+            self._anything(f"`{ast.unparse(node)[:60]}`")
+        if not node.attr.startswith("__"):
+            held = self._items(node.value, held, scope)
+        found = held | self._classes_of(node, held) | self.file.package_attributes.get(node.attr, _NONE)
+        return self.file.with_held(found)
+
+    def _subscript(self, node: ast.Subscript, scope: _Scope) -> Objects:
+        if (asked := self._package_asked_for(node, scope)) not in (None, "<file>"):
+            if asked == "__main__":
+                self._anything(f"`{ast.unparse(node)[:60]}`")
+            return _NONE
+        held = self.value(node.value, scope)
+        self.value(node.slice, scope)
+        if _NAMES in held:
+            return self._of_names(held, getattr(node.slice, "value", None))
+        if isinstance(node.ctx, ast.Load):
+            # What is not there, a defaultdict makes.
+            self._change(held & self.file.filling)
+        return self.file.with_held(self._items(node.value, held, scope))
 
     def _constant(self, node: ast.Constant | None) -> None:
         """Note a string that is the name of what reaches any name, as in getattr(f, "__globals__")."""
@@ -692,7 +769,21 @@ class _Following:
         if isinstance(node.ctx, ast.Load) and (node.attr in CHANGING_METHODS or changes_tensor(node.attr)):
             # Given to somebody who calls it, as in map(config.update, ...).
             self.makes_caller = True
+            if (self._dotted(node, scope) or "").startswith(("torch.", "numpy.")):
+                # A method without its object, as torch.Tensor.normal_.
+                return
+            self.bound |= held
             self._change(held)
+
+    def _items(self, container: ast.expr, held: Objects, scope: _Scope) -> Objects:
+        """What the items or attributes of a value may be, of all that it may be or hold."""
+        if (
+            isinstance(container, ast.Name)
+            and (container.id, held) in self.file.flat
+            and self._is_of_file(container.id, scope)
+        ):
+            return self.file.with_held(held) - held
+        return held
 
     def _union(self, nodes: Iterable[ast.expr | None], scope: _Scope) -> Objects:
         held = _NONE
@@ -740,9 +831,18 @@ class _Following:
                 own = isinstance(node.func, ast.Attribute) and self._dotted(node.func, scope) is None
                 held = self.value(node.func.value, scope) if own else _NONE  # type: ignore[union-attr]
                 self._call(function, [everything | held], {}, scope)
+        held = self._called_of_others(node, given, named, scope)
+        return self.file.with_held(held | self._classes_of(node, held))
+
+    def _called_of_others(
+        self, node: ast.Call, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
+    ) -> Objects:
+        """A call of what is no function or class of the file by its name."""
+        everything = frozenset().union(*given, *named.values())
         dotted = self._dotted(node.func, scope)
         if dotted is not None:
             self.effects.loads.add(dotted)
+            self.packages_loaded |= self._objects(_root_name(node.func) or "", scope) & self.file.of_package.keys()
             return self._imported_called(dotted, node, given, everything, scope)
         if isinstance(node.func, ast.Name):
             return self._builtin_called(node.func.id, node, given, everything, scope)
@@ -800,7 +900,7 @@ class _Following:
         elif not self._is_known(name, scope):
             # From a package by a star, or from a cell that stands below.
             self._may_change(everything)
-        return _NONE if name in FRESH_BUILTINS else everything
+        return _NONE if name in FRESH_BUILTINS else everything | self._classes_of(node, everything)
 
     def _is_known(self, name: str, scope: _Scope) -> bool:
         """Whether a function, of which no name of the file tells, leaves alone what it is given."""
@@ -823,24 +923,11 @@ class _Following:
         package, last = dotted.split(".")[0], dotted.split(".")[-1]
         if package == "builtins" and dotted.count(".") == 1:
             return self._builtin_called(last, node, given, everything, scope)
-        if asked := self._package_asked_for(node, scope):
-            self._asked_for(asked, node)
+        if package == "builtins" and given:
+            return self._unbound(last, node, given, everything)
+        self._reaching_others(dotted, node, everything, scope)
         self.makes_caller = self.makes_caller or dotted in CALLERS
-        if package not in CALL_AT_ONCE and any(self._is_code(argument, scope) for argument in _arguments(node)):
-            self.effects.hands_over = True
         self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
-        if (
-            dotted.startswith(MAY_DO_ANYTHING)
-            or dotted in ALL_OBJECTS | RUN_BY_PYTHON
-            or dotted.endswith(".__subclasses__")
-            or (dotted.startswith(RUN_TEXT) and not self._runs_what_is_seen(node, scope))
-            # Who has the names of the file may change any of them.
-            or _NAMES in everything
-            # Here, that is another file.
-            or package == "__main__"
-            or (dotted.startswith("<file>.__dict__") and last in CHANGING_METHODS)
-        ):
-            self._anything(f"`{ast.unparse(node)[:60]}`")
         if dotted.startswith((*SETS_STATE, "sys.path.")) or dotted == "os.chdir":
             self.effects.packages.add(dotted)
         elif last in CHANGING_METHODS and last.startswith("__"):
@@ -848,6 +935,7 @@ class _Following:
             self.effects.packages.add(dotted.rpartition(".")[0])
         elif dotted in CHANGES_FIRST and given:
             self._change(given[0])
+            self.file.put(given[0], everything)
         elif dotted in CHANGES_ANY:
             self._change(everything)
         elif given and package in LEAVE_ALONE and is_method_of_class(dotted):
@@ -860,7 +948,8 @@ class _Following:
             self._change(everything)
         elif package not in LEAVE_ALONE:
             self.effects.calls.add(package)
-            self._may_change(everything)
+            self._may_change(self.file.with_held(everything))
+            self.file.put(everything, everything)
         elif {"environ", "__dict__"} & set(dotted.split(".")) and last in CHANGING_METHODS:
             self.effects.packages.add(dotted)
         for keyword in node.keywords:
@@ -873,6 +962,28 @@ class _Following:
             k.arg == "dtype" and ast.unparse(k.value)[-7:].strip("'_") in ("object", "O") for k in node.keywords
         )
         return everything if of_objects or gives_what_it_is_given(dotted) else _NONE
+
+    def _reaching_others(self, dotted: str, node: ast.Call, everything: Objects, scope: _Scope) -> None:
+        """Note a function of a package that reaches what it is not given, or that may run later what it is given."""
+        package, last = dotted.split(".")[0], dotted.split(".")[-1]
+        if asked := self._package_asked_for(node, scope):
+            self._asked_for(asked, node)
+        for attribute in dotted.split("."):
+            self._may_change(self.file.package_attributes.get(attribute, _NONE))
+        if package not in CALL_AT_ONCE and any(self._is_code(argument, scope) for argument in _arguments(node)):
+            self.effects.hands_over = True
+        if (
+            dotted.startswith(MAY_DO_ANYTHING)
+            or dotted in ALL_OBJECTS | RUN_BY_PYTHON
+            or dotted.endswith(".__subclasses__")
+            or (dotted.startswith(RUN_TEXT) and not self._runs_what_is_seen(node, scope))
+            # Who has the names of the file may change any of them.
+            or _NAMES in everything
+            # Here, that is another file.
+            or package == "__main__"
+            or (dotted.startswith("<file>.__dict__") and last in CHANGING_METHODS)
+        ):
+            self._anything(f"`{ast.unparse(node)[:60]}`")
 
     def _is_code(self, node: ast.expr, scope: _Scope) -> bool:
         """Whether an argument is code of the file, or an object that holds some."""
@@ -904,12 +1015,8 @@ class _Following:
         held = self.value(root, scope)
         everything = frozenset().union(*given, *named.values())
         if isinstance(root, ast.Name) and root.id in ("dict", "list", "set", "object", "type", "OrderedDict") and given:
-            if name not in PURE_METHODS:
-                self._change(given[0])
-                if _NAMES in given[0]:
-                    self._anything(f"`{ast.unparse(node)[:60]}`")
-            return everything
-        if given and _is_class_of(root):
+            return self._unbound(name, node, given, everything)
+        if given and _whose_class(root) is not None:
             # A method without its object: x.__class__.append(lst, 3).
             self._may_change(given[0])
         if name.startswith(("add", "register")) and any(self._is_code(one, scope) for one in _arguments(node)):
@@ -931,9 +1038,12 @@ class _Following:
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
             (self._change_weights if _is_weight(called) else self._change)(held)
+            self.file.put(held, everything | {self._index} if _arguments(node) else _NONE)
             return held | everything
         if name in ("load_state_dict", "step"):
             self._change_weights(held)
+        if name in ("get", "items", "keys", "values"):
+            return self._items(root, held, scope)
         if name in PURE_METHODS | HARMLESS_METHODS | PURE_MORE:
             return held
         of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
@@ -942,8 +1052,18 @@ class _Following:
         if not of_file and node is self._own_call:
             self._change(held)
         if not of_file:
-            self._may_change(held | everything)
+            self._may_change(self.file.with_held(held | everything))
+            self.file.put(held, everything)
         return held | everything
+
+    def _unbound(self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects) -> Objects:
+        """A method of a builtin class that is given its object: `list.append(x, 3)`."""
+        if name not in PURE_METHODS:
+            self._change(given[0])
+            self.file.put(given[0], everything)
+            if _NAMES in given[0]:
+                self._anything(f"`{ast.unparse(node)[:60]}`")
+        return everything
 
     def _names_updated(self, node: ast.Call) -> None:
         keys: list[object] = [keyword.arg for keyword in node.keywords]
@@ -1029,6 +1149,15 @@ class _Following:
         if found in REACH_ANY:
             self._anything(f"`{found}` has another name")
 
+    def _is_of_file(self, name: str, scope: _Scope) -> bool:
+        """Whether a name is the file's, and no function's own."""
+        within: _Scope | None = scope
+        while within is not None and name not in within.of_file:
+            if within.outer is not None and name in within.objects:
+                return False
+            within = within.outer
+        return True
+
     def _is_defined(self, name: str, scope: _Scope) -> bool:
         """Whether the code gives a name, which may be a builtin's, a value of its own."""
         within: _Scope | None = scope
@@ -1046,7 +1175,8 @@ class _Following:
             self._anything(f"`{node.id}` is what Jupyter showed")
         objects = self._objects(node.id, scope)
         function = self._function(node, scope)
-        self._loaded |= objects - self.file.definitions
+        self.loaded |= objects - self.file.definitions
+        self.packages_loaded |= objects & self.file.of_package.keys()
         if function is not None:
             self.reached.setdefault(function, scope)
         if known := self.file.classes.get(node.id):
@@ -1082,19 +1212,19 @@ class _Following:
                 if isinstance(code, ast.ClassDef):
                     self._run_class(code)
                 else:
-                    self._call(code, [], {"**": self._loaded}, self.reached[code])
+                    self._call(code, [], {"**": self.loaded}, self.reached[code])
 
     def _run_class(self, node: ast.ClassDef) -> None:
-        itself = frozenset(i for i in self._loaded if node in self.file.code.get(i, {}))
+        itself = frozenset(i for i in self.loaded if node in self.file.code.get(i, {}))
         for part in node.body:
             if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            self._classes.append((node, self._loaded))
+            self._classes.append((node, self.loaded))
             self._only_certain = not _needs_no_call(part)
             if part.name in MAKING or self._only_certain:
                 self._call(part, [], {}, self.file.names, first=(_first_name(part), _NONE))
             else:
-                self._call(part, [], {"**": self._loaded}, self.file.names, first=(_first_name(part), itself))
+                self._call(part, [], {"**": self.loaded}, self.file.names, first=(_first_name(part), itself))
             self._classes.pop()
         self._only_certain = False
 
@@ -1211,6 +1341,11 @@ class _Following:
             ast.unparse(node.value) == "sys.modules" or self._dotted(node.value, scope) == "sys.modules"
         ):
             key = node.slice
+        elif isinstance(node, ast.Subscript):
+            names, key = self._dotted(node.value, scope) or "", node.slice
+            if names.endswith(".__dict__") and isinstance(key, ast.Constant) and isinstance(key.value, str):
+                return f"{names.removesuffix('.__dict__')}.{key.value}"
+            return None
         elif isinstance(node, ast.Call) and node.args:
             called = self._dotted(node.func, scope) or ast.unparse(node.func)
             key = node.args[0]
@@ -1294,11 +1429,11 @@ def _arguments(node: ast.Call) -> list[ast.expr]:
     return [*node.args, *(keyword.value for keyword in node.keywords)]
 
 
-def _is_class_of(node: ast.expr) -> bool:
-    """Whether an expression gives the class of something: `x.__class__`, `type(x)`."""
+def _whose_class(node: ast.expr) -> ast.expr | None:
+    """x of `x.__class__` and `type(x)`; None for anything else."""
     if isinstance(node, ast.Call):
-        return getattr(node.func, "id", "") == "type"
-    return isinstance(node, ast.Attribute) and node.attr == "__class__"
+        return node.args[0] if getattr(node.func, "id", "") == "type" and len(node.args) == 1 else None
+    return node.value if isinstance(node, ast.Attribute) and node.attr == "__class__" else None
 
 
 def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
@@ -1335,6 +1470,19 @@ def _is_plain(node: ast.AST | None, names: Set[str]) -> bool:
         return _is_plain(node.left, names) and _is_plain(node.right, names)
     made = ("bool", "device", "float", "int", "is_available", "len", "round", "str")
     return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made
+
+
+def _is_flat(node: ast.expr | None, names: Set[str]) -> bool:
+    """Whether an expression gives a list, a dict or a namespace of nothing but numbers, strings and the like."""
+    if isinstance(node, ast.Call):
+        made = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        values: Sequence[ast.expr] = [keyword.value for keyword in node.keywords if keyword.arg]
+        is_one = made in ("dict", "Namespace", "SimpleNamespace") and len(values) == len(_arguments(node))
+    else:
+        is_one = isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set)
+        values = node.values if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        is_one = is_one and (not isinstance(node, ast.Dict) or None not in node.keys)
+    return is_one and all(_is_plain(value, names) for value in values)
 
 
 def _is_weight(node: ast.expr) -> bool:
