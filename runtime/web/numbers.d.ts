@@ -78,6 +78,8 @@ export class NumberClassifier {
   readonly thresholds: number[] | undefined;
   /** Whether it gives values, of a regression or a forecast, and not labels. */
   readonly givesValues: boolean;
+  /** What the program is given for a sequence: float32, step after step. */
+  prepared(sequence: Sequence): Float32Array;
   /** Classify one sequence, giving the `top` likeliest labels (1 unless said). */
   classify(sequence: Sequence, top?: number): Promise<Prediction>;
   /** The likeliest label of every sequence; of a file that gives values, `values`. */

@@ -79,6 +79,16 @@ const logitsOfSamples = (packed, samples) =>
 const logitsOfPrepared = (packed, samples) =>
   answered(packed, samples, (...all) => packed.call("logits_of_samples", packed.classifier, ...all));
 
+/** What the program is given for samples as the sensor gives them: a status, and float32. */
+function preparedBy(packed, samples) {
+  const at = placed(packed, samples);
+  const out = aligned(at + samples.byteLength);
+  packed.reserve(out + 4 * samples.length - packed.base);
+  const steps = samples.length / packed.channels;
+  const status = packed.call("prepare", packed.classifier, at, TYPES.get(samples.constructor), steps, out);
+  return { status, prepared: new Float32Array(packed.bytes.buffer, out, samples.length).slice() };
+}
+
 /** Read further samples, as the sensor gives them: a status, the stream after them, and the logits of all samples so far. */
 function pushed(packed, stream, samples) {
   const at = packed.base + ALIGN;
@@ -268,6 +278,23 @@ export class NumberClassifier {
   /** Whether it gives values, of a regression or a forecast, and not labels. */
   get givesValues() {
     return this.#document.activation === "values";
+  }
+
+  /** What the program is given for a sequence: a Float32Array, step after step.
+   * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
+  prepared(sequence) {
+    const samples = samplesOf(sequence, this.#rules);
+    const { status, prepared } = preparedBy(this.#engine, samples);
+    if (status !== STATUS.OK) this.#checkSamples(samples, 0);
+    const { steps, pad_side: side, pad_value: padding = 0 } = this.#rules;
+    const count = samples.length / this.channels.length;
+    const whole = side !== undefined && count < steps ? steps : count;
+    if (whole < this.#engine.least) throw this.#refusal(STATUS.TOO_SHORT, count);
+    if (whole > this.#engine.most) throw this.#refusal(STATUS.TOO_LONG, count);
+    if (whole === count) return prepared;
+    const filled = new Float32Array(whole * this.channels.length).fill(padding);
+    filled.set(prepared, side === "left" ? filled.length - prepared.length : 0);
+    return filled;
   }
 
   /** Classify one sequence: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.

@@ -270,6 +270,24 @@ def test_what_a_carried_stream_refuses_leaves_it_as_it_was() -> None:
             classifier.stream(saved=other)
 
 
+@pytest.mark.slow
+def test_every_machine_makes_the_same_of_raw_recordings(tmp_path: Path) -> None:
+    root = PACKED.parents[2]
+    done = subprocess.run([root / "scripts" / "build_web"], capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        pytest.skip(done.stderr.strip())
+    np.save(tmp_path / "one.npy", np.random.default_rng(5).normal(0, 3, (30, 3)))
+    (tmp_path / "two.csv").write_text("at,az,ay,ax\n" + "".join(f"{i},{i / 7},,{-i}\n" for i in range(20)))
+    line = [root / "scripts" / "compare_machines", PACKED / "numbers-gesture.prnn", *sorted(tmp_path.iterdir())]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [row.split(" | ")[1:] for row in done.stdout.splitlines() if re.search(r"\d of \d", row)]
+    assert len(rows) > 3
+    for same, labels, apart in rows:
+        assert (same, labels) == ("2 of 2", "2 of 2")
+        assert float(apart.rstrip(" |")) <= 1e-5
+
+
 def test_windows_and_a_carried_state_are_not_mistaken_for_each_other() -> None:
     classifier: Any = Classifier.load(CARRIED)
     assert [window.start for window in classifier.stream(window=5).push(np.ones((11, 2)))] == [0, 5]

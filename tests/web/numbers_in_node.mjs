@@ -35,6 +35,7 @@ for (const { file, wasm, sequences, refused, pieces, window, hop } of JSON.parse
     kind: classifier instanceof NumberClassifier,
     channels: classifier.channels,
     verified: await classifier.verify(),
+    prepared: given.map((sequence) => Array.from(classifier.prepared(sequence))),
     logits: (await classifier.logits(given)).map((row) => Array.from(row)),
     predicted: (await classifier.predict(given)).map((one) => (typeof one === "string" ? one : Array.from(one))),
     classified: await said(() => classifier.classify(given[0])),

@@ -100,6 +100,9 @@ def test_samples_as_a_sensor_gives_them_are_answered_as_in_python(
     assert (answer["kind"], answer["name"], answer["channels"]) == (True, name, channels)
     assert answer["verified"] <= 1e-5
     np.testing.assert_allclose(answer["logits"], classifier.logits(sequences), atol=1e-6)
+    for sequence, found in zip(sequences, answer["prepared"], strict=True):
+        # Bit by bit.
+        assert np.array(found, np.float32).tobytes() == classifier.prepared(sequence).tobytes()  # type: ignore[attr-defined]
     if name == "numbers-load":
         assert answer["predicted"] == answer["logits"] == answer["values"][1]
         assert answer["classified"] == error_of(lambda: classifier.classify(sequences[0]))
