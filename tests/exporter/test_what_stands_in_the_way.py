@@ -48,9 +48,25 @@ class MixesTexts(Encoder):
         return self.fc(last - last.mean(0))
 
 
+class TakesPlaces(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(600, 6)
+
+    def forward(self, tokens: Tensor, positions: Tensor) -> Any:
+        return self.fc(self.gru(self.embedding(tokens) + self.places(positions))[0].mean(1))
+
+
+class TakesTheLastPlace(Encoder):
+    def forward(self, tokens: Tensor, last: Tensor) -> Any:
+        return self.fc(self.steps(tokens)[torch.arange(len(tokens)), last])
+
+
 @pytest.mark.parametrize(
     ("kind", "named"),
     [
+        (TakesPlaces, r'module\(tokens, torch\.arange\(tokens\.size\(1\)\)\.expand_as\(tokens\)\)"'),
+        (TakesTheLastPlace, r"module\(tokens, lengths - 1\)"),
         (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
         (Stretched, r"'Resize'.*in place of F\.interpolate"),
         (Autocast, r"bfloat16.*torch\.autocast"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ __all__ = ["beside_the_text", "constants_of", "notes_on_defaults", "takes_number
 
 # Answers that differ by more are other answers.
 _NEAR: Final = 1e-6
+# How an input is called that is the place of each token, and what that is.
+_PLACES: Final = re.compile(r"(?:^|_)(?:pos|position|place)s?(?:_|$)")
+_EACH_PLACE: Final = "torch.arange(tokens.size(1)).expand_as(tokens)"
 # Of so many constants of other kinds, one error at least says something else than the first, if they are its reason.
 _SAME_ERROR: Final = 4
 # So many combinations of constants are tried for several inputs.
@@ -172,6 +176,13 @@ def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple
         f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=. '
         "A bundle is given nothing but a text."
     )
+    places = [i for i, kind in changing if kind is not None and _PLACES.search(way.slots[i].name)]
+    if places:
+        placed = way
+        for i in places:
+            placed = placed.with_value(i, _EACH_PLACE)
+        if _answer(asked, placed, batches[0]) is not None:
+            advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
     return Fails(way.line, INPUT_BESIDE, problem, advice)

@@ -37,6 +37,8 @@ def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
     line = _line_of(error)
     names = ", ".join(parameter.name for parameter in parameters_of(asked.module))
     advice = f'Its forward takes ({names}): say how it is called, --call "module(tokens, ...)", or call=.'
+    if isinstance(error, IndexError) and "out of bounds for dimension" in str(error) and names.count(",") == 1:
+        advice += ' Where the second is the place of the last token: --call "module(tokens, lengths - 1)".'
     if isinstance(error, IndexError) and "out of range in self" in str(error):
         advice = (
             f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
