@@ -233,6 +233,7 @@ np.ravel(array)[:] = 3
 np.reshape(array, (1, 1))[:] = 3
 np.frombuffer(array)[:] = 3
 memoryview(array)[0] = 3.0
+list(map(np.copyto, [array], [3]))
 np.nditer(array, op_flags=["readwrite"])[0][...] = 3
 import operator; operator.imul(array, 3)
 % torch.from_dlpack(array).fill_(3)

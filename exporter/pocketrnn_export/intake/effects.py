@@ -20,8 +20,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-import torch
-
 from pocketrnn_export.intake.known_code import (
     ALL_OBJECTS,
     CALL_AT_ONCE,
@@ -57,6 +55,7 @@ from pocketrnn_export.intake.known_code import (
     is_method_of_class,
     is_used_up,
     keeps_something,
+    nobody_can_change,
 )
 
 __all__ = ["Effects", "effects_of"]
@@ -726,8 +725,7 @@ class _Following:
         self._any_object(node, scope)
         self._reaching_any(node, scope)
         self._of_package(node, scope)
-        if isinstance(getattr(torch, node.attr, None), torch.dtype) and self._dotted(node.value, scope) == "torch":
-            # Nobody can change a kind of number.
+        if nobody_can_change(self._dotted(node, scope) or ""):
             return _NONE
         held = self.value(node.value, scope)
         self._method_loaded(node, held, scope)
@@ -826,6 +824,10 @@ class _Following:
         if made is not None:
             return everything | self._made(made[1], given, named, scope)
         for argument in node.args:
+            dotted = self._dotted(argument, scope) or ""
+            if dotted in CHANGES_FIRST or (dotted.startswith("torch.") and dotted.endswith("_")):
+                # As in map(numpy.copyto, arrays, arrays).
+                self._change(everything)
             if isinstance(node.func, ast.Name | ast.Attribute) and (function := self._function(argument, scope)):
                 # As in `model.apply(function)`.
                 own = isinstance(node.func, ast.Attribute) and self._dotted(node.func, scope) is None

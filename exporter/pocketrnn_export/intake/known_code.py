@@ -6,6 +6,8 @@ What stands in none of these tables counts as code that may change what it is gi
 from __future__ import annotations
 
 import functools
+import inspect
+from types import BuiltinFunctionType, MethodDescriptorType, ModuleType
 from typing import Final
 
 import numpy as np
@@ -47,6 +49,7 @@ __all__ = [
     "is_method_of_class",
     "is_used_up",
     "keeps_something",
+    "nobody_can_change",
 ]
 
 # Methods of strings, containers, tensors and modules that make a value of a value.
@@ -234,6 +237,20 @@ _KEEP_NOTHING: Final = frozenset({
     "runtime_checkable", "setter", "getter", "deleter", "script", "script_method", "singledispatch",
     "singledispatchmethod", "staticmethod", "total_ordering", "typechecked", "unique", "wraps",
 })  # fmt: skip
+
+
+def nobody_can_change(dotted: str) -> bool:
+    """Whether a part of torch or numpy is a number, a kind of numbers, or a function that is not written in Python.
+
+    Example:
+        >>> nobody_can_change("torch.float"), nobody_can_change("torch.nn.functional.relu")
+        (True, False)
+    """
+    package, *parts = dotted.split(".")
+    found: object = {"torch": torch, "numpy": np}.get(package)
+    for part in parts:
+        found = inspect.getattr_static(found, part, None) if isinstance(found, ModuleType | type) else None
+    return isinstance(found, torch.dtype | int | float | str | BuiltinFunctionType | MethodDescriptorType)
 
 
 def changes_tensor(method: str) -> bool:
