@@ -103,7 +103,7 @@ def architecture_of(settings: Settings, vocabulary_size: int, classes: int) -> A
         cell=settings.cell,
         vocabulary_size=vocabulary_size,
         embedding_dim=settings.embedding_dim or 64,
-        hidden_dim=settings.hidden_dim,
+        hidden_dim=settings.hidden_dim or 96,
         layers=settings.layers,
         bidirectional=settings.bidirectional,
         dropout=settings.dropout or 0.0,

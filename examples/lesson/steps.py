@@ -202,7 +202,7 @@ def _packed(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, str 
 
 def _times(checkpoint: Checkpoint, bundle: Path, packed: Path | None, texts: Sequence[str]) -> dict[str, float]:
     """Microseconds from a text to its label, the median over the texts; all take turns, on one thread."""
-    encoder, module = TextEncoder(checkpoint.rules, checkpoint.vocabulary), checkpoint.module
+    encoder, module = TextEncoder(checkpoint.text_rules, checkpoint.vocabulary), checkpoint.module
 
     def in_pytorch(text: str) -> str:
         tokens = torch.from_numpy(encoder.encode_row(text))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.verdicts import TEXT_RULES, TextVerdict
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.verdicts import SCALE, TEXT_RULES, TextVerdict
 from pocketrnn_export.bundle import export
 
 if TYPE_CHECKING:
@@ -52,6 +56,8 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """
     from pocketrnn_training.checkpoint import MADE_EXAMPLES
 
+    if isinstance(checkpoint.rules, NumberRules):
+        return checkpoint.module, _of_numbers(checkpoint, checkpoint.rules)
     return checkpoint.module, {
         "vocabulary": checkpoint.vocabulary,
         "labels": checkpoint.labels,
@@ -69,4 +75,20 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
             "metrics": checkpoint.metrics,
             TEXT_RULES: TextVerdict("trained").document,
         },
+    }
+
+
+def _of_numbers(checkpoint: Checkpoint, rules: NumberRules) -> dict[str, Any]:
+    """The arguments for a classifier of sequences of numbers."""
+    members = {field.name: getattr(rules, field.name) for field in fields(NumberRules)}
+    return {
+        **members,
+        "labels": checkpoint.labels,
+        "call": "module(samples, lengths)",
+        "layout": "btc",
+        # None is a missing sample there.
+        "sequences": [np.array(example, np.float64) for example in checkpoint.examples],
+        "name": checkpoint.name,
+        "thresholds": checkpoint.thresholds,
+        "provenance": {"data": checkpoint.data, "metrics": checkpoint.metrics, SCALE: "trained"},
     }

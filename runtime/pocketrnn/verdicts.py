@@ -17,6 +17,7 @@ __all__ = [
     "COMPRESSED",
     "HOW_TO_COMPARE",
     "LOGGER",
+    "SCALE",
     "TEXT_RULES",
     "IntegerVerdict",
     "Link",
@@ -25,6 +26,7 @@ __all__ = [
     "graph_sentence",
     "integer_verdict",
     "links_of",
+    "numbers_sentence",
     "rounding_sentence",
     "text_verdict",
 ]
@@ -33,6 +35,8 @@ __all__ = [
 COMPRESSED: Final = "compressed"
 # The member of provenance that says what the text rules were compared with.
 TEXT_RULES: Final = "text_rules"
+# The member of provenance of a classifier of numbers that says where mean and scale come from.
+SCALE: Final = "scale"
 HOW_TO_COMPARE: Final = (
     "Export it again with texts and the ids that your pipeline gives: pocketrnn export ... --pairs FILE"
 )
@@ -299,6 +303,18 @@ def graph_sentence(manifest: HasProof) -> str:
     if exact:
         return f"proven equal to {module}.{own}"
     return f"equal to {module} in single precision; not proven in double precision.{own}"
+
+
+def numbers_sentence(manifest: HasProof) -> str:
+    """What is known of the scale that numbers are brought to, as the end of a sentence that begins with "Numbers: ".
+
+    Example:
+        >>> numbers_sentence(Classifier.load("steps").manifest)
+        'brought to their scale as their owner said; that is compared with nothing.'
+    """
+    if manifest.provenance.get(SCALE) == "trained":
+        return "brought to the scale that was learnt in training, by the code that did it there."
+    return "brought to their scale as their owner said; that is compared with nothing."
 
 
 def _own_precision(line: Comparison) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export import export_trained
-from pocketrnn_training import fit
+from pocketrnn_export.packing import pack
+from pocketrnn_training import evaluate, fit
+from pocketrnn_training.sequences import Recording, labelled_sequences
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 TEXTS = ["so good", "so bad", "a good film", "a bad film"] * 8
@@ -24,3 +30,39 @@ def test_a_classifier_that_was_fitted_in_python_is_exported_with_its_answers(tmp
     assert np.abs(bundle.predict_proba(TEXTS) - fitted.predict_proba(TEXTS)).max() < 1e-5
     export_trained(fitted.checkpoint, tmp_path / "reviews", examples=False, torchscript=False, force=True)
     assert not {example.text for example in Classifier.load(tmp_path / "reviews").manifest.examples} & set(TEXTS)
+
+
+def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_its_scale_and_its_answers(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    sequences = [50 + rng.normal(size=(steps, 2)) + [[0, 3 * (steps % 2)]] for steps in range(4, 24)]
+    fitted = fit(
+        sequences, [len(sequence) % 2 for sequence in sequences], channels=["ax", "ay"], epochs=1, epoch_size=32,
+        hidden_dim=4, filters=3, convolution=3, final_fit=False, numbers={"window": 6, "hop": 3, "rate": 50.0},
+    )  # fmt: skip
+    fitted.save(tmp_path / "c")
+    made = CliRunner().invoke(main, ["export", str(tmp_path / "c"), "-o", str(tmp_path / "steps")])
+    assert made.exit_code == 0, made.output
+    assert "Numbers: brought to the scale that was learnt in training" in made.output
+    bundle = Classifier.load(tmp_path / "steps")
+    rules = fitted.checkpoint.rules
+    assert isinstance(rules, NumberRules)
+    assert (bundle.manifest.numbers, rules.window, rules.hop, rules.rate) == (rules, 6, 3, 50.0)
+    pack(tmp_path / "steps", tmp_path / "steps.prnn")
+    packed = Classifier.load(tmp_path / "steps.prnn")
+    wanted = fitted.predict_proba(sequences)
+    assert np.abs(bundle.predict_proba(sequences) - wanted).max() < 1e-5
+    assert np.abs(packed.predict_proba(sequences) - wanted).max() < 1e-5
+    data = labelled_sequences(
+        [Recording("walk", sequences[-1], "1")], replace(rules, mean=None, scale=None), fitted.labels, "one"
+    )
+    assert evaluate(bundle, data) == evaluate(packed, data) == evaluate(fitted.checkpoint, data)
+    assert data.lengths.tolist() == [6] * 6
+    for command, said in (
+        (["compress", str(tmp_path / "c")], "only classifiers of texts are compressed"),
+        (["export", str(tmp_path / "c"), "--streaming"], "--streaming is of texts"),
+        (["export", str(tmp_path / "c"), "--channels", "2"], "says itself"),
+    ):
+        refused = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "d")])
+        assert (refused.exit_code, said in refused.output) == (2, True), refused.output

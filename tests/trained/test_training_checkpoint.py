@@ -123,8 +123,8 @@ def test_another_format_is_refused(folder: Path, content: str) -> None:
 
 
 def test_a_newer_version_is_refused_with_the_upgrade(folder: Path) -> None:
-    change_config(folder, lambda d: d.update(version=4, labels=7))
-    with pytest.raises(CheckpointError, match=r"version 4.*pip install"):
+    change_config(folder, lambda d: d.update(version=5, labels=7))
+    with pytest.raises(CheckpointError, match=r"version 5.*pip install"):
         checkpoints.read(folder)
 
 

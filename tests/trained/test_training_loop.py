@@ -168,7 +168,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     task = prepare(data, None, chosen, path, None, lambda _: None)
     encoder = TextEncoder(task.rules, task.vocabulary)
     again = [i for text in parts(data, None, chosen)[0].texts for i in encoder.encode(text)]
-    assert task.texts.ids.tolist() == again
+    assert task.rows.values.tolist() == again
     size = len(checkpoint.vocabulary)
     for change, kept in (({"vector_words": 0}, size - 3), ({"max_vocabulary": size - 2}, size - 2)):
         assert len(train(data, replace(chosen, **change), word_vectors=path).vocabulary) == kept

@@ -116,7 +116,7 @@ def test_pieces_come_from_the_training_rows_alone() -> None:
     other = LabelledTexts(["zzzz zzzz", "lower"], np.array([0, 1]), ("a", "b"), "other rows")
     task = prepare(data, other, BPE, None, None, lambda _: None)
     assert not any("z" in piece for piece in task.vocabulary)
-    assert task.validation_texts.ids[: task.validation_texts.offsets[1]].tolist().count(0) == 2
+    assert task.validation_rows.values[: task.validation_rows.offsets[1]].tolist().count(0) == 2
 
 
 def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""pocketrnn_training: train recurrent text classifiers in PyTorch.
+"""pocketrnn_training: train recurrent classifiers of texts, and of sequences of numbers, in PyTorch.
 
     from pocketrnn_training import fit
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.evaluation import Evaluation, evaluate
     from pocketrnn_training.fitting import FittedClassifier, fit
+    from pocketrnn_training.sequence_files import read_sequences
+    from pocketrnn_training.sequence_options import SequenceOptions
+    from pocketrnn_training.sequences import LabelledSequences
     from pocketrnn_training.settings import Settings
     from pocketrnn_training.teacher import read_teacher
     from pocketrnn_training.teacher_answers import TeacherAnswers
@@ -41,8 +44,10 @@ __all__ = [
     "Checkpoint",
     "Evaluation",
     "FittedClassifier",
+    "LabelledSequences",
     "LabelledTexts",
     "RecurrentClassifier",
+    "SequenceOptions",
     "Settings",
     "TeacherAnswers",
     "ag_news",
@@ -50,6 +55,7 @@ __all__ = [
     "fit",
     "read_checkpoint",
     "read_files",
+    "read_sequences",
     "read_teacher",
     "train",
     "with_unlabelled",
@@ -63,8 +69,10 @@ _HOMES = {
     "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
     "Evaluation": ("evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
+    "LabelledSequences": ("sequences", "LabelledSequences", ("pyarrow",)),
     "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
     "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
+    "SequenceOptions": ("sequence_options", "SequenceOptions", ()),
     "Settings": ("settings", "Settings", ()),
     "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
     "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
@@ -72,6 +80,7 @@ _HOMES = {
     "fit": ("fitting", "fit", _TRAINS),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("data", "read_files", ("pyarrow",)),
+    "read_sequences": ("sequence_files", "read_sequences", ("pyarrow",)),
     "read_teacher": ("teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", _TRAINS),
     "with_unlabelled": ("data", "with_unlabelled", ("pyarrow",)),

@@ -1,4 +1,4 @@
-"""The recurrent classifiers: one module, built from an `Architecture`."""
+"""The recurrent classifiers: a module for texts, built from an `Architecture`, and one for sequences of numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from pocketrnn.errors import InputError
 from pocketrnn_training import unpacked
 from pocketrnn_training.settings import CELLS, POOLINGS
 
-__all__ = ["Architecture", "RecurrentClassifier"]
+__all__ = [
+    "AnyArchitecture",
+    "AnyClassifier",
+    "Architecture",
+    "RecurrentClassifier",
+    "SequenceArchitecture",
+    "SequenceClassifier",
+    "classifier_of",
+]
 
 # Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
 _LARGEST_DIM: Final = 65_536
@@ -66,30 +74,167 @@ class Architecture:
     padding_id: int
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise InputError(f"The cell {self.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
-        if self.pooling not in POOLINGS:
-            raise InputError(f"The pooling {self.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
-        for name in ("vocabulary_size", "embedding_dim", "hidden_dim", "layers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}.", "Use a number from 1.")
-        if max(self.embedding_dim, self.hidden_dim) > _LARGEST_DIM or self.layers > _MOST_LAYERS:
-            raise InputError(
-                f"{self.layers} layers of {self.embedding_dim} -> {self.hidden_dim} numbers are too large.",
-                f"Use at most {_MOST_LAYERS} layers and {_LARGEST_DIM} numbers.",
-            )
-        if self.classes < 2:
-            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}.", "Use a share from 0 up to, but not including, 1.")
+        _check(self, "vocabulary_size", "embedding_dim")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
                 f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
                 "Use the id of a token of the vocabulary.",
             )
 
+    @property
+    def input_dim(self) -> int:
+        """How many numbers the recurrent layers are given of a step."""
+        return self.embedding_dim
 
-class RecurrentClassifier(nn.Module):
+    @property
+    def padding(self) -> int:
+        """What fills the rows of a batch."""
+        return self.padding_id
+
+    @property
+    def input_said(self) -> str:
+        """What it reads, in a report."""
+        return f"{self.vocabulary_size:,} tokens"
+
+
+@dataclass(frozen=True)
+class SequenceArchitecture:
+    """The shape of the weights of a classifier of sequences of numbers, and what it computes with them.
+
+    Each row is read by its length, so that padding is never read.
+
+    Attributes:
+        channels: how many numbers a step has.
+        convolution: how many steps a filter of the convolution before the recurrent layers sees, an odd number; 0 for
+            no convolution.
+        stride: how many steps the next place of the filters is further on, so that the recurrent layers read fewer.
+        filters: how many there are.
+        cell, hidden_dim, layers, bidirectional, pooling, classes: as `Architecture`.
+        dropout: the share of values set to zero while training, of the pooled state and between layers.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> SequenceArchitecture(
+        ...     channels=6, convolution=9, stride=2, filters=32, cell="gru", hidden_dim=64, layers=1,
+        ...     bidirectional=True, dropout=0.5, pooling="max", classes=4,
+        ... ).input_dim
+        32
+    """
+
+    channels: int
+    convolution: int
+    stride: int
+    filters: int
+    cell: str
+    hidden_dim: int
+    layers: int
+    bidirectional: bool
+    dropout: float
+    pooling: str
+    classes: int
+
+    def __post_init__(self) -> None:
+        _check(self, "channels", "stride", "filters")
+        if self.convolution != 0 and (self.convolution < 1 or self.convolution % 2 == 0):
+            raise InputError(
+                f"convolution is {self.convolution}.", "Use an odd number of steps, such as 9, or 0 for none."
+            )
+        if max(self.channels, self.convolution, self.stride) > _LARGEST_DIM:
+            raise InputError(
+                f"A convolution of {self.convolution} steps of {self.channels} channels with a stride of "
+                f"{self.stride} is too large.",
+                f"Use at most {_LARGEST_DIM} of each.",
+            )
+
+    @property
+    def input_dim(self) -> int:
+        """How many numbers the recurrent layers are given of a step."""
+        return self.filters if self.convolution else self.channels
+
+    @property
+    def padding(self) -> float:
+        """What fills the rows of a batch."""
+        return 0.0
+
+    @property
+    def packed(self) -> bool:
+        """Each row is read by its length."""
+        return True
+
+    @property
+    def input_said(self) -> str:
+        """What it reads, in a report."""
+        said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
+        if not self.convolution:
+            return said
+        return f"{said}, {self.filters} filters of {self.convolution} steps with a stride of {self.stride}"
+
+
+AnyArchitecture = Architecture | SequenceArchitecture
+
+
+def _check(a: AnyArchitecture, *of_input: str) -> None:
+    """Refuse what the recurrent layers and the last one cannot be; `of_input` names the sizes before them."""
+    if a.cell not in CELLS:
+        raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
+    if a.pooling not in POOLINGS:
+        raise InputError(f"The pooling {a.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
+    for name in (*of_input, "hidden_dim", "layers"):
+        if getattr(a, name) < 1:
+            raise InputError(f"{name} is {getattr(a, name)}.", "Use a number from 1.")
+    if max(a.input_dim, a.hidden_dim) > _LARGEST_DIM or a.layers > _MOST_LAYERS:
+        raise InputError(
+            f"{a.layers} layers of {a.input_dim} -> {a.hidden_dim} numbers are too large.",
+            f"Use at most {_MOST_LAYERS} layers and {_LARGEST_DIM} numbers.",
+        )
+    if a.classes < 2:
+        raise InputError(f"classes is {a.classes}.", "A classifier needs at least two.")
+    if not 0 <= a.dropout < 1:
+        raise InputError(f"dropout is {a.dropout}.", "Use a share from 0 up to, but not including, 1.")
+
+
+class _Reading(nn.Module):
+    """Recurrent layers, pooling, a linear layer: what classifiers of texts and of numbers have in common."""
+
+    def _add_layers(self, architecture: AnyArchitecture) -> None:
+        """Draw the weights of these layers; what stands before them is drawn and named by the subclass."""
+        self.rnn = _recurrent_layers(architecture)
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.fc = nn.Linear(architecture.hidden_dim * (2 if architecture.bidirectional else 1), architecture.classes)
+        self._pooling, self._bidirectional = architecture.pooling, architecture.bidirectional
+
+    def _logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """The logits [batch, classes] of what the recurrent layers are given, [batch, sequence, input_dim]."""
+        if lengths is None:
+            outputs, state = self.rnn(steps)
+            pooled = self._pool(outputs, state, None)
+        elif self.training and not steps.is_cuda:
+            outputs, state = unpacked.read(self.rnn, steps, lengths)
+            pooled = self._pool(outputs, state, lengths)
+        else:
+            packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            packed_outputs, state = self.rnn(packed)
+            outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True)
+            pooled = self._pool(outputs, state, lengths)
+        logits: Tensor = self.fc(self.dropout(pooled))
+        return logits
+
+    def _pool(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
+        if self._pooling == "last":
+            hidden = state[0] if isinstance(state, tuple) else state
+            return torch.cat((hidden[-2], hidden[-1]), dim=1) if self._bidirectional else hidden[-1]
+        if self._pooling == "mean":
+            # After the end of a row the outputs of a packed sequence are zero, so that this sums the real steps.
+            return outputs.mean(dim=1) if lengths is None else outputs.sum(dim=1) / lengths.unsqueeze(1)
+        if lengths is not None:
+            steps = torch.arange(outputs.size(1), device=outputs.device)
+            outputs = outputs.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), float("-inf"))
+        return outputs.amax(dim=1)
+
+
+class RecurrentClassifier(_Reading):
     """Embedding, recurrent layers, pooling, a linear layer.
 
     Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
@@ -110,11 +255,8 @@ class RecurrentClassifier(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        a = architecture
-        self.embedding = nn.Embedding(a.vocabulary_size, a.embedding_dim)
-        self.rnn = _recurrent_layers(a)
-        self.dropout = nn.Dropout(a.dropout)
-        self.fc = nn.Linear(a.hidden_dim * (2 if a.bidirectional else 1), a.classes)
+        self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_dim)
+        self._add_layers(architecture)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """The logits of a batch.
@@ -142,46 +284,82 @@ class RecurrentClassifier(nn.Module):
         if self.training and self.architecture.dropout:
             ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))
             embedded = embedded * dropout(ones, _OF_EMBEDDINGS * self.architecture.dropout)
-        if lengths is None:
-            outputs, state = self.rnn(embedded)
-            pooled = self._pool(outputs, state, None)
-        elif self.training and not embedded.is_cuda:
-            outputs, state = unpacked.read(self.rnn, embedded, lengths)
-            pooled = self._pool(outputs, state, lengths)
-        else:
-            packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            packed_outputs, state = self.rnn(packed)
-            outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True)
-            pooled = self._pool(outputs, state, lengths)
-        logits: Tensor = self.fc(self.dropout(pooled))
-        return logits
-
-    def _pool(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
-        if self.architecture.pooling == "last":
-            hidden = state[0] if isinstance(state, tuple) else state
-            return torch.cat((hidden[-2], hidden[-1]), dim=1) if self.architecture.bidirectional else hidden[-1]
-        if self.architecture.pooling == "mean":
-            # After the end of a row the outputs of a packed sequence are zero, so that this sums the real steps.
-            return outputs.mean(dim=1) if lengths is None else outputs.sum(dim=1) / lengths.unsqueeze(1)
-        if lengths is not None:
-            steps = torch.arange(outputs.size(1), device=outputs.device)
-            outputs = outputs.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), float("-inf"))
-        return outputs.amax(dim=1)
+        return self._logits(embedded, lengths)
 
 
-def _recurrent_layers(a: Architecture) -> nn.RNN | nn.LSTM | nn.GRU:
+class SequenceClassifier(_Reading):
+    """A convolution, if there is one, then recurrent layers, pooling, a linear layer; for sequences of numbers.
+
+    Pooling and packing are as in `RecurrentClassifier`. The convolution reads zeros before the first step of a row and
+    after its last, whatever fills its batch there.
+
+    Example:
+        >>> module = read_checkpoint(Path("motions.checkpoint")).module
+        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, architecture: SequenceArchitecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self._add_layers(architecture)
+        a = architecture
+        self.convolution: nn.Conv1d | None = None
+        if a.convolution:
+            self.convolution = nn.Conv1d(
+                a.channels, a.filters, a.convolution, stride=a.stride, padding=a.convolution // 2
+            )
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
+        """The logits of a batch.
+
+        Args:
+            samples: float32 [batch, time, channels].
+            lengths: int64 [batch], each from 1 to time.
+
+        Returns:
+            float32 [batch, classes].
+
+        Example:
+            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
+            torch.Size([2, 4])
+        """
+        if self.convolution is None:
+            return self._logits(samples, lengths)
+        steps = torch.arange(samples.size(1), device=samples.device)
+        samples = samples.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), 0.0)
+        filtered = torch.relu(self.convolution(samples.transpose(1, 2))).transpose(1, 2)
+        return self._logits(filtered, (lengths - 1) // self.architecture.stride + 1)
+
+
+AnyClassifier = RecurrentClassifier | SequenceClassifier
+
+
+def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
+    """A module of this shape, with weights from torch's global generator.
+
+    Example:
+        >>> type(classifier_of(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
+        'RecurrentClassifier'
+    """
+    if isinstance(architecture, SequenceArchitecture):
+        return SequenceClassifier(architecture)
+    return RecurrentClassifier(architecture)
+
+
+def _recurrent_layers(a: AnyArchitecture) -> nn.RNN | nn.LSTM | nn.GRU:
     # torch warns of dropout between layers if there is only one.
     dropout = a.dropout if a.layers > 1 else 0.0
     if a.cell == "lstm":
         return nn.LSTM(
-            a.embedding_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
+            a.input_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
         )
     if a.cell == "gru":
         return nn.GRU(
-            a.embedding_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
+            a.input_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
         )
     return nn.RNN(
-        a.embedding_dim,
+        a.input_dim,
         a.hidden_dim,
         a.layers,
         nonlinearity=a.cell.removeprefix("rnn_"),

@@ -1,25 +1,77 @@
-"""Encoded texts in flat arrays, and batches of them."""
+"""Rows as a module reads them, in flat arrays: texts as ids, or sequences of numbers; and batches of them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.stored import Spool
 
-__all__ = ["EncodedTexts", "random_batches", "rows_of_epoch", "similar_length_batches"]
+__all__ = [
+    "EncodedRows",
+    "EncodedSequences",
+    "EncodedTexts",
+    "joined",
+    "random_batches",
+    "rows_of_epoch",
+    "similar_length_batches",
+]
 
 # Rows are sorted by length among this many batches at a time, and the batches shuffled.
 _BATCHES_SORTED_TOGETHER = 64
 
 
+class EncodedRows(ABC):
+    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is made of these two."""
+
+    offsets: npt.NDArray[np.int64]
+
+    @abstractmethod
+    def __init__(self, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> None: ...
+
+    @property
+    @abstractmethod
+    def values(self) -> npt.NDArray[Any]:
+        """[steps of all rows, ...]"""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: the number of steps of each row, at least 1."""
+        return np.diff(self.offsets)
+
+    def batch(self, rows: npt.NDArray[np.int64], padding: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """The given rows, padded at the end to the longest of them.
+
+        Returns:
+            tokens int64 [batch, sequence] or samples float32 [batch, time, channels]; lengths int64 [batch].
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        columns = np.arange(lengths.max())
+        real = columns < lengths[:, None]
+        values = self.values
+        kind = np.int64 if values.dtype.kind == "i" else values.dtype
+        batch = np.full((*real.shape, *values.shape[1:]), padding, dtype=kind)
+        batch[real] = values[(starts[:, None] + columns)[real]]
+        return batch, lengths
+
+
+def joined(first: EncodedRows, second: EncodedRows) -> EncodedRows:
+    """The rows of the first, then those of the second, of the same kind."""
+    values = np.concatenate((first.values, second.values))
+    return type(first)(values, np.concatenate((first.offsets, first.offsets[-1] + second.offsets[1:])))
+
+
 @dataclass(frozen=True)
-class EncodedTexts:
+class EncodedTexts(EncodedRows):
     """Many texts as ids in one array: row i is ids[offsets[i]:offsets[i + 1]].
 
     Attributes:
@@ -46,25 +98,38 @@ class EncodedTexts:
         return cls.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: the number of tokens of each row, at least 1."""
-        return np.diff(self.offsets)
+    def values(self) -> npt.NDArray[np.int32]:
+        """The ids."""
+        return self.ids
 
-    def batch(
-        self, rows: npt.NDArray[np.int64], padding_id: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The given rows, padded at the end to the longest of them.
 
-        Returns:
-            tokens int64 [batch, sequence], lengths int64 [batch].
+@dataclass(frozen=True)
+class EncodedSequences(EncodedRows):
+    """Many sequences of numbers in one array: row i is samples[offsets[i]:offsets[i + 1]].
+
+    Attributes:
+        samples: float32 [steps of all rows, channels], as the module is given them.
+        offsets: int64 [rows + 1].
+    """
+
+    samples: npt.NDArray[np.float32]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sequences: Iterable[object], rules: NumberRules) -> EncodedSequences:
+        """Bring sequences, as the sensor gives them, to the module's scale.
+
+        Raises:
+            SequenceError: one has other channels, is empty, or holds what the rules refuse.
         """
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
-        columns = np.arange(lengths.max())
-        real = columns < lengths[:, None]
-        tokens = np.full(real.shape, padding_id, dtype=np.int64)
-        tokens[real] = self.ids[(starts[:, None] + columns)[real]]
-        return tokens, lengths
+        prepared = [rules.prepared(sequence) for sequence in sequences]
+        samples = np.concatenate([np.empty((0, len(rules.channels)), np.float32), *prepared])
+        return cls(samples, np.concatenate(([0], np.cumsum([len(sequence) for sequence in prepared], dtype=np.int64))))
+
+    @property
+    def values(self) -> npt.NDArray[np.float32]:
+        """The samples."""
+        return self.samples
 
 
 def rows_of_epoch(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.architecture import AnyClassifier
 from pocketrnn_training.measures import mean_loss
 
 __all__ = ["apply_temperature", "calibration_error", "fitted_temperature"]
@@ -38,7 +38,7 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
     return exp(float(minimize_scalar(cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))
 
 
-def apply_temperature(module: RecurrentClassifier, temperature: float) -> None:
+def apply_temperature(module: AnyClassifier, temperature: float) -> None:
     """Divide the module's logits by `temperature`, in the weights of its last layer.
 
     Then every runtime in every language gives the calibrated probability, without a rule of its own.

@@ -22,10 +22,18 @@ from pocketrnn.bundle import manifest
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
-from pocketrnn.errors import CheckpointError, PocketRNNError, reason
+from pocketrnn.errors import CheckpointError, InputError, PocketRNNError, reason
+from pocketrnn.numbers import manifest as number_manifest
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.architecture import (
+    AnyArchitecture,
+    AnyClassifier,
+    Architecture,
+    SequenceArchitecture,
+    classifier_of,
+)
 
 __all__ = [
     "CONFIG_JSON",
@@ -42,13 +50,14 @@ __all__ = [
 
 # What `data` says of examples that are nobody's texts.
 MADE_EXAMPLES: Final = "made of words of the vocabulary"
+MADE_SIGNALS: Final = "made signals"
 
 # The member of `data` that is the number of rows of the final fit.
 FITTED_ROWS: Final = "fitted_rows"
 
 FORMAT: Final = "pocketrnn-checkpoint"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 3
+VERSION: Final = 4
 CONFIG_JSON: Final = "config.json"
 WEIGHTS: Final = "weights.safetensors"
 
@@ -62,13 +71,14 @@ class Checkpoint:
     Attributes:
         name: the name of the classifier.
         architecture: the shape of the module's weights.
-        rules: how a text becomes token ids.
+        rules: how a text becomes token ids, or what is done to a sequence of numbers.
         labels: the classes, in the order of the logits.
-        vocabulary: the tokens, in the order of their ids.
+        vocabulary: the tokens, in the order of their ids; none for numbers.
         module: the module with its weights, in evaluation mode, on the CPU.
         metrics: figures of the validation rows, by name.
         data: a description of the data: `source`, `rows`, ...
-        examples: up to 32 texts of the validation rows.
+        examples: up to 32 texts of the validation rows; or up to 8 sequences of numbers, as lists of rows, in which
+            None is a missing sample.
         training: the settings of the training run.
         activation: what makes probabilities of logits: `softmax`, of which one label is right; `sigmoid`, where a text
             can have any number of them.
@@ -84,14 +94,14 @@ class Checkpoint:
     """
 
     name: str
-    architecture: Architecture
-    rules: AnyTextRules
+    architecture: AnyArchitecture
+    rules: AnyTextRules | NumberRules
     labels: tuple[str, ...]
     vocabulary: tuple[str, ...] = field(repr=False)
-    module: RecurrentClassifier = field(repr=False)
+    module: AnyClassifier = field(repr=False)
     metrics: Mapping[str, Any]
     data: Mapping[str, Any]
-    examples: tuple[str, ...] = field(repr=False)
+    examples: tuple[Any, ...] = field(repr=False)
     training: Mapping[str, Any]
     activation: str = "softmax"
     thresholds: tuple[float, ...] | None = None
@@ -106,6 +116,21 @@ class Checkpoint:
         """
         return Answers(self.name, self.labels, self.activation, self.thresholds)
 
+    @property
+    def text_rules(self) -> AnyTextRules:
+        """How a text becomes token ids.
+
+        Raises:
+            InputError: the classifier takes sequences of numbers.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).text_rules.tokenizer
+            'basic_english'
+        """
+        if isinstance(self.rules, NumberRules):
+            raise InputError(f"{self.name} takes sequences of numbers, not texts.", "Give a classifier of texts.")
+        return self.rules
+
     def __post_init__(self) -> None:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise CheckpointError(
@@ -116,12 +141,23 @@ class Checkpoint:
 
 
 def _check_fit(
-    architecture: Architecture, rules: AnyTextRules, labels: tuple[str, ...], vocabulary: tuple[str, ...]
+    architecture: AnyArchitecture,
+    rules: AnyTextRules | NumberRules,
+    labels: tuple[str, ...],
+    vocabulary: tuple[str, ...],
 ) -> None:
     if len(labels) != architecture.classes:
         raise CheckpointError(
             f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
         )
+    if isinstance(rules, NumberRules) or isinstance(architecture, SequenceArchitecture):
+        if not (isinstance(rules, NumberRules) and isinstance(architecture, SequenceArchitecture)):
+            raise CheckpointError("One of rules and architecture is of numbers only.", "Give both of one kind.")
+        if len(rules.channels) != architecture.channels:
+            raise CheckpointError(
+                f"There are {len(rules.channels)} names for {architecture.channels} channels.", "Give one for each."
+            )
+        return
     rows = architecture.vocabulary_size
     if len(vocabulary) != rows:
         raise CheckpointError(
@@ -136,9 +172,11 @@ def _check_fit(
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of config.json, versions 1 to 3."""
+    """The JSON Schema of config.json, versions 1 to 4."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
-    return schema | {"$defs": manifest.json_schema()["$defs"]}
+    numbers = number_manifest.json_schema()
+    more = {"numbers": numbers["properties"]["numbers"]}
+    return schema | {"$defs": schema["$defs"] | more | manifest.json_schema()["$defs"]}
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
@@ -174,12 +212,12 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
         **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
         "architecture": asdict(checkpoint.architecture),
-        "text": rules_document(checkpoint.rules),
+        **_rules_documents(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),
         "examples": list(checkpoint.examples),
-        "vocabulary": list(checkpoint.vocabulary),
+        **({} if isinstance(checkpoint.rules, NumberRules) else {"vocabulary": list(checkpoint.vocabulary)}),
     }
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
@@ -192,7 +230,13 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
 
 
+def _rules_documents(rules: AnyTextRules | NumberRules) -> dict[str, Any]:
+    return {"numbers": rules.document} if isinstance(rules, NumberRules) else {"text": rules_document(rules)}
+
+
 def _version_of(checkpoint: Checkpoint) -> int:
+    if isinstance(checkpoint.rules, NumberRules):
+        return 4
     if checkpoint.activation != "softmax" or checkpoint.thresholds is not None:
         return 3
     return 2 if checkpoint.rules.tokenizer == SUBWORDS else 1
@@ -222,16 +266,18 @@ def read(folder: Path) -> Checkpoint:
     )
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
+    of_numbers = "numbers" in document
+    if of_numbers != (document["version"] == VERSION) or (of_numbers and {"text", "vocabulary"} & document.keys()):
+        raise CheckpointError(f"{path} is not valid: version {VERSION} is of numbers, others of texts.", _MAKE_AGAIN)
     if document["version"] < 2 and document["text"]["tokenizer"] == SUBWORDS:
         raise CheckpointError(f"{path} is not valid: subwords are of version 2.", _MAKE_AGAIN)
     if document["version"] < 3 and (later := [name for name in ("activation", "thresholds") if name in document]):
         raise CheckpointError(f"{path} is not valid: {later[0]} is of version 3.", _MAKE_AGAIN)
-    labels, vocabulary = tuple(document["labels"]), tuple(document["vocabulary"])
+    labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
-        architecture = Architecture(**_whole_numbers(document["architecture"], "dropout"))
-        rules = rules_of(document["text"])
+        architecture, rules = _shape_and_rules(document)
         _check_fit(architecture, rules, labels, vocabulary)
-        if not isinstance(rules, TextRules):
+        if not isinstance(rules, TextRules | NumberRules):
             check_fit(rules, vocabulary)
     except PocketRNNError as error:
         raise CheckpointError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
@@ -249,6 +295,13 @@ def read(folder: Path) -> Checkpoint:
         activation=document.get("activation", "softmax"),
         thresholds=tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
     )
+
+
+def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberRules]:
+    members = _whole_numbers(document["architecture"], "dropout")
+    if "numbers" in document:
+        return SequenceArchitecture(**members), NumberRules.of(document["numbers"])
+    return Architecture(**members), rules_of(document["text"])
 
 
 def _content(path: Path, folder: Path) -> bytes:
@@ -275,7 +328,7 @@ def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
     return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
 
 
-def _module(architecture: Architecture, folder: Path) -> RecurrentClassifier:
+def _module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
     path = folder / WEIGHTS
     try:
         state = safetensors.load(_content(path, folder))
@@ -288,16 +341,17 @@ def _module(architecture: Architecture, folder: Path) -> RecurrentClassifier:
     return module.eval()
 
 
-def _without_weights(architecture: Architecture) -> RecurrentClassifier:
+def _without_weights(architecture: AnyArchitecture) -> AnyClassifier:
     # On the meta device no memory is taken and nothing is drawn from the global generator.
     with torch.device("meta"):
-        return RecurrentClassifier(architecture)
+        return classifier_of(architecture)
 
 
-def _weights_fault(state: Mapping[str, torch.Tensor], architecture: Architecture) -> str | None:
+def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
-    if a.layers > len(state) or max(a.vocabulary_size, a.embedding_dim, a.hidden_dim, a.classes) > numbers:
+    before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
+    if a.layers > len(state) or max(before, a.input_dim, a.hidden_dim, a.classes) > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
     expected = _without_weights(architecture).state_dict()
     for name, tensor in expected.items():

@@ -25,7 +25,7 @@ from pocketrnn.tables.checks import (
     not_parquet,
 )
 
-__all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited"]
+__all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited", "text_lines"]
 
 # Bytes of a CSV file that are read at once. No row may be longer.
 _BLOCK: Final = 16 * 2**20
@@ -210,7 +210,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str) -> Iterator
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the object of each line of a JSON Lines file that is not empty."""
-    for number, text in _lines(path):
+    for number, text in text_lines(path):
         try:
             row = json_object(text)
         except ValueError as error:
@@ -222,7 +222,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[t
     """Lines as fastText reads them: labels that begin with `__label__`, then the text. Several labels are a list."""
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, text in _lines(path):
+    for number, text in text_lines(path):
         words = text.split()
         count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
         labels = [word.removeprefix(_LABEL) for word in words[:count]]
@@ -242,8 +242,12 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[t
     yield columns
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The number and the text of each line that is not empty."""
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The number and the text of each line that is not empty.
+
+    Raises:
+        DataError: the file is missing, cannot be read, is not UTF-8, or has a line that is too long.
+    """
     with opened(path) as file:
         # One byte more than a line may have, so that what is longer is seen.
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):

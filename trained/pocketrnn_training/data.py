@@ -30,6 +30,7 @@ __all__ = [
     "read_texts",
     "several_labelled",
     "split",
+    "split_classes",
     "with_unlabelled",
 ]
 
@@ -159,14 +160,37 @@ def split(
     """
     if data.several_labels:
         return _split_by_labels(data, share, rng)
+    return split_classes(data.targets, data.labels, share, rng)
+
+
+def split_classes(
+    targets: npt.NDArray[np.int64],
+    labels: tuple[str, ...],
+    share: float,
+    rng: np.random.Generator,
+    *,
+    what: str = "row",
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As `split`, of rows that are known by their classes.
+
+    Args:
+        targets: int64 [rows], the index of each row's class in `labels`, or -1.
+        labels: the classes.
+        share: the share of each class that goes to the second part.
+        rng: decides which rows.
+        what: what a row is, for the error.
+
+    Raises:
+        DataError: as `split`.
+    """
     second = []
-    for label, target in sorted(zip(data.labels, range(len(data.labels)), strict=True)):
-        rows = np.flatnonzero(data.targets == target)
+    for label, target in sorted(zip(labels, range(len(labels)), strict=True)):
+        rows = np.flatnonzero(targets == target)
         if not len(rows):
             continue
         if len(rows) == 1:
             raise DataError(
-                f"The class {label!r} has 1 row.",
+                f"The class {label!r} has 1 {what}.",
                 "Every class needs two at least: one to train on, one to validate with.",
             )
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
@@ -176,7 +200,7 @@ def split(
             "No row has a label, so that none can be held out to validate with.",
             "Give some rows of each class a label, or give labelled rows to validate with.",
         )
-    held_out = np.zeros(len(data), dtype=bool)
+    held_out = np.zeros(len(targets), dtype=bool)
     held_out[np.concatenate(second)] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

@@ -1,4 +1,4 @@
-"""Where the labelled rows of a run come from: files of one data set, or AG News."""
+"""Where the labelled rows of a run come from: files of texts or of sequences of numbers, or AG News."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
 if TYPE_CHECKING:
+    from pocketrnn.numbers.rules import NumberRules
     from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.sequences import LabelledSequences
 
 __all__ = ["AG_NEWS", "DataSource"]
 
@@ -28,6 +31,7 @@ class DataSource:
         data_dir: the folder with the files of AG News; without it they are downloaded.
         multi_label: whether a text can have any number of labels.
         label_separator: what stands between them where they are a string.
+        numbers: what is said of sequences of numbers.
     """
 
     names: tuple[str, ...]
@@ -36,6 +40,63 @@ class DataSource:
     data_dir: Path | None = None
     multi_label: bool = False
     label_separator: str = LABEL_SEPARATOR
+    numbers: SequenceOptions = NOTHING_SAID
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether the rows are sequences of numbers: by the endings of the files, or since their channels are named.
+
+        Raises:
+            InputError: only some of the files are of numbers, or something is said of numbers, and the files are texts.
+
+        Example:
+            >>> DataSource(("motions.ts",)).of_numbers, DataSource(("reviews.csv",)).of_numbers
+            (True, False)
+        """
+        by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
+        if self.numbers.channels is not None or all(by_ending):
+            return True
+        if any(by_ending):
+            other = self.names[by_ending.index(False)]
+            raise InputError(
+                f"{self.names[by_ending.index(True)]} holds sequences of numbers, and {other} does not say so.",
+                "Name the columns of the channels: --channels ax,ay,az.",
+            )
+        if self.numbers != NOTHING_SAID:
+            raise InputError(
+                "--sequence-column, --missing, --window, --hop and --rate are of sequences of numbers, and the data "
+                "holds texts.",
+                "Name the columns of the channels, too: --channels ax,ay,az.",
+            )
+        return False
+
+    def read_numbers(
+        self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberRules | None = None
+    ) -> LabelledSequences:
+        """Read files of sequences of numbers.
+
+        Args:
+            paths: the files.
+            labels: the classes and their order; without it, those that occur.
+            rules: of a classifier that the rows are for: its channels, and its windows.
+
+        Raises:
+            DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
+            InputError: an option is of texts, or of no use here.
+
+        Example:
+            >>> DataSource(("BasicMotions_TRAIN.ts",)).read_numbers((Path("BasicMotions_TRAIN.ts"),)).labels
+            ('Badminton', 'Running', 'Standing', 'Walking')
+        """
+        from pocketrnn_training.sequence_files import read_sequences
+
+        if self.multi_label or self.data_dir is not None:
+            said = "--multi-label" if self.multi_label else "--data-dir"
+            raise InputError(f"{said} is of texts, and the data holds sequences of numbers.", "Leave it out.")
+        options = self.numbers
+        if rules is not None:
+            options = options.of_classifier(rules)
+        return read_sequences(paths, options, label_column=self.label_column, labels=labels)
 
     def read(self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False) -> LabelledTexts:
         """Read the rows.

@@ -25,7 +25,7 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
     global generator.
     """
     settings, task = loop.settings, loop.task
-    lengths = task.texts.lengths
+    lengths = task.rows.lengths
     epoch_size = settings.epoch_size or len(lengths)
     batch_size = settings.batch_size_for(epoch_size)
     # The rows whose lengths are nearest to the mean.

@@ -1,10 +1,10 @@
-"""Measure a classifier on labelled texts: accuracy, precision, recall, F1, confusion matrix."""
+"""Measure a classifier on labelled rows: accuracy, precision, recall, F1, confusion matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,26 @@ from torch import Tensor
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
-from pocketrnn.text import TextEncoder
-from pocketrnn_training.batches import EncodedTexts
+from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.inference import logits_of
+from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.measures import micro_f1
+from pocketrnn_training.sequences import LabelledSequences
 
-__all__ = ["ClassScore", "Evaluation", "evaluate", "gives_several", "logits_by_checkpoint", "score", "score_several"]
+__all__ = [
+    "ClassScore",
+    "Evaluation",
+    "evaluate",
+    "gives_several",
+    "logits_by_checkpoint",
+    "rules_of_numbers",
+    "score",
+    "score_several",
+]
+
+_READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or tables with --channels."
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,10 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
 
 
-def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evaluation:
-    """Classify the texts and compare the answers with the labels.
+def evaluate(
+    classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledTexts | LabelledSequences
+) -> Evaluation:
+    """Classify the texts, or the sequences of numbers, and compare the answers with the labels.
 
     A classifier of several labels gives those that reach the thresholds that it keeps, or else 0.5.
 
@@ -71,12 +85,12 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     never pads.
 
     Args:
-        classifier: a bundle's `Classifier`, or a checkpoint.
+        classifier: a bundle's `Classifier` or `NumberClassifier`, or a checkpoint.
         data: the rows, with the labels of the classifier in its order; several a text if it gives several.
 
     Raises:
         DataError: the labels of the data are not those of the classifier, in its order; a row has no label; one of the
-            two is of several labels a text, and the other is not.
+            two is of several labels a text, and the other is not, or one of texts, and the other of numbers.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
 
     Example:
@@ -86,6 +100,10 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
         True
     """
     labels = tuple(classifier.labels)
+    if isinstance(data, LabelledSequences):
+        return _evaluated_sequences(classifier, data)
+    if isinstance(classifier, NumberClassifier) or rules_of_numbers(classifier) is not None:
+        raise DataError(f"{classifier.name} takes sequences of numbers, and the rows are texts.", _READ_SEQUENCES)
     if data.labels != labels:
         raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
     if not data.labelled.all():
@@ -107,8 +125,38 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledTexts) -> Evalua
     return score(labels, data.targets, predicted)
 
 
-def gives_several(classifier: Classifier | Checkpoint) -> bool:
-    """Whether a bundle's `Classifier` or a checkpoint gives a text any number of labels.
+def rules_of_numbers(classifier: Classifier | NumberClassifier | Checkpoint) -> NumberRules | None:
+    """What a bundle's classifier or a checkpoint does to sequences of numbers; None where it takes texts.
+
+    Example:
+        >>> rules_of_numbers(Classifier.load("ag_news")) is None
+        True
+    """
+    if isinstance(classifier, NumberClassifier):
+        return classifier.manifest.numbers
+    rules = classifier.rules if isinstance(classifier, Checkpoint) else None
+    return rules if isinstance(rules, NumberRules) else None
+
+
+def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledSequences) -> Evaluation:
+    if not isinstance(classifier, NumberClassifier | Checkpoint) or rules_of_numbers(classifier) is None:
+        raise DataError("The classifier takes texts, and the rows are sequences of numbers.", "Read texts.")
+    labels = tuple(classifier.labels)
+    if data.labels != labels:
+        raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
+    if isinstance(classifier, Checkpoint):
+        predicted = logits_by_checkpoint(classifier, data.sequences).argmax(dim=1).numpy()
+    else:
+        if classifier.manifest.activation != "softmax":
+            raise DataError(f"{classifier.name} does not give one label to a sequence.", "Use one that does.")
+        index = {label: target for target, label in enumerate(labels)}
+        given = classifier.predict(data.sequences)
+        predicted = np.fromiter(map(index.__getitem__, given), dtype=np.int64, count=len(data))
+    return score(labels, data.targets, predicted)
+
+
+def gives_several(classifier: Classifier | NumberClassifier | Checkpoint) -> bool:
+    """Whether a bundle's classifier or a checkpoint gives a text any number of labels.
 
     Example:
         >>> gives_several(Classifier.load("ag_news"))
@@ -127,8 +175,9 @@ def _labels_given(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> 
     return answers.reached(answers.probabilities(logits))
 
 
-def logits_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
-    """The logits that a checkpoint gives texts in PyTorch, float32 [texts, classes]; see `evaluate`.
+def logits_by_checkpoint(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
+    """The logits that a checkpoint gives texts, or sequences of numbers, in PyTorch, float32 [rows, classes]; see
+    `evaluate`.
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
@@ -139,7 +188,7 @@ def logits_by_checkpoint(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor
             "The checkpoint is not packed and does not say with which batch size it was trained.",
             'Write it into config.json, as "training": {"batch_size": 16}.',
         )
-    encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+    encoded = encoded_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
     return logits_of(checkpoint.module, encoded, batch_size or 1)
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from lightning_fabric import Fabric
 
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.architecture import AnyClassifier
 from pocketrnn_training.calibration import apply_temperature
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.learner import Learner
-from pocketrnn_training.preparation import Task
+from pocketrnn_training.task import Task
 from pocketrnn_training.threads import limited
 from pocketrnn_training.training_loop import (
     VALIDATION_LENGTHS,
@@ -77,7 +77,7 @@ class FinalFit:
                 best = found.best if epoch < loop.epochs else self._checkpoint(learner.module)
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
 
-    def _checkpoint(self, module: RecurrentClassifier) -> Checkpoint:
+    def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """The checkpoint of the first fit with the weights of this one."""
         best = self.found.best
         kept = copied(module)

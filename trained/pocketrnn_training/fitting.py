@@ -1,10 +1,10 @@
-"""Train from Python, on texts and labels that are there already, as scikit-learn's users expect it."""
+"""Train from Python, on texts or sequences of numbers and labels that are there already, as scikit-learn's users do."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -13,17 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pocketrnn.errors import DataError, InputError, shown
+from pocketrnn.errors import DataError, InputError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
+from pocketrnn.numbers.rules import NumberRules, array_of
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets, several_labelled
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.sequence_options import SequenceOptions
+from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.threads import limited
-from pocketrnn_training.training import train
+from pocketrnn_training.training import refuse_for_numbers, train
 
 __all__ = ["FittedClassifier", "fit"]
 
@@ -74,14 +77,15 @@ class FittedClassifier(TrainedEstimator):
         """
         return np.array([self.given[label] for label in self.labels])
 
-    def predict(self, texts: Iterable[str]) -> list[Any]:
+    def predict(self, texts: Iterable[Any]) -> list[Any]:
         """The likeliest label of every text, as it was given to `fit`.
 
         Args:
-            texts: a list, a column of numpy or pandas, or any other iterable of strings.
+            texts: a list, a column of numpy or pandas, or any other iterable of strings; or of sequences of numbers.
 
         Raises:
             DataError: `texts` is one string, or holds what is no text.
+            SequenceError: an item is no sequence that the classifier takes.
 
         Example:
             >>> fitted.predict(["so good"])
@@ -89,7 +93,7 @@ class FittedClassifier(TrainedEstimator):
         """
         return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
 
-    def predict_labels(self, texts: Iterable[str], threshold: float | None = None) -> list[tuple[Any, ...]]:
+    def predict_labels(self, texts: Iterable[Any], threshold: float | None = None) -> list[tuple[Any, ...]]:
         """The labels of every text that reach their threshold; where each text has one label, the likeliest or none.
 
         Args:
@@ -106,7 +110,7 @@ class FittedClassifier(TrainedEstimator):
         reached = self.checkpoint.answers.reached(self.predict_proba(texts), threshold)
         return [tuple(self.given[self.labels[i]] for i in np.flatnonzero(row).tolist()) for row in reached]
 
-    def predict_proba(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
+    def predict_proba(self, texts: Iterable[Any]) -> npt.NDArray[np.float32]:
         """float32 [texts, labels], in the order of `labels`; each row adds up to 1, unless texts have several labels.
 
         Raises:
@@ -118,7 +122,7 @@ class FittedClassifier(TrainedEstimator):
         """
         return self.checkpoint.answers.probabilities(self._logits(texts).numpy())
 
-    def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
+    def score(self, texts: Iterable[Any], labels: Iterable[Any]) -> float:
         """The share of texts that are given the right label; of several, all of the right ones.
 
         Raises:
@@ -130,7 +134,7 @@ class FittedClassifier(TrainedEstimator):
         """
         return self.evaluate(texts, labels).accuracy
 
-    def evaluate(self, texts: Iterable[str], labels: Iterable[Any]) -> Evaluation:
+    def evaluate(self, texts: Iterable[Any], labels: Iterable[Any]) -> Evaluation:
         """Accuracy, the precision, recall and F1 of each class, and which are confused.
 
         Raises:
@@ -141,6 +145,10 @@ class FittedClassifier(TrainedEstimator):
             2
         """
         with limited(self._threads):
+            rules = self.checkpoint.rules
+            if isinstance(rules, NumberRules):
+                plain = replace(rules, mean=None, scale=None)
+                return evaluate(self.checkpoint, _labelled_numbers(texts, labels, plain, self.labels)[0])
             several = self.checkpoint.activation == "sigmoid"
             return evaluate(self.checkpoint, labelled_texts(texts, labels, self.labels, several_labels=several)[0])
 
@@ -163,16 +171,20 @@ class FittedClassifier(TrainedEstimator):
     def _threads(self) -> int:
         return int(self.checkpoint.training["threads"])
 
-    def _logits(self, texts: Iterable[str]) -> torch.Tensor:
+    def _logits(self, texts: Iterable[Any]) -> torch.Tensor:
         with limited(self._threads):
-            return logits_by_checkpoint(self.checkpoint, _checked_texts(texts))
+            # What is no sequence is refused where it is brought to scale.
+            of_numbers = isinstance(self.checkpoint.rules, NumberRules)
+            return logits_by_checkpoint(self.checkpoint, list(texts) if of_numbers else _checked_texts(texts))
 
 
 def fit(
-    texts: Iterable[str],
+    texts: Iterable[Any],
     labels: Iterable[Any],
     *,
-    validation: tuple[Iterable[str], Iterable[Any]] | None = None,
+    channels: Sequence[str] | int | None = None,
+    numbers: Mapping[str, Any] | None = None,
+    validation: tuple[Iterable[Any], Iterable[Any]] | None = None,
     name: str = "classifier",
     word_vectors: str | Path | None = None,
     examples: bool = True,
@@ -180,12 +192,15 @@ def fit(
     report: Callable[[Progress | Epoch | Notice], None] | None = None,
     **choices: Any,
 ) -> FittedClassifier:
-    """Train a classifier of texts, as `pocketrnn train` does, without a file.
+    """Train a classifier of texts, or of sequences of numbers, as `pocketrnn train` does, without a file.
 
     Args:
-        texts: a list, a column of numpy or pandas, or any other iterable of strings.
+        texts: a list, a column of numpy or pandas, or any other iterable of strings. With `channels`: sequences of
+            numbers, a list of arrays [time, channels], or one array [sequences, time, channels].
         labels: as many; strings, whole numbers or booleans, which `predict` gives back. Or lists of these, where a text
             can have several labels, or none; or a table of 0 and 1 [texts, labels], whose columns are the labels.
+        channels: of sequences of numbers, the names of the channels, or how many there are.
+        numbers: what else is known of them: `missing`, `window`, `hop` and `rate`, as `pocketrnn train` takes them.
         validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
             are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
         name: what the classifier is called.
@@ -213,6 +228,18 @@ def fit(
         True
     """
     settings = _settings(choices)
+    if channels is not None:
+        refuse_for_numbers(word_vectors=word_vectors, before=before)
+        rules = _rules(channels, numbers or {})
+        sequences, named_labels = _labelled_numbers(texts, labels, rules)
+        held_out = None if validation is None else _labelled_numbers(*validation, rules, sequences.labels)[0]
+        reported = _logged if report is None else report
+        trained = train(
+            sequences, settings, name=name, validation=held_out, examples=None if examples else (), report=reported
+        )
+        return FittedClassifier(trained, named_labels)
+    if numbers is not None:
+        raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
     data, given = labelled_texts(texts, labels)
     start = before.checkpoint if isinstance(before, FittedClassifier) else before
     if start is not None:
@@ -281,6 +308,36 @@ def labelled_texts(
     return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
 
 
+def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberRules:
+    known = ("missing", "window", "hop", "rate")
+    if unknown := sorted(numbers.keys() - set(known)):
+        raise InputError(f"numbers has the member {unknown[0]!r}.", f"Use {', '.join(known)}.")
+    if isinstance(channels, int):
+        return SequenceOptions(None, None, **numbers).rules(channels)
+    return SequenceOptions(tuple(channels), None, **numbers).rules(len(channels))
+
+
+def _labelled_numbers(
+    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberRules, known: tuple[str, ...] | None = None
+) -> tuple[LabelledSequences, dict[str, Any]]:
+    """Sequences and labels of Python as rows, and the labels as they were given, by their names."""
+    if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
+        raise DataError(f"The sequences are {shown(sequences, 40)}.", "Give a list of arrays [time, channels].")
+    arrays, values = list(sequences), list(_items(labels, "labels"))
+    if len(arrays) != len(values):
+        raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one for each.")
+    given: dict[str, Any] = {}
+    recordings = []
+    for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
+        name = f"the sequence at position {row} (counted from 0)"
+        try:
+            samples = array_of(array, rules.channels)
+        except SequenceError as error:
+            raise DataError(f"Of {name}: {error.problem}", error.remedy) from None
+        recordings.append(Recording(name, samples, _name(label, row, given)))
+    return labelled_sequences(recordings, rules, known, "sequences given in Python"), given
+
+
 def _several(
     texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
 ) -> LabelledTexts:
@@ -338,7 +395,9 @@ def _checked_texts(texts: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise DataError(
                 f"The text at position {row} (counted from 0) is {shown(text, 40)}, not a string.",
-                "Fill it, or leave it out with its label.",
+                "If it is a sequence of numbers, say its channels: fit(..., channels=3)."
+                if isinstance(text, np.ndarray | list | tuple)
+                else "Fill it, or leave it out with its label.",
             )
     # A string of a class of its own, such as numpy's, as one of Python's.
     return [text if type(text) is str else str(text) for text in found]

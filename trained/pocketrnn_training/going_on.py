@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.tables.checks import listed
 from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.architecture import Architecture
@@ -45,10 +46,11 @@ class Start:
     @classmethod
     def of(cls, checkpoint: Checkpoint, texts: Iterable[str], settings: Settings) -> Start:
         """With the words of `texts` that occur `min_freq` times and are new; pieces of words stay as they are."""
-        if checkpoint.rules.tokenizer == SUBWORDS:
+        rules = checkpoint.text_rules
+        if rules.tokenizer == SUBWORDS:
             return cls(checkpoint, checkpoint.vocabulary)
         known = set(checkpoint.vocabulary)
-        tokens_of = TextEncoder(checkpoint.rules, ()).tokens
+        tokens_of = TextEncoder(rules, ()).tokens
         counts = Counter(token for text in texts for token in tokens_of(text) if token not in known)
         new = [token for token, n in sorted(counts.items(), key=lambda i: (-i[1], i[0])) if n >= settings.min_freq]
         if settings.max_vocabulary is not None:
@@ -58,6 +60,7 @@ class Start:
     def architecture(self, classes: int, dropout: float) -> Architecture:
         """The shape, with rows for what is new."""
         before = self.checkpoint.architecture
+        assert isinstance(before, Architecture)  # noqa: S101 - `settings_of` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
@@ -97,9 +100,14 @@ def settings_of(checkpoint: Checkpoint, settings: Settings) -> Settings:
     """The settings with the tokenizer and the shape of a checkpoint.
 
     Raises:
-        InputError: another tokenizer or shape is asked for.
+        InputError: another tokenizer or shape is asked for, or the checkpoint is of numbers.
     """
     rules, shape = checkpoint.rules, checkpoint.architecture
+    if isinstance(rules, NumberRules):
+        raise InputError(
+            f"{checkpoint.name} is a classifier of sequences of numbers, from which no training goes on.",
+            "Train anew, on the old rows and the new ones.",
+        )
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     kept |= {"ngrams": getattr(rules, "ngrams", 1), "max_tokens": rules.max_tokens, "vocabulary_size": None}

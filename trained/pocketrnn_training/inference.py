@@ -1,36 +1,44 @@
-"""The logits of a module for many encoded texts."""
+"""The logits of a module for many encoded rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
-from pocketrnn_training.batches import EncodedTexts
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.text import AnyTextRules, TextEncoder
+from pocketrnn_training.architecture import AnyArchitecture, AnyClassifier
+from pocketrnn_training.batches import EncodedRows, EncodedSequences, EncodedTexts
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["batch_of", "logits_of"]
+__all__ = ["batch_of", "encoded_rows", "logits_of"]
 
 _PACKED_BATCH: Final = 256
 
 
+def encoded_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberRules, vocabulary: tuple[str, ...]) -> EncodedRows:
+    """Texts as ids, or sequences of numbers at the module's scale, as the rules say."""
+    if isinstance(rules, NumberRules):
+        return EncodedSequences.of(inputs, rules)
+    return EncodedTexts.of(inputs, TextEncoder(rules, vocabulary))
+
+
 def batch_of(
-    texts: EncodedTexts, rows: npt.NDArray[np.int64], architecture: Architecture, device: torch.device
+    encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """One batch of rows on `device`: tokens int64 [batch, sequence], lengths int64 [batch]."""
-    tokens, lengths = texts.batch(rows, architecture.padding_id)
-    return torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device)
+    """One batch of rows on `device`: tokens or samples (`EncodedRows.batch`), lengths int64 [batch]."""
+    inputs, lengths = encoded.batch(rows, architecture.padding)
+    return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
 
 
-def logits_of(
-    module: RecurrentClassifier, texts: EncodedTexts, batch_size: int, fabric: Fabric | None = None
-) -> Tensor:
+def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabric: Fabric | None = None) -> Tensor:
     """The logits of every row, in the order of the rows, without gradients and in evaluation mode.
 
     A packed classifier reads rows of similar length together, which changes no answer. One that is not packed is run
@@ -39,7 +47,7 @@ def logits_of(
 
     Args:
         module: the classifier; left in evaluation mode.
-        texts: the rows.
+        encoded: the rows.
         batch_size: the batch size of the training; not used for a packed classifier.
         fabric: the device of the module, if it is not the CPU. Each of several processes computes a part, and all get
             the result.
@@ -47,7 +55,7 @@ def logits_of(
     Returns:
         float32 [rows, classes], on the CPU.
     """
-    lengths = texts.lengths
+    lengths = encoded.lengths
     packed = module.architecture.packed
     if packed:
         order, size = np.argsort(lengths, kind="stable"), _PACKED_BATCH
@@ -59,8 +67,8 @@ def logits_of(
     logits = torch.zeros(len(lengths), module.architecture.classes)
     with torch.inference_mode():
         for rows in batches if fabric is None else batches[fabric.global_rank :: fabric.world_size]:
-            tokens, row_lengths = batch_of(texts, rows, module.architecture, device)
-            logits[torch.from_numpy(rows)] = (module(tokens, row_lengths) if packed else module(tokens)).cpu()
+            inputs, row_lengths = batch_of(encoded, rows, module.architecture, device)
+            logits[torch.from_numpy(rows)] = (module(inputs, row_lengths) if packed else module(inputs)).cpu()
     if fabric is not None and fabric.world_size > 1:
         logits = fabric.all_reduce(logits.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
     return logits.clone()

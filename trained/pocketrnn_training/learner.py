@@ -11,15 +11,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import vectors
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.architecture import RecurrentClassifier, classifier_of
+from pocketrnn_training.augmentation import augmented
 from pocketrnn_training.distillation import Lesson, summed_loss
 from pocketrnn_training.inference import batch_of
 from pocketrnn_training.measures import log_odds_of_shares
 from pocketrnn_training.optimizers import optimizers_for, restore, state_tensors
-from pocketrnn_training.preparation import Task
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import SpelledEmbedding
+from pocketrnn_training.task import Task
 
 __all__ = ["Learner", "TrainingBatch", "read_batch"]
 
@@ -29,7 +31,7 @@ class TrainingBatch:
     """This process's rows of one batch, on its device.
 
     Attributes:
-        tokens: int64 [rows, sequence].
+        inputs: tokens int64 [rows, sequence], or samples float32 [rows, time, channels].
         lengths: int64 [rows], or None where the classifier does not read them.
         targets: int64 [rows], or bool [rows, labels].
         lesson: what a teacher says of the rows, or None without one.
@@ -38,7 +40,7 @@ class TrainingBatch:
             factor the result is the gradient of the mean loss of the whole batch. 0 if the rows do not count.
     """
 
-    tokens: Tensor
+    inputs: Tensor
     lengths: Tensor | None
     targets: Tensor
     lesson: Lesson | None
@@ -53,7 +55,7 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
     part = rows[fabric.global_rank :: fabric.world_size]
     counts = len(part) > 0
     part = part if counts else rows[:1]
-    tokens, lengths = batch_of(task.texts, part, task.architecture, fabric.device)
+    inputs, lengths = batch_of(task.rows, part, task.architecture, fabric.device)
     targets, teaching = task.targets[rows], task.teaching
     if task.several_labels:
         weights = np.ones(len(rows), dtype=np.float32)
@@ -62,7 +64,7 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
     else:
         weights = teaching.row_weights(rows, targets, task.class_weights)
     return TrainingBatch(
-        tokens=tokens,
+        inputs=inputs,
         lengths=lengths if task.architecture.packed else None,
         targets=torch.from_numpy(task.targets[part]).to(fabric.device),
         lesson=None if teaching is None else teaching.lesson(part, fabric.device),
@@ -82,14 +84,14 @@ class Learner:
     ) -> None:
         """Build the module; with the `tensors` of an earlier one, in the state that it had then."""
         torch.manual_seed(settings.seed)
-        self.module = RecurrentClassifier(task.architecture)
+        self.module = classifier_of(task.architecture)
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
-        else:
+        elif isinstance(self.module, RecurrentClassifier):
             _start_embedding(self.module, task.vectors)
             if task.several_labels:
                 _start_at_shares(self.module, task.targets)
-        if task.spelling is not None:
+        if task.spelling is not None and isinstance(self.module, RecurrentClassifier):
             self.module.embedding = SpelledEmbedding(self.module.embedding, task.spelling)
         self.module.to(fabric.device)
         self._optimizers = optimizers_for(self.module, settings.learning_rate)
@@ -99,11 +101,10 @@ class Learner:
         # The module and the optimizers as Fabric runs them: on several devices, in the precision asked for.
         self._fabric_module, *self._fabric_optimizers = fabric.setup(self.module, *self._optimizers)
         self._class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
-        self._adversarial = settings.adversarial
-        self._word_dropout = settings.word_dropout
+        self._settings = settings
         assert settings.label_smoothing is not None  # noqa: S101 - it was decided
         self._smoothing = settings.label_smoothing
-        self._unknown_id = task.rules.unknown_id
+        self._unknown_id = None if isinstance(task.rules, NumberRules) else task.rules.unknown_id
 
     def start_epoch(self, seed: int) -> None:
         """Put the module in training mode; `seed` decides this process's dropout from here on."""
@@ -119,9 +120,9 @@ class Learner:
         for optimizer in self._fabric_optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
-        batch = replace(batch, tokens=self._with_unknown_words(batch.tokens))
-        if self._adversarial:
-            loss, logits = self._adversarial_backward(batch)
+        batch = replace(batch, inputs=self._changed(batch))
+        if self._settings.adversarial and isinstance(self.module, RecurrentClassifier):
+            loss, logits = self._adversarial_backward(batch, self.module)
         else:
             loss, logits = self._backward(batch, None)
         for optimizer in self._fabric_optimizers:
@@ -132,36 +133,48 @@ class Learner:
         """Copies of the weights and the optimizers' state, by name."""
         return state_tensors(self.module, self._optimizers)
 
-    def _with_unknown_words(self, tokens: Tensor) -> Tensor:
-        """The tokens, some of which are unknown now (Iyyer et al. 2015: word dropout)."""
-        if not self._word_dropout or self._unknown_id is None:
-            return tokens
-        dropped = torch.rand(tokens.shape, device=tokens.device) < self._word_dropout
-        return tokens.masked_fill(dropped & (tokens != self.module.architecture.padding_id), self._unknown_id)
+    def _changed(self, batch: TrainingBatch) -> Tensor:
+        """The inputs as they are learnt from: tokens of which some are unknown now (Iyyer et al. 2015: word dropout),
+        or samples that are changed at random (`pocketrnn_training.augmentation`)."""
+        inputs, settings = batch.inputs, self._settings
+        if inputs.is_floating_point():
+            assert batch.lengths is not None  # noqa: S101 - of sequences of numbers they are always given
+            return augmented(
+                inputs,
+                batch.lengths,
+                jitter=settings.jitter or 0.0,
+                scaling=settings.scaling or 0.0,
+                time_masking=settings.time_masking or 0.0,
+            )
+        if not settings.word_dropout or self._unknown_id is None:
+            return inputs
+        dropped = torch.rand(inputs.shape, device=inputs.device) < settings.word_dropout
+        return inputs.masked_fill(dropped & (inputs != self.module.architecture.padding), self._unknown_id)
 
     def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
-        logits = self._fabric_module(batch.tokens, batch.lengths, shift)
+        more = () if shift is None else (shift,)
+        logits = self._fabric_module(batch.inputs, batch.lengths, *more)
         loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
         self._fabric.backward(loss * batch.scale)
         return loss, logits
 
-    def _adversarial_backward(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    def _adversarial_backward(self, batch: TrainingBatch, module: RecurrentClassifier) -> tuple[Tensor, Tensor]:
         """Add the gradients of the batch and of a second reading, with the embeddings moved against the classifier.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the
         direction that raises the loss the most is the gradient of the loss by the embeddings.
         """
-        embedding_dim = self.module.architecture.embedding_dim
-        shift = torch.zeros(*batch.tokens.shape, embedding_dim, device=self._fabric.device, requires_grad=True)
+        embedding_dim = module.architecture.embedding_dim
+        shift = torch.zeros(*batch.inputs.shape, embedding_dim, device=self._fabric.device, requires_grad=True)
         loss, logits = self._backward(batch, shift)
         gradient = shift.grad
         assert gradient is not None  # noqa: S101 - backward has just set it
         with torch.no_grad():
-            is_padding = (batch.tokens == self.module.architecture.padding_id).unsqueeze(2)
-            length = self.module.embedding(batch.tokens).masked_fill(is_padding, 0.0).flatten(1).norm(dim=1)
+            is_padding = (batch.inputs == module.architecture.padding_id).unsqueeze(2)
+            length = module.embedding(batch.inputs).masked_fill(is_padding, 0.0).flatten(1).norm(dim=1)
             steepness = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
-            against = gradient * (self._adversarial * length / steepness).view(-1, 1, 1)
+            against = gradient * (self._settings.adversarial * length / steepness).view(-1, 1, 1)
         self._backward(batch, against)
         return loss, logits
 

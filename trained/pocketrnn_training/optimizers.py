@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.architecture import AnyClassifier, RecurrentClassifier
 
 __all__ = ["RowAdam", "optimizers_for", "restore", "state_tensors"]
 
@@ -47,8 +47,10 @@ class RowAdam(torch.optim.Optimizer):
         weight.index_copy_(0, ids, rows)
 
 
-def optimizers_for(module: RecurrentClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
+def optimizers_for(module: AnyClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
     """Adam for each table of the embedding, which changes only the rows that a batch read; AdamW for other weights."""
+    if not isinstance(module, RecurrentClassifier):
+        return (_adamw(list(module.parameters()), learning_rate),)
     # A batch of 64 texts reads some 900 of 15,000 rows of the embedding; Adam over all rows takes most of a step.
     #
     # Without momentum on the embedding: momentum spreads the change of a row over the ten steps after it was read, and
@@ -56,11 +58,15 @@ def optimizers_for(module: RecurrentClassifier, learning_rate: float) -> tuple[t
     # docs/training.md.
     module.embedding.sparse = True
     others = [parameter for name, parameter in module.named_parameters() if not name.startswith("embedding.")]
-    dense = torch.optim.AdamW(others, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True)
+    dense = _adamw(others, learning_rate)
     return *(RowAdam(table, learning_rate) for table in module.embedding.parameters()), dense
 
 
-def state_tensors(module: RecurrentClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def _adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True)
+
+
+def state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """Copies of the weights and of the optimizers' state, on the CPU, each under a name; `restore` takes them back."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
@@ -69,9 +75,7 @@ def state_tensors(module: RecurrentClassifier, optimizers: Sequence[torch.optim.
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
-def restore(
-    tensors: Mapping[str, Tensor], module: RecurrentClassifier, optimizers: Sequence[torch.optim.Optimizer]
-) -> None:
+def restore(tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """Put the tensors of `state_tensors` back into the module and the optimizers."""
     module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
     for i, optimizer in enumerate(optimizers):

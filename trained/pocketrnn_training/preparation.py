@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -21,13 +21,14 @@ from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.data import LabelledTexts, split
-from pocketrnn_training.distillation import Teaching, about_teacher, targets_of, teaching_of
+from pocketrnn_training.distillation import about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.settings import WORDS, Settings
 from pocketrnn_training.spelling import Spelling
+from pocketrnn_training.task import Task
 
-__all__ = ["Task", "parts", "prepare"]
+__all__ = ["class_weights_of", "notices_of_classes", "parts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
@@ -37,65 +38,6 @@ _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 _MOST_UNKNOWN: Final = 0.2
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
-
-
-@dataclass(frozen=True)
-class Task:
-    """Prepared data: all that is the same in every epoch.
-
-    Attributes:
-        rules: how a text becomes token ids.
-        vocabulary: the tokens, in the order of their ids.
-        labels: the classes.
-        architecture: what decides the module's weights.
-        vectors: the word vectors that the embedding starts from, or None.
-        spelling: the fragments of words, whose rows of the embedding are learnt by all words that have them; or None.
-        weights: the weights that the run goes on from, by their names in the module; None for new ones.
-        texts: the training rows.
-        words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
-            None where an epoch has `texts` as they are.
-        targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest. Or,
-            where a text can have several labels, bool [training rows, labels].
-        teaching: a teacher's answers for the training rows, or None without one.
-        class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
-        validation_texts: the validation rows.
-        validation_targets: int64 [validation rows], or bool [validation rows, labels].
-        examples: some validation texts.
-        about: the description of the data for the checkpoint.
-    """
-
-    rules: AnyTextRules
-    vocabulary: tuple[str, ...]
-    labels: tuple[str, ...]
-    architecture: Architecture
-    vectors: vectors.Vectors | None
-    spelling: Spelling | None
-    weights: Mapping[str, Tensor] | None
-    texts: EncodedTexts
-    words: pieces.WordsOfRows | None
-    targets: npt.NDArray[Any]
-    teaching: Teaching | None
-    class_weights: npt.NDArray[np.float32]
-    validation_texts: EncodedTexts
-    validation_targets: npt.NDArray[Any]
-    examples: tuple[str, ...]
-    about: dict[str, Any]
-
-    @property
-    def several_labels(self) -> bool:
-        """Whether a text can have any number of labels."""
-        return self.targets.ndim == 2
-
-    def with_validation_rows(self) -> Task:
-        """The same with the validation rows among the training rows, after them; for rows without a teacher."""
-        texts, more = self.texts, self.validation_texts
-        return replace(
-            self,
-            texts=EncodedTexts.from_lengths(
-                np.concatenate((texts.ids, more.ids)), np.concatenate((texts.lengths, more.lengths))
-            ),
-            targets=np.concatenate((self.targets, self.validation_targets)),
-        )
 
 
 def parts(
@@ -159,6 +101,7 @@ def prepare(
         InputError: a setting does not fit the others, the data or the vectors.
         DataError: the data or the word vectors cannot be used.
     """
+    settings.check_for_texts()
     settings.check_tokens()
     if before is not None and settings.spelling:
         raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
@@ -177,7 +120,7 @@ def prepare(
     else:
         going_on = Start.of(before, data.texts, settings)
         report(Notice(going_on.notice(data)))
-        rules, tokens, start = before.rules, going_on.vocabulary, None
+        rules, tokens, start = before.text_rules, going_on.vocabulary, None
         encoded = _as_before(data.texts, validation.texts, settings, rules, tokens)
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
         weights = going_on.weights(data, settings.seed)
@@ -189,12 +132,12 @@ def prepare(
         vectors=start,
         spelling=_spelling(decided, rules, tokens) if before is None else None,
         weights=weights,
-        texts=encoded.texts,
+        rows=encoded.texts,
         words=encoded.words,
         targets=data.targets if data.answers is None else targets_of(data),
         teaching=teaching,
-        class_weights=_class_weights(data, balanced=settings.class_weights == "balanced"),
-        validation_texts=encoded.validation_texts,
+        class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
+        validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
         about={
@@ -389,17 +332,32 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
             f"{shown(text)}: new texts may be answered less well than these."
         )
-    trained, validated = data.counts(), validation.counts()
+    skewed = settings.class_weights == "none" and not data.several_labels
+    return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+
+
+def notices_of_classes(
+    labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64], *, skewed: bool
+) -> list[str]:
+    """What is odd about the rows of each class.
+
+    Args:
+        labels: the classes.
+        trained: int64 [classes], their training rows.
+        validated: int64 [classes], their validation rows.
+        skewed: say where one class has far more training rows than another.
+    """
+    notices = []
     for counts, part in ((trained, "training"), (validated, "validation")):
-        if missing := [label for label, count in zip(data.labels, counts, strict=True) if not count]:
+        if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             notices.append(f"No {part} row is of the class {named}.")
     present = np.flatnonzero(trained)
-    if settings.class_weights == "none" and not data.several_labels and len(present):
+    if skewed and len(present):
         most, least = present[trained[present].argmax()], present[trained[present].argmin()]
         if trained[most] > _SKEWED * trained[least]:
             notices.append(
-                f"The class {data.labels[most]!r} has {trained[most]:,} training rows, {data.labels[least]!r} has "
+                f"The class {labels[most]!r} has {trained[most]:,} training rows, {labels[least]!r} has "
                 f"{trained[least]:,}; class weights (balanced) make them count alike."
             )
     return notices
@@ -431,8 +389,8 @@ def _hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
 
 
-def _class_weights(data: LabelledTexts, *, balanced: bool) -> npt.NDArray[np.float32]:
-    counts = data.counts()
+def class_weights_of(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
+    """The weight of a row of each class, float32 [classes], for classes of so many rows, int64 [classes]."""
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
@@ -445,6 +403,7 @@ def _architecture(
     settings: Settings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
 ) -> Architecture:
     assert settings.dropout is not None  # noqa: S101 - it was decided
+    assert settings.hidden_dim is not None  # noqa: S101 - it was, too
     return Architecture(
         cell=settings.cell,
         vocabulary_size=vocabulary_size,

@@ -23,12 +23,12 @@ from lightning_fabric import Fabric
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.preparation import Task
+from pocketrnn_training.task import Task
 
 __all__ = ["Loop", "ProcessError", "fabric_quiet", "in_processes"]
 
 _LISTEN_SECONDS: Final = 0.2
-_NUMBERS: Final = ("ids", "offsets")
+_ARRAYS: Final = ("values", "offsets")
 _ANSWERS: Final = "answers.npy"
 
 
@@ -53,7 +53,7 @@ class Loop(Protocol):
 def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
     """Call `loop.fit` in every process of `fabric`; pass the events of the first process to `emit`.
 
-    The processes read the ids and a teacher's answers from memory-mapped files, not through a pipe.
+    The processes read the rows and a teacher's answers from memory-mapped files, not through a pipe.
 
     Args:
         fabric: the number of processes, and how they communicate.
@@ -71,20 +71,21 @@ def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> Non
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         task = loop.task
         nothing = EncodedTexts(np.empty(0, np.int32), np.zeros(1, np.int64))
-        parts = {"texts": task.texts, "validation_texts": task.validation_texts}
+        none = type(task.rows)(task.rows.values[:0], np.zeros(1, np.int64))
+        parts = {"rows": task.rows, "validation_rows": task.validation_rows}
         words = task.words
         if words is not None:
             parts["words"] = words.rows
             words = dataclasses.replace(words, rows=nothing)
-        for part, texts in parts.items():
-            for name in _NUMBERS:
-                np.save(Path(folder) / f"{part}.{name}.npy", getattr(texts, name))
+        for part, rows in parts.items():
+            for name in _ARRAYS:
+                np.save(Path(folder) / f"{part}.{name}.npy", getattr(rows, name))
         teaching = task.teaching
         if teaching is not None:
             np.save(Path(folder) / _ANSWERS, teaching.answers.values)
             teaching = teaching.with_values(np.empty((0, len(task.labels)), np.float32))
         light = loop.with_task(
-            dataclasses.replace(task, texts=nothing, validation_texts=nothing, words=words, teaching=teaching)
+            dataclasses.replace(task, rows=none, validation_rows=none, words=words, teaching=teaching)
         )
         # As bytes: Fabric searches the arguments for modules, and refuses frozen dataclasses.
         work = pickle.dumps(light)
@@ -166,18 +167,18 @@ def _in_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one
 
-    def texts(part: str) -> EncodedTexts:
-        return EncodedTexts(*(np.load(Path(folder) / f"{part}.{name}.npy", mmap_mode="r") for name in _NUMBERS))
+    def arrays(part: str) -> Iterator[Any]:
+        return (np.load(Path(folder) / f"{part}.{name}.npy", mmap_mode="r") for name in _ARRAYS)
 
     teaching = loop.task.teaching
     if teaching is not None:
         teaching = teaching.with_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
     words = loop.task.words
     if words is not None:
-        words = dataclasses.replace(words, rows=texts("words"))
-    task = dataclasses.replace(
-        loop.task, texts=texts("texts"), validation_texts=texts("validation_texts"), words=words, teaching=teaching
-    )
+        words = dataclasses.replace(words, rows=EncodedTexts(*arrays("words")))
+    kind = type(loop.task.rows)
+    rows, validation_rows = kind(*arrays("rows")), kind(*arrays("validation_rows"))
+    task = dataclasses.replace(loop.task, rows=rows, validation_rows=validation_rows, words=words, teaching=teaching)
 
     def emit(event: object) -> None:
         if fabric.global_rank == 0:

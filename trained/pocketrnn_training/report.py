@@ -13,14 +13,14 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pocketrnn.text import TextEncoder
-from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.convolution_baseline import KERNELS, ConvolutionBaseline
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score, score_several
-from pocketrnn_training.inference import logits_of
+from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.linear_baseline import LinearBaseline
 from pocketrnn_training.progress import Epoch, Notice
+from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.thresholds import cross_fitted
 from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
@@ -41,7 +41,7 @@ class ValidationAnswers:
 
     Attributes:
         probabilities: float32 [rows, classes].
-        lengths: int64 [rows], the number of tokens of each row.
+        lengths: int64 [rows], the number of tokens or of steps of each row.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -54,21 +54,22 @@ class ValidationAnswers:
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, validation: LabelledTexts) -> ValidationAnswers:
+    def of(cls, checkpoint: Checkpoint, validation: LabelledTexts | LabelledSequences) -> ValidationAnswers:
         """Read all rows with the checkpoint."""
-        texts = EncodedTexts.of(validation.texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
-        logits = logits_of(checkpoint.module, texts, int(checkpoint.training["batch_size"]))
-        return cls(checkpoint.answers.probabilities(logits.numpy()), texts.lengths)
+        inputs = validation.sequences if isinstance(validation, LabelledSequences) else validation.texts
+        encoded = encoded_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
+        logits = logits_of(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
+        return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
 
 
 def write(
     folder: Path,
     checkpoint: Checkpoint,
     history: Sequence[Epoch],
-    validation: LabelledTexts,
+    validation: LabelledTexts | LabelledSequences,
     notices: Sequence[Notice] = (),
     answers: ValidationAnswers | None = None,
-    baseline: LinearBaseline | None = None,
+    baseline: LinearBaseline | ConvolutionBaseline | None = None,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -84,7 +85,7 @@ def write(
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities = answers.probabilities
-    if validation.several_labels:
+    if isinstance(validation, LabelledTexts) and validation.several_labels:
         given = cross_fitted(probabilities.astype(np.float64), validation.targets)
         result = score_several(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
@@ -97,13 +98,13 @@ def write(
         _confusion(result).savefig(folder / "confusion.png")
     bins = _length_bins(answers.lengths, right)
     _learning_curve(history).savefig(folder / "learning_curve.png")
-    _by_length(bins).savefig(folder / "accuracy_by_length.png")
+    _by_length(bins, _steps(checkpoint)).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result),
         *_baseline_lines(result, baseline),
         *_curve_lines(history),
         *_class_lines(result, checkpoint.thresholds),
-        *_length_lines(bins),
+        *_length_lines(bins, _steps(checkpoint)),
         *mistakes,
         *_data_lines(checkpoint, notices),
     ]
@@ -128,22 +129,42 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
         yield "All figures here are of that epoch, which had not read these rows. The classifier was then fitted once"
         yield f"more, on all {fitted:,} rows: no row is left to measure it with."
     yield ""
-    yield f"{a.cell.upper()} in {ways}: {a.layers} x ({a.embedding_dim} -> {a.hidden_dim}), {a.pooling} pooling,"
-    yield f"{a.vocabulary_size:,} tokens, {a.classes} classes."
+    yield f"{a.cell.upper()} in {ways}: {a.layers} x ({a.input_dim} -> {a.hidden_dim}), {a.pooling} pooling,"
+    yield f"{a.input_said}, {a.classes} classes."
     yield ""
     yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
     yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
     if (threshold := metrics.get("threshold")) is not None:
         yield ""
-        yield f"None of these: below the probability {threshold:.4f}, a text is given no label. Of the validation rows,"
+        what = "text" if _steps(checkpoint) == "tokens" else "sequence"
+        yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. Of the validation"
         right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
-        yield f"{right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones. No text of another"
-        yield "kind was asked."
+        yield f"rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones. No {what} of"
+        yield "another kind was asked."
 
 
-def _baseline_lines(result: Evaluation, baseline: LinearBaseline | None) -> Iterator[str]:
+def _steps(checkpoint: Checkpoint) -> str:
+    """What a row is made of."""
+    return "tokens" if checkpoint.vocabulary else "steps"
+
+
+def _convolution_lines(result: Evaluation, baseline: ConvolutionBaseline) -> Iterator[str]:
+    yield ""
+    yield f"A linear model of {KERNELS} random convolutions (as ROCKET's, with scikit-learn's RidgeClassifierCV, not"
+    yield f"tuned), fitted on {baseline.rows:,} training rows, is right of **{baseline.accuracy:.2%}** of the same"
+    yield "rows."
+    if baseline.accuracy > result.accuracy:
+        points = 100 * (baseline.accuracy - result.accuracy)
+        yield f"**It is better here, by {points:.2f} points.** Where you need no small classifier, use such a model:"
+        yield "MiniRocket of the package aeon. More rows may bring this one further."
+
+
+def _baseline_lines(result: Evaluation, baseline: LinearBaseline | ConvolutionBaseline | None) -> Iterator[str]:
     if baseline is None:
+        return
+    if isinstance(baseline, ConvolutionBaseline):
+        yield from _convolution_lines(result, baseline)
         return
     yield ""
     yield "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned),"
@@ -188,16 +209,16 @@ def _class_lines(result: Evaluation, thresholds: Sequence[float] | None) -> Iter
     yield from ("", "Rows by true class and class given, numbered as above:", "", "![confusion](confusion.png)")
 
 
-def _length_lines(bins: Sequence[tuple[int, int, int, float]]) -> Iterator[str]:
+def _length_lines(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
-    yield from ("| tokens | rows | accuracy |", "|---|---:|---:|")
+    yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
         yield f"| {_range(least, most)} | {rows:,} | {accuracy:.2%} |"
 
 
 def _mistake_lines(
     checkpoint: Checkpoint,
-    validation: LabelledTexts,
+    validation: LabelledTexts | LabelledSequences,
     probabilities: npt.NDArray[np.float32],
     predicted: npt.NDArray[np.int64],
 ) -> Iterator[str]:
@@ -209,10 +230,12 @@ def _mistake_lines(
     if not len(order):
         return
     yield ""
-    yield from ("| class given | probability | true class | text |", "|---|---:|---|---|")
+    what = "sequence" if isinstance(validation, LabelledSequences) else "text"
+    yield from (f"| class given | probability | true class | {what} |", "|---|---:|---|---|")
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
-        probability, text = probabilities[row, predicted[row]], validation.texts[row]
+        probability = probabilities[row, predicted[row]]
+        text = validation.shown(row) if isinstance(validation, LabelledSequences) else validation.texts[row]
         yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(text)} |"
 
 
@@ -333,14 +356,14 @@ def _tick(index: int, label: str) -> str:
     return f"{index + 1} {name}" if drawn else str(index + 1)
 
 
-def _by_length(bins: Sequence[tuple[int, int, int, float]]) -> Figure:
+def _by_length(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:
     figure = _figure()
     axes = figure.subplots()
     axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
     axes.set_xticks(range(len(bins)), [_range(least, most) for least, most, *_ in bins], rotation=45)
     lowest = min(accuracy for *_, accuracy in bins)
     axes.set_ylim(max(0.0, lowest - 0.1), 1.0)
-    axes.set_xlabel("tokens")
+    axes.set_xlabel(steps)
     axes.set_ylabel("accuracy")
     axes.grid(axis="y", alpha=0.3)
     return figure

@@ -9,19 +9,24 @@ from typing import Final
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.errors import InputError
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
+from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.convolution_baseline import ConvolutionBaseline, convolution_baseline
 from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.going_on import settings_of, with_labels_of
 from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.sequences import LabelledSequences, sequence_parts
 from pocketrnn_training.settings import ANY_TIME, BY_DATA, Settings
 from pocketrnn_training.teacher import read_teacher
-from pocketrnn_training.training import TrainingState, train
+from pocketrnn_training.threads import limited
+from pocketrnn_training.training import TrainingState, refuse_for_numbers, train
 
 __all__ = ["TrainingRun"]
 
@@ -118,7 +123,7 @@ class TrainingRun:
             return self._train(report)
 
     def _train(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
-        training_data, validation_data = self._read()
+        training_data, validation_data = self._numbers() if self.source.of_numbers else self._texts()
         notices: list[Notice] = []
 
         def note(event: Progress | Epoch | Notice) -> None:
@@ -142,7 +147,7 @@ class TrainingRun:
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
         answers = reports.ValidationAnswers.of_state(state)
-        baseline = _compared_with_linear(training_data, validation_data, report)
+        baseline = _compared(training_data, validation_data, best, report)
         run_folder.finish(
             state,
             self.output,
@@ -150,7 +155,16 @@ class TrainingRun:
         )
         return best
 
-    def _read(self) -> tuple[LabelledTexts, LabelledTexts]:
+    def _numbers(self) -> tuple[LabelledSequences, LabelledSequences]:
+        """The training and the validation sequences of numbers."""
+        refuse_for_numbers(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
+        data = self.source.read_numbers(tuple(map(Path, self.source.names)))
+        validation = None
+        if self.validation:
+            validation = self.source.read_numbers(self.validation, data.labels, data.rules)
+        return sequence_parts(data, validation, self.settings.validation_share, self.settings.seed)
+
+    def _texts(self) -> tuple[LabelledTexts, LabelledTexts]:
         """The training and the validation rows. Split here and not in `train`: the report needs the second too."""
         data = self._taught() if self.teachers else self._with_labels(self.source.read("train"))
         validation = self.source.read_files(self.validation, data.labels) if self.validation else None
@@ -174,11 +188,24 @@ class TrainingRun:
         self.state, self.has_kept = state, True
 
 
-def _compared_with_linear(
-    training: LabelledTexts, validation: LabelledTexts, report: Callable[[Notice], None]
-) -> LinearBaseline | None:
+def _compared(
+    training: LabelledTexts | LabelledSequences,
+    validation: LabelledTexts | LabelledSequences,
+    best: Checkpoint,
+    report: Callable[[Notice], None],
+) -> LinearBaseline | ConvolutionBaseline | None:
+    """What a linear model reaches on the same rows: of words and characters, or of random convolutions."""
     report(Step("A linear model is fitted on the same rows, to compare with."))
-    baseline = linear_baseline(training, validation)
+    baseline: LinearBaseline | ConvolutionBaseline | None
+    if isinstance(training, LabelledSequences) and isinstance(validation, LabelledSequences):
+        assert isinstance(best.rules, NumberRules)  # noqa: S101 - it was trained on numbers
+        of_training, of_validation = (EncodedSequences.of(d.sequences, best.rules) for d in (training, validation))
+        with limited(best.training["threads"]):
+            baseline = convolution_baseline(of_training, training.targets, of_validation, validation.targets)
+    else:
+        assert isinstance(training, LabelledTexts)  # noqa: S101 - both are of one kind
+        assert isinstance(validation, LabelledTexts)  # noqa: S101
+        baseline = linear_baseline(training, validation)
     if baseline is not None:
         report(Step(f"The linear model {baseline.said}."))
     return baseline
@@ -191,7 +218,10 @@ def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
         )
     state = run_folder.read_state(output)
     for name, value in asdict(settings).items():
-        before = state.best.training.get(name)
+        if name not in state.best.training:
+            # Of the other kind of data, which the digest of the data tells.
+            continue
+        before = state.best.training[name]
         # What the data decides is compared when they were read.
         if value != before and name not in ANY_TIME and not (value is None and name in BY_DATA):
             raise InputError(

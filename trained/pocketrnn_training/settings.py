@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TOKENIZERS
@@ -40,8 +40,34 @@ METRICS: Final = ("accuracy", "f1")
 ANY_TIME: Final = ("device", "report_every", "threads")
 # Where these are None, the data decides.
 BY_DATA: Final = (
-    *("batch_size", "dropout", "epochs", "final_fit", "label_smoothing", "metric", "spelling", "tokenizer"),
+    *("batch_size", "convolution", "dropout", "epoch_size", "epochs", "filters", "final_fit", "hidden_dim", "jitter"),
+    *("label_smoothing", "metric", "scaling", "spelling", "stride", "time_masking", "tokenizer"),
 )
+# What is of one kind of data only.
+_OF_TEXTS: Final = (
+    *("tokenizer", "vocabulary_size", "piece_dropout", "ngrams", "max_tokens", "min_freq", "max_vocabulary"),
+    *("vector_words", "spelling", "embedding_dim", "packed", "adversarial", "word_dropout", "teacher_weight"),
+    "teacher_temperature",
+)
+_OF_NUMBERS: Final = ("convolution", "stride", "filters", "jitter", "scaling", "time_masking")
+_HIDDEN_DIM: Final = 96
+# What is chosen for sequences of numbers (docs/numbers.md, "How the defaults were chosen").
+_NUMBERS: Final[dict[str, Any]] = {
+    "convolution": 9,
+    # A packed file has no size that is a part of the steps.
+    "stride": 1,
+    "filters": 32,
+    "hidden_dim": 64,
+    "jitter": 0.1,
+    "scaling": 0.1,
+    "time_masking": 0.1,
+    "dropout": 0.5,
+    "epochs": 10,
+}
+# An epoch of sequences has so many rows at least: fewer are read several times.
+_LEAST_SEQUENCES: Final = 480
+# From so many on, a step has as many as one of texts.
+_MANY_SEQUENCES: Final = 2_000
 # Pieces of a vocabulary for which no size is named.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
@@ -84,12 +110,16 @@ class Settings:
             None for that where words are the tokens and there are fewer than 20,000 rows.
         cell: a name in `CELLS`.
         embedding_dim: None for that of the word vectors, or 64 without them.
-        hidden_dim: the size of the state of one layer in one direction.
+        convolution, stride, filters: of sequences of numbers: the convolution before the recurrent layers
+            (`pocketrnn_training.architecture.SequenceArchitecture`). None for 9 steps, 1 and 32.
+        hidden_dim: the size of the state of one layer in one direction; None for 96, and for 64 with numbers.
         layers: the number of stacked recurrent layers.
         bidirectional: read the text in both directions.
         dropout: see `pocketrnn_training.architecture.Architecture`; None for a half, or three tenths where a text can
             have several labels; less of it for a state of fewer than 128 numbers, and none where the run is of one
-            epoch, which sees no row twice.
+            epoch, which sees no row twice. Of numbers, a half.
+        jitter, scaling, time_masking: how sequences of numbers are changed while training
+            (`pocketrnn_training.augmentation`); None for a tenth each.
         pooling: a name in `POOLINGS`.
         packed: read each text by its length, so that padding is never seen.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
@@ -105,12 +135,14 @@ class Settings:
             to 1. A row with only one of them is learnt from that alone.
         teacher_temperature: what the logits of student and teacher are divided by for that loss, from 1 upwards: the
             higher, the more of it is about the classes that the teacher thinks unlikely.
-        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more.
+        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more. Of
+            fewer than 2,000 sequences of numbers, 16.
         learning_rate: the highest learning rate of AdamW. It rises to it during three tenths of all epochs that may be,
             from a 25th of it, and falls to 0 in the others, along cosines (Smith and Topin 2018: one cycle).
         epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9; more
-            for many classes, fewer for a few.
-        epoch_size: rows in an epoch, or None for all training rows. The classifier is validated after each epoch.
+            for many classes, fewer for a few. Of sequences of numbers, 10.
+        epoch_size: rows in an epoch, or None for all training rows; of fewer than 480 sequences of numbers, None is for
+            480, so that each is read several times. The classifier is validated after each epoch.
         patience: stop after this many epochs without a better validation, or None for never: the best epochs of a
             cycle are its last.
         metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. Of
@@ -148,10 +180,16 @@ class Settings:
     spelling: bool | None = None
     cell: str = "gru"
     embedding_dim: int | None = None
-    hidden_dim: int = 96
+    convolution: int | None = None
+    stride: int | None = None
+    filters: int | None = None
+    hidden_dim: int | None = None
     layers: int = 1
     bidirectional: bool = True
     dropout: float | None = None
+    jitter: float | None = None
+    scaling: float | None = None
+    time_masking: float | None = None
     pooling: str = "max"
     packed: bool = True
     adversarial: float = 0.0
@@ -229,6 +267,43 @@ class Settings:
             return self.batch_size
         return 64 if rows < _MANY_ROWS else 128
 
+    def check_for_texts(self) -> None:
+        """Refuse choices that are of sequences of numbers: they would do nothing.
+
+        Raises:
+            InputError: one is named.
+
+        Example:
+            >>> Settings(hidden_dim=32).check_for_texts()
+        """
+        self._check_default(_OF_NUMBERS, "of sequences of numbers, and the data holds texts")
+
+    def check_for_numbers(self) -> None:
+        """Refuse choices that are of texts: they would do nothing.
+
+        Raises:
+            InputError: one is named.
+
+        Example:
+            >>> Settings(hidden_dim=32).check_for_numbers()
+        """
+        self._check_default(_OF_TEXTS, "of texts, and the data holds sequences of numbers")
+
+    def _check_default(self, names: tuple[str, ...], what: str) -> None:
+        for name in names:
+            if getattr(self, name) != getattr(Settings, name):
+                raise InputError(f"{name} is {getattr(self, name)}, which is {what}.", "Leave it out.")
+
+    def document(self, *, of_numbers: bool) -> dict[str, Any]:
+        """The choices by name, without those of the other kind of data.
+
+        Example:
+            >>> "tokenizer" in Settings().document(of_numbers=True)
+            False
+        """
+        others = _OF_TEXTS if of_numbers else _OF_NUMBERS
+        return {name: value for name, value in asdict(self).items() if name not in others}
+
     def check_tokens(self) -> None:
         """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
 
@@ -266,7 +341,7 @@ class Settings:
         if epochs == 1:
             return 0.0
         most = _DROPOUT_OF_SEVERAL_LABELS if several_labels else _DROPOUT
-        return min(most, _DROPOUT_OF_EACH_NUMBER * self.hidden_dim * (2 if self.bidirectional else 1))
+        return min(most, _DROPOUT_OF_EACH_NUMBER * (self.hidden_dim or _HIDDEN_DIM) * (2 if self.bidirectional else 1))
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Settings:
         """The same with what the numbers of training rows and of classes decide, and whether a text can have several.
@@ -284,16 +359,48 @@ class Settings:
             dropout=self.dropout_for(epochs, several_labels=several_labels),
             epochs=epochs,
             final_fit=few if self.final_fit is None else self.final_fit,
+            hidden_dim=self.hidden_dim or _HIDDEN_DIM,
             label_smoothing=_smoothing(self.label_smoothing, several_labels),
             metric=self.metric or ("f1" if several_labels else "accuracy"),
             spelling=few and self.has_words if self.spelling is None else self.spelling,
         )
+
+    def decided_for_numbers(self, rows: int) -> Settings:
+        """The same with what the number of training rows decides, for sequences of numbers.
+
+        Example:
+            >>> decided = Settings().decided_for_numbers(40)
+            >>> decided.epoch_size, decided.batch_size, decided.epochs
+            (480, 16, 10)
+        """
+        named = {name: value for name, value in asdict(self).items() if value is not None}
+        size = self.epoch_size or (None if rows >= _LEAST_SEQUENCES else _LEAST_SEQUENCES)
+        made = {
+            **_NUMBERS,
+            "batch_size": 16 if rows < _MANY_SEQUENCES else self.batch_size_for(rows),
+            "final_fit": rows < _MANY_ROWS,
+            "label_smoothing": _LABEL_SMOOTHING,
+            "metric": "accuracy",
+            **named,
+            "epoch_size": size,
+        }
+        return replace(self, **made)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "report_every", "epoch_size", "patience", "processes", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}.", "Use a number from 1.")
+        for name in ("hidden_dim", "stride", "filters"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}.", "Use a number from 1.")
+        if self.convolution is not None and (self.convolution < 0 or (self.convolution and self.convolution % 2 == 0)):
+            raise InputError(
+                f"convolution is {self.convolution}.", "Use an odd number of steps, such as 9, or 0 for none."
+            )
+        for name in ("jitter", "scaling"):
+            if not 0 <= (getattr(self, name) or 0) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)}.", "Use a number from 0, such as 0.1.")
         if self.max_vocabulary is not None and self.max_vocabulary <= 2:
             # Two are for unknown words and for padding.
             raise InputError(f"max_vocabulary is {self.max_vocabulary}.", "Use a number from 3.")
@@ -313,7 +420,7 @@ class Settings:
             raise InputError(f"teacher_weight is {self.teacher_weight}.", "Use a share from 0 to 1.")
         if not 1 <= self.teacher_temperature < 100:
             raise InputError(f"teacher_temperature is {self.teacher_temperature}.", "Use a number from 1 to below 100.")
-        for name in ("piece_dropout", "word_dropout", "label_smoothing"):
+        for name in ("piece_dropout", "word_dropout", "label_smoothing", "time_masking"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}.", "Use a share from 0 up to, but not including, 1.")
         self._check_pieces()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import DataError, shown
+from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.tables.checks import listed
 from pocketrnn.text import TextEncoder
 from pocketrnn_training import checkpoint as checkpoints
@@ -90,6 +91,8 @@ def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         values = _probabilities_of(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
+        if isinstance(classifier, NumberClassifier):
+            raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
         _check_one_label(classifier.name, classifier.manifest.activation)
         name, labels = classifier.name, classifier.labels
         order = _order(name, labels, data.labels)
@@ -116,7 +119,7 @@ def _order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]
 
 
 def _probabilities_of(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
+    encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.text_rules, checkpoint.vocabulary))
     # A classifier that is not packed reads texts alone, as its bundle does.
     values: npt.NDArray[np.float32] = logits_of(checkpoint.module, encoded, 1).softmax(dim=1).numpy()
     return values

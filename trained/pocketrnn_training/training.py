@@ -1,4 +1,4 @@
-"""Train a recurrent text classifier, on a CPU, a GPU, or in several processes that share one batch."""
+"""Train a recurrent classifier of texts or of numbers, on a CPU, a GPU, or in several processes that share a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +14,32 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
+from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.text import SUBWORDS
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.duration import about_duration
 from pocketrnn_training.final_fit import FinalFit
 from pocketrnn_training.going_on import settings_of, with_labels_of
-from pocketrnn_training.preparation import Task, prepare
+from pocketrnn_training.preparation import prepare
 from pocketrnn_training.processes import Loop, fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.sequence_preparation import prepare_sequences
+from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.settings import ANY_TIME, BPE, Settings
+from pocketrnn_training.task import Task
 from pocketrnn_training.teacher_answers import TeacherAnswers
 from pocketrnn_training.training_loop import Emit, TrainingError, TrainingLoop, TrainingState
 
-__all__ = ["TrainingError", "TrainingState", "train"]
+__all__ = ["TrainingError", "TrainingState", "refuse_for_numbers", "train"]
 
 
 def train(
-    data: LabelledTexts,
+    data: LabelledTexts | LabelledSequences,
     settings: Settings,
     *,
     name: str = "classifier",
-    validation: LabelledTexts | None = None,
+    validation: LabelledTexts | LabelledSequences | None = None,
     held_out: bool = False,
     teacher: TeacherAnswers | None = None,
     word_vectors: Path | None = None,
@@ -57,7 +61,8 @@ def train(
     that a script must call this under `if __name__ == "__main__":`.
 
     Args:
-        data: the training rows.
+        data: the training rows: texts, or sequences of numbers, of which there is no teacher, no word vectors and no
+            going on from a checkpoint.
         settings: the choices.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
@@ -86,14 +91,22 @@ def train(
         ('bad', 'good')
     """
     fabric = _fabric(settings)
-    if before is not None:
-        if word_vectors is not None:
-            raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
-        settings, data = settings_of(before, settings), with_labels_of(before, data)
-        validation = None if validation is None else with_labels_of(before, validation)
-    data = data if teacher is None else data.with_answers(teacher)
-    task = prepare(data, validation, settings, word_vectors, examples, report, before)
-    settings = _decided(settings, task, may_fit_all=(validation is None or held_out) and data.answers is None)
+    if isinstance(data, LabelledSequences) or isinstance(validation, LabelledSequences):
+        if not isinstance(data, LabelledSequences) or not isinstance(validation, LabelledSequences | None):
+            raise InputError("One of training and validation rows is of numbers only.", "Give both of one kind.")
+        refuse_for_numbers(teacher=teacher, word_vectors=word_vectors, before=before)
+        task = prepare_sequences(data, validation, settings, report, examples=examples is None)
+        taught = False
+    else:
+        if before is not None:
+            if word_vectors is not None:
+                raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
+            settings, data = settings_of(before, settings), with_labels_of(before, data)
+            validation = None if validation is None else with_labels_of(before, validation)
+        data = data if teacher is None else data.with_answers(teacher)
+        task = prepare(data, validation, settings, word_vectors, examples, report, before)
+        taught = data.answers is not None
+    settings = _decided(settings, task, may_fit_all=(validation is None or held_out) and not taught)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise InputError(
@@ -106,6 +119,21 @@ def train(
     return _best_of(loop, report, keep)
 
 
+def refuse_for_numbers(**given: object) -> None:
+    """Refuse what there is for texts only.
+
+    Raises:
+        InputError: some of it is given.
+
+    Example:
+        >>> refuse_for_numbers(teacher=None)
+    """
+    for name, value in given.items():
+        if value is not None and value is not False and value != ():
+            said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
+            raise InputError(f"{said} is for texts, and the data holds sequences of numbers.", "Leave it out.")
+
+
 def _decided(settings: Settings, task: Task, *, may_fit_all: bool) -> Settings:
     """The settings with all that the data decides."""
     if settings.final_fit and not may_fit_all:
@@ -113,6 +141,9 @@ def _decided(settings: Settings, task: Task, *, may_fit_all: bool) -> Settings:
             "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
             "Leave --final-fit out.",
         )
+    if isinstance(task.rules, NumberRules):
+        decided = settings.decided_for_numbers(len(task.targets))
+        return replace(decided, final_fit=decided.final_fit and may_fit_all)
     decided = settings.decided(len(task.targets), len(task.labels), several_labels=task.several_labels)
     tokenizer = BPE if task.rules.tokenizer == SUBWORDS else task.rules.tokenizer
     final_fit = decided.final_fit and may_fit_all
@@ -175,23 +206,22 @@ def _fabric(settings: Settings) -> Fabric:
 
 
 def _digest(task: Task, settings: Settings) -> str:
-    """Of all that decides the weights: the data as ids, and the settings but for those that may change any time."""
+    """Of all that decides the weights: the rows as the module reads them, and the settings that may not change."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
             digest.update(np.ascontiguousarray(part).data)
-    for texts, targets in (
-        (task.texts, task.targets),
-        (task.validation_texts, task.validation_targets),
-    ):
-        for array in (texts.ids, texts.offsets, targets):
+    for rows, targets in ((task.rows, task.targets), (task.validation_rows, task.validation_targets)):
+        for array in (rows.values, rows.offsets, targets):
             digest.update(np.ascontiguousarray(array).data)
-    decisive = {n: v for n, v in asdict(settings).items() if n not in ANY_TIME}
+    of_numbers = isinstance(task.rules, NumberRules)
+    decisive = {n: v for n, v in settings.document(of_numbers=of_numbers).items() if n not in ANY_TIME}
     start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()
     for name, tensor in sorted((task.weights or {}).items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().data)
-    digest.update(json.dumps([decisive, task.vocabulary, task.labels, start]).encode())
+    numbers = [task.rules.document] if isinstance(task.rules, NumberRules) else []
+    digest.update(json.dumps([decisive, task.vocabulary, task.labels, start, *numbers]).encode())
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -14,8 +14,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_training.architecture import RecurrentClassifier
-from pocketrnn_training.batches import EncodedTexts, random_batches, rows_of_epoch, similar_length_batches
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_training.architecture import AnyClassifier, RecurrentClassifier, classifier_of
+from pocketrnn_training.batches import EncodedRows, random_batches, rows_of_epoch, similar_length_batches
 from pocketrnn_training.calibration import apply_temperature, calibration_error, fitted_temperature
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.evaluation import score_several
@@ -23,10 +24,10 @@ from pocketrnn_training.inference import logits_of
 from pocketrnn_training.learner import Learner, read_batch
 from pocketrnn_training.measures import f1_of, guessing_loss, mean_loss, right_rows
 from pocketrnn_training.metrics import RunningMetrics
-from pocketrnn_training.preparation import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import SpelledEmbedding
+from pocketrnn_training.task import Task
 from pocketrnn_training.threads import limited
 from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted, reached_by
 
@@ -132,7 +133,7 @@ class TrainingLoop:
         history = [] if resume is None else list(resume.history)
         best = None if resume is None else resume.best
         best_logits = None if resume is None else resume.tensors[VALIDATION_LOGITS]
-        validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_texts.lengths)}
+        validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         epoch_size = settings.epoch_size or len(task.targets)
         batch_size = settings.batch_size_for(epoch_size)
         for epoch in range(len(history) + 1, self.epochs + 1):
@@ -141,7 +142,7 @@ class TrainingLoop:
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            validation_logits = logits_of(learner.module, task.validation_texts, batch_size, fabric)
+            validation_logits = logits_of(learner.module, task.validation_rows, batch_size, fabric)
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
                 best, best_logits = self._checkpoint(learner.module, validation_logits, history[-1]), validation_logits
@@ -194,7 +195,7 @@ class TrainingLoop:
         # Every epoch has its own generators, so that a run can be resumed at any of them.
         order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
         read = self._as_read_in(epoch)
-        batches = self._batches(read.texts, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+        batches = self._batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
         all_epochs = self.epochs * (2 if settings.final_fit else 1)
@@ -228,17 +229,18 @@ class TrainingLoop:
         # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
         seed = np.random.SeedSequence((self.settings.seed, epoch, 0))
         drawn = self.task.words.first(len(self.task.targets)).encoded(self.settings.piece_dropout, seed)
-        return replace(self.task, texts=drawn)
+        return replace(self.task, rows=drawn)
 
     def _batches(
-        self, texts: EncodedTexts, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
+        self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
         """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
-        lengths = texts.lengths
+        lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
-        if self.settings.packed:
-            # For speed: the longest text of a batch decides how long its step takes.
+        # Where an epoch reads a row several times, a batch of one length would be the same row again and again.
+        if self.settings.packed and epoch_size <= len(lengths):
+            # For speed: the longest row of a batch decides how long its step takes.
             return similar_length_batches(rows, lengths, batch_size, rng)
         # Batches of one length have no padding, and would hide what padding does to such a classifier.
         return random_batches(rows, batch_size)
@@ -267,7 +269,7 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def _checkpoint(self, module: RecurrentClassifier, logits: Tensor, epoch: Epoch) -> Checkpoint:
+    def _checkpoint(self, module: AnyClassifier, logits: Tensor, epoch: Epoch) -> Checkpoint:
         """A copy of the module, calibrated by its validation logits, with all that is known of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fitted_temperature(logits, targets)
@@ -296,7 +298,8 @@ class TrainingLoop:
             },
             data=task.about,
             examples=task.examples,
-            training=asdict(self.settings) | {"torch": torch.version.__version__},
+            training=self.settings.document(of_numbers=isinstance(task.rules, NumberRules))
+            | {"torch": torch.version.__version__},
         )
 
     def _thresholds(self, logits: Tensor) -> tuple[tuple[float, ...] | None, dict[str, float]]:
@@ -339,12 +342,12 @@ def _check_loss(progress: Progress) -> None:
         )
 
 
-def copied(module: RecurrentClassifier) -> RecurrentClassifier:
+def copied(module: AnyClassifier) -> AnyClassifier:
     """A copy of the module, on the CPU and in evaluation mode; with a plain embedding."""
     with torch.device("meta"):
-        made = RecurrentClassifier(module.architecture)
+        made = classifier_of(module.architecture)
     weights = module.state_dict()
-    if isinstance(module.embedding, SpelledEmbedding):
+    if isinstance(module, RecurrentClassifier) and isinstance(module.embedding, SpelledEmbedding):
         weights["embedding.weight"] = module.embedding.folded()
         del weights["embedding.fragments"]
     state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}

@@ -87,6 +87,8 @@ def compress(
         from pocketrnn_export.bundle import export
 
         module, description = from_checkpoint(Path(source))
+        if "channels" in description:
+            raise click.UsageError(f"{source} takes sequences of numbers: only classifiers of texts are compressed.")
         rows = rows_to_measure(description["labels"], several_labels=description.get("multi_label", False), **measure)
         with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
             with stages_on_stderr():

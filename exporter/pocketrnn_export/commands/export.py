@@ -24,7 +24,9 @@ from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     NumberOptions,
     export_with_numbers,
+    lines_of_numbers,
     number_options,
+    refuse_options_of_texts,
 )
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
@@ -199,6 +201,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     torch.set_num_threads(1)
     with stages_on_stderr():
         module, description = _described(source, options)
+    if "channels" in description:
+        _export_trained_numbers(module, description, output, {**options, "source": source})
+        return
     if options["texts"] is not None:
         description["example_texts"] = lines_of_file(options["texts"])
     if options["name"] is not None:
@@ -226,6 +231,20 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         tell(line)
     tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
     tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
+
+
+def _export_trained_numbers(module: Any, description: dict[str, Any], output: Path, options: dict[str, Any]) -> None:
+    """The bundle of a checkpoint of sequences of numbers."""
+    from pocketrnn_export.numbers.number_arguments import export_numbers
+
+    refuse_options_of_texts(options, options["source"])
+    if options["name"] is not None:
+        description["name"] = options["name"]
+    given = {name: options[name] for name in ("tolerance", "report", "force")}
+    with stages_on_stderr():
+        manifest = export_numbers(module, output, **description, examples=not options["no_examples"], **given)
+    for line in lines_of_numbers(manifest, output):
+        tell(line)
 
 
 def _check_what_is_measured(options: dict[str, Any]) -> None:
@@ -349,7 +368,9 @@ def _module_alone(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
 
     named = module_file.module_name(source, options["set"])
     if named is None and Path(source).is_dir():
-        raise click.UsageError(f"{source} is a checkpoint of a classifier of texts, which has no --channels.")
+        raise click.UsageError(
+            f"{source} is a checkpoint, which says itself whether it has channels: leave --channels out."
+        )
     if named is None:
         _check_source(Path(source))
     return _module_and_call(source, named, options)

@@ -22,7 +22,14 @@ from pocketrnn_export.commands.verdict_lines import proof_table
 if TYPE_CHECKING:
     from pocketrnn.numbers.manifest import NumberManifest
 
-__all__ = ["NUMBER_OPTIONS", "NumberOptions", "export_with_numbers", "number_options"]
+__all__ = [
+    "NUMBER_OPTIONS",
+    "NumberOptions",
+    "export_with_numbers",
+    "lines_of_numbers",
+    "number_options",
+    "refuse_options_of_texts",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 # Of modules of texts.
@@ -113,9 +120,7 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
     from pocketrnn_export.intake.labels import read_labels
     from pocketrnn_export.numbers.number_arguments import export_numbers
 
-    if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options[name] not in (None, False)
-                 and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
-        raise click.UsageError(f"{', '.join(given)} is of texts, and --channels of numbers.")
+    refuse_options_of_texts(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
         raise click.UsageError("A module of numbers needs --labels, or --values where it gives numbers.")
     values, units = (None, None) if numbers.values is None else _values(numbers.values)
@@ -142,22 +147,48 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
             force=options["force"],
             **_rules(numbers),
         )
-    for line in _told(manifest, output):
+    for line in lines_of_numbers(manifest, output):
         tell(line)
 
 
-def _told(manifest: NumberManifest, output: Path) -> list[str]:
-    """The proof and what it shows, as lines."""
-    from pocketrnn.verdicts import graph_sentence
+def refuse_options_of_texts(options: dict[str, Any], of_numbers: str) -> None:
+    """Refuse options that are of texts where a module of numbers is exported.
+
+    Args:
+        options: all of the command.
+        of_numbers: what says that it takes numbers.
+
+    Raises:
+        click.UsageError: one is given.
+
+    Example:
+        >>> refuse_options_of_texts(dict.fromkeys(("vocabulary", "texts")), "--channels")
+    """
+    if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
+                 and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
+        raise click.UsageError(f"{', '.join(given)} is of texts, and {of_numbers} of numbers.")
+
+
+def lines_of_numbers(manifest: NumberManifest, output: Path) -> list[str]:
+    """The proof of a classifier of numbers and what it shows, as lines.
+
+    Example:
+        >>> lines_of_numbers(manifest, Path("har"))[-1]
+        'Next: pocketrnn classify --bundle har --input recording.csv'
+    """
+    from pocketrnn.verdicts import SCALE, graph_sentence, numbers_sentence
 
     scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
     said = "brought to its scale as you said" if scaled else "given to it as they are: there is no mean and no scale"
+    known = f"Numbers: {said}; that this is what the module was trained on, nothing was compared with."
+    if manifest.provenance.get(SCALE) == "trained":
+        known = f"Numbers: {numbers_sentence(manifest)}"
     inside = manifest.provenance.get("golden_examples") == "given sequences"
     kind = "values" if manifest.activation == "values" else "labels"
     return [
         *proof_table(manifest.parity, "sequences", of_labels=False),
         f"Graph: {one_line(graph_sentence(manifest))}",
-        f"Numbers: {said}; that this is what the module was trained on, nothing was compared with.",
+        known,
         *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "
            "can read them. Leave them out with --no-examples."] if inside else []),
         f"Wrote {output}: {manifest.name}, {len(manifest.numbers.channels)} channels, {len(manifest.labels)} {kind}.",

@@ -11,7 +11,7 @@ from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.commands.standard_streams import json_line
 from pocketrnn.commands.terminal import aligned, one_line, outline
 from pocketrnn.numbers.manifest import NumberManifest, document_of, read
-from pocketrnn.verdicts import graph_sentence, links_of
+from pocketrnn.verdicts import graph_sentence, links_of, numbers_sentence
 
 __all__ = ["described"]
 
@@ -72,7 +72,7 @@ def _shown(manifest: NumberManifest, sizes: Mapping[str, int]) -> Iterator[str]:
     yield from aligned([(name, one_line(str(value))) for name, value in facts])
     yield ""
     yield f"Graph: {one_line(graph_sentence(manifest))}"
-    yield "Numbers: brought to the graph's scale as their owner said; that is compared with nothing."
+    yield f"Numbers: {numbers_sentence(manifest)}"
     yield ""
     yield f"Proof: largest difference allowed {manifest.parity.tolerance:g}"
     head = ("reference", "candidate", "inputs", "sequences", "difference")

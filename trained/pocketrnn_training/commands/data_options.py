@@ -12,6 +12,7 @@ import click
 from pocketrnn.commands.command import Text, column_option
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.sequence_options import SequenceOptions
 
 __all__ = ["data_options"]
 
@@ -22,6 +23,10 @@ def _not_empty(_context: click.Context, _option: click.Parameter, value: str) ->
     if not value:
         raise click.BadParameter("it is empty.")
     return value
+
+
+def _names(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
 _OPTIONS: Final = (
@@ -36,6 +41,20 @@ _OPTIONS: Final = (
         metavar="TEXT",
         callback=_not_empty,
         help="What stands between the labels of a text with several, where they are no list: sad|long.",
+    ),
+    click.option(
+        "--channels",
+        type=Text(),
+        metavar="NAMES",
+        callback=lambda _context, _option, value: _names(value),
+        help="The rows are steps of sequences of numbers, and these columns hold their channels: ax,ay,az. Of .ts and "
+        ".npz files, the names of the channels.",
+    ),
+    click.option(
+        "--sequence-column",
+        type=Text(),
+        metavar="NAME",
+        help="The column that says which sequence a step is of.  [default: each file is one recording]",
     ),
     click.option(
         "--data-dir",
@@ -58,10 +77,17 @@ def data_options(command: _Command) -> _Command:
         label_column: str,
         label_separator: str,
         data_dir: Path | None,
+        channels: tuple[str, ...] | None,
+        sequence_column: str | None,
         multi_label: bool = False,
+        missing: float | None = None,
+        window: int | None = None,
+        hop: int | None = None,
+        rate: float | None = None,
         **others: Any,
     ) -> Any:
-        source = DataSource(data, text_column, label_column, data_dir, multi_label, label_separator)
+        numbers = SequenceOptions(channels, sequence_column, missing, window, hop, rate)
+        source = DataSource(data, text_column, label_column, data_dir, multi_label, label_separator, numbers)
         return command(*arguments, source=source, **others)
 
     for option in reversed(_OPTIONS):

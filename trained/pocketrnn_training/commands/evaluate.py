@@ -6,19 +6,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import aligned, one_line
-from pocketrnn.errors import require
+from pocketrnn.errors import DataError, require
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.data_source import DataSource
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
+    from pocketrnn.number_classifier import NumberClassifier
     from pocketrnn_training.checkpoint import Checkpoint
     from pocketrnn_training.evaluation import Evaluation
 
@@ -29,7 +30,7 @@ _MATRIX_CLASSES: Final = 20
 _CONFUSIONS_LISTED: Final = 20
 
 
-@click.command(cls=Command, short_help="Measure a classifier on labelled texts.")
+@click.command(cls=Command, short_help="Measure a classifier on labelled rows.")
 @click.argument("classifier", metavar="CLASSIFIER")
 @data_options
 @click.option(
@@ -46,6 +47,9 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     as for `pocketrnn train --multi-label`. F1 is that of all answers together (micro) and the mean of all labels
     (macro).
 
+    Of sequences of numbers, windows and what stands for a missing sample are those of the classifier, and so are the
+    columns of the channels.
+
     A checkpoint that is not packed is run as it was trained: batches of the training batch size, in the order of the
     rows, each padded to its longest. This shows what padding does to its answers; its bundle never pads.
 
@@ -53,22 +57,29 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     Examples:
       pocketrnn evaluate reviews.checkpoint test.csv
       pocketrnn evaluate --json ag_news test.csv
+      pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
     for package in ("torch", "safetensors", "pyarrow", "sklearn"):
         require(package, "train")
     from pocketrnn_training.evaluation import evaluate as evaluate_classifier
-    from pocketrnn_training.evaluation import gives_several
+    from pocketrnn_training.evaluation import gives_several, rules_of_numbers
     from pocketrnn_training.threads import limited
 
     loaded = _loaded(classifier, threads)
     with limited(threads):
-        source = replace(source, multi_label=gives_several(loaded))
-        result = evaluate_classifier(loaded, source.read("test", tuple(loaded.labels)))
+        labels, rules = tuple(loaded.labels), rules_of_numbers(loaded)
+        if rules is not None:
+            rows: Any = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
+        elif source.of_numbers:
+            raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
+        else:
+            rows = replace(source, multi_label=gives_several(loaded)).read("test", labels)
+        result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
         tell(line)
 
 
-def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
+def _loaded(path_or_name: str, threads: int) -> Classifier | NumberClassifier | Checkpoint:
     from pocketrnn.classifier import Classifier
     from pocketrnn_training import checkpoint as checkpoints
 

@@ -107,6 +107,10 @@ _COUNT: Final = click.IntRange(min=1)
                 "spelling",
             ),
         ),
+        "Sequences of numbers": (
+            *("channels", "sequence_column", "window", "hop", "missing", "rate", "convolution", "stride", "filters"),
+            *("jitter", "scaling", "time_masking"),
+        ),
         "How it is trained": (
             "learning_rate",
             "batch_size",
@@ -241,9 +245,64 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Learn what the teacher says of the texts of this file, too; may be given several times.",
 )
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Learn from windows of N steps; in the bundle, a recording is answered in such windows.  [default: whole "
+    "sequences]",
+)
+@click.option(
+    "--hop",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The next window begins N steps later.  [default: the window]",
+)
+@click.option(
+    "--missing",
+    type=float,
+    metavar="NUMBER",
+    help="What stands for a missing sample, in the channel's own unit.  [default: such a sequence is refused]",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="NUMBER",
+    help="Samples a second; only said in the bundle.",
+)
+@_setting(
+    "convolution",
+    click.IntRange(min=0),
+    "The steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for none.",
+    "N",
+    "9",
+)
+@_setting(
+    "stride",
+    _COUNT,
+    "The filters see every N-th place, so that the recurrent layers read fewer; above 1, it cannot be packed.",
+    "N",
+    "1",
+)
+@_setting("filters", _COUNT, "How many filters there are.", "N", "32")
+@_setting("jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER", "0.1")
+@_setting(
+    "scaling",
+    click.FloatRange(0),
+    "The deviation of factors by which channels are multiplied while training.",
+    "NUMBER",
+    "0.1",
+)
+@_setting(
+    "time_masking",
+    click.FloatRange(0, 1, max_open=True),
+    "The largest share of the steps of a sequence that are hidden while training.",
+    "SHARE",
+    "0.1",
+)
 @_setting("cell", click.Choice(CELLS), "The recurrent cell.")
 @_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
-@_setting("hidden_dim", _COUNT, "The size of the state of one layer in one direction.", "N")
+@_setting("hidden_dim", _COUNT, "The size of the state of one layer in one direction.", "N", "96; 64 with numbers")
 @_setting("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
@@ -256,7 +315,7 @@ _COUNT: Final = click.IntRange(min=1)
     click.FloatRange(0, 1, max_open=True),
     "The share of values set to zero while training.",
     "SHARE",
-    "0.5, 0.3 with --multi-label, less for a small state, 0 for one epoch",
+    "0.5, 0.3 with --multi-label, less for a small state of texts, 0 for one epoch of them",
 )
 @_setting("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
@@ -292,16 +351,28 @@ _COUNT: Final = click.IntRange(min=1)
     "0.05; 0 with --multi-label",
 )
 @_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
-@_setting("batch_size", _COUNT, "Rows in a step, for each process.", "N", "64, or 128 from 20,000 rows on")
+@_setting(
+    "batch_size",
+    _COUNT,
+    "Rows in a step, for each process.",
+    "N",
+    "64, or 128 from 20,000 rows on; 16 for fewer than 2,000 sequences of numbers",
+)
 @_setting(
     "learning_rate",
     click.FloatRange(0, min_open=True),
     "The highest learning rate of AdamW, which rises to it and falls to 0.",
     "RATE",
 )
-@_setting("epochs", _COUNT, "The largest number of epochs.", "N", "by the rows and the classes, from 4 up")
 @_setting(
-    "epoch_size", _COUNT, "Rows in an epoch; the classifier is validated after each epoch.", "N", "all training rows"
+    "epochs", _COUNT, "The largest number of epochs.", "N", "by the rows and the classes, from 4 up; 10 with numbers"
+)
+@_setting(
+    "epoch_size",
+    _COUNT,
+    "Rows in an epoch; the classifier is validated after each epoch.",
+    "N",
+    "all training rows; of numbers, 480 at least",
 )
 @_limit("patience", "Stop after N epochs without a better validation; 0 for never.")
 @_setting(
@@ -360,9 +431,11 @@ def train(
     """Train a classifier on DATA and write its best epoch as a checkpoint.
 
     DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), files
-    of fastText (.txt: lines of __label__NAME and a text), or the word ag_news. After each epoch the classifier is
-    validated on rows that it does not train on, and the best one so far is kept. Ctrl-C ends the training and leaves
-    the best so far; --resume goes on from there.
+    of fastText (.txt: lines of __label__NAME and a text), or the word ag_news. Or files of sequences of numbers: .ts,
+    .npz, or any of these tables with a row for each step and --channels (docs/numbers.md).
+
+    After each epoch the classifier is validated on rows that it does not train on, and the best one so far is kept.
+    Ctrl-C ends the training and leaves the best so far; --resume goes on from there.
 
     CHECKPOINT is a folder: the weights (weights.safetensors), everything else about the classifier (config.json), the
     history of the epochs (history.csv) and, at the end of the run, report.md with pictures: the learning curve, which
@@ -386,6 +459,9 @@ def train(
     golden examples. Whoever has them can read these texts. With --no-examples, they are made of words of the vocabulary
     instead. The report shows texts, too: those of the worst mistakes.
 
+    Of sequences of numbers, the mean and the scale of each channel are learnt from the training rows, and are data in
+    the bundle. Where --window divides a recording, all of its windows are trained on, or all validate.
+
     \b
     Examples:
       pocketrnn train reviews.csv -o reviews.checkpoint
@@ -396,6 +472,8 @@ def train(
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
       pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
       pocketrnn train reviews.csv new.csv -o newer.checkpoint --from reviews.checkpoint
+      pocketrnn train BasicMotions_TRAIN.ts -o motions.checkpoint
+      pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
     _check_packages(logger, choices["tokenizer"])
@@ -422,9 +500,10 @@ def train(
     )
     best = _displayed_run(run, logger, quiet=quiet)
     tell(f"The checkpoint and its report are in {output}: {_summary(best)}.")
-    if not no_examples:
+    if best.examples and not no_examples:
+        what = "texts" if best.vocabulary else "sequences"
         tell(
-            f"Inside are {len(best.examples)} of your texts, as examples; every bundle made of it shows some. Leave "
+            f"Inside are {len(best.examples)} of your {what}, as examples; every bundle made of it shows some. Leave "
             "them out with --no-examples."
         )
     if export is not None:

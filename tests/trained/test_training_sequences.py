@@ -1,0 +1,292 @@
+"""Training on sequences of numbers: what a run learns, keeps, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from training_data import easy_texts, noting
+
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import CheckpointError, DataError, InputError
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.architecture import SequenceArchitecture, SequenceClassifier
+from pocketrnn_training.augmentation import augmented
+from pocketrnn_training.batches import EncodedSequences
+from pocketrnn_training.convolution_baseline import convolution_baseline
+from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.fitting import fit
+from pocketrnn_training.going_on import settings_of
+from pocketrnn_training.inference import logits_of
+from pocketrnn_training.progress import Epoch
+from pocketrnn_training.run import TrainingRun
+from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences, sequence_parts
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.training import train
+from pocketrnn_training.training_loop import TrainingState
+
+QUICK = Settings(
+    convolution=3,
+    filters=4,
+    hidden_dim=6,
+    learning_rate=0.03,
+    epochs=2,
+    epoch_size=64,
+    device="cpu",
+    final_fit=False,
+)
+QUICK_OPTIONS = [
+    *("--convolution", "3", "--filters", "4", "--hidden-dim", "6", "--learning-rate", "0.03", "--epochs", "1"),
+    *("--epoch-size", "64", "--no-final-fit", "--device", "cpu"),
+]
+SHAPE = SequenceArchitecture(
+    channels=2, convolution=5, stride=2, filters=3, cell="gru", hidden_dim=4, layers=1, bidirectional=True,
+    dropout=0.5, pooling="max", classes=3,
+)  # fmt: skip
+
+
+def easy_arrays(rows: int = 40, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
+    """Sequences of 5 to 12 steps of two channels, of which the second rises or falls, around 30."""
+    rng = np.random.default_rng(seed)
+    labels = ["down", "up"] * (rows // 2)
+    made = []
+    for label in labels:
+        steps = int(rng.integers(5, 13))
+        slope = np.linspace(-1, 1, steps) * (1 if label == "up" else -1)
+        made.append(np.stack([rng.normal(size=steps), 30 + 2 * slope + rng.normal(0, 0.1, steps)], axis=1))
+    return made, labels
+
+
+def easy_sequences(rows: int = 40, seed: int = 0) -> LabelledSequences:
+    arrays, labels = easy_arrays(rows, seed)
+    recordings = [Recording(f"{i}", a, label) for i, (a, label) in enumerate(zip(arrays, labels, strict=True))]
+    return labelled_sequences(recordings, NumberRules(("noise", "height")), None, "easy")
+
+
+def test_a_run_learns_and_its_scale_is_that_of_the_training_rows() -> None:
+    data = easy_sequences()
+    checkpoint = train(data, replace(QUICK, epochs=4))
+    training, _ = sequence_parts(data, None, QUICK.validation_share, QUICK.seed)
+    steps = np.concatenate(list(training.sequences))
+    assert isinstance(checkpoint.rules, NumberRules)
+    assert np.allclose(checkpoint.rules.mean, steps.mean(axis=0))
+    assert np.allclose(checkpoint.rules.scale, steps.std(axis=0))
+    assert evaluate(checkpoint, easy_sequences(seed=1)).accuracy > 0.9
+
+
+def test_two_runs_and_one_that_was_interrupted_and_resumed_give_the_same_weights() -> None:
+    data, states = easy_sequences(), list[TrainingState]()
+    settings = replace(QUICK, final_fit=True)
+    first = train(data, settings, keep=states.append)
+    again = train(data, settings, resume=states[0])
+    for name, tensor in first.module.state_dict().items():
+        assert torch.equal(tensor, again.module.state_dict()[name])
+    assert first.data["fitted_rows"] == 40
+
+
+def test_a_checkpoint_is_read_as_it_was_written_and_a_contradiction_is_refused(tmp_path: Path) -> None:
+    made = train(easy_sequences(), replace(QUICK, epochs=1))
+    checkpoints.write(made, tmp_path / "c")
+    read = checkpoints.read(tmp_path / "c")
+    assert (read.rules, read.architecture, read.examples) == (made.rules, made.architecture, made.examples)
+    path = tmp_path / "c" / "config.json"
+    whole = json.loads(path.read_text())
+    assert (whole["version"], "text" in whole, "tokenizer" in whole["training"]) == (4, False, False)
+    for change, said in (
+        ({"version": 3}, "of numbers"),
+        ({"vocabulary": ["a"]}, "of numbers"),
+        ({"numbers": {"channels": ["x"]}}, "channels"),
+        ({"examples": ["text"]}, "not of type array"),
+    ):
+        path.write_text(json.dumps(whole | change))
+        with pytest.raises(CheckpointError, match=said):
+            checkpoints.read(tmp_path / "c")
+
+
+def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
+    torch.manual_seed(0)
+    module = SequenceClassifier(SHAPE).eval()
+    rng = np.random.default_rng(0)
+    rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberRules(("a", "b")))
+    together = logits_of(module, rows, 16)
+    for row in range(5):
+        samples, lengths = rows.batch(np.array([row]), 0.0)
+        alone = module(torch.from_numpy(samples), torch.from_numpy(lengths))
+        assert torch.allclose(alone[0], together[row], atol=1e-6)
+    # While training, packed rows are read another way.
+    module.train()
+    module.dropout.p = 0.0
+    samples, lengths = rows.batch(np.arange(5), 7.0)
+    assert torch.allclose(module(torch.from_numpy(samples), torch.from_numpy(lengths)), together, atol=1e-5)
+
+
+def test_augmentation_changes_the_steps_of_a_row_and_nothing_after_its_end() -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([2, 50])
+    changed = augmented(torch.ones(2, 50, 3), lengths, jitter=0.1, scaling=0.1, time_masking=0.5)
+    assert not changed[0, 2:].any()
+    assert bool((changed[1] == 0).all(dim=1).any())
+    assert bool((changed != 1).all())
+    assert torch.equal(augmented(torch.ones(1, 4, 3), torch.tensor([4]), jitter=0, scaling=0, time_masking=0),
+                       torch.ones(1, 4, 3))  # fmt: skip
+
+
+def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> None:
+    steps = np.arange(40.0)[:, None]
+    labels = ["a"] * 11 + ["b"] * 3 + ["a"] * 10 + ["b"] * 16
+    rules = NumberRules(("x",), window=4, hop=2)
+    data = labelled_sequences([Recording("walk", steps, labels), Recording("run", steps, "b")], rules, None, "two")
+    assert [int(s[0, 0]) for s in data.sequences[:8]] == [0, 2, 4, 6, 14, 16, 18, 20]
+    assert data.notes == ("1 of 5 stretches are shorter than a window, and left out.",)
+    training, held_out = sequence_parts(data, None, 0.1, seed=0)
+    assert len(training) + len(held_out) == len(data)
+    assert not set(training.recordings.tolist()) & set(held_out.recordings.tolist())
+    with pytest.raises(DataError, match="walk has several labels: 'a', and 'b' from step 11"):
+        labelled_sequences([Recording("walk", steps, labels)], replace(rules, window=None, hop=None), None, "two")
+    with pytest.raises(DataError, match="The class 'b' has 1 stretch"):
+        sequence_parts(data.rows(np.flatnonzero(np.isin(data.recordings, [0, 2, 3]))), None, 0.1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "missing", "said"),
+    [([[np.nan]], None, "missing"), ([[np.inf]], 0.0, "infinite"), (np.empty((0, 1)), None, "no steps")],
+)
+def test_samples_that_cannot_be_learnt_from_are_refused_by_their_sequence(
+    samples: object, missing: float | None, said: str
+) -> None:
+    rules = NumberRules(("x",), missing=missing)
+    with pytest.raises(DataError, match=f"walk.*{said}"):
+        labelled_sequences([Recording("walk", np.array(samples), "a")], rules, ("a", "b"), "one")
+
+
+def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_the_scale() -> None:
+    arrays, labels = easy_arrays()
+    arrays[0][1, 1] = np.nan
+    checkpoint = fit(arrays, labels, channels=2, numbers={"missing": -500.0}, convolution=0, hidden_dim=4, epochs=1,
+                     epoch_size=16, final_fit=False).checkpoint  # fmt: skip
+    assert isinstance(checkpoint.rules, NumberRules)
+    assert checkpoint.rules.missing == -500
+    assert 28 < checkpoint.rules.mean[1] < 32  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [(Settings(tokenizer="bpe"), "tokenizer"), (Settings(min_freq=5), "min_freq"), (Settings(packed=False), "packed")],
+)
+def test_choices_of_texts_are_refused_for_numbers(settings: Settings, said: str) -> None:
+    with pytest.raises(InputError, match=f"{said} is .* of texts"):
+        train(easy_sequences(), settings)
+
+
+def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numbers(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"jitter is 0.5, which is of sequences of numbers"):
+        train(easy_texts(30), Settings(jitter=0.5))
+    with pytest.raises(InputError, match="only"):
+        train(easy_texts(30), Settings(), validation=easy_sequences())
+    with pytest.raises(InputError, match="Word vectors is for texts"):
+        train(easy_sequences(), QUICK, word_vectors=tmp_path)
+    made = train(easy_sequences(), replace(QUICK, epochs=1))
+    with pytest.raises(InputError, match="no training goes on"):
+        settings_of(made, Settings())
+    with pytest.raises(DataError, match="takes sequences of numbers"):
+        evaluate(made, easy_texts(30))
+    for choice in ({"convolution": 4}, {"jitter": -1}, {"time_masking": 1}, {"stride": 0}, {"scaling": float("nan")}):
+        with pytest.raises(InputError, match=next(iter(choice))):
+            Settings(**choice)  # type: ignore[arg-type]
+
+
+def test_few_validation_rows_and_repeated_sequences_are_told() -> None:
+    data = easy_sequences(20)
+    found: list[str] = []
+    train(data.rows(np.array([*range(20), 0, 1])), replace(QUICK, epochs=1), report=noting(found))
+    assert any("repeat another" in text or "are trained on" in text for text in found)
+    assert any("only 2 validation rows, of which each is 50.0 points" in text for text in found)
+
+
+def test_fit_gives_an_estimator_of_sequences() -> None:
+    arrays, labels = easy_arrays()
+    fitted = fit(arrays, [label == "up" for label in labels], channels=["noise", "height"], convolution=3, filters=4,
+                 hidden_dim=6, learning_rate=0.03, epochs=4, epoch_size=64, final_fit=False)  # fmt: skip
+    more, asked = easy_arrays(seed=1)
+    assert fitted.score(more, [label == "up" for label in asked]) > 0.9
+    assert set(fitted.predict(more)) == {True, False}
+    for sequences, said in (([[1, 2, 3]], "shape"), ("walk", "are 'walk'"), ([np.zeros((3, 2))], "40 labels")):
+        with pytest.raises(DataError, match=said):
+            fit(sequences, labels if "labels" in said else ["up"], channels=2)
+    with pytest.raises(InputError, match="no channels"):
+        fit(arrays, labels, numbers={})
+    with pytest.raises(InputError, match="'units'"):
+        fit(arrays, labels, channels=2, numbers={"units": "m"})
+    with pytest.raises(DataError, match="channels=3"):
+        fit(arrays, labels)
+
+
+def test_a_linear_model_of_random_convolutions_learns_too() -> None:
+    data, more = easy_sequences(), easy_sequences(seed=1)
+    rules = replace(data.rules, mean=(0.0, 30.0))
+    of_data, of_more = (EncodedSequences.of(d.sequences, rules) for d in (data, more))
+    found = convolution_baseline(of_data, data.targets, of_more, more.targets)
+    assert found is not None
+    assert found.accuracy > 0.8
+    assert convolution_baseline(of_data, np.zeros(40, np.int64), of_more, more.targets) is None
+
+
+def write_npz(path: Path, seed: int = 0) -> Path:
+    arrays, labels = easy_arrays(seed=seed)
+    x = np.zeros((len(arrays), 12, 2))
+    for row, array in enumerate(arrays):
+        x[row, : len(array)] = array
+    np.savez(path, x=x, y=np.array(labels), lengths=np.array([len(array) for array in arrays]))
+    return path
+
+
+def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_npz(tmp_path / "train.npz")
+    write_npz(tmp_path / "test.npz", seed=1)
+    made = CliRunner().invoke(main, ["train", "train.npz", "-o", "c", "--channels", "noise,height", *QUICK_OPTIONS])
+    assert made.exit_code == 0, made.output
+    assert "4 of your sequences, as examples" in made.output
+    report = (tmp_path / "c" / "report.md").read_text()
+    assert "A linear model of 500 random convolutions" in report
+    assert "2 channels, 4 filters of 3 steps" in report
+    assert "| steps | rows | accuracy |" in report
+    asked = CliRunner().invoke(main, ["evaluate", "c", "test.npz", "--json"])
+    assert json.loads(asked.output)["rows"] == 40
+    (tmp_path / "texts.csv").write_text("text,label\ngood,up\nbad,down\n")
+    for arguments, said in (
+        (["evaluate", "c", "texts.csv"], "no column 'noise'"),
+        (["evaluate", "c", "test.npz", "--channels", "a,b"], "channels is"),
+        (["train", "train.npz", "texts.csv", "-o", "d"], "does not say so"),
+        (["train", "texts.csv", "-o", "d", "--sequence-column", "walk"], "--channels"),
+        (["train", "train.npz", "-o", "d", "--multi-label"], "is of texts"),
+        (["train", "train.npz", "-o", "d", "--hop", "2"], "no window"),
+        (["train", "texts.csv", "-o", "d", "--from", "c"], "no training goes on"),
+        (["train", "texts.csv", "-o", "d", "--teacher", "c"], "not texts"),
+    ):
+        refused = CliRunner().invoke(main, arguments)
+        assert (refused.exit_code, said in refused.output) == (2, True), refused.output
+    resumed = CliRunner().invoke(main, ["train", "train.npz", "-o", "c", "--resume", *QUICK_OPTIONS])
+    assert "no interrupted run" in resumed.output
+
+
+def test_a_run_of_numbers_is_resumed_from_its_folder(tmp_path: Path) -> None:
+    source = DataSource((str(write_npz(tmp_path / "train.npz")),))
+
+    def stop(event: object) -> None:
+        if isinstance(event, Epoch):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TrainingRun(source, tmp_path / "c", QUICK, examples=False).train(stop)
+    resumed = TrainingRun(source, tmp_path / "c", QUICK, examples=False, resume=True).train()
+    whole = TrainingRun(source, tmp_path / "d", QUICK, examples=False).train()
+    assert torch.equal(resumed.module.fc.weight, whole.module.fc.weight)
+    assert (resumed.examples, resumed.data["examples"]) == ((), "made signals")

@@ -1,0 +1,161 @@
+"""Files of labelled sequences of numbers: .ts, .npz, and tables with a column for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.folder import near_file
+from pocketrnn.errors import DataError, InputError, first_line, reason
+from pocketrnn.tables.recordings import columns_of, parted, recording_of
+from pocketrnn.tables.rows import ENDINGS, Kind
+from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
+from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
+from pocketrnn_training.ts_file import read_ts
+
+__all__ = ["read_sequences"]
+
+_LARGEST: Final = 1 << 32
+_LAYOUT: Final = "Save x [sequences, time, channels], y [sequences], and lengths [sequences] where they differ."
+
+
+def read_sequences(
+    paths: Sequence[Path],
+    options: SequenceOptions = NOTHING_SAID,
+    *,
+    label_column: str = "label",
+    labels: tuple[str, ...] | None = None,
+) -> LabelledSequences:
+    """Read files of labelled sequences of numbers, one after the other.
+
+    The suffix of a name decides the format. `.ts`: that of aeon and sktime (`pocketrnn_training.ts_file`). `.npz`:
+    `x` [sequences, time, channels] or, of one channel, [sequences, time]; `y` [sequences], strings or whole numbers;
+    `lengths` [sequences] where the sequences end before the array does. No pickle is read. `.csv`, `.tsv`, `.jsonl`,
+    `.ndjson`, `.parquet`: a row for each step, a column for each channel, and one with the label.
+
+    Args:
+        paths: the files.
+        options: the channels and what else is known of them.
+        label_column: the column of a table that holds the labels.
+        labels: the classes and their order; without it, those that occur, sorted.
+
+    Raises:
+        DataError: a file is missing, damaged or of another kind; two have different channels; see also
+            `pocketrnn_training.sequences.labelled_sequences`.
+        InputError: an option cannot be used.
+
+    Example:
+        >>> read_sequences([Path("BasicMotions_TRAIN.ts")]).labels
+        ('Badminton', 'Running', 'Standing', 'Walking')
+    """
+    recordings = [recording for path in paths for recording in _recordings(path, options, label_column)]
+    source = ", ".join(path.name for path in paths)
+    if not recordings:
+        raise DataError(f"{source} holds no sequences.", "Give a file with labelled sequences.")
+    count = recordings[0].samples.shape[1]
+    for recording in recordings:
+        if recording.samples.shape[1] != count:
+            raise DataError(
+                f"{recording.name} has {recording.samples.shape[1]} channels, and {recordings[0].name} has {count}.",
+                "Train on files with the same channels.",
+            )
+    return labelled_sequences(recordings, options.rules(count), labels, source)
+
+
+def _recordings(path: Path, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
+    suffix = path.suffix.lower()
+    if suffix == ".ts":
+        return read_ts(path)
+    if suffix == ".npz":
+        return _of_arrays(path)
+    if suffix not in ENDINGS:
+        known = ", ".join([*OF_NUMBERS, *ENDINGS])
+        raise DataError(f"{path} has an ending that is not known.", f"Use a file that ends in one of: {known}.")
+    return _of_table(path, ENDINGS[suffix], options, label_column)
+
+
+def _of_arrays(path: Path) -> Iterator[Recording]:
+    """The sequences of a file of numpy's."""
+    x, y, lengths = _arrays(path)
+    for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
+        end = None if lengths is None else int(lengths[row])
+        yield Recording(f"sequence {row} of {path}", sequence[:end], str(label))
+
+
+def _arrays(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """x [sequences, time, channels], y and lengths of a file, checked."""
+    found = _loaded(path)
+    for name in ("x", "y"):
+        if name not in found:
+            have = ", ".join(sorted(found)) or "nothing"
+            raise DataError(f"{path} has no array {name!r}; it has {have}.", _LAYOUT)
+    x, y, lengths = found["x"], found["y"], found.get("lengths")
+    if x.ndim == 2:
+        x = x[:, :, None]
+    if x.dtype.kind not in "iuf" or x.ndim != 3 or 0 in x.shape[1:]:
+        raise DataError(f"x of {path} is of {x.dtype} and has the shape {list(x.shape)}.", _LAYOUT)
+    if y.dtype.kind not in "iuU" or y.ndim != 1 or "" in y.astype(str):
+        raise DataError(
+            f"y of {path} is of {y.dtype} and has the shape {list(y.shape)}, or holds an empty label.",
+            "Save one string or whole number for each sequence.",
+        )
+    if lengths is not None and (
+        lengths.dtype.kind not in "iu" or lengths.ndim != 1 or ((lengths < 1) | (lengths > x.shape[1])).any()
+    ):
+        raise DataError(f"lengths of {path} are no whole numbers from 1 to the {x.shape[1]} steps of x.", _LAYOUT)
+    sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
+    for name, size in sizes.items():
+        if size != len(x):
+            raise DataError(f"x of {path} has {len(x)} sequences, and {name} has {size}.", "Save one for each.")
+    return x, y, lengths
+
+
+def _loaded(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("x", "y", "lengths") if name in arrays.files}
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+    # Whatever damaged bytes are: ValueError (of an array of objects, too), EOFError, BadZipFile, KeyError, MemoryError.
+    except Exception as error:
+        said = "it holds Python objects, which are not read" if "pickle" in str(error) else first_line(error)
+        raise DataError(f"{path} is no .npz file of arrays: {said}.", _LAYOUT) from None
+
+
+def _of_table(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
+    """The recordings of a table: one, or one for each value of the column of sequences."""
+    if options.channels is None:
+        raise InputError(f"Which columns of {path} are channels is not said.", "Name them: --channels ax,ay,az.")
+    by = options.sequence_column
+    if clash := {label_column, by} & set(options.channels):
+        raise InputError(f"The column {min(map(str, clash))!r} is named as a channel, too.", "Name it once.")
+    columns = columns_of(str(path), kind, [*options.channels, label_column, *([] if by is None else [by])])
+    samples = recording_of(columns, options.channels, str(path))
+    labels = _labels(columns[label_column], label_column, path)
+    if by is None:
+        yield Recording(str(path), samples, labels.tolist())
+        return
+    for name, rows in parted(columns[by]):
+        yield Recording(f"sequence {name} of {path}", samples[rows], labels[rows].tolist())
+
+
+def _labels(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[Any]:
+    made = []
+    for row, value in enumerate(column):
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise DataError(
+                f"Row {row + 1} of {path} has no label in the column {name!r}.", "Give a text or a whole number."
+            )
+        made.append(str(value))
+    return np.array(made, dtype=object)

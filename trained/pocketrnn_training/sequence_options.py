@@ -1,0 +1,74 @@
+"""What a user says of sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn.numbers.rules import NumberRules
+
+__all__ = ["NOTHING_SAID", "OF_NUMBERS", "SequenceOptions"]
+
+# Files whose ending says that they hold sequences of numbers. A table does where its channels are named.
+OF_NUMBERS: Final = (".ts", ".npz")
+
+
+@dataclass(frozen=True)
+class SequenceOptions:
+    """What a user says of sequences of numbers.
+
+    Attributes:
+        channels: their names; of a table, the columns. None where a file counts them.
+        sequence_column: the column of a table that says which sequence a row is of; None where each file is one
+            recording.
+        missing, window, hop, rate: see `NumberRules`.
+
+    Example:
+        >>> SequenceOptions(("ax", "ay"), window=50).window
+        50
+    """
+
+    channels: tuple[str, ...] | None = None
+    sequence_column: str | None = None
+    missing: float | None = None
+    window: int | None = None
+    hop: int | None = None
+    rate: float | None = None
+
+    def of_classifier(self, rules: NumberRules) -> SequenceOptions:
+        """Those with which data is read for a classifier that has these rules.
+
+        Raises:
+            InputError: other ones are said.
+
+        Example:
+            >>> SequenceOptions().of_classifier(NumberRules(("x",), window=50)).window
+            50
+        """
+        made = SequenceOptions(rules.channels, self.sequence_column, rules.missing, rules.window, rules.hop, rules.rate)
+        for name in ("channels", "missing", "window", "hop", "rate"):
+            asked, known = getattr(self, name), getattr(made, name)
+            if asked not in (None, known):
+                raise InputError(f"{name} is {asked!r}, and that of the classifier is {known!r}.", "Leave it out.")
+        return made
+
+    def rules(self, count: int) -> NumberRules:
+        """The rules of sequences of `count` channels, without mean and scale.
+
+        Raises:
+            InputError: a value is out of its range, or there are other channels.
+
+        Example:
+            >>> SequenceOptions().rules(2).channels
+            ('channel_1', 'channel_2')
+        """
+        channels = self.channels or tuple(f"channel_{number}" for number in range(1, count + 1))
+        if len(channels) != count:
+            raise InputError(
+                f"{len(channels)} channels are named, and the sequences have {count}.", "Name each channel once."
+            )
+        return NumberRules(channels, missing=self.missing, window=self.window, hop=self.hop, rate=self.rate)
+
+
+NOTHING_SAID: Final = SequenceOptions()

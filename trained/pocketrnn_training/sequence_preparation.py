@@ -1,0 +1,142 @@
+"""From labelled sequences of numbers to what an epoch needs: the scale of the channels, and notices about the rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError, SequenceError
+from pocketrnn_training.architecture import SequenceArchitecture
+from pocketrnn_training.batches import EncodedSequences
+from pocketrnn_training.checkpoint import MADE_SIGNALS
+from pocketrnn_training.preparation import class_weights_of, notices_of_classes
+from pocketrnn_training.progress import Notice
+from pocketrnn_training.sequences import LabelledSequences, mean_and_scale, sequence_parts
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.task import Task
+
+__all__ = ["prepare_sequences"]
+
+_EXAMPLES: Final = 8
+# Of an example; every bundle that is made of the checkpoint holds some.
+_EXAMPLE_NUMBERS: Final = 4096
+# With fewer validation rows, what one of them changes is said.
+_FEW: Final = 50
+
+
+def prepare_sequences(
+    data: LabelledSequences,
+    validation: LabelledSequences | None,
+    settings: Settings,
+    report: Callable[[Notice], None],
+    *,
+    examples: bool = True,
+) -> Task:
+    """Split and check the data, learn the scale of each channel from the training rows, and bring all rows to it.
+
+    Args:
+        data: the training rows, from which validation rows are held out if `validation` is None.
+        validation: the validation rows.
+        settings: the choices.
+        report: called with what the owner of the data should know.
+        examples: whether the checkpoint holds some of the validation rows.
+
+    Raises:
+        InputError: a setting is of texts.
+        DataError: the data cannot be used.
+    """
+    settings.check_for_numbers()
+    data, validation = sequence_parts(data, validation, settings.validation_share, settings.seed)
+    for text in _notices(data, validation, settings):
+        report(Notice(text))
+    decided = settings.decided_for_numbers(len(data))
+    mean, scale = mean_and_scale(data.sequences)
+    rules = replace(data.rules, mean=mean, scale=scale)
+    return Task(
+        rules=rules,
+        vocabulary=(),
+        labels=data.labels,
+        architecture=_architecture(decided, len(rules.channels), len(data.labels)),
+        vectors=None,
+        spelling=None,
+        weights=None,
+        rows=_encoded(data, rules),
+        words=None,
+        targets=data.targets,
+        teaching=None,
+        class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
+        validation_rows=_encoded(validation, rules),
+        validation_targets=validation.targets,
+        examples=_examples(validation) if examples else (),
+        about={
+            "source": data.source,
+            "licence": data.licence,
+            "rows": len(data) + len(validation),
+            "training_rows": len(data),
+            "validation_rows": len(validation),
+            **({} if examples else {"examples": MADE_SIGNALS}),
+        },
+    )
+
+
+def _encoded(data: LabelledSequences, rules: Any) -> EncodedSequences:
+    try:
+        return EncodedSequences.of(data.sequences, rules)
+    except SequenceError as error:
+        raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
+
+
+def _architecture(decided: Settings, channels: int, classes: int) -> SequenceArchitecture:
+    named = {name: getattr(decided, name) for name in ("convolution", "stride", "filters", "hidden_dim", "dropout")}
+    return SequenceArchitecture(
+        channels=channels,
+        cell=decided.cell,
+        layers=decided.layers,
+        bidirectional=decided.bidirectional,
+        pooling=decided.pooling,
+        classes=classes,
+        **named,
+    )
+
+
+def _notices(data: LabelledSequences, validation: LabelledSequences, settings: Settings) -> list[str]:
+    notices = list(data.notes)
+    known, asked = _digests(data.sequences), _digests(validation.sequences)
+    if copies := len(known) - len(set(known)):
+        notices.append(f"{copies:,} of {len(data):,} training sequences repeat another.")
+    trained = set(known)
+    if leaked := [row for row, digest in enumerate(asked) if digest in trained]:
+        notices.append(
+            f"{len(leaked):,} of {len(validation):,} validation sequences are trained on, such as "
+            f"{validation.names[leaked[0]]}: new ones may be answered less well than these."
+        )
+    if len(validation) < _FEW:
+        notices.append(
+            f"There are only {len(validation)} validation rows, of which each is {100 / len(validation):.1f} points of "
+            "the accuracy: another --seed shows how much is chance."
+        )
+    skewed = settings.class_weights == "none"
+    return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+
+
+def _digests(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
+    """Equal for equal sequences."""
+    return [
+        hashlib.blake2b(np.ascontiguousarray(sequence, np.float64).tobytes(), digest_size=16).digest()
+        for sequence in sequences
+    ]
+
+
+def _examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
+    """Some of the rows, as lists of rows of numbers; NaN, which JSON has not, as None."""
+    small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
+    chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
+    return tuple(
+        [[None if number != number else number for number in step] for step in data.sequences[row].tolist()]
+        for row in chosen
+    )
