@@ -40,6 +40,7 @@ from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
 from pocketrnn_export.tracing.rules.loops import LOOPS
+from pocketrnn_export.tracing.rules.mixed_numbers import MIXED_NUMBERS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
@@ -61,7 +62,7 @@ def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
 
 # What Python, numpy and old PyTorch do, so that a graph can follow.
 PYTHON: Final = Topic(
-    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *WHOLE_NUMBERS, *TEXTS),
+    (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
     around=with_tensors,
     after=note_order,
 )

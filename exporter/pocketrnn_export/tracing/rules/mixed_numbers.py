@@ -1,0 +1,158 @@
+"""Numbers of several types in one operation: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`, `(x == 7).max(1)`.
+
+PyTorch brings them to one type before it computes, and ONNX takes one type only. torch's exporter does so for most
+operations; what stands here are those where it fails, or whose type onnxruntime has no kernel for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
+
+__all__ = ["MIXED_NUMBERS"]
+
+# torch does not annotate it.
+_sym_float: Callable[..., Any] = torch.sym_float
+# What has no floating point in it.
+_WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype in _WHOLE
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float | torch.SymFloat)
+
+
+def _of_kind(value: Any, kind: torch.dtype) -> Any:
+    """A number, which may be a size, as a fraction or a whole one."""
+    if isinstance(value, torch.SymInt):
+        return _sym_float(value) if kind.is_floating_point else value
+    return float(value) if kind.is_floating_point else int(value)
+
+
+def _common_kind(x: Tensor, numbers: list[Any]) -> torch.dtype:
+    """The type to which PyTorch brings a tensor and numbers."""
+    kind = x.dtype
+    for number in numbers:
+        like = 0.5 if _is_float(number) else number if isinstance(number, bool) else 1
+        kind = torch.promote_types(kind, torch.result_type(x, like))
+    return kind
+
+
+def _clamp(function: Callable[..., Any], low: float | None = None, high: float | None = None) -> Callable[..., Any]:
+    """`x.clamp(0.01, 1)` with both bounds, and what is between them, of the type of the answer."""
+
+    def clamped(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+        bounds = [*given[:2], *([None] * (2 - len(given[:2])))]
+        for i, names in enumerate((("min", "min_val"), ("max", "max_val"))):
+            bounds[i] = next((named.pop(name) for name in names if name in named), bounds[i])
+        bounds = [default if bound is None else bound for bound, default in zip(bounds, (low, high), strict=True)]
+        numbers = [bound for bound in bounds if bound is not None]
+        if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
+            return declined("bounds that are tensors")
+        # Of hardtanh, the answer is of the type of its input.
+        kind = _common_kind(x, numbers) if low is None else x.dtype
+        expected = float if kind.is_floating_point else int
+        if kind == torch.bool or (x.dtype == kind and all(type(bound) is expected for bound in numbers)):
+            return declined("of one type")
+        low_and_high = (None if bound is None else _of_kind(bound, kind) for bound in bounds)
+        return function(x if x.dtype == kind else x.to(kind), *low_and_high)
+
+    return clamped
+
+
+def _inplace(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`x.clamp_(0.01, 1)`, which writes into x."""
+    clamped = _clamp(function)
+
+    def written(session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return declined("whole numbers stay whole")
+        return clamped(session, x, *given, **named)
+
+    return written
+
+
+def _on_floats(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`0.3 - ids`, `ids // 2.5`: of whole numbers and a fraction."""
+
+    def mixed(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
+        if not (_is_whole(x) and _is_float(other)):
+            return declined("not whole numbers and a fraction")
+        return function(x.to(torch.get_default_dtype()), other, **more)
+
+    return mixed
+
+
+def _of_truths(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`(x > 0) + (x > 1)`, which is true where one of them is."""
+
+    def joined(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
+        if isinstance(other, bool):
+            other = torch.full((), other)
+        if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
+            return declined("not two truths")
+        return function(x, other)
+
+    return joined
+
+
+def _as_numbers(name: str) -> Rule:
+    """`(x == 7).max(1)`, of truths: onnxruntime compares numbers only."""
+
+    @rule(name, when=exporting)
+    def compared(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+        if not isinstance(x, Tensor) or x.dtype != torch.bool or any(isinstance(one, Tensor) for one in given):
+            return declined("not of truths")
+        found = getattr(torch, name)(x.to(torch.int32), *given, **named)
+        if isinstance(found, Tensor):
+            return found.to(torch.bool)
+        parts = [part.to(torch.bool) if part.dtype == torch.int32 else part for part in found]
+        return getattr(torch.return_types, name)(parts)
+
+    return compared
+
+
+@rule("searchsorted", when=exporting)
+def searchsorted(
+    _session: TraceSession,
+    edges: Any,
+    x: Any,
+    *,
+    right: bool = False,
+    side: Any = None,
+    out_int32: bool = False,
+    **more: Any,
+) -> Any:
+    """`torch.searchsorted(edges, x)`, of one row of edges: what `torch.bucketize` gives."""
+    if more or not isinstance(x, Tensor) or edges.dim() != 1:
+        return declined("not of one row of edges in order")
+    return torch.bucketize(x, edges, right=right or side == "right", out_int32=out_int32)
+
+
+@rule("nansum", when=exporting)
+def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
+    """`ids.nansum(1)`: of whole numbers, none of which is NaN."""
+    return torch.sum(x, *given, **named) if _is_whole(x) else declined("of fractions")
+
+
+MIXED_NUMBERS: Final = (
+    Rule(("clamp", "clip"), _clamp(torch.clamp), exporting),
+    Rule(("clamp_", "clip_"), _inplace(Tensor.clamp_), exporting),
+    Rule(("hardtanh",), _clamp(nn.functional.hardtanh, -1.0, 1.0), exporting),
+    Rule(("hardtanh_",), _inplace(nn.functional.hardtanh_), exporting),
+    Rule(("rsub", "__rsub__"), _on_floats(torch.rsub), exporting),
+    Rule(("floor_divide", "__floordiv__"), _on_floats(torch.floor_divide), exporting),
+    Rule(("add", "__add__", "maximum"), _of_truths(torch.logical_or), exporting),
+    Rule(("minimum",), _of_truths(torch.logical_and), exporting),
+    *map(_as_numbers, ("max", "min", "amax", "amin", "aminmax", "sort")),
+    searchsorted,
+    nansum,
+)
