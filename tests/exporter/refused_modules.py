@@ -99,6 +99,18 @@ class LooksUpANumber(_Embedded):
         return torch.cat([self(row[None]) for row in x])
 
 
+class CutsByEachLength(_Embedded):
+    """A mask that a loop over the texts fills, after one that asks about each length."""
+
+    def forward(self, x, lengths):
+        h, _ = self.rnn(self.emb(x))
+        mask = torch.ones(x.shape)
+        for i, n in enumerate(lengths):
+            if n < x.size(1):
+                mask[i, n:] = 0
+        return self.out((h * mask.unsqueeze(2)).sum(1))
+
+
 class RunningProduct(_Embedded):
     def forward(self, x):
         h = self.rnn(self.emb(x))[0]
@@ -132,6 +144,7 @@ REFUSED = (
     (AsksForEquality, ExportError, r"tensors are equal, .*refused_modules\.py.*torch\.where"),
     (AsksForNearness, ExportError, r"tensors are equal, .*refused_modules\.py.*torch\.where"),
     (LooksUpANumber, ExportError, r"in a table, .*refused_modules\.py.*Embedding"),
+    (CutsByEachLength, ExportError, r"refused_modules\.py.*torch\.arange\(x\.size\(1\)\) < lengths\[:, None\]"),
     (RunningProduct, ExportError, r"computes torch\.cumprod, .*refused_modules\.py.*cumsum"),
     (RunningMaximum, ExportError, r"computes torch\.cummax, .*refused_modules\.py.*max\(1\)"),
     (MostFrequent, ExportError, r"computes torch\.mode, .*refused_modules\.py.*one_hot"),

@@ -209,7 +209,10 @@ def _untraceable(error: BaseException, module: nn.Module) -> ExportError:
         )
     advice = "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps."
     if "data-dependent" in str(error) or "data dependent" in str(error):
-        advice = "Ask about no values of tensors in forward; torch.where takes one of two values for each text."
+        advice = (
+            "Ask about no values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
+            "text, and torch.arange(x.size(1)) < lengths[:, None] is the mask of lengths that a loop over them fills."
+        )
     return UntraceableError(
         f"The module cannot be traced with a dynamic batch and sequence length{_line_of(error)}: {first_cause(error)}.",
         advice,
