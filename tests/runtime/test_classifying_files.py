@@ -183,6 +183,7 @@ def test_top_adds_numbered_columns_in_the_order_of_their_probability(
     [
         (b"", r"in\.csv is empty\. Give a file with a header line\."),
         (b"\n\n", r"in\.csv is empty\."),
+        (b"text;label\na;b\n", r"separated by ';'"),
         (b"id,words\n1,a\n", r"has no column 'text'; its columns are 'id', 'words'\. .* --text-column"),
         (b"id,text,id\n1,a,2\n", r"has the column 'id' twice"),
         (b"text,label\na,b\n", r"has a column 'label' already\. .*--label-column"),
@@ -195,7 +196,7 @@ def test_top_adds_numbered_columns_in_the_order_of_their_probability(
         ("text,n\na,1\n".encode("utf-16"), r"header line of in\.csv is not UTF-8\."),
         (b"PAR1\x00\x00", r"has no column 'text'"),
     ],
-    ids=range(13),
+    ids=range(14),
 )  # fmt: skip
 def test_what_is_wrong_with_a_csv_file_is_said_and_nothing_is_written(
     folder: Path, padded: Path, content: bytes, problem: str
@@ -412,7 +413,7 @@ def test_a_full_disk_leaves_no_file(folder: Path, padded: Path) -> None:
         (["-i", ".", "--input-format", "csv"], "cannot be read: Is a directory"),
         (["-i", "in.csv", "--label-column", "x", "--probability-column", "x"], "cannot be told apart"),
         (["-i", "in.csv", "--label-column", "text"], "has a column 'text' already"),
-        (["-i", "in.csv", "--json"], "are not for files"),
+        (["-i", "in.csv", "--json"], "is not for files"),
         (["-i", "in.csv", "oil"], "are not for files"),
         (["-i", "in.csv", "--explain"], "are not for files"),
         (["-i", "in.csv", "--threshold", "0.5", "--top", "2"], "exclude each other"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.folder import check_free, name_of
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, OutputError
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
@@ -105,7 +105,15 @@ class TrainingRun:
                     f"{'Give' if self.examples else 'Leave out'} --no-examples.",
                 )
         else:
-            check_free(self.output, force=self.force, made_by=checkpoints.CONFIG_JSON)
+            try:
+                check_free(self.output, force=self.force, made_by=checkpoints.CONFIG_JSON)
+            except OutputError:
+                if not self.force and self.output.is_dir() and run_folder.is_unfinished(self.output):
+                    raise OutputError(
+                        f"{self.output} holds a run that was interrupted.",
+                        "Go on with it with --resume, or replace it with --force.",
+                    ) from None
+                raise
 
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
         """Train to the end and return the best checkpoint, which is then in the folder with its report.

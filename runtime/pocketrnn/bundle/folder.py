@@ -127,7 +127,9 @@ def _check_free(path: Path, *, force: bool, made_by: str) -> None:
         raise OutputError(f"{path} is where a disk is mounted.", "Choose an output folder in it.")
     if path.is_dir() and any(path.iterdir()):
         if not force:
-            raise OutputError(f"{path} exists already.", "Choose another output folder, or replace it with --force.")
+            raise OutputError(
+                f"{path} exists already.", "Choose another output folder, or replace it with --force (force=True)."
+            )
         if not (path / made_by).is_file():
             raise OutputError(
                 f"{path} holds no {made_by}, so it is not one that pocketrnn wrote, and it is not replaced.",
@@ -331,7 +333,9 @@ def _check_file(path: Path, *, force: bool) -> None:
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
     if path.exists() and not force:
-        raise OutputError(f"{path} exists already.", "Choose another output file, or replace it with --force.")
+        raise OutputError(
+            f"{path} exists already.", "Choose another output file, or replace it with --force (force=True)."
+        )
 
 
 def _move_to(work: Path, path: Path) -> None:

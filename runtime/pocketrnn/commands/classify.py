@@ -168,8 +168,10 @@ def classify(
         return
     answers = Answers.of(classifier.manifest)
     by_threshold = threshold is not None or (top is None and not explains and classifier.thresholds is not None)
-    if (files.are_given and as_json) or sequence_column is not None:
-        raise click.UsageError("With texts, --json and --sequence-column are not for files; see --output-format.")
+    if sequence_column is not None:
+        raise click.UsageError(f"--sequence-column is of sequences of numbers, and {classifier.name} takes texts.")
+    if files.are_given and as_json:
+        raise click.UsageError("--json is not for files; see --output-format.")
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 

@@ -44,10 +44,16 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
         if not times[column]:
             # Nearer than for files: in a file without a header line these are parts of texts.
             near = did_you_mean(column, present, least=0.75)
-            said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
+            said = f"{near} {remedy}" if near else _separated(present) or f"{remedy} {header}".rstrip()
             raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", said)
         if times[column] > 1:
             raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
+
+
+def _separated(present: Sequence[str]) -> str:
+    """What to do about a file whose one column holds another separator, as spreadsheets write; else nothing."""
+    found = next((mark for mark in (";", "\t", "|") if len(present) == 1 and mark in present[0]), None)
+    return "" if found is None else f"Its columns seem to be separated by {found!r}: save it with commas, or as .tsv."
 
 
 def header_line(wanted: Sequence[str], delimiter: str) -> str:

@@ -101,7 +101,7 @@ def no_place(answer: Any, tokens: Tensor, asked: Asked) -> tuple[str, str]:
             "A bundle gives one answer for a text. If your code takes that from one of the steps, or from their mean, "
             "say so as it does: --call, or call=.",
         )
-    advice = "Return logits [batch, classes] from forward, and give a label for every class."
+    advice = "Give a label for each logit, in their order; forward must return logits [batch, labels]."
     if any(leaf.dim() == 3 and leaf.shape[-1] == asked.classes for leaf in leaves.values()):
         advice = (
             "It holds several answers for a text: say which is the one that your code takes, with --call, or call=."
