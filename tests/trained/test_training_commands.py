@@ -134,9 +134,16 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
         (somewhere_else / "new.csv").write_text("label,text\n" + "emu,an emu\ncat,a cat0\n" * 10)
         small = ("--epochs", "1", "--min-freq", "1", "--hidden-dim", "8", "--embedding-dim", "8")
         assert run("train", "reviews.csv", "-o", "reviews.checkpoint", *small).exit_code == 0
+    if of_numbers := arguments[1] in ("BasicMotions_TRAIN.ts", "walks.csv"):
+        head = "@problemName motions\n@timeStamps false\n@univariate false\n@classLabel true up down\n@data\n"
+        rows = [f"{i % 3},{i % 5},1:0,{i % 7},{i % 2}:{'up' if i % 2 else 'down'}" for i in range(40)]
+        (somewhere_else / "BasicMotions_TRAIN.ts").write_text(head + "\n".join(rows) + "\n")
+        steps = [f"{i % 3},{i % 5},{i % 7},{i // 60},{'up' if i // 60 % 2 else 'down'}" for i in range(1200)]
+        (somewhere_else / "walks.csv").write_text("\n".join(["ax,ay,az,walk,label", *steps]) + "\n")
+    words = ("--min-freq", "1")
     # That of the vectors, where there are some.
     embedding = () if "--vectors" in arguments else ("--embedding-dim", "8")
-    result = run(*arguments, "--epochs", "1", "--min-freq", "1", "--hidden-dim", "8", *embedding)
+    result = run(*arguments, "--epochs", "1", "--hidden-dim", "8", *(() if of_numbers else (*words, *embedding)))
     assert result.exit_code == 0, result.output
 
 
