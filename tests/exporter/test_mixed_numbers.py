@@ -46,6 +46,8 @@ CALLS: Final[tuple[Callable[[Tensor], Tensor], ...]] = (
     lambda x: torch.aminmax(x == 4, dim=1, keepdim=True).min,
     lambda x: (x == 4).sort(dim=1, stable=True).values,
     lambda x: (x == 4).sort(dim=1, descending=True, stable=True).indices,
+    lambda x: torch.pow(x.abs(), x.abs() * 0.37),
+    lambda x: x.abs() ** (x.abs() * 0.37),
     lambda x: torch.searchsorted(EDGES, x),
     lambda x: torch.searchsorted(EDGES, x, right=True),
     lambda x: torch.searchsorted(EDGES.float(), x * 0.5, side="right"),

@@ -120,6 +120,14 @@ def _as_numbers(name: str) -> Rule:
     return compared
 
 
+@rule("pow", "__pow__", when=exporting)
+def power(_session: TraceSession, base: Any, exponent: Any) -> Any:
+    """`ids ** weights`: a whole number to the power of a fraction, which ONNX gives in the type of the base."""
+    if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
+        return declined("not a whole number to the power of fractions")
+    return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
+
+
 @rule("searchsorted", when=exporting)
 def searchsorted(
     _session: TraceSession,
@@ -153,6 +161,7 @@ MIXED_NUMBERS: Final = (
     Rule(("add", "__add__", "maximum"), _of_truths(torch.logical_or), exporting),
     Rule(("minimum",), _of_truths(torch.logical_and), exporting),
     *map(_as_numbers, ("max", "min", "amax", "amin", "aminmax", "sort")),
+    power,
     searchsorted,
     nansum,
 )
