@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from number_modules import EXPORTED, XYZ, LastStep, OwnScale, Packed
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, verify
@@ -36,7 +37,7 @@ def last_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path
     return module, path
 
 
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 4))
 def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     module, call, how = made(name)
     before = {key: value.clone() for key, value in module.state_dict().items()}

@@ -109,14 +109,14 @@ def test_a_graph_of_whole_texts_is_made_into_the_step_graph_that_an_export_gives
             state = got[1]
 
 
-class _LastOfAll(torch.nn.Module):
+class _StepBeforeLast(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding, self.rnn = torch.nn.Embedding(WORDS, 4), torch.nn.GRU(4, 4, batch_first=True)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.rnn(self.embedding(tokens))[0]
-        return outputs[:, -1]
+        return outputs[:, -2]
 
 
 class _MeanOfWords(torch.nn.Module):
@@ -133,11 +133,11 @@ class _MeanOfWords(torch.nn.Module):
     ("module", "named"),
     [
         (classifier_of("gru", 1, "max", packed=False, both=True), "both ends"),
-        (_LastOfAll(), "is not known to go on"),
+        (_StepBeforeLast(), "is not known to go on"),
         (user_modules.EncoderStates(), "a state of its own"),
         (_MeanOfWords(), "no recurrent layer"),
     ],
-    ids=["bidirectional", "last of all steps", "another layer's state", "no recurrent layer"],
+    ids=["bidirectional", "the step before the last", "another layer's state", "no recurrent layer"],
 )
 def test_a_graph_that_cannot_go_on_from_a_state_is_refused(module: torch.nn.Module, named: str) -> None:
     example = (torch.ones(2, 5, dtype=torch.int64),)

@@ -61,7 +61,7 @@ def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_it
     assert data.lengths.tolist() == [6] * 6
     for command, said in (
         (["compress", str(tmp_path / "c")], "only classifiers of texts are compressed"),
-        (["export", str(tmp_path / "c"), "--streaming"], "--streaming is of texts"),
+        (["export", str(tmp_path / "c"), "--streaming"], "Leave streaming out"),
         (["export", str(tmp_path / "c"), "--channels", "2"], "says itself"),
     ):
         refused = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "d")])

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused_packed import File
+from sampling import mostly_slow
 
 from pocketrnn import Classifier, NumberClassifier, NumberRules, verify
 from pocketrnn.bundle.manifest import NumbersError
@@ -166,6 +167,7 @@ def exported(name: str, folder: Path) -> Path:
 REFUSED = {"Pooled": "MaxPool"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in number_modules.EXPORTED if name in REFUSED])
 def test_a_bundle_that_the_engine_cannot_run_is_refused_by_its_operator(name: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=REFUSED[name]):
@@ -173,7 +175,7 @@ def test_a_bundle_that_the_engine_cannot_run_is_refused_by_its_operator(name: st
     assert not (tmp_path / "packed.prnn").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in number_modules.EXPORTED if name not in REFUSED])
+@pytest.mark.parametrize("name", mostly_slow([name for name in number_modules.EXPORTED if name not in REFUSED], 4))
 def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path)
     path = tmp_path / "packed.prnn"

@@ -23,6 +23,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ["good film,good", "bad film,bad", "a good one,good", "a bad one,bad"] * 5
     for name in ("reviews.csv", "test.csv"):
         (folder / name).write_text("\n".join(["text,label", *rows]) + "\n")
+    kinds = ("Standing", "Running", "Walking", "Badminton")
+    head = f"@timeStamps false\n@univariate false\n@classLabel true {' '.join(sorted(kinds))}\n@data\n"
+    motions = [f"1,2,3:0,{i},1:{kinds[i // 10]}" for i in range(40)]
+    (folder / "BasicMotions_TRAIN.ts").write_text(head + "\n".join(motions) + "\n")
     (folder / "folder_with_test_csv").mkdir()
     (folder / "folder_with_test_csv/test.csv").write_text('"3","Wall St. Bears","Short-sellers"\n')
     checkpoint = pocketrnn_training.train(

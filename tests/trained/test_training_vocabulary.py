@@ -80,7 +80,7 @@ def encoded_of(rows: list[list[int]]) -> EncodedTexts:
 @given(ROWS, st.data())
 def test_a_batch_is_its_rows_padded_to_the_longest(rows: list[list[int]], drawn: st.DataObject) -> None:
     chosen = drawn.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=8))
-    tokens, lengths = encoded_of(rows).batch(np.array(chosen), padding_id=7)
+    tokens, lengths = encoded_of(rows).batch(np.array(chosen), padding=7)
     width = max(len(rows[i]) for i in chosen)
     assert tokens.tolist() == [rows[i] + [7] * (width - len(rows[i])) for i in chosen]
     assert lengths.tolist() == [len(rows[i]) for i in chosen]

@@ -51,10 +51,9 @@ class LabelledSequences:
         licence: the licence of the rows, where it is known.
 
     Example:
-        >>> rules = NumberRules(("x",))
-        >>> data = labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one")
+        >>> data = read_sequences([Path("BasicMotions_TRAIN.ts")])
         >>> len(data), data.labels[data.targets[0]]
-        (1, 'up')
+        (40, 'Standing')
     """
 
     sequences: Sequence[Samples] = field(repr=False)

@@ -240,7 +240,7 @@ def _export_trained_numbers(module: Any, description: dict[str, Any], output: Pa
     refuse_options_of_texts(options, options["source"])
     if options["name"] is not None:
         description["name"] = options["name"]
-    given = {name: options[name] for name in ("tolerance", "report", "force")}
+    given = {name: options[name] for name in ("tolerance", "report", "force", "streaming")}
     with stages_on_stderr():
         manifest = export_numbers(module, output, **description, examples=not options["no_examples"], **given)
     for line in lines_of_numbers(manifest, output):

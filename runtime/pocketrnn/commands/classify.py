@@ -152,9 +152,7 @@ def classify(
     from pocketrnn.commands.labels_reached import check_separable
 
     if files.are_given and (texts or as_stream or as_tokens or explains):
-        raise click.UsageError(
-            "TEXTS, --stream, --tokens and --explain are not for files; see --output-format and --top."
-        )
+        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     if as_stream and as_tokens:
         raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
