@@ -105,6 +105,7 @@ def test_sequences_are_given_as_json(folder: Path) -> None:
         (["--input", "words.csv", "--output", "out.csv"], "no number"),
         (["--input", "good.csv", "--output", "out.txt"], "--output-format"),
         (["--input", "good.csv", "--output", "out.csv", "--json"], "--json"),
+        (["--input", "good.csv", "--output", "good.csv", "--force"], "is the file that is read"),
         (["--input", "good.csv", "--output", "out.csv", "--label-column", "window"], "called 'window'"),
         (["--input", "good.csv", "--output", "out.csv", "--label-column", "probability"], "told apart"),
     ],

@@ -6,7 +6,7 @@ Each text has one label; or, in a data set of several labels a text, any number 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ __all__ = [
     "UNLABELLED",
     "LabelledTexts",
     "class_targets",
+    "classes_of",
     "labels_of",
     "read_files",
     "read_texts",
@@ -291,14 +292,9 @@ def read_files(
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
     if labels is None:
-        labels = tuple(sorted(code_of))
-        if not labels:
+        if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
-        if len(labels) == 1:
-            raise DataError(
-                f"All {len(texts)} rows of {source} are of one class, {labels[0]!r}.",
-                "A classifier needs rows of two classes at least.",
-            )
+        labels = classes_of(code_of, f"{len(texts)} rows of {source}", "rows")
     return LabelledTexts(texts, class_targets(codes.numbers(np.int64), tuple(code_of), labels, source), labels, source)
 
 
@@ -469,6 +465,26 @@ def _checked_chunks(
             )
         before += len(texts)
         yield texts, list(map(str, labels))
+
+
+def classes_of(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
+    """The classes that occur, sorted.
+
+    Args:
+        names: the labels that occur, one at least.
+        all_of_them: how many rows there are and of what, for the error.
+        rows: what a row is: `rows`, `texts`, `sequences`.
+
+    Raises:
+        DataError: there is one class only.
+    """
+    labels = tuple(sorted(names))
+    if len(labels) == 1:
+        raise DataError(
+            f"All {all_of_them} are of one class, {labels[0]!r}.",
+            f"A classifier needs {rows} of two classes at least.",
+        )
+    return labels
 
 
 def class_targets(

@@ -18,7 +18,7 @@ from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.rules import NumberRules, array_of
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts, class_targets, several_labelled
+from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
@@ -297,12 +297,7 @@ def labelled_texts(
         return _several(checked, values, known, given), given
     names = [_name(label, row, given) for row, label in enumerate(values)]
     if known is None:
-        known = tuple(sorted(given))
-        if len(known) == 1:
-            raise DataError(
-                f"All {len(checked):,} texts are of one class, {known[0]!r}.",
-                "A classifier needs texts of two classes at least.",
-            )
+        known = classes_of(given, f"{len(checked):,} texts", "texts")
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
     return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given

@@ -26,7 +26,7 @@ from pocketrnn_training.going_on import Start
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.settings import WORDS, Settings
 from pocketrnn_training.spelling import Spelling
-from pocketrnn_training.task import Task
+from pocketrnn_training.task import Task, about_rows
 
 __all__ = ["class_weights_of", "notices_of_classes", "parts", "prepare"]
 
@@ -141,11 +141,7 @@ def prepare(
         validation_targets=validation.targets,
         examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
         about={
-            "source": data.source,
-            "licence": data.licence,
-            "rows": len(data) + len(validation),
-            "training_rows": len(data),
-            "validation_rows": len(validation),
+            **about_rows(data, validation),
             "word_vectors": None if start is None else _about_vectors(start),
         }
         | ({} if teacher is None else {"teacher": teacher.figures})

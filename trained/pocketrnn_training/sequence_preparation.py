@@ -18,7 +18,7 @@ from pocketrnn_training.preparation import class_weights_of, notices_of_classes
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.sequences import LabelledSequences, mean_and_scale, sequence_parts
 from pocketrnn_training.settings import Settings
-from pocketrnn_training.task import Task
+from pocketrnn_training.task import Task, about_rows
 
 __all__ = ["prepare_sequences"]
 
@@ -74,11 +74,7 @@ def prepare_sequences(
         validation_targets=validation.targets,
         examples=_examples(validation) if examples else (),
         about={
-            "source": data.source,
-            "licence": data.licence,
-            "rows": len(data) + len(validation),
-            "training_rows": len(data),
-            "validation_rows": len(validation),
+            **about_rows(data, validation),
             **({} if examples else {"examples": MADE_SIGNALS}),
         },
     )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn_training.data import class_targets, split_classes
+from pocketrnn_training.data import class_targets, classes_of, split_classes
 
 __all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale", "sequence_parts"]
 
@@ -171,12 +171,7 @@ def labelled_sequences(
         said = f" No sequence of one label has the {rules.window} steps of a window." if short else ""
         raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
     if labels is None:
-        labels = tuple(sorted(code_of))
-        if len(labels) == 1:
-            raise DataError(
-                f"All {len(sequences)} sequences of {source} are of one class, {labels[0]!r}.",
-                "A classifier needs sequences of two classes at least.",
-            )
+        labels = classes_of(code_of, f"{len(sequences)} sequences of {source}", "sequences")
     targets = class_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
     return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
 

@@ -15,10 +15,12 @@ from pocketrnn.text import AnyTextRules
 from pocketrnn_training import pieces, vectors
 from pocketrnn_training.architecture import AnyArchitecture
 from pocketrnn_training.batches import EncodedRows, joined
+from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.distillation import Teaching
+from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.spelling import Spelling
 
-__all__ = ["Task"]
+__all__ = ["Task", "about_rows"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,16 @@ class Task:
             rows=joined(self.rows, self.validation_rows),
             targets=np.concatenate((self.targets, self.validation_targets)),
         )
+
+
+def about_rows(
+    data: LabelledTexts | LabelledSequences, validation: LabelledTexts | LabelledSequences
+) -> dict[str, Any]:
+    """What a checkpoint says of the training rows and the validation rows that it was made of."""
+    return {
+        "source": data.source,
+        "licence": data.licence,
+        "rows": len(data) + len(validation),
+        "training_rows": len(data),
+        "validation_rows": len(validation),
+    }

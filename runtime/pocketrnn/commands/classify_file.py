@@ -23,7 +23,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.folder import file_written_whole, near_file
 from pocketrnn.bundle.refused_texts import among
 from pocketrnn.classifier import Classifier, kinds_refused, logits_of_batches, refusal
-from pocketrnn.commands.file_options import FileOptions, answer_columns
+from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
 from pocketrnn.commands.labels_reached import check_separable
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
@@ -31,14 +31,12 @@ from pocketrnn.tables.reader import read
 from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, kind_of
 from pocketrnn.tables.writer import write
 
-__all__ = ["classify_file"]
+__all__ = ["answers_written", "classify_file"]
 
 _STREAM: Final = "-"
 # In seconds. A bar for less time than this would be gone before it is read.
 _BAR_AFTER: Final = 2.0
 _BAR_EVERY: Final = 0.2
-# A probability is float32, which is exact to about six decimals; all its digits would be twice as many.
-_DECIMALS: Final = 6
 
 
 def classify_file(
@@ -77,7 +75,7 @@ def classify_file(
         source = RowSource(name, kind, size, on_error=files.on_error)
         added = [name for pair in names for name in pair]
         batches = read(stream, source, files.text_column, live=size is None, added=added)
-        sink = stack.enter_context(_written(destination, stream, written, force=files.force))
+        sink = stack.enter_context(answers_written(destination, written, _status(stream), force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             columns_of = (
                 partial(_labels_reached, answers, names[0], threshold)
@@ -169,7 +167,7 @@ def _labels_reached(
     for row, likeliest in enumerate(order.tolist()):
         some = [i for i in likeliest if reached[row, i]]
         given.append(tuple(answers.labels[i] for i in some))
-        shown.append(tuple(round(float(probabilities[row, i]), _DECIMALS) for i in some or likeliest[:1]))
+        shown.append(tuple(round(float(probabilities[row, i]), DECIMALS) for i in some or likeliest[:1]))
     is_list = answers.activation == "sigmoid"
     if not is_list:
         given, shown = ["".join(labels) for labels in given], [likeliest[0] for likeliest in shown]
@@ -184,7 +182,7 @@ def _likeliest(
     rows, labels = np.arange(len(logits)), answers.labels
     # By logit, not by probability: if logits are large, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
-    rounded = answers.probabilities(logits).astype(np.float64).round(_DECIMALS)
+    rounded = answers.probabilities(logits).astype(np.float64).round(DECIMALS)
     columns = []
     for rank, (label_name, probability_name) in enumerate(names):
         chosen = order[:, rank]
@@ -237,8 +235,24 @@ def _on_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _written(destination: str, stream: IO[bytes], kind: Kind, *, force: bool) -> Iterator[IO[bytes]]:
-    read_from = _status(stream)
+def answers_written(
+    destination: str, kind: Kind, read_from: os.stat_result | None, *, force: bool
+) -> Iterator[IO[bytes]]:
+    """The stream that answers are written to: a file, which is written as a whole or not at all, or standard output.
+
+    Args:
+        destination: the file; `-` is standard output.
+        kind: what kind of file it becomes.
+        read_from: the system's record of what is read, which must not be written; None where there is none.
+        force: replace a file that is there.
+
+    Raises:
+        OutputError: it is the file that is read, exists already, or is a terminal, which shows no Parquet.
+
+    Example:
+        >>> with answers_written("labelled.csv", "csv", None, force=False) as stream:
+        ...     _ = stream.write(b"text,label\\n")
+    """
     if destination != _STREAM:
         path = Path(destination)
         if read_from is not None and path.exists() and os.path.samestat(read_from, path.stat()):
@@ -250,7 +264,8 @@ def _written(destination: str, stream: IO[bytes], kind: Kind, *, force: bool) ->
     if kind == "parquet" and out.isatty():
         raise OutputError("Parquet cannot be shown on a terminal.", "Name a file with --output.")
     status = _status(out)
-    if _size(stream) is not None and status is not None and os.path.samestat(read_from, status):  # type: ignore[arg-type]
+    regular = read_from is not None and stat.S_ISREG(read_from.st_mode)
+    if regular and status is not None and os.path.samestat(read_from, status):  # type: ignore[arg-type]
         raise OutputError("Standard output is the file that is read.", "Choose another output file.")
     yield out
     out.flush()

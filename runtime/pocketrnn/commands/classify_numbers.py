@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import click
 import numpy as np
 
-from pocketrnn.bundle.folder import file_written_whole
-from pocketrnn.commands.file_options import FileOptions, answer_columns
-from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input, standard_output
+from pocketrnn.commands.classify_file import answers_written
+from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
+from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, shown
 from pocketrnn.number_classifier import NumberClassifier
@@ -26,8 +26,6 @@ from pocketrnn.tables.writer import Answered, write
 __all__ = ["NumberAnswers", "classify_numbers"]
 
 _SEQUENCES_AT_A_TIME: Final = 256
-# A value or a probability is float32; all its digits would be twice as many.
-_DECIMALS: Final = 6
 
 # Some sequences of a file: what each is called, and the answer to it.
 _Some = tuple[list[str], list[Any]]
@@ -51,7 +49,7 @@ class NumberAnswers:
         """One answer as a line: what it is of, and the labels with their probabilities, or the values."""
         labels = self.classifier.labels
         if self.classifier.manifest.activation == "values":
-            values = [round(float(value), _DECIMALS) for value in answer]
+            values = [round(float(value), DECIMALS) for value in answer]
             if self.as_json:
                 return json_line({"sequence": name, "values": dict(zip(labels, values, strict=True))})
             return "\t".join((*(f"{value:g}" for value in values), one_line(name)))
@@ -65,12 +63,12 @@ class NumberAnswers:
         """Answers as columns of a table: a label and its probability, for each of the first ones; or the values."""
         if self.classifier.manifest.activation == "values":
             by_name = zip(self.classifier.labels, np.array(answers).T.tolist(), strict=True)
-            return [Column(name, [round(value, _DECIMALS) for value in column], True) for name, column in by_name]
+            return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
         made = []
         for rank, (label, probability) in enumerate(answer_columns(files, self.top)):
             pairs = [answer.top[rank] for answer in answers]
             made.append(Column(label, [pair[0] for pair in pairs], is_number=False))
-            made.append(Column(probability, [round(pair[1], _DECIMALS) for pair in pairs], is_number=True))
+            made.append(Column(probability, [round(pair[1], DECIMALS) for pair in pairs], is_number=True))
         return made
 
 
@@ -180,13 +178,13 @@ def _write(wanted: NumberAnswers, files: FileOptions, by: str | None) -> None:
         return
     if wanted.as_json:
         raise click.UsageError("--json is of lines on standard output; for a table, see --output-format.")
-    kind = kind_of(files.output or "-", files.output_format, "--output-format")
-    with ExitStack() as stack:
-        stream: IO[bytes] = (
-            standard_output()
-            if to_stdout
-            else stack.enter_context(file_written_whole(Path(str(files.output)), force=files.force))
-        )
+    destination = files.output or "-"
+    kind = kind_of(destination, files.output_format, "--output-format")
+    # A file that cannot be read is refused by its reader.
+    read_from = None
+    with contextlib.suppress(OSError, ValueError):
+        read_from = Path(str(files.input)).stat()
+    with answers_written(destination, kind, read_from, force=files.force) as stream:
         write(stream, kind, _as_table(wanted, files, by), by or "sequence", flush=to_stdout)
 
 

@@ -14,7 +14,10 @@ from pocketrnn.errors import InputError
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
-__all__ = ["FileOptions", "answer_columns", "file_options"]
+__all__ = ["DECIMALS", "FileOptions", "answer_columns", "file_options"]
+
+# A probability or a value is float32, which is exact to about six decimals; all its digits would be twice as many.
+DECIMALS: Final = 6
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
