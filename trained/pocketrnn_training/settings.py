@@ -242,7 +242,7 @@ class Settings:
             >>> Settings(tokenizer="whitespace").has_words, Settings(tokenizer="characters").has_words
             (True, False)
         """
-        return self.tokenizer not in (BPE, "characters") and self.ngrams == 1 and not self.asks_for_pieces
+        return self.tokenizer != "characters" and self.ngrams == 1 and not self.asks_for_pieces
 
     def epochs_for(self, rows: int, classes: int) -> int:
         """The largest number of epochs, if an epoch has `rows` rows.
