@@ -20,7 +20,7 @@ from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limi
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts, checked_threads
-from pocketrnn.engines.parallel import mapped_in_order
+from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.text import TextEncoder
@@ -74,7 +74,7 @@ class Classifier(TrainedEstimator):
         self.manifest = manifest
         self._folder = folder
         self._engine = engine
-        self._threads = threads
+        self._workers = Workers(threads)
         self._options = options
         self._encoder = TextEncoder(manifest.text, manifest.vocabulary)
         self._ready = ReadyTexts(manifest.name, self._encoder, manifest.graph.embedding_rows, tokenizer)
@@ -448,10 +448,10 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
             (2, 192)
         """
-        given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
+        given = chunks(texts, self._ready, on_error=on_error, threads=self._workers.threads)
         work = partial(self._embedded, on_error=on_error)
         parts, skipped = [], 0
-        for _, (part, left_out) in mapped_in_order(work, given, self._threads):
+        for _, (part, left_out) in self._workers.mapped(work, given):
             parts.append(part)
             skipped += left_out
         self._warn_of_skipped(skipped)
@@ -484,9 +484,9 @@ class Classifier(TrainedEstimator):
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
         total = 0
-        given = chunks(texts, self._ready, on_error=on_error, threads=self._threads)
+        given = chunks(texts, self._ready, on_error=on_error, threads=self._workers.threads)
         work = partial(self._logits_of, on_error=on_error)
-        for _, (logits, skipped) in mapped_in_order(work, given, self._threads, self._stop):
+        for _, (logits, skipped) in self._workers.mapped(work, given, self._stop):
             total += len(skipped)
             yield logits, skipped
         if warns:
@@ -548,7 +548,7 @@ class Classifier(TrainedEstimator):
         return too_costly(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded_again, (self._folder, self._threads, self._options, self._ready.tokenizer)
+        return _loaded_again, (self._folder, self._workers.threads, self._options, self._ready.tokenizer)
 
     def __repr__(self) -> str:
         return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
@@ -580,7 +580,7 @@ def logits_of_batches(
         [(1, 4), (2, 4)]
     """
     work = partial(classifier._logits_of, on_error=on_error)
-    for _, (logits, skipped) in mapped_in_order(work, checked_batches(batches, classifier._ready), classifier._threads):
+    for _, (logits, skipped) in classifier._workers.mapped(work, checked_batches(batches, classifier._ready)):
         logits[skipped] = np.nan
         yield logits
 

@@ -19,7 +19,7 @@ from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.carried_stream import CarriedStream, Window
 from pocketrnn.engines.batching import MAX_TOKENS
 from pocketrnn.engines.engine import CPU, Floats, Options, checked_threads
-from pocketrnn.engines.parallel import mapped_in_order
+from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
@@ -78,7 +78,7 @@ class NumberClassifier(TrainedEstimator):
         self.manifest = manifest
         self._folder = folder
         self._options = options
-        self._threads = threads
+        self._workers = Workers(threads)
         self._engine = engine
         self._gives_values = manifest.activation == "values"
         self._answers = Answers(manifest.name, manifest.labels, manifest.activation, manifest.thresholds)
@@ -390,7 +390,7 @@ class NumberClassifier(TrainedEstimator):
             raise InputError(f"on_error is {shown(on_error)}.", "Use 'raise' or 'skip'.")
         skipped = 0
         work = partial(self._answered, on_error=on_error)
-        for _, (logits, passed_over) in mapped_in_order(work, _chunks(sequences), self._threads):
+        for _, (logits, passed_over) in self._workers.mapped(work, _chunks(sequences)):
             skipped += len(passed_over)
             yield logits, passed_over
         if skipped:
@@ -421,8 +421,8 @@ class NumberClassifier(TrainedEstimator):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if is_packed(self._folder):
-            return _of_packed, (self._folder, self._options, self._threads)
-        return _of_bundle, (self._folder, self.manifest, self._options, self._threads)
+            return _of_packed, (self._folder, self._options, self._workers.threads)
+        return _of_bundle, (self._folder, self.manifest, self._options, self._workers.threads)
 
     def __repr__(self) -> str:
         what = "values" if self._gives_values else "labels"

@@ -25,6 +25,7 @@ import pytest
 
 from pocketrnn import Classifier
 from pocketrnn.engines.batching import MAX_TOKENS
+from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, TextError
 
 TEXTS = [f"{'the ' * (i % 7)}{bundle_maker.WORDS[i % 30]}" for i in range(9000)]
@@ -184,7 +185,7 @@ def test_a_provider_that_onnxruntime_lacks_is_named_with_those_it_has(padded: Pa
 
 def test_a_pickled_classifier_comes_back_with_its_options(padded: Path) -> None:
     again = pickle.loads(pickle.dumps(Classifier.load(padded, threads=2, max_batch_tokens=77)))  # noqa: S301
-    assert (again._threads, again._options.max_batch_tokens) == (2, 77)
+    assert (again._workers.threads, again._options.max_batch_tokens) == (2, 77)
     assert Classifier.load(padded)._options.max_batch_tokens == MAX_TOKENS
 
 
@@ -288,13 +289,39 @@ def test_ten_thousand_loads_leave_nothing_behind(padded: Path) -> None:
     assert resident() - before < 8_000_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_classifier_owns_no_thread(padded: Path) -> None:
-    before = len(list(Path("/proc/self/task").iterdir()))
+def workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("pocketrnn")}
+
+
+def test_the_threads_of_a_classifier_are_started_once_and_end_with_it(padded: Path) -> None:
+    others = workers()
     classifier = Classifier.load(padded, threads=2)
-    assert len(list(Path("/proc/self/task").iterdir())) <= before
+    classifier.classify("the oil")
+    assert workers() <= others
     classifier.predict(TEXTS)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pocketrnn")]
+    own = workers() - others
+    assert 1 <= len(own) <= 2
+    classifier.predict(TEXTS), classifier.embed(TEXTS)
+    # Of two threads, the second is started where the first was busy.
+    assert own <= workers() - others
+    own = workers() - others
+    assert len(own) <= 2
+    del classifier
+    gc.collect()
+    for thread in own:
+        thread.join(timeout=10)
+    assert workers() <= others
+
+
+def test_an_iteration_that_is_left_early_leaves_no_work_behind(padded: Path) -> None:
+    begun: list[int] = []
+    mapped = Workers(2).mapped(begun.append, iter(range(100)))
+    next(mapped)
+    mapped.close()  # type: ignore[attr-defined]
+    count = len(begun)
+    assert count <= 3
+    time.sleep(0.01)
+    assert len(begun) == count
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
