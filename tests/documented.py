@@ -78,6 +78,14 @@ def blocks_of(page: Path) -> list[Block]:
     return found
 
 
+def written_by(block: Block) -> set[str]:
+    """The files and folders that the block writes, by the options and functions that name them."""
+    if block.language == "python":
+        return set(re.findall(r'(?:\bexport\w*\([^"\n]*|\.save\()"([^"\n]+)"', block.content))
+    commands = "\n".join(command for command, _ in commands_of(block.content))
+    return set(re.findall(r"(?:-o|--export|--output|--html) (\S+)", commands))
+
+
 def run_block(block: Block, scope: dict[str, Any]) -> None:
     """Run a block in the current folder; Python in `scope`, which the blocks of a page share."""
     if block.mark.startswith("saved as "):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
-import pickle
 import re
 import runpy
 import shutil
@@ -18,10 +16,9 @@ from typing import Any
 import click
 import pandas
 import pytest
-import safetensors.torch
 import torch
 from click.testing import CliRunner
-from documented import SHOWN_ONLY, blocks_of, check_output, run_block, run_command
+from documented import SHOWN_ONLY, blocks_of, check_output, commands_of, run_block, run_command, written_by
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export import export
@@ -38,47 +35,22 @@ PAGES = [
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
-MODEL = """
-from torch import nn
+SAMPLES = runpy.run_path(str(ROOT / "examples" / "sample_files.py"))
+MODEL = SAMPLES["CLASSIFIER"]
 
-class Classifier(nn.Module):
-    def __init__(self, words=5, dim=16, hidden=8, classes=2):
-        super().__init__()
-        self.embedding = nn.Embedding(words, dim)
-        self.gru = nn.GRU(dim, hidden, batch_first=True)
-        self.fc = nn.Linear(hidden, classes)
 
-    def forward(self, tokens):
-        return self.fc(self.gru(self.embedding(tokens))[1][-1])
-"""
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What examples/sample_files.py makes: the files that the command lines of the pages name."""
+    folder = tmp_path_factory.mktemp("samples")
+    assert SAMPLES["write_samples"](folder) == []
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the README's command lines name."""
+def folder(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    rows = ["good film,positive", "bad film,negative", "a good one,positive", "a bad one,negative"] * 10
-    for name in ("reviews.csv", "test.csv"):
-        Path(name).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
-    Path("probabilities.csv").write_text("\n".join(["negative,positive", *["0.1,0.9", "0.8,0.2"] * 20]) + "\n")
-    Path("headlines.txt").write_text("NASA probe nears Saturn\nOil prices rise again\n", encoding="utf-8")
-    shutil.copy("test.csv", "dev.csv")
-    tags = ["good film,long", "bad film,long|sad", "a good one,", "a bad one,sad"] * 10
-    Path("tags.csv").write_text("\n".join(["text,label", *tags]) + "\n", encoding="utf-8")
-    Path("headlines.csv").write_text("text,source\nNASA probe nears Saturn,wire\n", encoding="utf-8")
-    Path("headlines.jsonl").write_text('{"headline": "Oil prices rise again"}\n', encoding="utf-8")
-    Path("vocab.txt").write_text("<unk>\n<pad>\ngood\nbad\nfilm\n", encoding="utf-8")
-    Path("model.py").write_text(MODEL, encoding="utf-8")
-    cells = [{"cell_type": "code", "source": MODEL}, {"cell_type": "code", "source": "open('not run')"}]
-    Path("notebook.ipynb").write_text(json.dumps({"nbformat": 4, "cells": cells}), encoding="utf-8")
-    words = ["<unk>", "<pad>", "good", "bad", "film"]
-    Path("word2idx.json").write_text(json.dumps({"word2idx": {word: i for i, word in enumerate(words)}}))
-    Path("labels.json").write_text('["no", "yes"]')
-    Path("pairs.jsonl").write_text('{"text": "A good film", "ids": [0, 2, 4]}\n')
-    scope: dict[str, type[torch.nn.Module]] = {}
-    exec(MODEL, scope)  # noqa: S102 - our own text, above
-    torch.save(scope["Classifier"]().state_dict(), "weights.pt")
-    safetensors.torch.save_file(scope["Classifier"]().state_dict(), "weights.safetensors")
     return tmp_path
 
 
@@ -86,35 +58,14 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the checkpoint `reviews.checkpoint` and its bundle `reviews`, which some pages begin with."""
-    folder = tmp_path_factory.mktemp("trained")
-    # More than 5,000 words: a page cuts down to that many.
-    texts = [f"a {('bad', 'good')[i % 2]} film" + "".join(f" word{i}x{j}" for j in range(50)) for i in range(160)]
-    rows = ["text,label", *(f"{text},{('negative', 'positive')[i % 2]}" for i, text in enumerate(texts))]
-    (folder / "rows.csv").write_text("\n".join(rows))
-    made = [str(folder / "reviews.checkpoint"), "--export", str(folder / "reviews")]
-    small = ["--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--device", "cpu"]
-    run = ["train", str(folder / "rows.csv"), *small, "-o", *made]
-    assert CliRunner().invoke(main, run).exit_code == 0
-    return folder
-
-
-def torchtexts_files() -> None:
-    words = ["<unk>", "<pad>", ".", "the", ",", "to", "a", "of", "in", "and", *(f"word{i}" for i in range(7990))]
-    torch.save(words, "vocab.pth")
-    Path("from-the-internet.pth").write_bytes(pickle.dumps(os.system))
-    (module,) = (block for block in blocks_of(ROOT / "docs" / "coming-from-torchtext.md") if "saved as" in block.mark)
-    scope: dict[str, Any] = {}
-    exec(module.content, scope)  # noqa: S102 - the page's own lines
-    torch.save(scope["NewsClassifier"]().state_dict(), "weights.pt")
-
-
-def columns_named_review() -> None:
-    rows = pandas.DataFrame({"review": ["A good film", "A bad film"], "id": [1, 2]})
-    rows.to_csv("reviews.csv", index=False)
-    rows.rename(columns={"review": "text"}).to_parquet("reviews.parquet")
+def reviews_of_the_readme() -> None:
+    (train,) = (
+        line
+        for block in blocks_of(ROOT / "README.md")
+        for line, _ in commands_of(block.content)
+        if line.startswith("pocketrnn train") and " reviews.checkpoint" in line
+    )
+    run_command(f"{train} --export reviews")
 
 
 def words_for_rules() -> dict[str, Any]:
@@ -141,12 +92,6 @@ def pipeline_of_ones_own() -> dict[str, Any]:
     return {"texts": ["a film"], "encode": lambda _text: [1, 2]}
 
 
-def teachers_answers() -> None:
-    rows = Path("reviews.csv").read_text().splitlines()[1:]
-    shares = ["0.1,0.9" if row.endswith("positive") else "0.8,0.2" for row in rows]
-    Path("teacher.csv").write_text("\n".join(["negative,positive", *shares]) + "\n")
-
-
 def packed_stream() -> dict[str, Any]:
     native = pytest.importorskip("pocketrnn_native", exc_type=ImportError)
     shutil.copy(ROOT / "tests" / "vectors" / "packed" / "streams.prnn", "reviews.prnn")
@@ -155,15 +100,12 @@ def packed_stream() -> dict[str, Any]:
 
 # What must be there before a page begins, beside the files of `folder`: what it does returns names for its Python.
 BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
-    "docs/coming-from-torchtext.md": torchtexts_files,
-    "docs/scoring-a-corpus.md": columns_named_review,
+    "docs/compression.md": reviews_of_the_readme,
     "docs/text-rules.md": words_for_rules,
     "docs/modules.md": module_with_a_task,
     "docs/your-files.md": pipeline_of_ones_own,
-    "docs/cookbook.md": teachers_answers,
     "runtime/native/README.md": packed_stream,
 }
-TRAINED = {"docs/compression.md", "docs/cookbook.md", "docs/python.md"}
 
 
 # What a page shows is not what a proof finds.
@@ -180,10 +122,7 @@ LONG = {"docs/compression.md", "docs/cookbook.md", "docs/python.md", "docs/strea
         if any(block.runs for block in blocks_of(page))
     ],
 )
-def test_what_a_page_shows_runs_in_its_order(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
-    if name_of(page) in TRAINED:
-        for name in ("reviews.checkpoint", "reviews"):
-            shutil.copytree(request.getfixturevalue("trained") / name, folder / name)
+def test_what_a_page_shows_runs_in_its_order(page: Path, folder: Path) -> None:
     begin = BEGINS_WITH.get(name_of(page))
     scope: dict[str, Any] = (begin() if begin else None) or {}
     for block in blocks_of(page):
@@ -202,6 +141,14 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
         assert not block.mark.startswith("not run:") or len(block.mark) > len("not run: "), f"line {block.line}"
     # A command that no fence surrounds would not be run.
     assert not re.search(r"(?m)^    (\$ )?pocketrnn ", text)
+
+
+def test_no_two_pages_write_to_one_place() -> None:
+    # Who types one page after the other in one folder would be asked for --force.
+    written: dict[str, str] = {}
+    for page in PAGES:
+        for name in {name for block in blocks_of(page) if block.runs for name in written_by(block)}:
+            assert written.setdefault(name, name_of(page)) == name_of(page), name
 
 
 def test_a_block_that_prints_something_else_is_seen() -> None:
