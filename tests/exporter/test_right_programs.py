@@ -164,6 +164,32 @@ def test_encoders_answer_as_where_no_gradients_are_recorded() -> None:
         torch.testing.assert_close(torch.from_numpy(run((tokens,))), expected, atol=1e-5, rtol=1e-5)
 
 
+class Masked(nn.Module):
+    """A mask that is made of the number of tokens, which PyTorch compares with a causal one, and a wrong hint of one,
+    which the fast path does not take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(WORDS, 6), nn.Linear(6, 3)
+        layer = nn.TransformerEncoderLayer(6, 2, 8)
+        self.slow, self.fast = nn.TransformerEncoder(layer, 1), nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(6, 2, 8), 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        causal = nn.Transformer.generate_square_subsequent_mask(tokens.size(1))
+        x = self.slow(self.embedding(tokens).transpose(0, 1), causal)
+        x = self.decoder(x, x, tgt_mask=causal).transpose(0, 1)
+        places = torch.arange(tokens.size(1))
+        far = (places[:, None] - places[None]).abs() > 2
+        logits: Tensor = self.fc(self.fast(x, far, is_causal=True).mean(1))
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore:.*enable_nested_tensor is True")
+def test_masks_of_encoders_may_be_made_of_the_number_of_tokens() -> None:
+    check(Masked(), with_lengths=False)
+
+
 class NeedsFive(nn.Module):
     """A convolution over five tokens."""
 

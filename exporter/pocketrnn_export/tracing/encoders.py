@@ -8,8 +8,9 @@ what it makes of masks: a mask of numbers, which is added to the scores elsewher
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,16 @@ from pocketrnn_export.tracing.torch_internals import encoder_layer_goes_fast, me
 
 __all__ = ["encoders_traced"]
 
+# The arguments of a decoder before `tgt_is_causal`, itself among them.
+_BEFORE_CAUSAL: Final = 7
+
 
 @contextlib.contextmanager
 def encoders_traced(_: TraceSession) -> Iterator[None]:
     """While the block runs, encoders of a thread that traces answer as the fast path does."""
-    forwards = {
+    forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
         (nn.TransformerEncoder, "forward"): _encoder(nn.TransformerEncoder.forward),
+        (nn.TransformerDecoder, "forward"): _decoder(nn.TransformerDecoder.forward),
         (nn.TransformerEncoderLayer, "forward"): _layer(nn.TransformerEncoderLayer.forward),
     }
     with methods_replaced(forwards):
@@ -41,7 +46,7 @@ def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         nested = getattr(self, "use_nested_tensor", False) and not self.layers[0].training and src.dim() == 3
         if current() is None or mask is not None or src_key_padding_mask is None or not (nested and _allowed()):
-            return shipped(self, src, mask, src_key_padding_mask, is_causal)
+            return shipped(self, src, mask, src_key_padding_mask, _asks_no_mask(is_causal))
         padding = _truths(src_key_padding_mask)
         # Of a batch, PyTorch asks whether the padding of all texts is at their ends; a text alone decides for itself.
         aligned = ~(padding[:, :-1] & ~padding[:, 1:]).any(1)
@@ -52,6 +57,22 @@ def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
         return out if self.norm is None else self.norm(out)
 
     return forward
+
+
+def _decoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(shipped)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if current() is not None and len(args) <= _BEFORE_CAUSAL:
+            kwargs["tgt_is_causal"] = _asks_no_mask(kwargs.get("tgt_is_causal"))
+        return shipped(*args, **kwargs)
+
+    return forward
+
+
+def _asks_no_mask(is_causal: bool | None) -> bool | None:
+    """Whether a mask is known to be causal. Where nobody says, PyTorch compares the mask with a causal one, and runs
+    another kernel where they are equal; the mask itself gives the same."""
+    return False if current() is not None and is_causal is None else is_causal
 
 
 def _layer(shipped: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,6 +86,8 @@ def _layer(shipped: Callable[..., Any]) -> Callable[..., Any]:
         if current() is not None and src.dim() == 3 and _allowed() and encoder_layer_goes_fast(self):
             src_mask = None if src_mask is None else _truths(src_mask)
             src_key_padding_mask = None if src_key_padding_mask is None else _truths(src_key_padding_mask)
+            # The fast path takes the mask that it is given, whatever is said of it.
+            is_causal = False
         return shipped(self, src, src_mask, src_key_padding_mask, is_causal)
 
     return forward
