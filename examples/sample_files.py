@@ -127,7 +127,7 @@ def write_weights(folder: Path) -> None:
     for _ in range(100):
         tokens, labels = torch.tensor([[0, 2, 4], [0, 3, 4]]), torch.tensor([1, 0])
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(module(tokens), labels).backward()
+        torch.nn.functional.cross_entropy(module(tokens), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     torch.save(module.state_dict(), folder / "weights.pt")
     torch.save(defined(NEWS_CLASSIFIER)["NewsClassifier"]().state_dict(), folder / "news-weights.pt")

@@ -42,6 +42,7 @@ def test_the_version_has_one_home(release: dict[str, Any]) -> None:
     assert json.loads((ROOT / "runtime/web/package.json").read_text(encoding="utf-8"))["version"] == __version__
     crate = tomllib.loads((ROOT / "runtime/native/Cargo.toml").read_text(encoding="utf-8"))
     assert crate["package"]["version"] == __version__
+    assert f" v{__version__}\n" in (ROOT / "examples/go/go.mod").read_text(encoding="utf-8")
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"pocketrnn.example/engine"
 )
 
 func fail(what string, err error) {
@@ -19,7 +21,7 @@ func fail(what string, err error) {
 	os.Exit(1)
 }
 
-func printAnswer(c *Classifier, out io.Writer, text string) error {
+func printAnswer(c *pocketrnn.Classifier, out io.Writer, text string) error {
 	label, probability, err := c.Classify(text)
 	if err == nil {
 		_, err = fmt.Fprintf(out, "%s\t%.4f\n", label, probability)
@@ -27,7 +29,7 @@ func printAnswer(c *Classifier, out io.Writer, text string) error {
 	return err
 }
 
-func printLines(c *Classifier, out *bufio.Writer) error {
+func printLines(c *pocketrnn.Classifier, out *bufio.Writer) error {
 	in := bufio.NewReader(os.Stdin)
 	for {
 		line, err := in.ReadString('\n')
@@ -50,7 +52,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "Usage: classify FILE.prnn [TEXT ...]")
 		os.Exit(2)
 	}
-	classifier, err := Open(os.Args[1])
+	classifier, err := pocketrnn.Open(os.Args[1])
 	var cannot *fs.PathError
 	if errors.As(err, &cannot) {
 		err = cannot.Err // without the path, which is said already

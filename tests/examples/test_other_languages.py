@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from packing_tools import packed_bundle
 from test_packed_text import PIECES
 
-from pocketrnn import Classifier
+from pocketrnn import Classifier, __version__
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.zoo import bundle_folder
 
@@ -30,6 +32,11 @@ HEADLINES = [
 ]
 # Probabilities are printed with four digits.
 PRECISION = 6e-5
+
+
+# Go does not see that a file which another includes has changed: the name says what was built.
+BUILT = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCE.iterdir()))).hexdigest()
+OWN_GO = {"CGO_ENABLED": "1", "GOTOOLCHAIN": "local", "CGO_CFLAGS": f"-O2 -DBUILT_OF_{BUILT}"}
 
 
 def done(line: list[str | Path], folder: Path, settings: dict[str, str] | None = None) -> None:
@@ -52,7 +59,7 @@ def in_c(folder: Path) -> Path:
 
 
 def in_go(folder: Path) -> Path:
-    settings = {"CGO_ENABLED": "1", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOPROXY": "off"}
+    settings = {**OWN_GO, "GOFLAGS": "-mod=readonly", "GOPROXY": "off"}
     done(["go", "vet", "."], EXAMPLES / "go", settings)
     done(["go", "build", "-o", folder / "classify", "."], EXAMPLES / "go", settings)
     return folder / "classify"
@@ -87,6 +94,59 @@ def test_cargo_adds_the_crate(where: str, tmp_path: Path) -> None:
     done(["cargo", "build", "--quiet"], app, settings)
     asked = subprocess.run([tmp_path / "target" / "debug" / "app"], capture_output=True, text=True, check=True)
     assert "no packed classifier" in asked.stdout
+
+
+GO_PROGRAM = """
+package main
+
+import (
+	"fmt"
+
+	"your.host/engine"
+)
+
+func main() {
+	classifier, err := pocketrnn.Open("packed.prnn")
+	if err == nil {
+		defer classifier.Close()
+		label, _, err := classifier.Classify("Oil prices rise again")
+		fmt.Println(label, err)
+	}
+}
+"""
+
+
+@pytest.mark.slow
+def test_go_gets_the_package_from_a_proxy_and_from_a_vendored_copy(tmp_path: Path) -> None:
+    for tool in ("go", "gcc"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    made = [sys.executable, ROOT / "scripts" / "package_go", tmp_path / "proxy", "--module", "your.host/engine"]
+    done(made, tmp_path)
+    app, modules = tmp_path / "app", tmp_path / "modules"
+    app.mkdir()
+    (app / "main.go").write_text(GO_PROGRAM)
+    (app / "packed.prnn").write_bytes(packed_bundle(bundle_folder("ag_news-small")))
+    # Modules that were got are written so that they cannot be removed; the last option lets pytest do so.
+    settings = {**OWN_GO, "GOMODCACHE": str(modules), "GONOSUMDB": "your.host", "GOFLAGS": "-modcacherw"}
+    proxy = {"GOPROXY": (tmp_path / "proxy").as_uri()}
+    done(["go", "mod", "init", "app"], app, settings)
+    done(["go", "get", f"your.host/engine@v{__version__}"], app, settings | proxy)
+    for place in ("modules", "vendor"):
+        if place == "vendor":
+            done(["go", "mod", "vendor"], app, settings | proxy)
+            shutil.rmtree(modules)
+        done(["go", "build", "-o", place + ".out", "."], app, settings | {"GOPROXY": "off"})
+        asked = subprocess.run([app / f"{place}.out"], cwd=app, capture_output=True, text=True, check=True)
+        assert asked.stdout == "Business <nil>\n", place
+
+
+def test_a_module_path_without_a_dot_is_refused_by_what_packages_for_go(tmp_path: Path) -> None:
+    line = [sys.executable, ROOT / "scripts" / "package_go", tmp_path / "proxy", "--module", "engine"]
+    refused = subprocess.run(line, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "engine is no path of a module." in refused.stderr
+    assert not (tmp_path / "proxy").exists()
 
 
 @dataclass(frozen=True)
@@ -222,7 +282,7 @@ def test_without_a_file_the_usage_is_told(program: Path) -> None:
 def test_sources_are_formatted_as_their_languages_tools_do() -> None:
     checked = 0
     for line in (
-        ["gofmt", "-l", EXAMPLES / "go"],
+        ["gofmt", "-l", EXAMPLES / "go", SOURCE],
         ["rustfmt", "--check", "--edition", "2021", *EXAMPLES.glob("rust/**/*.rs")],
     ):
         if shutil.which(str(line[0])):

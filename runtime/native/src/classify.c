@@ -1,4 +1,7 @@
-/* pocketrnn-classify: a packed classifier on lines of standard input, for machines without Python.
+//go:build ignore
+/* The line above keeps this program out of the Go package, which is pocketrnn.c and pocketrnn.go.
+ *
+ * pocketrnn-classify: a packed classifier on lines of standard input, for machines without Python.
  *
  *   pocketrnn-classify FILE.prnn < texts          label, probability and text of every line, with tabs between them
  *   pocketrnn-classify FILE.prnn < recording.csv  with a file of numbers: the same of every window of a recording, of which it

@@ -1,7 +1,11 @@
-package main
+// Package pocketrnn answers packed text classifiers by the engine in C beside it, which cgo compiles.
+//
+//	classifier, err := pocketrnn.Open("news.prnn") // made by: pocketrnn pack ag_news -o news.prnn
+//	label, probability, err := classifier.Classify("Oil prices rise again")
+package pocketrnn
 
 /*
-#cgo CFLAGS: -I${SRCDIR}/../../runtime/native/src -std=gnu11 -O3 -Wno-psabi
+#cgo CFLAGS: -std=gnu11 -O3 -Wno-psabi
 #cgo LDFLAGS: -lm
 #include <stdlib.h>
 #include "pocketrnn.h"

@@ -1,0 +1,3 @@
+module pocketrnn.example/engine
+
+go 1.21
