@@ -84,6 +84,7 @@ def test_the_notebook_is_a_notebook_without_outputs() -> None:
             assert (NOTEBOOK.parent / target.partition("#")[0]).exists(), target
 
 
+@pytest.mark.slow
 def test_the_script_takes_a_row_through_all_steps_and_does_it_once(
     folder: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -238,7 +239,7 @@ ACROSS_BY_RARE_WORDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ACROSS_BY_RARE_WORDS)
+@pytest.mark.parametrize("kind", mostly_slow(ACROSS_BY_RARE_WORDS, 6))
 def test_what_rare_words_say_of_a_text_is_no_length(kind: type[Base]) -> None:
     module = kind().eval()
     with pytest.raises(UntraceableError, match=r"test_across_rows\.py:\d+"):
@@ -253,9 +254,11 @@ def test_what_rare_words_say_of_a_text_goes_for_one_text(kind: type[Base]) -> No
 
 @pytest.mark.parametrize(
     "kind",
-    [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow,
-     SeldomLikeTheTextBefore, LikeTheNextText, LikeAnotherText, SortsEachPlace, SimilarTexts,
-     HoldsAPairOfWords, FarthestWords],
+    mostly_slow(
+        [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow,
+         SeldomLikeTheTextBefore, LikeTheNextText, LikeAnotherText, SortsEachPlace, SimilarTexts,
+         HoldsAPairOfWords, FarthestWords], 4, first=2,
+    ),
 )  # fmt: skip
 def test_a_computation_across_the_texts_of_a_batch_is_refused_by_its_line_and_goes_for_one_text(
     kind: type[Base],
@@ -337,15 +340,17 @@ class LastPlaceThatIsReal(CutsToItsLongest):
 
 @pytest.mark.parametrize(
     "kind",
-    [CountsItsLengths, CutsToItsLongest, TakesTheLastFlat, CountsByTwoSpecials, CountsBySigns, CountsVectors,
-     LastPlaceThatIsReal],
+    mostly_slow(
+        [CountsItsLengths, CutsToItsLongest, TakesTheLastFlat, CountsByTwoSpecials, CountsBySigns, CountsVectors,
+         LastPlaceThatIsReal], 4,
+    ),
 )  # fmt: skip
 def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
     traced = right_program(kind().eval(), (torch.full((3, 7), 2),))
     assert place_across_rows(traced.program) == ""
 
 
-@pytest.mark.parametrize("kind", [SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps])
+@pytest.mark.parametrize("kind", mostly_slow([SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps], 3))
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
     traced = right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
     assert place_across_rows(traced.program) == ""
@@ -353,12 +358,15 @@ def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base
 
 @pytest.mark.parametrize(
     "asks",
-    [
-        lambda lengths: lengths.min() == 23,
-        lambda lengths: (lengths == 23).any(),
-        lambda lengths: lengths.topk(min(2, len(lengths))).values[-1] == 23,
-        lambda lengths: lengths.sort().values[len(lengths) // 2] == 23,
-    ],
+    mostly_slow(
+        [
+            lambda lengths: lengths.min() == 23,
+            lambda lengths: (lengths == 23).any(),
+            lambda lengths: lengths.topk(min(2, len(lengths))).values[-1] == 23,
+            lambda lengths: lengths.sort().values[len(lengths) // 2] == 23,
+        ],
+        4,
+    ),
 )
 def test_the_shortest_of_a_batch_and_whether_it_holds_a_length_are_its_neighbours(asks: Any) -> None:
     class Lengths(Base):

@@ -11,7 +11,7 @@ from sampling import mostly_slow
 
 from pocketrnn import verify
 from pocketrnn_export import export
-from pocketrnn_export.proof.cases import BATCHES, SEQUENCES
+from pocketrnn_export.proof import cases
 from pocketrnn_training.architecture import CELLS, Architecture, RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]
@@ -47,7 +47,7 @@ def classifier(cell: str, layers: int, bidirectional: bool, packed: bool, poolin
         )
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(CONFIGURATIONS, 27), ids=named)
+@pytest.mark.parametrize("configuration", mostly_slow(CONFIGURATIONS, 54), ids=named)
 def test_every_configuration_agrees_with_pytorch_as_onnx_and_as_torchscript(
     configuration: tuple[str, int, bool, bool, str], tmp_path: Path
 ) -> None:
@@ -61,7 +61,7 @@ def test_every_configuration_agrees_with_pytorch_as_onnx_and_as_torchscript(
     for comparison in manifest.parity.comparisons:
         assert comparison.largest_difference <= 1e-5
         assert comparison.labels_differing == 0
-    assert all(c.cases == len(BATCHES) * len(SEQUENCES) for c in on_shapes.values())
+    assert all(c.cases == len(cases.BATCHES) * len(cases.SEQUENCES) for c in on_shapes.values())
     assert manifest.graph.inputs == (("tokens", "lengths") if packed else ("tokens",))
     assert manifest.graph.padding == packed
     verify(tmp_path / "bundle")

@@ -399,7 +399,7 @@ def exported(module: nn.Module, path: Path) -> None:
     export(module, path, labels=["a", "b"], vocabulary=WORDS, tokenizer="whitespace", torchscript=False)
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 6))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused:
         right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
@@ -414,7 +414,7 @@ def test_what_is_refused_so_leaves_no_bundle(kind: type[Base], tmp_path: Path) -
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(RIGHT, 10, first=3))
+@pytest.mark.parametrize("kind", mostly_slow(RIGHT, 10, first=4))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_is_asked_so_is_right_at_every_length(kind: type[Base]) -> None:
     torch.manual_seed(0)

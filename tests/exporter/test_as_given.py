@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
@@ -240,7 +241,7 @@ def compared(module: nn.Module) -> list[Comparison]:
     ]
 
 
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("made", mostly_slow(list(MADE), 6))
 def test_a_copy_that_would_lose_something_is_whole_and_the_module_is_left_as_it_was(made: str) -> None:
     module = MADE[made]()
     if made == "settings":
@@ -344,7 +345,7 @@ def begins_in(name: str) -> Any:
     ("held", "remedy"),
     [
         (torch.randn(1, 64, 5), r'--call "module\.held = torch\.zeros\(1, tokens\.size\(0\), 5\); module\(tokens\)"'),
-        (32, r'--call "module\.held = tokens\.size\(0\); module\(tokens\)"'),
+        pytest.param(32, r'--call "module\.held = tokens\.size\(0\); module\(tokens\)"', marks=pytest.mark.slow),
         (nn.Parameter(torch.randn(1, 8, 5)), r"module\.held is a state for 8 texts: keep one of \[1, 1, 5\]"),
     ],
 )

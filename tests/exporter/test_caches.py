@@ -133,7 +133,7 @@ def test_a_cache_by_length_is_exported(kind: type[Base], tmp_path: Path) -> None
         torch.testing.assert_close(given, module(ids).detach(), atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", CACHES)
+@pytest.mark.parametrize("kind", mostly_slow(CACHES, every=4, first=2))
 def test_a_trace_asks_no_cache_and_leaves_nothing_in_one(kind: type[Base]) -> None:
     module = kind().eval()
     program = right_program(module, (torch.full((3, 7), 2),))
@@ -168,7 +168,7 @@ class PoolsByAScriptedFunction(Base):
         return self.fc(scripted_pool(self.gru(self.embedding(x))[0]))
 
 
-@pytest.mark.parametrize("kind", mostly_slow([CountsSteps, RollsByHalf, MatchesAnInt, PoolsByAScriptedFunction], 2))
+@pytest.mark.parametrize("kind", mostly_slow([CountsSteps, RollsByHalf, MatchesAnInt, PoolsByAScriptedFunction], 4))
 def test_sizes_counted_rolled_by_matched_and_asked_in_a_script_hold_for_every_length(kind: type[Base]) -> None:
     module = kind().eval()
     program = run_in_pytorch(right_program(module, (torch.full((3, 7), 2),)))

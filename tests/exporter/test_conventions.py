@@ -126,7 +126,7 @@ def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     assert found.convention.units == (1 if kind in ONE_NUMBER else 4)
 
 
-@pytest.mark.parametrize("width", range(6, zoo.WORDS - 2, 3))
+@pytest.mark.parametrize("width", mostly_slow(range(6, zoo.WORDS - 2, 3), 4))
 def test_a_row_that_begins_with_its_length_is_no_row_of_ids_whichever_ids_are_drawn(width: int) -> None:
     found = prepared(zoo.LengthInTheFirstColumn, widths=Widths(width, width))
     assert found.convention.line == BATCH[zoo.LengthInTheFirstColumn]
@@ -303,7 +303,7 @@ def padded_rules(side: str) -> TextRules:
     ("kind", "line"),
     [
         (zoo.TimeMajorPacked, "module(tokens.t(), lengths)[0]"),
-        (zoo.Mask, "module(tokens, tokens != 1)"),
+        pytest.param(zoo.Mask, "module(tokens, tokens != 1)", marks=pytest.mark.slow),
         pytest.param(zoo.BothWaysMasked, "module(tokens, tokens != 1)", marks=pytest.mark.slow),
         pytest.param(zoo.TimeMajor, "module(tokens.t())", marks=pytest.mark.slow),
     ],

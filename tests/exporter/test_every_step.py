@@ -58,7 +58,7 @@ GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
             (lambda t, word, h: (word + float(t > 999), h), 1001),
             (lambda t, word, h: (word, [h, -h][t % 900 == 899]), 900),
         ],
-        3,
+        6,
     ),
 )
 def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(case: tuple[Step, int]) -> None:
@@ -67,6 +67,7 @@ def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(ca
         right_program(stepping(step), EXAMPLE)
 
 
+@pytest.mark.slow
 def test_whatever_counts_the_steps() -> None:
     def counted(embedded: Tensor) -> Iterator[Any]:
         numbers = itertools.count()
@@ -116,6 +117,7 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_step_of_several_texts_alone_is_found() -> None:
     with pytest.raises(ExportError, match="three texts of 701 tokens"):
         right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)

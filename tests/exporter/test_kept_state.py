@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
@@ -318,7 +319,9 @@ def program_of(module: nn.Module) -> OnnxGraph:
     return onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
 
 
-@pytest.mark.parametrize("kind", [SticksInAnAttribute, SticksInTheFile, SticksInItsClass, SticksAfterManyTexts])
+@pytest.mark.parametrize(
+    "kind", mostly_slow([SticksInItsClass, SticksInAnAttribute, SticksInTheFile, SticksAfterManyTexts], 4)
+)
 def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
     kind: type[Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["small", "ready", "NewsClassifier(4, hidden=3)", pytest.param("NewsClassifier(words=4)", marks=pytest.mark.slow)],
+    mostly_slow(["NewsClassifier(4, hidden=3)", "small", "ready", "NewsClassifier(words=4)"], 4),
 )
 def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path, tmp_path: Path, name: str) -> None:
     result = run(
@@ -111,7 +111,7 @@ def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, f
     assert all(torch.equal(tensor, state[name]) for name, tensor in other.state_dict().items())
 
 
-@pytest.mark.parametrize("file", mostly_slow(SAVED, 3))
+@pytest.mark.parametrize("file", mostly_slow(SAVED, 6, first=1))
 def test_weights_that_were_read_are_what_is_exported(model: Path, tmp_path: Path, file: str) -> None:
     trained = load_module(module_name(f"{model}:small"))
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}

@@ -37,7 +37,7 @@ def last_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path
     return module, path
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 4))
+@pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 7, first=1))
 def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     module, call, how = made(name)
     before = {key: value.clone() for key, value in module.state_dict().items()}

@@ -169,7 +169,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", mostly_slow(MODULES, 4))
+@pytest.mark.parametrize("kind", mostly_slow(MODULES, 8))
 def test_the_ids_that_a_module_takes_for_padding_are_found(kind: type[Reads]) -> None:
     found = prepared(kind)
     expected = set() if kind.__name__ in RIGHT else OTHERS.get(kind.__name__, {1})
@@ -187,9 +187,9 @@ class Hidden(Reads):
         return self.out(self.packed(x, self.counted(x))[0].mean(1))
 
 
-@pytest.mark.usefixtures("whole_proofs")
 def test_an_id_that_only_the_code_knows_is_found_in_the_graph(tmp_path: Path) -> None:
-    words, module = vocabulary(5000, 1), module_of(Hidden, 5000, 1)
+    # More words than are all tried.
+    words, module = vocabulary(600, 1), module_of(Hidden, 600, 1)
     export(module, tmp_path / "b", labels=LABELS, vocabulary=words, rules=rules_of(1, {}), torchscript=False)
     classifier = Classifier.load(tmp_path / "b")
     assert classifier.manifest.graph.alone == (57,)
@@ -214,6 +214,7 @@ def test_a_module_that_mixes_all_texts_is_refused_with_a_way_out() -> None:
             prepared(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_proofs")
 def test_a_module_whose_batch_changes_by_many_unknown_words_of_one_text_goes_for_one_text(tmp_path: Path) -> None:
     class Counts(Reads):
@@ -316,7 +317,7 @@ def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
     [
         pytest.param("CountLast", False, marks=pytest.mark.slow),
         ("PlainMean", True),
-        ("LengthsPacked", False),
+        pytest.param("LengthsPacked", False, marks=pytest.mark.slow),
         pytest.param("LengthsMeanOverWidth", True, marks=pytest.mark.slow),
     ],
 )

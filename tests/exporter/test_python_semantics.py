@@ -37,7 +37,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 14))
+@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 20))
 def test_an_idiom_of_notebooks_is_exported_in_all_forms(
     kind: type[nn.Module], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,7 +183,9 @@ class Raises(idiom_modules.LenOfTheBatch):
 
 
 @pytest.mark.parametrize("most", [0, 60])
-@pytest.mark.parametrize("error", [RecursionError("too deep"), MemoryError("no more"), SystemExit(3)], ids=repr)
+@pytest.mark.parametrize(
+    "error", mostly_slow([RecursionError("too deep"), MemoryError("no more"), SystemExit(3)], 3), ids=repr
+)
 def test_whatever_a_module_raises_is_a_sentence(error: BaseException, most: int, tmp_path: Path) -> None:
     module = made(Raises)
     Raises.runs.clear()

@@ -122,10 +122,10 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
     ("kind", "options"),
     [
         (nn.LSTM, {"num_layers": 2}),
-        (nn.LSTM, {"proj_size": 4}),
+        pytest.param(nn.LSTM, {"proj_size": 4}, marks=pytest.mark.slow),
         (nn.GRU, {}),
-        (nn.RNN, {"nonlinearity": "relu", "bias": False}),
-        (nn.RNN, {}),
+        pytest.param(nn.RNN, {"nonlinearity": "relu", "bias": False}, marks=pytest.mark.slow),
+        pytest.param(nn.RNN, {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_program_of_packed_layers_answers_as_its_module(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
@@ -151,6 +151,7 @@ class Encoded(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_encoders_answer_as_where_no_gradients_are_recorded() -> None:
     torch.manual_seed(0)
@@ -211,13 +212,13 @@ def test_a_program_of_two_branches_answers_as_its_module() -> None:
     check(CutsLongTexts())
 
 
-@pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 6))
+@pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 16))
 def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Module]) -> None:
     module = kind()
     check(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)
 
 
-@pytest.mark.parametrize("kind", [UpToTheLongest, OfAList, NamesItsInputs])
+@pytest.mark.parametrize("kind", mostly_slow([UpToTheLongest, OfAList, NamesItsInputs], 3, first=1))
 def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
     check(kind(), with_lengths=True)
 
@@ -249,6 +250,7 @@ def test_the_operator_of_a_layer_is_what_pytorch_computes_for_each_text(mode: st
         assert not outputs[length:, i].any()
 
 
+@pytest.mark.slow
 def test_no_form_is_needed_to_ask() -> None:
     code = """
 import sys
@@ -288,6 +290,7 @@ class FoldsHalves(nn.Module):
         return self.fc(self.fold(self.embedding(x)))
 
 
+@pytest.mark.slow
 def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -317,11 +320,14 @@ class PacksWholeRows(nn.Module):
 
 @pytest.mark.parametrize(
     "lengths",
-    [
-        lambda tokens, batch: torch.LongTensor([tokens] * batch),
-        lambda tokens, batch: batch * [tokens],
-        lambda tokens, batch: torch.tensor((tokens,) * batch),
-    ],
+    mostly_slow(
+        [
+            lambda tokens, batch: torch.LongTensor([tokens] * batch),
+            lambda tokens, batch: batch * [tokens],
+            lambda tokens, batch: torch.tensor((tokens,) * batch),
+        ],
+        3,
+    ),
 )
 def test_a_size_is_repeated_as_often_as_another_says(lengths: Callable[[Any, Any], Any]) -> None:
     module = PacksWholeRows(lengths).eval()

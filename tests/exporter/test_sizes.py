@@ -62,7 +62,7 @@ def largest_difference(module: nn.Module, graph: OnnxGraph, sizes: list[tuple[in
     return max(differences)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(size_modules.HONOURED, 15), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(size_modules.HONOURED, 60), ids=lambda kind: kind.__name__)
 def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[nn.Module]) -> None:
     module = made(kind)
     graph = graph_of(module)
@@ -70,7 +70,7 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
     assert largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
 
 
-@pytest.mark.parametrize("case", mostly_slow(size_modules.LIMITED, 3), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(size_modules.LIMITED, 5), ids=lambda case: case[0].__name__)
 def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, limits = case
     module = made(kind)
@@ -83,14 +83,14 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
     assert largest_difference(module, graph, sizes) < 1e-5
 
 
-@pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 3, first=1), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 6, first=1), ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
     with pytest.raises(ExportError, match=reason):
         graph_of(made(kind))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(size_modules.COUNTED, 3), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(size_modules.COUNTED, 4, first=3), ids=lambda kind: kind.__name__)
 def test_lengths_that_a_module_counts_or_clamps_itself_come_out_right(kind: type[nn.Module]) -> None:
     module = made(kind)
     graph = graph_of(module)

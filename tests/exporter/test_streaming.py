@@ -72,7 +72,7 @@ def classifiers(bundles: list[Path]) -> list[Classifier]:
     return [Classifier.load(bundle) for bundle in bundles]
 
 
-@settings(deadline=None, max_examples=examples(30, 1000))
+@settings(deadline=None, max_examples=examples(10, 1000))
 @given(st.data())
 def test_a_text_in_chunks_is_answered_as_its_prefixes(classifiers: list[Classifier], data: st.DataObject) -> None:
     classifier = data.draw(st.sampled_from(classifiers))

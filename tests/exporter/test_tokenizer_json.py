@@ -273,6 +273,7 @@ def test_a_score_that_is_no_number_is_refused(score: str) -> None:
         read(text.replace("1.5]", f"{score}]"))
 
 
+@pytest.mark.slow
 def test_a_word_of_a_million_letters_takes_linear_time() -> None:
     for name in ("GPT-2", "BERT uncased", "Unigram of a whole text", "Llama"):
         made = read(FAMILIES[name].to_str())

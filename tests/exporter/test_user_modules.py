@@ -39,7 +39,7 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
 
 
 @pytest.mark.usefixtures("whole_proofs")
-@pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 11, first=10), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 40, first=10), ids=lambda kind: kind.__name__)
 def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind).train()
     before = copy.deepcopy(module.state_dict())
@@ -92,7 +92,7 @@ def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path)
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.parametrize("case", refused_modules.REFUSED, ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(refused_modules.REFUSED, 3), ids=lambda case: case[0].__name__)
 def test_a_module_that_cannot_be_exported_right_is_refused_with_the_reason(
     case: tuple[type[nn.Module], type[PocketRNNError], str], tmp_path: Path
 ) -> None:

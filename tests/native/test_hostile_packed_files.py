@@ -58,7 +58,8 @@ def run(program: Path, content: bytes, folder: Path, times: int | None = None) -
     return done.stdout
 
 
-@pytest.mark.parametrize("bundle", mostly_slow(BY_SIZE, 40), ids=lambda bundle: bundle.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle", BY_SIZE, ids=lambda bundle: bundle.name)
 def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
     bundle: Path, hostile: Path, tmp_path: Path
 ) -> None:
@@ -84,7 +85,7 @@ def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_with
 KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
 
 
-@pytest.mark.parametrize("kind", mostly_slow([*KINDS, user_modules.Frozen, user_modules.Projected], 3),
+@pytest.mark.parametrize("kind", mostly_slow([*KINDS, user_modules.Frozen, user_modules.Projected], 6, first=3),
                          ids=lambda kind: kind.__name__)  # fmt: skip
 def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
     kind: type, hostile: Path, tmp_path: Path

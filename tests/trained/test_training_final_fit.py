@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from sampling import mostly_slow
 from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
@@ -31,7 +32,9 @@ def states_of(settings: Settings, data: LabelledTexts | None = None, **more: obj
     return states
 
 
-@pytest.mark.parametrize("change", [{}, {"tokenizer": "bpe", "vocabulary_size": 60}, {"epoch_size": 100}])
+@pytest.mark.parametrize(
+    "change", mostly_slow([{"epoch_size": 100}, {}, {"tokenizer": "bpe", "vocabulary_size": 60}], 3)
+)
 def test_a_run_resumed_in_either_fit_gives_the_weights_of_an_unbroken_one(
     tmp_path: Path, change: dict[str, object]
 ) -> None:

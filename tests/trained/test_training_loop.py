@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from training_data import LABELS, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError
@@ -23,7 +24,7 @@ from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import TrainingError, TrainingState, train
 
 
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("cell", mostly_slow(["rnn_tanh", "rnn_relu", "lstm", "gru"], 2))
 @pytest.mark.parametrize("pooling", ["mean", pytest.param("max", marks=pytest.mark.slow)])
 def test_every_cell_learns(cell: str, pooling: str) -> None:
     checkpoint = train(easy_texts(480), replace(QUICK, cell=cell, pooling=pooling, epochs=8))
@@ -54,7 +55,7 @@ def test_the_metrics_are_those_of_the_kept_weights() -> None:
     assert evaluate(checkpoint, held_out).accuracy == checkpoint.metrics["validation_accuracy"]
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_two_runs_with_one_seed_write_the_same_bytes(tmp_path: Path, packed: bool) -> None:
     chosen = replace(QUICK, packed=packed, dropout=0.3, layers=2)
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
@@ -272,6 +273,7 @@ def test_the_first_lesson_an_lstms_last_state_after_the_padding_has_forgotten() 
     assert accuracy_of("lstm", "last", packed=False) < 0.75
 
 
+@pytest.mark.slow
 def test_the_second_lesson_the_mean_over_padded_states_is_mostly_padding() -> None:
     assert accuracy_of("rnn_tanh", "mean", packed=True) > accuracy_of("rnn_tanh", "mean", packed=False) + 0.05
 

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from sampling import mostly_slow
 from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.bundle.folder import put_back
@@ -63,14 +64,17 @@ def states_of(data: LabelledTexts, settings: object = QUICK) -> list[TrainingSta
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {},
-        {"tokenizer": "bpe", "vocabulary_size": 60},
-        {"packed": False},
-        {"epoch_size": 100},
-        {"adversarial": 0.2, "layers": 2},
-        {"patience": 1},
-    ],
+    mostly_slow(
+        [
+            {},
+            {"tokenizer": "bpe", "vocabulary_size": 60},
+            {"packed": False},
+            {"epoch_size": 100},
+            {"adversarial": 0.2, "layers": 2},
+            {"patience": 1},
+        ],
+        3,
+    ),
 )
 def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
     tmp_path: Path, change: dict[str, object]
@@ -103,6 +107,7 @@ def test_a_run_is_not_resumed_with_other_data_or_settings() -> None:
     train(easy_texts(), replace(QUICK, report_every=7), resume=state)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_a_run_that_is_killed_goes_on_to_the_same_files(reviews: Path) -> None:
     command = ["train", str(reviews), *OPTIONS, "--epochs", "8", "--name", "c"]
@@ -219,6 +224,7 @@ def curve_of(settings: object) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one_with_twice_the_batch() -> None:
     # Dropout is drawn in each process for itself. The last batch of an epoch is odd: 225 rows.
     settings = replace(QUICK, dropout=0.0, word_dropout=0.0, epochs=2, report_every=50, class_weights="balanced")
@@ -502,6 +508,7 @@ def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Pa
     assert not list(Path().glob(".*.lock"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_the_claim_of_a_run_that_was_killed_is_void(tmp_path: Path) -> None:
     folder = tmp_path / "c"
