@@ -459,6 +459,19 @@ def test_another_thread_computes_in_float32_while_one_is_in_float64() -> None:
     assert next(module.parameters()).dtype == torch.float32
 
 
+def test_numbers_that_go_through_numpy_keep_double_precision() -> None:
+    class ByNumpy(nn.Linear):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return torch.Tensor(super().forward(ids / 7).detach().numpy()[:, -1:])
+
+    module = ByNumpy(3, 2).eval()
+    ids = np.arange(6).reshape(2, 3)
+    exact = ids / 7 @ module.weight.detach().double().numpy().T + module.bias.detach().double().numpy()
+    answers = float64_run_of(module, takes_lengths=False)(ids, np.array([3, 3]))
+    np.testing.assert_allclose(answers, exact[:, -1:], rtol=1e-14)
+    assert torch.get_default_dtype() == torch.float32
+
+
 def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
     made = source(user_modules.PackedLastState)
     script = torchscript(made.module, example(takes_lengths=True))[1]

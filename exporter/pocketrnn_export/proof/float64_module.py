@@ -2,7 +2,7 @@
 
 `module.double()` alone is not enough. A forward that says `torch.zeros(2, n, 10)`, `.float()` or `dtype=torch.float32`
 makes float32 tensors, which a layer in double precision refuses or rounds by. While a run in double precision lasts,
-its own thread sees these as float64; nothing of the process changes.
+its own thread sees these as float64; nothing of the process changes, but for a module that takes numbers out of torch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,18 @@ class Float64Mode(TorchFunctionMode):
     - A float64 tensor says that it is float32: `x.dtype` is asked for `torch.finfo(x.dtype).eps`.
     - A Python number is rounded to float32 first: `x * 0.1` in float32 multiplies by the float32 nearest to 0.1, and so
       does every graph that is made of it.
+    - `torch.Tensor(hidden.numpy())` is not seen by a mode, and makes what the whole process makes of numbers: once
+      forward has taken numbers out of torch, that is float64 until the mode is left.
     """
+
+    def __enter__(self) -> Any:
+        self._usual = torch.get_default_dtype()
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        if torch.get_default_dtype() != self._usual:
+            torch.set_default_dtype(self._usual)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -59,6 +70,8 @@ class Float64Mode(TorchFunctionMode):
             return torch.float32 if args[0].dtype == torch.float64 else args[0].dtype
         if func is Tensor.float:
             return args[0].double()
+        if func is Tensor.numpy and args[0].dtype == torch.float64:
+            torch.set_default_dtype(torch.float64)
         if func in _OF_NUMBERS and not any(isinstance(a, Tensor) for a in args[:1]):
             return _wide(func(*args, **kwargs))
         # Tensors that no `.double()` reached, such as a plain attribute of the module; not where an attribute of a
