@@ -41,6 +41,7 @@ from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
+from pocketrnn_export.proof.progress import told_on_stderr
 from pocketrnn_export.tracing.questions import UntraceableError
 
 __all__ = ["export"]
@@ -73,6 +74,7 @@ def export(
     provenance: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
     force: bool = False,
+    progress: bool = True,
     channels: Sequence[str] | int | None = None,
     **of_numbers: Any,
 ) -> Manifest:
@@ -131,6 +133,8 @@ def export(
         provenance: the origin of the classifier: data, metrics, licence. Versions are added.
         report: a JSON file to write every single case of the proof to, also where it fails.
         force: replace a bundle at `path`.
+        progress: say on standard error what is done, once it has taken two seconds. Where your program sets logging up,
+            its handlers get these lines instead, at the level INFO.
         channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. The
             arguments of `export_numbers` are taken then, and a NumberManifest is given back (docs/numbers.md).
         of_numbers: further arguments of `export_numbers`, such as mean, scale and window.
@@ -160,7 +164,7 @@ def export(
                 module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
                 one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
                 tolerance=tolerance, provenance=provenance, report=report, force=force,
-                streaming=streaming, **of_numbers,
+                streaming=streaming, progress=progress, **of_numbers,
             ),
         )  # fmt: skip
     if labels is None:
@@ -189,7 +193,7 @@ def export(
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     private = frozenset() if examples else frozenset(given)
     ids, padding_id = description.ids, description.rules.padding_id
-    with one_export_at_a_time, random_state_kept(), told_in_a_sentence(module):
+    with one_export_at_a_time, told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
         ask = functools.partial(
             prepare,
             module,

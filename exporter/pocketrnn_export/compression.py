@@ -39,6 +39,7 @@ from pocketrnn_export.intake.external import cut_ids
 from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import compare, graph_reference, run_of_onnx
+from pocketrnn_export.proof.progress import told_on_stderr
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def compress(
     max_loss: float | None = None,
     name: str | None = None,
     force: bool = False,
+    progress: bool = True,
 ) -> Compressed:
     """Write a smaller bundle that is proven to answer as the original does with rounded weights.
 
@@ -110,6 +112,7 @@ def compress(
         max_loss: how many points of accuracy on the data may be lost; 0.2 allows 91.4 % to become 91.2 %.
         name: what the classifier is called; by default as before.
         force: replace a bundle at `path`.
+        progress: say on standard error what is done, as `export` does.
 
     Raises:
         InputError: an argument is unusable; the bundle is compressed already, or its graph is not an ONNX file; among
@@ -130,7 +133,7 @@ def compress(
     original = Classifier.load(folder)
     manifest = original.manifest if name is None else replace(original.manifest, name=name)
     _check(manifest, storage, data, max_loss)
-    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
+    with told_on_stderr(progress), tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
         stages, rounding = [_Stage("original", folder, original)], []
         for what, so_far in _steps(manifest, storage):
             _log.info("Making and proving: %s", what.removeprefix("and "))

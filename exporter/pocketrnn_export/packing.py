@@ -46,6 +46,7 @@ from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Referenc
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
+from pocketrnn_export.proof.progress import told_on_stderr
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import proven
 
@@ -78,6 +79,7 @@ def pack(
     allowed: AllowedChange | None = None,
     force: bool = False,
     c_array: bool = False,
+    progress: bool = True,
 ) -> Manifest | NumberManifest:
     """Write a bundle as one file for the native engine, proven equal to its graph.
 
@@ -97,6 +99,7 @@ def pack(
         force: replace a file at `path`.
         c_array: write the file's bytes as an array in C, for a program that has no files; `path` is then a header,
             and gives the array its name.
+        progress: say on standard error what is done, as `export` does.
 
     Returns:
         what the file says of itself, with the proof; of a bundle that takes sequences of numbers a NumberManifest.
@@ -123,7 +126,7 @@ def pack(
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
-    with file_written_whole(path, force=force) as work:
+    with told_on_stderr(progress), file_written_whole(path, force=force) as work:
         made: Manifest | NumberManifest
         if bundle_takes_numbers(bundle):
             if arithmetic != "float32":

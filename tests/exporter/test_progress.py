@@ -1,4 +1,4 @@
-"""What a command shows of long work."""
+"""What a command, and a call from Python, show of long work."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import logging
 import pytest
 
 from pocketrnn_export.commands import stages
-from pocketrnn_export.proof.progress import each
+from pocketrnn_export.proof import progress
+from pocketrnn_export.proof.progress import each, told_on_stderr
 
 
 def test_long_work_says_how_far_it_is_and_short_work_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter([0.0, *(0.5 * i for i in range(30))])
-    monkeypatch.setattr(stages.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle")
     with stages.stages_on_stderr():
         exporter.info("Proving")
@@ -25,3 +26,35 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["Proving ...", "  Comparing onnx: 9 of 12 ...", "Note: A note"]
     assert logging.getLogger("pocketrnn_export.progress").level == logging.NOTSET
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_set_up", "expected"),
+    [
+        (True, False, ["A note", "Proving ...", "  Comparing onnx: 10 of 12 ..."]),
+        (False, False, ["A note"]),
+        (True, True, []),
+    ],
+)
+def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_is_set_up(
+    *,
+    wanted: bool,
+    is_set_up: bool,
+    expected: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logger = logging.getLogger("pocketrnn_export")
+    # pytest sets logging up.
+    monkeypatch.setattr(logger, "propagate", is_set_up)
+    seconds = iter([0.0, *(0.6 * i for i in range(30))])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    exporter = logging.getLogger("pocketrnn_export.bundle")
+    with told_on_stderr(wanted):
+        exporter.info("Tracing")
+        exporter.info("Proving")
+        exporter.warning("A note")
+        list(each(range(12), "Comparing onnx"))
+        logging.getLogger("pocketrnn_export.verdicts").info("Proven")
+    assert capsys.readouterr().err.splitlines() == expected
+    assert logger.handlers == []

@@ -22,6 +22,7 @@ from pocketrnn_export.numbers.number_export import NumberExport, export_numbers_
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
+from pocketrnn_export.proof.progress import told_on_stderr
 
 __all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts"]
 
@@ -52,6 +53,7 @@ def export_numbers(
     streaming: bool = False,
     report: str | Path | None = None,
     force: bool = False,
+    progress: bool = True,
     **rules: Any,
 ) -> NumberManifest:
     """Export a recurrent module that takes sequences of numbers, proven to give the same answers.
@@ -73,7 +75,7 @@ def export_numbers(
         layout: what forward takes: `btc` for [batch, time, channels], `bct` for [batch, channels, time], `bt` for
             [batch, time]; by default found out, and time before the batch, too.
         sequences: real sequences, as the sensor gives them; the first become golden examples.
-        lengths, gives, multi_label, thresholds, name, tolerance, provenance, report, force: as for `export`.
+        lengths, gives, multi_label, thresholds, name, tolerance, provenance, report, force, progress: as for `export`.
         call: a line of Python, such as `"module(samples, lengths)[0]"`, or a function of (module, samples float32
             [batch, time, channels], lengths int64 [batch]), where that is not found out.
         one_sequence: ask the module one sequence at a time, though it takes a batch.
@@ -128,7 +130,7 @@ def export_numbers(
         report=report,
     )
     check_wanted(tolerance, gives, report)
-    with one_export_at_a_time, random_state_kept(), told_in_a_sentence(module):
+    with one_export_at_a_time, told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
         return export_numbers_of(module, path, wanted, force=force)
 
 
