@@ -405,6 +405,27 @@ D = dict; D.update(config, pool="max")
 % |try:|    raise ValueError(config)|except ValueError as e:|    e.args[0]["pool"] = "max"
 % |config|_["pool"] = "max"
 """
+# What is changed in a class by an object of it, or by a method that gets the class.
+OF_A_CLASS: Final = """
+K().use("max")
+Below().use("max"); K.pool = Below.pool
+getattr(K(), "use")("max")
+|name = "use"|getattr(K(), name)("max")
+import operator; operator.methodcaller("use", "max")(K())
+|class E(K):|    def __init__(s): super().use("max")|E(); K.pool = E.pool
+|def made_one(): return K()|made_one().items("max")
+K("max")
+K["max"]
+K().found[0] = "max"; K.pool = K.found[0]
+k = Below(); k.found.append("max"); K.pool = K.found[-1]
+|def go(k): k.put("max")|go(K()); K.pool = K.found[0]
+S().pool = "max"; K.pool = S().pool
+s = S(); s.__dict__.update(pool="max"); K.pool = S().pool
+setattr([S()][0], "pool", "max"); K.pool = S().pool
+D().pool = "max"; K.pool = D().pool
+O().pool = "max"; K.pool = O().pool
+% use = K().use; use("max")
+""".strip().splitlines()
 # Methods that run without a call of their names; what runs each, and what it gives.
 SPECIAL: Final = """
 str: str(A()), 'a'
@@ -471,6 +492,35 @@ SUBJECTS: Final = {
         OF_AN_ARRAY,
     ),
     "file": ("import model_file", 'def made():\n    return model_file.CONFIG["pool"]', OF_A_FILE),
+    "object": (
+        """
+import functools
+class K:
+    pool, found = "mean", ["mean"]
+    def __new__(cls, pool=None):
+        cls.pool = pool or cls.pool
+        return super().__new__(cls)
+    def __class_getitem__(cls, pool): cls.pool = pool
+    @classmethod
+    def use(cls, pool): cls.pool = pool
+    def items(self, pool): type(self).pool = pool
+    def put(self, pool): self.found[0] = pool
+class Below(K): pass
+class S:
+    kept = {"pool": "mean"}
+    def __init__(self): self.__dict__ = self.kept
+class Kept:
+    def __get__(self, one, of): return getattr(self, "value", "mean")
+    def __set__(self, one, value): self.value = value
+class D:
+    pool = Kept()
+@functools.cache
+class O:
+    pool = "mean"
+""",
+        "def made():\n    return K.pool",
+        OF_A_CLASS,
+    ),
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
@@ -572,6 +622,19 @@ def test_a_usual_training_is_neither_run_nor_noted(
         "Of n.ipynb only this is run, which Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; "
         "cell 2: class Net"
     ]
+
+
+def test_what_an_object_has_by_itself_is_not_of_its_class(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = (
+        "class Settings:\n    kinds = ['mean']\n    def __init__(self):\n        self.seen = []\n"
+        "    @classmethod\n    def first(cls):\n        return cls.kinds[0]"
+    )
+    line = "other = Settings()\nother.n = 3\nother.seen.append(4)\nprint(other.kinds, other.first())"
+    asked = "def made():\n    return Settings.kinds[0]"
+    notebook(folder / "n.ipynb", ["import torch\nfrom torch import nn", settings, line, asked, BUILD])
+    caplog.set_level(logging.INFO)
+    assert load_module(named("n.ipynb:build()")).found == "mean"
+    assert "cell 3" not in caplog.text
 
 
 @pytest.mark.parametrize(

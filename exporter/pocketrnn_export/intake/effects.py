@@ -29,6 +29,7 @@ from pocketrnn_export.intake.known_code import (
     CHANGES_MODULES,
     CHANGING_METHODS,
     FRESH_BUILTINS,
+    GIVE_THE_CLASS,
     GIVE_THEMSELVES,
     HARMLESS_MAGICS,
     HARMLESS_METHODS,
@@ -62,7 +63,8 @@ __all__ = ["Effects", "effects_of"]
 
 Objects = frozenset[int]
 _NONE: Final[Objects] = frozenset()
-# Stands for the names of the file, as globals() gives them.
+# Stands for the names of the file, as globals() gives them. What is below it stands for what objects of a class have of
+# it, and for the lists and the like that are attributes of the class: see `_of_class` and `_in_class`.
 _NAMES: Final = -1
 
 # So many parts of functions are followed for one statement; more than that would take seconds.
@@ -161,6 +163,8 @@ class _File:
         self.names = _Scope()
         self.classes: dict[str, tuple[int, ast.ClassDef]] = {}
         self.methods: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+        self._class_methods: dict[ast.AST, ast.ClassDef] = {}
+        self._class_attributes: dict[ast.ClassDef, Set[str]] = {}
         # The functions and classes that a statement loads: an object that it makes may run them.
         self.code: dict[int, _Code] = {}
         # Statements that define a function or class, or import: their names are rarely what is changed.
@@ -263,12 +267,34 @@ class _File:
 
     def objects_of(self, node: ast.ClassDef, objects: Objects) -> Objects:
         """Of some objects, those that may be of a class of the file or of one below it; all, if none is known to be."""
+        indices = self.with_those_below(node)
+        return frozenset(i for i in objects if self.makes.get(i, set()) & indices) or objects
+
+    def with_those_below(self, node: ast.ClassDef) -> Objects:
+        """A class and those that inherit from it, by their statements."""
         below = {node.name}
         for name, (_, known) in self.classes.items():
             if any(isinstance(base, ast.Name) and base.id in below for base in known.bases):
                 below.add(name)
-        indices = {self.classes[name][0] for name in below if name in self.classes}
-        return frozenset(i for i in objects if self.makes.get(i, set()) & indices) or objects
+        return frozenset(self.classes[name][0] for name in below if name in self.classes)
+
+    def class_attributes(self, node: ast.ClassDef) -> Set[str]:
+        """The attributes of a class that may be changed, such as lists; but those that each object makes its own."""
+        if node not in self._class_attributes:
+            own = {part.attr for one in node.body if getattr(one, "name", "") == "__init__" for part in ast.walk(one)
+                   if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)}  # fmt: skip
+            given = [part for part in node.body if isinstance(part, ast.Assign | ast.AnnAssign)]
+            found = [part for part in given if part.value is not None and not _is_made_for_each(part.value)]
+            names = {inner.id for part in found for inner in ast.walk(part)
+                     if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}  # fmt: skip
+            self._class_attributes[node] = names - own
+        return self._class_attributes[node]
+
+    def class_given(self, method: ast.AST) -> Objects:
+        """What a classmethod is given before all else, whoever calls it by whatever object: its class, or one below it;
+        none for another function."""
+        node = self._class_methods.get(method)
+        return _NONE if node is None else self.with_those_below(node)
 
     def defined(self, index: int, node: ast.ClassDef, *, inner: bool = False) -> None:
         if not inner:
@@ -276,8 +302,25 @@ class _File:
         for part in node.body:
             if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                 self.methods.setdefault(part.name, []).append(part)
+                if _is_given_its_class(part):
+                    self._class_methods[part] = node
             elif isinstance(part, ast.ClassDef):
                 self.defined(index, part, inner=True)
+
+
+def _of_class(index: int) -> int:
+    """Stands for an object of a class, by the statement of the class: what is in its attributes may be the class's."""
+    return -2 - 2 * index
+
+
+def _in_class(index: int) -> int:
+    """Stands for what attributes of a class hold, by the statement of the class: who changes it changes the class."""
+    return -3 - 2 * index
+
+
+def _known(objects: Objects) -> Objects:
+    """Objects by their statements: what is in a class by the class's."""
+    return frozenset(i if i >= 0 else (-3 - i) // 2 for i in objects if i >= 0 or (i < _NAMES and i % 2))
 
 
 class _TooMuchError(Exception):
@@ -436,7 +479,7 @@ class _Following:
             self._may_change(held)
         dotted = self._dotted(called, scope)
         if dotted is not None and dotted.split(".")[0] not in LEAVE_ALONE:
-            self.effects.may_change |= given
+            self.effects.may_change |= _known(given)
 
     def _assignment(
         self, node: ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For | ast.AsyncFor | ast.Delete, scope: _Scope
@@ -736,7 +779,19 @@ class _Following:
         if not node.attr.startswith("__"):
             held = self._items(node.value, held, scope)
         found = held | self._classes_of(node, held) | self.file.package_attributes.get(node.attr, _NONE)
-        return self.file.with_held(found)
+        return self.file.with_held(found | self._attribute_of_class(node.attr, held))
+
+    def _attribute_of_class(self, name: str, held: Objects) -> Objects:
+        """What an attribute of some objects or classes is, where it is one of the class that may be changed."""
+        return _NONE.union(
+            *(self._class_with(node, name) for i, node in self.file.classes.values() if {i, _of_class(i)} & held)
+        )
+
+    def _class_with(self, node: ast.ClassDef, name: str) -> Objects:
+        """The class, of one and those above it, in which a name stands for what may be changed."""
+        if name in self.file.class_attributes(node):
+            return frozenset({_in_class(self._index_of(node))})
+        return _NONE.union(*(self._class_with(one, name) for one in self._bases(node)))
 
     def _subscript(self, node: ast.Subscript, scope: _Scope) -> Objects:
         if (asked := self._package_asked_for(node, scope)) not in (None, "<file>"):
@@ -744,7 +799,9 @@ class _Following:
                 self._anything(f"`{ast.unparse(node)[:60]}`")
             return _NONE
         held = self.value(node.value, scope)
-        self.value(node.slice, scope)
+        key = self.value(node.slice, scope)
+        if known := self._class_called(node.value):
+            self._method_of(known[1], "__class_getitem__", [_NONE, key], {}, scope)
         if _NAMES in held:
             return self._of_names(held, getattr(node.slice, "value", None))
         if isinstance(node.ctx, ast.Load):
@@ -753,9 +810,14 @@ class _Following:
         return self.file.with_held(self._items(node.value, held, scope))
 
     def _constant(self, node: ast.Constant | None) -> None:
-        """Note a string that is the name of what reaches any name, as in getattr(f, "__globals__")."""
-        if node is not None and isinstance(node.value, str) and node.value in REFLECTIVE | {"__globals__"}:
+        """Note a string that is the name of what reaches any name, as in getattr(f, "__globals__"), or of a method."""
+        if node is None or not isinstance(node.value, str):
+            return
+        if node.value in REFLECTIVE | {"__globals__"}:
             self._anything(f"`{node.value}`")
+        for method in self.file.methods.get(node.value, ()):
+            # As in getattr(x, "use")(3) and operator.methodcaller("use", 3).
+            self.reached.setdefault(method, self.file.names)
 
     def _method_loaded(self, node: ast.Attribute, held: Objects, scope: _Scope) -> None:
         """What may happen where an attribute is not called, but may be a method."""
@@ -820,6 +882,8 @@ class _Following:
                 self.makes_caller = True
                 self.reached.setdefault(function, scope)
             return self._call(function, given, named, scope) | everything
+        if asked := self._attribute_asked_for(node, scope):
+            return everything | self.value(asked, scope)
         made = self._class_called(node.func)
         if made is not None:
             return everything | self._made(made[1], given, named, scope)
@@ -835,6 +899,15 @@ class _Following:
                 self._call(function, [everything | held], {}, scope)
         held = self._called_of_others(node, given, named, scope)
         return self.file.with_held(held | self._classes_of(node, held))
+
+    def _attribute_asked_for(self, node: ast.Call, scope: _Scope) -> ast.Attribute | None:
+        """x.pool of `getattr(x, "pool")`; None for anything else."""
+        if getattr(node.func, "id", "") != "getattr" or self._is_defined("getattr", scope) or len(node.args) < 2:
+            return None
+        name = node.args[1]
+        if self._dotted(node.args[0], scope) or not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+            return None
+        return ast.copy_location(ast.Attribute(node.args[0], name.value, ast.Load()), node)
 
     def _called_of_others(
         self, node: ast.Call, given: Sequence[Objects], named: Mapping[str, Objects], scope: _Scope
@@ -863,16 +936,35 @@ class _Following:
             held |= self._method_of(node, name, [_NONE, *given], named, scope) or _NONE
         self._method_of(node, "__post_init__", [held.union(*given, *named.values())], {}, scope)
         held -= self.file.definitions
-        # A class may give an object that exists already.
-        return held | {self._index_of(node)} if self._may_give_an_old_one(node, scope) else held
+        # A class may give an object that exists already, or one that shares what it has.
+        return held | self._gives_old_ones(node, scope) | {_of_class(self._index_of(node))}
 
     def _index_of(self, node: ast.ClassDef) -> int:
         return next((i for i, one in self.file.classes.values() if one is node), self._index)
 
-    def _may_give_an_old_one(self, node: ast.ClassDef, scope: _Scope) -> bool:
-        if node.keywords or any(isinstance(p, ast.FunctionDef) and p.name == "__new__" for p in node.body):
-            return True
-        return self._is_enum(node, scope) or any(self._may_give_an_old_one(one, scope) for one in self._bases(node))
+    def _gives_old_ones(self, node: ast.ClassDef, scope: _Scope) -> Objects:
+        """The classes, of one and those above it, that hold objects which a call of the class may give, or in which its
+        objects have their attributes."""
+        found = _NONE.union(*(self._gives_old_ones(one, scope) for one in self._bases(node)))
+        makes_itself = any(isinstance(part, ast.FunctionDef) and part.name == "__new__" for part in node.body)
+        decorated = any(not self._leaves_a_class(one, scope) for one in node.decorator_list)
+        own = makes_itself or node.keywords or decorated or self._is_enum(node, scope) or _shares_its_attributes(node)
+        return found | {self._index_of(node)} if found or own or self._has_descriptors(node) else found
+
+    def _leaves_a_class(self, decorator: ast.expr, scope: _Scope) -> bool:
+        """Whether a decorator is known to give the class that it is given, or one like it."""
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return (self._dotted(called, scope) or "").startswith(GIVE_THE_CLASS)
+
+    def _has_descriptors(self, node: ast.ClassDef) -> bool:
+        """Whether attributes of a class are objects that are set by a method of their own, and so kept in the class."""
+        values = [part.value for part in node.body if isinstance(part, ast.Assign | ast.AnnAssign)]
+        made = [self._class_called(value.func) for value in values if isinstance(value, ast.Call)]
+        return any(known is not None and self._defines(known[1], "__set__") for known in made)
+
+    def _defines(self, node: ast.ClassDef, method: str) -> bool:
+        own = any(isinstance(part, ast.FunctionDef) and part.name == method for part in node.body)
+        return own or any(self._defines(one, method) for one in self._bases(node))
 
     def _builtin_called(
         self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: _Scope
@@ -882,10 +974,11 @@ class _Following:
             # A value that is called: a module, or what a function gave.
             known = self._instance(name, scope)
             if known is not None and self._keeps_state(known):
-                self.effects.keeps |= own - self.file.definitions
+                self.effects.keeps |= _known(own) - self.file.definitions
             elif known is None and (own & self.file.callers or not self._running):
                 self._may_change(own | (everything if own & self.file.callers else _NONE))
-            return everything
+            classes = frozenset(i for i, _ in self.file.classes.values())
+            return everything.union(map(_of_class, own & classes))
         if name in ("exec", "eval", "execfile", "get_ipython", "run_path"):
             self._anything(f"`{ast.unparse(node)[:60]}`")
         elif name in ("globals", "locals", "vars") and not node.args:
@@ -1038,6 +1131,9 @@ class _Following:
             self._anything(f"`{ast.unparse(node)[:60]}`")
         if _NAMES in held and name in ("get", "items", "pop", "values"):
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
+        of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
+        for method in of_file:
+            self._call(method, [held, *given], named, scope)
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
             (self._change_weights if _is_weight(called) else self._change)(held)
             self.file.put(held, everything | {self._index} if _arguments(node) else _NONE)
@@ -1048,9 +1144,6 @@ class _Following:
             return self._items(root, held, scope)
         if name in PURE_METHODS | HARMLESS_METHODS | PURE_MORE:
             return held
-        of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
-        for method in of_file:
-            self._call(method, [held, *given], named, scope)
         if not of_file and node is self._own_call:
             self._change(held)
         if not of_file:
@@ -1093,7 +1186,8 @@ class _Following:
         for part in own:
             # A property has a function to read it, and one to set it.
             self._classes.append((node, first))
-            held |= self._call(part, given, named, scope, first=(_first_name(part), itself))
+            of_class = self.file.class_given(part)
+            held |= self._call(part, given, named, scope, first=(_first_name(part), itself | of_class))
             self._classes.pop()
         if own:
             return held
@@ -1273,6 +1367,9 @@ class _Following:
             inside.objects[name] = named.get(name, named.get("**", _NONE))
         for name, value in zip(names, given, strict=False):
             inside.objects[name] = value
+        if given or named:
+            first_name = _first_name(node)
+            inside.objects[first_name] = inside.objects.get(first_name, _NONE) | self.file.class_given(node)
         for name, default in defaults.items():
             if not isinstance(default, ast.Constant) and not inside.objects[name]:
                 # A list as a default is the function's own, from call to call.
@@ -1369,22 +1466,22 @@ class _Following:
     def _change(self, objects: Objects) -> None:
         # In a function that is followed, it is the function that does it.
         found = self.effects.may_change if self._running else self.effects.changes
-        found |= objects - {_NAMES}
+        found |= _known(objects)
         if self._only_reached:
-            self.effects.later |= objects - {_NAMES}
+            self.effects.later |= _known(objects)
 
     def _change_weights(self, objects: Objects) -> None:
         # What is being made has its weights from whoever makes it.
         if not self._only_reached and all(getattr(one, "name", "") != "__init__" for one in self._running):
-            self.effects.weights |= objects - {_NAMES}
+            self.effects.weights |= _known(objects)
 
     def _may_change(self, objects: Objects) -> None:
         if not self._only_certain:
             if _NAMES in objects:
                 self._anything("it is given the names of the file")
-            self.effects.may_change |= objects - {_NAMES}
+            self.effects.may_change |= _known(objects)
             if self._only_reached:
-                self.effects.later |= objects - {_NAMES}
+                self.effects.later |= _known(objects)
 
     def _sets(self, name: str) -> None:
         (self.effects.may_set if self._only_reached else self.effects.sets).add(name)
@@ -1444,9 +1541,38 @@ def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]
     return [part for part in (*(a.annotation for a in every if a is not None), node.returns) if part is not None]
 
 
-def _first_name(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _first_name(function: _Definition) -> str:
     """The name of a function's first parameter; empty without one."""
     return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
+
+
+def _is_given_its_class(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return method.name in ("__new__", "__class_getitem__") or any(
+        ast.unparse(one).endswith("classmethod") for one in method.decorator_list
+    )
+
+
+def _shares_its_attributes(node: ast.ClassDef) -> bool:
+    """Whether an object of a class may have the attributes of others: its `__dict__` is another object's, or one that a
+    default of a function keeps."""
+    for method in (part for part in node.body if isinstance(part, ast.FunctionDef)):
+        given = method.args
+        plain = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, [given.kwarg]))}
+        kept = [*given.defaults, *filter(None, given.kw_defaults)]
+        if any(not isinstance(one, ast.Constant) for one in kept):
+            plain = {_first_name(method)}
+        for part in ast.walk(method):
+            if isinstance(part, ast.Call) and "__dict__" in {getattr(a, "value", None) for a in part.args[:-1]}:
+                # As in object.__setattr__(self, "__dict__", shared).
+                return True
+            if not isinstance(part, ast.Assign | ast.AnnAssign):
+                continue
+            targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+            if any(isinstance(inner, ast.Attribute) and inner.attr == "__dict__" for inner in targets):
+                own = isinstance(part.value, ast.Name) and part.value.id in plain
+                if not own and not isinstance(part.value, ast.Call | ast.Dict):
+                    return True
+    return False
 
 
 def _needs_no_call(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -1472,6 +1598,13 @@ def _is_plain(node: ast.AST | None, names: Set[str]) -> bool:
         return _is_plain(node.left, names) and _is_plain(node.right, names)
     made = ("bool", "device", "float", "int", "is_available", "len", "round", "str")
     return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made
+
+
+def _is_made_for_each(node: ast.expr) -> bool:
+    """Whether a value in a class is plain, or one that each object gets by itself, as `field(default_factory=list)`."""
+    called = node.func if isinstance(node, ast.Call) else node
+    name = getattr(called, "id", getattr(called, "attr", ""))
+    return _is_plain(node, frozenset()) or (isinstance(node, ast.Call) and name in ("field", "Field", "attrib", "ib"))
 
 
 def _is_flat(node: ast.expr | None, names: Set[str]) -> bool:

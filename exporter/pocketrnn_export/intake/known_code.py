@@ -24,6 +24,7 @@ __all__ = [
     "FOREIGN_CELLS",
     "FRESH_BUILTINS",
     "GIVE_THEMSELVES",
+    "GIVE_THE_CLASS",
     "HARMLESS_MAGICS",
     "HARMLESS_METHODS",
     "ITERATING_METHODS",
@@ -212,6 +213,11 @@ RUN_BY_PYTHON: Final = frozenset({
     "sys.addaudithook", "sys.displayhook", "sys.excepthook", "sys.setprofile", "sys.settrace", "threading.setprofile",
     "threading.settrace",
 })  # fmt: skip
+# Decorators that give the class that they are given, or one whose calls make new objects as its do.
+GIVE_THE_CLASS: Final = (
+    "attr.", "attrs.", "dataclasses.dataclass", "functools.total_ordering", "pydantic.dataclasses.", "torch.jit.",
+    "typing.",
+)  # fmt: skip
 # Methods that run while an object or a class is made.
 MAKING: Final = frozenset({
     "__class_getitem__", "__init__", "__init_subclass__", "__new__", "__post_init__", "__prepare__", "__set_name__",

@@ -638,7 +638,8 @@ class _Search:
         name = ".".join([*([root.id] if isinstance(root, ast.Name) else []), *reversed(parts)])
         if not isinstance(root, ast.Name):
             # A method of a value, or the call of what a call gave.
-            return name if parts and parts[0] not in PURE_METHODS | CHANGING_METHODS else ""
+            pure = not parts or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
+            return "" if pure else name
         binding = self._binding.get(root.id, [])
         imported = next((s.node for s in reversed(binding) if isinstance(s.node, ast.Import | ast.ImportFrom)), None)
         if imported is not None:
