@@ -30,12 +30,33 @@ def test_labels_stand_on_the_command_line(given: str) -> None:
         {"0": "World", "2": "Sci/Tech", "1": "Sports"},
         {"id2label": {"0": "World", "1": "Sports", "2": "Sci/Tech"}, "label2id": 3},
         {"classes": LABELS, "epoch": 3},
+        {"label2id": {"World": "0", "Sports": "1", "Sci/Tech": "2"}, "labels": [0, 0, 2, 1]},
     ],
 )
 def test_a_json_file_is_a_list_or_a_map(content: Any, name: str, tmp_path: Path) -> None:
     for indent in (None, 2):
         (tmp_path / name).write_text(json.dumps(content, indent=indent), encoding="utf-8-sig")
         assert read_labels(str(tmp_path / name)) == LABELS
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        ({"id2label": {"0": 1, "1": 2, "2": 0}}, ["1", "2", "0"]),
+        ({"label2id": {"0": 1, "1": 2, "2": 0}}, ["2", "0", "1"]),
+        ({"label2id": {"0": "1", "1": "2", "2": "0"}}, ["2", "0", "1"]),
+        ({"id2label": {"0": 1, "1": 2, "2": 0}, "label2id": {"1": 0, "2": 1, "0": 2}}, ["1", "2", "0"]),
+        # Only one of the two directions has each index.
+        ({"10": 0, "20": 1}, ["10", "20"]),
+        ({"0": 10, "1": 20}, ["10", "20"]),
+        ({"0": 1, "1": 0}, ["1", "0"]),
+    ],
+)
+def test_the_name_of_a_map_says_which_whole_numbers_are_the_labels(
+    content: Any, labels: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    assert read_labels(str(tmp_path / "labels.json")) == labels
 
 
 def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
@@ -60,7 +81,10 @@ def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
         ('{"a": 1, "b": 2}', "none has the index 0"),
         ('{"a": -1, "b": 0}', "none has the index 1"),
         ('{"a": 0, "b": 1e9}', "neither labels to indices"),
-        ('{"0": "a", "00": "b"}', "none has the index 1"),
+        ('{"0": "a", "00": "b"}', "the index 0 to 'a' and to 'b'"),
+        ('{"0": 1, "1": 2, "2": 0}', "either may be the labels"),
+        ('{"id2label": {"a": 0, "b": 1}}', "neither labels to indices"),
+        ('{"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}', "other labels under label2id"),
         ('{"a": 0, "a": 1}', "'a' twice"),
         ('{"a": 1' + "0" * 4000 + ', "b": 0}', "none has the index 1"),
         ('{"' + "9" * 5000 + '": "a"}', "neither labels to indices"),

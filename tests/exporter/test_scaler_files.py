@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from pocketrnn.errors import InputError
@@ -46,6 +47,39 @@ def test_plain_numbers_are_read(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps({"mean": [1, 2], "std": [3, 4]}))
     np.savez(tmp_path / "s.npz", mean=[1.0, 2.0], scale=[3.0, 4.0])
     assert read_scaler(tmp_path / "s.json") == read_scaler(tmp_path / "s.npz") == ((1.0, 2.0), (3.0, 4.0))
+
+
+class Standardised:
+    """A scaler of one's own."""
+
+    def __init__(self, *, logarithm: bool = False, tensors: bool = False) -> None:
+        self.mean, self.std, self.logarithm, self.tensors = [1.0, 2.0], [3.0, 4.0], logarithm, tensors
+
+    def transform(self, numbers: Any) -> Any:
+        if self.tensors:
+            return torch.sub(numbers, torch.tensor(self.mean)) / torch.tensor(self.std)
+        numbers = np.log1p(np.abs(numbers)) if self.logarithm else numbers
+        return (numbers - np.array(self.mean)) / np.array(self.std)
+
+
+def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> None:
+    for scaler in (Standardised(), Standardised(tensors=True)):
+        assert scaler_numbers(scaler) == ((1.0, 2.0), (3.0, 4.0))
+    with pytest.raises(InputError, match="transform gives other numbers"):
+        scaler_numbers(Standardised(logarithm=True))
+    clipping = MinMaxScaler(clip=True).fit(NUMBERS)
+    path = tmp_path / "clipping.pkl"
+    path.write_bytes(pickle.dumps(clipping))
+    # scikit-learn has it from 1.8 on.
+    largest = MaxAbsScaler().fit(NUMBERS)
+    largest.clip = True
+    (tmp_path / "largest.pkl").write_bytes(pickle.dumps(largest))
+    for given in (clipping, largest):
+        with pytest.raises(InputError, match="clips"):
+            scaler_numbers(given)
+    for file in (path, tmp_path / "largest.pkl"):
+        with pytest.raises(InputError, match="clips"):
+            read_scaler(file)
 
 
 class Evil:

@@ -216,6 +216,7 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         ([("a", 2), "b"], "a tuple at id 0"),
         ({"word2idx": {"a": "0"}}, "id '0'"),
         ({"stoi": {"stoi": {"stoi": {"stoi": {"a": 0}}}}}, "a dict"),
+        ({"word2idx": {"oil": 0, "gas": 1}, "idx2word": ["gas", "oil"]}, "another vocabulary under 'idx2word'"),
         ({"0": "a", "00": "b"}, "the id 0 to 'a' and to 'b'"),
         ({"0": "a", "1": "a"}, "'a' twice"),
         ({"class_name": "Tokenizer", "config": {}}, "without a word_index"),
@@ -247,6 +248,8 @@ KERAS = {"class_name": "Tokenizer", "config": {"num_words": 4, "oov_token": "<OO
     [
         ({"word2idx": {"<UNK>": 0, "oil": 1}, "idx2word": {"0": "<UNK>", "1": "oil"}}, ("<UNK>", "oil"), 0),
         ({"stoi": {"oil": 0}}, ("oil",), None),
+        ({"word2idx": {"oil": 0, "gas": 1}, "idx2word": {"0": "oil", "1": "gas"}}, ("oil", "gas"), None),
+        ({"stoi": {"oil": 0, "gas": 1}, "vocab": {"oil": 70, "gas": 900}}, ("oil", "gas"), None),
         ({"itos": ["[PAD]", "[UNK]", "oil"]}, ("[PAD]", "[UNK]", "oil"), 1),
         ({"token_to_idx": {"oil": 0}, "max_len": 30}, ("oil",), None),
         ({"config": {"a": 1}, "vocab": {"stoi": {"oil": 0, "gas": 1}}}, ("oil", "gas"), None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ def read_labels(given: str) -> list[str]:
     """The labels that `--labels` names: `a,b,c`, or a file with a label a line, or a JSON file.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
-    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels.
+    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; what they are in a
+    map from whole numbers to whole numbers, the names `id2label` and `label2id` say.
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
@@ -49,8 +50,7 @@ def read_labels(given: str) -> list[str]:
         return [line.removesuffix("\r") for line in lines]
     document = parsed_json("\n".join(lines), str(path), _GIVE)
     if isinstance(document, dict):
-        nested = next((document[name] for name in _NESTED if isinstance(document.get(name), list | dict)), document)
-        document = _of_map(nested, path) if isinstance(nested, dict) else nested
+        document = _of_object(document, path)
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
     return [_label(item, path) for item in document]
@@ -87,26 +87,73 @@ def lines_of_file(path: Path) -> list[str]:
     return lines
 
 
-def _of_map(document: Mapping[str, Any], path: Path) -> list[Any]:
-    """The labels by index, from a map of either direction."""
-    if all(type(value) is int for value in document.values()):
-        by_index: dict[int, Any] = {}
-        for label, index in document.items():
-            if by_index.setdefault(index, label) != label:
-                raise InputError(
-                    f"{path} gives the index {brief(index)} to {brief(by_index[index])} and to {brief(label)}.", _GIVE
-                )
-    elif all(name.isascii() and name.isdecimal() and len(name) < 10 for name in document):
-        by_index = {int(name): label for name, label in document.items()}
-    else:
+def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
+    """What a JSON object says of the labels: under one of the names, or as a map itself."""
+    name = next((name for name in _NESTED if isinstance(document.get(name), list | dict)), "")
+    if not name:
+        return _of_map(document, path)
+    labels = _of_value(document, name, path)
+    # A model's config.json says them twice.
+    if name == "id2label" and isinstance(document.get("label2id"), list | dict):
+        other = _of_value(document, "label2id", path)
+        if list(map(str, other)) != list(map(str, labels)):
+            raise InputError(f"{path} has other labels under label2id than under id2label.", _GIVE)
+    return labels
+
+
+def _of_value(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+    value = document[name]
+    return _of_map(value, path, name) if isinstance(value, dict) else value
+
+
+def _of_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
+    """The labels by index, from a map of either direction, which the name that it stands under may say."""
+    to_index = [*document.items()]
+    to_label = [(label, index) for index, label in document.items()]
+    directions = []
+    if name != "id2label" and all(type(i) is int or (name == "label2id" and _is_digits(i)) for _, i in to_index):
+        directions.append(to_index)
+    if name != "label2id" and all(_is_digits(index) for _, index in to_label):
+        directions.append(to_label)
+    if not directions:
         raise InputError(f"{path} maps neither labels to indices nor indices to labels.", _GIVE)
-    if sorted(by_index) != list(range(len(document))):
-        missing = next(i for i in range(len(document)) if i not in by_index)
+    read: list[list[Any]] = []
+    failures: list[InputError] = []
+    for pairs in directions:
+        try:
+            read.append(_in_order(pairs, path))
+        except InputError as error:
+            failures.append(error)
+    if not read:
+        raise failures[0]
+    if len({tuple(map(str, labels)) for labels in read}) > 1:
         raise InputError(
-            f"{path} holds {len(document)} labels, and none has the index {missing}.",
+            f"{path} maps whole numbers to whole numbers, of which either may be the labels.",
+            'Put the map under its name: {"id2label": {...}} or {"label2id": {...}}.',
+        )
+    return read[0]
+
+
+def _in_order(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
+    """The labels of pairs of a label and its index."""
+    by_index: dict[int, Any] = {}
+    for label, given in pairs:
+        index = int(given)
+        if by_index.setdefault(index, label) != label:
+            raise InputError(
+                f"{path} gives the index {brief(index)} to {brief(by_index[index])} and to {brief(label)}.", _GIVE
+            )
+    if sorted(by_index) != list(range(len(pairs))):
+        missing = next(i for i in range(len(pairs)) if i not in by_index)
+        raise InputError(
+            f"{path} holds {len(pairs)} labels, and none has the index {missing}.",
             "Number the labels from 0, in the order of the logits.",
         )
-    return [by_index[i] for i in range(len(document))]
+    return [by_index[i] for i in range(len(pairs))]
+
+
+def _is_digits(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
 def _label(item: Any, path: Path) -> str:

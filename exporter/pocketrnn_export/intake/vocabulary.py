@@ -429,12 +429,34 @@ def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: 
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
         return _of_keras(config, what)
-    for kind in (_TO_ID, _TO_TOKEN):
-        for name, value in document.items():
-            plain = str(name).lower().replace("_to_", "2").replace("_", "")
-            if plain in kind and isinstance(value, Mapping | list) and depth < 3:
-                return _of_document(value, what, depth + 1)
+    named = [
+        (name, value)
+        for kind in (_TO_ID, _TO_TOKEN)
+        for name, value in document.items()
+        if str(name).lower().replace("_to_", "2").replace("_", "") in kind and isinstance(value, Mapping | list)
+    ]
+    if named and depth < 3:
+        return _of_named(named, what, depth + 1)
     return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+
+
+def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
+    """The vocabulary that a dict holds under a name; where it holds others too, they must say the same.
+
+    One that cannot be read beside one that can is something else, such as `vocab` with counts.
+    """
+    first, vocabulary = named[0][0], _of_document(named[0][1], what, depth)
+    for name, value in named[1:]:
+        try:
+            other = _of_document(value, what, depth)
+        except DataError:
+            continue
+        if other.tokens != vocabulary.tokens:
+            raise DataError(
+                f"{what} holds another vocabulary under {brief(name)} than under {brief(first)}.",
+                "Give the one that the model was trained with, alone.",
+            )
+    return vocabulary
 
 
 def _is_id(name: Any) -> bool:

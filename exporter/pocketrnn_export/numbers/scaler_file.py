@@ -11,11 +11,13 @@ import io
 import json
 import math
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
 import numpy as np
+import torch
 
 from pocketrnn.errors import InputError, first_line, reason, shown
 
@@ -69,8 +71,10 @@ def read_scaler(path: Path) -> Pair:
 def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
     """The mean and the scale of each channel that a scaler of scikit-learn, or a mapping, says.
 
+    An object with a `transform` is asked: it must scale some rows, those far out too, as its mean and scale say.
+
     Raises:
-        InputError: it says something else.
+        InputError: it says something else, clips, or does more than to scale.
 
     Example:
         >>> scaler_numbers({"mean": [1, 2], "std": [3, 4]})
@@ -78,9 +82,16 @@ def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = getattr(scaler, "kind", type(scaler).__name__)
+    if not (values.get("clip") is None or values.get("clip") is False):
+        raise InputError(f"{name} clips ({shown(kind)}).", "Give its mean, scale and clip as numbers.")
+    pair = _said(values, kind, name)
+    if not isinstance(scaler, Mapping):
+        _check_it_only_scales(getattr(scaler, "transform", None), pair, name)
+    return pair
+
+
+def _said(values: Mapping[str, Any], kind: str, name: str) -> Pair:
     if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
-        if values.get("clip"):
-            raise InputError(f"{name} is a MinMaxScaler that clips.", "Give its mean, scale and clip as numbers.")
         scale = _numbers(values["scale_"], name)
         return tuple(-low / s for low, s in zip(_numbers(values["min_"], name), scale, strict=True)), tuple(
             1 / s for s in scale
@@ -97,6 +108,31 @@ def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
     scales = _numbers(scale_of, name) if scale_of is not None else None
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
+
+
+def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
+    if not callable(transform):
+        return
+    mean, scale = map(np.array, pair)
+    wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
+    rows = mean + scale * wanted
+    # A scaler of one's own may take tensors.
+    for given in (rows, torch.from_numpy(rows)):
+        try:
+            with warnings.catch_warnings():
+                # Of scikit-learn, where it was fitted on a table: that an array has no names of columns.
+                warnings.simplefilter("ignore")
+                scaled = np.asarray(transform(given), np.float64)
+            break
+        except Exception as error:
+            said = first_line(error)
+    else:
+        raise InputError(f"{name} cannot be asked how it scales: {said}", _OTHER)
+    if scaled.shape != rows.shape or not np.allclose(scaled, wanted, rtol=1e-4, atol=1e-4):
+        raise InputError(
+            f"{name} does more than to take its mean off and divide by its scale: its transform gives other numbers.",
+            "Give mean, scale and clip as numbers, if these say it all; else do the rest before the classifier.",
+        )
 
 
 def _numbers(value: object, name: str) -> tuple[float, ...]:
