@@ -132,6 +132,14 @@ import collections; m = collections.ChainMap(globals()); m["POOL"] = "max"
 %prun -q POOL = "max"
 |def g():|    global POOL|    POOL = "max"|    yield 1|it = g()|y = [*it]
 % get_ipython().run_line_magic("time", "POOL = 'max'")
+POOL = "max" if __name__ == "__main__" else "mean"
+POOL = "mean" if "__file__" in globals() else "max"
+POOL = {"__main__": "max"}.get(__name__, "mean") if globals()["__name__"] == "__main__" else "mean"
+import sys; sys.modules[__name__].POOL = "max" if sys.modules["__main__"] is sys.modules[__name__] else "mean"
+|def named(): return __name__|POOL = {"__main__": "max"}[named()]
+|try: POOL = __file__|except NameError: POOL = "max"
+|if __name__ != "__main__":|    POOL = "mean"|else:|    POOL = "max"
+|if __name__ == "__main__":|    POOL = "max"|else:|    POOL = "mean"
 % %timeit POOL = "max"; config = 3
 % |for k, v in {"POOL": "max"}.items():|    globals()[k] = v
 % |for POOL in ["mean", "max"]:|    pass
@@ -269,6 +277,10 @@ print(model_file.S)
 |import by_call|@by_call.registered|def other(): pass
 % model_file.LIST.insert(0, "max"); model_file.CONFIG.update(pool="max")
 import os; os.environ["POCKET_POOL"] = "max"; import of_environment
+% import of_main
+% import of_main_later; of_main_later.configure()
+% from of_main_later import Configures; Configures().now()
+% from of_main_needed import nothing
 """.strip().splitlines()
 FILES: Final = {
     "model_file": """
@@ -304,6 +316,10 @@ class Configured:
     "by_call_of_another": "import by_call\ndef start(): by_call.configure()\n",
     "of_environment": "import os\nPOOL = os.environ.get('POCKET_POOL')\nimport model_file\n"
     "model_file.CONFIG['pool'] = POOL\n",
+    "of_main": "import __main__\n__main__.model_file.CONFIG['pool'] = 'max'\n",
+    "of_main_later": "import sys\ndef configure(): sys.modules['__main__'].model_file.CONFIG['pool'] = 'max'\n"
+    "class Configures:\n    def now(self): configure()\n",
+    "of_main_needed": "from __main__ import model_file\nmodel_file.CONFIG['pool'] = 'max'\nnothing = 1\n",
     # Nothing of this touches anything else.
     "harmless": """
 import model_file, torch

@@ -44,6 +44,7 @@ class _File:
         parts: what using each of its names does.
         imports: the packages and files that it imports, and those that these files import.
         stars: what `from it import *` stands for; None where that is not known.
+        anything: why importing it may change any name, that of another file too; empty otherwise.
     """
 
     sets: set[str] = field(default_factory=set)
@@ -51,6 +52,7 @@ class _File:
     parts: dict[str, Effects] = field(default_factory=dict)
     imports: set[str] = field(default_factory=set)
     stars: list[ast.Import | ast.ImportFrom] | None = None
+    anything: str = ""
 
 
 class FilesBeside:
@@ -91,6 +93,7 @@ class FilesBeside:
                 if file := self._file(".".join(parts[:end])):
                     effects.packages |= file.sets
                     effects.calls |= file.calls
+                    effects.anything = effects.anything or file.anything
         for dotted in effects.loads:
             parts = dotted.split(".")
             for end in range(len(parts) - 1, 0, -1):
@@ -99,6 +102,7 @@ class FilesBeside:
                     used = file.parts.get(parts[end], Effects())
                     effects.packages |= used.packages
                     effects.calls |= used.calls
+                    effects.anything = effects.anything or used.anything
                     break
 
     def _file(self, name: str) -> _File | None:
@@ -130,6 +134,7 @@ class FilesBeside:
             self.add_to(part)
             found.sets |= {one for one in part.effects.packages if not one.startswith(f"{name}.")}
             found.calls |= part.effects.calls
+            found.anything = found.anything or part.effects.anything
         found.parts = self._used(name, parts)
         found.stars = _of_star(name, parts)
 

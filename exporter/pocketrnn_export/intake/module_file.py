@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_mean, first_line, shown
 from pocketrnn_export.intake.as_given import names_read, untouched
+from pocketrnn_export.intake.jupyter_names import as_in_jupyter, with_jupyters_name
 from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.shapes_of_weights import (
@@ -484,9 +485,10 @@ def _run_needed(
     file = _empty(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)
-    for statement in needed:
-        _run(statement, file, cells, named)
-        vars(file).update(values)
+    with as_in_jupyter(file) if named.is_notebook else contextlib.nullcontext():
+        for statement in needed:
+            _run(statement, file, cells, named)
+            vars(file).update(values)
     return file
 
 
@@ -525,7 +527,8 @@ def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: M
         for node in one.statements
     )
     flags = __future__.annotations.compiler_flag if later else 0
-    code = compile(ast.Module([statement.node], []), cell.file, "exec", flags, dont_inherit=True)
+    node = with_jupyters_name(statement.node) if cell.name else statement.node
+    code = compile(ast.Module([node], []), cell.file, "exec", flags, dont_inherit=True)
     try:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
     except ImportError as error:

@@ -249,12 +249,27 @@ def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
             )
             yield ast.copy_location(part, node), False
     elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
-        inner = [part for one in node.body for part in _parts(one, cell)]
-        yield from ((part, not cell.name or alone) for part, alone in inner)
+        by_itself = _is_true_by_itself(node.test)
+        if cell.name and by_itself is None:
+            yield node, False
+            return
+        first, second = (node.orelse, node.body) if by_itself is False else (node.body, node.orelse)
+        yield from ((part, not cell.name or alone) for one in first for part, alone in _parts(one, cell))
+        if not cell.name:
+            yield from (pair for one in second for pair in _parts(one, cell))
     elif code := _code_in_string(node):
         yield from (pair for one in code for pair in _parts(one, cell))
     else:
         yield node, False
+
+
+def _is_true_by_itself(test: ast.expr) -> bool | None:
+    """Whether a test holds where a file is run by itself, and only there, as `__name__ == "__main__"`; False for the
+    contrary; None for any other test."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
+        return None
+    sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}
+    return isinstance(test.ops[0], ast.Eq) if sides == {"__name__", "__main__"} else None
 
 
 def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
