@@ -441,6 +441,8 @@ setattr([S()][0], "pool", "max"); K.pool = S().pool
 D().pool = "max"; K.pool = D().pool
 O().pool = "max"; K.pool = O().pool
 % use = K().use; use("max")
+% import pickle; pickle.load(open("of_p.pkl", "rb"))
+% import pickle; pickle.loads(b"c__main__\\nK.use\\n.")("max")
 """.strip().splitlines()
 # Methods that run without a call of their names; what runs each, and what it gives.
 SPECIAL: Final = """
@@ -530,6 +532,8 @@ class Kept:
     def __set__(self, one, value): self.value = value
 class D:
     pool = Kept()
+class P:
+    def __setstate__(self, state): K.pool = "max"
 @functools.cache
 class O:
     pool = "mean"

@@ -45,10 +45,12 @@ from pocketrnn_export.intake.known_code import (
     PURE_MORE,
     REACH_ANY,
     REFLECTIVE,
+    RUN_BY_A_PICKLE,
     RUN_BY_PYTHON,
     RUN_TEXT,
     SETS_STATE,
     SWITCHES,
+    UNPICKLE,
     WRITING,
     changes_tensor,
     gives_what_it_is_given,
@@ -1021,6 +1023,12 @@ class _Following:
         if package == "builtins" and given:
             return self._unbound(last, node, given, everything)
         self._reaching_others(dotted, node, everything, scope)
+        if dotted in UNPICKLE:
+            # Which classes of the file a pickle holds is not known.
+            for method in (one for name in RUN_BY_A_PICKLE for one in self.file.methods.get(name, ())):
+                self.reached.setdefault(method, self.file.names)
+            if any(isinstance(argument, ast.Constant) for argument in node.args):
+                self._anything(f"`{ast.unparse(node)[:60]}`")
         self.makes_caller = self.makes_caller or dotted in CALLERS
         self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
         if dotted.startswith((*SETS_STATE, "sys.path.")) or dotted == "os.chdir":

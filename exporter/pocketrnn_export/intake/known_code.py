@@ -39,10 +39,12 @@ __all__ = [
     "PURE_MORE",
     "REACH_ANY",
     "REFLECTIVE",
+    "RUN_BY_A_PICKLE",
     "RUN_BY_PYTHON",
     "RUN_TEXT",
     "SETS_STATE",
     "SWITCHES",
+    "UNPICKLE",
     "WRITING",
     "changes_tensor",
     "gives_what_it_is_given",
@@ -218,6 +220,12 @@ GIVE_THE_CLASS: Final = (
     "attr.", "attrs.", "dataclasses.dataclass", "functools.total_ordering", "pydantic.dataclasses.", "torch.jit.",
     "typing.",
 )  # fmt: skip
+# Functions that make objects of a pickle, and the methods of their classes that this runs.
+UNPICKLE: Final = frozenset({
+    "cloudpickle.load", "cloudpickle.loads", "dill.load", "dill.loads", "joblib.load", "pandas.read_pickle",
+    "pickle.load", "pickle.loads", "torch.load",
+})  # fmt: skip
+RUN_BY_A_PICKLE: Final = ("__new__", "__reduce__", "__reduce_ex__", "__setstate__")
 # Methods that run while an object or a class is made.
 MAKING: Final = frozenset({
     "__class_getitem__", "__init__", "__init_subclass__", "__new__", "__post_init__", "__prepare__", "__set_name__",
