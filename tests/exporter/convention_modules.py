@@ -172,6 +172,11 @@ class Packed(Base):
         return self.fc(self.rnn(again)[1][0][-1])
 
 
+class PackedBesideLengths(Packed):
+    def forward(self, packed: PackedSequence, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(packed) / lengths[:, None]
+
+
 class TakesState(Base):
     def init_hidden(self, batch_size: int) -> tuple[Tensor, Tensor]:
         return torch.full((1, batch_size, HIDDEN), 0.5), torch.zeros(1, batch_size, HIDDEN)

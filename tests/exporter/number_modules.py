@@ -33,6 +33,18 @@ class InitHidden(LastStep):
         return torch.softmax(self.fc(self.lstm(x, (h, c))[0][:, -1, :]), dim=1)
 
 
+class InDoubles(LastStep):
+    """Weights in double precision, and states that are made in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.zeros(1, x.size(0), 8).to(x.device, dtype=torch.double)
+        return self.fc(self.lstm(x.double(), (state, torch.zeros(1, x.size(0), 8, dtype=torch.float64)))[0][:, -1])
+
+
 class Packed(nn.Module):
     """Lengths and packing, and a mean over the real steps."""
 
@@ -197,6 +209,7 @@ XYZ = {"channels": ["x", "y", "z"], **LABELS}
 EXPORTED: dict[str, tuple[Any, Callable[..., Tensor], dict[str, Any]]] = {
     "LastStep": (LastStep, lambda module, x, _: module(x), XYZ),
     "InitHidden": (InitHidden, lambda module, x, _: torch.log(module(x)), XYZ),
+    "InDoubles": (InDoubles, lambda module, x, _: module(x).float(), XYZ),
     "Packed": (Packed, lambda module, x, lengths: module(x, lengths), XYZ),
     "ConvolutionFirst": (ConvolutionFirst, lambda module, x, _: module(x.transpose(1, 2)), XYZ),
     "Pooled": (Pooled, lambda module, x, _: module(x), XYZ),

@@ -44,6 +44,9 @@ BATCH = {
     zoo.AxisOfOne: "module(tokens.unsqueeze(1))",
     zoo.LengthInTheFirstColumn: "module(torch.cat([lengths[:, None], tokens], dim=1))",
     zoo.Packed: "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False))",
+    zoo.PackedBesideLengths: (
+        "module(pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False), lengths)"
+    ),
     zoo.TakesState: "module(tokens, module.init_hidden(tokens.size(0)))[0]",
     zoo.StateOrNone: "module(tokens)[0]",
     zoo.BatchSizeGiven: "module(tokens, tokens.size(0))",

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from number_modules import EXPORTED, XYZ, LastStep, OwnScale, Packed
+from number_modules import EXPORTED, XYZ, InDoubles, LastStep, OwnScale, Packed
 from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, verify
 from pocketrnn.errors import BundleError, ExportError, InputError, SequenceError
 from pocketrnn_export import export, export_numbers
+from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
 from pocketrnn_export.numbers.number_export import in_words_of_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, sample_table
+from pocketrnn_export.proof.float64_module import doubled
 
 
 def made(name: str) -> tuple[nn.Module, Callable[..., Tensor], dict[str, Any]]:
@@ -65,6 +67,17 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     )
     assert manifest.provenance["call"].startswith("module(samples")
     assert verify(tmp_path / "b").name == "b"
+
+
+def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_exported() -> None:
+    module, x = InDoubles().eval(), torch.randn(2, 5, 3)
+    copied = copied_for_export(module)
+    answers, exact = copied(x), module(x)
+    assert answers.dtype == torch.float32
+    assert torch.allclose(answers.double(), exact, atol=1e-6)
+    assert torch.equal(doubled(copied)(x.double()), exact)
+    assert type(module) is InDoubles
+    assert module.fc.weight.dtype == torch.float64
 
 
 def test_sequences_of_several_lengths_are_answered_as_each_alone(last_step: tuple[nn.Module, Path]) -> None:

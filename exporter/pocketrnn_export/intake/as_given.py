@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ParityError, first_line
+from pocketrnn_export.intake.double_modules import said_in_float32
 from pocketrnn_export.proof.cases import Case, Logits
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, compare, difference, run_of, summary
 from pocketrnn_export.proof.cpu_run import quietly_on_cpu
@@ -172,7 +173,7 @@ class AsGiven:
             )
         _log.warning(
             "The module's weights are %s, and the bundle computes in float32: on %d texts, a logit differs by up to "
-            "%.1e from the module's own, and %d labels%s. module.float() answers as the bundle does",
+            "%.1e from the module's own, and %d labels%s. In float32 it answers as the bundle does",
             precision, rows, line.largest_difference, line.labels_differing,
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
         )  # fmt: skip
@@ -247,7 +248,7 @@ def precision_of(module: nn.Module) -> str | None:
 
 def brought_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
     """The module itself, in float32 on the CPU, with the tensors that it keeps beside its weights, where these are of
-    the weights' other type.
+    the weights' other type. Where all were in double precision, what its forward makes is of float32, too.
 
     Args:
         module: what is changed.
@@ -255,12 +256,13 @@ def brought_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[T
     """
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {t.dtype for t in tensors if t.is_floating_point()}
+    in_doubles = precision_of(module) == "float64"
     made = module.cpu().float()
     for layer in made.modules():
         for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept(layer):
             if tensor.dtype in kinds and tensor.dtype != torch.float32:
                 tensor.data = tensor.data.float()
-    return made
+    return said_in_float32(made) if in_doubles else made
 
 
 def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
@@ -278,6 +280,7 @@ def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
         if isinstance(value, Tensor):
             yield _of_tensor(value)
         elif isinstance(value, nn.Module):
+            yield functools.partial(object.__setattr__, value, "__class__", type(value))
             for kind in type(value).__mro__:
                 if kind.__module__.split(".")[0] not in ("torch", "builtins", "pocketrnn_export"):
                     waiting += vars(kind).values()

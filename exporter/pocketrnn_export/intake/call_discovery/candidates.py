@@ -109,10 +109,16 @@ def ways_of(asked: Asked) -> Iterator[Way]:
             if way.line not in seen:
                 seen.add(way.line)
                 yield way
-    if len([slot for s in signatures[:1] for slot in s.slots if slot.required]) == 1 and asked.lengths is not False:
+    if asked.lengths is False:
+        return
+    required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
+    # What takes lengths, too, may be given them beside the packed sequence that knows them.
+    beside = ", lengths" if len(required) == 2 and required[1].role == "lengths" else ""
+    if len(required) == 1 or beside:
         for tokens in ("tokens", "tokens.unsqueeze(2)"):
             packed = f"pack_padded_sequence({tokens}, lengths, batch_first=True, enforce_sorted=False)"
-            yield Way(None, plain=f"module({packed})")
+            yield Way(None, plain=f"module({packed}{beside})")
+    if len(required) == 1:
         yield Way(None, plain=LENGTH_FIRST)
 
 
