@@ -80,6 +80,18 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
         chosen(pairs=[("oil", [8])])
 
 
+def test_ids_of_another_vocabulary_are_told_from_other_rules() -> None:
+    # Each word has one id more, as behind one more special token.
+    pairs = [("oil rises, oil", [3, 5, 6, 3]), ("film", [1])]
+    with pytest.raises(InputError, match=r"the id 2 \('oil'\), as if it had another vocabulary\. Give the vocabulary"):
+        chosen(pairs=pairs)
+    # A word with two ids is no matter of the vocabulary, and neither is another number of ids.
+    for other in ([8, 1], [5, 1, 1]):
+        with pytest.raises(InputError) as caught:
+            chosen(pairs=[*pairs, ("rises film", other)])
+        assert "another vocabulary" not in str(caught.value)
+
+
 OWN = TextRules(
     "space", unknown_id=None, steps=cleaning("letters"), stop_words=(), padding_id=1, first_id=3, last_id=8,
     min_width=9, max_width=9, pad_side="left", cut_side="left",

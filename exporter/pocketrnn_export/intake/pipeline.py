@@ -39,6 +39,7 @@ _EXTERNAL_WAY: Final = (
 _LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
 _NAMED_WORDS: Final = 5
 _TEXTS_FOR_STEPS: Final = 20
+_WORDS_TO_TELL_BY: Final = 4
 
 
 def named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
@@ -205,9 +206,35 @@ def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) 
     if agreed == len(pairs):
         implied = text_rules(vocabulary)
         return f"{named(best)} agrees on all {agreed} texts: give --rules {shlex.quote(written(best, implied))}."
+    if not agreed and (other := _of_another_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
+        return other
     if not agreed:
         return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}"
     return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {_EXTERNAL_WAY}"
+
+
+def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
+    """What to do where the texts are cut as the rules cut them, and only the words have other numbers; else nothing."""
+    same: set[tuple[int, int]] = set()
+    for text, ids in pairs:
+        ours = encoder.encode(text)
+        if len(ours) != len(ids):
+            return ""
+        same.update(zip(ids, ours, strict=True))
+    # Another vocabulary may know words that are unknown to this one.
+    known = [own for _, own in same if own != encoder.rules.unknown_id]
+    if len({id_ for id_, _ in same}) != len(same) or len(set(known)) != len(known):
+        return ""
+    others = sorted(pair for pair in same if pair[0] != pair[1])
+    # Of two or three words, other rules could be the reason as well.
+    if len(others) < _WORDS_TO_TELL_BY or 2 * len(others) < len(same):
+        return ""
+    theirs, own = next((pair for pair in others if pair[1] != encoder.rules.unknown_id), others[0])
+    return (
+        f"Your pipeline gives as many ids to each text as the rules do, and the same other id for a word each time: "
+        f"{brief(theirs)} for {_token(own, vocabulary.tokens)}, as if it had another vocabulary. Give the vocabulary "
+        f"that made these ids."
+    )
 
 
 def _agreeing(

@@ -25,12 +25,12 @@ __all__ = ["upgrade"]
 )
 @click.option("--force", is_flag=True, help="Replace a bundle at FOLDER.")
 def upgrade(bundle: str, output: Path, force: bool) -> None:
-    """Verify a bundle of an earlier version of the format, and write it as this pocketrnn writes bundles.
+    """Write a bundle that an earlier pocketrnn made as this one would write it.
 
-    Every version since the first is read as it is: no bundle has to be upgraded to be asked. The new bundle is verified
-    too, and gives the same numbers as the old one. Its version is the oldest that can say what is in it, which may be
-    the one that it had. What only an export can add is not added: nobody asks the PyTorch module again. A packed file
-    is refused, since it is of the oldest version already; pack its bundle again.
+    You need not: bundles of all earlier versions are read as they are. Both bundles are verified, and the new one gives
+    the same numbers. The version of its format is the oldest that can hold what is in it, so that it may stay as it
+    was. Nothing is added that only an export can find out: the PyTorch module is not asked again. A packed file is
+    refused: pack its bundle again.
 
     The exit status is 2 if the bundle is damaged or of a newer version than this pocketrnn reads, 3 if it answers
     differently here than where it was made. Nothing is written then.
@@ -42,9 +42,12 @@ def upgrade(bundle: str, output: Path, force: bool) -> None:
     from pocketrnn.upgrading import upgrade as upgraded
 
     done = upgraded(bundle, output, force=force)
-    versions = f"version {done.before}" if done.before == done.after else f"version {done.before}, now {done.after}"
-    same = "classifier.json is written anew" if done.changed else "every byte is as before"
+    if done.before != done.after:
+        what = f"it is of version {done.after} of the format, which can hold all of it; it was of {done.before}"
+    elif done.changed:
+        what = f"classifier.json is written as today; version {done.after} of the format stays"
+    else:
+        what = "nothing had to change; this is a copy"
     examples = done.verification.replays[0].examples
-    name = one_line(done.verification.name)
-    say(f"{name}: {versions}; {same}. {examples} golden examples are answered as they were.")
+    say(f"{one_line(done.verification.name)}: {what}. {examples} golden examples are answered as they were.")
     say(f"Wrote {one_line(str(output))}.")
