@@ -440,6 +440,11 @@ s = S(); s.__dict__.update(pool="max"); K.pool = S().pool
 setattr([S()][0], "pool", "max"); K.pool = S().pool
 D().pool = "max"; K.pool = D().pool
 O().pool = "max"; K.pool = O().pool
+q = Q(); q.given["pool"] = "max"; K.pool = Q().given["pool"]
+q = Q(); q.mine["pool"] = "max"; K.pool = Q().mine["pool"]
+Q().shown["pool"] = "max"; K.pool = Q().mine["pool"]
+|def one(): return Q()|one().found().update(pool="max"); K.pool = Q().mine["pool"]
+Q().put("max"); K.pool = Q().put(None)
 % use = K().use; use("max")
 % import pickle; pickle.load(open("of_p.pkl", "rb"))
 % import pickle; pickle.loads(b"c__main__\\nK.use\\n.")("max")
@@ -532,6 +537,13 @@ class Kept:
     def __set__(self, one, value): self.value = value
 class D:
     pool = Kept()
+class Q:
+    held = {"pool": "mean"}
+    def __init__(self, given={"pool": "mean"}): self.given, self.mine = given, self.held
+    @property
+    def shown(self): return self.held
+    def found(self): return self.held
+    def put(self, pool, kept={}): return kept.setdefault("pool", pool)
 class P:
     def __setstate__(self, state): K.pool = "max"
 @functools.cache

@@ -166,6 +166,7 @@ class _File:
         self.classes: dict[str, tuple[int, ast.ClassDef]] = {}
         self.methods: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
         self._class_methods: dict[ast.AST, ast.ClassDef] = {}
+        self._class_of: dict[ast.AST, int] = {}
         self._class_attributes: dict[ast.ClassDef, Set[str]] = {}
         # The functions and classes that a statement loads: an object that it makes may run them.
         self.code: dict[int, _Code] = {}
@@ -292,6 +293,10 @@ class _File:
             self._class_attributes[node] = names - own
         return self._class_attributes[node]
 
+    def class_of(self, method: ast.AST) -> Objects:
+        """What keeps the defaults of a method: its class."""
+        return frozenset({_in_class(self._class_of[method])}) if method in self._class_of else _NONE
+
     def class_given(self, method: ast.AST) -> Objects:
         """What a classmethod is given before all else, whoever calls it by whatever object: its class, or one below it;
         none for another function."""
@@ -304,6 +309,7 @@ class _File:
         for part in node.body:
             if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                 self.methods.setdefault(part.name, []).append(part)
+                self._class_of[part] = index
                 if _is_given_its_class(part):
                     self._class_methods[part] = node
             elif isinstance(part, ast.ClassDef):
@@ -312,17 +318,28 @@ class _File:
 
 def _of_class(index: int) -> int:
     """Stands for an object of a class, by the statement of the class: what is in its attributes may be the class's."""
-    return -2 - 2 * index
+    return -2 - 3 * index
 
 
 def _in_class(index: int) -> int:
-    """Stands for what attributes of a class hold, by the statement of the class: who changes it changes the class."""
-    return -3 - 2 * index
+    """Stands for what attributes of a class hold, or defaults of its methods, by the statement of the class: who
+    changes it changes the class."""
+    return -3 - 3 * index
+
+
+def _holding(objects: Objects) -> Objects:
+    """What an object holds in an attribute, as the object: to give it another attribute does not change the class."""
+    return frozenset(i - 1 if i < _NAMES and (-2 - i) % 3 == 1 else i for i in objects)
+
+
+def _held_by(objects: Objects) -> Objects:
+    """What attributes of some objects hold of a class."""
+    return frozenset(i + 1 for i in objects if i < _NAMES and (-2 - i) % 3 == 2)
 
 
 def _known(objects: Objects) -> Objects:
     """Objects by their statements: what is in a class by the class's."""
-    return frozenset(i if i >= 0 else (-3 - i) // 2 for i in objects if i >= 0 or (i < _NAMES and i % 2))
+    return frozenset(i if i >= 0 else (-2 - i) // 3 for i in objects if i >= 0 or (i < _NAMES and (-2 - i) % 3 == 1))
 
 
 class _TooMuchError(Exception):
@@ -628,7 +645,7 @@ class _Following:
         if root is not None:
             # The holder reaches from now on what it was given.
             where = scope if root in scope.objects else self.file.names
-            where.objects[root] = where.objects.get(root, _NONE) | value
+            where.objects[root] = where.objects.get(root, _NONE) | _holding(value)
 
     def _own_of_package(self, node: ast.expr | None, scope: _Scope) -> str:
         """The function of a package that may give what is the package's own, as `decimal.getcontext`; else empty."""
@@ -781,13 +798,18 @@ class _Following:
         if not node.attr.startswith("__"):
             held = self._items(node.value, held, scope)
         found = held | self._classes_of(node, held) | self.file.package_attributes.get(node.attr, _NONE)
+        for method in self.file.methods.get(node.attr, ()):
+            if _needs_no_call(method):
+                # A property gives what its function does.
+                found |= self._call(method, [held], {}, scope)
         return self.file.with_held(found | self._attribute_of_class(node.attr, held))
 
     def _attribute_of_class(self, name: str, held: Objects) -> Objects:
         """What an attribute of some objects or classes is, where it is one of the class that may be changed."""
-        return _NONE.union(
-            *(self._class_with(node, name) for i, node in self.file.classes.values() if {i, _of_class(i)} & held)
+        of_classes = (
+            self._class_with(node, name) for i, node in self.file.classes.values() if {i, _of_class(i)} & held
         )
+        return _held_by(held).union(*of_classes)
 
     def _class_with(self, node: ast.ClassDef, name: str) -> Objects:
         """The class, of one and those above it, in which a name stands for what may be changed."""
@@ -934,12 +956,13 @@ class _Following:
     ) -> Objects:
         """What an object of a class of the file holds when it is made."""
         held = self._name_loaded(ast.Name(node.name, ast.Load()), scope)
+        itself = frozenset({_of_class(self._index_of(node))})
         for name in ("__new__", "__init__"):
-            held |= self._method_of(node, name, [_NONE, *given], named, scope) or _NONE
+            held |= self._method_of(node, name, [itself, *given], named, scope) or _NONE
         self._method_of(node, "__post_init__", [held.union(*given, *named.values())], {}, scope)
         held -= self.file.definitions
         # A class may give an object that exists already, or one that shares what it has.
-        return held | self._gives_old_ones(node, scope) | {_of_class(self._index_of(node))}
+        return held | self._gives_old_ones(node, scope) | itself
 
     def _index_of(self, node: ast.ClassDef) -> int:
         return next((i for i, one in self.file.classes.values() if one is node), self._index)
@@ -1131,8 +1154,10 @@ class _Following:
         if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and self._classes:
             return everything | self._inherited(name, given, named, scope)
         known_class = self._instance(root.id, scope) if isinstance(root, ast.Name) else None
-        if known_class is not None and self._method_of(known_class, name, [held, *given], named, scope) is not None:
-            return held | everything
+        if known_class is not None:
+            given_back = self._method_of(known_class, name, [held, *given], named, scope)
+            if given_back is not None:
+                return held | everything | given_back
         if _NAMES in held and name in ("update", "setdefault", "__ior__", "__setitem__"):
             self._names_updated(node)
         elif _NAMES in held and name in CHANGING_METHODS and name != "pop":
@@ -1140,24 +1165,23 @@ class _Following:
         if _NAMES in held and name in ("get", "items", "pop", "values"):
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
         of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
-        for method in of_file:
-            self._call(method, [held, *given], named, scope)
+        gives = _NONE.union(*(self._call(method, [held, *given], named, scope) for method in of_file))
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
             (self._change_weights if _is_weight(called) else self._change)(held)
             self.file.put(held, everything | {self._index} if _arguments(node) else _NONE)
-            return held | everything
+            return held | everything | gives
         if name in ("load_state_dict", "step"):
             self._change_weights(held)
         if name in ("get", "items", "keys", "values"):
-            return self._items(root, held, scope)
+            return self._items(root, held, scope) | gives
         if name in PURE_METHODS | HARMLESS_METHODS | PURE_MORE:
-            return held
+            return held | gives
         if not of_file and node is self._own_call:
             self._change(held)
         if not of_file:
             self._may_change(self.file.with_held(held | everything))
             self.file.put(held, everything)
-        return held | everything
+        return held | everything | gives
 
     def _unbound(self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects) -> Objects:
         """A method of a builtin class that is given its object: `list.append(x, 3)`."""
@@ -1365,7 +1389,7 @@ class _Following:
         arguments = node.args
         inside = _Scope(outer=scope if scope.outer is not None else self.file.names, first=first)
         names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
-        own = self.file.names.objects.get(getattr(node, "name", ""), _NONE)
+        own = self.file.names.objects.get(getattr(node, "name", ""), _NONE) | self.file.class_of(node)
         defaults = dict(zip(names[len(names) - len(arguments.defaults) :], arguments.defaults, strict=True))
         defaults |= {
             a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None
