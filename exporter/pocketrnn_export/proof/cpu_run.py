@@ -25,8 +25,9 @@ _TYPES: Final = tuple(
     name
     for name in ("FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor",
                  "ByteTensor", "BoolTensor")
-    if hasattr(torch.cuda, name)
+    if name in vars(torch.cuda)
 )  # fmt: skip
+_OF_CPU: Final[dict[str, Any]] = {name: getattr(torch, name) for name in _TYPES}
 # How far the answer to one text may be from its answer beside a copy of itself.
 _NEAR: Final = 1e-4
 
@@ -96,20 +97,29 @@ def _beside_itself(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tens
 @contextlib.contextmanager
 def gpu_types_on_cpu() -> Iterator[None]:
     """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and its like are the CPU's types."""
-    stand_ins = {} if torch.cuda.is_available() else {name: getattr(torch.cuda, name) for name in _TYPES}
-    for name in stand_ins:
-        setattr(torch.cuda, name, getattr(torch, name))
+    there = vars(torch.cuda)
+    if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
+        yield
+        return
+    stand_ins: dict[str, Any] = {name: there[name] for name in _TYPES}
+    there.update(_OF_CPU)
     try:
         yield
     finally:
-        for name, shipped in stand_ins.items():
-            setattr(torch.cuda, name, shipped)
+        there.update(stand_ins)
+
+
+# The functions that put a tensor on a device without `device=`.
+_TO_A_DEVICE: Final = frozenset({Tensor.cuda, Tensor.to, Tensor.type})
 
 
 class _OnTheCPU(TorchFunctionMode):
     """Every function of torch as it is, but that every device is the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # All but a few: a run of a small layer calls dozens.
+        if not kwargs and func not in _TO_A_DEVICE:
+            return func(*args)
         return on_cpu(func, args, kwargs or {}, lambda func, args, kwargs: func(*args, **kwargs))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -109,19 +110,22 @@ def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
 
 
 def _tables(module: nn.Module) -> list[dict[Any, Any]]:
-    return [
-        table
-        for layer in module.modules()
-        if not isinstance(layer, torch.jit.ScriptModule)
-        for table in (
-            vars(layer),
-            *(vars(layer)[name] for name in MODULE_TABLES),
-            *(value for name, value in vars(layer).items() if type(value) is dict and name not in MODULE_TABLES),
-        )
-    ]
+    tables: list[dict[Any, Any]] = []
+    for layer in module.modules():
+        if not isinstance(layer, torch.jit.ScriptModule):
+            own = vars(layer)
+            tables.append(own)
+            tables += [value for name, value in own.items() if type(value) is dict or name in MODULE_TABLES]
+    return tables
 
 
 def _differ(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    if len(table) != len(entries) or any(a is not b for a, b in zip(table.values(), entries.values(), strict=True)):
-        return True
-    return any(a is not b for a, b in zip(table, entries, strict=True))
+    """Whether two tables hold other objects, or under other names: by identity, and in C, as most calls ask of dozens
+    of tables."""
+    if not entries:
+        return bool(table)
+    return not (
+        len(table) == len(entries)
+        and all(map(operator.is_, table.values(), entries.values()))
+        and all(map(operator.is_, table, entries))
+    )

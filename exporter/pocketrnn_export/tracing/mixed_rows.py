@@ -8,6 +8,7 @@ a batch in thousands for it to come out otherwise.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -41,13 +42,15 @@ def place_of_mixed_rows(
         batch: the symbols of the number of texts.
     """
     generator = torch.Generator().manual_seed(11)
+    # The same for all of the runs.
+    axes_of = functools.cache(functools.partial(_axes_that_tell, batch=batch))
     for steps in _STEPS:
         tokens, *others = inputs_of(_ROWS, steps)
         for first, changed in _changed_rows(tokens, others, generator):
             before = values_of((first, *others))
             for after in (values_of((one, *others)) for one in changed):
                 for node in before:
-                    if node.op == "call_function" and _is_mixed(node, before[node], after.get(node), batch):
+                    if _is_mixed(before[node], after.get(node), axes_of(node)):
                         return line_of_node(node) or "a line that is not known"
     return ""
 
@@ -71,22 +74,34 @@ def _changed_rows(
         yield first, [torch.where((rows == row)[:, None], one, first) for row, one in enumerate(others_drawn)]
 
 
-def _is_mixed(node: Node, before: Any, after: Any, batch: set[Any]) -> bool:
-    """Whether a value changed for more than one text."""
+def _axes_that_tell(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
+    """How many axes a node's value has, and which of them are the texts of the batch: None in place of these for the
+    longest of the lengths, the width of the batch. None for what is no tensor."""
     stated = node.meta.get("val")
-    if not isinstance(before, Tensor) or not isinstance(after, Tensor) or not isinstance(stated, Tensor):
+    if node.op != "call_function" or not isinstance(stated, Tensor):
+        return None
+    axes = axes_of_batch(node, batch)
+    # What words make of it is no length.
+    if name_of_node(node) in OF_LENGTHS and not axes:
+        return stated.dim(), None
+    # An axis may also be of the rows of a batch, one after the other.
+    return stated.dim(), [axis for axis in axes if expression_of(stated.shape[axis]) in batch]
+
+
+def _is_mixed(before: Any, after: Any, told: tuple[int, list[int] | None] | None) -> bool:
+    """Whether a value changed for more than one text."""
+    if told is None or not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return False
+    dims, axes = told
     # Such as the words that a mask leaves.
-    if before.shape != after.shape or before.dim() != stated.dim():
+    if before.shape != after.shape or before.dim() != dims or axes == []:
         return False
     differs = (before != after) & ~((before != before) & (after != after))
-    # The longest of the lengths is the width of the batch; what words make of it is no length.
-    if name_of_node(node) in OF_LENGTHS and not axes_of_batch(node, batch):
+    if axes is None:
         return bool(differs.any())
-    for axis in axes_of_batch(node, batch):
-        # An axis may also be of the rows of a batch, one after the other.
-        if expression_of(stated.shape[axis]) in batch and before.shape[axis] == _ROWS:
-            others = [other for other in range(before.dim()) if other != axis]
+    for axis in axes:
+        if before.shape[axis] == _ROWS:
+            others = [other for other in range(dims) if other != axis]
             if int((differs.any(others) if others else differs).sum()) > 1:
                 return True
     return False
