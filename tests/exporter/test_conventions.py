@@ -121,7 +121,7 @@ def text(length: int) -> tuple[str, Tensor]:
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
 
 
-@pytest.mark.parametrize("kind", BATCH, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 2), ids=lambda kind: kind.__name__)
 def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     found = prepared(kind)
     assert found.convention.line == BATCH[kind]
@@ -173,7 +173,7 @@ def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     np.testing.assert_allclose(classifier.predict_proba(texts), np.concatenate(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 2), ids=lambda kind: kind.__name__)
 def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]) as refusal:
         prepared(kind)

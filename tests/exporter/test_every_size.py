@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
@@ -165,7 +166,7 @@ def test_a_layer_without_memory_answers_each_step_as_a_text_of_its_own(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3))
 def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any, packed: bool) -> None:
     class Classifier(nn.Module):
         def __init__(self) -> None:

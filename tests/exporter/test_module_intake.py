@@ -83,10 +83,10 @@ def scripted_head() -> nn.Module:
     return module
 
 
-# One of each pair of like ones runs always.
+# Rare ones, and all but one of like ones.
 LIKE_ANOTHER = {
     "scripted encoder", "traced encoder", "nn.DataParallel", "weight norm", "old weight norm",
-    "old weight norm, trained", "spectral norm", "old spectral norm",
+    "weight norm, trained", "old weight norm, trained", "spectral norm", "old spectral norm",
 }  # fmt: skip
 MADE: dict[str, Callable[[], nn.Module]] = {
     "scripted head": scripted_head,

@@ -6,6 +6,7 @@ import random
 from functools import cache
 
 import pytest
+from sampling import mostly_slow
 
 from pocketrnn.text.subword_cuts import SubwordCuts, in_the_way
 from pocketrnn.text.subwords import SubwordIds
@@ -47,7 +48,7 @@ def made(name: str) -> Subwords:
     return subwords_of_json(families()[name].to_str(), name)
 
 
-@pytest.mark.parametrize("name", [*families(), *MODELS])
+@pytest.mark.parametrize("name", mostly_slow([*families(), *MODELS], 4))
 def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> None:
     rules, tokens = made(name).rules, made(name).tokens
     is_followed = not in_the_way(rules, tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from sampling import mostly_slow
 
 from pocketrnn.text.subword_splits import Pattern, SplitAt, SplitAtRuns, split_documents, split_function, splits_of
 from pocketrnn_export.intake.tokenizer_patterns import runs_of, split_of
@@ -188,7 +189,7 @@ def test_patterns_of_tokenizers_cut_as_in_the_library_on_a_hundred_thousand_text
     compare(name, 100_000)
 
 
-@pytest.mark.parametrize("pattern", [*RUNS, *LONGER])
+@pytest.mark.parametrize("pattern", mostly_slow([*RUNS, *LONGER], 3))
 def test_runs_cut_as_in_the_library_however_they_are_cut_at(pattern: str) -> None:
     for how, inverted in product(HOW, (False, True)):
         assert differing(pattern, how, inverted, 40, seed=6) == [], (how, inverted)

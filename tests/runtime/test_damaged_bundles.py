@@ -22,6 +22,7 @@ from bundle_maker import with_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from sampling import examples
 
 import pocketrnn.bundle.manifest as manifests
 from pocketrnn import Classifier, verify
@@ -63,7 +64,7 @@ def test_tokens_that_utf8_cannot_hold_survive(tmp_path: Path) -> None:
     assert list(Classifier.load(folder).manifest.vocabulary) == vocabulary
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(100, 400), deadline=None)
 @given(data=st.data())
 def test_no_byte_of_classifier_json_can_be_changed_unseen(
     padded: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn.errors import InputError, SequenceError
 from pocketrnn.numbers.rules import NumberRules
@@ -127,7 +128,7 @@ def test_rules_that_cannot_be_are_refused(members: dict[str, Any]) -> None:
 _NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(25, 100), deadline=None)
 @given(
     mean=st.none() | st.tuples(_NUMBERS, _NUMBERS),
     scale=st.none() | st.tuples(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6)),

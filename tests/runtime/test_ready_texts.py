@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits
@@ -123,7 +124,7 @@ def test_the_rules_behind_the_tokenizer_hold_for_tokens_and_ids_are_final(extern
     ),
     tokens=st.lists(st.sampled_from(["a", "b", "c", "A", "a b"]), max_size=8),
 )
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(100, 400))
 def test_what_the_rules_give_is_never_refused_as_ids(rules: TextRules, tokens: list[str]) -> None:
     encoder = TextEncoder(rules, ["a", "b", "c", "A", "a b"])
     assert rules.fault_of(encoder.encode_tokens(tokens)) == ""

@@ -69,7 +69,7 @@ def altered(document: dict[str, Any], data: st.DataObject) -> Any:
     return document
 
 
-@settings(max_examples=examples(150, 2000), deadline=None)
+@settings(max_examples=examples(50, 2000), deadline=None)
 @given(data=st.data())
 def test_the_checker_and_the_jsonschema_library_agree(document: dict[str, Any], data: st.DataObject) -> None:
     changed = altered(document, data)

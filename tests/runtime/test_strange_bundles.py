@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from refused_bundles import bytes_field, number_field
+from sampling import examples
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
@@ -406,7 +407,7 @@ def test_graphs_in_graphs_are_followed_only_so_deep() -> None:
         check_graph(bytes_field(7, content), ONNX)
 
 
-@settings(max_examples=500, deadline=2000)
+@settings(max_examples=examples(125, 500), deadline=2000)
 @given(content=st.binary(max_size=300), trusted=st.booleans())
 def test_no_bytes_at_all_raise_anything_else(content: bytes, trusted: bool) -> None:
     for name in ("model.onnx", "model.ort"):
@@ -430,7 +431,7 @@ def both_formats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {"model.onnx": content, "model.ort": ort_format(content, tmp_path_factory.mktemp("ort"))}
 
 
-@settings(max_examples=600, deadline=2000)
+@settings(max_examples=examples(150, 600), deadline=2000)
 @given(data=st.data())
 def test_a_changed_graph_raises_nothing_else_and_takes_no_time(
     both_formats: dict[str, bytes], data: st.DataObject
@@ -447,7 +448,7 @@ def test_a_changed_graph_raises_nothing_else_and_takes_no_time(
         check_graph(bytes(content), Path(name), trusted=data.draw(st.booleans()))
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=examples(75, 300), deadline=2000)
 @given(data=st.data())
 def test_what_is_let_through_is_what_onnx_reads(both_formats: dict[str, bytes], data: st.DataObject) -> None:
     """Whatever is changed: if the walk takes a file, it saw the operators and tensors that protobuf sees in it."""
@@ -470,7 +471,7 @@ def test_what_is_let_through_is_what_onnx_reads(both_formats: dict[str, bytes], 
     assert not any(t.external_data or t.data_location for t in parsed.graph.initializer)
 
 
-@settings(max_examples=100, deadline=2000)
+@settings(max_examples=examples(25, 100), deadline=2000)
 @given(
     values=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=64),
     raw=st.booleans(),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, InputError
@@ -105,7 +106,7 @@ def classifiers(bundles: dict[str, Path]) -> dict[str, Classifier]:
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(40, 150))
 @given(text=TEXTS, data=st.data())
 def test_a_text_in_pieces_is_answered_as_the_text_so_far(
     name: str, classifiers: dict[str, Classifier], text: str, data: st.DataObject

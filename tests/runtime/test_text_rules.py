@@ -63,13 +63,13 @@ def torchtext_utils() -> ModuleType:
     return module
 
 
-@settings(max_examples=examples(300, 3000), deadline=None)
+@settings(max_examples=examples(100, 3000), deadline=None)
 @given(STRINGS)
 def test_basic_english_equals_the_transcription_of_torchtexts_replacements(text: str) -> None:
     assert basic_english(text) == transcribed_basic_english(text)
 
 
-@settings(max_examples=examples(300, 3000), deadline=None)
+@settings(max_examples=examples(100, 3000), deadline=None)
 @given(text=STRINGS)
 def test_basic_english_equals_torchtexts_own_function(torchtext_utils: ModuleType, text: str) -> None:
     assert basic_english(text) == torchtext_utils._basic_english_normalize(text)
@@ -90,7 +90,7 @@ def test_basic_english_equals_what_torchtext_wrote(folder: Path) -> None:
     assert [row["text"] for row in rows if basic_english(row["text"]) != row["tokens"]] == []
 
 
-@settings(max_examples=examples(100, 1000), deadline=None)
+@settings(max_examples=examples(35, 1000), deadline=None)
 @given(tokens=st.lists(st.text(max_size=3), max_size=12), ngrams=st.integers(1, 15))
 def test_ngrams_equal_torchtexts_iterator(torchtext_utils: ModuleType, tokens: list[str], ngrams: int) -> None:
     assert ngrams_of(tokens, ngrams) == list(torchtext_utils.ngrams_iterator(tokens, ngrams))
@@ -141,7 +141,7 @@ def test_no_text_becomes_an_empty_or_foreign_id_list(
     assert all(i in (0, 1, 2) for i in ids)
 
 
-@settings(max_examples=examples(150, 1500), deadline=None)
+@settings(max_examples=examples(50, 1500), deadline=None)
 @given(
     texts=st.lists(STRINGS, max_size=70),
     tokenizer=st.sampled_from(["basic_english", "whitespace", "characters"]),

@@ -133,7 +133,7 @@ def test_rules_give_the_tokens_of_the_notebooks_own_code(name: str, text: str) -
     assert TextEncoder(rules, ["<unk>"]).tokens(text) == owner(text)
 
 
-@settings(max_examples=examples(100, 1000), deadline=None)
+@settings(max_examples=examples(35, 1000), deadline=None)
 @given(STRINGS)
 def test_basic_english_is_one_list_of_replacements(text: str) -> None:
     as_steps = TextRules("whitespace", steps=cleaning("basic_english"))
@@ -161,7 +161,7 @@ def is_refused(steps: list[CleaningStep]) -> bool:
     return False
 
 
-@settings(max_examples=examples(150, 1500), deadline=None)
+@settings(max_examples=examples(50, 1500), deadline=None)
 @given(steps=STEPS, text=st.text(st.one_of(st.sampled_from("ab,A İΣ😀"), CHARACTERS), max_size=40))
 def test_steps_that_are_allowed_make_no_text_more_than_64_times_as_long(steps: list[CleaningStep], text: str) -> None:
     if not is_refused(steps):
@@ -174,7 +174,7 @@ def test_steps_survive_the_file(steps: list[CleaningStep]) -> None:
     assert steps_of(json.loads(json.dumps(step_documents(steps)))) == tuple(steps)
 
 
-@settings(max_examples=examples(100, 1000), deadline=None)
+@settings(max_examples=examples(35, 1000), deadline=None)
 @given(ranges=RANGES, text=st.text(max_size=40))
 def test_what_is_kept_is_within_a_range(ranges: list[str], text: str) -> None:
     expected = "".join(point if any(r[0] <= point <= r[-1] for r in ranges) else "-" for point in text)
@@ -285,7 +285,7 @@ IDS = st.one_of(st.none(), st.integers(0, 6))
 SIDES = st.sampled_from(["left", "right"])
 
 
-@settings(max_examples=examples(150, 1500), deadline=None)
+@settings(max_examples=examples(50, 1500), deadline=None)
 @given(
     texts=st.lists(st.text("abcx ,", max_size=15), min_size=1, max_size=5),
     members=st.fixed_dictionaries(

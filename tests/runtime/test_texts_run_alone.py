@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 from pocketrnn import Classifier, verify
 from pocketrnn.benchmark import bench
@@ -149,7 +150,7 @@ def test_texts_share_runs_where_the_graph_is_said_not_to_look(tmp_path: Path) ->
     assert shapes == {"unsaid": [1] * 6, "free": [6]}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75, 300), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=200), st.booleans(), st.integers(1, 500))
 def test_texts_that_are_said_to_run_alone_do_and_the_rest_as_without_them(
     texts: list[tuple[int, bool]], padding: bool, most: int
@@ -163,7 +164,7 @@ def test_texts_that_are_said_to_run_alone_do_and_the_rest_as_without_them(
     assert [run for run in made if not by_themselves[run].any()] == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75, 300), deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=20),
     st.lists(st.integers(0, 9), max_size=5, unique=True),

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 from torch.nn.functional import cross_entropy
 from training_data import SMALL
 
@@ -23,7 +24,7 @@ def logits_and_gradients(
     return {"logits": logits.detach()} | {name: p.grad.clone() for name, p in module.named_parameters()}
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(75, 300))
 @given(
     cell=st.sampled_from(CELLS),
     pooling=st.sampled_from(POOLINGS),
