@@ -84,6 +84,7 @@ def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
         ('{"0": "a", "00": "b"}', "the index 0 to 'a' and to 'b'"),
         ('{"0": 1, "1": 2, "2": 0}', "either may be the labels"),
         ('{"id2label": {"a": 0, "b": 1}}', "neither labels to indices"),
+        ('{"labels": ["a", "b"], "class_names": ["b", "a"]}', "other labels under class_names than under labels"),
         ('{"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}', "other labels under label2id"),
         ('{"a": 0, "a": 1}', "'a' twice"),
         ('{"a": 1' + "0" * 4000 + ', "b": 0}', "none has the index 1"),

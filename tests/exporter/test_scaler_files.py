@@ -82,6 +82,14 @@ def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> Non
             read_scaler(file)
 
 
+@pytest.mark.parametrize("more", [{"var": [9.0]}, {"std": [3.0], "log": True}, {"scale_": [3.0], "min_": [0.5]}])
+def test_what_a_mapping_says_beside_mean_and_scale_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"says .(var|log|min_)., too"):
+        scaler_numbers({"mean": [1.0], **more})
+    standard = vars(StandardScaler().fit(NUMBERS))
+    assert scaler_numbers(standard) == scaler_numbers(StandardScaler().fit(NUMBERS))
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("echo executed > executed",)

@@ -215,6 +215,8 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         ([("a", 2), ("a", 1)], "'a' twice"),
         ([("a", 2), "b"], "a tuple at id 0"),
         ({"word2idx": {"a": "0"}}, "id '0'"),
+        ({"word_to_idx": {"0": "1", "1": "0"}}, "'0' the id '1'"),
+        ({"idx2word": {"0": 1, "1": 0}}, "1 at position 0, of type int"),
         ({"stoi": {"stoi": {"stoi": {"stoi": {"a": 0}}}}}, "a dict"),
         ({"word2idx": {"oil": 0, "gas": 1}, "idx2word": ["gas", "oil"]}, "another vocabulary under 'idx2word'"),
         ({"0": "a", "00": "b"}, "the id 0 to 'a' and to 'b'"),

@@ -89,15 +89,17 @@ def lines_of_file(path: Path) -> list[str]:
 
 def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
     """What a JSON object says of the labels: under one of the names, or as a map itself."""
-    name = next((name for name in _NESTED if isinstance(document.get(name), list | dict)), "")
-    if not name:
+    names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
+    if not names:
         return _of_map(document, path)
-    labels = _of_value(document, name, path)
-    # A model's config.json says them twice.
-    if name == "id2label" and isinstance(document.get("label2id"), list | dict):
-        other = _of_value(document, "label2id", path)
-        if list(map(str, other)) != list(map(str, labels)):
-            raise InputError(f"{path} has other labels under label2id than under id2label.", _GIVE)
+    first, *others = names
+    labels = _of_value(document, first, path)
+    for name in others:
+        other = list(map(str, _of_value(document, name, path)))
+        # A model's config.json says them twice; and `labels` beside these may be those of the rows.
+        same = set(map(str, labels)) == set(other) and len(other) == len(labels)
+        if other != list(map(str, labels)) and (same or name == "label2id"):
+            raise InputError(f"{path} has other labels under {name} than under {first}.", _GIVE)
     return labels
 
 

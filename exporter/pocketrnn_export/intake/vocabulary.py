@@ -433,7 +433,7 @@ def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: 
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
         for name, value in document.items()
-        if str(name).lower().replace("_to_", "2").replace("_", "") in kind and isinstance(value, Mapping | list)
+        if _plainly(name) in kind and isinstance(value, Mapping | list)
     ]
     if named and depth < 3:
         return _of_named(named, what, depth + 1)
@@ -445,10 +445,10 @@ def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabu
 
     One that cannot be read beside one that can is something else, such as `vocab` with counts.
     """
-    first, vocabulary = named[0][0], _of_document(named[0][1], what, depth)
+    first, vocabulary = named[0][0], _of_value(*named[0], what, depth)
     for name, value in named[1:]:
         try:
-            other = _of_document(value, what, depth)
+            other = _of_value(name, value, what, depth)
         except DataError:
             continue
         if other.tokens != vocabulary.tokens:
@@ -457,6 +457,22 @@ def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabu
                 "Give the one that the model was trained with, alone.",
             )
     return vocabulary
+
+
+def _of_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
+    """What a dict holds under a name, which may say what a map of numbers maps: {"word2idx": {"7": "0"}}."""
+    says_ids = "2" in _plainly(name) and _plainly(name) in _TO_ID
+    if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
+        return _by_name(_checked(_plain(_tokens_of_map(value, what)), what))
+    if isinstance(value, Mapping) and _plainly(name) in _TO_TOKEN - {"itos"} and all(map(_is_id, value)):
+        tokens = list(value.values())
+        _check_tokens(tokens, what, "position", 0)
+    return _of_document(value, what, depth)
+
+
+def _plainly(name: Any) -> str:
+    """word2idx of `word_to_idx`, `Word2Idx` and the like."""
+    return str(name).lower().replace("_to_", "2").replace("_", "")
 
 
 def _is_id(name: Any) -> bool:

@@ -30,6 +30,14 @@ _SCALERS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScal
 _NUMPY: Final = frozenset(
     {("numpy", "dtype"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar")}
 )
+# What a mapping may say: mean and scale by their names, what says that one is not meant, and what a StandardScaler and
+# a RobustScaler hold beside these.
+_MEAN: Final = ("mean", "mean_", "center_", "means")
+_SCALE: Final = ("scale", "scale_", "std", "stds")
+_MEANT: Final = frozenset({
+    *_MEAN, *_SCALE, "clip", "copy", "feature_names_in_", "n_features_in_", "n_samples_seen_", "quantile_range",
+    "unit_variance", "with_centering", "with_mean", "with_scaling", "with_std",
+})  # fmt: skip
 _OTHER: Final = "Give a .npz or .json file with mean and scale, or a StandardScaler saved with joblib or pickle."
 
 Pair = tuple[tuple[float, ...], tuple[float, ...]]
@@ -84,8 +92,15 @@ def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
     kind = getattr(scaler, "kind", type(scaler).__name__)
     if not (values.get("clip") is None or values.get("clip") is False):
         raise InputError(f"{name} clips ({shown(kind)}).", "Give its mean, scale and clip as numbers.")
+    asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
+    meant = _MEANT | {"var", "var_"} if values.keys() & set(_SCALE) else _MEANT
+    if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
+        raise InputError(
+            f"{name} says {shown(other[0])}, too, which is neither mean nor scale.",
+            "Give mean and scale alone, if these say it all; a scale is the square root of a variance.",
+        )
     pair = _said(values, kind, name)
-    if not isinstance(scaler, Mapping):
+    if asked:
         _check_it_only_scales(getattr(scaler, "transform", None), pair, name)
     return pair
 
@@ -100,8 +115,8 @@ def _said(values: Mapping[str, Any], kind: str, name: str) -> Pair:
         values = {**values, "mean_": None, "center_": None}
     if values.get("with_std") is False or values.get("with_scaling") is False:
         values = {**values, "scale_": None}
-    mean = next((values[key] for key in ("mean", "mean_", "center_", "means") if values.get(key) is not None), None)
-    scale_of = next((values[key] for key in ("scale", "scale_", "std", "stds") if values.get(key) is not None), None)
+    mean = next((values[key] for key in _MEAN if values.get(key) is not None), None)
+    scale_of = next((values[key] for key in _SCALE if values.get(key) is not None), None)
     if mean is None and scale_of is None:
         raise InputError(f"{name} says neither mean nor scale ({shown(kind)}).", _OTHER)
     found = _numbers(mean, name) if mean is not None else None
@@ -111,8 +126,6 @@ def _said(values: Mapping[str, Any], kind: str, name: str) -> Pair:
 
 
 def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
-    if not callable(transform):
-        return
     mean, scale = map(np.array, pair)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted
