@@ -60,7 +60,7 @@ class Numbers(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         start = torch.zeros(1, x.shape[0], 10, dtype=torch.float32)
-        h = functional.selu(functional.gelu(self.gru(self.emb(x), start)[0].sum(1) * 0.1)) + self.offset
+        h = functional.selu(functional.gelu(self.gru(self.emb(x), start)[0].sum(1) * 0.1)).clamp(min=-0.3) + self.offset
         h = h + functional.leaky_relu(lengths.float().log().unsqueeze(1) * torch.full((10,), -0.3)) / 0.7
         return self.out(h + functional.hardsigmoid(torch.tensor([0.7]) * h) + (lengths / 3).unsqueeze(1))
 

@@ -57,6 +57,8 @@ ROW_OF: dict[str, Callable[[Tensor], Tensor]] = {
     "clamp": lambda ids: ids.clamp(max=ROWS - 1),
     "torch.minimum": lambda ids: torch.minimum(ids, torch.tensor(ROWS - 1)),
     "torch.where": lambda ids: torch.where(ids < ROWS, ids, 0),
+    "in 8 bits": lambda ids: ids.to(torch.uint8).long(),
+    "in 16 bits, with a sign": lambda ids: (ids * 31).to(torch.int16).long() & 511,
     "masked_fill": lambda ids: ids.masked_fill(ids >= ROWS, 0),
 }
 

@@ -17,6 +17,7 @@ import onnx_ir as ir
 import torch
 from onnxscript import opset18
 from onnxscript.function_libs.torch_lib.ops.core import (
+    aten_clamp_tensor,
     aten_scatter_reduce,
     aten_var_correction,
     aten_var_mean_correction,
@@ -107,6 +108,14 @@ def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - tor
 
 def _clamp_max(x: Any, max_: Any) -> Any:
     return _clamp(x, None, max_)
+
+
+def _clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
+    """`x.clamp(min=tensor)`. torch's exporter makes tensors of plain bounds too, where x is in double precision: these
+    have the form of plain ones, as the proof compares the two."""
+    if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
+        return _clamp(x, min, max)
+    return aten_clamp_tensor(x, min, max)
 
 
 def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
@@ -389,6 +398,7 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.log1p.default: _log1p,
     _ATEN.expm1.default: _expm1,
     _ATEN.clamp.default: _clamp,
+    _ATEN.clamp.Tensor: _clamp_by_tensors,
     _ATEN.clamp_min.default: _clamp,
     _ATEN.clamp_max.default: _clamp_max,
     _ATEN.scatter_reduce.two: _scatter_reduce,

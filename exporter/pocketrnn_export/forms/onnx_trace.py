@@ -29,7 +29,9 @@ __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
 # ONNX shifts the bits of unsigned numbers only.
-_INTEGERS: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT64, ir.DataType.UINT32})
+_WIDE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT64, ir.DataType.UINT32})
+# In these, an id may become another: 300 is 44 in 8 bits.
+_NARROW: Final = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
 # What moves ids about and leaves each as it is.
 _MOVES: Final = frozenset(
     {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
@@ -230,8 +232,8 @@ def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Nod
                 compared.append(node)
             # A shape, a count or a comparison of ids is no id.
             if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
-                further = is_computed or node.op_type not in _MOVES
-                ids = [(v, further) for v in node.outputs if v.dtype in _INTEGERS and (v, further) not in seen]
+                made = is_computed or node.op_type not in _MOVES
+                ids = [(v, made or v.dtype in _NARROW) for v in node.outputs if v.dtype in _WIDE | _NARROW]
+                reached.extend(found for found in ids if found not in seen)
                 seen.update(ids)
-                reached.extend(ids)
     return direct, [node for node in computed if node not in direct], compared

@@ -270,8 +270,9 @@ def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
                 return f"{path or 'forward'} is an nn.{cell.__name__}", (
-                    f"Use {whole} instead: weight_ih, weight_hh, bias_ih and bias_hh become weight_ih_l0, "
-                    "weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged."
+                    f"If a step does nothing to the state but this, use {whole}: weight_ih, weight_hh, bias_ih and "
+                    "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. What a step does "
+                    f"besides must be done for all steps at once, before or after {whole}."
                 )
     return None
 
