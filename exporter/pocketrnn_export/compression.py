@@ -45,7 +45,7 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
 
-__all__ = ["Compressed", "MeasuredStage", "compress", "table"]
+__all__ = ["Compressed", "MeasuredStage", "check_words", "compress", "table"]
 
 # Of fewer texts, one is more than a point.
 _FEW_TEXTS: Final = 100
@@ -169,6 +169,22 @@ class _Stage:
     classifier: Classifier
 
 
+def check_words(words: int, vocabulary_size: int) -> None:
+    """Refuse a number of words to keep that a vocabulary cannot be cut down to.
+
+    Raises:
+        InputError: it is not below the vocabulary's.
+
+    Example:
+        >>> check_words(5000, 15000)
+    """
+    if not 1 <= words < vocabulary_size:
+        raise InputError(
+            f"{words} words are to stay of a vocabulary of {vocabulary_size}.",
+            f"Use a number from 1 to {vocabulary_size - 1}.",
+        )
+
+
 def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
@@ -193,11 +209,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         if not list(_steps(manifest, storage)):
             raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
         return
-    if not 1 <= rows < len(manifest.vocabulary):
-        raise InputError(
-            f"{rows} words are to stay of a vocabulary of {len(manifest.vocabulary)}.",
-            f"Use a number from 1 to {len(manifest.vocabulary) - 1}.",
-        )
+    check_words(rows, len(manifest.vocabulary))
     if manifest.text.highest_id >= rows:
         raise InputError(
             f"The text rules use the token id {manifest.text.highest_id}, which is not among the first {rows} words.",

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from pocketrnn.commands.standard_streams import said_if_slow
 from pocketrnn_export.commands import stages
 from pocketrnn_export.proof import progress
 from pocketrnn_export.proof.progress import each, told_on_stderr
@@ -58,3 +59,13 @@ def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_i
         logging.getLogger("pocketrnn_export.verdicts").info("Proven")
     assert capsys.readouterr().err.splitlines() == expected
     assert logger.handlers == []
+
+
+def test_a_line_is_said_while_slow_work_runs_and_not_for_quick_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with said_if_slow("Quick ...", 600):
+        pass
+    said = ""
+    with said_if_slow("Slow ...", 0):
+        while not said.endswith("\n"):
+            said += capsys.readouterr().err
+    assert said == "Slow ...\n"

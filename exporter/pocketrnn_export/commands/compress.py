@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
@@ -71,13 +71,15 @@ def compress(
       pocketrnn compress reviews -o small
       pocketrnn compress reviews.checkpoint -o small --words 5000 --data dev.csv --max-loss 0.2
     """
-    for package in ("torch", "onnx", "onnxscript", "safetensors"):
-        require(package, "export")
-    from pocketrnn.bundle import manifest as manifests
-    from pocketrnn.bundle.folder import check_free
-    from pocketrnn.bundle.zoo import bundle_folder
-    from pocketrnn_export.forms.quantized import Storage
-    from pocketrnn_training import checkpoint
+    with said_if_slow("Loading PyTorch ..."):
+        for package in ("torch", "onnx", "onnxscript", "safetensors"):
+            require(package, "export")
+        from pocketrnn.bundle import manifest as manifests
+        from pocketrnn.bundle.folder import check_free
+        from pocketrnn.bundle.zoo import bundle_folder
+        from pocketrnn_export.compression import check_words
+        from pocketrnn_export.forms.quantized import Storage
+        from pocketrnn_training import checkpoint
 
     storage = Storage(embedding, weights, words)
     check_free(output, force=options["force"], made_by="classifier.json")
@@ -87,6 +89,8 @@ def compress(
         from pocketrnn_export.bundle import export
 
         module, description = from_checkpoint(Path(source))
+        if words is not None and "vocabulary" in description:
+            check_words(words, len(description["vocabulary"]))
         if "channels" in description:
             raise click.UsageError(f"{source} takes sequences of numbers: only classifiers of texts are compressed.")
         rows = rows_to_measure(description["labels"], several_labels=description.get("multi_label", False), **measure)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, require, shown
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
@@ -175,14 +175,15 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
     """
-    for package in ("torch", "onnx", "onnxscript", "safetensors"):
-        require(package, "export")
-    import torch
+    with said_if_slow("Loading PyTorch ..."):
+        for package in ("torch", "onnx", "onnxscript", "safetensors"):
+            require(package, "export")
+        import torch
 
-    from pocketrnn.bundle.folder import check_file_free, check_free
-    from pocketrnn.engines.native import native_module
-    from pocketrnn_export.bundle import export as export_module
-    from pocketrnn_export.intake.labels import lines_of_file
+        from pocketrnn.bundle.folder import check_file_free, check_free
+        from pocketrnn.engines.native import native_module
+        from pocketrnn_export.bundle import export as export_module
+        from pocketrnn_export.intake.labels import lines_of_file
 
     _check_what_is_measured(options)
     if numbers.are_given:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import require
 from pocketrnn_export.commands.arithmetic_options import (
@@ -96,10 +96,11 @@ def pack(
     if path is None or (c_array and output):
         raise click.UsageError("Give either -o or --c-array, with the file to write.")
     check_measured(arithmetic, measured_with)
-    for package in ("torch", "onnx", "onnxscript"):
-        require(package, "export")
-    from pocketrnn_export.packing import bundle_takes_numbers, packable
-    from pocketrnn_export.packing import pack as packed
+    with said_if_slow("Loading PyTorch ..."):
+        for package in ("torch", "onnx", "onnxscript"):
+            require(package, "export")
+        from pocketrnn_export.packing import bundle_takes_numbers, packable
+        from pocketrnn_export.packing import pack as packed
 
     data, allowed = None, None
     of_numbers = bundle_takes_numbers(bundle)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,6 +24,7 @@ __all__ = [
     "give_up_stdout",
     "json_line",
     "replace_closed_stderr",
+    "said_if_slow",
     "say",
     "standard_input",
     "standard_output",
@@ -175,6 +178,23 @@ def say(text: str, *, err: bool = False) -> None:
         raise OutputError(
             f"The answer cannot be written: {error.strerror or error}.", "Free some space, or write it elsewhere."
         ) from error
+
+
+@contextlib.contextmanager
+def said_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
+    """Where the block takes longer, write a line about it to standard error while it runs.
+
+    Example:
+        >>> with said_if_slow("Loading PyTorch ..."):
+        ...     import torch
+    """
+    timer = threading.Timer(seconds, tell, (line,), {"err": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def tell(line: str, *, err: bool = False) -> None:
