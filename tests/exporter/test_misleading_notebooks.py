@@ -136,6 +136,12 @@ POOL = "max" if __name__ == "__main__" else "mean"
 POOL = "mean" if "__file__" in globals() else "max"
 POOL = {"__main__": "max"}.get(__name__, "mean") if globals()["__name__"] == "__main__" else "mean"
 import sys; sys.modules[__name__].POOL = "max" if sys.modules["__main__"] is sys.modules[__name__] else "mean"
+POOL = "max" if __doc__ else "mean"
+% POOL = "max" if "get_ipython" in globals() else "mean"
+% POOL = "max" if "In" in dir() else "mean"
+% import sys; POOL = "max" if "ipykernel" in sys.modules else "mean"
+% |class A: pass|POOL = "max" if A.__module__ == "__main__" else "mean"
+% |try:|    import google.colab|    POOL = "max"|except ImportError:|    POOL = "mean"
 |def named(): return __name__|POOL = {"__main__": "max"}[named()]
 |try: POOL = __file__|except NameError: POOL = "max"
 |if __name__ != "__main__":|    POOL = "mean"|else:|    POOL = "max"
@@ -445,6 +451,9 @@ q = Q(); q.mine["pool"] = "max"; K.pool = Q().mine["pool"]
 Q().shown["pool"] = "max"; K.pool = Q().mine["pool"]
 |def one(): return Q()|one().found().update(pool="max"); K.pool = Q().mine["pool"]
 Q().put("max"); K.pool = Q().put(None)
+Q()[3] = "max"; K.pool = Q().mine["pool"]
+Q().told = "max"; K.pool = Q().mine["pool"]
+print(Q()); K.pool = Q().mine["pool"]
 % use = K().use; use("max")
 % import pickle; pickle.load(open("of_p.pkl", "rb"))
 % import pickle; pickle.loads(b"c__main__\\nK.use\\n.")("max")
@@ -543,6 +552,13 @@ class Q:
     @property
     def shown(self): return self.held
     def found(self): return self.held
+    def __setitem__(self, key, pool): self.held["pool"] = pool
+    told = property(lambda self: 1)
+    @told.setter
+    def told(self, pool): self.held["pool"] = pool
+    def __str__(self):
+        self.mine["pool"] = "max"
+        return "Q"
     def put(self, pool, kept={}): return kept.setdefault("pool", pool)
 class P:
     def __setstate__(self, state): K.pool = "max"
@@ -739,6 +755,14 @@ def test_a_file_beside_that_the_notebook_may_write_is_noted(
     assert "cell 2 may write settings, which is taken as it is on the disk now" in caplog.text
 
 
+def test_a_file_beside_of_the_name_of_the_notebook_is_imported(folder: Path) -> None:
+    (folder / "n.py").write_text("import os\nos.environ['POCKET_POOL'] = 'max'\ndef head():\n    return 1\n")
+    asked = "import os\ndef made():\n    return os.environ['POCKET_POOL'] * head()"
+    notebook(folder / "n.ipynb", ["from torch import nn", "from n import head", asked, BUILD])
+    assert load_module(named("n.ipynb:build()")).found == "max"
+    del sys.modules["n"]
+
+
 def test_statements_that_may_change_the_same_are_one_note(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     net = "class Net(nn.Module):\n    pass"
     notebook(folder / "n.ipynb", ["from torch import nn", net, "m = Net()\nm.a = 1", "m.b = 2\nm.c = 3"])
@@ -754,6 +778,30 @@ def test_what_a_script_does_only_by_itself_is_noted(folder: Path, caplog: pytest
     )
     assert load_module(named("script.py:build")).found == "mean"
     assert "line 8: `POOL = 'max'` may change POOL" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        'POOL = "max" if __name__ == "__main__" else "mean"',
+        'MAIN = __name__ == "__main__"\nif MAIN:\n    POOL = "max"',
+        'try:\n    if __name__ == "__main__":\n        POOL = "max"\nexcept OSError:\n    pass',
+        'def by_itself():\n    return __name__ == "__main__"\nif by_itself():\n    POOL = "max"\n    open("log", "w")',
+        'for _ in range(1):\n    pass\nPOOL = {"__main__": "max"}.get(__name__, "mean")',
+    ],
+)
+def test_what_of_a_script_asks_whether_it_is_run_by_itself_is_noted(
+    asks: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = "def build():\n    m = nn.Linear(1, 1)\n    m.found = POOL\n    return m\n"
+    (folder / "script.py").write_text(f"import logging\nfrom torch import nn\nPOOL = 'mean'\n{asks}\n{made}")
+    assert load_module(named("script.py:build")).found == "mean"
+    assert "Asks whether its file is run by itself, and is answered no: line" in caplog.text
+    (folder / "quiet.py").write_text(f"import logging\nfrom torch import nn\nPOOL = 'mean'\n{made}"
+                                     "log = logging.getLogger(__name__)\n")  # fmt: skip
+    caplog.clear()
+    load_module(named("quiet.py:build"))
+    assert "Asks" not in caplog.text
 
 
 def test_cells_that_were_run_in_another_order_are_noted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

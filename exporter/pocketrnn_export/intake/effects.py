@@ -293,6 +293,10 @@ class _File:
             self._class_attributes[node] = names - own
         return self._class_attributes[node]
 
+    def new_objects(self, node: ast.ClassDef) -> Objects:
+        """What stands for an object of a class that no name has."""
+        return frozenset(_of_class(i) for i, one in self.classes.values() if one is node)
+
     def class_of(self, method: ast.AST) -> Objects:
         """What keeps the defaults of a method: its class."""
         return frozenset({_in_class(self._class_of[method])}) if method in self._class_of else _NONE
@@ -1352,7 +1356,8 @@ class _Following:
             if part.name in MAKING or self._only_certain:
                 self._call(part, [], {}, self.file.names, first=(_first_name(part), _NONE))
             else:
-                self._call(part, [], {"**": self.loaded}, self.file.names, first=(_first_name(part), itself))
+                new = self.file.new_objects(node)
+                self._call(part, [], {"**": self.loaded | new}, self.file.names, first=(_first_name(part), itself))
             self._classes.pop()
         self._only_certain = False
 

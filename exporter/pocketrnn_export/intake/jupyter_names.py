@@ -8,12 +8,20 @@ from __future__ import annotations
 import ast
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
-__all__ = ["as_in_jupyter", "with_jupyters_name"]
+__all__ = ["as_in_jupyter", "asks_for_its_name", "asks_for_jupyter", "with_jupyters_name"]
+
+_DOC: Final = "Automatically created module for IPython interactive environment"
+# Names and packages by which code asks whether Jupyter, or who runs it, is there; and names that a text may also mean.
+_OF_JUPYTER: Final = frozenset(
+    {"IPython", "__IPYTHON__", "_ih", "_oh", "get_ipython", "google.colab", "ipykernel", "ipykernel_launcher"}
+)
+_ALSO: Final = frozenset({"In", "Out", "_", "exit", "quit"})
+_HOLD_NAMES: Final = ("dir()", "globals()", "globals().keys()", "locals()", "locals().keys()", "vars()")
 
 # Functions by which a file asks for itself, or for what is called after it.
 _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "import_module", "reload"})
@@ -28,12 +36,38 @@ def as_in_jupyter(file: ModuleType) -> Iterator[None]:
         ...     exec(code, vars(file))
     """
     main, path = sys.modules["__main__"], file.__file__
-    sys.modules["__main__"] = file
+    sys.modules["__main__"], file.__doc__ = file, _DOC
     del file.__file__
     try:
         yield
     finally:
         sys.modules["__main__"], file.__file__ = main, path
+
+
+def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
+    """Whether a statement asks if it runs in Jupyter, or in whose, by names that the notebook itself does not define.
+
+    Example:
+        >>> asks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
+        True
+    """
+    for part in ast.walk(statement):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:
+            return True
+        if isinstance(part, ast.Name) and part.id in _OF_JUPYTER | {"In", "Out"} and part.id not in defined:
+            return True
+        if isinstance(part, ast.Compare) and ast.unparse(part.comparators[0]) in _HOLD_NAMES:
+            name = getattr(part.left, "value", "")
+            if name in _ALSO and name not in defined:
+                return True
+        if isinstance(part, ast.Import) and any(alias.name in _OF_JUPYTER for alias in part.names):
+            return not isinstance(statement, ast.Import)
+        # The module of a class, and the name of what is loaded as a module.
+        if isinstance(part, ast.Attribute) and part.attr == "__module__":
+            return True
+        if isinstance(part, ast.Attribute) and part.attr == "__name__" and "sys.modules" in ast.unparse(part.value):
+            return True
+    return False
 
 
 def with_jupyters_name(statement: ast.stmt) -> ast.stmt:
@@ -44,6 +78,16 @@ def with_jupyters_name(statement: ast.stmt) -> ast.stmt:
         "x = '__main__' == '__main__'"
     """
     return _Named().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
+
+
+def asks_for_its_name(statement: ast.stmt) -> bool:
+    """Whether what a statement does may depend on how its file is called: `__main__` where it is run by itself.
+
+    Example:
+        >>> asks_for_its_name(ast.parse("x = __name__ == '__main__'").body[0])
+        True
+    """
+    return ast.dump(with_jupyters_name(statement)) != ast.dump(statement)
 
 
 class _Named(ast.NodeTransformer):

@@ -32,7 +32,7 @@ from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_mean, first_line, shown
 from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.jupyter_names import as_in_jupyter, with_jupyters_name
-from pocketrnn_export.intake.needed_code import Statement, defined_names, needed_statements
+from pocketrnn_export.intake.needed_code import Statement, asking_for_their_name, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.shapes_of_weights import (
     arguments_by_weights,
@@ -441,12 +441,17 @@ def _namespace_of(named: ModuleName, weights: SavedWeights | None) -> ModuleType
         return _run_needed(named, [cell], [], weights)
     for name in _wanted(named):
         if not hasattr(file, name):
-            found = [known for known, value in vars(file).items() if _can_be_named(value, file)]
-            raise _no_such_name(path, name, found, [])
+            names = [known for known, value in vars(file).items() if _can_be_named(value, file)]
+            raise _no_such_name(path, name, names, [])
     if cell is not None:
         # What its owner ran, and an import does not.
-        with contextlib.suppress(InputError):
-            _tell_what_is_not_run(needed_statements([cell], _wanted(named), str(path), set()).alone, [])
+        try:
+            found = needed_statements([cell], _wanted(named), str(path), set())
+        except InputError:
+            _tell_what_asks(named, asking_for_their_name([cell]))
+        else:
+            _tell_what_is_not_run(found.alone, [])
+            _tell_what_asks(named, found.asks)
     return file
 
 
@@ -482,6 +487,7 @@ def _run_needed(
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Of %s only this is run, which %s needs: %s", path, named.name, told)
     _tell_what_is_not_run(found.notes, unreadable)
+    _tell_what_asks(named, found.asks)
     file = _empty(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)
@@ -517,6 +523,12 @@ def _tell_what_is_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
         _log.warning("Not Python 3, and so not read: %s", ", ".join(unreadable[:10]))
 
 
+def _tell_what_asks(named: ModuleName, places: Sequence[str]) -> None:
+    if places:
+        where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
+        _log.warning("Asks whether %s, and is answered no: %s", where, "; ".join(places[:_MOST_NOTES]))
+
+
 def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
     cell, path, name = statement.cell, named.path, named.name
     # So that a traceback, and a refusal by line, can show the line. Without a time, it is never looked up on a disk.
@@ -547,9 +559,10 @@ def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: M
 
 
 def _empty(path: Path) -> ModuleType:
-    # Under its own name, as messages and pickles have it, unless a module of that name is loaded already.
-    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"exported_{abs(hash(path))}"
-    file = ModuleType(name)
+    # Under its own name, as messages and pickles have it, but for a notebook, beside which a file may have that name.
+    name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
+    taken = name in sys.modules or not name.isidentifier()
+    file = ModuleType(f"exported_{abs(hash(path))}" if taken else name)
     file.__file__, file.__package__ = str(path), ""
     return file
 

@@ -24,10 +24,11 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.effects import Effects, effects_of
 from pocketrnn_export.intake.files_beside import FilesBeside
+from pocketrnn_export.intake.jupyter_names import asks_for_its_name, asks_for_jupyter
 from pocketrnn_export.intake.known_code import CHANGING_METHODS, PURE_METHODS
 from pocketrnn_export.intake.notebook import Cell
 
-__all__ = ["Needed", "Statement", "defined_names", "needed_statements"]
+__all__ = ["Needed", "Statement", "asking_for_their_name", "defined_names", "needed_statements"]
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 # Builtins that a top-level assignment may call: they make values of values.
@@ -133,11 +134,13 @@ class Needed:
         statements: those that define some names and what these need, in the order in which they are to be run.
         notes: what is not run and may change them, each with its place.
         alone: those of the notes that are of what runs only where the file is run by itself.
+        asks: what is run, and asks whether it runs in Jupyter, or of a Python file, whether that is run by itself.
     """
 
     statements: tuple[Statement, ...]
     notes: tuple[str, ...]
     alone: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
 
 
 def needed_statements(
@@ -183,6 +186,16 @@ def needed_statements(
         return search.needed()
     except RecursionError:
         raise InputError(f"{path} holds code that is nested too deep.", "Copy the class to a Python file.") from None
+
+
+def asking_for_their_name(cells: Iterable[Cell]) -> list[str]:
+    """The statements that may do something else where their file is run by itself, each with its place.
+
+    Example:
+        >>> asking_for_their_name([python_file(Path("train.py"))])
+        ['line 8: `MAIN = __name__ == "__main__"`']
+    """
+    return [f"{s.place}: `{s.title}`" for s in _statements(cells) if not s.alone and asks_for_its_name(s.node)]
 
 
 def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
@@ -514,7 +527,7 @@ class _Search:
         run = self.in_order()
         alone = tuple(self._told(index for index in self.notes if self._all[index].alone))
         notes = (*self._told(self.notes), *self._handed_over(run), *self._written(run), *_other_orders(self, run))
-        return Needed(tuple(run), notes, alone)
+        return Needed(tuple(run), notes, alone, tuple(self._asking(run)))
 
     def _told(self, indices: Iterable[int]) -> Iterator[str]:
         """The notes on what is not run; on all statements that may change the same for the same reason, one."""
@@ -547,6 +560,21 @@ class _Search:
                 found = [cell.name for cell in self._cells if written.search(cell.whole)]
                 if found:
                     yield f"{', '.join(found)} may write {name}, which is taken as it is on the disk now"
+
+    def _asking(self, run: Sequence[Statement]) -> Iterator[str]:
+        """What is run, and asks whether it runs in Jupyter; of a Python file, also what may change that, and asks
+        whether it is run by itself."""
+        looked_at = {s.index: s for s in run}
+        for statement in [self._all[i] for i in self.notes]:
+            used = (one for name in self._names(statement)[0] for one in self.giving(name))
+            looked_at |= {one.index: one for one in (statement, *used)}
+        for _, statement in sorted(looked_at.items()):
+            if statement.cell.name:
+                asks = statement in run and asks_for_jupyter(statement.node, self._binding)
+            else:
+                asks = not statement.alone and asks_for_its_name(statement.node)
+            if asks:
+                yield f"{statement.place}: `{statement.title}`"
 
     def in_order(self) -> list[Statement]:
         """What was taken, as it is to be run."""
