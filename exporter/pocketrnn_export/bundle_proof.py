@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import onnx
+
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ParityError, PocketRNNError
 from pocketrnn.text import AnyTextRules
@@ -281,9 +283,15 @@ def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: Refe
             if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
                 found = answers.reference.departs(form.content, exact.case, _users_place)
                 if not found:
-                    return error
+                    break
                 says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
                 return ParityError(says, error.remedy)
+    if any(node.op_type == "CumSum" for node in onnx.load_from_string(form.content).graph.node):
+        return ParityError(
+            error.problem,
+            f"{error.remedy} If its cumsum is of floats: onnxruntime sums in float32, PyTorch in double precision; "
+            "write x.cumsum(1, dtype=torch.float64).to(x.dtype).",
+        )
     return error
 
 

@@ -42,6 +42,14 @@ class Autocast(Encoder):
             return self.fc(self.steps(tokens).float().mean(1) * 30)
 
 
+class AutocastInside(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        steps = self.steps(tokens).mean(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = self.fc(steps)
+        return logits.float()
+
+
 class MixesTexts(Encoder):
     def forward(self, tokens: Tensor) -> Any:
         last = self.steps(tokens)[:, -1]
@@ -69,6 +77,7 @@ class TakesTheLastPlace(Encoder):
         (TakesTheLastPlace, r"module\(tokens, lengths - 1\)"),
         (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
         (Stretched, r"'Resize'.*in place of F\.interpolate"),
+        (AutocastInside, r"16 bits, .*: `(with torch\.autocast|logits = self\.fc).*enabled=self\.training"),
         (Autocast, r"bfloat16.*torch\.autocast"),
         (MixesTexts, r"beside other texts.*one_text=True"),
     ],

@@ -244,8 +244,22 @@ def onnx_graph(
     return replace(graphs[found.program], limits=found.limits, bounds=found.bounds)
 
 
+def _computes_in_halves(node: torch.fx.Node) -> bool:
+    """Whether it gives floats of 16 bits, or is what `torch.autocast` surrounds."""
+    return "autocast" in str(node.target) or getattr(node.meta.get("val"), "dtype", None) in (
+        torch.bfloat16,
+        torch.float16,
+    )
+
+
 def _with_its_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
     """The error of an engine that has no such operator for such numbers, with the line of forward that needs it."""
+    if rounded := [node for node in program.graph.nodes if _computes_in_halves(node)]:
+        where = next((f", {line}" for line in map(line_of_node, rounded) if line), "")
+        return ExportError(
+            f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
+            "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
+        )
     said = str(error)
     named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
         r"for (\w+)\(\d+\) node with name '(?:node_)?(\w+)'", said
