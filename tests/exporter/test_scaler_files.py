@@ -82,6 +82,13 @@ def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> Non
             read_scaler(file)
 
 
+@pytest.mark.parametrize("more", [{"std": [3.0], "scale": [2.0]}, {"means": [2.0], "std": [1.0]}])
+def test_a_mapping_that_says_one_thing_twice_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"under (std and scale|scale and std|mean and means)"):
+        scaler_numbers({"mean": [1.0], **more})
+    assert scaler_numbers({"mean": [1.0], "mean_": [1.0], "std": [2.0]}) == ((1.0,), (2.0,))
+
+
 @pytest.mark.parametrize("more", [{"var": [9.0]}, {"std": [3.0], "log": True}, {"scale_": [3.0], "min_": [0.5]}])
 def test_what_a_mapping_says_beside_mean_and_scale_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"says .(var|log|min_)., too"):

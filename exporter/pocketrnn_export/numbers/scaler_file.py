@@ -12,7 +12,7 @@ import json
 import math
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
@@ -115,14 +115,19 @@ def _said(values: Mapping[str, Any], kind: str, name: str) -> Pair:
         values = {**values, "mean_": None, "center_": None}
     if values.get("with_std") is False or values.get("with_scaling") is False:
         values = {**values, "scale_": None}
-    mean = next((values[key] for key in _MEAN if values.get(key) is not None), None)
-    scale_of = next((values[key] for key in _SCALE if values.get(key) is not None), None)
-    if mean is None and scale_of is None:
+    found, scales = _one_of(_MEAN, values, name), _one_of(_SCALE, values, name)
+    if found is None and scales is None:
         raise InputError(f"{name} says neither mean nor scale ({shown(kind)}).", _OTHER)
-    found = _numbers(mean, name) if mean is not None else None
-    scales = _numbers(scale_of, name) if scale_of is not None else None
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
+
+
+def _one_of(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
+    """What is said under any of these names; None where nothing is."""
+    said = {key: _numbers(values[key], name) for key in keys if values.get(key) is not None}
+    if len(set(said.values())) > 1:
+        raise InputError(f"{name} says different things under {' and '.join(said)}.", "Leave one of them out.")
+    return next(iter(said.values()), None)
 
 
 def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
