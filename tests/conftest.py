@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from proof_sizes import SIZES, short_proofs, whole_proofs
+from proof_sizes import fewer_sizes_are_asked, short_proofs, usual_proofs, whole_proofs
 from sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "short_proofs", "whole_proofs"]
+__all__ = ["fewer_sizes_are_asked", "short_proofs", "usual_proofs", "whole_proofs"]
 
 # Small batches, and several test processes on few cores: with two threads each, tests took up to five times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,7 +21,8 @@ os.environ.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=0")
 
 
 # No time is asserted: on a busy machine, 20 ms were 260 once, where hypothesis allows 200.
-settings.register_profile("without_deadline", deadline=None)
+settings.register_profile("without_deadline", deadline=None, max_examples=30)
+settings.register_profile("many", deadline=None)
 settings.load_profile("without_deadline")
 
 
@@ -31,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before the tests are imported, which ask for it.
     if config.getoption("markexpr") != "not slow":
         os.environ[SLOW_TOO] = "1"
+        settings.load_profile("many")
     # A shell starts what it puts into the background with Ctrl-C ignored, and so would every command that the tests
     # start and mean to interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -41,18 +41,3 @@ def pytest_collection_finish() -> None:
     # All modules, classes and test items live to the end. Without this, Python looks through them again and again for
     # cycles: 14 % of a test that exports, 4 % with it.
     gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fewer_sizes_are_asked() -> Iterator[None]:
-    """Every export asks its module at each of 512 lengths, about 2 s: here at each of 40."""
-    if importlib.util.find_spec("torch") is None:
-        yield
-        return
-    from pocketrnn_export.tracing import every_size, every_step
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, most in SIZES.items():
-            patch.setattr(every_size, name, most)
-        patch.setattr(every_step, "MOST_STEPS", 200)
-        yield

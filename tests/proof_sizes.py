@@ -1,27 +1,51 @@
-"""How long a proof takes in a test that is about something else: only the smallest cases of each kind are run."""
+"""How long proofs take in tests: without their longest rows, unless slow tests run too; with only the smallest cases of
+each kind, where a test is about something else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from sampling import SLOW_TOO
 
-__all__ = ["SIZES", "short_proofs", "whole_proofs"]
+__all__ = ["fewer_sizes_are_asked", "short_proofs", "usual_proofs", "whole_proofs"]
 
 _Cases = Callable[..., list[Any]]
-_CHOSEN = ("shape_grid", "drawn_cases", "hazard_cases")
+_CHOSEN: Final = ("shape_grid", "drawn_cases", "hazard_cases")
 
 # Of 20 shapes, 16 drawn ones and 13 hazards: all but a tenth of the time.
-_SMALLEST = 5
-# At how many lengths and batches a module is asked beside its program: of 512 and 64. A test of what is so long, or of
-# so many texts, has no short proofs.
-SIZES = {"MOST_TOKENS": 40, "MOST_TEXTS": 25}
-_FEWER_SIZES = {"MOST_TOKENS": 12, "MOST_TEXTS": 6}
-# How often all weights are moved to see how far rounding may move an answer: of 8. The tokens of the longest text after
-# which is looked whether a module is as it was: of 3,000.
-_DRAWS, _LONGEST = 2, 300
+_SMALLEST: Final = 5
+# By the module that has it, what a proof goes by, as the exporter has it but for the lengths and batches at which a
+# module is asked beside its program: 512 and 64, about 2 s of every export. A test of what is so long, or of so many
+# texts, has no short proofs.
+_WHOLE: Final = {
+    "tracing.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
+    "tracing.every_step": {"MOST_STEPS": 200},
+    "proof.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
+    "intake.exportable": {"LONGEST": 3_000},
+    "intake.as_given": {"_SECONDS": 1.0},
+}
+# Without the longest rows, which are half of the time. What only they find is tested by whole proofs.
+_FAST: Final = {
+    "proof.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
+    "intake.exportable": {"LONGEST": 300},
+    "intake.as_given": {"_SECONDS": 0.1},
+}
+_SHORT: Final = {**_FAST, "tracing.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
+# How often all weights are moved to see how far rounding may move an answer.
+_DRAWS, _FEW_DRAWS = 8, 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fewer_sizes_are_asked() -> Iterator[None]:
+    """What every export of a test has: proofs without the longest rows; where slow tests run too, whole ones."""
+    with _sizes(_usual()):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -31,34 +55,51 @@ def short_proofs() -> Iterator[None]:
     For a module whose subject is what surrounds a proof: files, commands, options, refusals. What a proof finds is
     tested with whole ones.
     """
-    with _proofs(_smallest, _FEWER_SIZES, draws=_DRAWS, longest=_LONGEST):
+    with _sizes(_SHORT), _proofs(_smallest, _FEW_DRAWS):
+        yield
+
+
+@pytest.fixture
+def usual_proofs() -> Iterator[None]:
+    """Proofs as where nothing is said, for a test of a module that has short ones: whole where slow tests run too."""
+    with _sizes(_usual()), _proofs(lambda chosen: chosen, _DRAWS):
         yield
 
 
 @pytest.fixture
 def whole_proofs() -> Iterator[None]:
-    """Proofs as they are, for a test of a module that has short ones."""
-    from pocketrnn_export.proof import spread
+    """Proofs with all rows, always: for a test of what only a long one finds."""
+    with _sizes(_WHOLE), _proofs(lambda chosen: chosen, _DRAWS):
+        yield
 
-    with _proofs(lambda chosen: chosen, SIZES, draws=spread.DRAWS, longest=10 * _LONGEST):
+
+def _usual() -> Mapping[str, Mapping[str, Any]]:
+    return _WHOLE if SLOW_TOO in os.environ else {**_WHOLE, **_FAST}
+
+
+@contextmanager
+def _sizes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    # Also where there is no PyTorch.
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for module, values in sizes.items():
+            for name, value in values.items():
+                patch.setattr(importlib.import_module(f"pocketrnn_export.{module}"), name, value)
         yield
 
 
 @contextmanager
-def _proofs(of: Callable[[_Cases], _Cases], sizes: dict[str, int], *, draws: int, longest: int) -> Iterator[None]:
+def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
-    from pocketrnn_export.intake import exportable
     from pocketrnn_export.proof import cases, chosen_cases, spread
-    from pocketrnn_export.tracing import every_size
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:
             patch.setattr(chosen_cases, name, of(getattr(cases, name)))
-        for name, most in sizes.items():
-            patch.setattr(every_size, name, most)
         for moved in (spread.moved_modules, spread.moved_graphs):
             patch.setitem(moved.__kwdefaults__, "draws", draws)
-        patch.setattr(exportable, "_LONGEST", longest)
         yield
 
 

@@ -37,7 +37,7 @@ def name_of(case: tuple[type[nn.Module], Any]) -> str:
 
 
 # Of every sixth, test_right_programs.py asks in the fast suite whether its loop is put back.
-@pytest.mark.usefixtures("whole_proofs")
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 40, first=3), ids=name_of)
 def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:
     kind, layers = case

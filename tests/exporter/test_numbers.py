@@ -24,6 +24,9 @@ from pocketrnn_export.numbers.number_export import in_words_of_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, sample_table
 from pocketrnn_export.proof.float64_module import doubled
 
+# Of proofs the first test speaks only.
+pytestmark = pytest.mark.usefixtures("short_proofs")
+
 
 def made(name: str) -> tuple[nn.Module, Callable[..., Tensor], dict[str, Any]]:
     kind, call, how = EXPORTED[name]
@@ -39,7 +42,8 @@ def last_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path
     return module, path
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 7, first=1))
+@pytest.mark.usefixtures("usual_proofs")
+@pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 14, first=1))
 def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     module, call, how = made(name)
     before = {key: value.clone() for key, value in module.state_dict().items()}

@@ -127,7 +127,7 @@ EVERY = [
 ]
 
 
-@pytest.mark.usefixtures("whole_proofs")
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize(("kind", "setting"), EVERY)
 def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
     kind: type[Reads], setting: str, tmp_path: Path

@@ -38,7 +38,7 @@ def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
         return kind()
 
 
-@pytest.mark.usefixtures("whole_proofs")
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", mostly_slow(user_modules.EXPORTED, 40, first=10), ids=lambda kind: kind.__name__)
 def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind).train()

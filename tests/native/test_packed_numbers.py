@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused_packed import File
-from sampling import mostly_slow
+from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier, NumberClassifier, NumberRules, verify
 from pocketrnn.bundle.manifest import NumbersError
@@ -128,7 +128,7 @@ def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberRules) -> Packe
     return Packed(to_packed_numbers(replace(made.manifest, numbers=rules), program))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(40, 150))
 @given(rules_and_samples())
 def test_the_engine_makes_of_samples_what_the_runtime_does_bit_by_bit(
     drawn: tuple[NumberRules, np.ndarray],
@@ -175,7 +175,7 @@ def test_a_bundle_that_the_engine_cannot_run_is_refused_by_its_operator(name: st
     assert not (tmp_path / "packed.prnn").exists()
 
 
-@pytest.mark.parametrize("name", mostly_slow([name for name in number_modules.EXPORTED if name not in REFUSED], 7))
+@pytest.mark.parametrize("name", mostly_slow([name for name in number_modules.EXPORTED if name not in REFUSED], 14))
 def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path)
     path = tmp_path / "packed.prnn"

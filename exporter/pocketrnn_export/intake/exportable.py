@@ -35,6 +35,7 @@ from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.proof.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
+    LONGEST,
     Case,
     Ids,
     Logits,
@@ -60,8 +61,6 @@ __all__ = ["ExportableModule", "prepare", "with_ids_tried"]
 _log = logging.getLogger(__name__)
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
-# The tokens of the longest text of a proof.
-_LONGEST: Final = 3_000
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
 # How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
@@ -338,7 +337,7 @@ def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
     without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
     rows = 1 if convention.one_text else asked.rows
     # A cache may grow for the longest text of the proof only.
-    shapes = ((rows, asked.tried_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(_LONGEST), 2))
+    shapes = ((rows, asked.tried_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
     return any(_is_changed_by(asked, convention, *shape) for shape in shapes)
 
 

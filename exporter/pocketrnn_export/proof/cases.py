@@ -19,6 +19,7 @@ __all__ = [
     "BATCHES",
     "EXAMPLE_ROWS",
     "EXAMPLE_STEPS",
+    "LONGEST",
     "MADE_TEXTS",
     "SEQUENCES",
     "Case",
@@ -54,6 +55,8 @@ EXAMPLE_ROWS: Final = 3
 EXAMPLE_STEPS: Final = 7
 BATCHES: Final = (1, 2, 7, 33)
 SEQUENCES: Final = (1, 2, 17, 64, 257)
+# The tokens of the longest row.
+LONGEST: Final = 3_000
 # The shapes of the grid on which each row is also run alone: several rows, and neither very short nor long to run.
 _NEIGHBOURS: Final = ((7, 17), (7, 64))
 # How many shapes are drawn besides the grid.
@@ -184,7 +187,7 @@ def hazard_cases(
 
     first, second = drawn(6, 1), drawn(6, 1)
     full = {
-        "a row of 3,000 steps": drawn(1, 3000),
+        f"a row of {LONGEST:,} steps": drawn(1, LONGEST),
         "a batch of 300 rows": drawn(300, 9),
         "special ids": mostly_special(9, 40),
         "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
