@@ -173,7 +173,10 @@ def _undone(asked: Asked, convention: Convention, probed: _Probed) -> Convention
     total = probed.sums_to(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
-            "The module gives numbers that do not sum to 1.", "Export it with --multi-label, or --gives logits."
+            "The module gives numbers that do not sum to 1.",
+            "If a class is cut off, leave it in and name a label for it, or divide by the sum: "
+            "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If each label is a question of its own, export "
+            "it with --multi-label; if they are no probabilities, with --gives logits.",
         )
     why = "probabilities, as its owner says: they are brought to logits by their logarithm"
     return replace(convention, undone="sigmoid" if asked.multi_label else "softmax", gives=why)
