@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.commands.terminal import aligned, one_line
 from pocketrnn.errors import DataError, require
 from pocketrnn_training.commands.data_options import data_options
@@ -59,11 +59,12 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate --json ag_news test.csv
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
-    for package in ("torch", "safetensors", "pyarrow", "sklearn"):
-        require(package, "train")
-    from pocketrnn_training.evaluation import evaluate as evaluate_classifier
-    from pocketrnn_training.evaluation import gives_several, rules_of_numbers
-    from pocketrnn_training.threads import limited
+    with said_if_slow("Loading PyTorch ..."):
+        for package in ("torch", "safetensors", "pyarrow", "sklearn"):
+            require(package, "train")
+        from pocketrnn_training.evaluation import evaluate as evaluate_classifier
+        from pocketrnn_training.evaluation import gives_several, rules_of_numbers
+        from pocketrnn_training.threads import limited
 
     loaded = _loaded(classifier, threads)
     with limited(threads):

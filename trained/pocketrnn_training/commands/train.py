@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -12,7 +12,7 @@ import click
 
 from pocketrnn.bundle.folder import bundle_for, check_free
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
@@ -476,8 +476,9 @@ def train(
       pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
-    _check_packages(logger, choices["tokenizer"])
-    from pocketrnn_training.run import TrainingRun
+    with nullcontext() if quiet else said_if_slow("Loading PyTorch ..."):
+        _check_packages(logger, choices["tokenizer"])
+        from pocketrnn_training.run import TrainingRun
 
     settings = Settings(**choices)
     export = None if bundle is None else _export_command(context)
