@@ -287,6 +287,8 @@ import os; os.environ["POCKET_POOL"] = "max"; import of_environment
 % import of_main_later; of_main_later.configure()
 % from of_main_later import Configures; Configures().now()
 % from of_main_needed import nothing
+import by_star_alone
+from of_import_alone import *
 """.strip().splitlines()
 FILES: Final = {
     "model_file": """
@@ -306,6 +308,8 @@ S = Shown()
     "of_another": "import of_import\n",
     "of_a_folder/__init__": "from . import inner\n",
     "of_a_folder/inner": "import model_file\nmodel_file.CONFIG.update(pool='max')\n",
+    "of_import_alone": "import model_file as m\nm.CONFIG['pool'] = 'max'\n",
+    "by_star_alone": "from of_import_alone import *\n",
     "by_star": "from by_call import *\n",
     "by_call": """
 import model_file

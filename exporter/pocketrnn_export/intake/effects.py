@@ -721,7 +721,7 @@ class _Following:
             self.file.package_attributes[target.attr] = before | held
         if dotted.startswith("<file>."):
             self._sets(dotted.split(".")[1])
-        elif dotted.startswith("__main__") or dotted in RUN_BY_PYTHON:
+        elif dotted.startswith("__main__") or dotted in RUN_BY_PYTHON or dotted == "sys.modules":
             self._anything(f"`{ast.unparse(target)[:60]}`")
         else:
             self.effects.hands_over = True
@@ -1111,7 +1111,7 @@ class _Following:
             or _NAMES in everything
             # Here, that is another file.
             or package == "__main__"
-            or (dotted.startswith("<file>.__dict__") and last in CHANGING_METHODS)
+            or (dotted.startswith(("<file>.__dict__", "sys.modules.")) and last in CHANGING_METHODS)
         ):
             self._anything(f"`{ast.unparse(node)[:60]}`")
 

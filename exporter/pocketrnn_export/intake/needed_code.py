@@ -241,6 +241,10 @@ def _names_of_star(node: ast.stmt, files: FilesBeside) -> Iterator[ast.stmt]:
     if names is None:
         yield node
     else:
+        module = _module(node) if isinstance(node, ast.ImportFrom) else ""
+        if all(_module(one) != module for one in names):
+            # The file is run also where it gives nothing of its own.
+            names = [ast.Import([ast.alias(module, f"_{module.replace('.', '_')}")]), *names]
         for one in names:
             of_line = copy.deepcopy(one)
             for part in (of_line, *of_line.names):
