@@ -88,6 +88,8 @@ REFUSED = {
     zoo.RandomState: "other answers when it is run again",
     zoo.Remembers: "other answers when it is run again",
     zoo.Mixes: "beside other texts of the same length",
+    # What the line itself sets is no state of the module's.
+    zoo.MixesByItsBatchSize: r"called as module.batch_size = .*one_text=True\.$",
     zoo.MixesSomeTexts: "beside other texts of the same length, called as module.tokens.",
     zoo.TwoScores: r"2 answers .*answer\[0\], answer\[1\].* several heads",
     zoo.EveryStep: r"tensor of shape \[3, 5, 4\].* labels each word",

@@ -250,11 +250,11 @@ def _of_random(asked: Asked, line: str) -> str:
 
 
 def kept_by_a_call(asked: Asked, line: str) -> Kept | None:
-    """What a module changes of its own in each call; None where nothing of it changes."""
+    """What a module changes of its own in each call, and the line does not set; None where nothing of it changes."""
     batch = asked.batch(asked.rows, asked.tried_widths[-1][-1])
     with left_as_it_was(asked.module):
         found = changed_by(lambda: answer_in_turn(asked.module, compiled(line), *batch), asked.module)
-    return found[0] if found else None
+    return next((kept for kept in found if f"module.{kept.name} = " not in line), None)
 
 
 def kept_state_advice(kept: Kept, line: str) -> str:
