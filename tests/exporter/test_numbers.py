@@ -307,6 +307,22 @@ def test_a_call_that_the_owner_writes_is_taken(tmp_path: Path) -> None:
     assert other.examples[0].logits == manifest.examples[0].logits
 
 
+class WhichAndSamples(LastStep):
+    """A whole number for each sequence goes before it."""
+
+    def forward(self, which: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x) + which[:, None]
+
+
+def test_whole_numbers_of_a_call_are_not_taken_for_ids(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = WhichAndSamples().eval()
+    export(module, tmp_path / "b", **XYZ, call="module(torch.full((samples.shape[0],), 7), samples)")
+    samples = torch.randn(1, 9, 3)
+    found = Classifier.load(tmp_path / "b").logits([samples[0].numpy()])
+    assert np.allclose(found, module(torch.tensor([7]), samples).detach().numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -125,6 +125,8 @@ class NumberExport:
         """What forward may take, the likely first."""
         if self.layout is not None:
             return (self.layout,)
+        if self.call is not None:
+            return ("btc",)
         return ("btc", "bct", "bt") if len(self.rules.channels) == 1 else ("btc", "bct")
 
     @property
@@ -177,7 +179,7 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
         kind = held.table.kind
         if kind != EVERYWHERE:
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
-        with given_ids(module, held.table.rows, held.layout) as of_ids:
+        with _of_ids(module, wanted, held.table, held.layout) as of_ids:
             return _exported(of_ids, path, wanted, held, force=force)
 
 
@@ -293,17 +295,24 @@ class _Held:
 
 
 def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout) -> _Held:
-    with _said_later() as said, given_ids(module, table.rows, layout) as of_ids:
+    with _said_later() as said, _of_ids(module, wanted, table, layout) as of_ids:
         try:
             prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence)
         except ExportError as error:
-            if "finite" not in str(error) and _runs(of_ids, wanted, len(table.rows)):
+            if wanted.call is None and "finite" not in str(error) and _runs(of_ids, wanted, len(table.rows)):
                 raise _RunsOtherwiseError(error) from error
             raise
         width = prepared.widths.clip(31)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (len(table.rows) - 8)
         answers = prepared.as_reference().run(ids, np.array([width], np.int64))
     return _Held(layout, table, prepared, answers, tuple(said))
+
+
+def _of_ids(
+    module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout
+) -> contextlib.AbstractContextManager[nn.Module]:
+    """The module as one that takes ids, or whose owner's call does."""
+    return given_ids(module, table.rows, layout if wanted.call is None else None)
 
 
 def _runs(module: nn.Module, wanted: NumberExport, ids: int) -> bool:

@@ -36,7 +36,7 @@ LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 class _Lookup(nn.Module):
     """A module behind its table, where the module's own class cannot be extended."""
 
-    def __init__(self, module: nn.Module, layout: Layout) -> None:
+    def __init__(self, module: nn.Module, layout: Layout | None) -> None:
         super().__init__()
         self.module = module
         self.layout = layout
@@ -47,13 +47,14 @@ class _Lookup(nn.Module):
 
 
 @contextlib.contextmanager
-def given_ids(module: nn.Module, rows: Samples, layout: Layout) -> Iterator[nn.Module]:
+def given_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
     """The module, for the block, as one that takes ids; afterwards it is as it was.
 
     Args:
         module: the owner's. Its class is extended, so that its methods and attributes stay where they are.
         rows: float32 [rows, channels], what the ids stand for.
-        layout: of what forward takes.
+        layout: of what forward takes; None where its owner's call looks the samples up (`call_on_samples`), and whole
+            numbers that it gives to forward are no ids.
 
     Raises:
         ExportError: the module cannot be given ids.
@@ -85,7 +86,7 @@ def given_ids(module: nn.Module, rows: Samples, layout: Layout) -> Iterator[nn.M
     @functools.wraps(own)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         lookup = getattr(self, TABLE)
-        if not args and kwargs:
+        if layout is not None and not args and kwargs:
             name = next(iter(kwargs))
             kwargs = {**kwargs, name: _looked_up(lookup, layout, (kwargs[name],))[0]}
         return own(self, *_looked_up(lookup, layout, args), **kwargs)
@@ -122,9 +123,9 @@ def _signed(module: nn.Module) -> type[_Lookup]:
     return type("Lookup", (_Lookup,), {"forward": forward, "__module__": __name__})
 
 
-def _looked_up(table: nn.Embedding, layout: Layout, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _looked_up(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments, with the samples in the place of ids in the first."""
-    if not args:
+    if layout is None or not args:
         return args
     first, rest = args[0], args[1:]
     if isinstance(first, PackedSequence) and not first.data.is_floating_point():
