@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.module_file import ModuleName, check_not_random, load_module, module_name
+from pocketrnn_export.intake.module_file import check_not_random, load_module
+from pocketrnn_export.intake.module_name import ModuleName, module_name
 
 # What is changed must be "max" in the end, as it is after the whole notebook has run. What stands after % is not run,
 # but noted or refused.

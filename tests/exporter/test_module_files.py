@@ -18,7 +18,8 @@ from pocketrnn import Classifier
 from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.intake.module_file import load_module, module_name
+from pocketrnn_export.intake.module_file import load_module
+from pocketrnn_export.intake.module_name import module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -19,7 +19,8 @@ from notebook_maker import CELLS, cell, notebook, notebook_3
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.intake.module_file import ModuleName, check_not_random, load_module, module_name
+from pocketrnn_export.intake.module_file import check_not_random, load_module
+from pocketrnn_export.intake.module_name import ModuleName, module_name
 from pocketrnn_export.intake.notebook import read_notebook
 
 

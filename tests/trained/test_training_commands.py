@@ -55,6 +55,32 @@ def refused(*arguments: str, status: int = 2) -> str:
     return result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["train", "nothing.csv", "-o", "c"], "nothing.csv does not exist."),
+        (["train", "reviews.csv", "-o", "c", "--text-column", "words"], "reviews.csv has no column 'words'"),
+        (["train", "reviews.csv", "-o", "c", "--validation", "no.csv"], "no.csv does not exist."),
+        (["train", "reviews.csv", "-o", "taken"], "taken exists already."),
+        (["train", "reviews.csv", "-o", "c", "--resume"], "There is no interrupted run in c."),
+        (["train", "reviews.csv", "-o", "c", "--from", "b"], "b is not a folder."),
+        (["train", "motions.ts", "-o", "c"], "motions.ts does not exist."),
+        (["evaluate", "c", "nothing.csv"], "nothing.csv does not exist."),
+        (["export", "nothing", "-o", "b"], "nothing does not exist."),
+        (["export", "model.py:Net", "-o", "b"], "model.py is not a file."),
+        (["export", "reviews.csv", "-o", "taken"], "taken exists already."),
+    ],
+)
+def test_what_can_be_seen_without_pytorch_is_said_before_it_is_imported(
+    command: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("taken").mkdir()
+    Path("taken/file").touch()
+    # None: as if it were not installed.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert said in refused(*command)
+
+
 def test_a_run_that_is_redirected_has_a_line_for_each_epoch() -> None:
     few = run("train", "reviews.csv", "-o", "few", *QUICK)
     assert few.exit_code == 0, few.output
@@ -267,13 +293,13 @@ def test_ctrl_c_later_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) ->
     interrupt_at(monkeypatch, 2, KeyboardInterrupt())
     result = run("train", "reviews.csv", "-o", "c", *QUICK)
     assert result.exit_code == 130
-    assert re.search(r"The best checkpoint so far is in c: .* after epoch 1\.", result.stderr)
+    assert re.search(r"The checkpoint so far is in c: .* after epoch 1\.", result.stderr)
     assert checkpoints.read(Path("c")).metrics["epoch"] == 1
 
 
 def test_a_run_that_fails_later_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_at(monkeypatch, 2, training.TrainingError("It failed.", "Try again."))
-    assert "The best checkpoint so far is in c" in refused("train", "reviews.csv", "-o", "c", *QUICK, status=1)
+    assert "The checkpoint so far is in c" in refused("train", "reviews.csv", "-o", "c", *QUICK, status=1)
     assert checkpoints.read(Path("c")).metrics["epoch"] == 1
 
 
@@ -301,7 +327,7 @@ def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 130, rest
-    assert "The best checkpoint so far is in c" in rest
+    assert "The checkpoint so far is in c" in rest
     assert "Traceback" not in rest
     assert checkpoints.read(Path("c")).metrics["epoch"] >= 1
     assert not list(Path().glob(".c*"))

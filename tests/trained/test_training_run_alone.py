@@ -13,7 +13,7 @@ from training_data import LABELS, QUICK, easy_texts, write_csv
 
 from pocketrnn.errors import InputError, OutputError
 from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training import run_folder
+from pocketrnn_training.checkpoint_folder import is_unfinished
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.run import TrainingRun
@@ -41,7 +41,7 @@ def test_a_run_reads_trains_reports_and_writes_its_folder(source: DataSource, tm
     assert (best.name, best.labels) == ("c", LABELS)
     assert checkpoints.read(tmp_path / "c").metrics == best.metrics
     assert (tmp_path / "c/report.md").read_text().startswith("# c\n")
-    assert not run_folder.is_unfinished(tmp_path / "c")
+    assert not is_unfinished(tmp_path / "c")
 
 
 def test_a_run_validates_with_the_files_it_is_given(source: DataSource, tmp_path: Path) -> None:

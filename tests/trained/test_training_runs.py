@@ -31,6 +31,7 @@ from pocketrnn_training import metrics, report, run_folder, training
 from pocketrnn_training.architecture import RecurrentClassifier
 from pocketrnn_training.batches import rows_of_epoch
 from pocketrnn_training.calibration import calibration_error, fitted_temperature
+from pocketrnn_training.checkpoint_folder import RESUME, is_unfinished
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.processes import ProcessError
@@ -151,7 +152,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
         broken = run(*command)
     assert broken.exit_code == 130
     assert "Go on with the same command and --resume." in broken.stderr
-    assert run_folder.is_unfinished(Path("c"))
+    assert is_unfinished(Path("c"))
     files = {path.name: path.read_bytes() for path in Path("c").iterdir()}
     other = run(*command, "--resume", "--hidden-dim", "9")
     assert other.exit_code == 2
@@ -172,12 +173,12 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
 def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "c"
     run_folder.keep(states_of(easy_texts(60), replace(QUICK, epochs=1))[0], folder, force=False)
-    whole = (folder / run_folder.RESUME).read_bytes()
+    whole = (folder / RESUME).read_bytes()
     other_loss = re.sub(rb'training_loss\\": \d', lambda m: m[0][:-1] + (b"7" if m[0][-1:] != b"7" else b"8"), whole)
     renamed = whole.replace(b"module.fc.bias", b"module.fc.bjas", 1)
     for damaged in (content, whole[:-9], whole.replace(b"history", b"mystery", 1), other_loss, renamed):
         assert damaged != whole
-        (folder / run_folder.RESUME).write_bytes(damaged)
+        (folder / RESUME).write_bytes(damaged)
         with pytest.raises(CheckpointError, match="missing or damaged"):
             run_folder.read_state(folder)
 
@@ -253,7 +254,7 @@ def test_ctrl_c_stops_several_processes_and_keeps_the_best(reviews: Path) -> Non
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 130, rest
-    assert "The best checkpoint so far is in c" in rest
+    assert "The checkpoint so far is in c" in rest
     assert "Traceback" not in rest
     assert checkpoints.read(Path("c")).metrics["epoch"] >= 1
     until = time.monotonic() + 10
@@ -492,7 +493,7 @@ def test_no_row_is_lost_where_a_class_has_one_row_only() -> None:
 def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:
     state = states_of(easy_texts(60), replace(QUICK, epochs=1))[0]
     run_folder.keep(state, tmp_path / "c", force=False)
-    assert set(load_file(tmp_path / "c" / run_folder.RESUME)) == set(state.tensors)
+    assert set(load_file(tmp_path / "c" / RESUME)) == set(state.tensors)
 
 
 def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Path) -> None:

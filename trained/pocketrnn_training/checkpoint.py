@@ -21,8 +21,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.json_schema import first_fault, parsed
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON
-from pocketrnn.errors import CheckpointError, InputError, PocketRNNError, reason
+from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers import manifest as number_manifest
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextRules, rules_document, rules_of
@@ -34,6 +33,7 @@ from pocketrnn_training.architecture import (
     SequenceArchitecture,
     classifier_of,
 )
+from pocketrnn_training.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
 
 __all__ = [
     "CONFIG_JSON",
@@ -58,10 +58,6 @@ FITTED_ROWS: Final = "fitted_rows"
 FORMAT: Final = "pocketrnn-checkpoint"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
 VERSION: Final = 4
-CONFIG_JSON: Final = "config.json"
-WEIGHTS: Final = "weights.safetensors"
-
-_MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train again."
 
 
 @dataclass(frozen=True)
@@ -256,23 +252,23 @@ def read(folder: Path) -> Checkpoint:
     """
     path = folder / CONFIG_JSON
     document = parsed(
-        _content(path, folder),
+        content(folder, path.name),
         path,
         form=FORMAT,
         version=VERSION,
         error=CheckpointError,
         written_by="pocketrnn train",
-        remedy=_MAKE_AGAIN,
+        remedy=MAKE_AGAIN,
     )
     if fault := first_fault(document, json_schema()):
-        raise CheckpointError(f"{path} is not valid: {fault}.", _MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     of_numbers = "numbers" in document
     if of_numbers != (document["version"] == VERSION) or (of_numbers and {"text", "vocabulary"} & document.keys()):
-        raise CheckpointError(f"{path} is not valid: version {VERSION} is of numbers, others of texts.", _MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: version {VERSION} is of numbers, others of texts.", MAKE_AGAIN)
     if document["version"] < 2 and document["text"]["tokenizer"] == SUBWORDS:
-        raise CheckpointError(f"{path} is not valid: subwords are of version 2.", _MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: subwords are of version 2.", MAKE_AGAIN)
     if document["version"] < 3 and (later := [name for name in ("activation", "thresholds") if name in document]):
-        raise CheckpointError(f"{path} is not valid: {later[0]} is of version 3.", _MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: {later[0]} is of version 3.", MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _shape_and_rules(document)
@@ -280,7 +276,7 @@ def read(folder: Path) -> Checkpoint:
         if not isinstance(rules, TextRules | NumberRules):
             check_fit(rules, vocabulary)
     except PocketRNNError as error:
-        raise CheckpointError(f"{path} contradicts itself: {error.problem}", _MAKE_AGAIN) from None
+        raise CheckpointError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
     return Checkpoint(
         name=document["name"],
         architecture=architecture,
@@ -304,25 +300,6 @@ def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyText
     return Architecture(**members), rules_of(document["text"])
 
 
-def _content(path: Path, folder: Path) -> bytes:
-    try:
-        # A device may have no end.
-        if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path} is no regular file.", _MAKE_AGAIN)
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if (folder / CLASSIFIER_JSON).is_file():
-            raise CheckpointError(
-                f"{folder} is a bundle, not a checkpoint.",
-                "Give the folder that `pocketrnn train` wrote. A bundle is exported already; `pocketrnn compress` and "
-                "`pocketrnn pack` make it smaller.",
-            ) from None
-        problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
-        raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
-
-
 def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
     # JSON Schema counts 1.0 as an integer; a size does not.
     return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
@@ -331,11 +308,11 @@ def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
 def _module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
     path = folder / WEIGHTS
     try:
-        state = safetensors.load(_content(path, folder))
+        state = safetensors.load(content(folder, path.name))
     except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}.", _MAKE_AGAIN) from None
+        raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
     if fault := _weights_fault(state, architecture):
-        raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", _MAKE_AGAIN)
+        raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", MAKE_AGAIN)
     module = _without_weights(architecture)
     module.load_state_dict(state, assign=True)
     return module.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -69,6 +70,33 @@ class DataSource:
                 "Name the columns of the channels, too: --channels ax,ay,az.",
             )
         return False
+
+    def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
+        """Refuse what the beginnings of the files tell already: a file or a column that is missing.
+
+        Args:
+            validation: files of validation rows.
+            unlabelled: files of texts without labels.
+
+        Raises:
+            DataError: a file is missing, of another kind or not UTF-8; a column is missing.
+            InputError: see `of_numbers`.
+
+        Example:
+            >>> DataSource(("reviews.csv",)).check_files()
+        """
+        from pocketrnn_training.column_files import opened, read_columns
+
+        both, text = (self.text_column, self.label_column), (self.text_column,)
+        named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
+        if self.of_numbers:
+            for path in (*named, *validation):
+                with opened(path):
+                    pass
+            return
+        for columns, paths in ((both, (*named, *validation)), (text, unlabelled)):
+            for path in paths:
+                next(read_columns(path, columns), None)
 
     def read_numbers(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberRules | None = None

@@ -49,7 +49,7 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
         done = len(loop.resume.history) + loop.resume.fitted
         fits += f", of which {done} {'is' if done == 1 else 'are'} done"
     left = timedelta(seconds=max(1, round(seconds * (epochs - done))))
-    return f"{fits}: about {left} on this machine."
+    return f"{fits}: about {left} from here on this machine."
 
 
 def _epochs(loop: TrainingLoop) -> str:

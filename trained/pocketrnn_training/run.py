@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.folder import check_free, name_of
-from pocketrnn.errors import InputError, OutputError
+from pocketrnn.bundle.folder import name_of
+from pocketrnn.errors import InputError
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
 from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.checkpoint_folder import check_output
 from pocketrnn_training.convolution_baseline import ConvolutionBaseline, convolution_baseline
 from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
@@ -96,6 +97,7 @@ class TrainingRun:
                 "A teacher answers which one label a text has, and with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
+        check_output(self.output, force=self.force, resume=self.resume)
         if self.resume:
             self.state = _state_to_resume(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:
@@ -104,19 +106,9 @@ class TrainingRun:
                     "examples.",
                     f"{'Give' if self.examples else 'Leave out'} --no-examples.",
                 )
-        else:
-            try:
-                check_free(self.output, force=self.force, made_by=checkpoints.CONFIG_JSON)
-            except OutputError:
-                if not self.force and self.output.is_dir() and run_folder.is_unfinished(self.output):
-                    raise OutputError(
-                        f"{self.output} holds a run that was interrupted.",
-                        "Go on with it with --resume, or replace it with --force.",
-                    ) from None
-                raise
 
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
-        """Train to the end and return the best checkpoint, which is then in the folder with its report.
+        """Train to the end and return the checkpoint, which is then in the folder with its report.
 
         The folder is written after every epoch. If this raises, also by Ctrl-C, it holds the epochs until then.
 
@@ -220,10 +212,6 @@ def _compared(
 
 
 def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
-    if not run_folder.is_unfinished(output):
-        raise InputError(
-            f"There is no interrupted run in {output}.", "Leave --resume out to train, or give the folder of the run."
-        )
     state = run_folder.read_state(output)
     for name, value in asdict(settings).items():
         if name not in state.best.training:

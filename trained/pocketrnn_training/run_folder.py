@@ -29,16 +29,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from pocketrnn.bundle.folder import put_back, written_whole
+from pocketrnn.bundle.folder import written_whole
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.checkpoint_folder import CONFIG_JSON, RESUME
 from pocketrnn_training.progress import Epoch
 from pocketrnn_training.training_loop import TrainingState
 
-__all__ = ["HISTORY", "RESUME", "claimed", "finish", "is_unfinished", "keep", "read_state"]
+__all__ = ["HISTORY", "claimed", "finish", "keep", "read_state"]
 
 HISTORY: Final = "history.csv"
-RESUME: Final = "resume.safetensors"
 _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 
 
@@ -124,7 +124,7 @@ def keep(state: TrainingState, folder: Path, *, force: bool) -> None:
         CheckpointError: the checkpoint holds what a reader would refuse.
         OutputError: the folder is taken or cannot be written.
     """
-    with written_whole(folder, force=force, made_by=checkpoints.CONFIG_JSON) as work:
+    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
         _write(state, work)
         metadata = {
             "task": state.task,
@@ -146,15 +146,9 @@ def finish(state: TrainingState, folder: Path, report: Callable[[Path], None]) -
     Raises:
         OutputError: the folder cannot be written.
     """
-    with written_whole(folder, force=True, made_by=checkpoints.CONFIG_JSON) as work:
+    with written_whole(folder, force=True, made_by=CONFIG_JSON) as work:
         _write(state, work)
         report(work)
-
-
-def is_unfinished(folder: Path) -> bool:
-    """Whether the folder holds an interrupted run."""
-    put_back(folder)
-    return (folder / RESUME).is_file()
 
 
 def read_state(folder: Path) -> TrainingState:

@@ -49,7 +49,7 @@ def train(
     resume: TrainingState | None = None,
     before: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Train a classifier and return the checkpoint of its best epoch by validation.
+    """Train a classifier and return its checkpoint: of the final fit, or of the best epoch by validation.
 
     The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.calibration`). Where a
     text can have several labels, they choose the threshold of each label, too (`pocketrnn_training.thresholds`).

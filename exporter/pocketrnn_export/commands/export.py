@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from pocketrnn.bundle.folder import check_file_free, check_free, near_file
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, require, shown
@@ -31,13 +32,13 @@ from pocketrnn_export.commands.number_options import (
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, proof_table, verdict_lines
+from pocketrnn_export.intake.module_name import ModuleName, module_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
-    from pocketrnn_export.intake.module_file import ModuleName
     from pocketrnn_export.intake.tokenizer_json import Subwords
     from pocketrnn_export.intake.vocabulary import Vocabulary
 
@@ -175,33 +176,27 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
     """
+    # What is checked before PyTorch is imported is answered at once.
+    _check_what_is_measured(options)
+    named = _named(source, options)
+    _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require(package, "export")
         import torch
 
-        from pocketrnn.bundle.folder import check_file_free, check_free
-        from pocketrnn.engines.native import native_module
         from pocketrnn_export.bundle import export as export_module
         from pocketrnn_export.intake.labels import lines_of_file
 
-    _check_what_is_measured(options)
-    if numbers.are_given:
-        check_free(output, force=options["force"], made_by="classifier.json")
-        torch.set_num_threads(1)
-        with stages_on_stderr():
-            module, call = _module_alone(source, options)
-        export_with_numbers(module, output, numbers, {**options, "call": call})
-        return
-    if options["profile"] == "packed":
-        native_module()
-        check_file_free(output, force=options["force"])
-    else:
-        check_free(output, force=options["force"], made_by="classifier.json")
     # The module runs on small batches, where a second thread costs more than it brings.
     torch.set_num_threads(1)
+    if numbers.are_given:
+        with stages_on_stderr():
+            module, call = _module_alone(source, named, options)
+        export_with_numbers(module, output, numbers, {**options, "call": call})
+        return
     with stages_on_stderr():
-        module, description = _described(source, options)
+        module, description = _described(source, named, options)
     if "channels" in description:
         _export_trained_numbers(module, description, output, {**options, "source": source})
         return
@@ -302,10 +297,27 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
             return cast("Manifest", packed)  # of texts, as the module is
 
 
+def _check_output(output: Path, *, packed: bool, force: bool) -> None:
+    """Refuse what cannot be written, and a packed file where the engine is missing that would prove it."""
+    if packed:
+        from pocketrnn.engines.native import native_module
+
+        native_module()
+        check_file_free(output, force=force)
+    else:
+        check_free(output, force=force, made_by="classifier.json")
+
+
+def _named(source: str, options: dict[str, Any]) -> ModuleName | None:
+    """What SOURCE names, of the form file.py:name; None for a folder or another file, which is there."""
+    named = module_name(source, options["set"])
+    if named is None and not Path(source).is_dir():
+        _check_source(Path(source))
+    return named
+
+
 def _check_source(path: Path) -> None:
     """Refuse what is no file at all, and a file of Python in which no module is named."""
-    from pocketrnn.bundle.folder import near_file
-
     if not path.is_file():
         near = near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
@@ -315,11 +327,8 @@ def _check_source(path: Path) -> None:
         raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
 
 
-def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The module that SOURCE names, and the other arguments of `export`."""
-    from pocketrnn_export.intake import module_file
-
-    named = module_file.module_name(source, options["set"])
     of_a_module = (
         "vocabulary",
         "labels",
@@ -339,8 +348,6 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
         return from_checkpoint(Path(source))
-    if named is None:
-        _check_source(Path(source))
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     needed = ("labels",) if subwords else ("vocabulary", "labels")
     if missing := [f"--{option}" for option in needed if options[option] is None]:
@@ -363,17 +370,12 @@ def _described(source: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any
     }
 
 
-def _module_alone(source: str, options: dict[str, Any]) -> tuple[Any, Any]:
+def _module_alone(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """The module that SOURCE names, and how it is called; a checkpoint holds one of texts."""
-    from pocketrnn_export.intake import module_file
-
-    named = module_file.module_name(source, options["set"])
     if named is None and Path(source).is_dir():
         raise click.UsageError(
             f"{source} is a checkpoint, which says itself whether it has channels: leave --channels out."
         )
-    if named is None:
-        _check_source(Path(source))
     return _module_and_call(source, named, options)
 
 

@@ -19,7 +19,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
@@ -28,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_mean, first_line, shown
 from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.jupyter_names import as_in_jupyter, with_jupyters_name
+from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file
 from pocketrnn_export.intake.needed_code import Statement, asking_for_their_name, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.shapes_of_weights import (
@@ -43,7 +42,7 @@ from pocketrnn_export.intake.shapes_of_weights import (
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
-__all__ = ["ModuleName", "check_not_random", "load_module", "load_module_and_function", "module_name"]
+__all__ = ["check_not_random", "load_module", "load_module_and_function"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,75 +50,10 @@ _log = logging.getLogger(__name__)
 _DEEPEST: Final = 3
 # So many statements that are not run are named in a note.
 _MOST_NOTES: Final = 8
-_NO_VALUES: Final = (
-    "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
-)
 
 
 # What a value on the command line may call: `--set vectors=torch.zeros(8000,300)`.
 _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
-
-
-@dataclass(frozen=True)
-class ModuleName:
-    """`file.py:name` or `file.py:name(arguments)`, taken apart.
-
-    Attributes:
-        path: the Python file, or the notebook.
-        name: what it defines.
-        args: the arguments by position, not evaluated yet: they may name what the file defines.
-        kwargs: the arguments by name.
-        values: names of the file that get these values in place of the statements that make them; not evaluated yet:
-            they may call what torch and numpy define.
-        function: a function of the file that says how the module is called.
-    """
-
-    path: Path
-    name: str
-    args: tuple[ast.expr, ...] = ()
-    kwargs: Mapping[str, ast.expr] | None = None
-    values: Mapping[str, ast.expr] | None = None
-    function: str | None = None
-
-    @property
-    def is_notebook(self) -> bool:
-        return self.path.suffix == ".ipynb"
-
-
-def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
-    """Take `model.py:Classifier(8000, hidden=32)` apart; None if `given` is not of that form.
-
-    The arguments are Python literals, or names, attributes and calls of what the file defines: `Model(Config(3))`.
-    Nothing is evaluated here.
-
-    Args:
-        given: what stands on the command line.
-        values: `name=value` for names of the file: a Python literal, or what a call of torch or numpy gives.
-
-    Raises:
-        InputError: it is of that form, but its arguments or values are something else, or there is no such file.
-
-    Example:
-        >>> module_name("model.py:Classifier(8000, hidden=32)").name
-        'Classifier'
-    """
-    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
-    if found is None:
-        return None
-    path, name, call = found.groups()
-    _check_file(Path(path))
-    try:
-        parsed = ast.parse(f"f{call or '()'}", mode="eval").body
-        if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
-            raise ValueError("not one call")
-        for argument in (*parsed.args, *(keyword.value for keyword in parsed.keywords)):
-            _check_argument(argument)
-        kwargs = {keyword.arg: keyword.value for keyword in parsed.keywords if keyword.arg is not None}
-        if len(kwargs) != len(parsed.keywords):
-            raise ValueError("it unpacks a dictionary")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The arguments {call} are not plain values.", _NO_VALUES) from None
-    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_name_and_value, values)))
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
@@ -152,7 +86,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     Example:
         >>> module, call = load_module_and_function(replace(named, function="logits_of"))
     """
-    _check_file(named.path)
+    check_file(named.path)
     with _importing_from(named.path):
         file = _namespace_of(named, weights)
         made = _made(named, file, weights)
@@ -352,42 +286,6 @@ def _numbers_read(module: nn.Module) -> dict[str, Tensor]:
                     with contextlib.suppress(TypeError, ValueError, RuntimeError):
                         found[name] = torch.as_tensor(value)
     return found
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a path that is no file, and name the nearest one that is."""
-    with contextlib.suppress(OSError, ValueError):
-        if path.is_file():
-            return
-    near = near_file(path, (".py", ".ipynb"))
-    raise InputError(f"{path} is not a file.", near or "Give the Python file or notebook that defines the module.")
-
-
-def _check_argument(node: ast.expr) -> None:
-    """Raise ValueError for what is neither a literal nor a name, attribute or call of what the file defines."""
-    allowed = (
-        ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
-        ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,
-    )  # fmt: skip
-    for part in ast.walk(node):
-        if not isinstance(part, allowed) or (isinstance(part, ast.keyword) and part.arg is None):
-            raise ValueError("it is no plain value")
-        if isinstance(part, ast.Dict) and None in part.keys:
-            raise ValueError("it unpacks a dictionary")
-
-
-def _name_and_value(given: str) -> tuple[str, ast.expr]:
-    name, _, value = given.partition("=")
-    try:
-        if not name.strip().isidentifier():
-            raise ValueError("no name")
-        node = ast.parse(value.strip(), mode="eval").body
-        _check_argument(node)
-        return name.strip(), node
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        raise InputError(
-            f"{shown(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
-        ) from None
 
 
 @contextmanager
@@ -636,7 +534,7 @@ def _value(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
     def of(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
             if part.id not in names:
-                raise InputError(f"The arguments name {part.id}, which {path} does not define.", _NO_VALUES)
+                raise InputError(f"The arguments name {part.id}, which {path} does not define.", NO_VALUES)
             return names[part.id]
         if isinstance(part, ast.Attribute):
             return getattr(of(part.value), part.attr)
@@ -655,7 +553,7 @@ def _value(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
         raise
     # Whatever the user's code raises.
     except (Exception, SystemExit) as error:
-        raise InputError(f"The argument {shown(ast.unparse(node))} raises {_said(error)}", _NO_VALUES) from error
+        raise InputError(f"The argument {shown(ast.unparse(node))} raises {_said(error)}", NO_VALUES) from error
 
 
 def _can_be_named(value: Any, file: ModuleType) -> bool:

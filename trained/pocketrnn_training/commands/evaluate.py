@@ -59,8 +59,11 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate --json ag_news test.csv
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
+    require("pyarrow", "train")
+    # What is seen before PyTorch is imported is answered at once.
+    source.check_files()
     with said_if_slow("Loading PyTorch ..."):
-        for package in ("torch", "safetensors", "pyarrow", "sklearn"):
+        for package in ("torch", "safetensors", "sklearn"):
             require(package, "train")
         from pocketrnn_training.evaluation import evaluate as evaluate_classifier
         from pocketrnn_training.evaluation import gives_several, rules_of_numbers

@@ -14,6 +14,7 @@ from pocketrnn.bundle.folder import bundle_for, check_free
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
+from pocketrnn_training.checkpoint_folder import CONFIG_JSON, check_output, content
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
 from pocketrnn_training.data_source import DataSource
@@ -428,14 +429,15 @@ def train(
     before: Path | None,
     **choices: Any,
 ) -> None:
-    """Train a classifier on DATA and write its best epoch as a checkpoint.
+    """Train a classifier on DATA and write it as a checkpoint.
 
     DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), files
     of fastText (.txt: lines of __label__NAME and a text), or the word ag_news. Or files of sequences of numbers: .ts,
     .npz, or any of these tables with a row for each step and --channels (docs/numbers.md).
 
-    After each epoch the classifier is validated on rows that it does not train on, and the best one so far is kept.
-    Ctrl-C ends the training and leaves the best so far; --resume goes on from there.
+    After each epoch the classifier is validated on rows that it does not train on. With fewer than 20,000 rows, the
+    last epoch counts, and then the classifier is fitted once more, on all rows (--final-fit); else the best epoch is
+    kept. Ctrl-C ends the training and leaves what is kept so far; --resume goes on from there.
 
     CHECKPOINT is a folder: the weights (weights.safetensors), everything else about the classifier (config.json), the
     history of the epochs (history.csv) and, at the end of the run, report.md with pictures: the learning curve, which
@@ -476,14 +478,20 @@ def train(
       pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
+    # What is checked before PyTorch is imported is answered at once.
+    settings = Settings(**choices)
+    check_output(output, force=force, resume=resume)
+    if bundle is not None:
+        check_free(bundle, force=force, made_by="classifier.json")
+    require("pyarrow", "train")
+    if before is not None:
+        content(before, CONFIG_JSON)
+    source.check_files(validation, unlabelled)
     with nullcontext() if quiet else said_if_slow("Loading PyTorch ..."):
+        export = None if bundle is None else _export_command(context)
         _check_packages(logger, choices["tokenizer"])
         from pocketrnn_training.run import TrainingRun
 
-    settings = Settings(**choices)
-    export = None if bundle is None else _export_command(context)
-    if bundle is not None:
-        check_free(bundle, force=force, made_by="classifier.json")
     run = TrainingRun(
         source,
         output,
@@ -540,7 +548,7 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
             best = run.train(report)
     except (KeyboardInterrupt, PocketRNNError) as error:
         if run.state is not None and run.has_kept:
-            tell(f"The best checkpoint so far is in {run.output}: {_summary(run.state.best)}.", err=True)
+            tell(f"The checkpoint so far is in {run.output}: {_summary(run.state.best)}.", err=True)
         if not isinstance(error, KeyboardInterrupt | OutputError):
             raise
         if run.state is not None:

@@ -1,0 +1,119 @@
+"""`file.py:name` or `file.py:name(arguments)` on the command line, taken apart. Does not need PyTorch."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.bundle.folder import near_file
+from pocketrnn.errors import InputError, shown
+
+__all__ = ["NO_VALUES", "ModuleName", "check_file", "module_name"]
+
+# What to do where arguments are no plain values.
+NO_VALUES: Final = (
+    "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
+)
+
+
+@dataclass(frozen=True)
+class ModuleName:
+    """`file.py:name` or `file.py:name(arguments)`, taken apart.
+
+    Attributes:
+        path: the Python file, or the notebook.
+        name: what it defines.
+        args: the arguments by position, not evaluated yet: they may name what the file defines.
+        kwargs: the arguments by name.
+        values: names of the file that get these values in place of the statements that make them; not evaluated yet:
+            they may call what torch and numpy define.
+        function: a function of the file that says how the module is called.
+    """
+
+    path: Path
+    name: str
+    args: tuple[ast.expr, ...] = ()
+    kwargs: Mapping[str, ast.expr] | None = None
+    values: Mapping[str, ast.expr] | None = None
+    function: str | None = None
+
+    @property
+    def is_notebook(self) -> bool:
+        return self.path.suffix == ".ipynb"
+
+
+def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
+    """Take `model.py:Classifier(8000, hidden=32)` apart; None if `given` is not of that form.
+
+    The arguments are Python literals, or names, attributes and calls of what the file defines: `Model(Config(3))`.
+    Nothing is evaluated here.
+
+    Args:
+        given: what stands on the command line.
+        values: `name=value` for names of the file: a Python literal, or what a call of torch or numpy gives.
+
+    Raises:
+        InputError: it is of that form, but its arguments or values are something else, or there is no such file.
+
+    Example:
+        >>> module_name("model.py:Classifier(8000, hidden=32)").name
+        'Classifier'
+    """
+    found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
+    if found is None:
+        return None
+    path, name, call = found.groups()
+    check_file(Path(path))
+    try:
+        parsed = ast.parse(f"f{call or '()'}", mode="eval").body
+        if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
+            raise ValueError("not one call")
+        for argument in (*parsed.args, *(keyword.value for keyword in parsed.keywords)):
+            _check_argument(argument)
+        kwargs = {keyword.arg: keyword.value for keyword in parsed.keywords if keyword.arg is not None}
+        if len(kwargs) != len(parsed.keywords):
+            raise ValueError("it unpacks a dictionary")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise InputError(f"The arguments {call} are not plain values.", NO_VALUES) from None
+    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_name_and_value, values)))
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path that is no file, and name the nearest one that is."""
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file():
+            return
+    near = near_file(path, (".py", ".ipynb"))
+    raise InputError(f"{path} is not a file.", near or "Give the Python file or notebook that defines the module.")
+
+
+def _check_argument(node: ast.expr) -> None:
+    """Raise ValueError for what is neither a literal nor a name, attribute or call of what the file defines."""
+    allowed = (
+        ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
+        ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,
+    )  # fmt: skip
+    for part in ast.walk(node):
+        if not isinstance(part, allowed) or (isinstance(part, ast.keyword) and part.arg is None):
+            raise ValueError("it is no plain value")
+        if isinstance(part, ast.Dict) and None in part.keys:
+            raise ValueError("it unpacks a dictionary")
+
+
+def _name_and_value(given: str) -> tuple[str, ast.expr]:
+    name, _, value = given.partition("=")
+    try:
+        if not name.strip().isidentifier():
+            raise ValueError("no name")
+        node = ast.parse(value.strip(), mode="eval").body
+        _check_argument(node)
+        return name.strip(), node
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise InputError(
+            f"{shown(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
+        ) from None

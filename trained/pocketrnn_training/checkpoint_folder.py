@@ -1,0 +1,87 @@
+"""The folder of a checkpoint as files: what it holds, and whether one may be written. Does not need PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.bundle.folder import check_free, put_back
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON
+from pocketrnn.errors import CheckpointError, InputError, OutputError, reason
+
+__all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "content", "is_unfinished"]
+
+CONFIG_JSON: Final = "config.json"
+WEIGHTS: Final = "weights.safetensors"
+# Until the run is over: the state to resume from.
+RESUME: Final = "resume.safetensors"
+
+MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train again."
+
+
+def content(folder: Path, name: str) -> bytes:
+    """A file of a checkpoint's folder.
+
+    Raises:
+        CheckpointError: the file or the folder is missing or cannot be read.
+
+    Example:
+        >>> content(Path("reviews.checkpoint"), CONFIG_JSON)[:1]
+        b'{'
+    """
+    path = folder / name
+    try:
+        # A device may have no end.
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is no regular file.", MAKE_AGAIN)
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if (folder / CLASSIFIER_JSON).is_file():
+            raise CheckpointError(
+                f"{folder} is a bundle, not a checkpoint.",
+                "Give the folder that `pocketrnn train` wrote. A bundle is exported already; `pocketrnn compress` and "
+                "`pocketrnn pack` make it smaller.",
+            ) from None
+        problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
+        raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether the folder holds an interrupted run."""
+    put_back(folder)
+    return (folder / RESUME).is_file()
+
+
+def check_output(folder: Path, *, force: bool, resume: bool) -> None:
+    """Refuse an output folder that a run cannot write, before any work is done for it.
+
+    Args:
+        folder: the folder.
+        force: replace a checkpoint that is there.
+        resume: go on with the interrupted run that is there.
+
+    Raises:
+        OutputError: the folder is taken, or cannot be written.
+        InputError: there is no run to resume in it.
+
+    Example:
+        >>> check_output(Path("reviews.new"), force=False, resume=False)
+    """
+    if resume:
+        if not is_unfinished(folder):
+            raise InputError(
+                f"There is no interrupted run in {folder}.",
+                "Leave --resume out to train, or give the folder of the run.",
+            )
+        return
+    try:
+        check_free(folder, force=force, made_by=CONFIG_JSON)
+    except OutputError:
+        if not force and folder.is_dir() and is_unfinished(folder):
+            raise OutputError(
+                f"{folder} holds a run that was interrupted.",
+                "Go on with it with --resume, or replace it with --force.",
+            ) from None
+        raise
