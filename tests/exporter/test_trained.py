@@ -28,6 +28,11 @@ def test_a_classifier_that_was_fitted_in_python_is_exported_with_its_answers(tmp
     assert (manifest.name, bundle.name, bundle.labels) == ("films", "films", fitted.labels)
     assert bundle.predict(TEXTS) == fitted.predict(TEXTS)
     assert np.abs(bundle.predict_proba(TEXTS) - fitted.predict_proba(TEXTS)).max() < 1e-5
+    # With its linear part.
+    assert fitted.checkpoint.training["linear"]
+    pack(tmp_path / "reviews", tmp_path / "reviews.prnn")
+    packed = Classifier.load(tmp_path / "reviews.prnn")
+    assert np.abs(packed.predict_proba([*TEXTS, "good"]) - fitted.predict_proba([*TEXTS, "good"])).max() < 1e-5
     export_trained(fitted.checkpoint, tmp_path / "reviews", examples=False, torchscript=False, force=True)
     assert not {example.text for example in Classifier.load(tmp_path / "reviews").manifest.examples} & set(TEXTS)
 

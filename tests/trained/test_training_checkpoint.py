@@ -123,14 +123,15 @@ def test_another_format_is_refused(folder: Path, content: str) -> None:
 
 
 def test_a_newer_version_is_refused_with_the_upgrade(folder: Path) -> None:
-    change_config(folder, lambda d: d.update(version=5, labels=7))
-    with pytest.raises(CheckpointError, match=r"version 5.*pip install"):
+    change_config(folder, lambda d: d.update(version=6, labels=7))
+    with pytest.raises(CheckpointError, match=r"version 6.*pip install"):
         checkpoints.read(folder)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
+        (("architecture", "pairs"), 16, "pairs are of version 5"),
         (("labels",), ["a", "b", "c"], "3 labels for 2 classes"),
         (("labels",), ["a", "a"], "'a' twice"),
         (("labels",), ["a", ""], "empty string"),

@@ -497,9 +497,10 @@ def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:
 
 
 def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Path) -> None:
+    Path("unread.csv").write_text("label,text\nx,a\n,b\n")
     with run_folder.claimed(Path("c")):
         for more in ((), ("--force",)):
-            second = run("train", "missing.csv", "-o", "c", *OPTIONS, *more)
+            second = run("train", "unread.csv", "-o", "c", *OPTIONS, *more)
             assert second.exit_code == 2
             assert "Another run is writing c." in second.stderr
         with run_folder.claimed(Path("d")):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, embedding, pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
 from pocketrnn_training import unpacked
+from pocketrnn_training.linear_part import pair_codes
 from pocketrnn_training.settings import CELLS, POOLINGS
 
 __all__ = [
+    "LINEAR",
     "AnyArchitecture",
     "AnyClassifier",
     "Architecture",
+    "LinearScores",
     "RecurrentClassifier",
     "SequenceArchitecture",
     "SequenceClassifier",
@@ -27,6 +31,9 @@ __all__ = [
 # Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
+_MOST_PAIRS: Final = 1 << 24
+# What the names of the linear part's weights begin with.
+LINEAR: Final = "linear."
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
 _OF_EMBEDDINGS: Final = 0.6
 
@@ -49,6 +56,8 @@ class Architecture:
             an answer depends on how much padding the row has in its batch.
         classes: the number of logits.
         padding_id: the token id that fills the rows of a batch.
+        pairs: the rows of the table of pairs of words of the linear part (`pocketrnn_training.linear_part`); 0 for a
+            classifier without one.
 
     Raises:
         InputError: a value is out of its range.
@@ -72,9 +81,16 @@ class Architecture:
     packed: bool
     classes: int
     padding_id: int
+    pairs: int = 0
 
     def __post_init__(self) -> None:
         _check(self, "vocabulary_size", "embedding_dim")
+        if not 0 <= self.pairs <= _MOST_PAIRS or self.pairs == 1:
+            raise InputError(f"pairs is {self.pairs}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
+        if self.pairs and not self.packed:
+            raise InputError(
+                "A linear part reads a text by its length, and the classifier is not packed.", "Use one of both."
+            )
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
                 f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
@@ -94,7 +110,12 @@ class Architecture:
     @property
     def input_said(self) -> str:
         """What it reads, in a report."""
-        return f"{self.vocabulary_size:,} tokens"
+        return f"{self.vocabulary_size:,} tokens{', with a linear part' if self.pairs else ''}"
+
+    @property
+    def without_linear_part(self) -> Architecture:
+        """The recurrent classifier alone."""
+        return replace(self, pairs=0)
 
 
 @dataclass(frozen=True)
@@ -234,8 +255,42 @@ class _Reading(nn.Module):
         return outputs.amax(dim=1)
 
 
+class LinearScores(nn.Module):
+    """Scores of the words of a text and of the pairs of words that follow each other, as `linear_part.LinearPart`.
+
+    Attributes:
+        words: float32 [vocabulary_size, classes].
+        pairs: float32 [pairs, classes].
+        bias: float32 [classes].
+    """
+
+    codes: Tensor
+    ones: Tensor
+
+    def __init__(self, vocabulary_size: int, pairs: int, classes: int, padding_id: int) -> None:
+        super().__init__()
+        self.padding_id = padding_id
+        self.words = nn.Parameter(torch.zeros(vocabulary_size, classes))
+        self.pairs = nn.Parameter(torch.zeros(pairs, classes))
+        self.bias = nn.Parameter(torch.zeros(classes))
+        # They follow from the sizes.
+        self.register_buffer("codes", torch.from_numpy(pair_codes(vocabulary_size, pairs)), persistent=False)
+        self.register_buffer("ones", torch.from_numpy(np.ones((vocabulary_size, 1), np.float32)), persistent=False)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
+        padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
+        words = embedding(tokens, self.words).masked_fill(padding, 0.0)
+        before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
+        numbers = embedding(before, self.codes)[:, :, 0] + embedding(tokens, self.codes)[:, :, 1]
+        pairs = embedding(numbers, self.pairs).masked_fill(padding, 0.0)
+        # As a sum over the tokens: a packed file knows no root of their number.
+        count = embedding(tokens, self.ones).masked_fill(padding, 0.0).sum(dim=1)
+        return self.bias + (words.sum(dim=1) + pairs.sum(dim=1)) / count.sqrt()
+
+
 class RecurrentClassifier(_Reading):
-    """Embedding, recurrent layers, pooling, a linear layer.
+    """Embedding, recurrent layers, pooling, a linear layer; and a linear part, if there is one, beside all of it.
 
     Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
     `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
@@ -257,6 +312,10 @@ class RecurrentClassifier(_Reading):
         self.architecture = architecture
         self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_dim)
         self._add_layers(architecture)
+        self.linear: LinearScores | None = None
+        if architecture.pairs:
+            a = architecture
+            self.linear = LinearScores(a.vocabulary_size, a.pairs, a.classes, a.padding_id)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """The logits of a batch.
@@ -284,7 +343,11 @@ class RecurrentClassifier(_Reading):
         if self.training and self.architecture.dropout:
             ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))
             embedded = embedded * dropout(ones, _OF_EMBEDDINGS * self.architecture.dropout)
-        return self._logits(embedded, lengths)
+        logits = self._logits(embedded, lengths)
+        if self.linear is None or lengths is None:
+            return logits
+        scores: Tensor = self.linear(tokens, lengths)
+        return logits + scores
 
 
 class SequenceClassifier(_Reading):

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from pocketrnn_training.architecture import AnyClassifier
+from pocketrnn_training.architecture import AnyClassifier, RecurrentClassifier
 from pocketrnn_training.measures import mean_loss
 
 __all__ = ["apply_temperature", "calibration_error", "fitted_temperature"]
@@ -39,13 +39,16 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
-    """Divide the module's logits by `temperature`, in the weights of its last layer.
+    """Divide the module's logits by `temperature`, in the weights of its last layer and of its linear part.
 
     Then every runtime in every language gives the calibrated probability, without a rule of its own.
     """
     with torch.no_grad():
         module.fc.weight.div_(temperature)
         module.fc.bias.div_(temperature)
+        if isinstance(module, RecurrentClassifier) and module.linear is not None:
+            for table in module.linear.parameters():
+                table.div_(temperature)
 
 
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:

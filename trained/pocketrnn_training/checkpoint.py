@@ -57,7 +57,9 @@ FITTED_ROWS: Final = "fitted_rows"
 
 FORMAT: Final = "pocketrnn-checkpoint"
 # The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 4
+VERSION: Final = 5
+_OF_NUMBERS: Final = 4
+_WITH_PAIRS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _check_fit(
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of config.json, versions 1 to 4."""
+    """The JSON Schema of config.json, versions 1 to 5."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
     numbers = number_manifest.json_schema()
     more = {"numbers": numbers["properties"]["numbers"]}
@@ -207,7 +209,8 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "labels": list(checkpoint.labels),
         **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
         **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
-        "architecture": asdict(checkpoint.architecture),
+        # A classifier without a linear part is written as before there were any.
+        "architecture": {n: v for n, v in asdict(checkpoint.architecture).items() if (n, v) != ("pairs", 0)},
         **_rules_documents(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
@@ -232,7 +235,9 @@ def _rules_documents(rules: AnyTextRules | NumberRules) -> dict[str, Any]:
 
 def _version_of(checkpoint: Checkpoint) -> int:
     if isinstance(checkpoint.rules, NumberRules):
-        return 4
+        return _OF_NUMBERS
+    if isinstance(checkpoint.architecture, Architecture) and checkpoint.architecture.pairs:
+        return _WITH_PAIRS
     if checkpoint.activation != "softmax" or checkpoint.thresholds is not None:
         return 3
     return 2 if checkpoint.rules.tokenizer == SUBWORDS else 1
@@ -263,8 +268,10 @@ def read(folder: Path) -> Checkpoint:
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     of_numbers = "numbers" in document
-    if of_numbers != (document["version"] == VERSION) or (of_numbers and {"text", "vocabulary"} & document.keys()):
-        raise CheckpointError(f"{path} is not valid: version {VERSION} is of numbers, others of texts.", MAKE_AGAIN)
+    if of_numbers != (document["version"] == _OF_NUMBERS) or (of_numbers and {"text", "vocabulary"} & document.keys()):
+        raise CheckpointError(f"{path} is not valid: version {_OF_NUMBERS} is of numbers, others of texts.", MAKE_AGAIN)
+    if document["version"] < _WITH_PAIRS and "pairs" in document["architecture"]:
+        raise CheckpointError(f"{path} is not valid: pairs are of version {_WITH_PAIRS}.", MAKE_AGAIN)
     if document["version"] < 2 and document["text"]["tokenizer"] == SUBWORDS:
         raise CheckpointError(f"{path} is not valid: subwords are of version 2.", MAKE_AGAIN)
     if document["version"] < 3 and (later := [name for name in ("activation", "thresholds") if name in document]):
@@ -328,7 +335,8 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
-    if a.layers > len(state) or max(before, a.input_dim, a.hidden_dim, a.classes) > numbers:
+    pairs = a.pairs if isinstance(a, Architecture) else 0
+    if a.layers > len(state) or max(before, pairs, a.input_dim, a.hidden_dim, a.classes) > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
     expected = _without_weights(architecture).state_dict()
     for name, tensor in expected.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, require
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
@@ -81,10 +81,12 @@ class DataSource:
         Raises:
             DataError: a file is missing, of another kind or not UTF-8; a column is missing.
             InputError: see `of_numbers`.
+            MissingExtraError: pyarrow is not installed.
 
         Example:
             >>> DataSource(("reviews.csv",)).check_files()
         """
+        require("pyarrow", "train")
         from pocketrnn_training.column_files import opened, read_columns
 
         both, text = (self.text_column, self.label_column), (self.text_column,)

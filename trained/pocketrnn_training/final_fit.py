@@ -80,6 +80,6 @@ class FinalFit:
     def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """The checkpoint of the first fit with the weights of this one."""
         best = self.found.best
-        kept = copied(module)
+        kept = copied(module, self.task)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: len(self.task.targets)})

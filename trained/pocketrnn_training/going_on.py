@@ -1,6 +1,7 @@
 """Going on from a checkpoint: new rows for a classifier that is trained already.
 
-Tokenizer and shape stay. Words and labels that are new get rows of their own; all other weights start as they were.
+Tokenizer and shape stay. Words and labels that are new get rows of their own; all other weights start as they were. A
+linear part is fitted anew, on the new rows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.tables.checks import listed
 from pocketrnn.text import SUBWORDS, TextEncoder
-from pocketrnn_training.architecture import Architecture
+from pocketrnn_training.architecture import LINEAR, Architecture
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets
 from pocketrnn_training.measures import log_odds_of_shares
@@ -69,7 +70,9 @@ class Start:
         A new label begins with a logit of 0 but for what is drawn; where a text can have several, with its share.
         """
         classes, before = len(data.labels), len(self.checkpoint.labels)
-        state = {name: tensor.clone() for name, tensor in self.checkpoint.module.state_dict().items()}
+        before_it = self.checkpoint.module.state_dict().items()
+        # A linear part is fitted anew.
+        state = {name: tensor.clone() for name, tensor in before_it if not name.startswith(LINEAR)}
         generator = torch.Generator().manual_seed(seed)
 
         def more(name: str, rows: int, scale: float) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import vectors
-from pocketrnn_training.architecture import RecurrentClassifier, classifier_of
+from pocketrnn_training.architecture import AnyArchitecture, Architecture, RecurrentClassifier, classifier_of
 from pocketrnn_training.augmentation import augmented
 from pocketrnn_training.distillation import Lesson, summed_loss
 from pocketrnn_training.inference import batch_of
@@ -84,7 +84,7 @@ class Learner:
     ) -> None:
         """Build the module; with the `tensors` of an earlier one, in the state that it had then."""
         torch.manual_seed(settings.seed)
-        self.module = classifier_of(task.architecture)
+        self.module = classifier_of(_learnt(task.architecture))
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
         elif isinstance(self.module, RecurrentClassifier):
@@ -177,6 +177,11 @@ class Learner:
             against = gradient * (self._settings.adversarial * length / steepness).view(-1, 1, 1)
         self._backward(batch, against)
         return loss, logits
+
+
+def _learnt(architecture: AnyArchitecture) -> AnyArchitecture:
+    """What learns step by step: all but the linear part, which was fitted already."""
+    return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 
 def _start_at_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -16,13 +16,14 @@ from torch import Tensor
 from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_training import pieces, vectors, vocabulary
+from pocketrnn_training import linear_part, pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.data import LabelledTexts, split
 from pocketrnn_training.distillation import about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start
+from pocketrnn_training.linear_part import LinearPart
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.settings import WORDS, Settings
 from pocketrnn_training.spelling import Spelling
@@ -106,6 +107,7 @@ def prepare(
     if before is not None and settings.spelling:
         raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
     _check_for_several_labels(data, settings)
+    _check_linear_part(data, settings)
     data, validation = parts(data, validation, settings)
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = about_teacher(data, validation)
@@ -124,13 +126,15 @@ def prepare(
         encoded = _as_before(data.texts, validation.texts, settings, rules, tokens)
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
         weights = going_on.weights(data, settings.seed)
+    linear = _linear_part(encoded, data, settings, decided, None if before is None else architecture)
     return Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=architecture,
+        architecture=replace(architecture, pairs=0 if linear is None else len(linear.pairs)),
         vectors=start,
         spelling=_spelling(decided, rules, tokens) if before is None else None,
+        linear=linear,
         weights=weights,
         rows=encoded.texts,
         words=encoded.words,
@@ -148,6 +152,13 @@ def prepare(
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
         | ({"examples": MADE_EXAMPLES} if examples is not None and not examples else {}),
     )
+
+
+def _check_linear_part(data: LabelledTexts, settings: Settings) -> None:
+    """Refuse a linear part where there is nothing that it could be fitted on."""
+    if settings.linear and (data.several_labels or data.answers is not None):
+        what = "texts with several labels" if data.several_labels else "a teacher's answers"
+        raise InputError(f"A linear part is fitted on one label of each text, not on {what}.", "Leave --linear out.")
 
 
 def _check_for_several_labels(data: LabelledTexts, settings: Settings) -> None:
@@ -170,6 +181,31 @@ def _spelling(decided: Settings, rules: AnyTextRules, tokens: Sequence[str]) -> 
         return None
     found = Spelling.of(tokens, known_from=len(vocabulary.SPECIALS))
     return found if found.size else None
+
+
+def _linear_part(
+    encoded: _Encoded, data: LabelledTexts, settings: Settings, decided: Settings, before: Architecture | None
+) -> LinearPart | None:
+    """The linear part; None where none is wanted, there is nothing to fit it on, or what it goes on from has none."""
+    if before is not None:
+        pairs = before.pairs
+    else:
+        pairs = linear_part.pairs_for(len(encoded.vocabulary), len(data.labels)) if decided.linear else 0
+    if settings.linear and not pairs:
+        why = "its tables would be too large" if before is None else "the checkpoint to go on from has none"
+        raise InputError(f"There can be no linear part here: {why}.", "Leave --linear out.")
+    no_words = encoded.rules.tokenizer == SUBWORDS and not settings.linear
+    if not pairs or no_words or settings.linear is False or data.answers is not None or (data.counts() > 0).sum() < 2:
+        return None
+    return LinearPart.fitted(
+        encoded.texts,
+        data.targets,
+        vocabulary_size=len(encoded.vocabulary),
+        pairs=pairs,
+        classes=len(data.labels),
+        padding_id=encoded.rules.padding_id,
+        balanced=settings.class_weights == "balanced",
+    )
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def prepare_sequences(
         architecture=_architecture(decided, len(rules.channels), len(data.labels)),
         vectors=None,
         spelling=None,
+        linear=None,
         weights=None,
         rows=_encoded(data, rules),
         words=None,

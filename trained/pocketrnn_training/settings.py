@@ -41,12 +41,12 @@ ANY_TIME: Final = ("device", "report_every", "threads")
 # Where these are None, the data decides.
 BY_DATA: Final = (
     *("batch_size", "convolution", "dropout", "epoch_size", "epochs", "filters", "final_fit", "hidden_dim", "jitter"),
-    *("label_smoothing", "metric", "scaling", "spelling", "stride", "time_masking", "tokenizer"),
+    *("label_smoothing", "linear", "metric", "scaling", "spelling", "stride", "time_masking", "tokenizer"),
 )
 # What is of one kind of data only.
 _OF_TEXTS: Final = (
     *("tokenizer", "vocabulary_size", "piece_dropout", "ngrams", "max_tokens", "min_freq", "max_vocabulary"),
-    *("vector_words", "spelling", "embedding_dim", "packed", "adversarial", "word_dropout", "teacher_weight"),
+    *("vector_words", "spelling", "linear", "embedding_dim", "packed", "adversarial", "word_dropout", "teacher_weight"),
     "teacher_temperature",
 )
 _OF_NUMBERS: Final = ("convolution", "stride", "filters", "jitter", "scaling", "time_masking")
@@ -108,6 +108,10 @@ class Settings:
         spelling: whether a word's row of the embedding is learnt together with the rows of its fragments of 3 to 5
             characters, so that words that are spelt alike learn from each other; the classifier is of the same size.
             None for that where words are the tokens and there are fewer than 20,000 rows.
+        linear: whether a linear part is fitted beside the recurrent one, whose scores of words and of pairs of words
+            are added to the logits (`pocketrnn_training.linear_part`). None for that where a text has one label, the
+            tokens are words, the classifier reads in both directions and is packed, there are fewer than 20,000 rows
+            and no teacher, and its tables have 2 million numbers at most.
         cell: a name in `CELLS`.
         embedding_dim: None for that of the word vectors, or 64 without them.
         convolution, stride, filters: of sequences of numbers: the convolution before the recurrent layers
@@ -178,6 +182,7 @@ class Settings:
     max_vocabulary: int | None = 15_000
     vector_words: int = 10_000
     spelling: bool | None = None
+    linear: bool | None = None
     cell: str = "gru"
     embedding_dim: int | None = None
     convolution: int | None = None
@@ -308,7 +313,8 @@ class Settings:
         """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
 
         Raises:
-            InputError: `max_vocabulary` or `spelling` is named beside pieces, or `piece_dropout` beside words.
+            InputError: `max_vocabulary` or `spelling` is named beside pieces, `piece_dropout` beside words, or `linear`
+                beside padding.
 
         Example:
             >>> Settings(tokenizer="bpe", vocabulary_size=500).check_tokens()
@@ -322,6 +328,10 @@ class Settings:
             raise InputError(
                 "spelling is of words, and pieces of words have their fragments already.",
                 "Leave it out, or use another tokenizer.",
+            )
+        if self.linear and not self.packed:
+            raise InputError(
+                "A linear part reads a text by its length, and the classifier is to be padded.", "Ask for one of both."
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, Settings.piece_dropout):
             raise InputError(
@@ -351,6 +361,7 @@ class Settings:
             64
         """
         few = rows < _MANY_ROWS
+        with_linear = few and self.has_words and self.bidirectional and self.packed and not several_labels
         rows = self.epoch_size or rows
         epochs = self.epochs_for(rows, classes)
         return replace(
@@ -361,6 +372,7 @@ class Settings:
             final_fit=few if self.final_fit is None else self.final_fit,
             hidden_dim=self.hidden_dim or _HIDDEN_DIM,
             label_smoothing=_smoothing(self.label_smoothing, several_labels),
+            linear=with_linear if self.linear is None else self.linear,
             metric=self.metric or ("f1" if several_labels else "accuracy"),
             spelling=few and self.has_words if self.spelling is None else self.spelling,
         )

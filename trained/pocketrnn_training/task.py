@@ -17,6 +17,7 @@ from pocketrnn_training.architecture import AnyArchitecture
 from pocketrnn_training.batches import EncodedRows, joined
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.distillation import Teaching
+from pocketrnn_training.linear_part import LinearPart
 from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.spelling import Spelling
 
@@ -34,6 +35,7 @@ class Task:
         architecture: what decides the module's weights.
         vectors: the word vectors that the embedding starts from, or None.
         spelling: the fragments of words, whose rows of the embedding are learnt by all words that have them; or None.
+        linear: the linear part, fitted on the training rows; or None.
         weights: the weights that the run goes on from, by their names in the module; None for new ones.
         rows: the training rows.
         words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
@@ -54,6 +56,7 @@ class Task:
     architecture: AnyArchitecture
     vectors: vectors.Vectors | None
     spelling: Spelling | None
+    linear: LinearPart | None
     weights: Mapping[str, Tensor] | None
     rows: EncodedRows
     words: pieces.WordsOfRows | None
@@ -72,11 +75,10 @@ class Task:
 
     def with_validation_rows(self) -> Task:
         """The same with the validation rows among the training rows, after them; for rows without a teacher."""
-        return replace(
-            self,
-            rows=joined(self.rows, self.validation_rows),
-            targets=np.concatenate((self.targets, self.validation_targets)),
-        )
+        rows = joined(self.rows, self.validation_rows)
+        targets = np.concatenate((self.targets, self.validation_targets))
+        linear = None if self.linear is None else self.linear.refitted(rows, targets)
+        return replace(self, rows=rows, targets=targets, linear=linear)
 
 
 def about_rows(

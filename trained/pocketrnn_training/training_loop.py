@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn_training.architecture import AnyClassifier, RecurrentClassifier, classifier_of
+from pocketrnn_training.architecture import LINEAR, AnyClassifier, RecurrentClassifier, classifier_of
 from pocketrnn_training.batches import EncodedRows, random_batches, rows_of_epoch, similar_length_batches
 from pocketrnn_training.calibration import apply_temperature, calibration_error, fitted_temperature
 from pocketrnn_training.checkpoint import Checkpoint
@@ -136,13 +136,16 @@ class TrainingLoop:
         validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         epoch_size = settings.epoch_size or len(task.targets)
         batch_size = settings.batch_size_for(epoch_size)
+        of_linear_part = torch.zeros(())
+        if task.linear is not None:
+            of_linear_part = torch.from_numpy(task.linear.logits(task.validation_rows))
         for epoch in range(len(history) + 1, self.epochs + 1):
             if _is_over(history, settings):
                 break
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            validation_logits = logits_of(learner.module, task.validation_rows, batch_size, fabric)
+            validation_logits = logits_of(learner.module, task.validation_rows, batch_size, fabric) + of_linear_part
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
                 best, best_logits = self._checkpoint(learner.module, validation_logits, history[-1]), validation_logits
@@ -273,7 +276,7 @@ class TrainingLoop:
         """A copy of the module, calibrated by its validation logits, with all that is known of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fitted_temperature(logits, targets)
-        kept = copied(module)
+        kept = copied(module, task)
         apply_temperature(kept, temperature)
         thresholds, measured = self._thresholds(logits / temperature)
         return Checkpoint(
@@ -342,11 +345,15 @@ def _check_loss(progress: Progress) -> None:
         )
 
 
-def copied(module: AnyClassifier) -> AnyClassifier:
-    """A copy of the module, on the CPU and in evaluation mode; with a plain embedding."""
+def copied(module: AnyClassifier, task: Task) -> AnyClassifier:
+    """A copy of a module that learnt a task, on the CPU and in evaluation mode; with a plain embedding, and with the
+    linear part."""
     with torch.device("meta"):
-        made = classifier_of(module.architecture)
+        made = classifier_of(task.architecture)
     weights = module.state_dict()
+    if task.linear is not None:
+        for name in ("words", "pairs", "bias"):
+            weights[f"{LINEAR}{name}"] = torch.from_numpy(getattr(task.linear, name))
     if isinstance(module, RecurrentClassifier) and isinstance(module.embedding, SpelledEmbedding):
         weights["embedding.weight"] = module.embedding.folded()
         del weights["embedding.fragments"]

@@ -125,6 +125,11 @@ def _streaming_classifier(module: nn.Module, rules: AnyTextRules) -> RecurrentCl
             "would change what was computed for all the words before it.",
             "Train one with `pocketrnn train --one-direction`, or leave streaming out.",
         )
+    if module.linear is not None:
+        raise ExportError(
+            "A classifier with a linear part cannot be exported for streaming.",
+            "Train one with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",
+        )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise ExportError(
             "A classifier of n-grams cannot answer while a text arrives: they stand after all single tokens, so that "

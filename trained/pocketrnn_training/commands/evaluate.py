@@ -59,7 +59,6 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate --json ag_news test.csv
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
-    require("pyarrow", "train")
     # What is seen before PyTorch is imported is answered at once.
     source.check_files()
     with said_if_slow("Loading PyTorch ..."):

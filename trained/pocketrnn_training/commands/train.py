@@ -95,7 +95,16 @@ _COUNT: Final = click.IntRange(min=1)
             "resume",
             "force",
         ),
-        "The classifier": ("cell", "bidirectional", "layers", "hidden_dim", "embedding_dim", "pooling", "packed"),
+        "The classifier": (
+            "cell",
+            "bidirectional",
+            "layers",
+            "hidden_dim",
+            "embedding_dim",
+            "pooling",
+            "packed",
+            "linear",
+        ),
         "How a text becomes ids": (
             *(
                 "tokenizer",
@@ -217,6 +226,12 @@ _COUNT: Final = click.IntRange(min=1)
     default=None,
     help="Let words that are spelt alike learn from each other, by their fragments of 3 to 5 characters.  "
     "[default: with words as tokens and fewer than 20,000 rows]",
+)
+@click.option(
+    "--linear/--no-linear",
+    default=None,
+    help="Fit a linear part, too: scores of words and of pairs of words, which are added to the logits.  [default: "
+    "with one label a text, words as tokens, both directions, fewer than 20,000 rows, and no teacher]",
 )
 @click.option(
     "--teacher",
@@ -483,7 +498,6 @@ def train(
     check_output(output, force=force, resume=resume)
     if bundle is not None:
         check_free(bundle, force=force, made_by="classifier.json")
-    require("pyarrow", "train")
     if before is not None:
         content(before, CONFIG_JSON)
     source.check_files(validation, unlabelled)

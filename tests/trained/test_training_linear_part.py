@@ -1,0 +1,155 @@
+"""The linear part of a classifier: what it says, when there is one, and that all that trains knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_data import LABELS, QUICK, SMALL, easy_texts
+
+from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export.bundle import export
+from pocketrnn_export.trained import arguments_of
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training.architecture import LINEAR, LinearScores, RecurrentClassifier
+from pocketrnn_training.batches import EncodedTexts
+from pocketrnn_training.calibration import apply_temperature
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.inference import encoded_rows, logits_of
+from pocketrnn_training.linear_part import LinearPart, pair_codes, pairs_for
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.teacher_answers import TeacherAnswers
+from pocketrnn_training.training import train
+
+ONE = replace(QUICK, epochs=1)
+
+
+def drawn_rows(rows: int = 30, vocabulary_size: int = 11) -> EncodedTexts:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 9, rows)
+    return EncodedTexts.from_lengths(rng.integers(2, vocabulary_size, lengths.sum()).astype(np.int32), lengths)
+
+
+def drawn_part(vocabulary_size: int = 11, classes: int = 3) -> LinearPart:
+    rng = np.random.default_rng(1)
+    sizes = ((vocabulary_size, classes), (16, classes), (classes,))
+    return LinearPart(*(rng.standard_normal(size).astype(np.float32) for size in sizes), padding_id=1)
+
+
+def test_a_module_says_what_the_fit_says_however_its_rows_are_padded() -> None:
+    part, rows = drawn_part(), drawn_rows()
+    scores = LinearScores(11, 16, 3, padding_id=1)
+    scores.load_state_dict({name: torch.from_numpy(getattr(part, name)) for name in ("words", "pairs", "bias")})
+    tokens, lengths = rows.batch(np.arange(len(rows.lengths)), 1)
+    found = scores(torch.from_numpy(tokens), torch.from_numpy(lengths))
+    np.testing.assert_allclose(found.detach().numpy(), part.logits(rows), rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_of_words_tells_and_a_class_without_rows_is_not_likely() -> None:
+    rows = EncodedTexts(np.array([2, 3, 3, 2] * 4, np.int32), np.arange(0, 17, 2))
+    targets = np.array([0, 2] * 4)
+    part = LinearPart.fitted(rows, targets, vocabulary_size=5, pairs=pairs_for(5, 3), classes=3, padding_id=1)
+    assert part.logits(rows).argmax(axis=1).tolist() == targets.tolist()
+
+
+@pytest.mark.parametrize(("size", "pairs"), [(1, 2), (15_000, 16_384)])
+def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
+    codes = pair_codes(size, pairs)
+    assert codes.min() >= 0
+    assert codes[:, 0].max() + codes[:, 1].max() < pairs
+
+
+def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    data = easy_texts(90)
+    best = train(data, replace(ONE, final_fit=True))
+    assert best.training["linear"]
+    checkpoints.write(best, tmp_path / "c")
+    read = checkpoints.read(tmp_path / "c")
+    assert read.architecture == best.architecture
+    assert '"version": 5' in (tmp_path / "c/config.json").read_text()
+    encoded = encoded_rows(data.texts, best.rules, best.vocabulary)
+    assert torch.equal(logits_of(read.module, encoded, 16), logits_of(best.module, encoded, 16))
+    # The final fit fits it on all rows, too.
+    assert isinstance(best.module, RecurrentClassifier)
+    assert best.module.linear is not None
+    refitted = LinearPart.fitted(
+        encoded,
+        data.targets,
+        vocabulary_size=len(best.vocabulary),
+        pairs=best.architecture.pairs,  # type: ignore[union-attr]
+        classes=len(LABELS),
+        padding_id=1,
+    )
+    words = best.module.linear.words.detach() * best.metrics["temperature"]
+    order = torch.from_numpy(refitted.words)
+    # The rows of the run are in another order, which moves the fit a little.
+    assert torch.nn.functional.cosine_similarity(words.flatten(), order.flatten(), dim=0) > 0.99
+
+
+def test_a_temperature_divides_all_of_the_logits() -> None:
+    module = RecurrentClassifier(replace(SMALL, pairs=16)).eval()
+    with torch.no_grad():
+        for table in module.linear.parameters():  # type: ignore[union-attr]
+            table.normal_()
+    tokens, lengths = torch.tensor([[2, 3, 4]]), torch.tensor([3])
+    before = module(tokens, lengths)
+    apply_temperature(module, 2.0)
+    torch.testing.assert_close(module(tokens, lengths), before / 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(ONE, linear=False),
+        replace(ONE, bidirectional=False),
+        replace(ONE, packed=False),
+        replace(ONE, tokenizer="characters"),
+        replace(ONE, tokenizer="bpe", vocabulary_size=60),
+    ],
+)
+def test_there_is_none_where_it_is_not_wanted(settings: Settings) -> None:
+    best = train(easy_texts(60), settings)
+    assert not best.training["linear"]
+    assert not any(name.startswith(LINEAR) for name in best.module.state_dict())
+
+
+def with_several(data: LabelledTexts) -> LabelledTexts:
+    return replace(data, targets=np.eye(3, dtype=bool)[data.targets])
+
+
+def with_teacher(data: LabelledTexts) -> LabelledTexts:
+    return data.with_answers(TeacherAnswers.of(np.full((len(data), 3), 1 / 3, np.float32)))
+
+
+@pytest.mark.parametrize(("data", "what"), [(with_several, "several labels"), (with_teacher, "a teacher")])
+def test_where_nothing_is_there_to_fit_it_on_it_is_refused(data: object, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        train(data(easy_texts(60)), replace(ONE, linear=True))  # type: ignore[operator]
+    with pytest.raises(InputError, match="padded"):
+        train(easy_texts(60), replace(ONE, linear=True, packed=False))
+
+
+def test_going_on_fits_it_anew_with_the_new_words() -> None:
+    before = train(easy_texts(60), ONE)
+    more = easy_texts(60, seed=1)
+    more = replace(more, texts=[f"{text} fresh words" for text in more.texts])
+    after = train(more, ONE, before=before)
+    assert after.architecture.pairs == before.architecture.pairs  # type: ignore[union-attr]
+    assert after.module.linear.words.shape[0] == len(before.vocabulary) + 2  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="has none"):
+        train(more, replace(ONE, linear=True), before=train(easy_texts(60), replace(ONE, linear=False)))
+
+
+def test_too_many_classes_have_none() -> None:
+    assert pairs_for(15_000, 1000) == 0
+    assert pairs_for(2000, 77) * 77 * 4 <= 2**21
+
+
+def test_it_is_not_exported_for_streaming(tmp_path: Path) -> None:
+    best = train(easy_texts(60), replace(ONE, bidirectional=False, linear=True))
+    module, described = arguments_of(best)
+    with pytest.raises(ExportError, match="linear part"):
+        export(module, tmp_path / "b", **described, streaming=True)
