@@ -210,7 +210,8 @@ def test_an_error_that_comes_from_below_reaches_the_user_in_options(
         raise InputError("max_vocabulary is -1.", "Use a number from 1.")
 
     monkeypatch.setattr("pocketrnn_training.run.TrainingRun.__init__", refused)
-    assert refusal("train", "x.csv", "-o", tmp_path / "c") == "--max-vocabulary is -1. Use a number from 1."
+    (tmp_path / "x.csv").write_text("label,text\na,b\n")
+    assert refusal("train", tmp_path / "x.csv", "-o", tmp_path / "c") == "--max-vocabulary is -1. Use a number from 1."
 
 
 def library_messages() -> Iterator[str]:

@@ -65,7 +65,7 @@ def refused(*arguments: str, status: int = 2) -> str:
         (["train", "reviews.csv", "-o", "c", "--resume"], "There is no interrupted run in c."),
         (["train", "reviews.csv", "-o", "c", "--from", "b"], "b is not a folder."),
         (["train", "motions.ts", "-o", "c"], "motions.ts does not exist."),
-        (["evaluate", "c", "nothing.csv"], "nothing.csv does not exist."),
+        (["evaluate", "taken", "nothing.csv"], "nothing.csv does not exist."),
         (["export", "nothing", "-o", "b"], "nothing does not exist."),
         (["export", "model.py:Net", "-o", "b"], "model.py is not a file."),
         (["export", "reviews.csv", "-o", "taken"], "taken exists already."),

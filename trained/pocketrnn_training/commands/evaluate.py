@@ -59,8 +59,9 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate --json ag_news test.csv
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
-    # What is seen before PyTorch is imported is answered at once.
-    source.check_files()
+    # What is seen before PyTorch is imported is answered at once; of two mistakes, that of the classifier's name first.
+    if Path(classifier).exists():
+        source.check_files()
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "safetensors", "sklearn"):
             require(package, "train")
