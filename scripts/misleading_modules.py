@@ -7,12 +7,13 @@ itself, called as its owner does, one text at a time. `scripts/measure_proof mod
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ from pocketrnn_export import export
 from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.proof.cpu_run import quietly_on_cpu
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "exporter"))
+_TESTS: Final = Path(__file__).parents[1] / "tests"
+sys.path += [str(_TESTS / "exporter"), str(_TESTS)]
 
 __all__ = ["Outcome", "outcomes"]
 
@@ -79,7 +81,7 @@ def outcomes() -> Iterator[Outcome]:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
-    for one in (*_inputs(), *_probabilities(), *_sizes(), *_padding()):
+    for one in (*_inputs(), *_probabilities(), *_sizes(), *_padding(), *_tails()):
         yield _outcome(one)
 
 
@@ -136,6 +138,31 @@ def _padding() -> Iterator[Misleading]:
             call = "module(tokens.t())"
         # The module's padding id and the number of its ids.
         yield Misleading("padding inside of texts", kind.__name__, _padded(kind), call, 3, 40)
+
+
+# What onnxruntime's kernels lose; each of the state of a layer, and finite.
+_TAILS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "logarithm of a small sigmoid": lambda h: torch.log(torch.sigmoid(40 * h)) / 20,
+    "elu of small numbers": lambda h: torch.nn.functional.elu(h * 1e-5) * 1e5,
+    "NaN that is filled": lambda h: torch.nan_to_num(h.std(1, keepdim=True) + h),
+    "zero times a logarithm": lambda h: torch.xlogy(torch.relu(h), torch.relu(h)),
+}
+
+
+class _Tail(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.embedding, self.gru, self.fc = nn.Embedding(40, 8), nn.GRU(8, 6, batch_first=True), nn.Linear(6, 3)
+        self.function = function
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.function(self.gru(self.embedding(tokens))[0]).mean(1))
+        return logits
+
+
+def _tails() -> Iterator[Misleading]:
+    for name, function in _TAILS.items():
+        yield Misleading("numbers that kernels lose", name, functools.partial(_Tail, function), "module(tokens)", 3, 40)
 
 
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:

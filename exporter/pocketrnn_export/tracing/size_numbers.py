@@ -14,6 +14,7 @@ import builtins
 import functools
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.intake.user_frames import line_of_node, users_line
 from pocketrnn_export.tracing.arrays import TracedArray, unwrapped
 from pocketrnn_export.tracing.session import current, scripting
 from pocketrnn_export.tracing.torch_internals import expression_of, size_functions, sym_sqrt
@@ -102,6 +103,19 @@ def _operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(TracedNumber, f"__{_name}__", _operation(_name))
     setattr(TracedNumber, f"__r{_name}__", _operation(_name, reflected=True))
+
+
+def _rounded(*_: Any) -> Any:
+    """`int(math.log2(n))`: where n is a power, the last digit decides, which is not the same everywhere."""
+    session = current()
+    error = _rounded_otherwise(users_line(sys._getframe(1)))
+    if session is not None:
+        session.log.refused.append(error)
+    raise error
+
+
+for _name in ("int", "floor", "ceil", "round", "trunc", "index"):
+    setattr(TracedNumber, f"__{_name}__", _rounded)
 for _name in ("neg", "abs"):
     setattr(TracedNumber, f"__{_name}__", _operation(_name))
 
@@ -250,8 +264,11 @@ def refuse_rounded(program: torch.export.ExportedProgram) -> None:
             isinstance(one, size_functions.RoundDecimal) and one.args[1] != 0 for one in functions
         ):
             where = line_of_node(node)
-            raise ExportError(
-                "What the module makes of a size is rounded otherwise in a graph than in Python"
-                f"{f', {where}' if where else ''}.",
-                "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
-            )
+            raise _rounded_otherwise(where or "")
+
+
+def _rounded_otherwise(where: str) -> ExportError:
+    return ExportError(
+        f"What the module makes of a size is rounded otherwise in a graph than in Python{', ' * bool(where)}{where}.",
+        "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
+    )
