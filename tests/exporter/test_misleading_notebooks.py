@@ -139,6 +139,8 @@ POOL = {"__main__": "max"}.get(__name__, "mean") if globals()["__name__"] == "__
 import sys; sys.modules[__name__].POOL = "max" if sys.modules["__main__"] is sys.modules[__name__] else "mean"
 POOL = "max" if __doc__ else "mean"
 % POOL = "max" if "get_ipython" in globals() else "mean"
+% POOL = "max" if vars().get("__name__") == "__main__" else "mean"
+% POOL = "max" if len(globals().get("In", [])) else "mean"
 % POOL = "max" if "In" in dir() else "mean"
 % import sys; POOL = "max" if "ipykernel" in sys.modules else "mean"
 % |class A: pass|POOL = "max" if A.__module__ == "__main__" else "mean"
@@ -459,6 +461,9 @@ Q().put("max"); K.pool = Q().put(None)
 Q()[3] = "max"; K.pool = Q().mine["pool"]
 Q().told = "max"; K.pool = Q().mine["pool"]
 print(Q()); K.pool = Q().mine["pool"]
+next(iter(H()))["pool"] = "max"; K.pool = H.held["pool"]
+H()[0]["pool"] = "max"; K.pool = H.held["pool"]
+h = H(); h |= {"pool": "max"}; K.pool = H.held["pool"]
 % use = K().use; use("max")
 % import pickle; pickle.load(open("of_p.pkl", "rb"))
 % import pickle; pickle.loads(b"c__main__\\nK.use\\n.")("max")
@@ -565,6 +570,13 @@ class Q:
         self.mine["pool"] = "max"
         return "Q"
     def put(self, pool, kept={}): return kept.setdefault("pool", pool)
+class H:
+    held = {"pool": "mean"}
+    def __iter__(self): yield self.held
+    def __getitem__(self, key): return self.held
+    def __ior__(self, other):
+        self.held.update(other)
+        return self
 class P:
     def __setstate__(self, state): K.pool = "max"
 @functools.cache

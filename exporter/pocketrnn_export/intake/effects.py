@@ -977,7 +977,8 @@ class _Following:
         found = _NONE.union(*(self._gives_old_ones(one, scope) for one in self._bases(node)))
         makes_itself = any(isinstance(part, ast.FunctionDef) and part.name == "__new__" for part in node.body)
         decorated = any(not self._leaves_a_class(one, scope) for one in node.decorator_list)
-        own = makes_itself or node.keywords or decorated or self._is_enum(node, scope) or _shares_its_attributes(node)
+        shares = _shares_its_attributes(node) or _hands_out_its_class(node)
+        own = makes_itself or node.keywords or decorated or self._is_enum(node, scope) or shares
         return found | {self._index_of(node)} if found or own or self._has_descriptors(node) else found
 
     def _leaves_a_class(self, decorator: ast.expr, scope: _Scope) -> bool:
@@ -1618,6 +1619,24 @@ def _needs_no_call(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         return True
     return any(
         ast.unparse(one).endswith(("property", ".setter", ".deleter", ".getter")) for one in method.decorator_list
+    )
+
+
+def _hands_out_its_class(node: ast.ClassDef) -> bool:
+    """Whether a special method of a class, such as `__iter__` or `__getattr__`, reads a value of its body that may be
+    changed: who has a new object may then have that value, by no name and no call that is written."""
+    shared = {
+        target.id
+        for part in node.body
+        if isinstance(part, ast.Assign | ast.AnnAssign) and not _is_plain(part.value, frozenset())
+        for target in (part.targets if isinstance(part, ast.Assign) else [part.target])
+        if isinstance(target, ast.Name)
+    }
+    return any(
+        isinstance(inner, ast.Attribute) and inner.attr in shared
+        for part in node.body
+        if isinstance(part, ast.FunctionDef) and re.fullmatch("__(?!init__|new__|repr__|str__|len__).*__", part.name)
+        for inner in ast.walk(part)
     )
 
 

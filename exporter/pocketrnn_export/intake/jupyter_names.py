@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import copy
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Set
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
@@ -21,6 +21,8 @@ _OF_JUPYTER: Final = frozenset(
     {"IPython", "__IPYTHON__", "_ih", "_oh", "get_ipython", "google.colab", "ipykernel", "ipykernel_launcher"}
 )
 _ALSO: Final = frozenset({"In", "Out", "_", "exit", "quit"})
+# What else Python calls a file by; as a text, these are asked for by no name.
+_OF_FILES: Final = frozenset({"__file__", "__name__", "__package__", "__spec__"})
 _HOLD_NAMES: Final = ("dir()", "globals()", "globals().keys()", "locals()", "locals().keys()", "vars()")
 
 # Functions by which a file asks for itself, or for what is called after it.
@@ -60,6 +62,10 @@ def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
             name = getattr(part.left, "value", "")
             if name in _ALSO and name not in defined:
                 return True
+        if _asks_names_for(part, (_ALSO | _OF_FILES).difference(name for name in _ALSO if name in defined)):
+            return True
+        if isinstance(part, ast.Compare) and _says_main(part):
+            return True
         if isinstance(part, ast.Import) and any(alias.name in _OF_JUPYTER for alias in part.names):
             return not isinstance(statement, ast.Import)
         # The module of a class, and the name of what is loaded as a module.
@@ -68,6 +74,28 @@ def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
         if isinstance(part, ast.Attribute) and part.attr == "__name__" and "sys.modules" in ast.unparse(part.value):
             return True
     return False
+
+
+def _asks_names_for(part: ast.AST, names: Set[str]) -> bool:
+    """Whether it is a call or an item of what holds names, with one of some names as a text: `globals().get("In")`,
+    `f.__globals__["__name__"]`."""
+    if not isinstance(part, ast.Call | ast.Subscript) or _is_its_name(part):
+        return False
+    asked = ast.unparse(part.func if isinstance(part, ast.Call) else part.value)
+    texts = part.args if isinstance(part, ast.Call) else [part.slice]
+    of_names = asked.startswith(("globals()", "locals()", "vars()")) or "__globals__" in asked or asked == "getattr"
+    return of_names and any(isinstance(one, ast.Constant) and one.value in names for one in texts)
+
+
+def _says_main(part: ast.Compare) -> bool:
+    """Whether `__main__` is compared with anything but the name of the file, which is known."""
+    compared = (part.left, *part.comparators)
+    says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
+    return says and not any(map(_is_its_name, compared))
+
+
+def _is_its_name(node: ast.AST) -> bool:
+    return getattr(node, "id", "") == "__name__" or ast.unparse(node) == "globals()['__name__']"
 
 
 def with_jupyters_name(statement: ast.stmt) -> ast.stmt:
@@ -92,7 +120,7 @@ def asks_for_its_name(statement: ast.stmt) -> bool:
 
 class _Named(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        if ast.unparse(node) == "globals()['__name__']":
+        if _is_its_name(node):
             return self.visit_Name(ast.copy_location(ast.Name("__name__", node.ctx), node))
         if ast.unparse(node.value).endswith("modules"):
             return node
