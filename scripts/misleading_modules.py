@@ -81,7 +81,7 @@ def outcomes() -> Iterator[Outcome]:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
-    for one in (*_inputs(), *_probabilities(), *_sizes(), *_padding(), *_tails()):
+    for one in (*_inputs(), *_probabilities(), *_sizes(), *_padding(), *_tails(), *_encoders(), *_beside_others()):
         yield _outcome(one)
 
 
@@ -163,6 +163,31 @@ class _Tail(nn.Module):
 def _tails() -> Iterator[Misleading]:
     for name, function in _TAILS.items():
         yield Misleading("numbers that kernels lose", name, functools.partial(_Tail, function), "module(tokens)", 3, 40)
+
+
+def _encoders() -> Iterator[Misleading]:
+    import test_right_programs as zoo
+
+    for kind in (zoo.Encoded, zoo.Masked):
+        yield Misleading("encoders of torch.nn", kind.__name__, kind, "module(tokens)", 3, zoo.WORDS)
+
+
+def _beside_others() -> Iterator[Misleading]:
+    import test_across_rows as zoo
+
+    mixed = (
+        zoo.LoudestOfAll,
+        zoo.CumulatesOverRows,
+        zoo.FirstRow,
+        zoo.LikeTheNextText,
+        zoo.SortsEachPlace,
+        zoo.SimilarTexts,
+    )
+    told = (zoo.ToldAtLeastOnce, zoo.BothTold, zoo.CountsTheWordsOfAKind)
+    of_lengths = (zoo.SortsAndPacks, zoo.MasksToTheLongest, zoo.AttendsWithFlatSteps)
+    for kind in (*mixed, *told, *of_lengths):
+        call = "module(tokens, lengths)" if kind in of_lengths else "module(tokens)"
+        yield Misleading("texts beside others", kind.__name__, kind, call, 2, 1000 if kind in told else zoo.WORDS)
 
 
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:

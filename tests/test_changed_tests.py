@@ -152,14 +152,14 @@ def test_all_tests_of_what_changed_are_run_and_the_fast_ones_of_the_rest(clone: 
         done = subprocess.run([clone / "scripts" / "test", *arguments], capture_output=True, text=True, check=True)
         return [line for line in done.stdout.splitlines() if line.startswith("<")]
 
-    assert runs("-k", "a b") == ["<-n><auto><-k><a b>"]
+    assert runs("-k", "a b") == ["<-n><auto><--dist><loadfile><-k><a b>"]
     assert runs("--all") == ["<-n><auto><-m><slow or not slow>"]
     (clone / "LICENSE").write_text("free")
-    assert runs("--changed", "HEAD") == ["<-n><auto>"]
+    assert runs("--changed", "HEAD") == ["<-n><auto><--dist><loadfile>"]
     (clone / "exporter" / "bundle.py").write_text("more")
     both = [
         "<-n><auto><-m><slow or not slow><-x><tests/exporter>",
-        "<-n><auto><--ignore=tests/exporter><-x>",
+        "<-n><auto><--dist><loadfile><--ignore=tests/exporter><-x>",
     ]
     assert runs("--changed", "HEAD", "-x") == both
     (clone / "tests" / "conftest.py").touch()

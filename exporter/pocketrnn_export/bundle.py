@@ -193,7 +193,7 @@ def export(
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     private = frozenset() if examples else frozenset(given)
     ids, padding_id = description.ids, description.rules.padding_id
-    with one_export_at_a_time, told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
+    with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
         ask = functools.partial(
             prepare,
             module,

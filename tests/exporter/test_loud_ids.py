@@ -33,7 +33,7 @@ def test_ids_of_the_longest_vectors_and_of_the_largest_and_least_sums_are_loud()
     assert loud_ids(nn.Linear(2, 2), IDS) == []
 
 
-def test_each_loud_id_stands_alone_and_often_in_rows_of_its_own() -> None:
+def test_each_loud_id_stands_alone_and_often_in_rows_of_its_own(whole_proofs: None) -> None:
     cases = cases_for(TextRules(), ids=IDS, ragged=True, loud=[17, 23])["hazards"]
     of_loud = {case.tokens.shape[1]: case.tokens for case in cases if "large vector" in case.name}
     assert sorted(of_loud) == [1, 7, 30, 300]

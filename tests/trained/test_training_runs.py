@@ -351,7 +351,7 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     data = easy_texts(90)
     hostile = ["<script>alert(1)</script>", "| cell |", "[link](http://x)", "\ud800 half", "\x1b[31mred\n\n# head", ""]
     data = LabelledTexts([*data.texts, *hostile], np.append(data.targets, [0, 1, 2, 0, 1, 2]), labels, "a_b*c")
-    states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4))
+    states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4, linear=False))
     validation = LabelledTexts(hostile, np.array([0, 1, 2, 0, 1, 2]), labels, "hostile")
     report.write(tmp_path, states[-1].best, states[-1].history, validation, [Notice("a <b>notice</b>")])
     written = (tmp_path / "report.md").read_text(encoding="utf-8")

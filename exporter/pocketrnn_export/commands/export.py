@@ -188,7 +188,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         from pocketrnn_export.bundle import export as export_module
         from pocketrnn_export.intake.labels import lines_of_file
 
-    # The module runs on small batches, where a second thread costs more than it brings.
+    # What the file of a module runs is small, too.
     torch.set_num_threads(1)
     if numbers.are_given:
         with stages_on_stderr():

@@ -130,7 +130,7 @@ def export_numbers(
         report=report,
     )
     check_wanted(tolerance, gives, report)
-    with one_export_at_a_time, told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
+    with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
         return export_numbers_of(module, path, wanted, force=force)
 
 
