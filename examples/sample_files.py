@@ -55,6 +55,11 @@ class NewsClassifier(nn.Module):
 """
 TRAINING_CELL = "rows = open('all-my-rows.csv').read()  # the training: export does not run it\n"
 HEADLINES = ["NASA probe nears Saturn", "Oil prices rise again"]
+LETTERS = [
+    "Où est la gare, s'il vous plaît ?",
+    "Der Zug nach Hamburg fährt heute eine Stunde später ab.",
+    "Hvor ligger stasjonen, og når går det siste toget?",
+]
 FRAMES = ["a {} {}", "the {1} is {0}", "what a {} {}", "I found this {1} {0}"]
 NOUNS = ["film", "book", "play", "story", "song"]
 REVIEWS = {
@@ -90,6 +95,7 @@ def write_texts(folder: Path) -> None:
     write_rows(folder / "comments.csv", ["id", "review"], [(str(i), text) for i, (text, _) in enumerate(rows[:40])])
     (folder / "headlines.txt").write_text("\n".join(HEADLINES) + "\n", encoding="utf-8")
     write_rows(folder / "headlines.csv", ["text", "source"], [(HEADLINES[0], "wire")])
+    write_rows(folder / "letters.csv", ["text"], [(letter,) for letter in LETTERS])
     (folder / "headlines.jsonl").write_text(json.dumps({"headline": HEADLINES[1]}) + "\n", encoding="utf-8")
 
 

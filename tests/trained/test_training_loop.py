@@ -292,7 +292,17 @@ def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "classes", "epochs"),
-    [(10, 10, 9), (10, 2, 6), (5_000, 6, 8), (9_000, 77, 13), (13_000, 7, 7), (50_000, 4, 4), (3_000_000, 4, 4)],
+    [
+        (10, 10, 60),
+        (10, 2, 60),
+        (500, 6, 20),
+        (1_200, 10, 9),
+        (5_000, 6, 8),
+        (9_000, 77, 13),
+        (13_000, 7, 7),
+        (50_000, 4, 4),
+        (3_000_000, 4, 4),
+    ],
 )
 def test_a_small_set_is_read_more_often_than_a_large_one(rows: int, classes: int, epochs: int) -> None:
     assert Settings().epochs_for(rows, classes) == epochs
