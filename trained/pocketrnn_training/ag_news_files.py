@@ -94,7 +94,7 @@ def _cached(file_name: str) -> Path:
 
 def _download(url: str, md5: str, path: Path) -> None:
     """Put the file at `url` at `path`, whole and with the right md5, or not at all."""
-    elsewhere = "Get the file by other means and name its folder with --data-dir."
+    elsewhere = "Get the file by other means and name its folder: --data-dir, or data_dir= in Python."
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the two addresses are fixed, and https
             content = answer.read()
