@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import write_report
 
 __all__ = ["check_wanted", "one_export_at_a_time", "told_in_a_sentence"]
@@ -24,13 +24,8 @@ _lock: Final = threading.Lock()
 def one_export_at_a_time() -> Iterator[None]:
     """Let other exports wait, and torch use one core: small batches are answered many thousand times. With two cores,
     an export that takes 11 s took 93 on a busy machine."""
-    with _lock:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    with _lock, one_thread():
+        yield
 
 
 def check_wanted(tolerance: float | None, gives: str | None, report: str | Path | None) -> None:

@@ -53,18 +53,17 @@ def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
         >>> asks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
         True
     """
+    also = {name for name in _ALSO if name not in defined}
     for part in ast.walk(statement):
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in _OF_JUPYTER:
             return True
         if isinstance(part, ast.Name) and part.id in _OF_JUPYTER | {"In", "Out"} and part.id not in defined:
             return True
-        if isinstance(part, ast.Compare) and ast.unparse(part.comparators[0]) in _HOLD_NAMES:
-            name = getattr(part.left, "value", "")
-            if name in _ALSO and name not in defined:
+        if isinstance(part, ast.Compare):
+            held = getattr(part.left, "value", "") in also and ast.unparse(part.comparators[0]) in _HOLD_NAMES
+            if held or _says_main(part):
                 return True
-        if _asks_names_for(part, (_ALSO | _OF_FILES).difference(name for name in _ALSO if name in defined)):
-            return True
-        if isinstance(part, ast.Compare) and _says_main(part):
+        if _asks_names_for(part, also | _OF_FILES):
             return True
         if isinstance(part, ast.Import) and any(alias.name in _OF_JUPYTER for alias in part.names):
             return not isinstance(statement, ast.Import)

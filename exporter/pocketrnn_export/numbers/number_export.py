@@ -62,7 +62,6 @@ from pocketrnn_export.proof.cases import Case, Logits, Run
 from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.comparing import Compared, run_of_onnx
 from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
-from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.tracing.questions import UntraceableError
 
@@ -443,7 +442,7 @@ def _written(
     """Prove the graph, cut its table off, prove what is left, write it, and prove the runtime."""
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
     given = plan.given
-    with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+    with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         as_given = [] if given is None else given.compared(answers.all(one_row=form.one_row), answers.with_spread)
         proven, compared = provable([form], plan, answers)
         compared = [*compared_in_float64(proven, answers), *compared, *as_given]
