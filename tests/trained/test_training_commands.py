@@ -28,7 +28,7 @@ from pocketrnn_training import metrics, training
 from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
 from pocketrnn_training.evaluation import score
-from pocketrnn_training.progress import Progress
+from pocketrnn_training.progress import Epoch, FewLines, Progress, Step
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),
@@ -86,7 +86,9 @@ def test_a_run_that_is_redirected_has_a_line_for_each_epoch() -> None:
     assert few.exit_code == 0, few.output
     assert "row" not in re.sub("rows", "", few.stderr)
     assert len(re.findall(r"^epoch \d", few.stderr, re.M)) == 2
+    assert "training figures are of the recurrent part alone" in few.stderr
     fitted = run("train", "reviews.csv", "-o", "fitted", *QUICK, "--final-fit").stderr
+    assert "Note: 2 epochs of 216 rows, the last counts; then as many on all rows: about" in fitted
     assert [line[:9] for line in fitted.splitlines() if line.startswith("epoch")] == [
         "epoch 1  ",
         "epoch 2  ",
@@ -96,11 +98,24 @@ def test_a_run_that_is_redirected_has_a_line_for_each_epoch() -> None:
     assert run("train", "reviews.csv", "-o", "none", *QUICK, "--quiet").stderr == ""
 
 
+def test_of_many_epochs_about_twenty_have_a_line() -> None:
+    shown: list[str] = []
+    lines = FewLines(shown.append)
+    for epoch in range(1, 61):
+        lines.event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
+        lines.event(Epoch(epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, best=False))
+    for epoch in range(61, 121):
+        lines.event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
+    lines.event(Step("It is over."))
+    assert len(shown) == 21
+    assert [line[:9] for line in (shown[0], shown[9], shown[19])] == ["epoch 6  ", "epoch 60 ", "epoch 120"]
+
+
 def test_train_then_evaluate() -> None:
     trained = run("train", "reviews.csv", "-o", "c", *QUICK, "--report-every", "100")
     assert trained.exit_code == 0, trained.output
     assert re.search(
-        r"^epoch 1/2  row 1\d\d/216  loss \d\.\d+  accuracy [\d.]+%  [\d,]+ rows/s  at most \d+:\d\d:\d\d left$",
+        r"^epoch 1/2  row 1\d\d/216  training loss \d\.\d+  accuracy [\d.]+%  [\d,]+ rows/s  at most [\d:]+ left$",
         trained.stderr,
         re.M,
     )

@@ -14,7 +14,7 @@ from sklearn.metrics import get_scorer
 from training_data import CHOICES, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError, PocketRNNError
-from pocketrnn_training import FittedClassifier, fit, read_checkpoint
+from pocketrnn_training import FittedClassifier, fit, fitting, read_checkpoint
 from pocketrnn_training.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.training import train
 
@@ -92,6 +92,22 @@ def test_what_is_odd_about_the_texts_is_logged(caplog: pytest.LogCaptureFixture)
     said = [(record.levelno, record.message) for record in caplog.records]
     assert any(level == logging.WARNING and "repeat the text" in text for level, text in said)
     assert sum("validation loss" in text for _, text in said) == 3
+
+
+def test_it_says_how_far_it_is_where_it_takes_longer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where no logging is set up: pytest has handlers of its own.
+    monkeypatch.setattr(fitting._log, "hasHandlers", lambda: False)
+    fit(TEXTS, NAMES, **CHOICES | {"epochs": 1})
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(fitting, "_SHORT", 0.0)
+    fit(TEXTS, NAMES, **CHOICES | {"epochs": 1})
+    said = capsys.readouterr().err
+    assert "epoch 1  validation loss" in said
+    assert said.startswith("Note: 1 epoch of 81 rows, the best counts: about 0:00:0")
+    fit(TEXTS, NAMES, progress=False, **CHOICES | {"epochs": 1})
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,10 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
         for _ in range(_TIMED_STEPS):
             learner.step(batch, 0.0)
         seconds = (time.perf_counter() - start) / _TIMED_STEPS * epoch_size / len(rows) / settings.processes
-    fits = f"{_epochs(loop)} of {epoch_size:,} rows"
+    fits = f"{_epochs(loop)} of {epoch_size:,} rows, {'the last' if loop.keeps_last else 'the best'} counts"
     epochs, done = loop.epochs, 0
     if settings.final_fit:
-        fits += ", then as many on all rows"
+        fits += "; then as many on all rows"
         epochs *= 2
     if loop.resume is not None:
         done = len(loop.resume.history) + loop.resume.fitted

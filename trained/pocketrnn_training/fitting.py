@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -21,7 +22,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.going_on import with_labels_of
-from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
 from pocketrnn_training.sequence_options import SequenceOptions
 from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
 from pocketrnn_training.settings import Settings
@@ -32,6 +33,8 @@ __all__ = ["FittedClassifier", "fit"]
 
 _log: Final = logging.getLogger(__name__)
 _SOURCE: Final = "texts given in Python"
+# What takes no longer says nothing.
+_SHORT: Final = 2.0
 _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 
 
@@ -190,6 +193,7 @@ def fit(
     examples: bool = True,
     before: FittedClassifier | Checkpoint | None = None,
     report: Callable[[Progress | Epoch | Notice], None] | None = None,
+    progress: bool = True,
     **choices: Any,
 ) -> FittedClassifier:
     """Train a classifier of texts, or of sequences of numbers, as `pocketrnn train` does, without a file.
@@ -209,8 +213,10 @@ def fit(
             words of the vocabulary are kept.
         before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
             get rows. What the texts do not show is forgotten: give the old ones, too.
-        report: called with the progress. Without it, what is odd about the texts is logged as a warning, and epochs
-            at the level INFO.
+        report: called with the progress. Without it, what is odd about the texts is logged as a warning, and all else
+            as `progress` says.
+        progress: say on standard error how far it is, once it has taken two seconds. Where your program sets logging
+            up, its handlers get that instead, at the level INFO.
         choices: the choices of `Settings` that are not to be the defaults, by their names: `epochs=3`, `seed=1`.
 
     Returns:
@@ -228,12 +234,12 @@ def fit(
         True
     """
     settings = _settings(choices)
+    reported = _told(progress) if report is None else report
     if channels is not None:
         refuse_for_numbers(word_vectors=word_vectors, before=before)
         rules = _rules(channels, numbers or {})
         sequences, named_labels = _labelled_numbers(texts, labels, rules)
         held_out = None if validation is None else _labelled_numbers(*validation, rules, sequences.labels)[0]
-        reported = _logged if report is None else report
         trained = train(
             sequences, settings, name=name, validation=held_out, examples=None if examples else (), report=reported
         )
@@ -255,7 +261,7 @@ def fit(
         else labelled_texts(*validation, data.labels, several_labels=data.several_labels)[0],
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
-        report=_logged if report is None else report,
+        report=reported,
         before=start,
     )
     return FittedClassifier(checkpoint, given)
@@ -413,6 +419,26 @@ def _name(label: Any, row: int, given: dict[str, Any]) -> str:
             f"Of the labels, {shown(before)} and {shown(label)} have the same name.", "Give all of them as strings."
         )
     return name
+
+
+def _told(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
+    """What is done with the events where nobody asks for them: as `pocketrnn_export.export` does it."""
+    if not progress or _log.hasHandlers():
+        return _logged
+    lines = FewLines(_to_stderr, _SHORT)
+
+    def told(event: Progress | Epoch | Notice) -> None:
+        # A warning is shown by logging, where nothing is set up.
+        if isinstance(event, Notice) and not isinstance(event, Step):
+            _logged(event)
+        else:
+            lines.event(event)
+
+    return told
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what is asked for
 
 
 def _logged(event: Progress | Epoch | Notice) -> None:

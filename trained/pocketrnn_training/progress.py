@@ -1,10 +1,19 @@
-"""The events that a training run reports."""
+"""The events that a training run reports, and the lines that show them."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
-__all__ = ["Epoch", "Notice", "Progress", "Step"]
+__all__ = ["Epoch", "FewLines", "Notice", "Progress", "Step", "figures_of", "line_of"]
+
+# Seconds after which a line is shown, whatever it says.
+_EVERY: Final = 30.0
+# Of more epochs, so many have a line.
+_LINES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -70,3 +79,86 @@ class Epoch:
     validation_f1: float
     seconds: float
     best: bool
+
+
+def line_of(event: Progress | Epoch | Notice) -> str:
+    """One event as a line of text.
+
+    Example:
+        >>> line_of(Step("The linear model is right of 88.6% of the same validation rows."))
+        'Note: The linear model is right of 88.6% of the same validation rows.'
+    """
+    if isinstance(event, Notice):
+        return f"Note: {event.text}"
+    if isinstance(event, Epoch):
+        best = "  best so far" if event.best else ""
+        return (
+            f"epoch {event.epoch}  validation loss {event.validation_loss:.4f}  "
+            f"accuracy {event.validation_accuracy:.1%}  F1 {event.validation_f1:.1%}{best}"
+        )
+    rows_left = (event.epochs - event.epoch + 1) * event.rows - event.row
+    time_left = timedelta(seconds=round(rows_left / event.rows_per_second))
+    position = f"epoch {event.epoch}/{event.epochs}  row {event.row:,}/{event.rows:,}"
+    return f"{position}  {figures_of(event)}  at most {time_left} left"
+
+
+def figures_of(event: Progress) -> str:
+    """The figures of the training rows, since the last report.
+
+    Example:
+        >>> figures_of(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
+        'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
+    """
+    return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
+
+
+class FewLines:
+    """Lines for a file or a pipe: all notes, one for each epoch, or for about 20 of more epochs; at least one in half a
+    minute.
+
+    Args:
+        show: called with a line.
+        silent: for so many seconds nothing is shown. What was held back then is shown after them.
+    """
+
+    def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:
+        self._show = show
+        self._shown = time.monotonic()
+        self._from = self._shown + silent
+        self._held: list[str] = []
+        self._ended: Progress | None = None
+        self._epochs = 1
+
+    def event(self, event: Progress | Epoch | Notice) -> None:
+        """Show an event, or not."""
+        # The end of an epoch has its own line, with the validation; a final fit has none.
+        ended, self._ended = self._ended, None
+        if ended is not None and not isinstance(event, Epoch):
+            self._of_epoch(ended, ended.epoch)
+        if isinstance(event, Notice):
+            self._line(event)
+        elif isinstance(event, Epoch):
+            self._of_epoch(event, event.epoch)
+        else:
+            self._epochs = event.epochs
+            if event.row == event.rows:
+                self._ended = event
+            elif self._is_late():
+                self._line(event)
+
+    def _of_epoch(self, event: Progress | Epoch, epoch: int) -> None:
+        one_of = -(-self._epochs // _LINES)
+        if epoch % one_of == 0 or self._is_late():
+            self._line(event)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._shown >= _EVERY
+
+    def _line(self, event: Progress | Epoch | Notice) -> None:
+        self._held.append(line_of(event))
+        if time.monotonic() < self._from:
+            return
+        self._shown = time.monotonic()
+        for line in self._held:
+            self._show(line)
+        self._held = []

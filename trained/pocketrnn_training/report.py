@@ -13,6 +13,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.convolution_baseline import KERNELS, ConvolutionBaseline
 from pocketrnn_training.data import LabelledTexts
@@ -102,7 +103,7 @@ def write(
     lines = [
         *_head(checkpoint, result),
         *_baseline_lines(result, baseline),
-        *_curve_lines(history),
+        *_curve_lines(history, checkpoint),
         *_class_lines(result, checkpoint.thresholds),
         *_length_lines(bins, _steps(checkpoint)),
         *mistakes,
@@ -181,8 +182,11 @@ def _baseline_lines(result: Evaluation, baseline: LinearBaseline | ConvolutionBa
         yield "(`--teacher`) may bring this classifier further; if not, use the linear model."
 
 
-def _curve_lines(history: Sequence[Epoch]) -> Iterator[str]:
+def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
+    if isinstance(checkpoint.architecture, Architecture) and checkpoint.architecture.pairs:
+        yield "Training figures are of the recurrent part alone, validation figures of both parts: the linear part was"
+        yield from ("fitted on the training rows before.", "")
     yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---|"
     for e in history:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -32,6 +33,11 @@ from pocketrnn_training.teacher_answers import TeacherAnswers
 from pocketrnn_training.training_loop import Emit, TrainingError, TrainingLoop, TrainingState
 
 __all__ = ["TrainingError", "TrainingState", "refuse_for_numbers", "train"]
+
+# The linear part knows the training rows by heart, so that figures of both parts on them would say nothing.
+_OF_BOTH_PARTS: Final = (
+    "A linear part is fitted already: training figures are of the recurrent part alone, validation figures of both."
+)
 
 
 def train(
@@ -116,6 +122,8 @@ def train(
     with fabric_quiet(), _generators_restored():
         alone = fabric if settings.processes == 1 else _fabric(replace(settings, processes=1))
         report(Step(about_duration(loop, alone)))
+    if task.linear is not None:
+        report(Step(_OF_BOTH_PARTS))
     return _best_of(loop, report, keep)
 
 
