@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 from dataclasses import replace
@@ -85,12 +86,8 @@ def texts_of(texts: list[str], targets: list[int] | None = None) -> LabelledText
     return LabelledTexts(texts, np.array(targets or [-1] * len(texts)), LABELS, "some texts")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [["-O3"], pytest.param(["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"], marks=pytest.mark.slow)],
-)
-def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str], compiler: str, tmp_path: Path) -> None:
-    program = tmp_path / "integer_kernels"
+def integer_kernels(compiler: str, options: list[str], program: Path) -> None:
+    """The program that compares every instruction set, built."""
     built = subprocess.run(
         [compiler, "-std=gnu11", *options, "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
          "-Wno-missing-field-initializers", "-Wno-unused-function", f"-I{SOURCE}", str(HERE / "integer_kernels.c"),
@@ -100,9 +97,32 @@ def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str],
     if "cannot find" in built.stderr:
         pytest.skip("the compiler has no sanitizers here")
     assert built.returncode == 0, built.stderr
-    done = subprocess.run([str(program), "plain"], capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-O3"], pytest.param(["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"], marks=pytest.mark.slow)],
+)
+def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str], compiler: str, tmp_path: Path) -> None:
+    integer_kernels(compiler, options, tmp_path / "integer_kernels")
+    done = subprocess.run(
+        [str(tmp_path / "integer_kernels"), "plain"], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout
     assert "plain: 1441 products, the same" in done.stdout
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX-VNNI is of x86-64")
+def test_avx_vnni_gives_the_integers_of_plain_c_also_where_a_processor_has_only_avx2(
+    compiler: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "integer_kernels"
+    integer_kernels(compiler, ["-O1", "-DINSTEAD_OF_AVXVNNI"], program)
+    done = subprocess.run([str(program), "avxvnni"], capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode == 2:
+        pytest.skip("the processor has no AVX2, or the compiler does not know AVX-VNNI")
+    assert done.returncode == 0, done.stdout
+    assert "avxvnni: 1441 products, the same" in done.stdout
 
 
 @pytest.mark.slow
