@@ -17,13 +17,13 @@ from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import DataError, first_line, reason
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
-    SAVE_AS_UTF8,
     check_columns,
     header_line,
     json_object,
     listed,
     not_parquet,
 )
+from pocketrnn.tables.encodings import UTF8, as_utf8, check_encoding, check_no_utf16, not_utf8
 
 __all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited", "text_lines"]
 
@@ -39,25 +39,30 @@ _FASTTEXT: Final = ("text", "label")
 _NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
 
 
-def read_columns(path: Path, wanted: Sequence[str], remedy: str = _NAME_COLUMNS) -> Iterator[tuple[list[Any], ...]]:
+def read_columns(
+    path: Path, wanted: Sequence[str], remedy: str = _NAME_COLUMNS, encoding: str = UTF8
+) -> Iterator[tuple[list[Any], ...]]:
     """Read the wanted columns of a file, chunk by chunk.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do; every
     value is a string), `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's
-    lines: `__label__NAME` before a text). All are UTF-8.
+    lines: `__label__NAME` before a text).
 
     Args:
         path: the file.
         wanted: the names of the columns.
         remedy: what to do if a column is missing, for the error.
+        encoding: of a file of text, which Parquet is not: a name of Python's.
 
     Yields:
         For each wanted column, its values in the next rows.
 
     Raises:
-        DataError: the file is missing, unreadable, of another kind or not UTF-8; a column is missing or occurs twice.
+        DataError: the file is missing, unreadable, of another kind or in another encoding; a column is missing or
+            occurs twice.
+        InputError: there is no such encoding.
     """
-    yield from _format_of(path)[0](path, wanted, remedy)
+    yield from _format_of(path)[0](path, wanted, remedy, check_encoding(encoding))
 
 
 def column_names(path: Path) -> list[str]:
@@ -70,33 +75,32 @@ def column_names(path: Path) -> list[str]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file of data.
+def opened(path: Path, encoding: str = UTF8) -> Iterator[BinaryIO]:
+    """The bytes of a file of data; of text in another encoding, as UTF-8.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is no regular file.
+        DataError: the file is missing, cannot be read, or is no regular file; while it is read, that it is in another
+            encoding.
     """
     try:
         # A device may have no end, and a pipe cannot be read twice.
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is no regular file.", "Give the name of a file.")
         with path.open("rb") as file:
-            yield file
+            yield as_utf8(file, str(path), encoding)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
 
 
-def _not_utf8(path: Path, line: int, byte: int) -> DataError:
-    return DataError(f"{path} is not UTF-8: line {line} holds the byte 0x{byte:02x}.", SAVE_AS_UTF8)
-
-
-def _checked_utf8(path: Path) -> int:
-    """The size of a file of UTF-8, in bytes; 0 if it holds only white space."""
+def _checked_utf8(path: Path, encoding: str) -> int:
+    """The size of a file as UTF-8, in bytes; 0 if it holds only white space."""
     size, lines, waiting, blank = 0, 1, b"", True
-    with opened(path) as file:
+    with opened(path, encoding) as file:
         while block := file.read(_BLOCK):
+            if not size:
+                check_no_utf16(str(path), block[:4])
             size += len(block)
             blank = blank and not block.strip()
             block = waiting + block
@@ -106,7 +110,8 @@ def _checked_utf8(path: Path) -> int:
             except UnicodeDecodeError as error:
                 # A character may be cut by the end of the block, but has at most four bytes.
                 if len(block) - error.start >= 4 or not file.peek(1):  # type: ignore[attr-defined]
-                    raise _not_utf8(path, lines + block.count(b"\n", 0, error.start), block[error.start]) from None
+                    line = lines + block.count(b"\n", 0, error.start)
+                    raise not_utf8(str(path), line, block[error.start]) from None
                 block, waiting = block[: error.start], block[error.start :]
             lines += block.count(b"\n")
     return 0 if blank else size
@@ -118,38 +123,40 @@ def read_delimited(
     delimiter: str,
     names: Sequence[str] | None = None,
     remedy: str = _NAME_COLUMNS,
+    encoding: str = UTF8,
 ) -> Iterator[tuple[list[str], ...]]:
     """Read the wanted columns of a CSV or TSV file, chunk by chunk.
 
     Args:
-        path: the file, UTF-8.
+        path: the file.
         wanted: the names of the columns.
         delimiter: between the fields of a row.
         names: of all columns, for a file without a header line.
         remedy: what to do if a column is missing, for the error.
+        encoding: of the file, as `check_encoding` gives it.
 
     Yields:
         For each wanted column, its values in the next rows.
 
     Raises:
-        DataError: the file is missing, empty, not UTF-8 or not CSV; a column is missing or occurs twice.
+        DataError: the file is missing, empty, in another encoding or not CSV; a column is missing or occurs twice.
     """
-    size = _checked_size(path)
-    with _csv_errors(path):
-        with _delimited_reader(path, size, (), wanted, delimiter, names) as header:
-            check_columns(header.schema.names, wanted, str(path), remedy, header_line(wanted, delimiter))
-        with _delimited_reader(path, size, wanted, wanted, delimiter, names) as chunks:
-            for chunk in chunks:
-                yield tuple(chunk.column(name).to_pylist() for name in wanted)
+    size = _checked_size(path, encoding)
+    with _delimited_reader(path, size, (), wanted, delimiter, names, encoding) as header:
+        check_columns(header.schema.names, wanted, str(path), remedy, header_line(wanted, delimiter))
+    with _delimited_reader(path, size, wanted, wanted, delimiter, names, encoding) as chunks:
+        for chunk in chunks:
+            yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
 
-def _checked_size(path: Path) -> int:
-    size = _checked_utf8(path)
+def _checked_size(path: Path, encoding: str = UTF8) -> int:
+    size = _checked_utf8(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
     return size
 
 
+@contextmanager
 def _delimited_reader(
     path: Path,
     size: int,
@@ -157,17 +164,25 @@ def _delimited_reader(
     strings: Sequence[str],
     delimiter: str,
     names: Sequence[str] | None = None,
-) -> pyarrow.csv.CSVStreamingReader:
-    """A reader of the columns (all, for none) of a file of `size` bytes; those of `strings` are strings."""
-    return pyarrow.csv.open_csv(
-        path,
-        read_options=pyarrow.csv.ReadOptions(block_size=min(size + 1, _BLOCK), column_names=names, use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        # As strings: the label 01 is not the label 1, and the text NULL is a text.
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(strings, pa.string()), strings_can_be_null=False, include_columns=columns
-        ),
-    )
+    encoding: str = UTF8,
+) -> Iterator[pyarrow.csv.CSVStreamingReader]:
+    """A reader of the columns (all, for none) of a file of `size` bytes as UTF-8; those of `strings` are strings."""
+    with (
+        opened(path, encoding) as file,
+        _csv_errors(path),
+        pyarrow.csv.open_csv(
+            path if encoding == UTF8 else file,
+            read_options=pyarrow.csv.ReadOptions(
+                block_size=min(size + 1, _BLOCK), column_names=names, use_threads=False
+            ),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            # As strings: the label 01 is not the label 1, and the text NULL is a text.
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(strings, pa.string()), strings_can_be_null=False, include_columns=columns
+            ),
+        ) as reader,
+    ):
+        yield reader
 
 
 @contextmanager
@@ -183,18 +198,18 @@ def _csv_errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {first_line(error)}.", "Check that line of the file.") from None
 
 
-def _read_csv(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
-    return read_delimited(path, wanted, ",", remedy=remedy)
+def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    return read_delimited(path, wanted, ",", remedy=remedy, encoding=encoding)
 
 
-def _read_tsv(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
-    return read_delimited(path, wanted, "\t", remedy=remedy)
+def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    return read_delimited(path, wanted, "\t", remedy=remedy, encoding=encoding)
 
 
-def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
+def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, row in _json_rows(path):
+    for number, row in _json_rows(path, encoding):
         for column, values in zip(wanted, columns, strict=True):
             if column not in row:
                 raise DataError(
@@ -208,9 +223,9 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str) -> Iterator
     yield columns
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the object of each line of a JSON Lines file that is not empty."""
-    for number, text in text_lines(path):
+    for number, text in text_lines(path, encoding):
         try:
             row = json_object(text)
         except ValueError as error:
@@ -218,11 +233,11 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
+def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
     """Lines as fastText reads them: labels that begin with `__label__`, then the text. Several labels are a list."""
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, text in text_lines(path):
+    for number, text in text_lines(path, encoding):
         words = text.split()
         count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
         labels = [word.removeprefix(_LABEL) for word in words[:count]]
@@ -242,26 +257,28 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[t
     yield columns
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
     """The number and the text of each line that is not empty.
 
     Raises:
-        DataError: the file is missing, cannot be read, is not UTF-8, or has a line that is too long.
+        DataError: the file is missing, cannot be read, is in another encoding, or has a line that is too long.
     """
-    with opened(path) as file:
+    with opened(path, encoding) as file:
         # One byte more than a line may have, so that what is longer is seen.
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
             if len(line) > _LONGEST_LINE:
                 raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")
+            if number == 1:
+                check_no_utf16(str(path), line[:4])
             try:
                 text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
             except UnicodeDecodeError as error:
-                raise _not_utf8(path, number, line[error.start]) from None
+                raise not_utf8(str(path), number, line[error.start]) from None
             if text.strip():
                 yield number, text
 
 
-def _read_parquet(path: Path, wanted: Sequence[str], remedy: str) -> Iterator[tuple[list[Any], ...]]:
+def _read_parquet(path: Path, wanted: Sequence[str], remedy: str, _encoding: str) -> Iterator[tuple[list[Any], ...]]:
     with _parquet(path) as file:
         check_columns(file.schema_arrow.names, wanted, str(path), remedy)
         for chunk in file.iter_batches(_ROWS, columns=list(wanted)):
@@ -279,7 +296,7 @@ def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 def _delimited_names(path: Path, delimiter: str) -> list[str]:
     size = _checked_size(path)
-    with _csv_errors(path), _delimited_reader(path, size, (), (), delimiter) as header:
+    with _delimited_reader(path, size, (), (), delimiter) as header:
         return list(header.schema.names)
 
 
@@ -294,7 +311,7 @@ def _parquet_names(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-_Format = tuple[Callable[[Path, Sequence[str], str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
+_Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
 _FORMATS: Final[dict[str, _Format]] = {
     ".csv": (_read_csv, partial(_delimited_names, delimiter=",")),
     ".tsv": (_read_tsv, partial(_delimited_names, delimiter="\t")),

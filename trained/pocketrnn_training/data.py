@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, shown
 from pocketrnn.tables.checks import listed
+from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.column_files import read_columns
 from pocketrnn_training.stored import Spool, StoredTexts
@@ -246,12 +247,13 @@ def read_files(
     blank_labels: bool = False,
     multi_label: bool = False,
     label_separator: str = LABEL_SEPARATOR,
+    encoding: str = UTF8,
 ) -> LabelledTexts:
     """Read the files of one data set, one after the other.
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do),
     `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's lines: `__label__NAME` before a text).
-    All are UTF-8. A label may be a whole number; it is kept as its digits. An empty text is kept; a missing text is
+    A label may be a whole number; it is kept as its digits. An empty text is kept; a missing text is
     refused, and a missing label is unless `blank_labels`.
 
     Args:
@@ -263,10 +265,13 @@ def read_files(
         multi_label: a text has any number of labels: a list, or a string with `label_separator` between them. An empty
             list, or an empty string, is a text without any.
         label_separator: what stands between the labels of a text, where they are a string.
+        encoding: of files of text, which Parquet is not, by a name of Python's.
 
     Raises:
-        DataError: a file is missing, unreadable, of another kind or not UTF-8; a column is missing; there is no row; a
-            text or a label is missing; a label is not one of `labels`; without `labels`, there is one class only.
+        DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there is
+            no row; a text or a label is missing; a label is not one of `labels`; without `labels`, there is one class
+            only.
+        InputError: there is no such encoding.
 
     Example:
         >>> data = read_files([Path("reviews.csv")], text_column="text", label_column="label")
@@ -274,7 +279,7 @@ def read_files(
         ('bad', 'good')
     """
     if multi_label:
-        return _read_several(paths, text_column, label_column, labels, label_separator)
+        return _read_several(paths, text_column, label_column, labels, label_separator, encoding)
     codes = Spool()
     code_of: dict[str, int] = {}
 
@@ -283,7 +288,7 @@ def read_files(
 
     def texts_and_codes() -> Iterator[list[str]]:
         for path in paths:
-            for texts, labels_of_rows in _checked_chunks(path, text_column, label_column, blank_labels):
+            for texts, labels_of_rows in _checked_chunks(path, text_column, label_column, blank_labels, encoding):
                 codes.write(array("q", map(code, labels_of_rows)).tobytes())
                 yield texts
 
@@ -299,7 +304,12 @@ def read_files(
 
 
 def _read_several(
-    paths: Sequence[Path], text_column: str, label_column: str, labels: tuple[str, ...] | None, separator: str
+    paths: Sequence[Path],
+    text_column: str,
+    label_column: str,
+    labels: tuple[str, ...] | None,
+    separator: str,
+    encoding: str,
 ) -> LabelledTexts:
     """As `read_files`, for texts with any number of labels."""
     codes, counts = Spool(), Spool()
@@ -308,7 +318,7 @@ def _read_several(
     def texts_and_codes() -> Iterator[list[str]]:
         for path in paths:
             before = 0
-            for texts, values in read_columns(path, (text_column, label_column)):
+            for texts, values in read_columns(path, (text_column, label_column), encoding=encoding):
                 _check_values(texts, (str,), text_column, path, before)
                 for row, value in enumerate(values, start=before + 1):
                     names = labels_of(value, separator)
@@ -415,16 +425,20 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
     return replace(data, source=source)
 
 
-def with_unlabelled(data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text") -> LabelledTexts:
+def with_unlabelled(
+    data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text", encoding: str = UTF8
+) -> LabelledTexts:
     """The rows of `data`, and after them the texts of files, without a label.
 
     Args:
         data: the rows.
         paths: files as for `read_files`; they need no column of labels, and one that they have is not read.
         text_column: the name of the column that holds the texts.
+        encoding: of files of text.
 
     Raises:
-        DataError: a file is missing, unreadable, of another kind or not UTF-8; a column or a text is missing.
+        DataError: a file is missing, unreadable, of another kind or in another encoding; a column or a text is missing.
+        InputError: there is no such encoding.
 
     Example:
         >>> data = with_unlabelled(read_files([Path("reviews.csv")]), [Path("test.csv")])
@@ -437,7 +451,7 @@ def with_unlabelled(data: LabelledTexts, paths: Sequence[Path], *, text_column: 
             yield list(data.texts[start : start + _ROWS_COPIED])
         for path in paths:
             before = 0
-            for (texts,) in read_columns(path, (text_column,)):
+            for (texts,) in read_columns(path, (text_column,), encoding=encoding):
                 _check_values(texts, (str,), text_column, path, before)
                 before += len(texts)
                 yield texts
@@ -449,11 +463,11 @@ def with_unlabelled(data: LabelledTexts, paths: Sequence[Path], *, text_column: 
 
 
 def _checked_chunks(
-    path: Path, text_column: str, label_column: str, blank_labels: bool
+    path: Path, text_column: str, label_column: str, blank_labels: bool, encoding: str
 ) -> Iterator[tuple[list[str], list[str]]]:
     """The texts and the labels of one file, checked, some thousand rows at a time; "" for a label that is left out."""
     before = 0
-    for texts, labels in read_columns(path, (text_column, label_column)):
+    for texts, labels in read_columns(path, (text_column, label_column), encoding=encoding):
         _check_values(texts, (str,), text_column, path, before)
         if blank_labels:
             labels = ["" if label is None else label for label in labels]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.errors import InputError, require
+from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
@@ -33,6 +34,7 @@ class DataSource:
         multi_label: whether a text can have any number of labels.
         label_separator: what stands between them where they are a string.
         numbers: what is said of sequences of numbers.
+        encoding: of files of text, as `pocketrnn.tables.encodings.check_encoding` gives it.
     """
 
     names: tuple[str, ...]
@@ -42,6 +44,7 @@ class DataSource:
     multi_label: bool = False
     label_separator: str = LABEL_SEPARATOR
     numbers: SequenceOptions = NOTHING_SAID
+    encoding: str = UTF8
 
     @property
     def of_numbers(self) -> bool:
@@ -79,8 +82,8 @@ class DataSource:
             unlabelled: files of texts without labels.
 
         Raises:
-            DataError: a file is missing, of another kind or not UTF-8; a column is missing.
-            InputError: see `of_numbers`.
+            DataError: a file is missing, of another kind or in another encoding; a column is missing.
+            InputError: see `of_numbers`; an encoding is named of what has none.
             MissingExtraError: pyarrow is not installed.
 
         Example:
@@ -91,6 +94,7 @@ class DataSource:
 
         both, text = (self.text_column, self.label_column), (self.text_column,)
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
+        self._check_encoding()
         if self.of_numbers:
             for path in (*named, *validation):
                 with opened(path):
@@ -98,7 +102,13 @@ class DataSource:
             return
         for columns, paths in ((both, (*named, *validation)), (text, unlabelled)):
             for path in paths:
-                next(read_columns(path, columns), None)
+                next(read_columns(path, columns, encoding=self.encoding), None)
+
+    def _check_encoding(self) -> None:
+        """Refuse an encoding where nothing would be read by it."""
+        if self.encoding != UTF8 and (self.of_numbers or AG_NEWS in self.names):
+            what = "sequences of numbers" if self.of_numbers else "ag_news"
+            raise InputError(f"--encoding is of your own files of texts, and DATA is {what}.", "Leave it out.")
 
     def read_numbers(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberRules | None = None
@@ -172,4 +182,5 @@ class DataSource:
             blank_labels=blank_labels,
             multi_label=self.multi_label,
             label_separator=self.label_separator,
+            encoding=self.encoding,
         )

@@ -175,7 +175,7 @@ class TrainingRun:
         columns = {"text_column": self.source.text_column}
         data = self._with_labels(self.source.read("train", blank_labels=True))
         if self.unlabelled:
-            data = with_unlabelled(data, self.unlabelled, **columns)
+            data = with_unlabelled(data, self.unlabelled, encoding=self.source.encoding, **columns)
         columns["label_column"] = self.source.label_column
         return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from pocketrnn.commands.command import Text, column_option
+from pocketrnn.tables.encodings import UTF8, check_encoding
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.sequence_options import SequenceOptions
@@ -41,6 +42,15 @@ _OPTIONS: Final = (
         metavar="TEXT",
         callback=_not_empty,
         help="What stands between the labels of a text with several, where they are no list: sad|long.",
+    ),
+    click.option(
+        "--encoding",
+        type=Text(),
+        default=UTF8,
+        show_default=True,
+        metavar="NAME",
+        callback=lambda _context, _option, value: check_encoding(value),
+        help="How files of texts are encoded: cp1252, utf-16, gb18030, ...; not Parquet, nor a teacher's files.",
     ),
     click.option(
         "--channels",
@@ -76,6 +86,7 @@ def data_options(command: _Command) -> _Command:
         text_column: str,
         label_column: str,
         label_separator: str,
+        encoding: str,
         data_dir: Path | None,
         channels: tuple[str, ...] | None,
         sequence_column: str | None,
@@ -87,7 +98,7 @@ def data_options(command: _Command) -> _Command:
         **others: Any,
     ) -> Any:
         numbers = SequenceOptions(channels, sequence_column, missing, window, hop, rate)
-        source = DataSource(data, text_column, label_column, data_dir, multi_label, label_separator, numbers)
+        source = DataSource(data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding)
         return command(*arguments, source=source, **others)
 
     for option in reversed(_OPTIONS):

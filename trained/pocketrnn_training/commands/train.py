@@ -91,6 +91,7 @@ _COUNT: Final = click.IntRange(min=1)
             "label_column",
             "multi_label",
             "label_separator",
+            "encoding",
             "no_examples",
             "resume",
             "force",
@@ -446,8 +447,8 @@ def train(
 ) -> None:
     """Train a classifier on DATA and write it as a checkpoint.
 
-    DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet; UTF-8), files
-    of fastText (.txt: lines of __label__NAME and a text), or the word ag_news. Or files of sequences of numbers: .ts,
+    DATA is one or more files of one data set (.csv or .tsv with a header line, .jsonl, .ndjson, .parquet), files of
+    fastText (.txt: lines of __label__NAME and a text), or the word ag_news. Or files of sequences of numbers: .ts,
     .npz, or any of these tables with a row for each step and --channels (docs/numbers.md).
 
     After each epoch the classifier is validated on rows that it does not train on. With fewer than 20,000 rows, the

@@ -1,0 +1,189 @@
+"""Files of text in other encodings than UTF-8, read as if they were UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from typing import BinaryIO, Final
+
+from pocketrnn.errors import DataError, InputError, did_you_mean, shown
+
+__all__ = ["UTF8", "as_utf8", "check_encoding", "check_no_utf16", "not_utf8", "seems_utf16"]
+
+UTF8: Final = "utf-8"
+_CHUNK: Final = 1 << 20
+# Some of those that Python knows, for a name that is misspelt.
+_USUAL: Final = (
+    *(
+        "utf-8",
+        "utf-16",
+        "utf-16-le",
+        "utf-16-be",
+        "utf-32",
+        "cp1252",
+        "cp1250",
+        "cp1251",
+        "cp1253",
+        "cp1254",
+        "cp1255",
+    ),
+    *("cp1256", "cp1257", "cp1258", "cp437", "cp850", "cp874", "cp932", "cp949", "latin-1", "iso8859-2", "iso8859-15"),
+    *("koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr", "gb18030", "gbk", "gb2312", "big5", "tis-620"),
+)
+_BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def check_encoding(name: str) -> str:
+    """The name of an encoding, as Python's `codecs` writes it.
+
+    Raises:
+        InputError: there is no such encoding of texts.
+
+    Example:
+        >>> check_encoding("UTF8"), check_encoding("windows-1252")
+        ('utf-8', 'cp1252')
+    """
+    try:
+        found = codecs.lookup(name)
+        # Refused of codecs that make no bytes of text, such as rot13, and of Python's own `undefined`.
+        "a".encode(name)
+        codecs.getincrementaldecoder(name)("strict")
+    except (LookupError, UnicodeError, ValueError):
+        raise InputError(
+            f"There is no encoding {shown(name, 40)}.",
+            did_you_mean(name, _USUAL) or "Use one of Python's names, such as cp1252, utf-16, shift_jis or gb18030.",
+        ) from None
+    return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
+
+
+def seems_utf16(start: bytes) -> str | None:
+    """The encoding that the first bytes of a file speak for, where that is UTF-16; else None.
+
+    Example:
+        >>> seems_utf16("text,label".encode("utf-16-le")), seems_utf16(b"text,label")
+        ('utf-16-le', None)
+    """
+    for mark, name in _BYTE_ORDER_MARKS.items():
+        if start.startswith(mark):
+            return name
+    if start[1:2] == b"\0" != start[:1]:
+        return "utf-16-le"
+    return "utf-16-be" if start[:1] == b"\0" != start[1:2] else None
+
+
+def not_utf8(name: str, line: int, byte: int) -> DataError:
+    """The error for a file that is not UTF-8, where no other encoding was named.
+
+    Args:
+        name: the file.
+        line: the line of the byte, from 1.
+        byte: one that UTF-8 does not have there.
+    """
+    return DataError(
+        f"{name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
+        "Name its encoding with --encoding, such as cp1252 (Windows, western Europe) or gb18030 (Chinese), or save it "
+        "as UTF-8.",
+    )
+
+
+def check_no_utf16(name: str, start: bytes) -> None:
+    """Refuse a file that begins as one of UTF-16 does: of ASCII text, that is UTF-8 with a zero beside each letter.
+
+    Args:
+        name: the file.
+        start: its first bytes.
+
+    Raises:
+        DataError: it does.
+    """
+    seems = seems_utf16(start)
+    if seems is not None:
+        raise DataError(
+            f"{name} is not UTF-8: it begins as a file in UTF-16 does.",
+            f"Say so with --encoding {seems}, or save it as UTF-8.",
+        )
+
+
+class _Utf8(io.RawIOBase):
+    """The bytes of a file in another encoding as bytes of UTF-8."""
+
+    def __init__(self, file: BinaryIO, name: str, encoding: str) -> None:
+        super().__init__()
+        self._file, self._name, self._encoding = file, name, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
+        # Whether the bytes would be UTF-8 as they stand, and not only ASCII.
+        self._as_it_stands: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(UTF8)("strict")
+        self._beyond_ascii = False
+        self._waiting = b""
+        self._lines = 1
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._waiting and not self._ended:
+            chunk = self._file.read(_CHUNK)
+            self._ended = not chunk
+            self._check_not_utf8(chunk)
+            self._waiting = self._decoded(chunk).encode(UTF8, "surrogatepass")
+        size = min(len(buffer), len(self._waiting))
+        buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
+        return size
+
+    def _decoded(self, chunk: bytes) -> str:
+        state = self._decoder.getstate()
+        try:
+            text = self._decoder.decode(chunk, final=self._ended)
+        except UnicodeError as error:
+            raise self._wrong(error, state, chunk) from None
+        self._lines += text.count("\n")
+        return text
+
+    def _wrong(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
+        said = ""
+        if isinstance(error, UnicodeDecodeError):
+            held = len(error.object) - len(chunk)
+            self._decoder.setstate(state)
+            before = self._decoder.decode(chunk[: max(0, error.start - held)])
+            line = self._lines + before.count("\n")
+            said = f": line {line} holds the byte 0x{error.object[error.start]:02x}"
+        return DataError(
+            f"{self._name} is not in the encoding {self._encoding}{said}.",
+            "Name the encoding that it was saved in with --encoding, or save it as UTF-8 and leave the option out.",
+        )
+
+    def _check_not_utf8(self, chunk: bytes) -> None:
+        """Refuse a file that is UTF-8: hardly any text in another encoding looks like it, and most encodings would read
+        it without an error, as other characters."""
+        if self._as_it_stands is None:
+            return
+        self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
+        try:
+            self._as_it_stands.decode(chunk, final=self._ended)
+        except UnicodeDecodeError:
+            self._as_it_stands = None
+            return
+        if self._ended and self._beyond_ascii:
+            raise DataError(
+                f"{self._name} is UTF-8, and would be read as {self._encoding} with other characters than it has.",
+                "Leave --encoding out for this file, or save it in the encoding that is named.",
+            )
+
+
+def as_utf8(file: BinaryIO, name: str, encoding: str) -> BinaryIO:
+    """The bytes of a file of text, as UTF-8.
+
+    Args:
+        file: the bytes as they are on disk.
+        name: the file, for errors.
+        encoding: what `check_encoding` gave. UTF-8 is given as it is.
+
+    Raises:
+        DataError: while it is read: the file is not in that encoding; or it is in UTF-8, which is seen at its end.
+
+    Example:
+        >>> as_utf8(io.BytesIO("café".encode("cp1252")), "menu.csv", "cp1252").read().decode()
+        'café'
+    """
+    return file if encoding == UTF8 else io.BufferedReader(_Utf8(file, name, encoding), _CHUNK)
