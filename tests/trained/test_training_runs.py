@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.processes import ProcessError
 from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.report_page import report_page
 from pocketrnn_training.training import TrainingState, train
 
 OPTIONS = [
@@ -332,11 +334,12 @@ def test_a_run_folder_holds_all_that_is_asked_of_it(reviews: Path) -> None:
     result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "3", "--logger", "tensorboard")
     assert result.exit_code == 0, result.output
     pictures = ["accuracy_by_length.png", "confusion.png", "learning_curve.png"]
-    files = ["config.json", "history.csv", "report.md", "weights.safetensors"]
+    files = ["config.json", "history.csv", "report.html", "report.md", "weights.safetensors"]
     assert sorted(path.name for path in Path("c").iterdir()) == sorted(files + pictures)
     for picture in pictures:
         assert Path("c", picture).read_bytes().startswith(b"\x89PNG")
         assert f"({picture})" in Path("c/report.md").read_text()
+    assert Path("c/report.html").read_text().count('src="data:image/png;base64,iVBOR') == len(pictures)
     history = list(csv.DictReader(Path("c/history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     assert all(0 <= float(row["validation_accuracy"]) <= 1 and float(row["training_loss"]) > 0 for row in history)
@@ -367,16 +370,74 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     # A bar in a text or a label ends no cell.
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert (tmp_path / "confusion.png").stat().st_size > 1000
+    page = Page.of((tmp_path / "report.html").read_text(encoding="ascii"))
+    wrong = [text for text in hostile[:3] if report._plain(text) in mistakes]
+    assert wrong
+    assert {*wrong, "Sci/Tech", "日本"} <= set(page.cells)
+    assert "script" not in page.tags
+    assert not {"a", "link"} & set(page.tags)
 
 
-@pytest.mark.parametrize("classes", [2, 77])
+class Page(HTMLParser):
+    """The tags of a page, and what its cells hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.cells: list[str] = []
+        self.in_cell = False
+
+    @classmethod
+    def of(cls, text: str) -> Page:
+        page = cls()
+        page.feed(text)
+        return page
+
+    def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.cells += [""] * (tag == "td")
+        self.in_cell = tag == "td"
+
+    def handle_endtag(self, _tag: str) -> None:
+        self.in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self.in_cell:
+            self.cells[-1] += data
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs", "Co", "Cn"])))
+def test_the_page_shows_what_the_markdown_shows(text: str) -> None:
+    lines = ["# a", "", "| | |", "|---|---:|", f"| {report._plain(text)} | {report._plain(text)} |"]
+    assert Page.of(report_page(lines, {})).cells == [text] * 2
+    assert "<p><strong>9.50 %</strong> &amp; <code>--a</code>" in report_page(["# a", "", "**9.50 %** & `--a`"], {})
+
+
+def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() -> None:
+    assert [report._tick(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
+        *("so good", "1", "1", "1", f"{'x' * 30}... (1)"),
+    ]
+    counts = np.eye(200, dtype=np.int64)
+    counts[150, 160] = counts[7, 199] = 3
+    drawn = report._most_confused(counts).tolist()
+    assert len(drawn) == 80
+    assert {7, 150, 160, 199} <= set(drawn)
+    assert drawn == sorted(drawn)
+
+
+@pytest.mark.parametrize("classes", [2, 97])
 def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classes: int) -> None:
     labels = tuple(f"class {i}" for i in range(classes))
     targets = np.arange(classes * 4) % classes
     data = LabelledTexts([f"word{target} it" for target in targets], targets, labels, "one length")
     states = states_of(data, replace(QUICK, epochs=1))
-    report.write(tmp_path, states[-1].best, states[-1].history, data)
-    assert f"| {classes} | class {classes - 1} |" in (tmp_path / "report.md").read_text()
+    # One row is wrong, whatever is learnt of it: its text has the other class elsewhere.
+    wrong = replace(data, targets=np.append(1, targets[1:]))
+    report.write(tmp_path, states[-1].best, states[-1].history, wrong)
+    written = (tmp_path / "report.md").read_text()
+    assert f"| {classes} | class {classes - 1} |" in written
+    assert ("the picture has the 80 that are confused most" in written) == (classes > 80)
+    assert ("| true class | class given | rows |" in written) == (classes > 80)
 
 
 def test_train_goes_all_the_way_to_a_bundle(reviews: Path) -> None:

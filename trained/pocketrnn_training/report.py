@@ -1,12 +1,13 @@
-"""The report of a run: `report.md` and three pictures."""
+"""The report of a run: `report.md` and three pictures, and all of it as one page, `report.html`."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,26 @@ from pocketrnn_training.evaluation import Evaluation, score, score_several
 from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.linear_baseline import LinearBaseline
 from pocketrnn_training.progress import Epoch, Notice
+from pocketrnn_training.report_page import report_page
 from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.thresholds import cross_fitted
 from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
-__all__ = ["REPORT", "ValidationAnswers", "write"]
+__all__ = ["PAGE", "REPORT", "ValidationAnswers", "write"]
 
 REPORT: Final = "report.md"
+PAGE: Final = "report.html"
 _MISTAKES: Final = 20
 _SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
 # In a larger matrix the numbers would overlap.
 _NUMBERED_CLASSES: Final = 12
-_TICK_CHARACTERS: Final = 16
+# Of more classes, the picture has those that are confused most: the names of all would be too small to be read.
+_DRAWN_CLASSES: Final = 80
+_TICK_CHARACTERS: Final = 30
+# Up to so many classes, their names are written as large as usual.
+_LARGE_TICKS: Final = 25
+_CONFUSIONS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,8 @@ def write(
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
     Args:
-        folder: for `report.md`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has one label,
-            `confusion.png`.
+        folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
+            one label, `confusion.png`.
         checkpoint: the best one of the run.
         history: every epoch of the run.
         validation: the validation rows.
@@ -111,6 +119,8 @@ def write(
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+    pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    (folder / PAGE).write_text(report_page(lines, pictures), encoding="ascii")
 
 
 def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
@@ -210,7 +220,31 @@ def _class_lines(result: Evaluation, thresholds: Sequence[float] | None) -> Iter
     yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
     for i, c in enumerate(result.classes, start=1):
         yield f"| {i} | {_plain(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
-    yield from ("", "Rows by true class and class given, numbered as above:", "", "![confusion](confusion.png)")
+    yield from ("", "## Confusion", "", _confusion_said(result), "", "![confusion](confusion.png)")
+    confused = _confusions(result)
+    if confused and len(result.classes) > _NUMBERED_CLASSES:
+        yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
+        yield from ("", "| true class | class given | rows |", "|---|---|---:|")
+        for count, true, given in confused[:_CONFUSIONS]:
+            yield f"| {_plain(result.classes[true].label)} | {_plain(result.classes[given].label)} | {count:,} |"
+
+
+def _confusions(result: Evaluation) -> list[tuple[int, int, int]]:
+    """How many rows of which class are given which other, the largest first."""
+    counts = np.array(result.confusion)
+    np.fill_diagonal(counts, 0)
+    places = np.argwhere(counts).tolist()
+    return sorted(((int(counts[i, j]), i, j) for i, j in places), key=lambda one: (-one[0], one[1:]))
+
+
+def _confusion_said(result: Evaluation) -> str:
+    classes = len(result.classes)
+    which = "Rows by true class and class given, as shares of the true class."
+    if classes > _DRAWN_CLASSES:
+        which += f" Of {classes:,} classes, the picture has the {_DRAWN_CLASSES} that are confused most."
+    if any(_tick(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
+        which += " A class whose name is hard to draw has its number in the table above."
+    return which
 
 
 def _length_lines(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
@@ -324,21 +358,21 @@ def _learning_curve(history: Sequence[Epoch]) -> Figure:
 
 def _confusion(result: Evaluation) -> Figure:
     counts = np.array(result.confusion)
-    classes = len(counts)
-    side = min(4.0 + 0.12 * classes, 14.0)
-    few = classes <= _NUMBERED_CLASSES
-    # Names of classes need room.
-    side += 1.5 * few
-    figure = _figure(side + 1, side)
-    axes = figure.subplots()
     # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    chosen = _most_confused(counts)
+    counts, shares = counts[np.ix_(chosen, chosen)], shares[np.ix_(chosen, chosen)]
+    names = [_tick(i, result.classes[i].label) for i in chosen.tolist()]
+    classes = len(names)
+    # Room for the names beside the matrix, and for each of them one after the other.
+    side = 1.5 + 0.07 * max(map(len, names)) + max(2.5 + 0.12 * classes, 0.15 * classes)
+    figure = _figure(side + 1, side)
+    axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    step = max(1, classes // 25)
-    names = [_tick(i, of_class.label) if few else str(i + 1) for i, of_class in enumerate(result.classes)]
-    axes.set_xticks(range(0, classes, step), names[::step], parse_math=False, rotation=90 * few)
-    axes.set_yticks(range(0, classes, step), names[::step], parse_math=False)
-    if few:
+    size = 10 if classes <= _LARGE_TICKS else 7
+    axes.set_xticks(range(classes), names, parse_math=False, rotation=90, fontsize=size)
+    axes.set_yticks(range(classes), names, parse_math=False, fontsize=size)
+    if classes <= _NUMBERED_CLASSES:
         for i, row in enumerate(counts):
             for j, count in enumerate(row):
                 axes.text(
@@ -350,14 +384,26 @@ def _confusion(result: Evaluation) -> Figure:
     return figure
 
 
+def _most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [classes to draw]: the classes with the most rows that are given another class, or of another."""
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
+
+
 def _tick(index: int, label: str) -> str:
-    """The number of a class, and its name where the font has its characters."""
+    """The name of a class; its number where the font lacks a character of it."""
+    font = _font()
+    if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
+        return str(index + 1)
+    # Two long names may begin alike.
+    return label if len(label) <= _TICK_CHARACTERS else f"{label[:_TICK_CHARACTERS]}... ({index + 1})"
+
+
+@functools.cache
+def _font() -> Any:
     from matplotlib import font_manager
 
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    name = label if len(label) <= _TICK_CHARACTERS else label[:_TICK_CHARACTERS] + "..."
-    drawn = name.isprintable() and all(font.get_char_index(ord(character)) for character in name)
-    return f"{index + 1} {name}" if drawn else str(index + 1)
+    return font_manager.get_font(font_manager.findfont("DejaVu Sans"))
 
 
 def _by_length(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:

@@ -4,7 +4,7 @@ It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that als
 
 - `history.csv`: a line for each epoch,
 - `resume.safetensors`: until the run is over, the weights and the optimizers' tensors after the last epoch,
-- `report.md` and its pictures: once the run is over.
+- `report.md` and its pictures, and `report.html`: once the run is over.
 
 After every epoch the whole folder is written again and replaces the one before, so that all its files are of the same
 epoch.

@@ -456,9 +456,9 @@ def train(
     kept. Ctrl-C ends the training and leaves what is kept so far; --resume goes on from there.
 
     CHECKPOINT is a folder: the weights (weights.safetensors), everything else about the classifier (config.json), the
-    history of the epochs (history.csv) and, at the end of the run, report.md with pictures: the learning curve, which
-    classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated on the validation
-    rows.
+    history of the epochs (history.csv) and, at the end of the run, report.html, and report.md with its pictures: the
+    learning curve, which classes are confused, accuracy by length, the worst mistakes. The probabilities are calibrated
+    on the validation rows.
 
     With --from, training goes on from a checkpoint with new rows. Its tokenizer, its shape and its labels stay; words
     and labels that it lacks get rows. What DATA does not show is forgotten: give the old rows, too,
