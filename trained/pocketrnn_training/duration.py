@@ -43,7 +43,7 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
     fits = f"{_epochs(loop)} of {epoch_size:,} rows, {'the last' if loop.keeps_last else 'the best'} counts"
     epochs, done = loop.epochs, 0
     if settings.final_fit:
-        fits += "; then as many on all rows"
+        fits += f"; then as many {'' if loop.keeps_last else 'as were kept, '}on all rows"
         epochs *= 2
     if loop.resume is not None:
         done = len(loop.resume.history) + loop.resume.fitted

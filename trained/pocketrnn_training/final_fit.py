@@ -2,7 +2,8 @@
 
 What validation said of the first fit holds for it: the accuracy, the temperature of the probabilities, the tokenizer.
 It has the same cycle of epochs and the same vocabulary, and its last epoch is kept, since no row is left that could
-choose one. So of the first fit the last epoch is kept, too, unless `patience` is to end it.
+choose one. So of the first fit the last epoch is kept, too. Where `patience` is to end that, its best epoch is kept,
+and this fit has as many epochs, in a cycle of its own, in which the learning rate falls to 0.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class FinalFit:
     """The last fit; the same in every process.
 
     Attributes:
-        loop: the loop of the first fit, on all rows.
+        loop: the loop of the first fit, on all rows, with the epochs of this one.
         found: the state after the last epoch of the first fit, or after one of an interrupted final fit.
     """
 
@@ -72,7 +73,7 @@ class FinalFit:
         with limited(loop.settings.threads):
             learner = Learner(loop.task, loop.settings, fabric, found.tensors if found.fitted else None)
             for epoch in range(found.fitted + 1, loop.epochs + 1):
-                if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=loop.epochs) is None:
+                if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=len(found.history)) is None:
                     return
                 best = found.best if epoch < loop.epochs else self._checkpoint(learner.module)
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))

@@ -178,9 +178,11 @@ def _best_of(
     if state is None or not state.fitted:
         _run(loop, loop.settings, emit)
     assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
-    if loop.settings.final_fit and state.fitted < loop.epochs:
-        whole = loop.with_task(loop.task.with_validation_rows())
-        report(Step(f"It is fitted once more, on all {len(whole.task.targets):,} rows."))
+    epochs = loop.epochs if loop.keeps_last else int(state.best.metrics["epoch"])
+    if loop.settings.final_fit and state.fitted < epochs:
+        whole = loop.with_task(loop.task.with_validation_rows()).with_epochs(epochs)
+        as_many = "" if loop.keeps_last else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
+        report(Step(f"It is fitted once more, on all {len(whole.task.targets):,} rows{as_many}."))
         _run(FinalFit(whole, state), loop.settings, emit)
     return state.best
 

@@ -102,6 +102,10 @@ class TrainingLoop:
         """The same loop on another task."""
         return replace(self, task=task)
 
+    def with_epochs(self, epochs: int) -> TrainingLoop:
+        """The same loop with another number of epochs."""
+        return replace(self, settings=replace(self.settings, epochs=epochs))
+
     def fit(
         self,
         fabric: Fabric,
@@ -201,7 +205,7 @@ class TrainingLoop:
         batches = self._batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
-        all_epochs = self.epochs * (2 if settings.final_fit else 1)
+        all_epochs = before + self.epochs * (2 if settings.final_fit and not before else 1)
         row = 0
         for rows in batches:
             if stopped():
