@@ -16,7 +16,9 @@ from click.testing import CliRunner
 
 import pocketrnn_native
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.manifest import Limits
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Limits, to_bytes
+from pocketrnn.bundle.manifest import read as read_manifest
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
@@ -87,6 +89,30 @@ def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_pat
         with pytest.raises(LimitError, match="position 1"):
             packed.predict(texts)
         assert packed.predict(texts, on_error="skip") == bundle.predict(texts, on_error="skip")
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn(
+    tmp_path: Path, activation: str
+) -> None:
+    words, folder, path = Path(__file__).parents[1] / "vectors" / "words", tmp_path / "bundle", tmp_path / "words.prnn"
+    texts = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
+    answers = replace(Answers.of(read_manifest(words)), activation=activation)
+    likeliest = answers.probabilities(Classifier.load(words).logits(texts)).max(axis=1)
+    changed = replace(read_manifest(words), activation=activation, thresholds=(float(np.median(likeliest)) - 1e-3,) * 4)
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes((words / "model.onnx").read_bytes())
+    (folder / "classifier.json").write_bytes(to_bytes(changed))
+    done = CliRunner().invoke(main, ["pack", str(folder), "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "compare them with `thresholds` of prnn_document" in done.stdout
+    bundle, packed, alone = Classifier.load(folder), Classifier.load(path), pocketrnn_native.Classifier.load(path)
+    assert alone.thresholds == packed.thresholds == bundle.thresholds
+    assert alone.predict_labels(texts) == packed.predict_labels(texts) == bundle.predict_labels(texts)
+    assert () in alone.predict_labels(texts)
+    assert alone.predict_labels(texts, 0.3) == bundle.predict_labels(texts, 0.3)
+    with pytest.raises(ValueError, match="no probability"):
+        alone.predict_labels(texts, 1.5)
 
 
 def test_a_packed_file_is_pickled_by_its_path_and_threads_share_one(both: tuple[Classifier, Classifier]) -> None:

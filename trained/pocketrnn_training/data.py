@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, shown
+from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.tables.checks import listed
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
@@ -34,6 +34,7 @@ __all__ = [
     "split",
     "split_classes",
     "with_unlabelled",
+    "without_outside",
 ]
 
 # Rows times labels, where a text can have several: a byte for each in memory.
@@ -41,6 +42,9 @@ _MOST_ANSWERS: Final = 2**31
 # The target of a row without a label.
 UNLABELLED: Final = -1
 _ROWS_COPIED: Final = 10_000
+_NONE_OF_SEVERAL: Final = (
+    "Where a text can have several labels, one that is of none of them has no label, and no label is outside."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class LabelledTexts:
         source: where the rows come from, in words.
         licence: the licence of the rows, where it is known.
         answers: what a teacher answers for the rows.
+        outside: texts that are of none of the classes; they are not among the rows.
 
     Example:
         >>> data = LabelledTexts(["so good", "so bad"], np.array([1, 0]), ("bad", "good"), "two reviews")
@@ -68,6 +73,7 @@ class LabelledTexts:
     source: str
     licence: str | None = None
     answers: TeacherAnswers | None = field(default=None, repr=False)
+    outside: Sequence[str] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -138,6 +144,37 @@ class LabelledTexts:
                 "Give one row of answers for each row of the data, and one column for each label.",
             )
         return replace(self, answers=answers)
+
+
+def without_outside(data: LabelledTexts, label: str) -> LabelledTexts:
+    """The rows without those of one label, which is no class: their texts are of none of the classes.
+
+    Args:
+        data: rows with one label each.
+        label: what says that a row is of none of the classes; of the labels of `data`.
+
+    Raises:
+        DataError: one class is left, or the rows have any number of labels.
+
+    Example:
+        >>> data = LabelledTexts(["a", "b", "c"], np.array([0, 2, 1]), ("no", "other", "yes"), source="three rows")
+        >>> without_outside(data, "other").labels, without_outside(data, "other").outside
+        (('no', 'yes'), ['c'])
+    """
+    if data.several_labels:
+        raise DataError(_NONE_OF_SEVERAL, "Leave it out, and give these texts an empty list of labels.")
+    place = data.labels.index(label)
+    labels = (*data.labels[:place], *data.labels[place + 1 :])
+    if len(labels) < 2:
+        raise DataError(
+            f"Beside {label!r}, which is outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
+            "A classifier needs rows of two classes at least.",
+        )
+    is_outside = data.targets == place
+    kept = data.rows(np.flatnonzero(~is_outside))
+    targets = kept.targets - (kept.targets > place)
+    texts = data.rows(np.flatnonzero(is_outside)).texts
+    return replace(kept, targets=targets, labels=labels, outside=texts)
 
 
 def split(
@@ -248,6 +285,7 @@ def read_files(
     multi_label: bool = False,
     label_separator: str = LABEL_SEPARATOR,
     encoding: str = UTF8,
+    outside: str | None = None,
 ) -> LabelledTexts:
     """Read the files of one data set, one after the other.
 
@@ -266,6 +304,7 @@ def read_files(
             list, or an empty string, is a text without any.
         label_separator: what stands between the labels of a text, where they are a string.
         encoding: of files of text, which Parquet is not, by a name of Python's.
+        outside: the label of rows that are of none of the classes; they become `LabelledTexts.outside`.
 
     Raises:
         DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there is
@@ -278,6 +317,12 @@ def read_files(
         >>> data.labels
         ('bad', 'good')
     """
+    if outside is not None:
+        if multi_label:
+            raise InputError(_NONE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
+        return without_outside(
+            _read_with(paths, text_column, label_column, labels, outside, blank_labels, encoding), outside
+        )
     if multi_label:
         return _read_several(paths, text_column, label_column, labels, label_separator, encoding)
     codes = Spool()
@@ -301,6 +346,35 @@ def read_files(
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
         labels = classes_of(code_of, f"{len(texts)} rows of {source}", "rows")
     return LabelledTexts(texts, class_targets(codes.numbers(np.int64), tuple(code_of), labels, source), labels, source)
+
+
+def _read_with(
+    paths: Sequence[Path],
+    text_column: str,
+    label_column: str,
+    labels: tuple[str, ...] | None,
+    outside: str,
+    blank_labels: bool,
+    encoding: str,
+) -> LabelledTexts:
+    """The rows as `read_files` reads them, with one label more."""
+    if labels is not None and outside in labels:
+        raise InputError(f"{outside!r} is one of the classes.", "Name another label as outside, or leave it out.")
+    data = read_files(
+        paths,
+        text_column=text_column,
+        label_column=label_column,
+        labels=None if labels is None else (*labels, outside),
+        blank_labels=blank_labels,
+        encoding=encoding,
+    )
+    if outside not in data.labels:
+        raise DataError(
+            f"No row of {data.source} has the label {outside!r}, which is named as outside; there are "
+            f"{listed(data.labels)}.",
+            "Name the label of the rows that are of none of the classes.",
+        )
+    return data
 
 
 def _read_several(

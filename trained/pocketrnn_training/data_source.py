@@ -35,6 +35,7 @@ class DataSource:
         label_separator: what stands between them where they are a string.
         numbers: what is said of sequences of numbers.
         encoding: of files of text, as `pocketrnn.tables.encodings.check_encoding` gives it.
+        outside: the label of rows that are of none of the classes.
     """
 
     names: tuple[str, ...]
@@ -45,6 +46,7 @@ class DataSource:
     label_separator: str = LABEL_SEPARATOR
     numbers: SequenceOptions = NOTHING_SAID
     encoding: str = UTF8
+    outside: str | None = None
 
     @property
     def of_numbers(self) -> bool:
@@ -94,7 +96,7 @@ class DataSource:
 
         both, text = (self.text_column, self.label_column), (self.text_column,)
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
-        self._check_encoding()
+        self._check_of_own_texts()
         if self.of_numbers:
             for path in (*named, *validation):
                 with opened(path):
@@ -104,11 +106,12 @@ class DataSource:
             for path in paths:
                 next(read_columns(path, columns, encoding=self.encoding), None)
 
-    def _check_encoding(self) -> None:
-        """Refuse an encoding where nothing would be read by it."""
-        if self.encoding != UTF8 and (self.of_numbers or AG_NEWS in self.names):
-            what = "sequences of numbers" if self.of_numbers else "ag_news"
-            raise InputError(f"--encoding is of your own files of texts, and DATA is {what}.", "Leave it out.")
+    def _check_of_own_texts(self) -> None:
+        """Refuse an encoding, and a label of rows that are outside, where nothing would be read by it."""
+        for option, value, default in (("--encoding", self.encoding, UTF8), ("--outside", self.outside, None)):
+            if value != default and (self.of_numbers or AG_NEWS in self.names):
+                what = "sequences of numbers" if self.of_numbers else "ag_news"
+                raise InputError(f"{option} is of your own files of texts, and DATA is {what}.", "Leave it out.")
 
     def read_numbers(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberRules | None = None
@@ -183,4 +186,5 @@ class DataSource:
             multi_label=self.multi_label,
             label_separator=self.label_separator,
             encoding=self.encoding,
+            outside=self.outside,
         )

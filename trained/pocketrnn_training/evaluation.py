@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from pocketrnn_training.sequences import LabelledSequences
 __all__ = [
     "ClassScore",
     "Evaluation",
+    "OutsideScore",
     "evaluate",
     "gives_several",
     "logits_by_checkpoint",
@@ -48,6 +49,21 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class OutsideScore:
+    """What the thresholds that a classifier keeps do where texts are of none of the classes.
+
+    Attributes:
+        rows: how many such texts there are.
+        none: the share of them that is given no label.
+        right: the share of all other rows that is given the right label.
+    """
+
+    rows: int
+    none: float
+    right: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The scores of a classifier on labelled texts.
 
@@ -58,6 +74,8 @@ class Evaluation:
         macro_f1: the mean of the F1 of all classes.
         classes: the scores of each class, in the order of the labels.
         confusion: confusion[i][j] rows of class i were given the label j; empty where a text can have several.
+        outside: what the thresholds do, where some texts are of none of the classes. All else is of the likeliest label
+            of the other rows, whether it reaches its threshold or not.
 
     Example:
         >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
@@ -71,6 +89,7 @@ class Evaluation:
     macro_f1: float
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    outside: OutsideScore | None = None
 
 
 def evaluate(
@@ -90,7 +109,8 @@ def evaluate(
 
     Raises:
         DataError: the labels of the data are not those of the classifier, in its order; a row has no label; one of the
-            two is of several labels a text, and the other is not, or one of texts, and the other of numbers.
+            two is of several labels a text, and the other is not, or one of texts, and the other of numbers; there are
+            texts of none of the classes, and the classifier gives every text a label.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
 
     Example:
@@ -122,7 +142,21 @@ def evaluate(
         index = {label: target for target, label in enumerate(labels)}
         answers = classifier.predict(data.texts)
         predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
-    return score(labels, data.targets, predicted)
+    return replace(score(labels, data.targets, predicted), outside=_outside_score(classifier, data))
+
+
+def _outside_score(classifier: Classifier | Checkpoint, data: LabelledTexts) -> OutsideScore | None:
+    if not data.outside:
+        return None
+    if classifier.thresholds is None:
+        raise DataError(
+            f"{classifier.name} keeps no threshold: it gives every text a label.",
+            "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
+        )
+    given = _labels_given(classifier, data.texts)
+    right = given[np.arange(len(data)), data.targets]
+    none = ~_labels_given(classifier, data.outside).any(axis=1)
+    return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
 def rules_of_numbers(classifier: Classifier | NumberClassifier | Checkpoint) -> NumberRules | None:

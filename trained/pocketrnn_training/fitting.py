@@ -19,7 +19,7 @@ from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.rules import NumberRules, array_of
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled
+from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
@@ -188,6 +188,7 @@ def fit(
     channels: Sequence[str] | int | None = None,
     numbers: Mapping[str, Any] | None = None,
     validation: tuple[Iterable[Any], Iterable[Any]] | None = None,
+    outside: Any = None,
     name: str = "classifier",
     word_vectors: str | Path | None = None,
     examples: bool = True,
@@ -207,6 +208,8 @@ def fit(
         numbers: what else is known of them: `missing`, `window`, `hop` and `rate`, as `pocketrnn train` takes them.
         validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
             are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
+        outside: the label of texts that are of none of the classes. They are not trained on; with them a threshold is
+            chosen that the classifier keeps, below which `predict_labels` gives no label.
         name: what the classifier is called.
         word_vectors: a file in GloVe's format that the embedding starts from.
         examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
@@ -236,7 +239,7 @@ def fit(
     settings = _settings(choices)
     reported = _told(progress) if report is None else report
     if channels is not None:
-        refuse_for_numbers(word_vectors=word_vectors, before=before)
+        refuse_for_numbers(word_vectors=word_vectors, before=before, outside=outside)
         rules = _rules(channels, numbers or {})
         sequences, named_labels = _labelled_numbers(texts, labels, rules)
         held_out = None if validation is None else _labelled_numbers(*validation, rules, sequences.labels)[0]
@@ -247,6 +250,11 @@ def fit(
     if numbers is not None:
         raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
     data, given = labelled_texts(texts, labels)
+    known = None
+    if outside is not None:
+        known = _outside_name(outside, given)
+        data = without_outside(data, known)
+        del given[known]
     start = before.checkpoint if isinstance(before, FittedClassifier) else before
     if start is not None:
         data = with_labels_of(start, data)
@@ -256,15 +264,37 @@ def fit(
         data,
         settings,
         name=name,
-        validation=None
-        if validation is None
-        else labelled_texts(*validation, data.labels, several_labels=data.several_labels)[0],
+        validation=None if validation is None else _validation_texts(validation, data, known),
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
         report=reported,
         before=start,
     )
     return FittedClassifier(checkpoint, given)
+
+
+def _outside_name(outside: Any, given: Mapping[str, Any]) -> str:
+    """The name of the label that is outside.
+
+    Raises:
+        InputError: no text has it.
+    """
+    name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
+    if name is None:
+        raise InputError(
+            f"outside is {shown(outside, 40)}, and no text has that label.",
+            "Give the label of the texts that are of none of the classes.",
+        )
+    return name
+
+
+def _validation_texts(
+    validation: tuple[Iterable[Any], Iterable[Any]], data: LabelledTexts, outside: str | None
+) -> LabelledTexts:
+    """Rows to validate with, which may have the label that is outside, too."""
+    known = data.labels if outside is None else (*data.labels, outside)
+    rows = labelled_texts(*validation, known, several_labels=data.several_labels)[0]
+    return rows if outside is None else without_outside(rows, outside)
 
 
 def labelled_texts(

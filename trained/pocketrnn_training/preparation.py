@@ -21,7 +21,7 @@ from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.data import LabelledTexts, split
-from pocketrnn_training.distillation import about_teacher, targets_of, teaching_of
+from pocketrnn_training.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start
 from pocketrnn_training.linear_part import LinearPart
 from pocketrnn_training.progress import Notice, Step
@@ -73,7 +73,7 @@ def parts(
         held_out = np.setdiff1d(held_out, leaks)
     copies = ~data.labelled[training_rows] & np.isin(hashes[training_rows], hashes[held_out])
     training_rows = training_rows[~copies]
-    return data.rows(training_rows), data.rows(held_out)
+    return data.rows(training_rows), replace(data.rows(held_out), outside=())
 
 
 def prepare(
@@ -109,6 +109,7 @@ def prepare(
     _check_for_several_labels(data, settings)
     _check_linear_part(data, settings)
     data, validation = parts(data, validation, settings)
+    outside = [*data.outside, *validation.outside]
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = about_teacher(data, validation)
     for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
@@ -143,14 +144,23 @@ def prepare(
         class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
+        outside_rows=EncodedTexts.of(outside, TextEncoder(rules, tokens)) if outside else None,
         examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
         about={
             **about_rows(data, validation),
             "word_vectors": None if start is None else _about_vectors(start),
-        }
+            **_about_more(len(outside), teacher, before, made=examples is not None and not examples),
+        },
+    )
+
+
+def _about_more(outside: int, teacher: AboutTeacher | None, before: Checkpoint | None, *, made: bool) -> dict[str, Any]:
+    """What a checkpoint says of rows only where there are such."""
+    return (
+        ({"outside_rows": outside} if outside else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
         | ({} if before is None else {"from": {"name": before.name, "data": dict(before.data)}})
-        | ({"examples": MADE_EXAMPLES} if examples is not None and not examples else {}),
+        | ({"examples": MADE_EXAMPLES} if made else {})
     )
 
 

@@ -151,8 +151,16 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
         what = "text" if _steps(checkpoint) == "tokens" else "sequence"
         yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. Of the validation"
         right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
-        yield f"rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones. No {what} of"
-        yield "another kind was asked."
+        yield f"rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
+        outside = metrics.get("outside_above_threshold")
+        if outside is None:
+            yield f"No {what} of another kind was asked: `--outside` names the label of such rows."
+        else:
+            yield f"Of {checkpoint.data['outside_rows']:,} rows of none of the classes, which are not trained on,"
+            yield f"{outside:.1%} are given a label."
+            if checkpoint.training["none_of_these"] is None:
+                yield "Each half of these rows and of the validation rows is measured with the threshold of the other"
+                yield "half; the one that is kept is of all of them."
 
 
 def _steps(checkpoint: Checkpoint) -> str:

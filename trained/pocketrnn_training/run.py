@@ -97,6 +97,11 @@ class TrainingRun:
                 "A teacher answers which one label a text has, and with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
+        if self.teachers and self.source.outside is not None:
+            raise InputError(
+                "A teacher answers every row of the data, and rows that are outside are not learnt from.",
+                "Leave --teacher out, or --outside.",
+            )
         check_output(self.output, force=self.force, resume=self.resume)
         if self.resume:
             self.state = _state_to_resume(self.output, self.settings)

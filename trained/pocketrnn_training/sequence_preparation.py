@@ -73,6 +73,7 @@ def prepare_sequences(
         class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=_encoded(validation, rules),
         validation_targets=validation.targets,
+        outside_rows=None,
         examples=_examples(validation) if examples else (),
         about={
             **about_rows(data, validation),

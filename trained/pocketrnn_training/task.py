@@ -46,6 +46,7 @@ class Task:
         class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
         validation_rows: the validation rows.
         validation_targets: int64 [validation rows], or bool [validation rows, labels].
+        outside_rows: rows that are of none of the classes, or None without any.
         examples: some validation texts, or sequences as lists of rows of numbers.
         about: the description of the data for the checkpoint.
     """
@@ -65,6 +66,7 @@ class Task:
     class_weights: npt.NDArray[np.float32]
     validation_rows: EncodedRows
     validation_targets: npt.NDArray[Any]
+    outside_rows: EncodedRows | None
     examples: tuple[Any, ...]
     about: dict[str, Any]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pocketrnn_training.measures import best_threshold
 
-__all__ = ["chosen_thresholds", "cross_fitted", "reached_by"]
+__all__ = ["chosen_thresholds", "cross_fitted", "none_of_these", "parted_from", "reached_by"]
 
 # A label's own threshold and that for all labels count alike where so many validation rows have the label.
 _ROWS_OF_A_LABEL: Final = 10
@@ -68,6 +68,85 @@ def reached_by(share: float, probabilities: npt.NDArray[np.float64], targets: np
     # Rounded down, and where it is round already by one: the last of them reaches it in single precision, too.
     least = right[len(right) - math.ceil(share * len(right))]
     return max(0.0, math.ceil(float(least) * 10**_DECIMALS - 1) / 10**_DECIMALS - 10**-_DECIMALS)
+
+
+def parted_from(
+    outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
+) -> float:
+    """The threshold that parts best the right answers from answers to rows of none of the classes.
+
+    The highest mean of two shares: of the rows that are given their right label, and of the rows of none of the classes
+    that are given no label.
+
+    Args:
+        outside: float64 [rows of none of the classes, classes].
+        probabilities: float64 [rows, classes], of rows that were not trained on.
+        targets: int64 [rows].
+
+    Example:
+        >>> parted_from(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+        0.7
+    """
+    right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
+    others = np.sort(outside.max(axis=1, initial=0.0))
+    occur = np.unique(np.concatenate(([0.0], right, others, [1.0])))
+    cuts = np.concatenate(([0.0], (occur[:-1] + occur[1:]) / 2))
+    given = (len(right) - np.searchsorted(right, cuts)) / len(targets)
+    none = np.searchsorted(others, cuts) / len(others)
+    return round(float(cuts[(given + none).argmax()]), _DECIMALS)
+
+
+def none_of_these(
+    share: float | None,
+    probabilities: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.int64],
+    outside: npt.NDArray[np.float64] | None,
+) -> tuple[float, dict[str, float]]:
+    """The threshold below which a text is given no label, where each text has one label, and what it does.
+
+    Args:
+        share: of the right answers, that are to reach it; or None to part them from `outside`.
+        probabilities: float64 [rows, classes], of rows that were not trained on.
+        targets: int64 [rows].
+        outside: float64 [rows of none of the classes, classes], or None.
+
+    Returns:
+        the threshold, and the shares of right answers, of wrong ones, and of answers to rows of none of the classes
+        that reach it. If these rows chose it, each half is measured with the threshold of the other half.
+
+    Example:
+        >>> answers, targets = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 1])
+        >>> none_of_these(None, answers, targets, np.array([[0.4, 0.6], [0.5, 0.5]]))[0]
+        0.65
+    """
+
+    def chosen(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
+        if share is not None:
+            return reached_by(share, probabilities[rows], targets[rows])
+        assert outside is not None  # noqa: S101 - one of both is given
+        return parted_from(outside[others], probabilities[rows], targets[rows])
+
+    right = probabilities.argmax(axis=1) == targets
+    likeliest = probabilities.max(axis=1)
+    of_outside = np.empty(0) if outside is None else outside.max(axis=1)
+    all_rows, all_others = np.ones(len(targets), bool), np.ones(len(of_outside), bool)
+    threshold = chosen(all_rows, all_others)
+    given, others_given = likeliest >= threshold, of_outside >= threshold
+    if share is None and min(len(targets), len(of_outside)) > 1:
+        half, other_half = np.arange(len(targets)) % 2 == 0, np.arange(len(of_outside)) % 2 == 0
+        for measured, others in ((half, other_half), (~half, ~other_half)):
+            of_the_rest = chosen(~measured, ~others)
+            given[measured] = likeliest[measured] >= of_the_rest
+            others_given[others] = of_outside[others] >= of_the_rest
+    figures = {
+        "threshold": threshold,
+        "right_above_threshold": float(given[right].mean()) if right.any() else 0.0,
+        "wrong_above_threshold": float(given[~right].mean()) if not right.all() else 0.0,
+    }
+    return threshold, figures if outside is None else {
+        **figures,
+        "outside_above_threshold": float(others_given.mean()),
+    }
 
 
 def cross_fitted(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -225,6 +225,9 @@ def _digest(task: Task, settings: Settings) -> str:
     for rows, targets in ((task.rows, task.targets), (task.validation_rows, task.validation_targets)):
         for array in (rows.values, rows.offsets, targets):
             digest.update(np.ascontiguousarray(array).data)
+    if task.outside_rows is not None:
+        for array in (task.outside_rows.values, task.outside_rows.offsets):
+            digest.update(np.ascontiguousarray(array).data)
     of_numbers = isinstance(task.rules, NumberRules)
     decisive = {n: v for n, v in settings.document(of_numbers=of_numbers).items() if n not in ANY_TIME}
     start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()

@@ -29,7 +29,7 @@ from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import SpelledEmbedding
 from pocketrnn_training.task import Task
 from pocketrnn_training.threads import limited
-from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted, reached_by
+from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted, none_of_these
 
 __all__ = [
     "VALIDATION_LENGTHS",
@@ -152,7 +152,9 @@ class TrainingLoop:
             validation_logits = logits_of(learner.module, task.validation_rows, batch_size, fabric) + of_linear_part
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
-                best, best_logits = self._checkpoint(learner.module, validation_logits, history[-1]), validation_logits
+                outside = self._outside_logits(learner.module, batch_size, fabric)
+                best = self._checkpoint(learner.module, validation_logits, outside, history[-1])
+                best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
             if notice := self._diverged(history):
@@ -161,6 +163,14 @@ class TrainingLoop:
             # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
             emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
+
+    def _outside_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor | None:
+        """The logits of the rows of none of the classes, of both parts; None without such rows."""
+        rows, linear = self.task.outside_rows, self.task.linear
+        if rows is None:
+            return None
+        logits = logits_of(module, rows, batch_size, fabric)
+        return logits if linear is None else logits + torch.from_numpy(linear.logits(rows))
 
     @property
     def keeps_last(self) -> bool:
@@ -276,13 +286,15 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def _checkpoint(self, module: AnyClassifier, logits: Tensor, epoch: Epoch) -> Checkpoint:
+    def _checkpoint(self, module: AnyClassifier, logits: Tensor, outside: Tensor | None, epoch: Epoch) -> Checkpoint:
         """A copy of the module, calibrated by its validation logits, with all that is known of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fitted_temperature(logits, targets)
         kept = copied(module, task)
         apply_temperature(kept, temperature)
-        thresholds, measured = self._thresholds(logits / temperature)
+        thresholds, measured = self._thresholds(
+            logits / temperature, None if outside is None else outside / temperature
+        )
         return Checkpoint(
             name=self.name,
             architecture=task.architecture,
@@ -309,23 +321,15 @@ class TrainingLoop:
             | {"torch": torch.version.__version__},
         )
 
-    def _thresholds(self, logits: Tensor) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """The thresholds, by calibrated validation logits, and figures of them; those of several labels are measured on
-        rows that did not choose them."""
+    def _thresholds(self, logits: Tensor, outside: Tensor | None) -> tuple[tuple[float, ...] | None, dict[str, float]]:
+        """The thresholds, by calibrated logits of the validation rows and of rows of none of the classes, and figures
+        of them; those of several labels are measured on rows that did not choose them."""
         targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
-            if share is None:
+            if share is None and outside is None:
                 return None, {}
-            probabilities = logits.double().softmax(dim=1).numpy()
-            threshold = reached_by(share, probabilities, targets)
-            given = probabilities.max(axis=1) >= threshold
-            right = probabilities.argmax(axis=1) == targets
-            wrong = int((~right).sum())
-            measured = {
-                "threshold": threshold,
-                "right_above_threshold": float(given[right].mean()) if right.any() else 0.0,
-                "wrong_above_threshold": float(given[~right].mean()) if wrong else 0.0,
-            }
+            of_outside = None if outside is None else outside.double().softmax(dim=1).numpy()
+            threshold, measured = none_of_these(share, logits.double().softmax(dim=1).numpy(), targets, of_outside)
             return (threshold,) * len(self.task.labels), measured
         probabilities = torch.sigmoid(logits.double()).numpy()
         result = score_several(self.task.labels, targets, cross_fitted(probabilities, targets))

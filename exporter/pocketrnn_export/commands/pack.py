@@ -120,6 +120,11 @@ def pack(
         )
     for line in _lines(manifest):
         tell(line)
+    if manifest.thresholds is not None:
+        tell(
+            "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
+            "probabilities: compare them with `thresholds` of prnn_document."
+        )
     tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     if output is not None:
         given = "--input recording.csv" if of_numbers else '"a text"'

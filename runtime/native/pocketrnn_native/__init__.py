@@ -190,6 +190,47 @@ class Classifier:
         """
         return [self.labels[row.index(max(row))] for row in self.predict_proba(texts)]
 
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """For each label the probability from which `predict_labels` gives it; None where the file keeps none.
+
+        Example:
+            >>> Classifier.load("news.prnn").thresholds is None
+            True
+        """
+        # Here and not above: few ask, and importing json takes as long as all else.
+        import json
+
+        found = json.loads(self._packed.document()).get("thresholds")
+        return None if found is None else tuple(found)
+
+    def predict_labels(self, texts: Iterable[str], threshold: float | None = None) -> list[tuple[str, ...]]:
+        """The labels of every text that reach their threshold; where one label is right, the likeliest or none.
+
+        Args:
+            texts: any strings.
+            threshold: a probability, for all labels; None for the thresholds that the file keeps, or else 0.5.
+
+        Raises:
+            EngineError: as `classify`; it names the text.
+            TypeError: `texts` is one string, or an item of it is not a string.
+            ValueError: `threshold` is out of its range.
+
+        Example:
+            >>> Classifier.load("news.prnn").predict_labels(["Oil prices rise again"], 0.4)
+            [('Business',)]
+        """
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}, which is no probability.")
+        classes = range(len(self.labels))
+        wanted = (self.thresholds or (0.5,) * len(classes)) if threshold is None else (threshold,) * len(classes)
+        several = self._packed.is_multi_label()
+        given = []
+        for row in self.predict_proba(texts):
+            asked = classes if several else (row.index(max(row)),)
+            given.append(tuple(self.labels[i] for i in asked if row[i] >= wanted[i]))
+        return given
+
     def predict_proba(self, texts: Iterable[str]) -> list[list[float]]:
         """The probabilities of every label for every text.
 

@@ -20,8 +20,8 @@ __all__ = ["data_options"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _not_empty(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if not value:
+def _not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value == "":
         raise click.BadParameter("it is empty.")
     return value
 
@@ -51,6 +51,13 @@ _OPTIONS: Final = (
         metavar="NAME",
         callback=lambda _context, _option, value: check_encoding(value),
         help="How files of texts are encoded: cp1252, utf-16, gb18030, ...; not Parquet, nor a teacher's files.",
+    ),
+    click.option(
+        "--outside",
+        type=Text(),
+        metavar="LABEL",
+        callback=_not_empty,
+        help="Rows with this label are of none of the classes: a threshold is chosen with them, or measured.",
     ),
     click.option(
         "--channels",
@@ -87,6 +94,7 @@ def data_options(command: _Command) -> _Command:
         label_column: str,
         label_separator: str,
         encoding: str,
+        outside: str | None,
         data_dir: Path | None,
         channels: tuple[str, ...] | None,
         sequence_column: str | None,
@@ -98,7 +106,9 @@ def data_options(command: _Command) -> _Command:
         **others: Any,
     ) -> Any:
         numbers = SequenceOptions(channels, sequence_column, missing, window, hop, rate)
-        source = DataSource(data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding)
+        source = DataSource(
+            data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside
+        )
         return command(*arguments, source=source, **others)
 
     for option in reversed(_OPTIONS):

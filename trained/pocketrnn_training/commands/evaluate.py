@@ -47,6 +47,9 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     as for `pocketrnn train --multi-label`. F1 is that of all answers together (micro) and the mean of all labels
     (macro).
 
+    With --outside, rows of that label are of none of the classes, and what the classifier's threshold does is shown,
+    too: how many of them are given no label, and how many of the others their right one.
+
     Of sequences of numbers, windows and what stands for a missing sample are those of the classifier, and so are the
     columns of the channels.
 
@@ -96,6 +99,11 @@ def _loaded(path_or_name: str, threads: int) -> Classifier | NumberClassifier | 
 def _evaluation_lines(result: Evaluation) -> Iterator[str]:
     if result.confusion:
         yield f"accuracy {result.accuracy:.2%} of {result.rows:,} rows, mean F1 {result.macro_f1:.2%}"
+        if (outside := result.outside) is not None:
+            yield (
+                f"by the threshold: {outside.right:.2%} of these rows are given their label, {outside.none:.2%} of "
+                f"{outside.rows:,} rows of none of the classes are given none"
+            )
     else:
         f1 = f"micro F1 {result.micro_f1:.2%}, macro F1 {result.macro_f1:.2%}"
         yield f"{f1}, all labels right in {result.accuracy:.2%} of {result.rows:,} rows"

@@ -135,6 +135,7 @@ _COUNT: Final = click.IntRange(min=1)
             "patience",
             "metric",
             "none_of_these",
+            "outside",
             "validation_share",
             "final_fit",
             "seed",
@@ -466,6 +467,10 @@ def train(
 
     With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
     highest F1. The report and the last line have F1 of all answers together (micro) and the mean of all labels (macro).
+
+    With --outside, rows of that label are of none of the classes, and are not trained on. The threshold below which
+    `classify` gives no label is the one that parts them best from the validation rows; with --none-of-these, they only
+    measure it.
 
     A teacher is a file with a row for each row of DATA, in its order, and then of the files of --unlabelled: a column
     for each label, named by it, or a column `probabilities` or `logits` with lists in the order of the labels, which
