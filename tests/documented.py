@@ -124,7 +124,7 @@ def run_command(line: str, output: str = "") -> None:
         if "pocketrnn_native" not in sys.modules:
             return  # there is no C compiler here, and so no engine to prove a packed file with
     if arguments[1] == "train":
-        arguments += _SMALL
+        arguments += _SMALL if "--epochs" in arguments else (*_SMALL, "--epochs", "2")
     given = Path(redirected.strip()).read_bytes() if redirected else None
     result = CliRunner().invoke(main, arguments[1:], input=given)
     refused = output.startswith("Error: ")

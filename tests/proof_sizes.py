@@ -1,5 +1,5 @@
-"""How long proofs take in tests: without their longest rows, unless slow tests run too; with only the smallest cases of
-each kind, where a test is about something else."""
+"""How long proofs take in tests: whole where slow tests run too; else short, with the smallest cases of each kind only,
+as also where a test is about something else."""
 
 from __future__ import annotations
 
@@ -36,32 +36,38 @@ _FAST: Final = {
     "intake.exportable": {"LONGEST": 300},
     "intake.as_given": {"_SECONDS": 0.1},
 }
-_SHORT: Final = {**_FAST, "tracing.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
+_SHORT: Final = {**_WHOLE, **_FAST, "tracing.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
 # How often all weights are moved to see how far rounding may move an answer.
 _DRAWS, _FEW_DRAWS = 8, 2
 
 
 @pytest.fixture(scope="session", autouse=True)
 def fewer_sizes_are_asked() -> Iterator[None]:
-    """What every export of a test has: proofs without the longest rows; where slow tests run too, whole ones."""
-    with _sizes(_usual()):
-        yield
+    """What every export of a test has: short proofs, 60 % of the time of longer ones; where slow tests run too, whole
+    ones."""
+    if SLOW_TOO in os.environ or importlib.util.find_spec("torch") is None:
+        with _sizes(_usual()):
+            yield
+    else:
+        with _short():
+            yield
 
 
 @pytest.fixture(scope="module")
 def short_proofs() -> Iterator[None]:
     """Proofs of every kind of case, without long rows and large batches.
 
-    For a module whose subject is what surrounds a proof: files, commands, options, refusals. What a proof finds is
-    tested with whole ones.
+    For a module whose subject is what surrounds a proof: files, commands, options, refusals, also where slow tests run.
+    What a proof finds is tested with longer ones.
     """
-    with _sizes(_SHORT), _proofs(_smallest, _FEW_DRAWS):
+    with _short():
         yield
 
 
 @pytest.fixture
 def usual_proofs() -> Iterator[None]:
-    """Proofs as where nothing is said, for a test of a module that has short ones: whole where slow tests run too."""
+    """Proofs with all cases, without the longest rows, for a test of what only these find: whole where slow tests run
+    too."""
     with _sizes(_usual()), _proofs(lambda chosen: chosen, _DRAWS):
         yield
 
@@ -75,6 +81,12 @@ def whole_proofs() -> Iterator[None]:
 
 def _usual() -> Mapping[str, Mapping[str, Any]]:
     return _WHOLE if SLOW_TOO in os.environ else {**_WHOLE, **_FAST}
+
+
+@contextmanager
+def _short() -> Iterator[None]:
+    with _sizes(_SHORT), _proofs(_smallest, _FEW_DRAWS):
+        yield
 
 
 @contextmanager

@@ -379,6 +379,7 @@ def test_what_is_public_is_not_taken_for_private(text: str) -> None:
     assert private_uses(text, {"_own"}) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
     # `[export]` brings no pyarrow: scripts/demo exports the shipped checkpoint with that extra alone.
     code = (

@@ -399,7 +399,7 @@ def exported(module: nn.Module, path: Path) -> None:
     export(module, path, labels=["a", "b"], vocabulary=WORDS, tokenizer="whitespace", torchscript=False)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 6))
+@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused:
         right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))

@@ -241,7 +241,7 @@ def compared(module: nn.Module) -> list[Comparison]:
     ]
 
 
-@pytest.mark.parametrize("made", mostly_slow(list(MADE), 6))
+@pytest.mark.parametrize("made", mostly_slow(list(MADE), 10))
 def test_a_copy_that_would_lose_something_is_whole_and_the_module_is_left_as_it_was(made: str) -> None:
     module = MADE[made]()
     if made == "settings":
@@ -287,7 +287,9 @@ def test_a_copy_that_answers_otherwise_than_the_module_is_refused(forward: Any) 
     gc.collect()
 
 
-@pytest.mark.parametrize("kind", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow), "mixed"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("float16", marks=pytest.mark.slow), pytest.param("bfloat16", marks=pytest.mark.slow), "mixed"]
+)
 def test_a_module_in_half_precision_is_told_with_the_difference_that_was_measured(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_graph_is_small_and_tells_nothing_of_the_machine_it_was_made_on(old_bu
         assert b"stack_trace" not in content
 
 
+@pytest.mark.slow
 def test_a_graphs_file_is_as_large_as_its_weights(tmp_path: Path) -> None:
     module = RecurrentClassifier(_architecture(vocabulary_size=8_000, embedding_dim=64, hidden_dim=32))
     exported(module, tmp_path / "b", vocabulary=[f"w{i}" for i in range(8_000)], lengths=True)

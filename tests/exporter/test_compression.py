@@ -16,6 +16,7 @@ import user_modules
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 import pocketrnn_export.compression
 from pocketrnn import Classifier, verify
@@ -108,7 +109,7 @@ def test_a_lone_smaller_graph_says_what_it_belongs_to(bundle: Path, tmp_path: Pa
     assert metadata["pocketrnn.text_digest"] == manifest.text_digest(made.labels, made.text, made.vocabulary)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(12, 60))
 @given(
     numbers=st.lists(st.floats(-1e4, 1e4, width=32), min_size=300, max_size=300),
     stored=st.sampled_from(["int8", "float16"]),

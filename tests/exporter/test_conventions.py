@@ -123,7 +123,7 @@ def text(length: int) -> tuple[str, Tensor]:
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 4), ids=lambda kind: kind.__name__)
 def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     found = prepared(kind)
     assert found.convention.line == BATCH[kind]
@@ -146,7 +146,7 @@ def test_a_row_that_may_begin_with_its_length_or_with_an_id_is_asked_about(width
     assert prepared(zoo.TimeMajor, widths=Widths(width, width)).convention.line == BATCH[zoo.TimeMajor]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 12), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 99), ids=lambda kind: kind.__name__)
 def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     kind: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,7 @@ def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     np.testing.assert_allclose(classifier.predict_proba(texts), np.concatenate(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 4), ids=lambda kind: kind.__name__)
 def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]) as refusal:
         prepared(kind)
@@ -344,6 +344,7 @@ def test_where_the_rules_pad_every_text_optional_lengths_are_asked_for() -> None
     assert prepared(zoo.OptionalLengths).convention.line == "module(tokens, lengths)"
 
 
+@pytest.mark.slow
 def test_a_layer_that_reads_backwards_is_run_on_rows_of_one_length(tmp_path: Path) -> None:
     classifier = exported(zoo.BothWaysMasked, tmp_path / "bundle", torchscript=False)
     assert "torch.arange(tokens.size(1)) < lengths" in classifier.manifest.provenance["call"]

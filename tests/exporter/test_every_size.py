@@ -50,6 +50,7 @@ def unseen(size: Any) -> bool:
     return torch._C._len_torch_dispatch_stack() == 0 and int(size) == 23
 
 
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize(("axis", "said"), [(1, "a text of 23 tokens"), (0, "a batch of 23 texts")])
 def test_an_odd_size_is_found_and_named_where_no_question_was_seen(axis: int, said: str) -> None:
     with pytest.raises(ExportError, match=said):
@@ -60,6 +61,7 @@ def by_the_text_of_a_dataclass(size: Any) -> bool:
     return repr(Key(size)) == "Key(tokens=23)"
 
 
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("asks", [lambda size: id(size) == id(23), by_the_text_of_a_dataclass])
 def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     module = sentiment(asks)
@@ -71,6 +73,7 @@ def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     np.testing.assert_allclose(run_in_pytorch(traced).run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_text_that_a_longer_neighbour_changes_is_refused_with_the_sizes(tmp_path: Path) -> None:
     class ByWidth(nn.Module):
         def __init__(self) -> None:
@@ -114,6 +117,7 @@ def test_a_text_stands_beside_others_on_both_sides_of_what_is_asked_beyond_512_t
     every_size.check_beside_others(lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given)
 
 
+@pytest.mark.slow
 def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
@@ -165,7 +169,7 @@ def test_a_layer_without_memory_answers_each_step_as_a_text_of_its_own(
         torch.testing.assert_close(hidden[-1], each[:, 0, 4:])
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3))
 def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any, packed: bool) -> None:
     class Classifier(nn.Module):

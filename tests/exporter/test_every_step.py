@@ -78,6 +78,7 @@ def test_whatever_counts_the_steps() -> None:
         right_program(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_detached_every_so_many_steps_is_the_same_state() -> None:
     module = stepping(lambda t, word, h: (word, h.detach() if t % 100 == 99 else h))
     tokens = torch.randint(2, 40, (1, 150))

@@ -225,12 +225,12 @@ def one_row_off(model: onnx.ModelProto) -> None:
     ("kind", "change"),
     [
         (user_modules.PackedLastState, gates_swapped),
-        (user_modules.PackedLastState, bias_dropped),
-        (user_modules.PackedLastState, read_backwards),
+        pytest.param(user_modules.PackedLastState, bias_dropped, marks=pytest.mark.slow),
+        pytest.param(user_modules.PackedLastState, read_backwards, marks=pytest.mark.slow),
         (user_modules.PackedLastState, lengths_ignored),
-        (user_modules.TimeMajorSorted, reset_gate_before),
+        pytest.param(user_modules.TimeMajorSorted, reset_gate_before, marks=pytest.mark.slow),
         (user_modules.PackedLastState, one_weight_off),
-        (user_modules.PackedLastState, one_row_off),
+        pytest.param(user_modules.PackedLastState, one_row_off, marks=pytest.mark.slow),
         pytest.param(user_modules.WordDropout, one_weight_off, marks=pytest.mark.slow),
         (Numbers, one_weight_off),
         (Numbers, one_row_off),
@@ -274,6 +274,7 @@ def test_weights_that_are_stored_small_count_as_what_they_stand_for(storage: Sto
     assert all(n.passes for run in runs for n in near_enough("form", run, answers))
 
 
+@pytest.mark.slow
 def test_a_graph_of_an_old_opset_that_takes_one_text_is_computed_too() -> None:
     made, _, exact = proven(user_modules.MaskedAttention)
     graph, opset = edge_graph(made.module, {}, takes_lengths=True)
@@ -532,7 +533,7 @@ class Asks(nn.Module):
         return mean + torch.isinf(self.score[x]).sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("ask", ["zero", "whole", "threshold", "infinity"])
+@pytest.mark.parametrize("ask", mostly_slow(["zero", "whole", "threshold", "infinity"], 4, first=2))
 def test_numbers_that_are_meant_as_they_are_spread_nothing(ask: str) -> None:
     module = Asks(ask).eval()
     case = Case("two", np.array([[0, 1, 3, 4], [1, 2, 1, 2]]), np.full(2, 4))
@@ -588,6 +589,7 @@ class CachedPositions(nn.Module):
         return self.out(self.rnn(self.emb(x) + self.table[:steps])[0].mean(1))
 
 
+@pytest.mark.slow
 def test_a_cache_that_forward_fills_is_filled_again_in_double_precision() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

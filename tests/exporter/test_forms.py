@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import user_modules
+from sampling import mostly_slow
 
 from pocketrnn.errors import ParityError
 from pocketrnn.text import TextRules
@@ -105,13 +106,17 @@ class Occurs(torch.nn.Module):
 
 @pytest.mark.parametrize(
     "occurs",
-    [
-        lambda is_it: is_it.any(1, True),
-        lambda is_it: is_it.any(dim=-1, keepdim=True).any(1),
-        lambda is_it: torch.any(is_it.unsqueeze(2), (1, 2), True).squeeze(2),
-        lambda is_it: torch.any(is_it.unsqueeze(2), (1, 2)),
-        lambda is_it: is_it.all(1, True),
-    ],
+    mostly_slow(
+        [
+            lambda is_it: is_it.any(1, True),
+            lambda is_it: is_it.any(dim=-1, keepdim=True).any(1),
+            lambda is_it: torch.any(is_it.unsqueeze(2), (1, 2), True).squeeze(2),
+            lambda is_it: torch.any(is_it.unsqueeze(2), (1, 2)),
+            lambda is_it: is_it.all(1, True),
+        ],
+        5,
+        first=2,
+    ),
 )
 def test_an_axis_that_any_or_all_keeps_is_kept(occurs: Callable[[torch.Tensor], torch.Tensor]) -> None:
     module = Occurs(occurs).eval()

@@ -301,7 +301,7 @@ def test_what_no_answer_depends_on_may_be_kept(kind: type[Base]) -> None:
     assert prepared(kind()).convention.line == "module(tokens)"
 
 
-@pytest.mark.parametrize("kind", [LongestSoFar, LastHiddenState, WarmsUp, CoolsDownLate, Decays])
+@pytest.mark.parametrize("kind", mostly_slow([LongestSoFar, LastHiddenState, WarmsUp, CoolsDownLate, Decays], 3))
 def test_the_call_that_the_refusal_offers_is_taken(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused:
         prepared(kind())

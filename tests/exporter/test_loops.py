@@ -77,6 +77,7 @@ def test_python_is_as_it_was_after_an_export(tmp_path: Path) -> None:
     assert [*torch.eye(2).unbind(0)][1].tolist() == [0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_copy_in_torchscript_that_holds_one_length_only_is_left_out(tmp_path: Path) -> None:
     manifest = export(made(loop_modules.StepsAnLstmCell), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
     assert manifest.torchscript is None

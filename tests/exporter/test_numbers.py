@@ -86,7 +86,7 @@ def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_export
 
 def test_sequences_of_several_lengths_are_answered_as_each_alone(last_step: tuple[nn.Module, Path]) -> None:
     classifier = NumberClassifier.load(last_step[1], threads=2)
-    sequences = [np.random.default_rng(n).normal(0, 3, (1 + n % 9, 3)) for n in range(600)]
+    sequences = [np.random.default_rng(n).normal(0, 3, (1 + n % 9, 3)) for n in range(100)]
     together = classifier.logits(sequences)
     assert np.allclose(together, np.concatenate([classifier.logits([s]) for s in sequences]), atol=1e-6)
     labels = [classifier.labels[i] for i in together.argmax(1)]
@@ -167,6 +167,7 @@ def test_values_are_no_labels(tmp_path: Path) -> None:
     assert "values" in str(classifier.manifest.provenance["gives"])
 
 
+@pytest.mark.slow
 def test_integers_of_a_sensor_are_scaled_and_those_of_others_are_not(tmp_path: Path) -> None:
     module, _, how = made("LastStep")
     export(module, tmp_path / "b", **how, integer_scale=[0.5, 0.25, 0.125])
@@ -232,6 +233,7 @@ def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_s
     assert "numbers from 0 to 1" in caplog.text
 
 
+@pytest.mark.slow
 def test_recordings_without_a_steady_answer_are_left_out_of_the_proof_and_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,6 +300,7 @@ def test_a_layout_that_only_runs_is_not_guessed_where_a_likelier_one_runs(tmp_pa
         export_numbers(AnyShape().eval(), tmp_path / "b", **XYZ)
 
 
+@pytest.mark.slow
 def test_a_call_that_the_owner_writes_is_taken(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Tagger().eval()

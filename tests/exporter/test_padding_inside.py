@@ -361,6 +361,7 @@ def moved_by_hand(module: nn.Module, classifier: Classifier, texts: list[str]) -
     return max(moved)
 
 
+@pytest.mark.slow
 def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         _, classifier = exported(modules.CountMean, "padding 1", tmp_path / "b")
@@ -380,6 +381,7 @@ def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
     return padding_effect(one.as_reference(), texts, **given)
 
 
+@pytest.mark.slow
 def test_padding_is_measured_where_it_can_be() -> None:
     texts = [[5, 8, 3], [9, 9], [5, 8, 3]]
     plain = effect(modules.PlainMean, texts)

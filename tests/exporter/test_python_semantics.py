@@ -131,6 +131,7 @@ def test_a_baked_state_is_an_error_of_the_copy_and_not_the_end_of_the_process() 
             script(torch.full((rows, 7), 2))
 
 
+@pytest.mark.slow
 def test_what_training_left_on_a_module_is_copied(tmp_path: Path) -> None:
     class Nested(idiom_modules.KeepsItsAttention):
         pass

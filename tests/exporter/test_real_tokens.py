@@ -159,6 +159,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     check_refusals(classifier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", pytest.param("right", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("least", "most"), [(12, None), pytest.param(12, 12, marks=pytest.mark.slow)])
 def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most: int | None, tmp_path: Path) -> None:
@@ -169,6 +170,7 @@ def test_the_padding_up_to_a_width_is_no_real_token(side: str, least: int, most:
     check_refusals(classifier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([Pools, Masks, TakesTheLast], 3))
 def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tmp_path: Path) -> None:
     module, classifier = exported(kind, tmp_path / "b", torchscript=False)

@@ -218,6 +218,7 @@ def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Mo
     check(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([UpToTheLongest, OfAList, NamesItsInputs], 3, first=1))
 def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
     check(kind(), with_lengths=True)

@@ -51,7 +51,7 @@ class Numbers(nn.Module):
         return torch.stack([one * number for number in self.numbers(x.size(1))], dim=1)
 
 
-@pytest.mark.parametrize("numbers", mostly_slow(WHOLE, 3))
+@pytest.mark.parametrize("numbers", mostly_slow(WHOLE, 9))
 def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     session = session_of(onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content)
     for n in range(1, MOST + 1):
@@ -59,7 +59,7 @@ def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[
         np.testing.assert_array_equal(given, np.array(numbers(n), np.float32), err_msg=f"{n} tokens")
 
 
-@pytest.mark.parametrize("numbers", mostly_slow(FLOATS, 3))
+@pytest.mark.parametrize("numbers", mostly_slow(FLOATS, 9))
 def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     content = onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content
     session, in_doubles = session_of(content), float64_run_of_onnx(content)
@@ -100,6 +100,7 @@ class Spread(nn.Module):
         return self.fc((e * weights[None, :, None]).mean(1)) * torch.tensor([n, 1, n // 3]) / n
 
 
+@pytest.mark.slow
 def test_weights_spread_over_the_steps_are_pytorchs() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -134,7 +134,7 @@ class _MeanOfWords(torch.nn.Module):
     [
         (classifier_of("gru", 1, "max", packed=False, both=True), "both ends"),
         (_StepBeforeLast(), "is not known to go on"),
-        (user_modules.EncoderStates(), "a state of its own"),
+        pytest.param(user_modules.EncoderStates(), "a state of its own", marks=pytest.mark.slow),
         (_MeanOfWords(), "no recurrent layer"),
     ],
     ids=["bidirectional", "the step before the last", "another layer's state", "no recurrent layer"],

@@ -48,7 +48,7 @@ def made(name: str) -> Subwords:
     return subwords_of_json(families()[name].to_str(), name)
 
 
-@pytest.mark.parametrize("name", mostly_slow([*families(), *MODELS], 4))
+@pytest.mark.parametrize("name", mostly_slow([*families(), *MODELS], 8))
 def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> None:
     rules, tokens = made(name).rules, made(name).tokens
     is_followed = not in_the_way(rules, tokens)

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("short_proofs")
 TEXTS = ["so good", "so bad", "a good film", "a bad film"] * 8
 
 
+@pytest.mark.slow
 def test_a_classifier_that_was_fitted_in_python_is_exported_with_its_answers(tmp_path: Path) -> None:
     fitted = fit(TEXTS, ["good", "bad"] * 16, epochs=1, hidden_dim=8, embedding_dim=8, final_fit=False, device="cpu")
     manifest = export_trained(fitted, tmp_path / "reviews", name="films", torchscript=False)

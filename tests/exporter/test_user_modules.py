@@ -81,6 +81,7 @@ def before_the_last_layer(module: nn.Module) -> Iterator[list[torch.Tensor]]:
             hook.remove()
 
 
+@pytest.mark.slow
 def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path) -> None:
     right, wrong = made(user_modules.MaskedAttention), made(user_modules.MeanOverPadding)
     given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False}
@@ -92,7 +93,7 @@ def test_only_models_that_padding_does_not_change_are_run_padded(tmp_path: Path)
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.parametrize("case", mostly_slow(refused_modules.REFUSED, 3), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(refused_modules.REFUSED, 5), ids=lambda case: case[0].__name__)
 def test_a_module_that_cannot_be_exported_right_is_refused_with_the_reason(
     case: tuple[type[nn.Module], type[PocketRNNError], str], tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_torch_is_as_it_was_after_success_and_after_failure(tmp_path: Path) -> N
     assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__) == codes
 
 
+@pytest.mark.slow
 def test_another_thread_sees_pytorch_as_it_is_while_one_exports(tmp_path: Path) -> None:
     module, tokens, lengths = (
         made(user_modules.MaskedAttention).eval(),

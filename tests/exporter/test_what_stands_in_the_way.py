@@ -93,6 +93,7 @@ class Spread(Encoder):
         return self.fc(self.steps(tokens).std(1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:std")
 def test_a_text_too_short_for_a_finite_answer_is_beyond_a_limit(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -92,7 +92,7 @@ def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
 ) -> None:
     vocabulary = vocabulary_of(50 if kind is _Numbers else user_modules.WORDS)
     packed = packed_graph(*graph_of_kind(kind), vocabulary, LABELS)
-    assert run(hostile, packed, tmp_path, examples(500, 3000)).endswith(" opened\n")
+    assert run(hostile, packed, tmp_path, examples(150, 3000)).endswith(" opened\n")
 
 
 def test_small_weights_that_cannot_stay_in_place_are_read_without_a_fault(hostile: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_step_and_saved_streams_made_to_mislead_are_refused_or_read_on_without
         bundle = bundle_maker.make(tmp_path / str(number), stream=True, rules=rules, vocabulary=vocabulary)
         content = packed_bundle(bundle)
         assert run(hostile, content, tmp_path) == "0 opened\n"
-        assert run(hostile, content, tmp_path, examples(500, 3000)).endswith(" opened\n")
+        assert run(hostile, content, tmp_path, examples(150, 3000)).endswith(" opened\n")
 
 
 @pytest.mark.parametrize("name", subword_vectors.STREAMS)

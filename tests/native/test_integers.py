@@ -149,7 +149,7 @@ def test_arm_gives_the_integers_of_plain_c_in_an_emulator(
 
 
 @pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3))
-@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("in_place", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_program_of_integers_answers_nearly_as_in_float32_in_every_way_of_reading(
     kind: type[nn.RNNBase], in_place: bool
 ) -> None:
@@ -234,6 +234,7 @@ class Projected(Tagger):
         return self.fc(self.rnn(x)[0].mean(1))
 
 
+@pytest.mark.slow
 def test_linear_layers_of_every_token_are_of_integers() -> None:
     content, graph = graph_of(Projected(), VOCABULARY, LABELS)
     assert form_of(Projected()).matrices == 6
@@ -401,6 +402,7 @@ def test_a_module_is_exported_as_a_file_of_integers(tmp_path: Path, monkeypatch:
     assert graph_sentence(Classifier.load("m.prnn").manifest).startswith("not equal")
 
 
+@pytest.mark.slow
 def test_nothing_to_multiply_as_integers_is_refused(tmp_path: Path) -> None:
     export(Tagger(nn.RNN, nonlinearity="relu"), tmp_path / "relu", labels=LABELS, vocabulary=VOCABULARY,
            torchscript=False)  # fmt: skip

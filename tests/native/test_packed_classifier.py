@@ -154,7 +154,7 @@ def test_the_proof_of_a_packed_file_stands_beside_that_of_its_bundle(both: tuple
     assert packed.manifest.provenance["packed"]["from_graph"] == bundle.manifest.graph.sha256
 
 
-@pytest.mark.parametrize("wrong_in_place", [False, True])
+@pytest.mark.parametrize("wrong_in_place", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_file_that_one_way_of_opening_answers_wrongly_is_not_written(
     wrong_in_place: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

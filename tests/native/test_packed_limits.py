@@ -272,6 +272,7 @@ def test_a_lack_of_memory_is_a_sentence_of_the_engine_alone(what: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "This needs more memory than there is.\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is Linux's")
 def test_a_lack_of_memory_ends_a_command_with_status_1(program: Path, tmp_path: Path) -> None:
     text = tmp_path / "long.txt"

@@ -128,7 +128,7 @@ def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberRules) -> Packe
     return Packed(to_packed_numbers(replace(made.manifest, numbers=rules), program))
 
 
-@settings(max_examples=examples(40, 150))
+@settings(max_examples=examples(15, 150))
 @given(rules_and_samples())
 def test_the_engine_makes_of_samples_what_the_runtime_does_bit_by_bit(
     drawn: tuple[NumberRules, np.ndarray],

@@ -94,7 +94,7 @@ def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> N
     check_packed(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
 
 
-@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 36), ids=family.named)
+@pytest.mark.parametrize("configuration", mostly_slow(family.CONFIGURATIONS, 99), ids=family.named)
 def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool, str]) -> None:
     content, graph = graph_of(family.classifier(*configuration), tuple(family.VOCABULARY), LABELS)
     check_packed(content, graph, tuple(family.VOCABULARY))
@@ -170,6 +170,7 @@ def logits_in_double(library: ctypes.CDLL, content: bytes, ids: np.ndarray) -> n
 IN_DOUBLE = [_Numbers, *(kind for kind in PACKED if kind not in FOLDED)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(IN_DOUBLE, 40), ids=lambda kind: kind.__name__)
 def test_in_double_precision_a_packed_module_agrees_to_1e_10(kind: type[nn.Module], in_double: ctypes.CDLL) -> None:
     size = 50 if kind is _Numbers else user_modules.WORDS

@@ -89,7 +89,7 @@ ODD_TEXTS = st.lists(st.sampled_from(PARTS), max_size=14).map("".join)
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=examples(50, 3000))
+@settings(deadline=None, max_examples=examples(20, 3000))
 @given(text=ODD_TEXTS, data=st.data())
 def test_a_text_that_is_cut_anywhere_is_answered_as_all_of_it_so_far(name: str, text: str, data: st.DataObject) -> None:
     check_in_bytes(engine(name), text, data.draw(st.lists(st.integers(0, bytes_of(text)), max_size=6)))

@@ -15,7 +15,7 @@ import subword_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packing_tools import packed_bundle, packed_manifest, program_of_folder
-from sampling import examples
+from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import packed_subwords
@@ -86,7 +86,7 @@ TEXTS = st.lists(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=examples(60, 1000), deadline=None)
+@settings(max_examples=examples(30, 1000), deadline=None)
 @given(text=TEXTS)
 def test_the_engine_makes_the_ids_of_the_rules(name: str, text: str) -> None:
     reference, engine = both(name)
@@ -126,7 +126,7 @@ def compare(made: Any, number: int, *more: str) -> None:
         assert engine.encode(text) == reference.encode(text), ascii(text)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", mostly_slow(list(MODELS), 4))
 def test_the_engine_makes_the_ids_of_sentencepiece(name: str) -> None:
     compare_on_model(name, 100)
 
@@ -247,7 +247,7 @@ def test_any_rules_make_the_same_ids(made: tuple[SubwordRules, tuple[str, ...]],
 _LONG = ("a", "abc", "\u00e9", "e\u0301\u0323", "\u4e2d", "1", "\U0001f600", "'", " ", "\n", "--")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(list(NAMES), 4))
 @pytest.mark.parametrize("part", ["ab", *(pytest.param(part, marks=pytest.mark.slow) for part in _LONG)])
 def test_a_word_of_many_letters_takes_the_time_of_its_length(name: str, part: str) -> None:
     reference, engine = both(name)

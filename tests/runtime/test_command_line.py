@@ -78,7 +78,7 @@ def test_json_gives_one_object_a_line(padded: Path, classifier: Classifier) -> N
         ("\ufeffa\n\ufeffb", ["a", "\\ufeffb"]),
         ("a\0b\x1b[31m\u2028\n", ["a\\x00b\\x1b[31m\\u2028"]),
         ("x" * 1_000_000 + "\ny", ["x" * 1_000_000, "y"]),
-        ("\n".join(f"text {i}" for i in range(10_000)), [f"text {i}" for i in range(10_000)]),
+        ("\n".join(f"text {i}" for i in range(2_000)), [f"text {i}" for i in range(2_000)]),
     ],
     ids=range(9),
 )

@@ -133,12 +133,14 @@ def test_a_packed_file_is_pushed_and_answers(
     assert sorted(hub.commits["some/packed"][-1]) == ["README.md", "news.prnn"]
 
 
+@pytest.mark.slow
 def test_a_card_that_is_there_stays(hub: Hub, run: Run) -> None:
     hub.commits["some/one"] = [{"README.md": b"mine"}]
     assert run(["push", str(VECTORS / "limits"), "hf://some/one"])[0][0] == 0
     assert hub.commits["some/one"][-1]["README.md"] == b"mine"
 
 
+@pytest.mark.slow
 def test_a_new_repository_may_be_private(run: Run) -> None:
     inspect = ["inspect", "hf://some/one"]
     said = run(

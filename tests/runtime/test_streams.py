@@ -78,7 +78,8 @@ def test_tokens_read_on_are_those_of_the_text_so_far(pieces: list[str], rules: T
 def test_every_character_may_stand_at_the_end_of_a_piece(tokenizer: str) -> None:
     rules = TextRules(tokenizer=tokenizer)
     whole = TextEncoder(rules, ())
-    for character in map(chr, range(sys.maxunicode + 1)):
+    # In the fast suite some of them.
+    for character in map(chr, range(0, sys.maxunicode + 1, examples(13, 1))):
         # Unassigned characters have no properties, and are two thirds of all.
         if unicodedata.category(character) in ("Cn", "Co"):
             continue

@@ -106,7 +106,7 @@ def classifiers(bundles: dict[str, Path]) -> dict[str, Classifier]:
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=examples(40, 150))
+@settings(deadline=None, max_examples=examples(12, 150))
 @given(text=TEXTS, data=st.data())
 def test_a_text_in_pieces_is_answered_as_the_text_so_far(
     name: str, classifiers: dict[str, Classifier], text: str, data: st.DataObject

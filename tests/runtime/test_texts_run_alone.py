@@ -83,7 +83,7 @@ def test_a_text_is_answered_in_any_company_as_alone(rules: TextRules, lengths: b
     classifiers = [Classifier.load(folder, max_batch_tokens=64) for folder in folders]
     assert [verify(folder).name for folder in folders] == ["small", "small"]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(12, 40), deadline=None)
     @given(st.sampled_from(classifiers), TEXTS)
     def answered(classifier: Classifier, texts: list[str]) -> None:
         np.testing.assert_allclose(classifier.logits(texts), alone(classifier, texts), atol=2e-6)

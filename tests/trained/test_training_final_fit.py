@@ -50,6 +50,7 @@ def test_a_run_resumed_in_either_fit_gives_the_weights_of_an_unbroken_one(
             assert torch.equal(made.module.state_dict()[name], tensor), name
 
 
+@pytest.mark.slow
 def test_the_figures_are_of_the_last_epoch_before_it_and_the_weights_are_of_all_rows() -> None:
     events: list[Progress | Epoch | Notice] = []
     states = states_of(FITTED, report=events.append)

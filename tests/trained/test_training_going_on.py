@@ -76,6 +76,7 @@ def test_new_words_keep_to_the_largest_vocabulary(before: Checkpoint, max_vocabu
     assert rare.vocabulary == before.vocabulary
 
 
+@pytest.mark.slow
 def test_it_learns_the_new_label_and_with_the_old_rows_keeps_the_old_ones(before: Checkpoint) -> None:
     newer, older = newer_texts(240), easy_texts(seed=7)
     both = LabelledTexts(

@@ -268,6 +268,7 @@ def accuracy_of(cell: str, pooling: str, packed: bool) -> float:
     return sum(evaluate(checkpoint, held_out).accuracy for checkpoint in checkpoints_of_seeds) / 2
 
 
+@pytest.mark.slow
 def test_the_first_lesson_an_lstms_last_state_after_the_padding_has_forgotten() -> None:
     assert accuracy_of("lstm", "last", packed=True) > 0.95
     assert accuracy_of("lstm", "last", packed=False) < 0.75

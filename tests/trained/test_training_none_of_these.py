@@ -154,6 +154,7 @@ def test_without_it_nothing_is_kept_and_several_labels_have_their_own() -> None:
             Settings(none_of_these=share)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_proofs")
 def test_the_bundle_and_the_report_have_it(tmp_path: Path) -> None:
     rows = write_csv(tmp_path / "rows.csv", easy_texts(120))

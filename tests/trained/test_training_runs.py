@@ -312,6 +312,7 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         train(easy_texts(60), replace(QUICK, processes=2))
 
 
+@pytest.mark.slow
 def test_bf16_trains_and_its_checkpoint_is_float32() -> None:
     checkpoint = train(easy_texts(480), replace(QUICK, precision="bf16", epochs=6))
     assert checkpoint.metrics["validation_accuracy"] > 0.7
@@ -349,6 +350,7 @@ def test_a_run_folder_holds_all_that_is_asked_of_it(reviews: Path) -> None:
     assert list(Path("c.tensorboard").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.usefixtures("fine_pictures")
 def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> None:
     labels = ("Sci/Tech", "日本", "a|b\n# c")
     data = easy_texts(90)
@@ -425,7 +427,8 @@ def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() ->
     assert drawn == sorted(drawn)
 
 
-@pytest.mark.parametrize("classes", [2, 97])
+@pytest.mark.usefixtures("fine_pictures")
+@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 97])
 def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classes: int) -> None:
     labels = tuple(f"class {i}" for i in range(classes))
     targets = np.arange(classes * 4) % classes
@@ -440,6 +443,7 @@ def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classe
     assert ("| true class | class given | rows |" in written) == (classes > 80)
 
 
+@pytest.mark.slow
 def test_train_goes_all_the_way_to_a_bundle(reviews: Path) -> None:
     result = run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2", "--export", "bundle")
     assert result.exit_code == 0, result.output
@@ -515,6 +519,7 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
     assert notices_of(easy_texts()) == ""
 
 
+@pytest.mark.slow
 def test_a_skewed_set_is_told_of_class_weights_and_they_help_the_rare_class() -> None:
     easy = easy_texts(900)
     # Of the first class all rows, of the others every thirtieth.

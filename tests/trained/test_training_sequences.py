@@ -277,6 +277,7 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
     assert "no interrupted run" in resumed.output
 
 
+@pytest.mark.slow
 def test_a_run_of_numbers_is_resumed_from_its_folder(tmp_path: Path) -> None:
     source = DataSource((str(write_npz(tmp_path / "train.npz")),))
 

@@ -342,6 +342,7 @@ def test_the_linear_model_is_one_for_each_label() -> None:
 # The commands
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_proofs")
 @pytest.mark.parametrize("ending", [".csv", pytest.param(".jsonl", marks=pytest.mark.slow)])
 def test_train_evaluate_export_and_classify_speak_of_several_labels(tmp_path: Path, ending: str) -> None:

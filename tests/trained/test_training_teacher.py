@@ -480,6 +480,7 @@ def test_the_command_learns_from_a_file_and_from_texts_without_labels(folder: Pa
     assert "The teacher answers 84 of 84 training rows" in Path("small/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_checkpoints_are_teachers_and_several_are_averaged(folder: Path) -> None:
     data = read_files([folder / "reviews.csv"])
     # The labels of the second are in another order.

@@ -42,6 +42,7 @@ def code_points(node: Node) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 def test_every_code_point_is_lower_cased_as_in_python(code_points: dict[str, Any]) -> None:
     if unicodedata.unidata_version >= "16":
         pytest.skip(f"this Python has Unicode {unicodedata.unidata_version}; up to 3.13 it lower-cases as 14.0 does")
@@ -49,6 +50,7 @@ def test_every_code_point_is_lower_cased_as_in_python(code_points: dict[str, Any
     assert code_points["lower"] == expected
 
 
+@pytest.mark.slow
 def test_every_code_point_beside_a_sigma_decides_its_form_as_in_python(code_points: dict[str, Any]) -> None:
     if unicodedata.unidata_version != "14.0.0":
         pytest.skip(f"this Python has Unicode {unicodedata.unidata_version}; the format's is 14.0, that of Python 3.11")
@@ -56,6 +58,7 @@ def test_every_code_point_beside_a_sigma_decides_its_form_as_in_python(code_poin
         assert got == [i for i in range(0x110000) if "ς" in form.format(chr(i)).lower()], form
 
 
+@pytest.mark.slow
 def test_text_is_split_at_the_code_points_that_python_splits_at(code_points: dict[str, Any]) -> None:
     assert code_points["space"] == [i for i in range(0x110000) if chr(i).isspace()]
 
