@@ -187,6 +187,7 @@ def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("whole_proofs")
 def test_the_report_holds_every_case_also_where_the_proof_fails(module: torch.nn.Module, tmp_path: Path) -> None:
     with pytest.raises(ParityError):
@@ -222,6 +223,7 @@ class SingleLogit(torch.nn.Module):
         return logit.squeeze(1) if self.flat else logit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_single_logit_becomes_two_classes_with_the_probabilities_of_its_sigmoid(flat: bool, tmp_path: Path) -> None:
     module = SingleLogit(flat=flat).eval()

@@ -238,6 +238,7 @@ def test_unusable_arguments_are_named(bundle: Path, tmp_path: Path, changed: dic
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_data_of_other_labels_and_a_second_compression_are_refused(
     bundle: Path, data: LabelledTexts, tmp_path: Path
 ) -> None:
@@ -248,6 +249,7 @@ def test_data_of_other_labels_and_a_second_compression_are_refused(
         compress(tmp_path / "small", tmp_path / "smaller")
 
 
+@pytest.mark.slow
 def test_numbers_beyond_float16_are_refused(tmp_path: Path) -> None:
     module = seeded(user_modules.PackedLastState)
     with torch.no_grad():

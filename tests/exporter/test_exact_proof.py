@@ -147,6 +147,7 @@ def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: 
         assert all(n.passes for n in near_enough("form", run, exact))
 
 
+@pytest.mark.slow
 def test_numbers_that_float32_lacks_are_compared_before_their_rounding() -> None:
     assert not verdict(user_modules.PackedLastState, few=True).numbers_rounded
     assert verdict(Numbers, few=True).numbers_rounded
@@ -168,7 +169,7 @@ def test_a_wrong_number_in_a_graph_of_unrepresentable_numbers_is_found(relative:
 
 def test_a_number_that_tracing_gets_wrong_is_found() -> None:
     with pytest.raises(ParityError, match=r"it is .* off too"):
-        verdict(WrongNumber)
+        verdict(WrongNumber, few=True)
 
 
 def changed(model: onnx.ModelProto, name: str, change: Callable[[Any], Any]) -> None:
@@ -480,6 +481,7 @@ def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
         float64_run_of(script, takes_lengths=True)
 
 
+@pytest.mark.slow
 def test_two_graphs_that_differ_by_more_than_rounding_are_told_apart() -> None:
     made, content, _ = proven(user_modules.MaskedAttention)
     double = traced(doubled(made.module), takes_lengths=True)

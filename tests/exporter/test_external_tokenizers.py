@@ -86,6 +86,7 @@ def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: 
             assert own.predict_proba([text])[0].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_made_of_such_a_bundle_takes_the_same(bundle: Path, tmp_path: Path) -> None:
     made = compress(bundle, tmp_path / "small", storage=Storage("int8", "float32", 8))
     assert max(i for example in made.manifest.examples for i in example.ids) < 8

@@ -81,6 +81,7 @@ def test_a_vocabulary_larger_than_the_table_is_exported(how: str, tmp_path: Path
     answers_are_the_modules(module, tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_table_that_takes_the_ids_as_they_are_says_how_many_there_may_be(tmp_path: Path) -> None:
     module = WholeAndHashed()
     made = export(module, tmp_path / "b", labels=["a", "b"], vocabulary=VOCABULARY, torchscript=False)

@@ -94,6 +94,7 @@ def test_an_edge_bundle_can_be_compressed_and_is_proven_on_tract_again(tmp_path:
     assert verify(tmp_path / "small").files == ("classifier.json", "model.onnx")
 
 
+@pytest.mark.slow
 def test_what_tract_cannot_open_or_run_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("tract")
     with pytest.raises(ExportError, match=r"tract .* cannot open the graph"):

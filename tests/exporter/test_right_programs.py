@@ -186,6 +186,7 @@ class Masked(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*enable_nested_tensor is True")
 def test_masks_of_encoders_may_be_made_of_the_number_of_tokens() -> None:
     check(Masked(), with_lengths=False)
@@ -212,7 +213,7 @@ def test_a_program_of_two_branches_answers_as_its_module() -> None:
     check(CutsLongTexts())
 
 
-@pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 16))
+@pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 99, first=16))
 def test_a_program_with_its_loop_put_back_answers_as_its_module(kind: type[nn.Module]) -> None:
     module = kind()
     check(module, with_lengths=len(inspect.signature(module.forward).parameters) > 1)

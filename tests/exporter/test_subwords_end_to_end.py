@@ -80,6 +80,7 @@ def test_a_module_goes_through_with_its_tokenizer_and_answers_as_in_front_of_it(
     assert [packed.encode(text) for text in some] == [classifier.encode(text) for text in some]
 
 
+@pytest.mark.slow
 def test_the_profile_packed_takes_a_tokenizer(folder: Path) -> None:
     status, said = run(*EXPORT[:-1], "out.prnn", "--tokenizer", "tokenizer.json", "--profile", "packed")
     assert status == 0, said

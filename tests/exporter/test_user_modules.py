@@ -124,6 +124,7 @@ def test_a_refused_module_leaves_the_old_bundle_as_it_was(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 def test_torch_is_as_it_was_after_success_and_after_failure(tmp_path: Path) -> None:
     functions = (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward)
     codes = (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__)

@@ -175,6 +175,7 @@ def test_a_bundle_that_the_engine_cannot_run_is_refused_by_its_operator(name: st
     assert not (tmp_path / "packed.prnn").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow([name for name in number_modules.EXPORTED if name not in REFUSED], 14))
 def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
     bundle = exported(name, tmp_path)

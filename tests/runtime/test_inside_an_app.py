@@ -203,6 +203,7 @@ def test_a_classifier_answers_after_a_fork(on_two: Classifier) -> None:
         assert [answer.get(60) for answer in answers] == [expected] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("children", [10, pytest.param(100, marks=pytest.mark.slow)])

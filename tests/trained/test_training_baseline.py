@@ -60,7 +60,7 @@ def test_any_text_is_measured(text: str) -> None:
     assert linear_baseline(replace(training, texts=[*training.texts[:-1], text]), rows([0], [text])) is not None
 
 
-@pytest.mark.parametrize(("accuracy", "better"), [(0.0, False), (1.0, True)])
+@pytest.mark.parametrize(("accuracy", "better"), [pytest.param(0.0, False, marks=pytest.mark.slow), (1.0, True)])
 def test_the_report_says_what_it_reaches_and_where_it_is_better(tmp_path: Path, accuracy: float, better: bool) -> None:
     states: list[TrainingState] = []
     train(easy_texts(), replace(QUICK, epochs=1), keep=states.append)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from sampling import mostly_slow
 from training_data import CHOICES, LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.commands.cli import main
@@ -112,7 +113,7 @@ def test_labels_without_a_row_stay_and_are_told(before: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"final_fit": True}, {"tokenizer": "bpe", "vocabulary_size": 60}, {"packed": False}]
+    "change", mostly_slow([{"final_fit": True}, {"tokenizer": "bpe", "vocabulary_size": 60}, {"packed": False}], 3)
 )
 def test_a_run_that_goes_on_is_resumed_to_the_same_weights(tmp_path: Path, change: dict[str, Any]) -> None:
     first = train(easy_texts(60), replace(QUICK, epochs=1, **change))

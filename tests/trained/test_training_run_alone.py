@@ -51,6 +51,7 @@ def test_a_run_validates_with_the_files_it_is_given(source: DataSource, tmp_path
     assert (best.data["training_rows"], best.data["validation_rows"]) == (120, 30)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_files(source: DataSource, tmp_path: Path) -> None:
     settings = replace(QUICK, epochs=4)
     interrupted = TrainingRun(source, tmp_path / "c", settings, name="easy")

@@ -287,6 +287,7 @@ def test_a_sure_teacher_at_temperature_1_is_the_labels() -> None:
 # Texts without labels
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_texts_without_labels() -> None:
     data, test = easy_texts(480), easy_texts(240, seed=1)
     few = replace(data, targets=np.where(np.arange(480) < 30, data.targets, UNLABELLED))
