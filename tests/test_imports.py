@@ -28,8 +28,8 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
-    *("numbers", "bundle", "trained"),
-    *("compression", "integer_accuracy", "c_array", "packing", "mobile", "commands"),
+    *("integer_accuracy", "numbers", "bundle", "trained"),
+    *("compression", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "numbers", "engines")

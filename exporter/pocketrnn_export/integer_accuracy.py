@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
+from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.verdicts import IntegerVerdict
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.sequences import LabelledSequences
 
 __all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers"]
 
@@ -30,7 +32,7 @@ class AllowedChange:
     """What integers may change on the data.
 
     Attributes:
-        labels: of how many percent of the texts the label.
+        labels: of how many percent of the texts, or sequences, the label.
         loss: by how many points the accuracy may be lower, where the data has labels.
 
     Raises:
@@ -52,7 +54,7 @@ class AllowedChange:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Probabilities of the texts that both take, and the right labels, or -1."""
+    """Probabilities of the texts or sequences that both take, and the right labels, or -1."""
 
     before: NDArray[np.float32] = field(repr=False)
     after: NDArray[np.float32] = field(repr=False)
@@ -60,18 +62,21 @@ class _Answers:
 
 
 def changed_by_integers(
-    before: Classifier, after: Classifier, data: LabelledTexts | None, allowed: AllowedChange
+    before: Classifier | NumberClassifier,
+    after: Classifier | NumberClassifier,
+    data: LabelledTexts | LabelledSequences | None,
+    allowed: AllowedChange,
 ) -> IntegerVerdict:
     """Measure what integers change, on data or, without any, on the golden examples.
 
     Args:
         before: the classifier that multiplies float32.
         after: the same with integers.
-        data: texts, labelled or not; their labels are the classifier's.
+        data: texts, labelled or not, or labelled sequences; their labels are the classifier's.
         allowed: what may change.
 
     Raises:
-        InputError: the classifier takes none of the texts, or the data has other labels.
+        InputError: the classifier takes none of them, or the data has other labels.
         CompressionError: more has changed than is allowed.
 
     Example:
@@ -95,6 +100,7 @@ def changed_by_integers(
         accuracy_before=float(right[0].mean()) if known.any() else None,
         accuracy=float(right[1].mean()) if known.any() else None,
         interval=accuracy_change(*right) if known.any() else None,
+        of="sequences" if isinstance(before, NumberClassifier) else "texts",
     )
     _check(verdict, allowed)
     return verdict
@@ -124,15 +130,32 @@ def accuracy_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tupl
     return change - spread, change + spread
 
 
-def _answered(before: Classifier, after: Classifier, data: LabelledTexts | None) -> _Answers:
-    texts = [example.text for example in before.manifest.examples] if data is None else list(data.texts)
-    targets = np.full(len(texts), -1) if data is None else data.targets
-    logits = [classifier.logits(texts, on_error="skip") for classifier in (before, after)]
+def _answered(
+    before: Classifier | NumberClassifier,
+    after: Classifier | NumberClassifier,
+    data: LabelledTexts | LabelledSequences | None,
+) -> _Answers:
+    logits = [_logits(classifier, data) for classifier in (before, after)]
+    targets = np.full(len(logits[0]), -1) if data is None else np.asarray(data.targets)
     taken = ~np.isnan(logits[0]).any(1) & ~np.isnan(logits[1]).any(1)
     if not taken.any():
-        raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
+        raise InputError("The classifier takes none of the data's rows.", "Give others; see its limits with inspect.")
     probabilities = [Answers.of(before.manifest).probabilities(some[taken]) for some in logits]
-    return _Answers(probabilities[0], probabilities[1], np.asarray(targets)[taken])
+    return _Answers(probabilities[0], probabilities[1], targets[taken])
+
+
+def _logits(
+    classifier: Classifier | NumberClassifier, data: LabelledTexts | LabelledSequences | None
+) -> NDArray[np.float32]:
+    """The logits of the data, NaN of a row that is not taken; or of the golden examples."""
+    if data is not None:
+        rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
+        return classifier.logits(rows, on_error="skip")
+    if isinstance(classifier, Classifier):
+        return classifier.logits([example.text for example in classifier.manifest.examples], on_error="skip")
+    # They are what the graph is given: the rules of their samples have been followed.
+    golden = [np.array(example.samples, np.float32) for example in classifier.manifest.examples]
+    return np.concatenate([classifier.logits_of_prepared([one]) for one in golden])
 
 
 def _check(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
@@ -140,10 +163,14 @@ def _check(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:
         raise CompressionError(
-            f"With integers the label of {verdict.changed:,} of {verdict.texts:,} texts changes ({share:.2f} %), "
-            f"more than {allowed.labels:g} %: nothing was written.",
+            f"With integers the label of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
+            f"({share:.2f} %), more than {allowed.labels:g} %: nothing was written.",
             f"Pack it in float32, or allow more: --max-changed {_above(share)} (max_changed= in Python)."
-            + ("" if verdict.is_data else " Golden examples are few: --data FILE measures it on texts of yours."),
+            + (
+                ""
+                if verdict.is_data
+                else f" Golden examples are few: --data FILE measures it on {verdict.of} of yours."
+            ),
         )
     if verdict.accuracy is None or verdict.accuracy_before is None:
         return

@@ -39,7 +39,7 @@ from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
-from pocketrnn_export.numbers.number_packing import packed_numbers
+from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare, graph_reference
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.sequences import LabelledSequences
 
 __all__ = ["Arithmetic", "bundle_takes_numbers", "check_packable", "pack", "packable", "program_of_bundle"]
 
@@ -75,7 +76,7 @@ def pack(
     *,
     arithmetic: Arithmetic = "float32",
     streaming: bool = False,
-    data: LabelledTexts | None = None,
+    data: LabelledTexts | LabelledSequences | None = None,
     allowed: AllowedChange | None = None,
     force: bool = False,
     c_array: bool = False,
@@ -105,8 +106,8 @@ def pack(
         what the file says of itself, with the proof; of a bundle that takes sequences of numbers a NumberManifest.
 
     Raises:
-        InputError: the bundle takes numbers, and integers or a step are asked for; its graph is not an ONNX file; among
-            them OutputError, when `path` is taken.
+        InputError: the bundle gives values, and integers are asked for; the data is of another kind than the bundle;
+            its graph is not an ONNX file; among them OutputError, when `path` is taken.
         ExportError: the engine has no operation for an operator of the graph; the message names it and its place. Or
             the graph cannot be made to answer while a text arrives.
         BundleError: the text rules cannot be followed while a text arrives.
@@ -129,14 +130,29 @@ def pack(
     with told_on_stderr(progress), file_written_whole(path, force=force) as work:
         made: Manifest | NumberManifest
         if bundle_takes_numbers(bundle):
-            if arithmetic != "float32":
-                raise InputError(f"{bundle} takes numbers, which are packed in float32 only.", "Leave int8 out.")
-            made, written = packed_numbers(bundle_folder(bundle), streaming=streaming)
+            made, written = _packed_numbers(bundle_folder(bundle), arithmetic, data, allowed, streaming=streaming)
         else:
+            if hasattr(data, "sequences"):
+                raise InputError(f"{bundle} takes texts, and the data holds sequences of numbers.", "Give texts.")
             packed = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
             made, written = packed.manifest, packed.content
         work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
     return made
+
+
+def _packed_numbers(
+    folder: Path,
+    arithmetic: Arithmetic,
+    data: LabelledTexts | LabelledSequences | None,
+    allowed: AllowedChange | None,
+    *,
+    streaming: bool,
+) -> tuple[NumberManifest, bytes]:
+    if hasattr(data, "texts"):
+        raise InputError(f"{folder.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
+    if arithmetic == "float32":
+        return packed_numbers(folder, streaming=streaming)
+    return packed_numbers_with_integers(folder, data, allowed or AllowedChange(), streaming=streaming)
 
 
 def _packed_texts(

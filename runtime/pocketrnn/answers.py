@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn.numbers.manifest import NumberManifest
 
 __all__ = ["Answers", "Prediction"]
 
@@ -59,7 +60,7 @@ class Answers:
     thresholds: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Answers:
+    def of(cls, manifest: Manifest | NumberManifest) -> Answers:
         """What the logits of a bundle mean.
 
         Example:

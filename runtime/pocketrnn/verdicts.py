@@ -154,6 +154,7 @@ class IntegerVerdict:
         labelled: how many of the texts have a label.
         accuracy_before, accuracy: the share of these that float32, and that integers, get right; None without labels.
         interval: the 95 % confidence interval of the change, as shares.
+        of: what was answered: `texts`, or `sequences` of numbers.
 
     Example:
         >>> IntegerVerdict(40, "golden examples", False, 0, 0.002).sentence
@@ -169,17 +170,19 @@ class IntegerVerdict:
     accuracy_before: float | None = None
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
+    of: Literal["texts", "sequences"] = "texts"
 
     @property
     def document(self) -> dict[str, Any]:
         """The verdict as the member `measured` of what provenance says of integers."""
         stated = asdict(self)
-        return {name: value for name, value in stated.items() if value is not None}
+        left_out = {"of"} if self.of == "texts" else set()
+        return {name: value for name, value in stated.items() if value is not None and name not in left_out}
 
     @property
     def sentence(self) -> str:
         """What was measured, in one or two sentences."""
-        where = f"On {self.texts:,} texts of {self.source}," if self.is_data else (
+        where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip
         labels = "no label changes" if not self.changed else (
@@ -226,7 +229,7 @@ def integer_verdict(manifest: HasProof) -> IntegerVerdict | None:
     texts, changed, labelled = (int(number) for number in whole if number is not None)
     return IntegerVerdict(
         texts, source, is_data, changed, float(shares[0]), labelled, shares[1], shares[2],
-        None if None in ends else (ends[0], ends[1]),
+        None if None in ends else (ends[0], ends[1]), "sequences" if stated.get("of") == "sequences" else "texts",
     )  # fmt: skip
 
 
@@ -332,7 +335,8 @@ def integer_sentence(manifest: HasProof) -> str:
     measured = "What that changes, the file does not say." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.is_of_integers]
     rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
-    drawn = f" Of {rows:,} inputs of the proof, most of them drawn and no texts, {labels:,} get another label."
+    of = "texts" if verdict is None else verdict.of
+    drawn = f" Of {rows:,} inputs of the proof, most of them drawn and no {of}, {labels:,} get another label."
     rounding = rounding_sentence(manifest)
     before = f" Its weights had been compressed before: {rounding[0].lower()}{rounding[1:]}" if rounding else ""
     return (

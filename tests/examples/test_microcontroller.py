@@ -89,32 +89,37 @@ def test_a_changed_array_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert "news: The file was changed after it was made, or is cut short." in ran.stdout
 
 
-def packed_gestures(folder: Path, **rules: Any) -> bytes:
+def packed_gestures(folder: Path, arithmetic: Arithmetic = "float32", **rules: Any) -> bytes:
     torch.manual_seed(0)
     export(
         Gestures(), folder / "gesture", channels=["ax", "ay", "az", "gx", "gy", "gz"],
         labels=["rest", "swipe", "circle", "tap"], integer_scale=[1 / 2048] * 3 + [1 / 16.4] * 3,
         mean=[0, 0, 1, 0, 0, 0], scale=[0.5] * 3 + [90.0] * 3, **rules,
     )  # fmt: skip
-    pack(folder / "gesture", folder / "gesture.prnn")
+    # A module that learnt nothing is sure of nothing: any label may change.
+    allowed = AllowedChange(labels=100) if arithmetic == "int8" else None
+    pack(folder / "gesture", folder / "gesture.prnn", arithmetic=arithmetic, allowed=allowed)
     content = (folder / "gesture.prnn").read_bytes()
     (folder / "gesture.h").write_text(to_c_array(content, "gesture"))
     return content
 
 
 @pytest.mark.slow
-def test_a_state_is_carried_from_sample_to_sample_in_4_kb_of_ram(tmp_path: Path, short_proofs: None) -> None:
-    content = packed_gestures(tmp_path, streaming=True)
+@pytest.mark.parametrize(("arithmetic", "most"), [("float32", 32_000), ("int8", 25_000)])
+def test_a_state_is_carried_from_sample_to_sample_in_4_kb_of_ram(
+    arithmetic: Arithmetic, most: int, tmp_path: Path, short_proofs: None
+) -> None:
+    content = packed_gestures(tmp_path, arithmetic, streaming=True)
     ran = made(tmp_path, b"", "count-carried")
     assert ran.returncode == 0, ran.stdout
     assert "warning" not in ran.stdout, ran.stdout
     assert re.search(r"(?m)^[1-9]\d* golden examples are answered as they were$", ran.stdout)
     opened, stream, work, stack = map(int, re.findall(r"(\d+) bytes", ran.stdout))
-    assert opened + stream + work < 4_000
+    assert opened + stream + work < 4_096
     assert stack < 2_000
     (answering,) = map(int, re.findall(r"(\d+) instructions for", ran.stdout))
-    assert 96 * 38 < answering < 32_000
-    assert len(content) < 32_000
+    assert 96 * 38 < answering < 35_000
+    assert len(content) < most
 
 
 @pytest.mark.slow

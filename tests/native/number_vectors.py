@@ -5,8 +5,9 @@ What is done to samples, and the layers, are written out in numpy here, from doc
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.bundle.manifest import Comparison, Parity
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Parity
 from pocketrnn.bundle.packed_file import step_entry
 from pocketrnn.numbers.manifest import Activation, NumberExample, NumberGraph, NumberManifest
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.forms.integer_program import with_integers
 from pocketrnn_export.forms.program_of_graph import program_on_samples
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 
-__all__ = ["CARRIED", "FILES", "MadeOfNumbers", "made"]
+__all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
 
 Array = npt.NDArray[Any]
 HIDDEN = 7
@@ -55,11 +57,24 @@ FILES: dict[str, tuple[NumberRules, Activation, tuple[str, ...]]] = {
         "softmax",
         ("rest", "shake", "tap"),
     ),
+    "numbers-integers": (
+        NumberRules(("x", "y", "z"), integer_scale=(2**-12, 0.001, 0.5), mean=(0.1, -3.0, 7.0), missing=0.0),
+        "softmax",
+        ("still", "turn"),
+    ),
 }
 # Which of them carry a state from sample to sample.
-CARRIED = frozenset({"numbers-carried"})
+CARRIED = frozenset({"numbers-carried", "numbers-integers"})
+# Of which the layer multiplies integers.
+OF_INTEGERS = frozenset({"numbers-integers"})
 # Samples of each file, by their type.
-_STEPS = {"numbers-gesture": (2, 16), "numbers-load": (1, 9), "numbers-plain": (1, 12), "numbers-carried": (1, 23)}
+_STEPS = {
+    "numbers-gesture": (2, 16),
+    "numbers-load": (1, 9),
+    "numbers-plain": (1, 12),
+    "numbers-carried": (1, 23),
+    "numbers-integers": (1, 19),
+}
 KINDS = {"float32": np.float32, "float64": np.float64, "int16": np.int16, "int32": np.int32}
 
 
@@ -91,13 +106,17 @@ class _Layer:
         return cls(some(1, 3 * HIDDEN, channels), some(1, 3 * HIDDEN, HIDDEN), some(1, 6 * HIDDEN),
                    some(labels, HIDDEN), some(labels))  # fmt: skip
 
-    def logits(self, samples: Array) -> Array:
+    def logits(self, samples: Array, *, of_integers: bool = False) -> Array:
         """What a GRU is: update z, reset r, new state n."""
         w, r, b = (x[0].astype(np.float64) for x in (self.w, self.r, self.b))
         of_x, of_h = b[: 3 * HIDDEN], b[3 * HIDDEN :]
         h = np.zeros(HIDDEN)
         for x in samples.astype(np.float64):
-            gates, state = w @ x + of_x, r @ h + of_h
+            if of_integers:
+                gates = _in_integers(self.w[0], x, np.float32(np.abs(x).max())) + of_x
+                state = _in_integers(self.r[0], h, np.float32(1)) + of_h
+            else:
+                gates, state = w @ x + of_x, r @ h + of_h
             z, reset = (0.5 + 0.5 * np.tanh((gates + state)[i * HIDDEN : (i + 1) * HIDDEN] / 2) for i in (0, 1))
             new = np.tanh(gates[2 * HIDDEN :] + reset * state[2 * HIDDEN :])
             h = (1 - z) * new + z * h
@@ -125,9 +144,20 @@ class _Layer:
         return made
 
 
+def _in_integers(weights: Array, x: Array, largest: np.float32) -> Array:
+    """weights @ x, of integers of 8 bits: docs/packed-format.md, "Products of integers"."""
+    scales = np.abs(weights).max(1) / np.float32(127)
+    whole = np.rint(weights / scales[:, None])
+    factor = np.float32(127) / largest if largest > 1e-30 else np.float32(0)
+    rounded = np.rint(np.clip(x.astype(np.float32) * factor, -127, 127))
+    made: Array = (whole @ rounded) * scales * (largest / np.float32(127))
+    return made.astype(np.float64)
+
+
 def made(name: str) -> MadeOfNumbers:
     """A file of `FILES`, by its name."""
     rules, activation, labels = FILES[name]
+    of_integers = name in OF_INTEGERS
     generator = np.random.default_rng(sum(map(ord, name)))
     layer = _Layer.drawn(generator, len(rules.channels), len(labels))
     content = layer.graph(len(rules.channels))
@@ -136,30 +166,37 @@ def made(name: str) -> MadeOfNumbers:
     if name in CARRIED:
         of_step, size = step_of_graph(content)
         step = program_on_samples(of_step, graph, rules, state_size=size)
-    program = program_on_samples(content, graph, rules).finished(step)
-    golden = [_golden(generator, layer, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
+    whole = program_on_samples(content, graph, rules)
+    if of_integers:
+        whole, step = with_integers(whole).program, None if step is None else with_integers(step).program
+    program = whole.finished(step)
+    answered = functools.partial(layer.logits, of_integers=of_integers)
+    golden = [_golden(generator, answered, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
+    line = Comparison("numpy", INTEGERS if of_integers else "packed", "samples of each type", 1, 1, 0.0, 0)
     manifest = NumberManifest(
         name=name,
         labels=labels,
         numbers=rules,
         graph=number_graph_entry(graph, program),
         examples=tuple(golden),
-        parity=Parity(1e-5, (Comparison("numpy", "packed", "samples of each type", 1, 1, 0.0, 0),)),
+        parity=Parity(1e-5, (line,)),
         activation=activation,
         value_units=("kW", "kW") if activation == "values" else None,
         stream=step_entry(program),
     )
     vectors = [
-        _vector(layer, rules, kind, _as_a_sensor_gives(generator, rules, kind, steps))
+        _vector(answered, rules, kind, _as_a_sensor_gives(generator, rules, kind, steps))
         for steps in _STEPS[name]
         for kind in KINDS
     ]
     return MadeOfNumbers(to_packed_numbers(manifest, program), content, manifest, [*vectors, *_refused(rules)])
 
 
-def _golden(generator: np.random.Generator, layer: _Layer, rules: NumberRules, steps: int) -> NumberExample:
+def _golden(
+    generator: np.random.Generator, answered: Callable[[Array], Array], rules: NumberRules, steps: int
+) -> NumberExample:
     samples = generator.normal(0, 1, (steps, len(rules.channels))).astype(np.float32)
-    return NumberExample(tuple(map(tuple, samples.tolist())), tuple(layer.logits(samples).tolist()))
+    return NumberExample(tuple(map(tuple, samples.tolist())), tuple(answered(samples).tolist()))
 
 
 def _as_a_sensor_gives(generator: np.random.Generator, rules: NumberRules, kind: str, steps: int) -> Array:
@@ -172,10 +209,10 @@ def _as_a_sensor_gives(generator: np.random.Generator, rules: NumberRules, kind:
     return samples
 
 
-def _vector(layer: _Layer, rules: NumberRules, kind: str, samples: Array) -> dict[str, Any]:
+def _vector(answered: Callable[[Array], Array], rules: NumberRules, kind: str, samples: Array) -> dict[str, Any]:
     prepared = _prepared(rules, samples)
     numbers = [[None if isinstance(x, float) and math.isnan(x) else x for x in row] for row in samples.tolist()]
-    logits = layer.logits(prepared).tolist()
+    logits = answered(prepared).tolist()
     return {"kind": kind, "samples": numbers, "prepared": prepared.tolist(), "logits": logits}
 
 

@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refused_packed import File
 from sampling import examples, mostly_slow
+from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, NumberRules, verify
 from pocketrnn.bundle.manifest import NumbersError
 from pocketrnn.bundle.packed_file import sums_of
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
+from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.numbers.packed_numbers import to_packed_numbers
+from pocketrnn.verdicts import graph_sentence, integer_verdict
 from pocketrnn_export import export
 from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.sequences import LabelledSequences
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
 KINDS = number_vectors.KINDS
@@ -122,8 +130,6 @@ def gesture() -> number_vectors.MadeOfNumbers:
 
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberRules) -> Packed:
     """A file with other rules, which no golden example minds."""
-    from dataclasses import replace
-
     program = program_on_samples(made.graph, made.manifest.graph, rules).finished()
     return Packed(to_packed_numbers(replace(made.manifest, numbers=rules), program))
 
@@ -150,9 +156,9 @@ def test_the_engine_makes_of_samples_what_the_runtime_does_bit_by_bit(
     assert found.tobytes() == expected.tobytes()
 
 
-def run_command(*arguments: str) -> Any:
+def run_command(*arguments: str, status: int = 0) -> Any:
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0, done.stderr
+    assert done.exit_code == status, done.stderr
     return done
 
 
@@ -391,20 +397,131 @@ def test_classifiers_of_texts_and_of_numbers_refuse_each_others_files() -> None:
         Classifier.load(PACKED / "numbers-plain.prnn", tokenizer=str.split)
 
 
-def test_integers_and_a_step_beside_windows_are_refused_for_numbers(tmp_path: Path) -> None:
+def test_a_step_beside_windows_is_refused_for_numbers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     kind, _, how = number_modules.EXPORTED["LastStep"]
     with pytest.raises(InputError, match="windows of 8 steps"):
         export(kind().eval(), tmp_path / "steps", **how, window=8, streaming=True)
     export(kind().eval(), tmp_path / "steps", **how, window=8)
     bundle = tmp_path / "steps"
-    with pytest.raises(InputError, match="float32"):
-        pack(bundle, tmp_path / "x.prnn", arithmetic="int8")
     with pytest.raises(InputError, match="windows of 8 steps"):
         pack(bundle, tmp_path / "x.prnn", streaming=True)
     with pytest.raises(InputError, match="packed already"):
         pack(PACKED / "numbers-plain.prnn", tmp_path / "x.prnn")
     assert list(tmp_path.glob("*.prnn")) == []
+
+
+class Swings(nn.Module):
+    """A GRU of two channels, which reads one that rises and one that falls; with large states, so that it is sure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(2, 16, batch_first=True)
+        self.fc = nn.Linear(16, 2)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.rnn(samples)[1][-1])
+        return logits
+
+
+def swings(count: int) -> LabelledSequences:
+    """Sequences of 4 to 19 steps, and which of two labels the module gives them, so that all are right."""
+    generator = np.random.default_rng(5)
+    sequences = [generator.normal(0, 1, (int(generator.integers(4, 20)), 2)) for _ in range(count)]
+    torch.manual_seed(1)
+    module = Swings().eval()
+    with torch.no_grad():
+        logits = [module(torch.tensor(one, dtype=torch.float32)[None])[0] for one in sequences]
+    targets = np.array([int(row.argmax()) for row in logits])
+    rows = np.arange(count)
+    return LabelledSequences(
+        sequences, targets, ("up", "down"), NumberRules(("x", "y")), "some swings", rows, [str(row) for row in rows]
+    )
+
+
+@pytest.fixture(scope="module")
+def swinging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("swings") / "swings"
+    torch.manual_seed(1)
+    export(Swings().eval(), path, labels=["up", "down"], channels=["x", "y"], streaming=True)
+    return path
+
+
+def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_sequences(
+    swinging: Path, tmp_path: Path
+) -> None:
+    path, data = tmp_path / "swings.prnn", swings(60)
+    made = pack(swinging, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=5, loss=5))
+    lines = {(line.reference, line.candidate): line for line in made.parity.comparisons}
+    for opened in ("", ", in place"):
+        assert lines["numpy, exactly", f"products of int8{opened}"].largest_difference == 0
+        assert lines["int8 arithmetic", f"packed{opened}"].largest_difference <= 1e-6
+        assert lines["int8 arithmetic", f"packed{opened} step, 1 step each"].largest_difference <= 1e-6
+    assert lines["packed", "int8 arithmetic"].largest_difference > 0
+    verdict = integer_verdict(made)
+    assert verdict is not None
+    assert (verdict.texts, verdict.of, verdict.accuracy_before) == (60, "sequences", 1.0)
+    assert "On 60 sequences of some swings" in graph_sentence(made)
+    assert "not equal to the PyTorch module" in graph_sentence(made)
+    given, exact = (NumberClassifier.load(one).logits(data.sequences) for one in (path, swinging))
+    assert not np.array_equal(given, exact)
+    np.testing.assert_allclose(given, exact, atol=0.05)
+    assert verify(path).name == "swings"
+    classifier = NumberClassifier.load(path)
+    stream = classifier.stream()
+    answers = [stream.push(sample)[0].answer for sample in data.sequences[0]]
+    assert answers[-1].probability == pytest.approx(classifier.classify(data.sequences[0]).probability, abs=1e-6)
+
+
+def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging: Path, tmp_path: Path) -> None:
+    path = tmp_path / "swings.prnn"
+    made = pack(swinging, path, arithmetic="int8", allowed=AllowedChange(labels=100))
+    assert isinstance(made, NumberManifest)
+    assert "golden examples, which says little" in graph_sentence(made)
+    content = path.read_bytes()
+    changed = bytearray(content.replace(b'"int8 arithmetic"', b'"int9 arithmetic"'))
+    assert changed != content
+    struct.pack_into("<2Q", changed, 16, *sums_of(changed))
+    path.write_bytes(changed)
+    Packed(bytes(changed))
+    with pytest.raises(BundleError, match="contradicts itself"):
+        Classifier.load(path)
+
+
+def test_what_integers_of_numbers_cannot_be_measured_on_is_refused(swinging: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.prnn"
+    torch.manual_seed(0)
+    kind, _, how = number_modules.EXPORTED["Forecast"]
+    export(kind().eval(), tmp_path / "values", **how)
+    texts = LabelledTexts(["a"], np.array([0]), ("up", "down"), "a text")
+    for bundle, data, named in (
+        (tmp_path / "values", None, "values"),
+        (swinging, texts, "texts"),
+        (bundle_folder("ag_news-small"), swings(2), "sequences"),
+        (swinging, replace(swings(2), labels=("down", "up")), "labels"),
+    ):
+        with pytest.raises(InputError, match=named):
+            pack(bundle, path, arithmetic="int8", data=data)
+    line = ("pack", str(tmp_path / "values"), "-o", str(tmp_path / "y.prnn"), "--arithmetic", "int8")
+    refused = run_command(*line, status=2)
+    assert "values" in refused.output
+    assert not (tmp_path / "y.prnn").exists()
+
+
+def test_the_command_measures_integers_on_a_file_of_sequences(swinging: Path, tmp_path: Path) -> None:
+    data, path, rows = tmp_path / "swings.npz", tmp_path / "swings.prnn", swings(20)
+    lengths = rows.lengths
+    x = np.zeros((20, int(lengths.max()), 2))
+    for row, sequence in enumerate(rows.sequences):
+        x[row, : len(sequence)] = sequence
+    np.savez(data, x=x, y=np.array(rows.labels)[rows.targets], lengths=lengths)
+    done = run_command("pack", str(swinging), "-o", str(path), "--arithmetic", "int8", "--data", str(data),
+                       "--max-changed", "10", "--max-loss", "10")  # fmt: skip
+    assert "On 20 sequences of swings.npz" in done.output
+    assert "what it changed" in run_command("inspect", str(path)).output
+    refused = run_command("pack", str(swinging), "-o", str(tmp_path / "y.prnn"), "--arithmetic", "int8",
+                          "--data", str(data), "--text-column", "body", status=2)  # fmt: skip
+    assert "--text-column" in refused.output
 
 
 def test_a_document_that_says_other_than_the_engine_reads_is_refused(

@@ -16,7 +16,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import PocketRNNError
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
-NAMES = ("numbers-gesture", "numbers-load", "numbers-plain", "numbers-carried")
+NAMES = ("numbers-gesture", "numbers-load", "numbers-plain", "numbers-carried", "numbers-integers")
 ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
 KINDS = {"Float32Array": np.float32, "Float64Array": np.float64, "Int16Array": np.int16, "Int32Array": np.int32}
 OF_VECTORS = {kind.__name__: name for name, kind in KINDS.items()}
@@ -26,6 +26,7 @@ WINDOWS = {
     "numbers-load": (4, 3),
     "numbers-plain": (5, 7),
     "numbers-carried": (None, None),
+    "numbers-integers": (None, None),
 }
 PIECES = (1, 1, 14, 3, 30, 2, 60)
 

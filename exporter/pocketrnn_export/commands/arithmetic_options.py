@@ -13,14 +13,23 @@ from pocketrnn.errors import require
 from pocketrnn_export.commands.smaller_bundle import check_one_label
 
 if TYPE_CHECKING:
-    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.numbers.manifest import NumberManifest
+    from pocketrnn.verdicts import HasProof
     from pocketrnn_export.integer_accuracy import AllowedChange
     from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.sequences import LabelledSequences
 
-__all__ = ["arithmetic_options", "check_measured", "integer_arguments", "lines_of_integers"]
+__all__ = [
+    "arithmetic_options",
+    "check_measured",
+    "integer_arguments",
+    "integer_arguments_of_numbers",
+    "lines_of_integers",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _LABEL_COLUMN: Final = "label"
+_TEXT_COLUMN: Final = "text"
 _MEASURES: Final = ("data", "max_loss", "max_changed")
 
 
@@ -66,13 +75,7 @@ def integer_arguments(
 
     A file without the column `label` holds texts only, which is told; a column that is named must be there.
     """
-    from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
-
-    if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs --data to be measured on.")
-    allowed = AllowedChange(
-        MOST_CHANGED if max_changed is None else max_changed, MOST_LOST if max_loss is None else max_loss
-    )
+    allowed = _allowed(data, max_loss, max_changed)
     if data is None:
         return None, allowed
     check_one_label(several_labels)
@@ -94,7 +97,41 @@ def integer_arguments(
     return read_texts([data], labels, text_column=text_column), allowed
 
 
-def lines_of_integers(manifest: Manifest) -> list[str]:
+def integer_arguments_of_numbers(
+    manifest: NumberManifest,
+    *,
+    data: Path | None,
+    max_loss: float | None,
+    max_changed: float | None,
+    text_column: str,
+    label_column: str,
+) -> tuple[LabelledSequences | None, AllowedChange]:
+    """The sequences that the options name, and what may change on them. Windows are those of the classifier."""
+    if text_column != _TEXT_COLUMN:
+        raise click.UsageError(f"--text-column is of texts, and {manifest.name} takes sequences of numbers.")
+    allowed = _allowed(data, max_loss, max_changed)
+    if data is None:
+        return None, allowed
+    check_one_label(manifest.activation == "sigmoid")
+    require("pyarrow", "train")
+    from pocketrnn_training.sequence_files import read_sequences
+    from pocketrnn_training.sequence_options import SequenceOptions
+
+    options = SequenceOptions().of_classifier(manifest.numbers)
+    return read_sequences([data], options, label_column=label_column, labels=manifest.labels), allowed
+
+
+def _allowed(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:
+    from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
+
+    if max_loss is not None and data is None:
+        raise click.UsageError("--max-loss needs --data to be measured on.")
+    return AllowedChange(
+        MOST_CHANGED if max_changed is None else max_changed, MOST_LOST if max_loss is None else max_loss
+    )
+
+
+def lines_of_integers(manifest: HasProof) -> list[str]:
     """What to say of a file of integers that was measured on golden examples only; nothing of another.
 
     Example:
@@ -107,6 +144,6 @@ def lines_of_integers(manifest: Manifest) -> list[str]:
     if verdict is None or verdict.is_data:
         return []
     return [
-        f"What integers change was measured on {verdict.texts} golden examples only, which says little. Give texts, "
-        "labelled or not, to measure it: --data FILE"
+        f"What integers change was measured on {verdict.texts} golden examples only, which says little. Give "
+        f"{'texts, labelled or not,' if verdict.of == 'texts' else 'labelled sequences'} to measure it: --data FILE"
     ]

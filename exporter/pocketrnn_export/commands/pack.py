@@ -16,6 +16,7 @@ from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measured,
     integer_arguments,
+    integer_arguments_of_numbers,
     lines_of_integers,
 )
 from pocketrnn_export.commands.smaller_bundle import data_options
@@ -79,8 +80,8 @@ def pack(
     changes is measured on --data, texts with or without labels, and shown by inspect. Exit status 1 if that is more
     than --max-changed and --max-loss (by default 0.1 points) allow; nothing is written then.
 
-    A bundle that takes sequences of numbers is packed in the same way, with what is done to its samples; in float32
-    only.
+    A bundle that takes sequences of numbers is packed in the same way, with what is done to its samples. --data is
+    then labelled sequences: .ts, .npz, .csv, .parquet.
 
     A bundle with a step graph gives a file that answers while a text arrives. With --streaming, the step is made of
     the graph where the bundle has none: for classifiers that read in one direction.
@@ -102,9 +103,15 @@ def pack(
         from pocketrnn_export.packing import bundle_takes_numbers, packable
         from pocketrnn_export.packing import pack as packed
 
-    data, allowed = None, None
+    data: Any = None
+    allowed = None
     of_numbers = bundle_takes_numbers(bundle)
-    if arithmetic == "int8" and not of_numbers:
+    if arithmetic == "int8" and of_numbers:
+        from pocketrnn.bundle.zoo import bundle_folder
+        from pocketrnn_export.numbers.number_packing import packable_numbers
+
+        data, allowed = integer_arguments_of_numbers(packable_numbers(bundle_folder(bundle)), **measured_with)
+    elif arithmetic == "int8":
         before = packable(bundle)[1]
         data, allowed = integer_arguments(before.labels, several_labels=before.activation == "sigmoid", **measured_with)
     with stages_on_stderr():
@@ -138,4 +145,4 @@ def _lines(manifest: Manifest | NumberManifest) -> list[str]:
 
     if isinstance(manifest, Manifest):
         return [*verdict_lines(manifest), *lines_of_integers(manifest)]
-    return [f"Graph: {one_line(graph_sentence(manifest))}"]
+    return [f"Graph: {one_line(graph_sentence(manifest))}", *lines_of_integers(manifest)]

@@ -29,7 +29,7 @@ def data_options(command: _Command) -> _Command:
         (
             click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
                          help="Texts to measure with what is lost: .csv, .tsv, .jsonl or .parquet. Labelled, but for "
-                         "--arithmetic int8."),
+                         "--arithmetic int8. Of a bundle that takes numbers, labelled sequences: .ts or .npz, too."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
             column_option("text", "The data's column of texts."),

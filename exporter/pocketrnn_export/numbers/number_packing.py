@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.bundle.manifest import Comparison, Limits, StepGraph
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, StepGraph
 from pocketrnn.bundle.packed_file import PackedProgram, step_entry
 from pocketrnn.engines.native import native_module
 from pocketrnn.engines.native_numbers import NativeNumberEngine
 from pocketrnn.errors import InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.numbers.manifest import NumberManifest, read
+from pocketrnn.numbers.manifest import NumberExample, NumberManifest, read
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
+from pocketrnn_export.forms.integer_program import with_integers
 from pocketrnn_export.forms.packed import WAYS
+from pocketrnn_export.forms.packed_program import Program
 from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
 from pocketrnn_export.numbers.number_step import (
     CHUNKS,
@@ -41,16 +46,22 @@ from pocketrnn_export.numbers.number_step import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import Compared, compare, graph_reference
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.float64_operators import one_thread
+from pocketrnn_export.proof.integer_products import products_compared
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import proven
 
-__all__ = ["packed_numbers", "with_table_as_input"]
+if TYPE_CHECKING:
+    from pocketrnn_training.sequences import LabelledSequences
+
+__all__ = ["packable_numbers", "packed_numbers", "packed_numbers_with_integers", "with_table_as_input"]
 
 _log = logging.getLogger(__name__)
 # What the proof calls the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
+# That a file computes with integers, before it is known what that changes.
+_NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
 
@@ -77,13 +88,75 @@ def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberMani
         >>> packed_numbers(Path("har"))[0].graph.file
         'program'
     """
+    packed = _packed_and_proven(folder, streaming=streaming)
+    return packed.manifest, packed.content
+
+
+def packed_numbers_with_integers(
+    folder: Path, data: LabelledSequences | None, allowed: AllowedChange, *, streaming: bool = False
+) -> tuple[NumberManifest, bytes]:
+    """The same with products of integers: each of them exact, and what they change measured.
+
+    Args:
+        folder: the bundle's.
+        data: labelled sequences to measure it on; without, the golden examples.
+        allowed: what may change.
+        streaming: as for `packed_numbers`.
+
+    Raises:
+        InputError: it gives values, of which no label says what changes; or nothing of the program has an integer form.
+        ParityError: an integer differs, or the ways to open the file do not give one answer.
+        CompressionError: more has changed than is allowed.
+        All that `packed_numbers` raises.
+
+    Example:
+        >>> packed_numbers_with_integers(Path("har"), None, AllowedChange())[0].graph.file
+        'program'
+    """
+    packable_numbers(folder)
+    return _with_integers(_packed_and_proven(folder, streaming=streaming), data, allowed)
+
+
+def packable_numbers(folder: Path) -> NumberManifest:
+    """What a bundle says whose layers are to multiply integers, looked at before anything is made or proven.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        InputError: it gives values.
+
+    Example:
+        >>> packable_numbers(Path("har")).name
+        'har'
+    """
+    manifest = read(folder)
+    if manifest.activation == "values":
+        raise InputError(
+            f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."
+        )
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A packed file that was proven: what it says, its bytes, its programs before they were finished, and what it was
+    proven with."""
+
+    manifest: NumberManifest
+    content: bytes
+    programs: tuple[Program, Program | None]
+    table: SampleTable
+    cases: Mapping[str, Sequence[Case]]
+
+
+def _packed_and_proven(folder: Path, *, streaming: bool) -> _Packed:
     manifest = read(folder)
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     _log.info("Making the program")
     manifest, step = _with_step(folder, manifest, content, streaming=streaming)
-    program = _program(manifest, content, step)
+    programs = _programs(manifest, content, step)
+    program = _finished(programs)
     made = replace(
         manifest,
         graph=number_graph_entry(manifest.graph, program),
@@ -92,14 +165,14 @@ def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberMani
     )
     _log.info("Proving it equal to the bundle's graph")
     table = _table(manifest)
+    cases = _cases(manifest, table)
     reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
-    answers = ReferenceAnswers(reference, _cases(manifest, table), rows_alone=manifest.graph.batch != 1)
-    with one_thread(), tempfile.TemporaryDirectory(prefix="pocketrnn.") as scratch:
-        file = Path(scratch) / "packed.prnn"
-        file.write_bytes(to_packed_numbers(made, program))
+    answers = ReferenceAnswers(reference, cases, rows_alone=manifest.graph.batch != 1)
+    with one_thread(), _written(to_packed_numbers(made, program)) as file:
         compared = _compared(file, table, answers)
         if made.stream is not None:
-            compared += _steps_compared(file, step, made.stream.state_size, table, answers)
+            compared += _steps_compared(file, made.stream.state_size, table, answers)
+            compared += _as_the_step_graph(file, step, made.stream.state_size, table, answers)
         rules = _rules_compared(file, table, manifest.numbers)
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in parity.comparisons]
@@ -107,7 +180,95 @@ def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberMani
     allowed = max(parity.tolerance, manifest.parity.tolerance)
     whole = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *in_one_line(lines), rules))
     made = replace(made, parity=whole)
+    return _Packed(made, to_packed_numbers(made, program), programs, table, cases)
+
+
+def _with_integers(
+    packed: _Packed, data: LabelledSequences | None, allowed: AllowedChange
+) -> tuple[NumberManifest, bytes]:
+    _log.info("Making the program of integers")
+    whole, step = packed.programs
+    form = with_integers(whole)
+    if not form.matrices:
+        raise InputError(
+            f"Nothing of {packed.manifest.name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear "
+            "layer of some size for every step.",
+            "Pack it in float32.",
+        )
+    program = _finished((form.program, None if step is None else with_integers(step).program))
+    made = replace(
+        packed.manifest, graph=number_graph_entry(packed.manifest.graph, program), stream=step_entry(program)
+    )
+    # Without this line the file would be refused: nothing may show it as proven equal.
+    before_it = packed.manifest.parity
+    made = replace(made, parity=replace(before_it, comparisons=(*before_it.comparisons, _NOT_MEASURED)))
+    with one_thread(), _written(packed.content) as before, _written(to_packed_numbers(made, program)) as file:
+        _log.info("Comparing its integers with the statement of the arithmetic")
+        exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
+        _log.info("Measuring what they change")
+        changed = _changed(before, file, packed)
+        # As of texts: another processor may take the other one of two integers that a state lies between.
+        apart = max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))
+        run = _run(NativeNumberEngine(file), packed.table)
+        answers = ReferenceAnswers(Reference(INTEGERS, run), packed.cases, rows_alone=True)
+        compared = _compared(file, packed.table, answers)
+        if made.stream is not None:
+            compared += _steps_compared(file, made.stream.state_size, packed.table, answers)
+        parity = proven(compared, apart)
+        verdict = changed_by_integers(NumberClassifier.load(before), NumberClassifier.load(file), data, allowed)
+        examples = _answered_anew(made.examples, NumberClassifier.load(file))
+    lines = [*(one.line for one in (*exact, *changed)), *in_one_line(parity.comparisons)]
+    stated = {"matrices": form.matrices, "float32": list(form.left), "measured": verdict.document}
+    made = replace(
+        made,
+        examples=examples,
+        parity=replace(
+            parity,
+            tolerance=max(apart, before_it.tolerance),
+            comparisons=(
+                *before_it.comparisons,
+                *(replace(line, inputs=in_words_of_numbers(line.inputs)) for line in lines),
+            ),
+        ),
+        provenance={**made.provenance, "packed": {**made.provenance["packed"], "int8": stated}},
+    )
     return made, to_packed_numbers(made, program)
+
+
+def _changed(before: Path, after: Path, packed: _Packed) -> list[Compared]:
+    """What integers change on the cases of the proof."""
+    reference = Reference("packed", _run(NativeNumberEngine(before), packed.table))
+    answers, run = (
+        ReferenceAnswers(reference, packed.cases, rows_alone=True),
+        _run(NativeNumberEngine(after), packed.table),
+    )
+    lines = []
+    for inputs in answers.kinds:
+        asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
+        lines.append(compare(INTEGERS, run, asked, expected, inputs=inputs, reference="packed"))
+    return lines
+
+
+def _answered_anew(examples: Sequence[NumberExample], classifier: NumberClassifier) -> tuple[NumberExample, ...]:
+    """The golden examples with the answers of a classifier."""
+    return tuple(
+        replace(one, logits=tuple(classifier.logits_of_prepared([np.array(one.samples, np.float32)])[0].tolist()))
+        for one in examples
+    )
+
+
+def _finished(programs: tuple[Program, Program | None]) -> PackedProgram:
+    """The programs as sections; they stay as they are, to be made otherwise too."""
+    whole, step = deepcopy(programs)
+    return whole.finished() if step is None else whole.finished(step)
+
+
+@contextmanager
+def _written(content: bytes) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as scratch:
+        file = Path(scratch) / "packed.prnn"
+        file.write_bytes(content)
+        yield file
 
 
 def _with_step(
@@ -124,12 +285,12 @@ def _with_step(
     return replace(manifest, stream=stream), step
 
 
-def _program(manifest: NumberManifest, content: bytes, step: bytes) -> PackedProgram:
+def _programs(manifest: NumberManifest, content: bytes, step: bytes) -> tuple[Program, Program | None]:
     graph, rules = manifest.graph, manifest.numbers
     whole = program_on_samples(content, graph, rules)
     if manifest.stream is None:
-        return whole.finished()
-    return whole.finished(program_on_samples(step, graph, rules, state_size=manifest.stream.state_size))
+        return whole, None
+    return whole, program_on_samples(step, graph, rules, state_size=manifest.stream.state_size)
 
 
 def with_table_as_input(content: bytes, rows: Samples) -> bytes:
@@ -199,29 +360,37 @@ def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list
     return compared
 
 
-def _steps_compared(
-    file: Path, step: bytes, state_size: int, table: SampleTable, answers: ReferenceAnswers
-) -> list[Compared]:
-    """The step in both ways of opening the file, with the graph of whole sequences; and with the step graph."""
-    runs = {
+def _step_runs(file: Path, state_size: int, table: SampleTable) -> dict[str, Run]:
+    return {
         f"{opened} step, {name}": read_in_chunks(
             NativeNumberEngine(file, in_place=in_place).step, state_size, table, parts
         )
         for opened, in_place in WAYS.items()
         for name, parts in CHUNKS.items()
     }
-    compared = compared_on_cases(Form(OtherFile(file.name), None, file.read_bytes(), runs, one_row=True), answers)
+
+
+def _steps_compared(file: Path, state_size: int, table: SampleTable, answers: ReferenceAnswers) -> list[Compared]:
+    """The step in both ways of opening the file, with the reference for whole sequences."""
+    runs = _step_runs(file, state_size, table)
+    return compared_on_cases(Form(OtherFile(file.name), None, file.read_bytes(), runs, one_row=True), answers)
+
+
+def _as_the_step_graph(
+    file: Path, step: bytes, state_size: int, table: SampleTable, answers: ReferenceAnswers
+) -> list[Compared]:
+    """The step with the step graph, sample by sample."""
+    runs = _step_runs(file, state_size, table)
     stepped = step_on_samples(step, StepGraph("step", "", state_size), table).runs["step graph, 1 step each"]
     cases = [case for case, _ in answers.of("texts", one_row=True)]
     expected = [stepped(case.tokens, case.lengths) for case in cases]
-    compared += [
+    return [
         compare(
             f"{opened} step", runs[f"{opened} step, 1 step each"], cases, expected,
             inputs="texts", reference="step graph", exact=answers.with_spread,
         )
         for opened in WAYS
     ]  # fmt: skip
-    return compared
 
 
 def _run(engine: NativeNumberEngine, table: SampleTable) -> Run:

@@ -41,6 +41,7 @@ __all__ = [
     "document_of_packed",
     "graph_entry",
     "header_words",
+    "holds_integers",
     "is_packed",
     "manifest_of",
     "mapped",
@@ -66,6 +67,10 @@ _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
+# A value's 13 words: of a constant, the second is this one, and the third says how it is stored.
+_VALUE: Final = "<13I"
+_CONSTANT: Final = 0xFFFFFFFF
+_OF_INTEGERS: Final = 4
 LARGEST: Final = (1 << 31) - 1
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
 DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP = range(10)
@@ -84,6 +89,20 @@ class PackedProgram:
     numbers: tuple[int, ...]
     step: bytes = field(repr=False, default=b"")
     has_integers: bool = False
+
+
+def holds_integers(values: bytes) -> bool:
+    """Whether any of a program's values are weights that are multiplied as integers.
+
+    Args:
+        values: the section of the values; see docs/packed-format.md.
+
+    Example:
+        >>> holds_integers(program.values) == program.has_integers
+        True
+    """
+    records = struct.iter_unpack(_VALUE, values)
+    return any((region, storage) == (_CONSTANT, _OF_INTEGERS) for _, region, storage, *_ in records)
 
 
 def step_entry(program: PackedProgram) -> StepGraph | None:

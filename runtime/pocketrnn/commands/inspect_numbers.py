@@ -77,7 +77,16 @@ def _shown(manifest: NumberManifest, sizes: Mapping[str, int]) -> Iterator[str]:
     yield f"Proof: largest difference allowed {manifest.parity.tolerance:g}"
     head = ("reference", "candidate", "inputs", "sequences", "difference")
     lines = [link.line for link in links_of(manifest.parity.comparisons)]
-    rows = [(c.reference, c.candidate, c.inputs, f"{c.rows}", f"{c.largest_difference:.1e}") for c in lines]
+    rows = [
+        (
+            c.reference,
+            f"{c.candidate} (what it changed)" if c.is_of_integers else c.candidate,
+            c.inputs,
+            f"{c.rows}",
+            f"{c.largest_difference:.1e}",
+        )
+        for c in lines
+    ]
     yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
     yield ""
     yield "Provenance"

@@ -21,6 +21,7 @@ from pocketrnn.bundle.packed_file import (
     RULES,
     STEP,
     STOPS,
+    VALUES,
     VERSION_OF_NUMBERS,
     VOCABULARY,
     PackedProgram,
@@ -28,6 +29,7 @@ from pocketrnn.bundle.packed_file import (
     compact_document,
     document_of_packed,
     header_words,
+    holds_integers,
     program_digest,
     section_of,
 )
@@ -120,6 +122,9 @@ def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
     sections = [section_of(content, name) for name in (LABELS, RULES, STOPS, VOCABULARY, EXAMPLES)]
     header = header_words(content)
     if _stated_sections(manifest) != sections or _stated_numbers(manifest) != (header[:5], header[9:]):
+        raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
+    # A file of integers that does not say so would be shown as proven equal.
+    if holds_integers(section_of(content, VALUES)) != any(line.is_of_integers for line in manifest.parity.comparisons):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
     step = section_of(content, STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
