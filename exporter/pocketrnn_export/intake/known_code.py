@@ -1,6 +1,6 @@
 """What is known of the functions, methods and attributes that a file does not define: Python's, and packages'.
 
-What stands in none of these tables counts as code that may change what it is given (`effects.py`).
+What stands in none of these tables counts as code that may change what it is given (`following.py`).
 """
 
 from __future__ import annotations
