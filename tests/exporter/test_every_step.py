@@ -74,7 +74,7 @@ def test_whatever_counts_the_steps() -> None:
         for word in embedded.unbind(1):
             yield next(numbers), word
 
-    with pytest.raises(ExportError, match="a text of 801 tokens"):
+    with pytest.raises(ExportError, match=r"\b801\b"):
         right_program(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
 
 
@@ -120,5 +120,5 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
 
 @pytest.mark.slow
 def test_a_step_of_several_texts_alone_is_found() -> None:
-    with pytest.raises(ExportError, match="three texts of 701 tokens"):
+    with pytest.raises(ExportError, match=r"\b701\b"):
         right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)

@@ -257,7 +257,7 @@ def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> Non
     one_row_off(model)
     wrong = model.SerializeToString()
     assert exact_proof(made.reference, wrong, unread, takes_lengths=True).largest_difference < 1e-10
-    with pytest.raises(ParityError, match="on ids 0 to 59"):
+    with pytest.raises(ParityError, match=r"\b0 .*\b59\b"):
         exact_proof(made.reference, wrong, unread, takes_lengths=True, every_id=cases_of_every_id(IDS))
 
 
@@ -434,7 +434,7 @@ def test_an_output_that_nothing_uses_is_no_input_of_an_operator_that_leaves_one_
 def test_an_operator_that_is_not_known_in_float64_is_named() -> None:
     node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2, clip=3.0)
     x = np.ones((1, 1, 2), np.float32)
-    with pytest.raises(ExportError, match="LSTM with clip"):
+    with pytest.raises(ExportError, match=r"LSTM.*clip"):
         computed(node, {"x": x, "w": np.ones((1, 8, 2), np.float32), "r": np.ones((1, 8, 2), np.float32)})
 
 

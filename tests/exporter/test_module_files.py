@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(
 
 def test_a_file_with_an_error_in_it_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def f(:\n")
-    with pytest.raises(ExportError, match=r"bad\.py cannot be imported; it raises SyntaxError"):
+    with pytest.raises(ExportError, match=r"bad\.py.*SyntaxError"):
         load_module(module_name(f"{tmp_path / 'bad.py'}:f"))
 
 

@@ -239,7 +239,7 @@ class CannotBeListed(Plain):
 
 
 def test_what_is_raised_elsewhere_is_one_sentence_too(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="CannotBeListed cannot be exported: ZeroDivisionError: no parts") as caught:
+    with pytest.raises(ExportError, match=r"CannotBeListed.*ZeroDivisionError: no parts") as caught:
         export(CannotBeListed(), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert list(tmp_path.iterdir()) == []

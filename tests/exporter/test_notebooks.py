@@ -200,7 +200,7 @@ def test_names_have_the_values_that_the_notebook_gave_them(sources: list[str], e
 )
 def test_a_statement_that_may_read_or_train_is_refused_and_not_run(source: str, folder: Path) -> None:
     path = notebook(folder / "n.ipynb", [source, "def build():\n    return size"])
-    with pytest.raises(InputError, match="build needs size"):
+    with pytest.raises(InputError, match=r"build.*size"):
         load_module(named("n.ipynb:build"))
     assert list(folder.iterdir()) == [path]
 
@@ -250,11 +250,9 @@ def test_a_line_of_spaces_takes_no_time(folder: Path) -> None:
 def test_what_a_needed_statement_raises_names_its_cell(folder: Path) -> None:
     notebook(folder / "n.ipynb", ["import not_installed", "size = 1 / 0", "def build():\n    return not_installed",
                                   "def other():\n    return size"])  # fmt: skip
-    with pytest.raises(
-        ExportError, match=r"cell 1 of n\.ipynb runs `import not_installed`, which raises ModuleNotFound"
-    ):
+    with pytest.raises(ExportError, match=r"cell 1 .*n\.ipynb.*`import not_installed`.*ModuleNotFound"):
         load_module(named("n.ipynb:build"))
-    with pytest.raises(ExportError, match=r"cell 2 of n\.ipynb runs `size = 1 / 0`, which raises ZeroDivisionError"):
+    with pytest.raises(ExportError, match=r"cell 2 .*n\.ipynb.*`size = 1 / 0`.*ZeroDivisionError"):
         load_module(named("n.ipynb:other"))
 
 
@@ -288,9 +286,7 @@ def test_a_relative_import_is_refused_with_the_way_around_it(folder: Path) -> No
     (folder / "kit" / "__init__.py").write_text("")
     (folder / "kit" / "parts.py").write_text("from torch import nn\n")
     (folder / "kit" / "model.py").write_text("from .parts import nn\ndef build():\n    return nn.Linear(1, 1)\n")
-    with pytest.raises(
-        ExportError, match=r"runs `from \.parts import nn`.*`from kit\.model import build`, and name it there"
-    ):
+    with pytest.raises(ExportError, match=r"`from \.parts import nn`.*`from kit\.model import build`"):
         load_module(named("kit/model.py:build"))
     (folder / "above.py").write_text("from kit.model import build\n")
     assert load_module(named("above.py:build")).weight.shape == (1, 1)
@@ -310,7 +306,7 @@ def test_random_weights_are_told_from_trained_ones(folder: Path) -> None:
     check_not_random(trained, load_module(trained))
     for name in ("drawn", "half", "ready"):
         random = named(f"model.py:{name}")
-        with pytest.raises(InputError, match=r"has random weights: made twice.*--random-weights"):
+        with pytest.raises(InputError, match="--random-weights"):
             check_not_random(random, load_module(random))
     assert torch.manual_seed is seeds
     torch.random.set_rng_state(before)

@@ -64,7 +64,7 @@ def test_pairs_that_agree_are_taken() -> None:
     ],
 )
 def test_a_mismatch_shows_the_first_difference(text: str, ids: list[int], said: str) -> None:
-    with pytest.raises(InputError, match=r"Text 2 of your pipeline, .*The rules cut it into") as caught:
+    with pytest.raises(InputError, match="Text 2 ") as caught:
         chosen(pairs=[("oil", [2]), (text, ids)])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -74,7 +74,7 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
     rules = """--rules '{"tokenizer": "whitespace", "lowercase": false}'"""
     with pytest.raises(InputError, match=f"whitespace with lowercase=False agrees on all 2 texts: give {rules}"):
         chosen(pairs=[("Oil : rises", [3, 6, 4]), ("oil,", [0])])
-    with pytest.raises(InputError, match="The nearest rules, basic_english, agree on 1 of 2 texts"):
+    with pytest.raises(InputError, match=r"basic_english.*\b1 .*\b2\b"):
         chosen(pairs=[("oil, oil", [2, 5, 2]), ("oil", [8])])
     with pytest.raises(InputError, match="No rules that were tried agree on any text"):
         chosen(pairs=[("oil", [8])])
@@ -83,7 +83,7 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
 def test_ids_of_another_vocabulary_are_told_from_other_rules() -> None:
     # Each word has one id more, as behind one more special token.
     pairs = [("oil rises, oil", [3, 5, 6, 3]), ("film", [1])]
-    with pytest.raises(InputError, match=r"the id 2 \('oil'\), as if it had another vocabulary\. Give the vocabulary"):
+    with pytest.raises(InputError, match=r"\b2 \('oil'\).*vocabulary"):
         chosen(pairs=pairs)
     # A word with two ids is no matter of the vocabulary, and neither is another number of ids.
     for other in ([8, 1], [5, 1, 1]):
@@ -120,7 +120,7 @@ def test_a_mismatch_names_the_rules_that_agree_and_they_are_taken(own: TextRules
         "is,is",
     ]
     pairs = [(text, encoder.encode(text)) for text in texts]
-    with pytest.raises(InputError, match="agrees on all 6 texts: give --rules ") as caught:
+    with pytest.raises(InputError, match=r"\b6 .*--rules ") as caught:
         chosen(pairs=pairs)
     given = shlex.split(str(caught.value).partition("--rules ")[2].strip().removesuffix("."))[0]
     found = read_rules(given, KNOWN)
@@ -161,11 +161,11 @@ def test_a_tokenizer_that_no_rules_follow_is_refused_with_the_difference() -> No
     def contractions(text: str) -> list[str]:
         return re.findall(r"n't|is|\w+|[^\w\s]", text.lower())
 
-    with pytest.raises(InputError, match="at index 1 your tokenizer gives 'rises', and whitespace gives 'rises,'"):
+    with pytest.raises(InputError, match=r"\b1 .*'rises'.*whitespace.*'rises,'"):
         chosen(tokenizer=contractions, texts=["oil rises, oil", "x"], rules=TextRules("whitespace"))
-    with pytest.raises(InputError, match=r"at index 1 your tokenizer gives ':', and basic_english gives nothing more"):
+    with pytest.raises(InputError, match=r"\b1 .*':'.*basic_english"):
         chosen(tokenizer=contractions, texts=["oil rises, oil", "x:"], rules=TextRules())
-    with pytest.raises(InputError, match="whitespace agrees on 1 of 2 texts"):
+    with pytest.raises(InputError, match=r"whitespace.*\b1 .*\b2\b"):
         chosen(tokenizer=contractions, texts=["oil", "oil:"], rules=TextRules("whitespace"))
 
 

@@ -215,7 +215,7 @@ def test_smaller_bundles_take_the_limit_over(tmp_path: Path) -> None:
         assert classifier.manifest.graph.limits == REAL
         check_refusals(classifier)
         verify(tmp_path / name)
-    with pytest.raises(CompressionError, match=r"With 2 words, the graph takes none of the golden examples.*Keep more"):
+    with pytest.raises(CompressionError, match=r"\b2 words"):
         compress(tmp_path / "b", tmp_path / "none", storage=Storage("float32", "float32", rows=2))
 
 
@@ -225,7 +225,7 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
         module = FailsBesideOthers().eval()
     prepared = prepare(module, lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
     assert not prepared.real_token
-    with pytest.raises(ExportError, match=r"fails on a text that holds the padding only.*clamp\(min=1\)"):
+    with pytest.raises(ExportError, match=r"clamp\(min=1\)"):
         prepared.as_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
 
 

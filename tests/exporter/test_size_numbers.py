@@ -82,7 +82,7 @@ def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callabl
 def test_a_packed_file_makes_no_whole_number_in_float32() -> None:
     content = onnx_graph(Numbers(lambda n: (n, int(n * 0.0001)), scale=1.0), EXAMPLE, {}).content
     graph = Graph(file="model.onnx", sha256="", opset=18, inputs=("tokens",), padding=False, embedding_rows=30)
-    with pytest.raises(ExportError, match=r"operator Cast cannot be packed.*double precision"):
+    with pytest.raises(ExportError, match=r"\bCast\b"):
         program_of(content, graph)
 
 

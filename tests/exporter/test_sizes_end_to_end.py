@@ -104,7 +104,7 @@ def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_p
     assert classifier.manifest.graph.limits == Limits(max_tokens=300)
     assert largest_difference(module, classifier, [1, 299, 300]) < 1e-5
     (too_long,), _ = texts_of([301])
-    with pytest.raises(LimitError, match=r"301 token ids, but b takes at most 300"):
+    with pytest.raises(LimitError, match=r"\b301 .*\b300\b"):
         classifier.classify(too_long)
 
 
@@ -119,6 +119,6 @@ def test_texts_that_are_too_short_for_pytorch_are_beyond_a_limit(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_branch_on_the_size_of_the_batch_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"differently in a batch of \d+ x \d+ tokens than alone"):
+    with pytest.raises(ExportError, match=r"\d+ x \d+ "):
         exported(LooksAtTheBatch, tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

@@ -218,7 +218,7 @@ def test_a_stream_of_rules_that_it_cannot_follow_is_refused(tmp_path: Path) -> N
     torch.manual_seed(0)
     one_way = RecurrentClassifier(Architecture("lstm", len(WORDS), 4, 4, 1, False, 0.0, "last", True, 2, 0))
     rules = TextRules("whitespace", unknown_id=1, steps=cleaning("letters"), min_width=3)
-    with pytest.raises(ExportError, match="hold steps, min_width, which a stream cannot follow"):
+    with pytest.raises(ExportError, match="steps, min_width"):
         export(one_way, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=rules, streaming=True)
     export(one_way, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=rules, torchscript=False)
     classifier = Classifier.load(tmp_path / "bundle")

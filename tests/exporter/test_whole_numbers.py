@@ -44,7 +44,7 @@ class Counting(nn.Module):
     ],
 )
 def test_products_and_powers_that_depend_on_the_words_are_refused(number: Number) -> None:
-    with pytest.raises(ExportError, match=r"of whole numbers.*test_whole_numbers\.py:\d+: .*floats"):
+    with pytest.raises(ExportError, match=r"test_whole_numbers\.py:\d+: .*floats"):
         right_program(Counting(number).eval(), EXAMPLE)
 
 

@@ -147,7 +147,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(bundle: Path, part: str, 
 
 
 def test_a_newer_version_asks_for_an_upgrade(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"is of version 7; .* Upgrade with: .*pip install"):
+    with pytest.raises(BundleError, match=r"\b7\b.*pip install"):
         Classifier.load(rewritten(bundle, lambda document: document.update(version=7, extra={})))
 
 
@@ -214,7 +214,7 @@ def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
         examples = tuple(replace(example, logits=example.logits[:3]) for example in manifest.examples)
         return replace(manifest, labels=manifest.labels[:3], examples=examples)
 
-    with pytest.raises(BundleError, match=r"gives 4 logits, but .* names 3 labels"):
+    with pytest.raises(BundleError, match=r"\b4 logits.*\b3 labels"):
         Classifier.load(bundle_maker.make(tmp_path / "b", change=fewer))
 
 
@@ -325,9 +325,7 @@ def test_examples_answered_otherwise_break_parity_and_are_named(tmp_path: Path) 
         other = replace(second, logits=tuple(-logit for logit in second.logits))
         return replace(manifest, examples=(near, other, *others))
 
-    with pytest.raises(
-        ParityError, match=r"'Wall St\. Bears.*, each alone, differs by 0\.0001; .*the label \w+"
-    ) as caught:
+    with pytest.raises(ParityError, match=r"'Wall St\. Bears.*0\.0001") as caught:
         verify(bundle_maker.make(tmp_path / "b", change=shifted))
     assert caught.value.exit_status == 3
 

@@ -129,7 +129,7 @@ def test_words_that_a_text_cannot_do_without_are_left_out(tmp_path: Path) -> Non
     assert classifier.explain("the oil").fragments == ()
     assert [f.text for f in classifier.explain("the oil prices").fragments] == ["the", "oil", "prices"]
     assert [f.text for f in classifier.explain("the oil, (").fragments] == ["the", "oil,", "("]
-    with pytest.raises(LimitError, match="becomes 7 token ids, but small takes at most 6"):
+    with pytest.raises(LimitError, match=r"\b7 .*small.*\b6\b"):
         classifier.explain("oil " * 7)
     result = CliRunner().invoke(main, ["classify", "-b", str(bundle), "--explain"], input="the oil\noil\n")
     assert result.exit_code == 2

@@ -170,13 +170,13 @@ def test_a_run_holds_no_more_tokens_than_asked_for(padded: Path, monkeypatch: py
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, "4096", None])
 def test_a_bound_that_cannot_be_is_refused(padded: Path, most: Any) -> None:
-    with pytest.raises(InputError, match="max_batch_tokens is"):
+    with pytest.raises(InputError, match="max_batch_tokens"):
         Classifier.load(padded, max_batch_tokens=most)
 
 
 def test_a_provider_that_onnxruntime_lacks_is_named_with_those_it_has(padded: Path) -> None:
     assert Classifier.load(padded, providers=["CPUExecutionProvider"]).predict(["oil"])
-    with pytest.raises(InputError, match=r"no provider 'NoSuchProvider' here; it has .*CPUExecutionProvider"):
+    with pytest.raises(InputError, match=r"'NoSuchProvider'.*CPUExecutionProvider"):
         Classifier.load(padded, providers=["NoSuchProvider", "CPUExecutionProvider"])
     for wrong in ("CPUExecutionProvider", []):
         with pytest.raises(InputError, match="Give a list of names"):

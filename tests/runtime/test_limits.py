@@ -74,7 +74,7 @@ def test_texts_within_the_limits_are_answered(limited: Path) -> None:
 
 def test_the_graph_itself_would_fail_beyond_them(tmp_path: Path) -> None:
     classifier = Classifier.load(make(tmp_path / "bundle", limits=Limits(min_tokens=2)))
-    with pytest.raises(PocketRNNError, match="failed on 1 texts of up to 10 tokens"):
+    with pytest.raises(PocketRNNError, match=r"\b1 texts .*\b10 tokens"):
         classifier.classify(LONG)
     # Loading asks the graph once, for as short a text as it takes: here for one that is too short.
     with pytest.raises(BundleError, match="cannot be run"):
@@ -102,7 +102,7 @@ def test_a_text_beyond_them_is_refused(limited: Path, text: str, tokens: str, bo
 def test_the_text_is_named_by_its_position_in_all(limited: Path, threads: int, lazily: bool) -> None:
     classifier = Classifier.load(limited, threads=threads)
     texts = [*TEXTS * 1500, SHORT, LONG]
-    with pytest.raises(LimitError, match=r"position 4500 .* at least 2\."):
+    with pytest.raises(LimitError, match=r"\b4500 .*\b2\b"):
         classifier.predict(iter(texts) if lazily else texts)
     with pytest.raises(LimitError, match="position 4 "):
         list(logits_of_batches(classifier, [list(TEXTS), [TEXTS[0], LONG]]))
@@ -184,7 +184,7 @@ def test_a_stream_counts_over_the_whole_text(tmp_path: Path) -> None:
     stream = classifier.stream()
     stream.push("the oil ")
     before = stream.push("wins a").label
-    with pytest.raises(LimitError, match="The text so far becomes 5 token ids, but small takes at most 4"):
+    with pytest.raises(LimitError, match=r"\b5 .*small.*\b4\b"):
         stream.push(" game")
     assert stream.push("").label == before
     with pytest.raises(LimitError, match="5 token ids"):
@@ -284,7 +284,7 @@ def test_a_need_of_a_real_token_is_written_in_version_2(counting: Path) -> None:
 def test_a_need_of_a_real_token_in_version_1_is_refused(counting: Path, tmp_path: Path) -> None:
     document = json.loads((counting / "classifier.json").read_bytes())
     (tmp_path / "classifier.json").write_bytes(redigested({**document, "version": 1}))
-    with pytest.raises(BundleError, match="real_token: that is version 2"):
+    with pytest.raises(BundleError, match=r"real_token.*\b2\b"):
         manifest.read(tmp_path)
 
 
@@ -368,7 +368,7 @@ def test_a_need_of_a_real_token_is_true_or_missing(counting: Path, tmp_path: Pat
 
 
 def test_a_golden_example_of_padding_only_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="golden example 'unheard' holds no known word"):
+    with pytest.raises(BundleError, match="'unheard'"):
         make_counting(tmp_path / "bundle", texts=("the oil", "unheard"))
 
 

@@ -46,9 +46,9 @@ def test_a_row_without_a_text_is_refused_or_gets_null(classifier: Classifier) ->
 
 def test_columns_that_are_missing_or_taken_are_named(classifier: Classifier) -> None:
     arrow = pytest.importorskip("pyarrow")
-    with pytest.raises(InputError, match="no column 'text'; they have words"):
+    with pytest.raises(InputError, match=r"'text'.*words"):
         with_answers(arrow.table({"words": ["a"]}), classifier, COLUMNS, "raise")
-    with pytest.raises(InputError, match="a column 'label' already"):
+    with pytest.raises(InputError, match="'label'"):
         with_answers(arrow.table({"text": ["a"], "label": [1]}), classifier, COLUMNS, "raise")
 
 

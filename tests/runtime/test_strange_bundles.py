@@ -304,7 +304,7 @@ def test_an_operator_that_is_not_listed_is_run_for_who_asks(tmp_path: Path) -> N
         proto.graph.node.append(helper.make_node("If", ["true"], ["logits"], then_branch=same, else_branch=same))
 
     folder = bundle_maker.make(tmp_path / "b", change_graph=branch)
-    with pytest.raises(BundleError, match=r"'If'.*only if you know who made it"):
+    with pytest.raises(BundleError, match="'If'"):
         Classifier.load(folder)
     assert Classifier.load(folder, trust=True).predict(["oil"])
 
@@ -373,7 +373,7 @@ def test_sizes_within_the_bound_are_let_through() -> None:
 def test_a_tensor_must_hold_the_numbers_that_its_shape_says() -> None:
     made = model()
     made.graph.initializer[0].dims[:] = [BIG, BIG]
-    with pytest.raises(BundleError, match=r"holds a tensor of the shape \[1000000000, 1000000000\]"):
+    with pytest.raises(BundleError, match=r"\[1000000000, 1000000000\]"):
         check_graph(made.SerializeToString(), ONNX)
 
 

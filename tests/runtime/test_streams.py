@@ -141,7 +141,7 @@ def test_a_sigma_whose_form_nothing_decides_is_refused_in_the_end(streaming: Pat
     stream = Classifier.load(streaming).stream()
     stream.push("the Σ" + "." * 4000)
     saved = stream.save()
-    with pytest.raises(InputError, match="more than 4,096 characters that do not decide its form"):
+    with pytest.raises(InputError, match="4,096"):
         stream.push("." * 200)
     assert stream.save() == saved
 
@@ -193,7 +193,7 @@ def test_a_failed_push_leaves_the_stream_as_it_was(streaming: Path) -> None:
     with pytest.raises(TextError, match="must be a string, not bytes"):
         stream.push(b"ns")  # type: ignore[arg-type]
     assert stream.save() == saved
-    with pytest.raises(InputError, match="top is 9"):
+    with pytest.raises(InputError, match=r"\btop .*\b9\b"):
         stream.push("ns", top=9)
 
 
