@@ -241,10 +241,13 @@ def test_the_same_rows_are_held_out_in_whatever_order_the_labels_stand() -> None
     assert np.array_equal(first, second)
 
 
-def test_a_class_with_one_row_cannot_be_split() -> None:
+def test_the_only_row_of_a_class_is_trained_on_and_something_has_to_be_held_out() -> None:
     data = LabelledTexts(["a", "b", "c"], np.array([0, 0, 1]), ("x", "y"), "rows")
-    with pytest.raises(DataError, match="class 'y' has 1 row"):
-        split(data, 0.5, np.random.default_rng(0))
+    first, second = split(data, 0.5, np.random.default_rng(0))
+    assert 2 in first
+    assert len(second) == 1
+    with pytest.raises(DataError, match="Every class has 1 row"):
+        split(data.rows(np.array([0, 2])), 0.5, np.random.default_rng(0))
 
 
 AG_ROWS = b'"3","Wall St. Bears","Short-sellers, \\again"\n"4","Moon","A ""new"" moon"\n'

@@ -26,7 +26,7 @@ from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 from pocketrnn.bundle.folder import put_back
 from pocketrnn.bundle.manifest import read as read_manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.errors import CheckpointError, DataError, InputError
+from pocketrnn.errors import CheckpointError, InputError
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import metrics, report, run_folder, training
 from pocketrnn_training.architecture import RecurrentClassifier
@@ -358,7 +358,8 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     data = LabelledTexts([*data.texts, *hostile], np.append(data.targets, [0, 1, 2, 0, 1, 2]), labels, "a_b*c")
     states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4, linear=False))
     validation = LabelledTexts(hostile, np.array([0, 1, 2, 0, 1, 2]), labels, "hostile")
-    report.write(tmp_path, states[-1].best, states[-1].history, validation, [Notice("a <b>notice</b>")])
+    found = report.Found([Notice("a <b>notice</b>")])
+    report.write(tmp_path, states[-1].best, states[-1].history, validation, found=found)
     written = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "日本" in written
     assert "<" not in written.replace("\\<", "")
@@ -515,7 +516,7 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
     assert "2 of 5 training rows repeat the text of another." in said
     assert "1 texts of the training rows have several labels, such as 'a purr'." in said
     assert "1 of 2 validation rows have a text that is trained on, such as 'a purr'" in said
-    assert "No validation row is of the class 'elk'." in said
+    assert "The class 'elk' has 1 row, which is trained on; no validation row has it." in said
     assert notices_of(easy_texts()) == ""
 
 
@@ -552,8 +553,10 @@ def test_the_last_row_of_a_class_stays_held_out_though_its_text_is_trained_on() 
 
 
 def test_no_row_is_lost_where_a_class_has_one_row_only() -> None:
-    with pytest.raises(DataError, match="'elk' has 1 row"):
-        parts(labelled(("cat", "a"), ("cat", "b"), ("dog", "c"), ("dog", "d"), ("elk", "e")), None, QUICK)
+    rows = labelled(("cat", "a"), ("cat", "b"), ("dog", "c"), ("dog", "d"), ("elk", "e"))
+    training_rows, held_out = parts(rows, None, QUICK)
+    assert sorted([*training_rows.texts, *held_out.texts]) == list("abcde")
+    assert "e" in training_rows.texts
 
 
 def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pocketrnn_training.checkpoint import write as write_checkpoint
     from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.evaluation import Evaluation, evaluate
-    from pocketrnn_training.fitting import FittedClassifier, fit
+    from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
+    from pocketrnn_training.folds import CrossValidation
     from pocketrnn_training.sequence_files import read_sequences
     from pocketrnn_training.sequence_options import SequenceOptions
     from pocketrnn_training.sequences import LabelledSequences
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "Checkpoint",
+    "CrossValidation",
     "Evaluation",
     "FittedClassifier",
     "LabelledSequences",
@@ -51,6 +53,7 @@ __all__ = [
     "Settings",
     "TeacherAnswers",
     "ag_news",
+    "cross_validate",
     "evaluate",
     "fit",
     "read_checkpoint",
@@ -67,6 +70,7 @@ _TRAINS = ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy", "skle
 _HOMES = {
     "Architecture": ("architecture", "Architecture", ("torch",)),
     "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
+    "CrossValidation": ("folds", "CrossValidation", _TRAINS),
     "Evaluation": ("evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
     "LabelledSequences": ("sequences", "LabelledSequences", ("pyarrow",)),
@@ -76,6 +80,7 @@ _HOMES = {
     "Settings": ("settings", "Settings", ()),
     "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
     "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
+    "cross_validate": ("fitting", "cross_validate", _TRAINS),
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "fit": ("fitting", "fit", _TRAINS),
     "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),

@@ -188,14 +188,15 @@ def split(
 
     Args:
         data: the rows.
-        share: the share of each class that goes to the second part. Each part has at least one row of each class.
+        share: the share of each class that goes to the second part. Each part has at least one row of each class that
+            has two; the only row of a class goes to the first part.
         rng: decides which rows.
 
     Returns:
         The row numbers of the first and of the second part, int64, ascending.
 
     Raises:
-        DataError: a class has one row only; no row has a label.
+        DataError: no class has two rows; no row has a label.
     """
     if data.several_labels:
         return _split_by_labels(data, share, rng)
@@ -223,21 +224,19 @@ def split_classes(
         DataError: as `split`.
     """
     second = []
-    for label, target in sorted(zip(labels, range(len(labels)), strict=True)):
+    for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
         rows = np.flatnonzero(targets == target)
         if not len(rows):
             continue
         if len(rows) == 1:
-            raise DataError(
-                f"The class {label!r} has 1 {what}.",
-                "Every class needs two at least: one to train on, one to validate with.",
-            )
+            continue
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         second.append(rng.permutation(rows)[:count])
     if not second:
+        found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
-            "No row has a label, so that none can be held out to validate with.",
-            "Give some rows of each class a label, or give labelled rows to validate with.",
+            f"{found}, so that none can be held out to validate with.",
+            "Give more rows of each class, with their labels, or rows to validate with: --validation.",
         )
     held_out = np.zeros(len(targets), dtype=bool)
     held_out[np.concatenate(second)] = True

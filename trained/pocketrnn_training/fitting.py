@@ -21,6 +21,7 @@ from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
+from pocketrnn_training.folds import CrossValidation, cross_validated
 from pocketrnn_training.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
 from pocketrnn_training.sequence_options import SequenceOptions
@@ -29,7 +30,7 @@ from pocketrnn_training.settings import Settings
 from pocketrnn_training.threads import limited
 from pocketrnn_training.training import refuse_for_numbers, train
 
-__all__ = ["FittedClassifier", "fit"]
+__all__ = ["FittedClassifier", "cross_validate", "fit"]
 
 _log: Final = logging.getLogger(__name__)
 _SOURCE: Final = "texts given in Python"
@@ -228,7 +229,7 @@ def fit(
     Raises:
         InputError: there is no such choice, or a value of one is out of its range.
         DataError: the texts or the labels cannot be used: a number of labels that is not that of the texts, an item
-            that is no text, a label that is missing, one class only, a class with one row only.
+            that is no text, a label that is missing, one class only, no class with two texts.
         TrainingError: the loss is no longer a number.
 
     Example:
@@ -247,8 +248,7 @@ def fit(
             sequences, settings, name=name, validation=held_out, examples=None if examples else (), report=reported
         )
         return FittedClassifier(trained, named_labels)
-    if numbers is not None:
-        raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
+    _check_no_numbers(numbers)
     data, given = labelled_texts(texts, labels)
     known = None
     if outside is not None:
@@ -271,6 +271,67 @@ def fit(
         before=start,
     )
     return FittedClassifier(checkpoint, given)
+
+
+def cross_validate(
+    texts: Iterable[Any],
+    labels: Iterable[Any],
+    folds: int = 5,
+    *,
+    channels: Sequence[str] | int | None = None,
+    numbers: Mapping[str, Any] | None = None,
+    word_vectors: str | Path | None = None,
+    report: Callable[[Progress | Epoch | Notice], None] | None = None,
+    progress: bool = True,
+    **choices: Any,
+) -> CrossValidation:
+    """Measure what `fit` reaches: every row by a classifier that was fitted on the rows of the other folds.
+
+    As scikit-learn's `cross_val_score`, it keeps no classifier; `fit` makes one of all rows.
+
+    Args:
+        texts: as in `fit`.
+        labels: as in `fit`.
+        folds: how many parts the rows are divided into, by classes; rows with the same text are of one.
+        channels: as in `fit`.
+        numbers: as in `fit`.
+        word_vectors: as in `fit`.
+        report: called with how far it is.
+        progress: as in `fit`.
+        choices: the choices of `Settings` that are not to be the defaults.
+
+    Returns:
+        `scores`, their `mean` and `deviation`, the same of a linear model (`linear_scores`), and each fold in `folds`.
+
+    Raises:
+        InputError: there are fewer than two folds; see also `fit`.
+        DataError: there are fewer different rows than folds; see also `fit`.
+
+    Example:
+        >>> result = cross_validate(["so good", "so bad"] * 10, ["good", "bad"] * 10, 2, epochs=1, min_freq=1)
+        >>> len(result.scores)
+        2
+    """
+    settings = _settings(choices)
+    data: LabelledTexts | LabelledSequences
+    if channels is not None:
+        refuse_for_numbers(word_vectors=word_vectors)
+        data = _labelled_numbers(texts, labels, _rules(channels, numbers or {}))[0]
+    else:
+        _check_no_numbers(numbers)
+        data = labelled_texts(texts, labels)[0]
+    return cross_validated(
+        data,
+        settings,
+        folds,
+        report=_told(progress) if report is None else report,
+        word_vectors=None if word_vectors is None else Path(word_vectors),
+    )
+
+
+def _check_no_numbers(numbers: Mapping[str, Any] | None) -> None:
+    if numbers is not None:
+        raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
 
 
 def _outside_name(outside: Any, given: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError, shown
+from pocketrnn.tables.checks import listed
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_training import linear_part, pieces, vectors, vocabulary
@@ -29,7 +30,7 @@ from pocketrnn_training.settings import WORDS, Settings
 from pocketrnn_training.spelling import Spelling
 from pocketrnn_training.task import Task, about_rows
 
-__all__ = ["class_weights_of", "notices_of_classes", "parts", "prepare"]
+__all__ = ["class_weights_of", "hashes_of", "notices_of_classes", "parts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
@@ -51,16 +52,16 @@ def parts(
     class stays. A row without a label whose text is a validation text is left out.
 
     Raises:
-        DataError: the validation rows have other labels than the data, or none; a class has one row only;
+        DataError: the validation rows have other labels than the data, or none; no class has two rows;
             no row has a label, and there are no validation rows.
     """
-    hashes = _hashes(data.texts)
+    hashes = hashes_of(data.texts)
     if validation is not None:
         if validation.labels != data.labels or validation.several_labels != data.several_labels:
             raise DataError("The validation rows have other labels.", "Read them with the labels of the training rows.")
         if not validation.labelled.all():
             raise DataError("Some validation rows have no label.", "Validate with labelled rows only.")
-        copies = ~data.labelled & np.isin(hashes, _hashes(validation.texts))
+        copies = ~data.labelled & np.isin(hashes, hashes_of(validation.texts))
         return data.rows(np.flatnonzero(~copies)) if copies.any() else data, validation
     training_rows, held_out = split(data, settings.validation_share, np.random.default_rng(settings.seed))
     labelled = data.labelled[training_rows]
@@ -350,7 +351,7 @@ def _as_pieces(
 
 def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:
     notices = []
-    hashes = _hashes(data.texts)
+    hashes = hashes_of(data.texts)
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
@@ -367,7 +368,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
         how = "are labelled in several ways" if data.several_labels else "have several labels"
         notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {shown(text)}.")
     notices += _notices_of_labels(data)
-    leaked = np.flatnonzero(np.isin(_hashes(validation.texts), hashes))
+    leaked = np.flatnonzero(np.isin(hashes_of(validation.texts), hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]
         notices.append(
@@ -390,7 +391,14 @@ def notices_of_classes(
         skewed: say where one class has far more training rows than another.
     """
     notices = []
-    for counts, part in ((trained, "training"), (validated, "validation")):
+    alone = (trained == 1) & (validated == 0)
+    if alone.any():
+        some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
+        which = (
+            f"The class {some[0]!r} has" if len(some) == 1 else f"Each of {len(some):,} classes ({listed(some)}) has"
+        )
+        notices.append(f"{which} 1 row, which is trained on; no validation row has it. Is the name misspelt?")
+    for counts, part in ((trained, "training"), (validated + alone, "validation")):
         if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             notices.append(f"No {part} row is of the class {named}.")
@@ -426,7 +434,7 @@ def _row_codes(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
 
 
-def _hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+def hashes_of(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     """int64 [texts]: equal for equal texts; among 3,000,000 different texts, two collide in one of 4,000,000 runs."""
     return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
 

@@ -19,6 +19,7 @@ from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.convolution_baseline import KERNELS, ConvolutionBaseline
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score, score_several
+from pocketrnn_training.folds import CrossValidation
 from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.linear_baseline import LinearBaseline
 from pocketrnn_training.progress import Epoch, Notice
@@ -27,7 +28,7 @@ from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.thresholds import cross_fitted
 from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
-__all__ = ["PAGE", "REPORT", "ValidationAnswers", "write"]
+__all__ = ["PAGE", "REPORT", "Found", "ValidationAnswers", "write"]
 
 REPORT: Final = "report.md"
 PAGE: Final = "report.html"
@@ -71,14 +72,31 @@ class ValidationAnswers:
         return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What else is known of a run.
+
+    Attributes:
+        notices: those that were reported about the data.
+        baseline: what a linear model reaches on the same rows.
+        cross_validation: what the folds reached.
+    """
+
+    notices: Sequence[Notice] = ()
+    baseline: LinearBaseline | ConvolutionBaseline | None = None
+    cross_validation: CrossValidation | None = None
+
+
+_NOTHING: Final = Found()
+
+
 def write(
     folder: Path,
     checkpoint: Checkpoint,
     history: Sequence[Epoch],
     validation: LabelledTexts | LabelledSequences,
-    notices: Sequence[Notice] = (),
     answers: ValidationAnswers | None = None,
-    baseline: LinearBaseline | ConvolutionBaseline | None = None,
+    found: Found = _NOTHING,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -88,9 +106,8 @@ def write(
         checkpoint: the best one of the run.
         history: every epoch of the run.
         validation: the validation rows.
-        notices: those that were reported about the data.
         answers: those of the checkpoint to the validation rows; without them, all rows are read again.
-        baseline: what a linear model reaches on the same rows.
+        found: what else is known of the run.
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities = answers.probabilities
@@ -110,12 +127,13 @@ def write(
     _by_length(bins, _steps(checkpoint)).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result),
-        *_baseline_lines(result, baseline),
+        *_baseline_lines(result, found.baseline),
+        *_fold_lines(found.cross_validation),
         *_curve_lines(history, checkpoint),
         *_class_lines(result, checkpoint.thresholds),
         *_length_lines(bins, _steps(checkpoint)),
         *mistakes,
-        *_data_lines(checkpoint, notices),
+        *_data_lines(checkpoint, found.notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
@@ -198,6 +216,19 @@ def _baseline_lines(result: Evaluation, baseline: LinearBaseline | ConvolutionBa
         points = 100 * (theirs - ours)
         yield f"**It is better here, by {points:.2f} points.** Word vectors (`--vectors`), more rows, or a teacher"
         yield "(`--teacher`) may bring this classifier further; if not, use the linear model."
+
+
+def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
+    if result is None:
+        return
+    yield from ("", "## Cross-validation", "")
+    yield f"**{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
+    yield "the rows of the others. The classifier here is of all rows; it is none of these."
+    what = "micro F1" if result.several_labels else "accuracy"
+    yield from ("", f"| fold | rows | {what} | mean F1 | linear model |", "|---:|---:|---:|---:|---:|")
+    for i, (fold, reached) in enumerate(zip(result.folds, result.scores.tolist(), strict=True), start=1):
+        linear = "" if fold.linear is None else f"{fold.linear:.2%}"
+        yield f"| {i} | {fold.rows:,} | {reached:.2%} | {fold.macro_f1:.2%} | {linear} |"
 
 
 def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from pocketrnn.bundle.folder import name_of
 from pocketrnn.errors import InputError
@@ -19,6 +23,7 @@ from pocketrnn_training.checkpoint_folder import check_output
 from pocketrnn_training.convolution_baseline import ConvolutionBaseline, convolution_baseline
 from pocketrnn_training.data import LabelledTexts, with_unlabelled
 from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.folds import CrossValidation, cross_validated, fold_of_rows
 from pocketrnn_training.going_on import settings_of, with_labels_of
 from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.preparation import parts
@@ -32,6 +37,7 @@ from pocketrnn_training.training import TrainingState, refuse_for_numbers, train
 __all__ = ["TrainingRun"]
 
 _NAME_CHARACTERS: Final = 200
+_FEWEST_FOLDS: Final = 2
 
 
 @dataclass
@@ -51,10 +57,12 @@ class TrainingRun:
         teacher_logits: the files of teachers hold logits.
         unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.
         before: the folder of a checkpoint to go on from.
+        folds: cross-validate with so many folds, too, after the training; None for no folds.
         force: replace a checkpoint in the output folder.
         resume: go on with the interrupted run in the output folder.
         state: the state of the last epoch: read from the folder to resume from, then kept by this run.
         has_kept: whether this run has written the folder.
+        cross_validation: what the folds reached.
 
     Raises:
         OutputError: the output folder is taken or cannot be written.
@@ -82,8 +90,10 @@ class TrainingRun:
     force: bool = False
     resume: bool = False
     examples: bool = True
+    folds: int | None = None
     state: TrainingState | None = field(default=None, init=False, repr=False)
     has_kept: bool = field(default=False, init=False)
+    cross_validation: CrossValidation | None = field(default=None, init=False)
     _start: Checkpoint | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +106,12 @@ class TrainingRun:
             raise InputError(
                 "A teacher answers which one label a text has, and with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
+            )
+        if self.folds is not None and (self.validation or self.teachers):
+            raise InputError(
+                "With folds, every row of DATA is measured by a classifier that has not seen it: there are no other "
+                "validation rows, and no teacher that may have seen it.",
+                f"Leave {'--validation' if self.validation else '--teacher'} out, or --folds.",
             )
         if self.teachers and self.source.outside is not None:
             raise InputError(
@@ -128,7 +144,12 @@ class TrainingRun:
             return self._train(report)
 
     def _train(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
-        training_data, validation_data = self._numbers() if self.source.of_numbers else self._texts()
+        data, training_data, validation_data = self._numbers() if self.source.of_numbers else self._texts()
+        if self.folds is not None:
+            # Before the training, which may take long: whether there can be such folds.
+            fold_of_rows(data, self.folds, np.random.default_rng(0))
+            times = "as long" if self.folds <= _FEWEST_FOLDS else f"{self.folds - 1} times as long"
+            report(Step(f"After the training, {self.folds} folds take about {times} again."))
         notices: list[Notice] = []
 
         def note(event: Progress | Epoch | Notice) -> None:
@@ -136,6 +157,7 @@ class TrainingRun:
                 notices.append(event)
             report(event)
 
+        start = time.monotonic()
         best = train(
             training_data,
             self.settings,
@@ -153,27 +175,53 @@ class TrainingRun:
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
         answers = reports.ValidationAnswers.of_state(state)
         baseline = _compared(training_data, validation_data, best, report)
+        if self.folds is not None:
+            best = self._in_folds(best, data, self.folds, time.monotonic() - start, report)
+            state = self.state = replace(state, best=best)
+        found = reports.Found(notices, baseline, self.cross_validation)
         run_folder.finish(
             state,
             self.output,
-            lambda folder: reports.write(folder, best, state.history, validation_data, notices, answers, baseline),
+            lambda folder: reports.write(folder, best, state.history, validation_data, answers, found),
         )
         return best
 
-    def _numbers(self) -> tuple[LabelledSequences, LabelledSequences]:
-        """The training and the validation sequences of numbers."""
+    def _in_folds(
+        self,
+        best: Checkpoint,
+        data: LabelledTexts | LabelledSequences,
+        folds: int,
+        seconds: float,
+        report: Callable[[Progress | Epoch | Notice], None],
+    ) -> Checkpoint:
+        """The checkpoint with what a cross-validation of the same settings reaches."""
+        # What was resumed says little of how long a whole run takes.
+        about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
+        report(
+            Step(
+                f"The classifier is trained and kept. {folds} folds of all {len(data):,} rows follow{about}. If they "
+                "are interrupted, --resume begins them anew."
+            )
+        )
+        vectors = self.word_vectors
+        found = cross_validated(data, self.settings, folds, report=report, word_vectors=vectors, before=self._start)
+        self.cross_validation = found
+        return replace(best, metrics={**best.metrics, **found.metrics})
+
+    def _numbers(self) -> tuple[LabelledSequences, LabelledSequences, LabelledSequences]:
+        """All rows, the training and the validation sequences of numbers."""
         refuse_for_numbers(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
         data = self.source.read_numbers(tuple(map(Path, self.source.names)))
         validation = None
         if self.validation:
             validation = self.source.read_numbers(self.validation, data.labels, data.rules)
-        return sequence_parts(data, validation, self.settings.validation_share, self.settings.seed)
+        return data, *sequence_parts(data, validation, self.settings.validation_share, self.settings.seed)
 
-    def _texts(self) -> tuple[LabelledTexts, LabelledTexts]:
-        """The training and the validation rows. Split here and not in `train`: the report needs the second too."""
+    def _texts(self) -> tuple[LabelledTexts, LabelledTexts, LabelledTexts]:
+        """All rows, the training and the validation rows. Split here, since the report needs the last, too."""
         data = self._taught() if self.teachers else self._with_labels(self.source.read("train"))
         validation = self.source.read_files(self.validation, data.labels) if self.validation else None
-        return parts(data, validation, self.settings)
+        return data, *parts(data, validation, self.settings)
 
     def _taught(self) -> LabelledTexts:
         """The rows with their teacher's answers."""

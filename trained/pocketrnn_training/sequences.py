@@ -226,7 +226,7 @@ def sequence_parts(
         seed: decides which.
 
     Raises:
-        DataError: the validation rows have other labels or channels; a class has one recording only.
+        DataError: the validation rows have other labels or channels; no class has two recordings.
 
     Example:
         >>> training, held_out = sequence_parts(data, None, 0.1, seed=0)

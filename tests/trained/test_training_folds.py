@@ -1,0 +1,122 @@
+"""Cross-validation: each row measured by a classifier that has not seen it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from training_data import CHOICES, QUICK, easy_texts, write_csv
+
+from pocketrnn.commands.cli import main
+from pocketrnn.errors import DataError, InputError
+from pocketrnn_training import checkpoint as checkpoints
+from pocketrnn_training import cross_validate, fit, folds
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.folds import CrossValidation, Fold, cross_validated, fold_of_rows
+
+SMALL = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--no-final-fit")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=8, max_size=60), st.integers(2, 5))
+def test_classes_are_spread_evenly_and_equal_texts_stay_together(rows: list[tuple[int, int]], count: int) -> None:
+    # A text that occurs twice has one class.
+    texts = [f"{label} {text}" for label, text in rows]
+    data = LabelledTexts(texts, np.array([label for label, _ in rows]), ("a", "b", "c", "d"), "rows")
+    if len(set(texts)) < count:
+        with pytest.raises(DataError, match="cannot be divided"):
+            fold_of_rows(data, count, np.random.default_rng(0))
+        return
+    found = fold_of_rows(data, count, np.random.default_rng(0))
+    assert found.min() >= 0
+    assert {len({fold for text, fold in zip(texts, found, strict=True) if text == one}) for one in texts} == {1}
+    for label in range(4):
+        different = {(text, fold) for text, fold in zip(texts, found, strict=True) if text.startswith(f"{label} ")}
+        sizes = np.bincount([fold for _, fold in different], minlength=count)
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_labels_of_several_are_spread_too() -> None:
+    marks = np.random.default_rng(0).random((200, 4)) < np.array([0.5, 0.3, 0.1, 0.05])
+    data = LabelledTexts([f"t{i}" for i in range(200)], marks, tuple("abcd"), "rows")
+    found = fold_of_rows(data, 5, np.random.default_rng(0))
+    for label in range(4):
+        sizes = np.bincount(found[marks[:, label]], minlength=5)
+        assert sizes.max() - sizes.min() <= max(2, marks[:, label].sum() / 10)
+
+
+def test_each_row_is_measured_by_a_classifier_that_was_trained_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, seen = easy_texts(60), []
+    real = folds.train
+
+    def watched(others: LabelledTexts, *arguments: object, **more: object) -> object:
+        seen.append(set(others.texts))
+        return real(others, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(folds, "train", watched)
+    result = cross_validated(data, replace(QUICK, epochs=1), 3)
+    assert [fold.rows for fold in result.folds] == [20, 20, 20]
+    assert all(any(text not in others for others in seen) for text in data.texts)
+    assert {sum(text in others for others in seen) for text in data.texts} == {2}
+    assert result.linear_scores is not None
+    # The easy rows are told apart by one word.
+    assert result.linear_scores.mean() > 0.9
+
+
+def test_the_mean_and_the_spread_are_those_of_the_folds() -> None:
+    result = CrossValidation(tuple(Fold(2, a, a, a, a / 2) for a in (0.5, 0.9, 1.0)), several_labels=False)
+    assert result.mean == pytest.approx(0.8)
+    assert result.deviation == pytest.approx(np.std([0.5, 0.9, 1.0], ddof=1))
+    assert result.said == "3 folds: right of 80.0% ± 26.5 (standard deviation); the linear model of 40.0% ± 13.2."
+    assert result.metrics == {"folds": 3, "folds_accuracy": result.mean, "folds_accuracy_deviation": result.deviation}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["train", *arguments])
+
+
+def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows(tmp_path: Path) -> None:
+    rows = str(write_csv(tmp_path / "rows.csv", easy_texts(60)))
+    done = run(rows, "-o", str(tmp_path / "c"), *SMALL, "--folds", "2")
+    assert done.exit_code == 0, done.output
+    assert "After the training, 2 folds take about as long again." in done.stderr
+    assert "2 folds of all 60 rows follow, about 0:0" in done.stderr
+    assert "Fold 2 of 2: right of" in done.stderr
+    assert "Cross-validation by 2 folds: right of" in done.stdout
+    report = (tmp_path / "c/report.md").read_text()
+    assert "| fold | rows | accuracy | mean F1 | linear model |" in report
+    kept = checkpoints.read(tmp_path / "c")
+    assert kept.metrics["folds"] == 2
+    assert run(rows, "-o", str(tmp_path / "d"), *SMALL).exit_code == 0
+    plain = checkpoints.read(tmp_path / "d").module.state_dict()
+    assert all(tensor.equal(plain[name]) for name, tensor in kept.module.state_dict().items())
+    for arguments, said in (
+        (("--folds", "1"), "1 is not in the range x>=2"),
+        (("--folds", "90"), "60 different rows cannot be divided into 90 folds"),
+        (("--folds", "2", "--validation", rows), "Leave --validation out, or --folds."),
+        (("--folds", "2", "--teacher", rows), "Leave --teacher out, or --folds."),
+    ):
+        refused = run(rows, "-o", str(tmp_path / "e"), *arguments)
+        assert refused.exit_code == 2, refused.output
+        assert said in refused.stderr
+
+
+def test_from_python_it_gives_the_scores_and_keeps_nothing() -> None:
+    data = easy_texts(60)
+    names = [data.labels[target] for target in data.targets]
+    result = cross_validate(data.texts, names, 2, **CHOICES | {"epochs": 1})
+    assert result.scores.shape == (2,)
+    again = cross_validate(data.texts, names, 2, **CHOICES | {"epochs": 1})
+    assert result == again
+    several = cross_validate(data.texts, [[name] for name in names], 2, **CHOICES | {"epochs": 1})
+    assert "micro F1" in several.said
+    sequences = [np.random.default_rng(i).normal(i % 2, 1, (6, 1)) for i in range(12)]
+    of_numbers = cross_validate(sequences, [i % 2 for i in range(12)], 2, channels=1, epochs=1, hidden_dim=4)
+    assert of_numbers.linear_scores is not None
+    with pytest.raises(InputError, match="folds is 1"):
+        cross_validate(data.texts, names, 1)
+    assert fit(data.texts, names, **CHOICES | {"epochs": 1}).checkpoint.metrics.get("folds") is None

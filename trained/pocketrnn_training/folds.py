@@ -1,0 +1,258 @@
+"""Cross-validation: the rows in parts, each measured by a classifier that is trained on all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_training.batches import EncodedSequences
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.convolution_baseline import convolution_baseline
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.linear_baseline import linear_baseline
+from pocketrnn_training.preparation import hashes_of
+from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.sequences import LabelledSequences
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.threads import limited
+from pocketrnn_training.training import train
+
+__all__ = ["CrossValidation", "Fold", "cross_validated", "fold_of_rows"]
+
+_FEWEST: Final = 2
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of the rows, measured.
+
+    Attributes:
+        rows: how many there are.
+        accuracy: the share that is given the right label; where a text can have several, all of the right ones.
+        micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
+        macro_f1: the mean of the F1 of all classes.
+        linear: what the linear model reaches on the same rows, trained on the same others: the share that it is right
+            of, or its micro F1 where a text can have several labels. None where there is no such model.
+    """
+
+    rows: int
+    accuracy: float
+    micro_f1: float
+    macro_f1: float
+    linear: float | None
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What a classifier of all rows can be expected to reach on new ones.
+
+    Attributes:
+        folds: every part.
+        several_labels: whether a text can have several labels, so that micro F1 is the figure to look at.
+
+    Example:
+        >>> CrossValidation((Fold(2, 0.5, 0.5, 0.5, None), Fold(2, 1.0, 1.0, 1.0, None)), several_labels=False).mean
+        0.75
+    """
+
+    folds: tuple[Fold, ...]
+    several_labels: bool
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """float64 [folds]: the accuracy of each; of several labels, micro F1.
+
+        Example:
+            >>> cross_validation.scores.tolist()
+            [0.9, 0.86]
+        """
+        return np.array([fold.micro_f1 if self.several_labels else fold.accuracy for fold in self.folds])
+
+    @property
+    def linear_scores(self) -> npt.NDArray[np.float64] | None:
+        """float64 [folds]: the same of the linear model; None where there is none.
+
+        Example:
+            >>> cross_validation.linear_scores.tolist()
+            [0.88, 0.84]
+        """
+        found = [fold.linear for fold in self.folds if fold.linear is not None]
+        return np.array(found) if len(found) == len(self.folds) else None
+
+    @property
+    def mean(self) -> float:
+        """The mean of `scores`.
+
+        Example:
+            >>> round(cross_validation.mean, 2)
+            0.88
+        """
+        return float(self.scores.mean())
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of `scores` (of a sample: divided by one less than the number of folds).
+
+        Example:
+            >>> round(cross_validation.deviation, 3)
+            0.028
+        """
+        return float(self.scores.std(ddof=1))
+
+    @property
+    def said(self) -> str:
+        """The result as a sentence.
+
+        Example:
+            >>> cross_validation.said
+            '2 folds: right of 88.0% ± 2.8 (standard deviation); the linear model of 86.0% ± 2.8.'
+        """
+        what, of = ("micro F1", "") if self.several_labels else ("right of", "of ")
+        sentence = f"{len(self.folds)} folds: {what} {self.mean:.1%} ± {100 * self.deviation:.1f} (standard deviation)"
+        linear = self.linear_scores
+        if linear is not None:
+            sentence += f"; the linear model {of}{linear.mean():.1%} ± {100 * linear.std(ddof=1):.1f}"
+        return f"{sentence}."
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures that a checkpoint keeps.
+
+        Example:
+            >>> cross_validation.metrics["folds"]
+            2
+        """
+        of = "micro_f1" if self.several_labels else "accuracy"
+        return {"folds": len(self.folds), f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}
+
+
+def fold_of_rows(
+    data: LabelledTexts | LabelledSequences, folds: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
+
+    Rows with the same text are of one fold, and so are windows of one recording. The rarest class is dealt out first,
+    as `pocketrnn_training.data.split` does it.
+
+    Args:
+        data: the rows.
+        folds: how many there are to be.
+        rng: decides which.
+
+    Raises:
+        InputError: there are fewer than two.
+        DataError: there are fewer different rows than folds.
+
+    Example:
+        >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
+        >>> sorted(fold_of_rows(data, 2, np.random.default_rng(0)).tolist())
+        [0, 0, 1, 1]
+    """
+    if folds < _FEWEST:
+        raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST}, such as 5.")
+    of_group = data.recordings if isinstance(data, LabelledSequences) else hashes_of(data.texts)
+    _, first, groups = np.unique(of_group, return_index=True, return_inverse=True)
+    # In the order of the rows: hashes of texts differ from process to process.
+    order = np.argsort(first)
+    first, groups = first[order], np.argsort(order)[groups]
+    if len(first) < folds:
+        raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
+    several = data.targets.ndim == 2
+    sizes = np.bincount(groups)
+    # Of a group of rows that are labelled in several ways, the first says what it is.
+    targets = data.targets[first]
+    labels = len(data.labels)
+    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=labels)
+    have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
+    fold_of_group = np.full(len(first), -1)
+
+    def deal(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+        for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
+            fewest = total if label is None else have[label] * (len(groups) + 1) + total
+            fold = int(fewest.argmin())
+            fold_of_group[group] = fold
+            total[fold] += sizes[group]
+            have[targets[group], fold] += 1
+
+    for label in np.argsort(counts, kind="stable").tolist():
+        deal(np.flatnonzero(targets[:, label] if several else targets == label), label)
+    deal(np.arange(len(first)), None)
+    return fold_of_group[groups]
+
+
+def cross_validated(
+    data: LabelledTexts | LabelledSequences,
+    settings: Settings,
+    folds: int,
+    *,
+    report: Callable[[Progress | Epoch | Notice], None] = lambda _: None,
+    word_vectors: Path | None = None,
+    before: Checkpoint | None = None,
+) -> CrossValidation:
+    """Train a classifier for each fold, as `train` does, on the rows of the others, and measure it on the fold.
+
+    Each run holds out a part of its rows to validate with and may fit once more on all of them, as any run: nothing of
+    a fold is used to choose anything of the classifier that it measures.
+
+    Args:
+        data: the rows, all of which have a label.
+        settings: the choices; the seed decides the folds, too.
+        folds: how many, from 2.
+        report: called with how far it is: a `Step` after each fold, and a `Progress` whose epochs are those of all
+            folds.
+        word_vectors: as in `train`.
+        before: as in `train`.
+
+    Raises:
+        InputError, DataError, TrainingError, ProcessError: see `train` and `fold_of_rows`.
+
+    Example:
+        >>> result = cross_validated(read_files([Path("reviews.csv")]), Settings(epochs=1), 2)
+        >>> len(result.folds), 0 <= result.mean <= 1
+        (2, True)
+    """
+    if isinstance(data, LabelledTexts) and not data.labelled.all():
+        raise DataError("Some rows have no label.", "Leave them out: a fold is measured by its labels.")
+    fold_of = fold_of_rows(data, folds, np.random.default_rng(settings.seed))
+    measured: list[Fold] = []
+
+    def counted(event: Progress | Epoch | Notice) -> None:
+        if isinstance(event, Progress):
+            done = event.epochs * len(measured)
+            report(replace(event, epoch=done + event.epoch, epochs=event.epochs * folds))
+
+    for fold in range(folds):
+        others: Any = data.rows(np.flatnonzero(fold_of != fold))
+        rows: Any = data.rows(np.flatnonzero(fold_of == fold))
+        if isinstance(rows, LabelledTexts):
+            rows = replace(rows, outside=())
+        made = train(others, settings, word_vectors=word_vectors, examples=(), report=counted, before=before)
+        found = evaluate(made, rows)
+        linear = _linear(others, rows, made)
+        measured.append(Fold(len(rows), found.accuracy, found.micro_f1, found.macro_f1, linear))
+        what, figure = ("micro F1", found.micro_f1) if data.several_labels else ("right of", found.accuracy)
+        beside = "" if linear is None else f"; the linear model {linear:.1%}"
+        report(Step(f"Fold {fold + 1} of {folds}: {what} {figure:.1%}, {len(rows):,} rows{beside}."))
+    return CrossValidation(tuple(measured), data.several_labels)
+
+
+def _linear(others: Any, rows: Any, made: Checkpoint) -> float | None:
+    """What the linear model that stands in a report reaches on a fold."""
+    if isinstance(rows, LabelledSequences):
+        assert isinstance(made.rules, NumberRules)  # noqa: S101 - it was trained on numbers
+        of_others, of_rows = (EncodedSequences.of(part.sequences, made.rules) for part in (others, rows))
+        with limited(made.training["threads"]):
+            found = convolution_baseline(of_others, others.targets, of_rows, rows.targets)
+        return None if found is None else found.accuracy
+    baseline = linear_baseline(others, rows)
+    if baseline is None:
+        return None
+    return baseline.accuracy if baseline.micro_f1 is None else baseline.micro_f1
