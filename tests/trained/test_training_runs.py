@@ -518,6 +518,11 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
     assert "1 of 2 validation rows have a text that is trained on, such as 'a purr'" in said
     assert "The class 'elk' has 1 row, which is trained on; no validation row has it." in said
     assert notices_of(easy_texts()) == ""
+    # A text of a megabyte, and two without a word.
+    more = [("cat", "a purr " * 150_000), ("dog", ""), ("dog", " ")]
+    odd = notices_of(labelled(*rows, *more), labelled(("cat", "new"), ("dog", "newer"), ("elk", "newest")))
+    assert "2 of 8 training rows have an empty text" in odd
+    assert "1 of 8 training rows have 256 tokens or more, of which 256 are read; --max-tokens reads more." in odd
 
 
 @pytest.mark.slow

@@ -128,6 +128,7 @@ def prepare(
         encoded = _as_before(data.texts, validation.texts, settings, rules, tokens)
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
         weights = going_on.weights(data, settings.seed)
+    _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
     linear = _linear_part(encoded, data, settings, decided, None if before is None else architecture)
     return Task(
         rules=rules,
@@ -153,6 +154,17 @@ def prepare(
             **_about_more(len(outside), teacher, before, made=examples is not None and not examples),
         },
     )
+
+
+def _note_long_texts(lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]) -> None:
+    """Say how many training rows, int64 [rows] tokens long as they are read, may go on beyond `max_tokens`."""
+    if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
+        report(
+            Notice(
+                f"{long:,} of {len(lengths):,} training rows have {max_tokens:,} tokens or more, of which "
+                f"{max_tokens:,} are read; --max-tokens reads more."
+            )
+        )
 
 
 def _about_more(outside: int, teacher: AboutTeacher | None, before: Checkpoint | None, *, made: bool) -> dict[str, Any]:
@@ -351,6 +363,8 @@ def _as_pieces(
 
 def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:
     notices = []
+    if empty := sum(not text.strip() for text in data.texts):
+        notices.append(f"{empty:,} of {len(data):,} training rows have an empty text, which is learnt from as it is.")
     hashes = hashes_of(data.texts)
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
