@@ -21,18 +21,33 @@ chosen: Callable[..., list[str]] = SCRIPT["chosen_tests"]
 @pytest.mark.parametrize(
     ("changed", "tests"),
     [
-        (["exporter/pocketrnn_export/tracing/trace.py"], ["tests/exporter"]),
-        (["exporter/pocketrnn_export/forms/lowering.py"], ["tests/exporter", "tests/native"]),
-        (["trained/pocketrnn_training/training.py"], ["tests/trained"]),
-        (["runtime/pocketrnn/tables/reader.py"], ["tests/runtime", "tests/vectors"]),
-        (["runtime/pocketrnn/text/rules.py"], ["tests/native", "tests/runtime", "tests/vectors", "tests/web"]),
+        (
+            ["exporter/pocketrnn_export/tracing/trace.py"],
+            ["tests/exporter", "tests/test_documentation.py", "tests/test_imports.py"],
+        ),
+        (
+            ["exporter/pocketrnn_export/forms/lowering.py"],
+            ["tests/exporter", "tests/native", "tests/test_documentation.py", "tests/test_imports.py"],
+        ),
+        (
+            ["trained/pocketrnn_training/training.py"],
+            ["tests/test_documentation.py", "tests/test_imports.py", "tests/trained"],
+        ),
+        (["runtime/pocketrnn/tables/reader.py"], ["tests/runtime", "tests/test_documentation.py", "tests/vectors"]),
+        (
+            ["runtime/pocketrnn/text/rules.py"],
+            ["tests/native", "tests/runtime", "tests/test_documentation.py", "tests/vectors", "tests/web"],
+        ),
         (["runtime/native/src/open.inc"], ["tests/native", "tests/test_installed.py", "tests/web"]),
         (["runtime/web/native.js"], ["tests/web"]),
         (["docs/proof.md", "README.md"], ["tests/test_documentation.py"]),
         (["CHANGELOG.md", "LICENSE", ".github/workflows/tests.yml"], []),
         (["tests/exporter/test_loops.py"], ["tests/exporter/test_loops.py"]),
         # A file in a folder that is asked for anyway.
-        (["tests/exporter/test_loops.py", "exporter/pocketrnn_export/bundle.py"], ["tests/exporter"]),
+        (
+            ["tests/exporter/test_loops.py", "exporter/pocketrnn_export/bundle.py"],
+            ["tests/exporter", "tests/test_documentation.py", "tests/test_imports.py"],
+        ),
         (["tests/exporter/conftest.py"], ["tests/exporter"]),
         (["tests/conftest.py", "exporter/pocketrnn_export/bundle.py"], ["tests"]),
         (["tests/native/hostile.c"], ["tests/native"]),

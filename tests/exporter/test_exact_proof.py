@@ -17,7 +17,7 @@ import user_modules
 from made_once import made_once
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from sampling import mostly_slow
+from sampling import examples, mostly_slow
 from torch import nn
 from torch.nn import functional
 
@@ -158,7 +158,8 @@ def test_a_wrong_number_in_a_graph_of_unrepresentable_numbers_is_found(relative:
     _, content, _ = proven(Numbers)
     numbers = [t.name for t in onnx.load_from_string(content).graph.initializer if t.data_type == TensorProto.FLOAT]
     assert len(numbers) > 8
-    for name in numbers:
+    # In the fast suite two of them: each is a proof.
+    for name in numbers[: examples(2, len(numbers))]:
 
         def change(model: onnx.ModelProto, name: str = name) -> None:
             changed(model, name, lambda number: number * np.float32(1 + relative))

@@ -39,7 +39,7 @@ def refused(bundle: Path, given: str, output: str) -> str:
     return result.stderr
 
 
-@pytest.mark.parametrize("before", [0, 5000])
+@pytest.mark.parametrize("before", [0, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("member", "earlier", "problem"),
     [

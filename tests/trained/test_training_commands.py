@@ -147,7 +147,7 @@ def examples_in_the_help(command: click.Command) -> list[str]:
 @pytest.mark.parametrize(
     "example",
     [
-        # README.md exports what it trains, in the fast suite.
+        # test_training_runs.py exports what it trains, in the fast suite.
         pytest.param(example, marks=pytest.mark.slow if "--export" in example else ())
         for example in examples_in_the_help(train)
     ],
