@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from training_data import QUICK, easy_texts
 
+from pocketrnn_training import linear_baseline as baselines
 from pocketrnn_training import report
 from pocketrnn_training.data import UNLABELLED, LabelledTexts
 from pocketrnn_training.linear_baseline import MOST_ROWS, LinearBaseline, linear_baseline
@@ -73,3 +74,13 @@ def test_the_report_says_what_it_reaches_and_where_it_is_better(tmp_path: Path, 
     assert "1,234 training rows" in written
     assert f"**{accuracy:.2%}**" in written
     assert ("It is better here" in written) == better
+
+
+def test_of_very_many_classes_there_is_no_linear_model_and_nothing_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = LabelledTexts([f"word{i}" for i in range(40)], np.arange(40) % 30, tuple(f"c{i}" for i in range(30)), "many")
+    found = linear_baseline(many, many)
+    assert found is not None
+    monkeypatch.setattr(baselines, "_MOST_NUMBERS", 100)
+    assert linear_baseline(many, many) is None

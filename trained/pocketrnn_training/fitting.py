@@ -501,7 +501,9 @@ def _name(label: Any, row: int, given: dict[str, Any]) -> str:
     if not isinstance(label, str | int) or label == "":
         raise DataError(
             f"The label at position {row} (counted from 0) is {shown(label, 40)}.",
-            "Give a string that is not empty, a whole number or a boolean.",
+            "If a text can have several labels, give a list for each; else one label."
+            if isinstance(label, _LISTS)
+            else "Give a string that is not empty, a whole number or a boolean.",
         )
     name = str(label)
     before = given.setdefault(name, label)

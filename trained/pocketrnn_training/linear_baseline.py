@@ -15,6 +15,8 @@ __all__ = ["LinearBaseline", "linear_baseline", "linear_model"]
 
 # 20,000 news texts take 17 s of processor time; 120,000 would take longer than a classifier of them.
 MOST_ROWS: Final = 20_000
+# A score for each class and each count, 1 GiB: with 10,000 classes there would be several times as many.
+_MOST_NUMBERS: Final = 1 << 27
 # Of a longer text, a linear model learns little from the rest.
 _MOST_CHARACTERS: Final = 10_000
 
@@ -83,7 +85,8 @@ def linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> Linea
         validation: the rows to measure with, with the same labels.
 
     Returns:
-        what it reaches; None where there is no such model: the training rows have one class only, or no word.
+        what it reaches; None where there is no such model: the training rows have one class only, or no word, or it
+        would be too large.
 
     Example:
         >>> linear_baseline(training, validation)
@@ -102,11 +105,15 @@ def linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> Linea
         warnings.simplefilter("ignore", ConvergenceWarning)
         # A label that no drawn row has.
         warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         try:
-            model.fit(_cut(some), some.targets)
+            counted = model[0].fit_transform(_cut(some))
         except ValueError:
             # "empty vocabulary": not one text has a word.
             return None
+        if counted.shape[1] * len(some.labels) > _MOST_NUMBERS:
+            return None
+        model[1].fit(counted, some.targets)
     given = model.predict(_cut(validation))
     if validation.several_labels:
         right = (given == validation.targets).all(axis=1)

@@ -126,6 +126,7 @@ class LinearPart:
         model = LinearSVC(C=_REGULARISATION, class_weight="balanced" if balanced else None, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
             model.fit(weighed, targets)
         learnt, bias = model.coef_ * importance, model.intercept_
         if len(model.classes_) == 2:

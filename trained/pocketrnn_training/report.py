@@ -110,7 +110,7 @@ def write(
         found: what else is known of the run.
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
-    probabilities = answers.probabilities
+    probabilities, counts = answers.probabilities, None
     if isinstance(validation, LabelledTexts) and validation.several_labels:
         given = cross_fitted(probabilities.astype(np.float64), validation.targets)
         result = score_several(checkpoint.labels, validation.targets, given)
@@ -119,9 +119,11 @@ def write(
     else:
         predicted = probabilities.argmax(axis=1)
         result = score(checkpoint.labels, validation.targets, predicted)
+        # Once: of 10,000 classes, this takes half a minute.
+        counts = np.array(result.confusion)
         right = predicted == validation.targets
         mistakes = _mistake_lines(checkpoint, validation, probabilities, predicted)
-        _confusion(result).savefig(folder / "confusion.png")
+        _confusion(result, counts).savefig(folder / "confusion.png")
     bins = _length_bins(answers.lengths, right)
     _learning_curve(history).savefig(folder / "learning_curve.png")
     _by_length(bins, _steps(checkpoint)).savefig(folder / "accuracy_by_length.png")
@@ -130,7 +132,7 @@ def write(
         *_baseline_lines(result, found.baseline),
         *_fold_lines(found.cross_validation),
         *_curve_lines(history, checkpoint),
-        *_class_lines(result, checkpoint.thresholds),
+        *_class_lines(result, counts, checkpoint.thresholds),
         *_length_lines(bins, _steps(checkpoint)),
         *mistakes,
         *_data_lines(checkpoint, found.notices),
@@ -246,8 +248,10 @@ def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[s
         )
 
 
-def _class_lines(result: Evaluation, thresholds: Sequence[float] | None) -> Iterator[str]:
-    if not result.confusion:
+def _class_lines(
+    result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
+) -> Iterator[str]:
+    if counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"
         for c, threshold in zip(result.classes, thresholds or (0.5,) * len(result.classes), strict=True):
@@ -260,7 +264,7 @@ def _class_lines(result: Evaluation, thresholds: Sequence[float] | None) -> Iter
     for i, c in enumerate(result.classes, start=1):
         yield f"| {i} | {_plain(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
     yield from ("", "## Confusion", "", _confusion_said(result), "", "![confusion](confusion.png)")
-    confused = _confusions(result)
+    confused = _confusions(counts)
     if confused and len(result.classes) > _NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
@@ -268,12 +272,10 @@ def _class_lines(result: Evaluation, thresholds: Sequence[float] | None) -> Iter
             yield f"| {_plain(result.classes[true].label)} | {_plain(result.classes[given].label)} | {count:,} |"
 
 
-def _confusions(result: Evaluation) -> list[tuple[int, int, int]]:
+def _confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """How many rows of which class are given which other, the largest first."""
-    counts = np.array(result.confusion)
-    np.fill_diagonal(counts, 0)
-    places = np.argwhere(counts).tolist()
-    return sorted(((int(counts[i, j]), i, j) for i, j in places), key=lambda one: (-one[0], one[1:]))
+    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
+    return sorted(found, key=lambda one: (-one[0], one[1:]))
 
 
 def _confusion_said(result: Evaluation) -> str:
@@ -395,12 +397,11 @@ def _learning_curve(history: Sequence[Epoch]) -> Figure:
     return figure
 
 
-def _confusion(result: Evaluation) -> Figure:
-    counts = np.array(result.confusion)
+def _confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
+    chosen, of_class = _most_confused(counts), counts.sum(axis=1)
+    counts = counts[np.ix_(chosen, chosen)]
     # As shares of the true class, so that a large class does not hide the others.
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    chosen = _most_confused(counts)
-    counts, shares = counts[np.ix_(chosen, chosen)], shares[np.ix_(chosen, chosen)]
+    shares = counts / np.maximum(of_class[chosen, None], 1)
     names = [_tick(i, result.classes[i].label) for i in chosen.tolist()]
     classes = len(names)
     # Room for the names beside the matrix, and for each of them one after the other.

@@ -261,6 +261,8 @@ def _compared(
         baseline = linear_baseline(training, validation)
     if baseline is not None:
         report(Step(f"The linear model {baseline.said}."))
+    else:
+        report(Step("There is no such model: the rows have one class or no word, or it would be too large."))
     return baseline
 
 
