@@ -115,6 +115,7 @@ def test_golden_examples_are_what_pytorch_answers(module: torch.nn.Module, old_b
         torch.testing.assert_close(torch.tensor(example.logits), expected)
 
 
+@pytest.mark.slow
 def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Module, tmp_path: Path) -> None:
     vocabulary = [f"w{i}" for i in range(user_modules.WORDS)]
     exported(module, tmp_path / "b", vocabulary=vocabulary)
@@ -165,7 +166,10 @@ def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, old_b
 
 @pytest.mark.parametrize(
     ("raised", "seen"),
-    [(OSError(errno.ENOSPC, "No space left on device"), OutputError), (KeyboardInterrupt(), KeyboardInterrupt)],
+    [
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), OutputError, marks=pytest.mark.slow),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
 )
 def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     module: torch.nn.Module,
@@ -198,6 +202,7 @@ def test_the_report_holds_every_case_also_where_the_proof_fails(module: torch.nn
     assert {"candidate", "case", "largest", "labels_differing", "spreads"} == set(on_shapes["each"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="the point is a Python that TorchScript supports")
 def test_python_3_14_is_told_to_leave_torchscript_out(
     module: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

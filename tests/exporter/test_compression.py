@@ -172,6 +172,7 @@ def test_the_steps_are_measured_and_the_last_is_what_was_written(
     assert told["data"] == {"source": "made up", "rows": 200}
 
 
+@pytest.mark.slow
 def test_more_loss_than_allowed_is_refused_and_leaves_nothing(
     bundle: Path, data: LabelledTexts, tmp_path: Path
 ) -> None:

@@ -255,6 +255,7 @@ def test_a_call_that_does_not_compile_is_refused_as_input(call: str) -> None:
         compiled(call)
 
 
+@pytest.mark.slow
 def test_what_its_owner_says_of_the_output_is_believed() -> None:
     assert prepared(zoo.OwnSigmoid, gives="logits").convention.undone is None
     assert prepared(zoo.OwnSigmoid, gives="probabilities").convention.undone == "softmax"
@@ -264,6 +265,7 @@ def test_what_its_owner_says_of_the_output_is_believed() -> None:
         prepared(zoo.TimeMajor, gives="probabilities")
 
 
+@pytest.mark.slow
 def test_probabilities_whose_logits_are_not_found_are_brought_to_logits(tmp_path: Path) -> None:
     classifier = exported(zoo.OwnSigmoid, tmp_path / "bundle", gives="probabilities", torchscript=False)
     words, tokens = text(8)
@@ -303,6 +305,7 @@ def padded_rules(side: str) -> TextRules:
     )  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["right", pytest.param("left", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "line"),
@@ -338,6 +341,7 @@ def test_where_the_rules_pad_every_text_an_optional_mask_is_asked_for() -> None:
     assert prepared(zoo.OptionalMask).convention.line == "module(tokens)"
 
 
+@pytest.mark.slow
 def test_where_the_rules_pad_every_text_optional_lengths_are_asked_for() -> None:
     with pytest.raises(ExportError, match=r'2 ways .*"module\(tokens, lengths\)" and "module\(tokens\)"'):
         prepared(zoo.OptionalLengths, widths=Widths(12, 12))

@@ -150,6 +150,7 @@ class Frequencies(nn.Module):
         return self.fc(self.rnn(self.embedding(x) + positions)[0].mean(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_frequencies_that_forward_computes_are_proven(power: bool, tmp_path: Path) -> None:
     vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(58))]

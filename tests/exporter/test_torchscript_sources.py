@@ -44,7 +44,7 @@ def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("kind", mostly_slow(COPIED, 20), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(COPIED, 99), ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_a_torchscript_copy_is_exported_as_its_module_is(kind: type[nn.Module], tmp_path: Path) -> None:
     module = torchscript_copy(kind, tmp_path / "copy.pt")

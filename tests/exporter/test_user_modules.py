@@ -191,7 +191,7 @@ def packed_module_and_graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[n
     return module, onnxruntime.InferenceSession(bundle / "model.onnx", options)
 
 
-@settings(max_examples=examples(60, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 2**32 - 1))
 def test_a_drawn_batch_is_answered_by_the_graph_as_by_the_module(
     packed_module_and_graph: tuple[nn.Module, onnxruntime.InferenceSession], lengths: list[int], seed: int

@@ -78,8 +78,8 @@ class TakesTheLastPlace(Encoder):
         (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
         (Stretched, r"'Resize'.*in place of F\.interpolate"),
         (AutocastInside, r"16 bits, .*: `(with torch\.autocast|logits = self\.fc).*enabled=self\.training"),
-        (Autocast, r"bfloat16.*torch\.autocast"),
-        (MixesTexts, r"beside other texts.*one_text=True"),
+        pytest.param(Autocast, r"bfloat16.*torch\.autocast", marks=pytest.mark.slow),
+        pytest.param(MixesTexts, r"beside other texts.*one_text=True", marks=pytest.mark.slow),
     ],
 )
 def test_the_cause_and_the_remedy_are_named(kind: type[nn.Module], named: str, tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def integer_kernels(compiler: str, options: list[str], program: Path) -> None:
     assert built.returncode == 0, built.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [["-O3"], pytest.param(["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"], marks=pytest.mark.slow)],
@@ -193,6 +194,7 @@ def test_the_statement_is_that_of_the_format() -> None:
     assert sums(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
 
 
+@pytest.mark.slow
 def test_what_has_no_integer_form_stays_in_float32() -> None:
     assert form_of(Tagger(nn.LSTM)).matrices == 8
     relu = form_of(Tagger(nn.RNN, nonlinearity="relu"))

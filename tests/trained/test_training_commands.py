@@ -147,9 +147,9 @@ def examples_in_the_help(command: click.Command) -> list[str]:
 @pytest.mark.parametrize(
     "example",
     [
-        # test_training_runs.py exports what it trains, in the fast suite.
-        pytest.param(example, marks=pytest.mark.slow if "--export" in example else ())
-        for example in examples_in_the_help(train)
+        # test_training_runs.py exports what it trains, in the fast suite. Of the others every third is run there.
+        pytest.param(example, marks=pytest.mark.slow if "--export" in example or i % 3 else ())
+        for i, example in enumerate(examples_in_the_help(train))
     ],
 )
 def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> None:

@@ -24,7 +24,7 @@ from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import TrainingError, TrainingState, train
 
 
-@pytest.mark.parametrize("cell", mostly_slow(["rnn_tanh", "rnn_relu", "lstm", "gru"], 2))
+@pytest.mark.parametrize("cell", mostly_slow(["rnn_tanh", "rnn_relu", "lstm", "gru"], 4, first=3))
 @pytest.mark.parametrize("pooling", ["mean", pytest.param("max", marks=pytest.mark.slow)])
 def test_every_cell_learns(cell: str, pooling: str) -> None:
     checkpoint = train(easy_texts(480), replace(QUICK, cell=cell, pooling=pooling, epochs=8))

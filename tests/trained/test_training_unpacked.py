@@ -24,7 +24,7 @@ def logits_and_gradients(
     return {"logits": logits.detach()} | {name: p.grad.clone() for name, p in module.named_parameters()}
 
 
-@settings(deadline=None, max_examples=examples(75, 300))
+@settings(deadline=None, max_examples=examples(25, 300))
 @given(
     cell=st.sampled_from(CELLS),
     pooling=st.sampled_from(POOLINGS),
