@@ -210,6 +210,27 @@ def test_what_is_wrong_with_a_csv_file_is_said_and_nothing_is_written(
     assert [path.name for path in folder.iterdir()] == ["in.csv"]
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_file_in_another_encoding_is_read_by_its_name_and_written_as_utf8(
+    folder: Path, padded: Path, encoding: str
+) -> None:
+    text = "text,note\nthe oil,caf\u00e9\nthe team,na\u00efve\n"
+    Path("in.csv").write_bytes(text.encode(encoding))
+    done = run("-b", padded, "-i", "in.csv", "-o", "out.csv", "--encoding", encoding)
+    assert done.exit_code == 0, done.output
+    assert [row[:2] for row in from_csv(Path("out.csv").read_bytes())] == [row.split(",") for row in text.splitlines()]
+    # From a pipe, too.
+    assert from_csv(
+        run("-b", padded, "--input-format", "csv", "--encoding", encoding, stdin=text.encode(encoding)).stdout_bytes
+    ) == from_csv(Path("out.csv").read_bytes())
+    Path("in.csv").write_text(text, "utf-8")
+    refused = run("-b", padded, "-i", "in.csv", "-o", "new.csv", "--encoding", encoding)
+    assert refused.exit_code == 2
+    assert re.search(r"is UTF-8, and would be read as|is not in the encoding", refused.stderr)
+    assert not Path("new.csv").exists()
+    assert "There is no encoding 'cp12522'" in run("-b", padded, "-i", "in.csv", "--encoding", "cp12522").stderr
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.csv
@@ -75,7 +75,7 @@ def column_names(path: Path) -> list[str]:
 
 
 @contextmanager
-def opened(path: Path, encoding: str = UTF8) -> Iterator[BinaryIO]:
+def opened(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
     """The bytes of a file of data; of text in another encoding, as UTF-8.
 
     Raises:

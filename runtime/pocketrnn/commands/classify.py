@@ -32,7 +32,7 @@ __all__ = ["classify"]
     groups={
         "Options": ("bundle", "top", "as_json", "threshold", "explains", "as_stream", "as_tokens"),
         "Files of rows": ("input", "output", "text_column", "sequence_column", "on_error", "force"),
-        "Rare options": ("label_column", "probability_column", "input_format", "output_format", "threads"),
+        "Rare options": ("label_column", "probability_column", "input_format", "output_format", "encoding", "threads"),
     },
 )
 @click.argument("texts", nargs=-1, type=Text())

@@ -27,6 +27,7 @@ from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_column
 from pocketrnn.commands.labels_reached import check_separable
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
+from pocketrnn.tables.encodings import as_utf8
 from pocketrnn.tables.reader import read
 from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, kind_of
 from pocketrnn.tables.writer import write
@@ -68,14 +69,16 @@ def classify_file(
     names = answer_columns(files, top)
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_opened(given))
-        size = _size(stream)
+        size, status = _size(stream), _status(stream)
         if kind == "parquet" and size is None:
             stream = stack.enter_context(_on_disk(stream))
         name = "Standard input" if given == _STREAM else given
         source = RowSource(name, kind, size, on_error=files.on_error)
         added = [name for pair in names for name in pair]
+        if kind != "parquet":
+            stream = as_utf8(stream, name, files.encoding)
         batches = read(stream, source, files.text_column, live=size is None, added=added)
-        sink = stack.enter_context(answers_written(destination, written, _status(stream), force=files.force))
+        sink = stack.enter_context(answers_written(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             columns_of = (
                 partial(_labels_reached, answers, names[0], threshold)

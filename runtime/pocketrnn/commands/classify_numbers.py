@@ -19,6 +19,7 @@ from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, 
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, shown
 from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.recordings import columns_of, no_number, parted, recording_of
 from pocketrnn.tables.rows import Column, CsvRows, RowBatch, kind_of
 from pocketrnn.tables.writer import Answered, write
@@ -98,6 +99,8 @@ def classify_numbers(
     wanted = NumberAnswers(classifier, top, as_json)
     if classifier.manifest.activation == "values" and top != 1:
         raise click.UsageError(f"--top is of labels, and {classifier.name} gives values.")
+    if files.encoding != UTF8:
+        raise InputError("--encoding is of texts, and the bundle takes sequences of numbers.", "Leave it out.")
     if files.on_error == "skip":
         raise click.UsageError("--on-error skip is of rows with texts: a recording with a gap is refused as a whole.")
     if by is not None and not files.input:

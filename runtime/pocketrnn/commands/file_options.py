@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.command import column_option
+from pocketrnn.commands.command import Text, column_option
 from pocketrnn.errors import InputError
+from pocketrnn.tables.encodings import UTF8, check_encoding
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
@@ -28,6 +29,7 @@ class FileOptions:
 
     input: str | None
     output: str | None
+    encoding: str
     input_format: Kind | None
     output_format: Kind | None
     text_column: str
@@ -39,7 +41,7 @@ class FileOptions:
     @property
     def are_given(self) -> bool:
         """Whether rows of a file are to be classified."""
-        return any((self.input, self.output, self.input_format, self.output_format))
+        return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 
 
 def answer_columns(files: FileOptions, top: int) -> list[tuple[str, str]]:
@@ -93,6 +95,15 @@ _OPTIONS: Final = (
         "--output-format",
         type=click.Choice(KINDS),
         help="The format of the output.  [default: by the end of its name, else that of the input]",
+    ),
+    click.option(
+        "--encoding",
+        type=Text(),
+        default=UTF8,
+        show_default=True,
+        metavar="NAME",
+        callback=lambda _context, _option, value: check_encoding(value),
+        help="How the input is encoded: cp1252, utf-16, gb18030, ...; not Parquet. The output is UTF-8.",
     ),
     column_option("text", "The column that holds the texts."),
     column_option("label", "The column to write labels to."),

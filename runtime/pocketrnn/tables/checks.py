@@ -11,7 +11,7 @@ from pocketrnn.errors import DataError, did_you_mean, first_line, shown
 
 __all__ = ["DAMAGED_PARQUET", "SAVE_AS_UTF8", "check_columns", "header_line", "json_object", "listed", "not_parquet"]
 
-SAVE_AS_UTF8: Final = "Save it as UTF-8."
+SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-16, or save it as UTF-8."
 
 
 def listed(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from pocketrnn.errors import DataError, InputError, did_you_mean, shown
 
@@ -107,7 +107,7 @@ def check_no_utf16(name: str, start: bytes) -> None:
 class _Utf8(io.RawIOBase):
     """The bytes of a file in another encoding as bytes of UTF-8."""
 
-    def __init__(self, file: BinaryIO, name: str, encoding: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, encoding: str) -> None:
         super().__init__()
         self._file, self._name, self._encoding = file, name, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
@@ -123,7 +123,8 @@ class _Utf8(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._waiting and not self._ended:
-            chunk = self._file.read(_CHUNK)
+            # What has arrived of a pipe, without waiting for more.
+            chunk: bytes = getattr(self._file, "read1", self._file.read)(_CHUNK)
             self._ended = not chunk
             self._check_not_utf8(chunk)
             self._waiting = self._decoded(chunk).encode(UTF8, "surrogatepass")
@@ -171,7 +172,7 @@ class _Utf8(io.RawIOBase):
             )
 
 
-def as_utf8(file: BinaryIO, name: str, encoding: str) -> BinaryIO:
+def as_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
     """The bytes of a file of text, as UTF-8.
 
     Args:
