@@ -62,6 +62,12 @@ def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
     assert codes[:, 0].max() + codes[:, 1].max() < pairs
 
 
+def test_pieces_of_words_have_one_too() -> None:
+    best = train(easy_texts(60), replace(ONE, tokenizer="bpe", vocabulary_size=60))
+    assert best.training["linear"]
+    assert best.architecture.pairs == pairs_for(60, len(LABELS))  # type: ignore[union-attr]
+
+
 def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     data = easy_texts(90)
     best = train(data, replace(ONE, final_fit=True))
@@ -107,7 +113,7 @@ def test_a_temperature_divides_all_of_the_logits() -> None:
         replace(ONE, bidirectional=False),
         replace(ONE, packed=False),
         replace(ONE, tokenizer="characters"),
-        replace(ONE, tokenizer="bpe", vocabulary_size=60),
+        replace(ONE, ngrams=2),
     ],
 )
 def test_there_is_none_where_it_is_not_wanted(settings: Settings) -> None:

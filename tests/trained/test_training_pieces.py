@@ -130,8 +130,8 @@ def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:
     assert len(task.vocabulary) == task.architecture.vocabulary_size
 
 
-def test_a_checkpoint_of_pieces_is_of_version_2_and_read_back(tmp_path: Path) -> None:
-    made = train(easy_texts(60), replace(BPE, epochs=1), examples=())
+def test_a_checkpoint_of_pieces_without_a_linear_part_is_of_version_2_and_read_back(tmp_path: Path) -> None:
+    made = train(easy_texts(60), replace(BPE, epochs=1, linear=False), examples=())
     checkpoints.write(made, tmp_path / "made")
     document = json.loads((tmp_path / "made" / "config.json").read_text())
     read = checkpoints.read(tmp_path / "made")
@@ -213,6 +213,26 @@ def test_where_words_do_not_do_texts_are_cut_into_pieces_and_it_is_said() -> Non
     for named in ({"tokenizer": "whitespace", "min_freq": 1}, {"ngrams": 2, "min_freq": 1}):
         assert train(unspaced(60), replace(nothing_named, **named)).rules.tokenizer != "subwords"
     assert train(easy_texts(60), nothing_named).training["tokenizer"] == "basic_english"
+
+
+def inflected(rows: int) -> LabelledTexts:
+    """Texts of common words and of one with a stem that tells the class and an ending that is hardly ever the same."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(rows) % 2
+    stems = ["sol" if target else "mar" for target in targets]
+    texts = [f"so {rng.choice(list('xyz'))} it is {stem}{''.join(rng.choice(list('abcde'), 4))} now" for stem in stems]
+    return LabelledTexts(texts, targets, ("moon", "sun"), "inflected")
+
+
+@pytest.mark.parametrize("named", [{}, {"linear": False}, {"max_vocabulary": 500}, {"spelling": True}])
+def test_words_and_pieces_are_compared_by_their_linear_parts_where_nothing_of_words_is_named(
+    named: dict[str, Any],
+) -> None:
+    said: list[str] = []
+    settings = Settings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False, **named)
+    made = train(inflected(300), settings, report=lambda event: said.append(getattr(event, "text", "")))
+    assert made.training["tokenizer"] == ("basic_english" if named else "bpe")
+    assert any("linear model of pieces" in text for text in said) == (not named)
 
 
 def test_empty_texts_are_no_unknown_words() -> None:

@@ -7,7 +7,7 @@ linear part is fitted anew, on the new rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Start:
     vocabulary: tuple[str, ...]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, texts: Iterable[str], settings: Settings) -> Start:
+    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: Settings) -> Start:
         """With the words of `texts` that occur `min_freq` times and are new; pieces of words stay as they are."""
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -53,7 +53,8 @@ class Start:
         known = set(checkpoint.vocabulary)
         tokens_of = TextEncoder(rules, ()).tokens
         counts = Counter(token for text in texts for token in tokens_of(text) if token not in known)
-        new = [token for token, n in sorted(counts.items(), key=lambda i: (-i[1], i[0])) if n >= settings.min_freq]
+        least = settings.min_freq_for(len(texts), of_words=True)
+        new = [token for token, n in sorted(counts.items(), key=lambda i: (-i[1], i[0])) if n >= least]
         if settings.max_vocabulary is not None:
             new = new[: max(0, settings.max_vocabulary - len(known))]
         return cls(checkpoint, (*checkpoint.vocabulary, *new))

@@ -20,12 +20,12 @@ __all__ = ["LinearPart", "pair_codes", "pairs_for"]
 
 Floats = npt.NDArray[np.float32]
 
-# What the margins of the linear model count beside the logits. TREC (two seeds) and Banking77: docs/training.md.
-_WEIGHT: Final = 4.0
+# What the margins of the linear model count beside the logits: docs/training-measurements.md, "Words or pieces".
+_WEIGHT: Final = 5.0
 _REGULARISATION: Final = 0.5
 # Rows of the table of pairs: as many as have 2 MiB, between these two.
 _MOST_NUMBERS_OF_PAIRS: Final = 1 << 19
-_MOST_PAIRS: Final = 1 << 14
+_MOST_PAIRS: Final = 1 << 16
 _FEWEST_PAIRS: Final = 1 << 10
 # With more numbers than these in both tables, 8 MiB, there is no linear part.
 _MOST_NUMBERS: Final = 1 << 21
@@ -36,7 +36,7 @@ def pairs_for(vocabulary_size: int, classes: int) -> int:
 
     Example:
         >>> pairs_for(3000, classes=6), pairs_for(1400, classes=77), pairs_for(15_000, classes=1000)
-        (16384, 4096, 0)
+        (65536, 4096, 0)
     """
     pairs = _FEWEST_PAIRS
     while pairs < _MOST_PAIRS and 2 * pairs * classes <= _MOST_NUMBERS_OF_PAIRS:

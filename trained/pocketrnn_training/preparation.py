@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -16,19 +16,19 @@ from torch import Tensor
 from pocketrnn.errors import DataError, InputError, shown
 from pocketrnn.tables.checks import listed
 from pocketrnn.tables.rows import LABEL_SEPARATOR
-from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
-from pocketrnn_training import linear_part, pieces, vectors, vocabulary
+from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
+from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.data import LabelledTexts, split
 from pocketrnn_training.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start
-from pocketrnn_training.linear_part import LinearPart
-from pocketrnn_training.progress import Notice, Step
-from pocketrnn_training.settings import WORDS, Settings
+from pocketrnn_training.progress import Notice
+from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import Spelling
 from pocketrnn_training.task import Task, about_rows
+from pocketrnn_training.token_choice import TokenChoice, as_before
 
 __all__ = ["class_weights_of", "hashes_of", "notices_of_classes", "parts", "prepare"]
 
@@ -36,8 +36,6 @@ _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
 # How many words examples have that are nobody's texts.
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
-# Where nothing is named and more of the words of the validation rows are unknown, texts are cut into pieces.
-_MOST_UNKNOWN: Final = 0.2
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
 
@@ -118,18 +116,18 @@ def prepare(
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
     weights: dict[str, Tensor] | None = None
     if before is None:
-        encoded = _encoded(data.texts, validation.texts, settings, word_vectors, report)
+        encoded = TokenChoice(data, validation, settings, decided, word_vectors, report).tokenized()
         rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
         architecture = _architecture(decided, len(tokens), len(data.labels), start)
     else:
         going_on = Start.of(before, data.texts, settings)
         report(Notice(going_on.notice(data)))
         rules, tokens, start = before.text_rules, going_on.vocabulary, None
-        encoded = _as_before(data.texts, validation.texts, settings, rules, tokens)
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
+        encoded = as_before(data, validation, settings, rules, tokens, architecture.pairs)
         weights = going_on.weights(data, settings.seed)
     _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
-    linear = _linear_part(encoded, data, settings, decided, None if before is None else architecture)
+    linear = encoded.linear
     return Task(
         rules=rules,
         vocabulary=tokens,
@@ -204,161 +202,6 @@ def _spelling(decided: Settings, rules: AnyTextRules, tokens: Sequence[str]) -> 
         return None
     found = Spelling.of(tokens, known_from=len(vocabulary.SPECIALS))
     return found if found.size else None
-
-
-def _linear_part(
-    encoded: _Encoded, data: LabelledTexts, settings: Settings, decided: Settings, before: Architecture | None
-) -> LinearPart | None:
-    """The linear part; None where none is wanted, there is nothing to fit it on, or what it goes on from has none."""
-    if before is not None:
-        pairs = before.pairs
-    else:
-        pairs = linear_part.pairs_for(len(encoded.vocabulary), len(data.labels)) if decided.linear else 0
-    if settings.linear and not pairs:
-        why = "its tables would be too large" if before is None else "the checkpoint to go on from has none"
-        raise InputError(f"There can be no linear part here: {why}.", "Leave --linear out.")
-    no_words = encoded.rules.tokenizer == SUBWORDS and not settings.linear
-    if not pairs or no_words or settings.linear is False or data.answers is not None or (data.counts() > 0).sum() < 2:
-        return None
-    return LinearPart.fitted(
-        encoded.texts,
-        data.targets,
-        vocabulary_size=len(encoded.vocabulary),
-        pairs=pairs,
-        classes=len(data.labels),
-        padding_id=encoded.rules.padding_id,
-        balanced=settings.class_weights == "balanced",
-    )
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """The texts as ids, and what made them: the members of `Task` of these names."""
-
-    rules: AnyTextRules
-    vocabulary: tuple[str, ...]
-    texts: EncodedTexts
-    validation_texts: EncodedTexts
-    words: pieces.WordsOfRows | None
-    vectors: vectors.Vectors | None
-
-
-def _encoded(
-    texts: Sequence[str],
-    validation: Sequence[str],
-    settings: Settings,
-    word_vectors: Path | None,
-    report: Callable[[Notice], None],
-) -> _Encoded:
-    """The texts by the tokenizer that is asked for; where none is, by words, or by pieces where words do not do."""
-    if settings.asks_for_pieces:
-        if settings.tokenizer is None:
-            report(Step(f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."))
-        return _as_pieces(texts, validation, settings, word_vectors)
-    if settings.tokenizer is not None or settings.ngrams > 1:
-        return _as_words(texts, validation, settings, word_vectors)
-    otherwise: _Encoded | DataError
-    try:
-        by_words = _as_words(texts, validation, settings, word_vectors)
-    except DataError as error:
-        why, otherwise = error.problem, error
-    else:
-        unknown = _unknown_share(validation, by_words)
-        if unknown <= _MOST_UNKNOWN:
-            if settings.piece_dropout not in (0, Settings.piece_dropout):
-                report(
-                    Notice("Words do, so that nothing is done with --piece-dropout; --tokenizer bpe asks for pieces.")
-                )
-            return by_words
-        why, otherwise = f"{unknown:.0%} of the words of the validation rows are unknown.", by_words
-    try:
-        by_pieces = _as_pieces(texts, validation, settings, word_vectors)
-    except DataError:
-        if isinstance(otherwise, DataError):
-            raise otherwise from None
-        return otherwise
-    bounded = settings.max_vocabulary != Settings.max_vocabulary
-    more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if bounded else ""
-    report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
-    return by_pieces
-
-
-def _as_before(
-    texts: Sequence[str],
-    validation: Sequence[str],
-    settings: Settings,
-    rules: AnyTextRules,
-    tokens: tuple[str, ...],
-) -> _Encoded:
-    """The texts as ids, by rules and tokens that are there already."""
-    encoder = TextEncoder(rules, tokens)
-    words = None
-    if rules.tokenizer == SUBWORDS and settings.piece_dropout:
-        words = pieces.WordsOfRows.of(chain(texts, validation), rules, tokens)  # type: ignore[arg-type]
-    return _Encoded(rules, tokens, EncodedTexts.of(texts, encoder), EncodedTexts.of(validation, encoder), words, None)
-
-
-def _unknown_share(texts: Sequence[str], by_words: _Encoded) -> float:
-    """How many of the words of some texts the vocabulary does not hold, from 0 to 1."""
-    encoder = TextEncoder(by_words.rules, by_words.vocabulary)
-    held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]
-    return held.count(False) / max(1, len(held))
-
-
-def _as_words(
-    texts: Sequence[str], validation: Sequence[str], settings: Settings, word_vectors: Path | None
-) -> _Encoded:
-    """The texts as ids of whole tokens.
-
-    Words that only the vectors know are in the vocabulary too: a text that is still to come has them, and their
-    vectors say what they are like. It holds no more words for it than `max_vocabulary`.
-    """
-    rules = TextRules(
-        tokenizer=settings.tokenizer or WORDS,
-        ngrams=settings.ngrams,
-        max_tokens=settings.max_tokens,
-        unknown_id=vocabulary.UNKNOWN,
-        empty_id=vocabulary.UNKNOWN,
-        padding_id=vocabulary.PADDING,
-    )
-    start: vectors.Vectors | None = None
-    tokens_of = TextEncoder(rules, ()).tokens
-
-    def more(tokens: tuple[str, ...]) -> Sequence[str]:
-        nonlocal start
-        if word_vectors is None:
-            return ()
-        room = settings.vector_words
-        if settings.max_vocabulary is not None:
-            room = min(room, settings.max_vocabulary - len(tokens))
-        start = vectors.read(word_vectors, tokens, room, lambda word: tokens_of(word) == [word])
-        return start.added
-
-    tokens, encoded = vocabulary.build(
-        texts, rules, min_freq=settings.min_freq, max_size=settings.max_vocabulary, more=more
-    )
-    return _Encoded(rules, tokens, encoded, EncodedTexts.of(validation, TextEncoder(rules, tokens)), None, start)
-
-
-def _as_pieces(
-    texts: Sequence[str], validation: Sequence[str], settings: Settings, word_vectors: Path | None
-) -> _Encoded:
-    """The texts as ids of pieces of words. A piece that is a whole word, or begins one, starts from its vector."""
-    rules, tokens = pieces.learn_pieces(
-        texts, settings.pieces, min_freq=settings.min_freq, max_tokens=settings.max_tokens
-    )
-    # No line of a file of vectors holds the end of a line.
-    words = [pieces.whole_word(piece) or "\n" for piece in tokens]
-    start = None if word_vectors is None else vectors.read(word_vectors, words)
-    words_of_all = pieces.WordsOfRows.of(chain(texts, validation), rules, tokens)
-    return _Encoded(
-        rules,
-        tokens,
-        words_of_all.first(len(texts)).encoded(),
-        EncodedTexts.of(validation, TextEncoder(rules, tokens)),
-        words_of_all if settings.piece_dropout else None,
-        start,
-    )
 
 
 def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:

@@ -155,8 +155,11 @@ def _decided(settings: Settings, task: Task, *, may_fit_all: bool) -> Settings:
     decided = settings.decided(len(task.targets), len(task.labels), several_labels=task.several_labels)
     tokenizer = BPE if task.rules.tokenizer == SUBWORDS else task.rules.tokenizer
     final_fit = decided.final_fit and may_fit_all
+    min_freq = settings.min_freq_for(len(task.targets), of_words=tokenizer != BPE)
     spelling, linear = task.spelling is not None, task.linear is not None
-    return replace(decided, tokenizer=tokenizer, final_fit=final_fit, spelling=spelling, linear=linear)
+    return replace(
+        decided, tokenizer=tokenizer, min_freq=min_freq, final_fit=final_fit, spelling=spelling, linear=linear
+    )
 
 
 def _best_of(

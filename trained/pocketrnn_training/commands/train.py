@@ -206,13 +206,17 @@ _COUNT: Final = click.IntRange(min=1)
     "tokenizer",
     click.Choice(SPLITS),
     "How a text is split into tokens; bpe: into pieces of words, which are learnt from the training rows.",
-    default="basic_english, or bpe where a fifth of the words of the validation rows is unknown",
+    default="basic_english or bpe, as the rows choose",
 )
 @_setting("vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe")
 @_setting("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
 @_limit("max_tokens", "Read the first N tokens of a text; 0 for all.")
 @_setting(
-    "min_freq", _COUNT, "Keep a token in the vocabulary if it occurs N times; of bpe, a character or a merge.", "N"
+    "min_freq",
+    _COUNT,
+    "Keep a token in the vocabulary if it occurs N times; of bpe, a character or a merge.",
+    "N",
+    "2, and 1 of words in fewer than 1,000 rows",
 )
 @_limit("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
 @click.option(
@@ -234,7 +238,7 @@ _COUNT: Final = click.IntRange(min=1)
     "--linear/--no-linear",
     default=None,
     help="Fit a linear part, too: scores of words and of pairs of words, which are added to the logits.  [default: "
-    "with one label a text, words as tokens, both directions, fewer than 20,000 rows, and no teacher]",
+    "with one label a text, words or bpe as tokens, both directions, fewer than 20,000 rows, and no teacher]",
 )
 @click.option(
     "--teacher",
