@@ -136,7 +136,7 @@ def test_an_error_in_a_stream_leaves_the_answers_before_it(padded: Path, threads
 
 
 @pytest.mark.parametrize(
-    ("threads", "texts"), [(1, 2_000), *(pytest.param(n, 20_000, marks=pytest.mark.slow) for n in (1, 2))]
+    ("threads", "texts"), [(1, 6_000), *(pytest.param(n, 20_000, marks=pytest.mark.slow) for n in (1, 2))]
 )
 def test_the_memory_of_a_stream_does_not_grow_with_its_length(padded: Path, threads: int, texts: int) -> None:
     classifier = Classifier.load(padded, threads=threads)
