@@ -16,6 +16,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import cross_validate, fit, folds
+from pocketrnn_training import run as runs
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.folds import CrossValidation, Fold, cross_validated, fold_of_rows
 
@@ -103,6 +104,29 @@ def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows
         refused = run(rows, "-o", str(tmp_path / "e"), *arguments)
         assert refused.exit_code == 2, refused.output
         assert said in refused.stderr
+
+
+def test_folds_that_are_interrupted_begin_anew_and_the_classifier_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = str(write_csv(tmp_path / "rows.csv", easy_texts(60)))
+    arguments = (rows, "-o", str(tmp_path / "c"), *SMALL, "--folds", "2")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "cross_validated", interrupted)
+        stopped = run(*arguments)
+    assert stopped.exit_code != 0
+    assert "Go on with the same command and --resume." in stopped.stderr
+    before = checkpoints.read(tmp_path / "c").module.state_dict()
+    done = run(*arguments, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "2 folds of all 60 rows follow. If they" in done.stderr
+    kept = checkpoints.read(tmp_path / "c")
+    assert kept.metrics["folds"] == 2
+    assert all(tensor.equal(before[name]) for name, tensor in kept.module.state_dict().items())
 
 
 def test_from_python_it_gives_the_scores_and_keeps_nothing() -> None:

@@ -599,7 +599,7 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
             raise
         if run.state is not None:
             tell("Go on with the same command and --resume.", err=True)
-        else:
+        elif isinstance(error, KeyboardInterrupt):
             tell("The first epoch was not over, so that nothing was kept.", err=True)
         raise
     return best
