@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.zoo import bundle_folder
 
 ROOT = Path(__file__).parents[2]
 GATHER = ROOT / "scripts" / "gather_languages"
@@ -106,6 +110,45 @@ def test_serbian_is_read_in_both_alphabets(train: dict[str, Any]) -> None:
     assert "njegova ljubav" in " ".join(latin)
 
 
+def test_what_two_neighbours_say_alike_is_dropped(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
+    languages["hr"].texts["firefox"] = ["Otvori datoteku", "Spremi točno"]
+    languages["bs"].texts["mediawiki"] = ["otvori datoteku", "Sačuvaj tačno"]
+    languages["de"].texts["firefox"] = ["Otvori datoteku"]
+    train["same_rows_removed"](languages)
+    kept = {label: list(languages[label].texts.values()) for label in ("hr", "bs", "de")}
+    assert kept == {"hr": [["Spremi točno"]], "bs": [["Sačuvaj tačno"]], "de": [["Otvori datoteku"]]}
+
+
+def test_a_row_of_foreign_words_of_marks_or_of_a_short_word_is_drawn_again(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in ("en", "st", "und")}
+    languages["en"].words = {f"word{number}": 1.0 for number in range(train["LONG_LIST"])} | {"hello": 900.0, "at": 9.0}
+    languages["st"].texts["mediawiki"] = ["Hello, lumela bohle", "Lumela ntate", "lumela, ke teng"]
+    short = train["foreign_words_removed"](languages)
+    assert set(short) == {"en\tat"}
+    assert "hello" in languages["en"].frequent
+    assert set(languages["st"].words) == {"lumela"}
+    texts = ("Lumela", "Hello lumela", "Hello!", "ke", "?!", "12.5 %")
+    assert [languages["st"].is_own(text) for text in texts] == [True, True, False, False, False, False]
+
+
+def test_texts_of_other_languages_with_the_words_of_one_of_ours_are_not_far(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
+    languages["ca"].words = dict.fromkeys(("tothom", "dret", "llibertat"), 1.0)
+    languages["und"].texts["rights"] = ["Tothom té dret", "Tamurt n Leqbayel", "བོད་སྐད་"]
+    assert train["far_texts"](languages) == {"rights": ["Tamurt n Leqbayel"]}
+
+
+def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
+    folder = bundle_folder("languages")
+    manifest = manifests.read(folder)
+    module = train["checkpoint_of"](folder, train["SETTINGS"]).module
+    for example in manifest.examples[::8]:
+        with torch.inference_mode():
+            logits = module(torch.tensor([example.ids]), torch.tensor([len(example.ids)]))
+        torch.testing.assert_close(logits[0], torch.tensor(example.logits), rtol=0, atol=1e-4)
+
+
 def test_texts_in_a_script_of_no_language_teach_nothing(train: dict[str, Any]) -> None:
     known = train["in_known_script"]
     assert [known(text) for text in ("tyrkiske språk", "ትግርኛ", "བོད་སྐད་", "ᏣᎳᎩ", "ދިވެހި")] == [
@@ -138,7 +181,7 @@ def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, A
         drawn.texts["ntrex"] = [f"{label} one two three four", f"{label} five"]
         drawn.ready([])
     rejected = {gather["key_of"]("two three")}
-    rows = list(train["training_rows"](languages, 40, rejected, draw))
+    rows = list(train["training_rows"](languages, {}, 40, rejected, draw))
     counts = {label: sum(language == label for language, _ in rows) for label in train["LABELS"]}
     assert set(counts) == set(train["LABELS"])
     assert all(30 < count <= 40 for label, count in counts.items() if train["row_share"](label) == 1)
