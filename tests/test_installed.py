@@ -39,7 +39,9 @@ def test_an_installed_wheel_classifies_with_the_shipped_bundle_without_pytorch(t
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
         return done.returncode, done.stderr
 
-    status, said = refusal("export", "x", "-o", "y")
+    # What is missing on the disk would be said before a missing extra.
+    (tmp_path / "net.py").touch()
+    status, said = refusal("export", "net.py:Net", "-o", "y")
     assert status == 1
     assert said.endswith(("[export]'\n", "[export]\n"))
     # Its data is for non-commercial use: it is a distribution of its own.
