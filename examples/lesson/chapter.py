@@ -139,8 +139,9 @@ def train_like_the_chapter(
     """
     # Every word of the training rows gets a number; 0 is for unknown words, 1 for padding.
     rules = TextRules("basic_english", unknown_id=UNKNOWN, empty_id=UNKNOWN, padding_id=PADDING)
+    least = settings.min_freq_for(len(data), of_words=True)
     most = settings.max_vocabulary
-    vocabulary, texts = build(data.texts, rules, min_freq=settings.min_freq, max_size=most)
+    vocabulary, texts = build(data.texts, rules, min_freq=least, max_size=most)
     architecture = architecture_of(settings, len(vocabulary), len(data.labels))
     order = np.random.default_rng(settings.seed).permutation(len(data))
 
