@@ -73,7 +73,7 @@ _STEPS = {
     "numbers-load": (1, 9),
     "numbers-plain": (1, 12),
     "numbers-carried": (1, 23),
-    "numbers-integers": (1, 19),
+    "numbers-integers": (1, 9),
 }
 KINDS = {"float32": np.float32, "float64": np.float64, "int16": np.int16, "int32": np.int32}
 

@@ -440,7 +440,7 @@ def swings(count: int) -> LabelledSequences:
 
 
 @pytest.fixture(scope="module")
-def swinging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swinging(tmp_path_factory: pytest.TempPathFactory, short_proofs: None) -> Path:
     path = tmp_path_factory.mktemp("swings") / "swings"
     torch.manual_seed(1)
     export(Swings().eval(), path, labels=["up", "down"], channels=["x", "y"], streaming=True)
