@@ -28,7 +28,7 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
-    *("integer_accuracy", "numbers", "bundle", "trained"),
+    *("integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
     *("compression", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +14,7 @@ import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.folder import file_written_whole
-from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Manifest, StepGraph
+from pocketrnn.bundle.manifest import INTEGERS, Example, Manifest, StepGraph
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
@@ -31,18 +28,25 @@ from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.forms.form import sha256
-from pocketrnn_export.forms.integer_program import with_integers
 from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed, run_of_packed_steps
-from pocketrnn_export.forms.packed_program import Program
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.intake.description import Description
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.integer_packing import (
+    Programs,
+    changed_by_integers_on,
+    finished,
+    integer_programs,
+    integer_tolerance,
+    not_measured,
+    written,
+)
 from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare, graph_reference
+from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
@@ -63,9 +67,6 @@ Arithmetic = Literal["float32", "int8"]
 
 # Memory for products of words, as pocketrnn_native gives it.
 _WORDS_SIZE: Final = 1 << 22
-
-# That a file computes with integers, before it is known what that changes.
-_NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 
 _log = logging.getLogger(__name__)
 
@@ -130,13 +131,12 @@ def pack(
     with told_on_stderr(progress), file_written_whole(path, force=force) as work:
         made: Manifest | NumberManifest
         if bundle_takes_numbers(bundle):
-            made, written = _packed_numbers(bundle_folder(bundle), arithmetic, data, allowed, streaming=streaming)
+            made, content = _packed_numbers(bundle_folder(bundle), arithmetic, data, allowed, streaming=streaming)
         else:
             if hasattr(data, "sequences"):
                 raise InputError(f"{bundle} takes texts, and the data holds sequences of numbers.", "Give texts.")
-            packed = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
-            made, written = packed.manifest, packed.content
-        work.write(to_c_array(written, array_name(path)).encode("ascii") if c_array else written)
+            made, content = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
+        work.write(to_c_array(content, array_name(path)).encode("ascii") if c_array else content)
     return made
 
 
@@ -162,7 +162,7 @@ def _packed_texts(
     allowed: AllowedChange | None,
     *,
     streaming: bool,
-) -> _Packed:
+) -> tuple[Manifest, bytes]:
     folder, manifest = packable(bundle)
     # As the runtime does: a bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
@@ -173,7 +173,9 @@ def _packed_texts(
         step, size = step_of_graph(content)
         manifest = replace(manifest, stream=StepGraph(STEP_FILE, sha256(step), size))
     packed = _packed_and_proven(manifest, content, step)
-    return packed if arithmetic == "float32" else _with_integers(packed, data, allowed or AllowedChange())
+    if arithmetic == "float32":
+        return packed.manifest, packed.content
+    return _with_integers(packed, data, allowed or AllowedChange())
 
 
 def bundle_takes_numbers(bundle: str | Path) -> bool:
@@ -252,7 +254,7 @@ def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) ->
     return whole.finished(of_step)
 
 
-def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Program, Program | None]:
+def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
     whole = program_of(content, manifest.graph, padding_id=manifest.text.padding_id)
     if manifest.stream is None or step is None:
         return whole, None
@@ -266,7 +268,7 @@ class _Packed:
 
     manifest: Manifest
     content: bytes
-    programs: tuple[Program, Program | None]
+    programs: Programs
     cases: Mapping[str, Sequence[Case]]
     texts: Sequence[str]
 
@@ -274,7 +276,7 @@ class _Packed:
 def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
     _log.info("Making the program")
     programs = _programs(manifest, content, step)
-    program = _finished(programs)
+    program = finished(programs)
     made = replace(
         manifest,
         graph=graph_entry(manifest.graph, program),
@@ -287,7 +289,7 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     answers = ReferenceAnswers(
         graph_reference(graph_name(manifest), content), cases, rows_alone=manifest.graph.batch != 1
     )
-    with one_thread(), _written(to_packed(made, program)) as file:
+    with one_thread(), written(to_packed(made, program)) as file:
         compared = _compared(file, made, answers, texts)
         if step is not None and made.stream is not None:
             for opened, in_place in WAYS.items():
@@ -298,12 +300,6 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     parity = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *parity.comparisons))
     made = replace(made, parity=parity)
     return _Packed(made, to_packed(made, program), programs, cases, texts)
-
-
-def _finished(programs: tuple[Program, Program | None]) -> PackedProgram:
-    """The programs as sections; they stay as they are, to be made otherwise too."""
-    whole, step = deepcopy(programs)
-    return whole.finished(step)
 
 
 def _compared(file: Path, made: Manifest, answers: ReferenceAnswers, texts: Sequence[str]) -> list[Compared]:
@@ -317,7 +313,7 @@ def _compared(file: Path, made: Manifest, answers: ReferenceAnswers, texts: Sequ
     return compared + texts_end_to_end(Classifier.load(file), texts, answers, reference=answers.reference.name)
 
 
-def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: AllowedChange) -> _Packed:
+def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: AllowedChange) -> tuple[Manifest, bytes]:
     """The same with products of integers: each of them exact, and what they change measured.
 
     Raises:
@@ -326,28 +322,15 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         CompressionError: more has changed than is allowed.
     """
     _log.info("Making the program of integers")
-    whole, step = packed.programs
-    form = with_integers(whole)
-    if not form.matrices:
-        raise InputError(
-            f"Nothing of {packed.manifest.name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear "
-            "layer of some size for every token.",
-            "Pack it in float32.",
-        )
-    programs = form.program, None if step is None else with_integers(step).program
-    program = _finished(programs)
+    form, program = integer_programs(packed.programs, packed.manifest.name, "token")
     made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
-    # Without this line the file would be refused: nothing may show it as proven equal.
-    made = replace(made, parity=replace(made.parity, comparisons=(*made.parity.comparisons, _NOT_MEASURED)))
-    with one_thread(), _written(packed.content) as before, _written(to_packed(made, program)) as file:
+    made = replace(made, parity=not_measured(made.parity))
+    with one_thread(), written(packed.content) as before, written(to_packed(made, program)) as file:
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        changed = _changed(before, file, packed.cases)
-        # Where a state lies between two integers, the last digit of an activation decides: another processor may take
-        # the other one. What all roundings together change of a text is more than a few such do. Of drawn inputs it is
-        # no measure: it was 8.8 on one of 5,254, which on a golden example would be another answer.
-        apart = max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))
+        changed = changed_by_integers_on(packed.cases, run_of_packed(before), run_of_packed(file))
+        apart = integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run_of_packed(file)), packed.cases, rows_alone=True)
         parity = proven(_compared(file, made, answers, packed.texts), apart)
         verdict = changed_by_integers(Classifier.load(before), Classifier.load(file), data, allowed)
@@ -366,18 +349,7 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         parity=replace(parity, tolerance=max(apart, packed.manifest.parity.tolerance), comparisons=comparisons),
         provenance={**made.provenance, "packed": {**made.provenance["packed"], "int8": stated}},
     )
-    return replace(packed, manifest=made, content=to_packed(made, program), programs=programs)
-
-
-def _changed(before: Path, after: Path, cases: Mapping[str, Sequence[Case]]) -> list[Compared]:
-    """What integers change on the cases of the proof."""
-    answers = ReferenceAnswers(Reference("packed", run_of_packed(before)), cases, rows_alone=True)
-    run = run_of_packed(after)
-    lines = []
-    for inputs in answers.kinds:
-        asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
-        lines.append(compare(INTEGERS, run, asked, expected, inputs=inputs, reference="packed"))
-    return lines
+    return made, to_packed(made, program)
 
 
 def _answered_anew(examples: Sequence[Example], run: Run) -> tuple[Example, ...]:
@@ -395,14 +367,6 @@ def _cases(manifest: Manifest) -> tuple[dict[str, Sequence[Case]], list[str]]:
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
     texts = texts_within(graph.limits, given, description)
     return {**cases_for_graph(manifest.text, graph), "texts": text_cases(texts, description.encoder())}, texts
-
-
-@contextmanager
-def _written(content: bytes) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
-        file = Path(folder) / "packed.prnn"
-        file.write_bytes(content)
-        yield file
 
 
 def _as_the_step_graph(

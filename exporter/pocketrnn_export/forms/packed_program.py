@@ -193,16 +193,14 @@ class Program:
         values = b"".join(self._record(value, weights) for value in self.values)
         numbers = (*self.outputs, len(self.values), len(self.ops), regions)
         steps = b""
-        integers = [value.scales is not None for value in self.values]
         if step is not None:
             step._drop_unused()
             of_step = step._place()
             own = step._share_constants(self.values)
             values += b"".join(self._record(value, weights) for value in own)
-            integers += [value.scales is not None for value in own]
             head = [step.state_size, len(own), len(step.ops), of_step, *step.outputs]
             steps = struct.pack("<6I", *head) + step._code()
-        return PackedProgram(values, self._code(), bytes(weights), numbers, steps, has_integers=any(integers))
+        return PackedProgram(values, self._code(), bytes(weights), numbers, steps)
 
     def _code(self) -> bytes:
         """The operations as words."""

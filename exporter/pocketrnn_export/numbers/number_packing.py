@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, StepGraph
-from pocketrnn.bundle.packed_file import PackedProgram, step_entry
+from pocketrnn.bundle.packed_file import step_entry
 from pocketrnn.engines.native import native_module
 from pocketrnn.engines.native_numbers import NativeNumberEngine
 from pocketrnn.errors import InputError, ParityError
@@ -29,11 +26,18 @@ from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
-from pocketrnn_export.forms.integer_program import with_integers
 from pocketrnn_export.forms.packed import WAYS
-from pocketrnn_export.forms.packed_program import Program
 from pocketrnn_export.forms.program_of_graph import program_on_samples
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.integer_packing import (
+    Programs,
+    changed_by_integers_on,
+    finished,
+    integer_programs,
+    integer_tolerance,
+    not_measured,
+    written,
+)
 from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
 from pocketrnn_export.numbers.number_step import (
     CHUNKS,
@@ -46,7 +50,7 @@ from pocketrnn_export.numbers.number_step import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare, graph_reference
+from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -60,8 +64,6 @@ __all__ = ["packable_numbers", "packed_numbers", "packed_numbers_with_integers",
 _log = logging.getLogger(__name__)
 # What the proof calls the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
-# That a file computes with integers, before it is known what that changes.
-_NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
 
@@ -88,7 +90,7 @@ def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberMani
         >>> packed_numbers(Path("har"))[0].graph.file
         'program'
     """
-    packed = _packed_and_proven(folder, streaming=streaming)
+    packed = _packed_and_proven(folder, read(folder), streaming=streaming)
     return packed.manifest, packed.content
 
 
@@ -113,8 +115,7 @@ def packed_numbers_with_integers(
         >>> packed_numbers_with_integers(Path("har"), None, AllowedChange())[0].graph.file
         'program'
     """
-    packable_numbers(folder)
-    return _with_integers(_packed_and_proven(folder, streaming=streaming), data, allowed)
+    return _with_integers(_packed_and_proven(folder, packable_numbers(folder), streaming=streaming), data, allowed)
 
 
 def packable_numbers(folder: Path) -> NumberManifest:
@@ -143,20 +144,19 @@ class _Packed:
 
     manifest: NumberManifest
     content: bytes
-    programs: tuple[Program, Program | None]
+    programs: Programs
     table: SampleTable
     cases: Mapping[str, Sequence[Case]]
 
 
-def _packed_and_proven(folder: Path, *, streaming: bool) -> _Packed:
-    manifest = read(folder)
+def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: bool) -> _Packed:
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     _log.info("Making the program")
     manifest, step = _with_step(folder, manifest, content, streaming=streaming)
     programs = _programs(manifest, content, step)
-    program = _finished(programs)
+    program = finished(programs)
     made = replace(
         manifest,
         graph=number_graph_entry(manifest.graph, program),
@@ -168,7 +168,7 @@ def _packed_and_proven(folder: Path, *, streaming: bool) -> _Packed:
     cases = _cases(manifest, table)
     reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
     answers = ReferenceAnswers(reference, cases, rows_alone=manifest.graph.batch != 1)
-    with one_thread(), _written(to_packed_numbers(made, program)) as file:
+    with one_thread(), written(to_packed_numbers(made, program)) as file:
         compared = _compared(file, table, answers)
         if made.stream is not None:
             compared += _steps_compared(file, made.stream.state_size, table, answers)
@@ -187,36 +187,27 @@ def _with_integers(
     packed: _Packed, data: LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[NumberManifest, bytes]:
     _log.info("Making the program of integers")
-    whole, step = packed.programs
-    form = with_integers(whole)
-    if not form.matrices:
-        raise InputError(
-            f"Nothing of {packed.manifest.name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear "
-            "layer of some size for every step.",
-            "Pack it in float32.",
-        )
-    program = _finished((form.program, None if step is None else with_integers(step).program))
+    form, program = integer_programs(packed.programs, packed.manifest.name, "step")
     made = replace(
         packed.manifest, graph=number_graph_entry(packed.manifest.graph, program), stream=step_entry(program)
     )
-    # Without this line the file would be refused: nothing may show it as proven equal.
     before_it = packed.manifest.parity
-    made = replace(made, parity=replace(before_it, comparisons=(*before_it.comparisons, _NOT_MEASURED)))
-    with one_thread(), _written(packed.content) as before, _written(to_packed_numbers(made, program)) as file:
+    made = replace(made, parity=not_measured(before_it))
+    with one_thread(), written(packed.content) as before, written(to_packed_numbers(made, program)) as file:
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        changed = _changed(before, file, packed)
-        # As of texts: another processor may take the other one of two integers that a state lies between.
-        apart = max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))
         run = _run(NativeNumberEngine(file), packed.table)
+        changed = changed_by_integers_on(packed.cases, _run(NativeNumberEngine(before), packed.table), run)
+        apart = integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run), packed.cases, rows_alone=True)
         compared = _compared(file, packed.table, answers)
         if made.stream is not None:
             compared += _steps_compared(file, made.stream.state_size, packed.table, answers)
         parity = proven(compared, apart)
-        verdict = changed_by_integers(NumberClassifier.load(before), NumberClassifier.load(file), data, allowed)
-        examples = _answered_anew(made.examples, NumberClassifier.load(file))
+        classifier = NumberClassifier.load(file)
+        verdict = changed_by_integers(NumberClassifier.load(before), classifier, data, allowed)
+        examples = _answered_anew(made.examples, classifier)
     lines = [*(one.line for one in (*exact, *changed)), *in_one_line(parity.comparisons)]
     stated = {"matrices": form.matrices, "float32": list(form.left), "measured": verdict.document}
     made = replace(
@@ -235,40 +226,12 @@ def _with_integers(
     return made, to_packed_numbers(made, program)
 
 
-def _changed(before: Path, after: Path, packed: _Packed) -> list[Compared]:
-    """What integers change on the cases of the proof."""
-    reference = Reference("packed", _run(NativeNumberEngine(before), packed.table))
-    answers, run = (
-        ReferenceAnswers(reference, packed.cases, rows_alone=True),
-        _run(NativeNumberEngine(after), packed.table),
-    )
-    lines = []
-    for inputs in answers.kinds:
-        asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
-        lines.append(compare(INTEGERS, run, asked, expected, inputs=inputs, reference="packed"))
-    return lines
-
-
 def _answered_anew(examples: Sequence[NumberExample], classifier: NumberClassifier) -> tuple[NumberExample, ...]:
     """The golden examples with the answers of a classifier."""
     return tuple(
         replace(one, logits=tuple(classifier.logits_of_prepared([np.array(one.samples, np.float32)])[0].tolist()))
         for one in examples
     )
-
-
-def _finished(programs: tuple[Program, Program | None]) -> PackedProgram:
-    """The programs as sections; they stay as they are, to be made otherwise too."""
-    whole, step = deepcopy(programs)
-    return whole.finished() if step is None else whole.finished(step)
-
-
-@contextmanager
-def _written(content: bytes) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as scratch:
-        file = Path(scratch) / "packed.prnn"
-        file.write_bytes(content)
-        yield file
 
 
 def _with_step(
@@ -285,7 +248,7 @@ def _with_step(
     return replace(manifest, stream=stream), step
 
 
-def _programs(manifest: NumberManifest, content: bytes, step: bytes) -> tuple[Program, Program | None]:
+def _programs(manifest: NumberManifest, content: bytes, step: bytes) -> Programs:
     graph, rules = manifest.graph, manifest.numbers
     whole = program_on_samples(content, graph, rules)
     if manifest.stream is None:

@@ -81,14 +81,18 @@ PACK_AGAIN: Final = "Copy the file again from where it was made, or make it agai
 class PackedProgram:
     """The sections of values, operations and weights, and the numbers of the header that say how many there are: which
     value is the logits, the values, the operations, and the regions of memory. And the section of the step, which is
-    empty where no text can be read on; and whether products are of integers."""
+    empty where no text can be read on."""
 
     values: bytes = field(repr=False)
     ops: bytes = field(repr=False)
     weights: bytes = field(repr=False)
     numbers: tuple[int, ...]
     step: bytes = field(repr=False, default=b"")
-    has_integers: bool = False
+
+    @property
+    def has_integers(self) -> bool:
+        """Whether products are of integers."""
+        return holds_integers(self.values)
 
 
 def holds_integers(values: bytes) -> bool:
@@ -98,8 +102,8 @@ def holds_integers(values: bytes) -> bool:
         values: the section of the values; see docs/packed-format.md.
 
     Example:
-        >>> holds_integers(program.values) == program.has_integers
-        True
+        >>> holds_integers(b"")
+        False
     """
     records = struct.iter_unpack(_VALUE, values)
     return any((region, storage) == (_CONSTANT, _OF_INTEGERS) for _, region, storage, *_ in records)

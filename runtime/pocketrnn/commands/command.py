@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["Command", "Text", "as_options", "column_option", "examples_of"]
+from pocketrnn.tables.encodings import UTF8, check_encoding
+
+__all__ = ["Command", "Text", "as_options", "column_option", "encoding_option", "examples_of"]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -48,6 +50,19 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 def column_option(name: str, help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
     """The option that names a column of a file: `--text-column`, by default `text`."""
     return click.option(f"--{name}-column", type=Text(), default=name, show_default=True, metavar="NAME", help=help)
+
+
+def encoding_option(help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
+    """The option that names the encoding of files of text: `--encoding`, by default UTF-8."""
+    return click.option(
+        "--encoding",
+        type=Text(),
+        default=UTF8,
+        show_default=True,
+        metavar="NAME",
+        callback=lambda _context, _option, value: check_encoding(value),
+        help=help,
+    )
 
 
 class Command(click.Command):

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.command import Text, column_option
+from pocketrnn.commands.command import column_option, encoding_option
 from pocketrnn.errors import InputError
-from pocketrnn.tables.encodings import UTF8, check_encoding
+from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
@@ -96,15 +96,7 @@ _OPTIONS: Final = (
         type=click.Choice(KINDS),
         help="The format of the output.  [default: by the end of its name, else that of the input]",
     ),
-    click.option(
-        "--encoding",
-        type=Text(),
-        default=UTF8,
-        show_default=True,
-        metavar="NAME",
-        callback=lambda _context, _option, value: check_encoding(value),
-        help="How the input is encoded: cp1252, utf-16, gb18030, ...; not Parquet. The output is UTF-8.",
-    ),
+    encoding_option("How the input is encoded: cp1252, utf-16, gb18030, ...; not Parquet. The output is UTF-8."),
     column_option("text", "The column that holds the texts."),
     column_option("label", "The column to write labels to."),
     column_option("probability", "The column to write probabilities to."),

@@ -9,8 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.command import Text, column_option
-from pocketrnn.tables.encodings import UTF8, check_encoding
+from pocketrnn.commands.command import Text, column_option, encoding_option
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.sequence_options import SequenceOptions
@@ -43,14 +42,8 @@ _OPTIONS: Final = (
         callback=_not_empty,
         help="What stands between the labels of a text with several, where they are no list: sad|long.",
     ),
-    click.option(
-        "--encoding",
-        type=Text(),
-        default=UTF8,
-        show_default=True,
-        metavar="NAME",
-        callback=lambda _context, _option, value: check_encoding(value),
-        help="How files of texts are encoded: cp1252, utf-16, gb18030, ...; not Parquet, nor a teacher's files.",
+    encoding_option(
+        "How files of texts are encoded: cp1252, utf-16, gb18030, ...; not Parquet, nor a teacher's files."
     ),
     click.option(
         "--outside",

@@ -1,0 +1,98 @@
+"""What packing with products of integers has in common, of texts and of sequences of numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Parity
+from pocketrnn.bundle.packed_file import PackedProgram
+from pocketrnn.errors import InputError
+from pocketrnn_export.forms.integer_program import IntegerForm, with_integers
+from pocketrnn_export.forms.packed_program import Program
+from pocketrnn_export.proof.cases import Case, Run
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+
+__all__ = [
+    "Programs",
+    "changed_by_integers_on",
+    "finished",
+    "integer_programs",
+    "integer_tolerance",
+    "not_measured",
+    "written",
+]
+
+# The program of a whole text or sequence, and that of a step where there is one; not finished yet.
+Programs = tuple[Program, Program | None]
+# That a file computes with integers, before it is known what that changes.
+_NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
+
+
+def finished(programs: Programs) -> PackedProgram:
+    """The programs as sections; they stay as they are, to be made otherwise too."""
+    whole, step = deepcopy(programs)
+    return whole.finished(step)
+
+
+@contextmanager
+def written(content: bytes) -> Iterator[Path]:
+    """A packed file for as long as it is compared."""
+    with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
+        file = Path(folder) / "packed.prnn"
+        file.write_bytes(content)
+        yield file
+
+
+def integer_programs(programs: Programs, name: str, each: str) -> tuple[IntegerForm, PackedProgram]:
+    """The programs with products of integers: what became of the first, and the sections of both.
+
+    Args:
+        programs: in float32.
+        name: the classifier's, for the message.
+        each: what a linear layer has an integer form for where it is asked for every one: a token, a step.
+
+    Raises:
+        InputError: nothing of the program has an integer form.
+    """
+    whole, step = programs
+    form = with_integers(whole)
+    if not form.matrices:
+        raise InputError(
+            f"Nothing of {name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear layer of some "
+            f"size for every {each}.",
+            "Pack it in float32.",
+        )
+    return form, finished((form.program, None if step is None else with_integers(step).program))
+
+
+def not_measured(parity: Parity) -> Parity:
+    """A proof of float32 for a file of integers that is still to be measured. Without its line the file would be
+    refused: nothing may show it as proven equal."""
+    return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
+
+
+def changed_by_integers_on(cases: Mapping[str, Sequence[Case]], before: Run, after: Run) -> list[Compared]:
+    """What integers change on the cases of the proof, a line for each kind of inputs."""
+    answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
+    lines = []
+    for inputs in answers.kinds:
+        asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
+        lines.append(compare(INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
+    return lines
+
+
+def integer_tolerance(changed: Iterable[Compared]) -> float:
+    """How far answers of integers may be from each other.
+
+    Where a state lies between two integers, the last digit of an activation decides: another processor may take the
+    other one. What all roundings together change of a text is more than a few such do. Of drawn inputs it is no
+    measure: it was 8.8 on one of 5,254, which on a golden example would be another answer.
+    """
+    return max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))
