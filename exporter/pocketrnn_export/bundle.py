@@ -32,7 +32,7 @@ from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_i
 from pocketrnn_export.intake.external import given_ids, made_ids
 from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
-from pocketrnn_export.intake.text_arguments import read_text_arguments
+from pocketrnn_export.intake.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.intake.tokenizer_json import Subwords
 from pocketrnn_export.intake.tokenizer_library import compared_with_library
 from pocketrnn_export.intake.vocabulary import VocabularySource
@@ -158,15 +158,12 @@ def export(
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                  "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
         refuse_arguments_of_texts(of_texts, channels, of_numbers)
-        return cast(
-            "Manifest",
-            export_numbers(
-                module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
-                one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
-                tolerance=tolerance, provenance=provenance, report=report, force=force,
-                streaming=streaming, progress=progress, **of_numbers,
-            ),
-        )  # fmt: skip
+        return cast("Manifest", export_numbers(
+            module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
+            one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
+            tolerance=tolerance, provenance=provenance, report=report, force=force,
+            streaming=streaming, progress=progress, **of_numbers,
+        ))  # fmt: skip
     if labels is None:
         raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
@@ -178,49 +175,25 @@ def export(
         vocabulary=text.vocabulary.tokens,
         activation="sigmoid" if multi_label else "softmax",
         thresholds=checked_thresholds(thresholds, labels),
-        provenance={
-            **(provenance or {}),
-            "versions": versions(),
-        },
+        provenance={**(provenance or {}), "versions": versions()},
     )
-    verdict = _text_verdict(description, text.tokenizer, pairs, example_texts, text.subwords)
-    description = replace(description, provenance={**description.provenance, TEXT_RULES: verdict.document})
+    verdict = _text_verdict(description, text, pairs, example_texts)
+    description = description.noting({TEXT_RULES: verdict.document})
     check_wanted(tolerance, gives, report)
-    kinds = _wanted(torchscript=torchscript, streaming=streaming, edge=edge)
-    for kind in kinds:
-        if kind.required:
-            kind.check(module, description.rules)
+    kinds = _wanted(module, description.rules, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
-    private = frozenset() if examples else frozenset(given)
-    ids, padding_id = description.ids, description.rules.padding_id
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-        ask = functools.partial(
-            prepare,
-            module,
-            lengths=lengths,
-            ids=ids,
-            padding_id=padding_id,
-            classes=len(description.labels),
-            multi_label=multi_label,
-            call=call,
-            gives=gives,
-            widths=widths_of(description.rules),
-        )
+        ask = _asking(module, description, lengths=lengths, multi_label=multi_label, call=call, gives=gives)
         prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
-        description = replace(
-            description,
-            provenance={
-                **description.provenance,
-                **prepared.convention.provenance,
-                "golden_examples": "given texts" if given and examples else "made of words of the vocabulary",
-            },
-        )
+        shown = "given texts" if given and examples else "made of words of the vocabulary"
+        description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
         graph, bounds = _graph_of(forms)
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
+        private = frozenset(() if examples else given)
         texts = _texts_for(graph.limits, texts, description, private)
         description = _with_padding_measured(prepared, graph, description, texts)
         refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
-        cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud_ids(prepared.module, ids))
+        cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud_ids(prepared.module, description.ids))
         plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=tolerance, report=report)
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         manifest = write_bundle(path, description, forms, plan, force=force)
@@ -249,13 +222,10 @@ def _texts_of_proof(
 
 
 def _text_verdict(
-    description: Description,
-    tokenizer: str | Tokenizer | None,
-    pairs: Sequence[Pair],
-    texts: Sequence[Text],
-    read: Subwords | None,
+    description: Description, text: TextArguments, pairs: Sequence[Pair], texts: Sequence[Text]
 ) -> TextVerdict:
     """What is known of the text rules, after `chosen_rules` has refused what differs."""
+    tokenizer, read = text.tokenizer, text.subwords
     external = description.rules.tokenizer == EXTERNAL
     # Of a text without an id the module says nothing.
     compared = {text for text, ids in pairs if ids}
@@ -289,8 +259,38 @@ def _tell_verdicts(manifest: Manifest) -> None:
         )  # fmt: skip
 
 
-def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[FormKind]:
-    """The forms that `export` is asked for."""
+def _asking(
+    module: nn.Module,
+    description: Description,
+    *,
+    lengths: bool | None,
+    multi_label: bool,
+    call: str | Call | None,
+    gives: str | None,
+) -> Callable[..., ExportableModule]:
+    """What finds out how the module is called, for batches or with `one_text`."""
+    return functools.partial(
+        prepare,
+        module,
+        lengths=lengths,
+        ids=description.ids,
+        padding_id=description.rules.padding_id,
+        classes=len(description.labels),
+        multi_label=multi_label,
+        call=call,
+        gives=gives,
+        widths=widths_of(description.rules),
+    )
+
+
+def _wanted(
+    module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
+) -> list[FormKind]:
+    """The forms that `export` is asked for.
+
+    Raises:
+        InputError: they do not go together, or the module cannot have one of them.
+    """
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -299,7 +299,11 @@ def _wanted(*, torchscript: bool | None, streaming: bool, edge: bool) -> list[Fo
     copied = not edge if torchscript is None else torchscript
     script = replace(TORCHSCRIPT, required=torchscript is True)
     kinds = {EDGE: edge, ONNX: not edge, script: copied, STEP: streaming}
-    return [kind for kind, wanted in kinds.items() if wanted]
+    chosen = [kind for kind, wanted in kinds.items() if wanted]
+    for kind in chosen:
+        if kind.required:
+            kind.check(module, rules)
+    return chosen
 
 
 def _prepared_and_made(
@@ -386,7 +390,7 @@ def _with_padding_measured(
         "%s, as in batches of your own (seen on %d texts); pocketrnn answers each text without padding%s",
         effect.said, effect.texts, advice,
     )  # fmt: skip
-    return replace(description, provenance={**description.provenance, "padding": effect.document})
+    return description.noting({"padding": effect.document})
 
 
 def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
