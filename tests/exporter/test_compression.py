@@ -219,7 +219,7 @@ def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_p
         torch.manual_seed(0)
         original = exported(Tied(linear=linear), tmp_path / "original")
     assert compress(original, tmp_path / "small").manifest.vocabulary == tuple(VOCABULARY)
-    with pytest.raises(InputError, match="used for more than looking tokens up"):
+    with pytest.raises(InputError, match=r"words\.weight .*vocabulary"):
         compress(original, tmp_path / "cut", storage=Storage(rows=30))
 
 
@@ -246,7 +246,7 @@ def test_data_of_other_labels_and_a_second_compression_are_refused(
     with pytest.raises(InputError, match="other labels"):
         compress(bundle, tmp_path / "small", data=replace(data, labels=LABELS[::-1]))
     compress(bundle, tmp_path / "small")
-    with pytest.raises(InputError, match="news is compressed already"):
+    with pytest.raises(InputError, match=r"\bnews\b.*compressed already"):
         compress(tmp_path / "small", tmp_path / "smaller")
 
 

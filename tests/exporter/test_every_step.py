@@ -63,7 +63,7 @@ GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
 )
 def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(case: tuple[Step, int]) -> None:
     step, at = case
-    with pytest.raises(ExportError, match=rf"test_every_step\.py:\d+: `for t, word in .*a text of {at} tokens"):
+    with pytest.raises(ExportError, match=rf"test_every_step\.py:\d+: `for t, .*\b{at} tokens"):
         right_program(stepping(step), EXAMPLE)
 
 

@@ -239,7 +239,7 @@ def one_row_off(model: onnx.ModelProto) -> None:
     ],
 )
 def test_a_defect_in_a_graph_is_found(kind: type[nn.Module], change: Change) -> None:
-    with pytest.raises(ParityError, match="In double precision the graph is"):
+    with pytest.raises(ParityError, match="double precision"):
         verdict(kind, change)
 
 
@@ -478,7 +478,7 @@ def test_numbers_that_go_through_numpy_keep_double_precision() -> None:
 def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
     made = source(user_modules.PackedLastState)
     script = torchscript(made.module, example(takes_lengths=True))[1]
-    with pytest.raises(ExportError, match="TorchScript module cannot be run in double precision"):
+    with pytest.raises(ExportError, match=r"TorchScript .*double precision"):
         float64_run_of(script, takes_lengths=True)
 
 

@@ -102,5 +102,5 @@ def test_a_file_that_gives_no_labels_is_refused_in_a_sentence(content: str | byt
 
 
 def test_a_missing_file_of_labels_is_not_taken_for_a_label(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"There is no file .*labels\.json of labels"):
+    with pytest.raises(InputError, match=r"no file .*labels\.json"):
         read_labels(str(tmp_path / "labels.json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -375,7 +376,7 @@ def test_arguments_may_name_and_call_what_the_file_defines(folder: Path) -> None
             load_module(named(f"n.ipynb:{wrong}"))
     for wrong in ("build(lambda: 3)", "build([x for x in y])", "build(1 if 2 else 3)", "build(*big)",
                   "build(Config(**big))", "build({**big})", "build(x := 3)", "build(f'{big}')"):  # fmt: skip
-        with pytest.raises(InputError, match="are not plain values"):
+        with pytest.raises(InputError, match=f"{re.escape(wrong.removeprefix('build'))} .*plain values"):
             named(f"n.ipynb:{wrong}")
 
 

@@ -72,11 +72,11 @@ def test_a_mismatch_shows_the_first_difference(text: str, ids: list[int], said: 
 
 def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
     rules = """--rules '{"tokenizer": "whitespace", "lowercase": false}'"""
-    with pytest.raises(InputError, match=f"whitespace with lowercase=False agrees on all 2 texts: give {rules}"):
+    with pytest.raises(InputError, match=f"lowercase=False .*all 2 texts: give {rules}"):
         chosen(pairs=[("Oil : rises", [3, 6, 4]), ("oil,", [0])])
     with pytest.raises(InputError, match=r"basic_english.*\b1 .*\b2\b"):
         chosen(pairs=[("oil, oil", [2, 5, 2]), ("oil", [8])])
-    with pytest.raises(InputError, match="No rules that were tried agree on any text"):
+    with pytest.raises(InputError, match=r"No rules .*docs/text-rules\.md"):
         chosen(pairs=[("oil", [8])])
 
 
@@ -133,7 +133,7 @@ def test_a_tokenizer_that_cleans_needs_texts_enough_to_tell() -> None:
         return re.sub("[^a-zA-Z]", " ", text).lower().split()
 
     texts = ["oil,rises", "oil-is"]
-    with pytest.raises(InputError, match="these are few to tell by"):
+    with pytest.raises(InputError, match=r"all 2 texts .*\d example_texts"):
         chosen(tokenizer=letters, texts=texts)
     rules = chosen(tokenizer=letters, texts=[f"oil {a}is{b}rises" for a in "-9,:;" for b in ".'-4~"])
     assert rules.steps == cleaning("letters")
@@ -184,7 +184,7 @@ def test_a_difference_between_unknown_words_is_none() -> None:
 def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         chosen(tokenizer=tokenizer, texts=["oil"])
-    with pytest.raises(InputError, match="no text to compare it on"):
+    with pytest.raises(InputError, match=r"no text .*example_texts"):
         chosen(tokenizer=tokenizer)
 
 

@@ -97,9 +97,9 @@ def test_an_edge_bundle_can_be_compressed_and_is_proven_on_tract_again(tmp_path:
 @pytest.mark.slow
 def test_what_tract_cannot_open_or_run_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("tract")
-    with pytest.raises(ExportError, match=r"tract .* cannot open the graph"):
+    with pytest.raises(ExportError, match=r"tract .*cannot open"):
         exported(user_modules.SortsByHand(), tmp_path / "edge", edge=True)
-    with pytest.raises(ParityError, match="tract fails on shapes"):
+    with pytest.raises(ParityError, match="tract fails"):
         exported(user_modules.GathersLast(), tmp_path / "edge", edge=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -120,7 +120,7 @@ def test_without_tract_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 def test_edge_and_what_it_does_without_exclude_each_other(tmp_path: Path) -> None:
     for more in ({"torchscript": True}, {"streaming": True}):
         module = classifier_of("gru", "last", both=False)
-        with pytest.raises(InputError, match="neither a step graph nor a TorchScript copy"):
+        with pytest.raises(InputError, match="torchscript=False and streaming=False"):
             exported(module, tmp_path / "edge", edge=True, lengths=True, **more)
 
 

@@ -208,13 +208,13 @@ def test_nothing_beside_the_weights_is_ever_run(where: str, tmp_path: Path) -> N
 def test_many_foreign_classes_are_refused_and_not_looked_up_one_by_one(tmp_path: Path) -> None:
     content = io.BytesIO()
     torch.save({"a": torch.ones(1)}, content)
-    names = b"".join(b"cforeign\nName%d\n0" % i for i in range(1000))
+    names = b"".join(b"cforeign\nName%d\n" % i for i in range(1000))
     torch.save({"a": torch.ones(1)}, tmp_path / "w.pt")
     with zipfile.ZipFile(content) as archive, zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_STORED) as made:
         for entry in archive.namelist():
             data = archive.read(entry)
             made.writestr(entry, data[:2] + names + data[2:] if entry.endswith("data.pkl") else data)
-    with pytest.raises(InputError, match="a pickle of more than tensors"):
+    with pytest.raises(InputError, match=r"w\.pt .*foreign\.Name0.*\b997\b"):
         read_weights(tmp_path / "w.pt")
 
 
@@ -272,7 +272,7 @@ def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, 
         if given == "nothing":
             check_not_random(name, module, weights)
         else:
-            with pytest.raises(InputError, match=f"two values of {re.escape(named)}.*does not hold it"):
+            with pytest.raises(InputError, match=rf"{re.escape(named)}\. .*weights\.pt "):
                 check_not_random(name, module, weights)
 
 

@@ -120,7 +120,7 @@ def test_a_damaged_torchscript_file_is_said_so(tmp_path: Path) -> None:
     torchscript_copy(user_modules.PackedLastState, tmp_path / "copy.pt")
     content = (tmp_path / "copy.pt").read_bytes()
     (tmp_path / "copy.pt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="is not a TorchScript file"):
+    with pytest.raises(InputError, match=r"copy\.pt is not .*TorchScript"):
         load_torchscript(tmp_path / "copy.pt")
 
 

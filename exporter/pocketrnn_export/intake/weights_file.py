@@ -175,33 +175,33 @@ def _from_torch_save(path: Path) -> Any:
         )
     check_pickles(path)
     others = _other_classes(path)
-    stand_ins: list[Any] = [(_ReadAsDict if name.lower().endswith("dict") else _Unread, name) for name in others]
+    few = others if len(others) <= _MOST_CLASSES and all(map(str.isprintable, others)) else []
+    stand_ins: list[Any] = [(_ReadAsDict if name.lower().endswith("dict") else _Unread, name) for name in few]
     try:
         # torch offers this list as a global one only; the names are taken off it again.
         with torch.serialization.safe_globals(stand_ins):
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if others or "weights_only" in str(error) or "Unsupported global" in str(error):
-            raise _more_than_tensors(path) from None
+        if few or "weights_only" in str(error) or "Unsupported global" in str(error):
+            raise _more_than_tensors(path, others) from None
         raise _damaged(path, error) from None
     # torch.load fails on damaged files with errors of many classes.
     except Exception as error:
         raise _damaged(path, error) from None
-    if not isinstance(saved, Mapping) and others:
-        raise _more_than_tensors(path)
-    if others:
-        _log.warning("%s holds more than tensors, which is not read: %s.", path, _listed(others, 3))
+    if not isinstance(saved, Mapping) and few:
+        raise _more_than_tensors(path, few)
+    if few:
+        _log.warning("%s holds more than tensors, which is not read: %s.", path, _listed(few, 3))
     return saved
 
 
 def _other_classes(path: Path) -> list[str]:
     """The classes and functions that a file names beyond those which torch reads by itself; none is imported."""
     try:
-        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # A file of the older form, or a damaged one: the reading says which.
     except Exception:
         return []
-    return names if len(names) <= _MOST_CLASSES and all(name.isprintable() for name in names) else []
 
 
 class _Unread:
@@ -236,7 +236,7 @@ def _state_dict_in(saved: Any, path: Path, within: str = "") -> dict[str, Tensor
                 _log.warning("%s: the weights in %s are taken; it holds others, which are not: %s.", path, key, names)
             return _state_dict_in(saved[key], path, f"{within}.{key}")
         if isinstance(saved.get(key), _Unread):
-            raise _more_than_tensors(path)
+            raise _more_than_tensors(path, [f"an object under {key}"])
     found = [key for key, value in saved.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(found) == 1:
         return _state_dict_in(saved[found[0]], path)
@@ -271,9 +271,11 @@ def _arguments_in(saved: Any) -> dict[str, Any]:
     }
 
 
-def _more_than_tensors(path: Path) -> InputError:
+def _more_than_tensors(path: Path, what: Sequence[str]) -> InputError:
+    """The refusal of a file that holds this, by the names of classes; nothing where they are not known."""
+    held = _listed([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
     return InputError(
-        f"{path} is a pickle of more than tensors, such as a whole module; reading it could run any code.", _SAVE_ALONE
+        f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE
     )
 
 

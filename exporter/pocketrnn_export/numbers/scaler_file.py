@@ -146,11 +146,16 @@ def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
             said = first_line(error)
     else:
         raise InputError(f"{name} cannot be asked how it scales: {said}", _OTHER)
-    if scaled.shape != rows.shape or not np.allclose(scaled, wanted, rtol=1e-4, atol=1e-4):
-        raise InputError(
-            f"{name} does more than to take its mean off and divide by its scale: its transform gives other numbers.",
-            "Give mean, scale and clip as numbers, if these say it all; else do the rest before the classifier.",
-        )
+    if scaled.shape != rows.shape:
+        said = f"the shape {list(scaled.shape)} for {list(rows.shape)}"
+    elif (wrong := ~np.isclose(scaled, wanted, rtol=1e-4, atol=1e-4)).any():
+        said = f"{scaled[wrong][0]:.4g} for {rows[wrong][0]:.4g}, not {wanted[wrong][0]:.4g}"
+    else:
+        return
+    raise InputError(
+        f"{name} does more than to take its mean off and divide by its scale: its transform gives {said}.",
+        "Give mean, scale and clip as numbers, if these say it all; else do the rest before the classifier.",
+    )
 
 
 def _numbers(value: object, name: str) -> tuple[float, ...]:
