@@ -174,9 +174,9 @@ def test_a_changed_file_is_refused_and_where_the_sums_fit_verify_refuses_it(news
     content, path = bytearray(news.read_bytes()), tmp_path / "changed.prnn"
     content[-5000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(BundleError, match="was changed after it was made"):
+    with pytest.raises(BundleError, match=r"changed\.prnn .*changed after"):
         Classifier.load(path)
-    with pytest.raises(BundleError, match="digest does not match"):
+    with pytest.raises(BundleError, match=r"changed\.prnn .*digest"):
         verify(path)
 
 

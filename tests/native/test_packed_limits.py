@@ -24,7 +24,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, LimitError
 from pocketrnn.text import Replace, TextRules
 from pocketrnn_native import EngineError, Packed
-from pocketrnn_native._engine import COSTLY
+from pocketrnn_native._engine import CONTENT, COSTLY
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
 SIZES = 20  # where a value's sizes begin
@@ -96,8 +96,9 @@ def test_a_vocabulary_that_is_searched_from_end_to_end_for_every_word_is_refused
     width = 2 if small else 4
     file.content[first : first + width * slots] = b"\1".ljust(width, b"\0") * slots
     file.make_sums_fit()
-    with pytest.raises(EngineError, match="parts do not fit"):
+    with pytest.raises(EngineError) as refused:
         Packed(bytes(file.content))
+    assert refused.value.args[0] == CONTENT
 
 
 def test_a_rule_that_nearly_stands_everywhere_in_a_text_is_refused_before_long(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_rule_that_nearly_stands_everywhere_in_a_text_is_refused_before_long(t
     path.write_bytes(packed_bundle(bundle_maker.make(tmp_path / "bundle", rules=rules)))
     start = time.process_time()
     classifier = Classifier.load(path)
-    with pytest.raises(LimitError, match="more memory or time"):
+    with pytest.raises(LimitError, match=r"memory or time .*\bsmall\b"):
         classifier.classify("a" * 60_000)
     assert classifier.classify("a" * 1_000).label in classifier.labels
     assert time.process_time() - start < 10
@@ -230,7 +231,7 @@ def test_a_fragment_that_is_too_costly_leaves_the_stream_as_it_was(tmp_path: Pat
     engine = pocketrnn_native.Classifier.load(path).stream()
     for ask in (stream, engine):
         ask.push("the team ")
-    with pytest.raises(LimitError, match="The text so far would take more"):
+    with pytest.raises(LimitError, match=r"so far .*memory or time"):
         stream.push("wins " * 99)
     with pytest.raises(EngineError):
         engine.push("wins " * 99)

@@ -103,7 +103,7 @@ def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool
 @pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 2, first=1), ids=lambda kind: kind.__name__)
 def test_what_the_engine_cannot_do_is_refused_by_the_operators_name_and_place(kind: type[nn.Module]) -> None:
     content, graph = graph_of_kind(kind)
-    with pytest.raises(ExportError, match=f"The operator {REFUSED[kind]} cannot be packed, at "):
+    with pytest.raises(ExportError, match=rf"operator {REFUSED[kind]} .*at node_\w+:"):
         program_of(content, graph)
 
 

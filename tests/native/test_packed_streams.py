@@ -37,6 +37,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.cases import Widths
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_native import EngineError, Packed
+from pocketrnn_native._engine import NO_STREAM, SAVED, TOO_LONG
 from pocketrnn_native._engine import Stream as NativeStream
 
 RULES = {
@@ -196,7 +197,7 @@ def test_a_failed_push_leaves_the_stream_as_it_was(streaming: Path) -> None:
         with pytest.raises(EngineError, match=reason):
             stream.push(wrong)
         assert stream.save() == saved
-    with pytest.raises(TypeError, match="must be a string"):
+    with pytest.raises(TypeError, match="a string"):
         stream.push(5)  # type: ignore[arg-type]
     stream.push(b"\xc3")
     with pytest.raises(EngineError, match="not UTF-8"):
@@ -213,11 +214,12 @@ def test_texts_beyond_the_limits_are_refused_and_the_stream_stays(tmp_path: Path
     native.push("the team wi")
     stream.push("the team wi")
     saved = stream.save()
-    with pytest.raises(LimitError, match="The text so far becomes 4 token ids, but small takes at most 3"):
+    with pytest.raises(LimitError, match=r"so far .*\b4 .*\bsmall\b.*\b3\b"):
         stream.push("ns the")
     assert stream.save() == saved
-    with pytest.raises(EngineError, match="more tokens than the classifier takes"):
+    with pytest.raises(EngineError) as refused:
         native.push("ns the")
+    assert refused.value.args[0] == TOO_LONG
     assert native.push("ns").label == stream.push("ns").label
 
 
@@ -230,10 +232,12 @@ def test_saved_streams_are_refused_where_a_byte_was_changed_or_the_file_is_anoth
     for at in range(len(saved)):
         changed = saved[:at] + bytes([saved[at] ^ 4]) + saved[at + 1 :]
         for wrong in (changed, saved[:at]):
-            with pytest.raises(EngineError, match="no saved stream of this classifier"):
+            with pytest.raises(EngineError) as refused:
                 NativeStream(engine, wrong)
-    with pytest.raises(EngineError, match="no saved stream of this classifier"):
+            assert refused.value.args[0] == SAVED
+    with pytest.raises(EngineError) as refused:
         NativeStream(Packed(packed_bundle(bundles["characters"])), saved)
+    assert refused.value.args[0] == SAVED
     with pytest.raises(TypeError):
         NativeStream(engine, 5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
@@ -266,19 +270,20 @@ def test_a_stream_of_a_packed_file_is_that_of_a_bundle(streaming: Path, packed: 
     stream.push("the team wi")
     copied = Classifier.load(shutil.copy(packed, tmp_path / "copy.prnn")).stream(stream.save())
     assert copied.push("ns") == stream.push("ns")
-    with pytest.raises(InputError, match="saved by another bundle"):
+    with pytest.raises(InputError, match="another bundle"):
         classifier.stream(one.save())
-    with pytest.raises(TextError, match="must be a string, not bytes"):
+    with pytest.raises(TextError, match="not bytes"):
         stream.push(b"ns")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="top is 9"):
         stream.push("", top=9)
 
 
 def test_a_file_without_a_step_says_so(news: Path) -> None:
-    with pytest.raises(InputError, match="cannot answer while a text arrives"):
+    with pytest.raises(InputError, match="--streaming"):
         Classifier.load(news).stream()
-    with pytest.raises(EngineError, match="cannot answer while a text arrives"):
+    with pytest.raises(EngineError) as refused:
         pocketrnn_native.Classifier.load(news).stream()
+    assert refused.value.args[0] == NO_STREAM
     result = CliRunner().invoke(main, ["classify", "--stream", "-b", str(news), "oil"])
     assert result.exit_code == InputError.exit_status
     assert "--streaming" in result.output

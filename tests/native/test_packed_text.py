@@ -122,7 +122,7 @@ def test_a_text_of_no_bytes_may_be_a_null_pointer(bundle: str, tmp_path: Path) -
 def test_what_is_no_text_is_refused() -> None:
     engine = Packed(packed_bundle(VECTORS / "words"))
     for wrong in (None, b"oil", 5, ["oil"]):
-        with pytest.raises(TypeError, match="must be a string"):
+        with pytest.raises(TypeError, match="a string"):
             engine.logits(wrong)  # type: ignore[arg-type]
 
 
