@@ -154,7 +154,7 @@ def test_a_text_of_a_million_tokens_is_answered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "logits"])
 def test_one_string_is_not_taken_for_a_list_of_texts(classifier: Classifier, method: str) -> None:
-    with pytest.raises(TextError, match="Use classify for one text"):
+    with pytest.raises(TextError, match="not one str"):
         getattr(classifier, method)("oil")
     with pytest.raises(TextError, match="not one bytes"):
         getattr(classifier, method)(b"oil")
@@ -281,7 +281,7 @@ def test_a_path_is_never_taken_for_a_shipped_name(zoo: Path, path: str) -> None:
 def test_a_file_that_is_no_packed_file_is_named_so(tmp_path: Path) -> None:
     other = tmp_path / "news.prnn"
     other.write_bytes(bytes(range(256)) * 20)
-    with pytest.raises(BundleError, match="neither a folder nor a packed file"):
+    with pytest.raises(BundleError, match=r"news\.prnn is neither"):
         Classifier.load(other)
 
 

@@ -92,7 +92,7 @@ def test_a_changed_byte_of_the_graph_is_refused(bundle: Path, place: int) -> Non
     content = bytearray((bundle / "model.onnx").read_bytes())
     content[place] ^= 1
     (bundle / "model.onnx").write_bytes(content)
-    with pytest.raises(BundleError, match=r"model\.onnx was changed after it was made"):
+    with pytest.raises(BundleError, match=r"model\.onnx was changed"):
         Classifier.load(bundle)
 
 
@@ -133,7 +133,7 @@ def test_a_path_that_leads_nowhere_is_refused(path: str) -> None:
 
 
 def test_a_file_in_place_of_the_folder_is_refused(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"is a file of a bundle\. Give its folder: "):
+    with pytest.raises(BundleError, match=re.escape(f"its folder: {bundle}")):
         Classifier.load(bundle / "model.onnx")
 
 
@@ -205,7 +205,7 @@ def test_onnxruntime_adds_nothing_of_its_own_on_stderr(bundle: Path, capfd: pyte
 def test_a_vocabulary_smaller_than_the_embedding_is_sound_until_verified(bundle: Path) -> None:
     rewritten(bundle, lambda document: document["vocabulary"].pop())
     Classifier.load(bundle)
-    with pytest.raises(BundleError, match="was made for other labels, text rules or another vocabulary"):
+    with pytest.raises(BundleError, match=r"model\.onnx .*other labels"):
         verify(bundle)
 
 
@@ -221,7 +221,7 @@ def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
 def test_a_graph_that_is_not_onnx_is_refused(bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"not a graph")
     sha256 = hashlib.sha256(b"not a graph").hexdigest()
-    with pytest.raises(BundleError, match=r"model\.onnx is no ONNX file"):
+    with pytest.raises(BundleError, match=r"model\.onnx .*no ONNX"):
         Classifier.load(rewritten(bundle, lambda document: document["graph"].update(sha256=sha256)))
 
 
@@ -289,7 +289,7 @@ def test_weights_in_a_file_that_no_digest_covers_are_refused(
     folder = bundle_maker.make(tmp_path / "bundle", change_graph=moved_out)
     for current in (tmp_path, tmp_path / "bundle", tmp_path / "current"):
         monkeypatch.chdir(current)
-        with pytest.raises(BundleError, match="keeps weights in further files"):
+        with pytest.raises(BundleError, match=r"model\.onnx .*further files"):
             Classifier.load(folder)
 
 
@@ -301,7 +301,7 @@ def test_a_word_in_the_graph_is_not_taken_for_weights_elsewhere(tmp_path: Path) 
 def test_a_graph_without_its_metadata_does_not_verify(tmp_path: Path) -> None:
     folder = bundle_maker.make(tmp_path / "b", change_graph=lambda graph: graph.ClearField("metadata_props"))
     Classifier.load(folder)
-    with pytest.raises(BundleError, match="does not say which labels"):
+    with pytest.raises(BundleError, match=r"model\.onnx .*not say"):
         verify(folder)
 
 
@@ -335,7 +335,7 @@ def test_examples_that_become_other_ids_break_parity(tmp_path: Path) -> None:
         first, *others = manifest.examples
         return replace(manifest, examples=(replace(first, ids=(*first.ids, 1)), *others))
 
-    with pytest.raises(ParityError, match="becomes other token ids"):
+    with pytest.raises(ParityError, match=r"'Wall St\. Bears.*token ids"):
         verify(bundle_maker.make(tmp_path / "b", change=changed))
 
 
@@ -343,7 +343,7 @@ def test_a_wrong_leave_to_pad_breaks_parity(tmp_path: Path) -> None:
     folder = bundle_maker.make(
         tmp_path / "b", lengths=False, padding=True, texts=["the oil team", "the", "oil", "wall st", "war", "talks"]
     )
-    with pytest.raises(ParityError, match="all in one batch"):
+    with pytest.raises(ParityError, match="in one batch"):
         verify(folder)
 
 

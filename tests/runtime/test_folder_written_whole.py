@@ -74,7 +74,7 @@ def test_force_replaces_what_we_wrote(old: Path) -> None:
 
 def test_force_leaves_what_others_wrote(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="not one that pocketrnn wrote"):
+    with pytest.raises(OutputError, match=f"no {MARK}"):
         write(tmp_path, force=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -93,7 +93,7 @@ def test_a_file_or_a_link_is_not_replaced(old: Path, kind: str, force: bool) -> 
         path.write_text("kept")
     else:
         path.symlink_to(old if kind == "link" else old.with_name("nowhere"))
-    with pytest.raises(OutputError, match="is not a folder"):
+    with pytest.raises(OutputError, match=r"other .*not a folder"):
         write(path, force=force)
     assert path.is_symlink() or path.read_text() == "kept"
     assert content_of(old) == "old"
@@ -101,20 +101,20 @@ def test_a_file_or_a_link_is_not_replaced(old: Path, kind: str, force: bool) -> 
 
 def test_a_file_among_the_parents_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"is not a folder"):
+    with pytest.raises(OutputError, match="file is a file"):
         write(tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize("path", ["x" * 300, "y" * 300 + "/out"])
 def test_a_name_that_no_disk_takes_is_said(tmp_path: Path, path: str) -> None:
-    with pytest.raises(OutputError, match="could not be written: File name too long"):
+    with pytest.raises(OutputError, match=os.strerror(errno.ENAMETOOLONG)):
         write(tmp_path / path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_parent_without_rights_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="not a folder that can be written"):
+    with pytest.raises(OutputError, match=f"{tmp_path}.*rights"):
         check_free(tmp_path / "out", force=False, made_by=MARK)
     tmp_path.chmod(0o700)
 
@@ -134,7 +134,7 @@ def test_an_interruption_in_the_middle_leaves_the_old_and_no_rest(
 
 
 def test_a_full_disk_leaves_the_old_and_says_so(old: Path) -> None:
-    with pytest.raises(OutputError, match="no room on the disk"):
+    with pytest.raises(OutputError, match=f"no room .*{old}"):
         write(old, "half", force=True, then=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert content_of(old) == "old"
     assert list(old.parent.iterdir()) == [old]
@@ -218,7 +218,7 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     for path in (Path(), here, here.parent):
-        with pytest.raises(OutputError, match="the folder that this runs in"):
+        with pytest.raises(OutputError, match="this runs in"):
             check_free(path, force=True, made_by="classifier.json")
     check_free(here / "inner", force=False, made_by="classifier.json")
 
@@ -226,10 +226,10 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
 def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(OutputError, match="could not be written: File name too long"):
+    with pytest.raises(OutputError, match=os.strerror(errno.ENAMETOOLONG)):
         check_free(tmp_path / ("n" * 250), force=False, made_by="classifier.json")
     monkeypatch.setattr(Path, "is_mount", lambda _: True)
-    with pytest.raises(OutputError, match="where a disk is mounted"):
+    with pytest.raises(OutputError, match=f"{tmp_path} .*mounted"):
         check_free(tmp_path, force=True, made_by="classifier.json")
     assert not list(tmp_path.iterdir())
 

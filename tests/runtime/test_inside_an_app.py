@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -127,11 +128,11 @@ def test_a_stream_is_read_no_further_than_a_few_pieces_ahead(padded: Path, threa
 def test_an_error_in_a_stream_leaves_the_answers_before_it(padded: Path, threads: int) -> None:
     def broken() -> Iterator[str]:
         yield from TEXTS[:5000]
-        raise OSError("the disk is gone")
+        raise OSError("gone")
 
     answers = Classifier.load(padded, threads=threads).classify_all(broken())
     assert len(list(itertools.islice(answers, 4096))) == 4096
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(OSError, match="gone"):
         next(answers)
 
 
@@ -179,7 +180,7 @@ def test_a_provider_that_onnxruntime_lacks_is_named_with_those_it_has(padded: Pa
     with pytest.raises(InputError, match=r"'NoSuchProvider'.*CPUExecutionProvider"):
         Classifier.load(padded, providers=["NoSuchProvider", "CPUExecutionProvider"])
     for wrong in ("CPUExecutionProvider", []):
-        with pytest.raises(InputError, match="Give a list of names"):
+        with pytest.raises(InputError, match=re.escape(f"providers is {wrong!r}")):
             Classifier.load(padded, providers=wrong)
 
 

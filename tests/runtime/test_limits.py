@@ -193,7 +193,7 @@ def test_a_stream_counts_over_the_whole_text(tmp_path: Path) -> None:
 
 
 def test_a_stream_beside_a_fewest_number_of_tokens_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="fewer than 2 tokens, but a stream begins with one"):
+    with pytest.raises(BundleError, match=r"\b2 tokens.*stream"):
         make(tmp_path / "bundle", stream=True)
     assert bundle_maker.make(tmp_path / "one", limits=Limits(min_tokens=1), stream=True)
 
@@ -316,7 +316,7 @@ def test_padding_beside_a_real_token_is_no_text_of_padding_only(counting: Path, 
     assert classifier.classify("oil")
     with pytest.raises(LimitError, match=r"position 0 .* no known word"):
         classifier.predict(["unheard of"])
-    with pytest.raises(LimitError, match="The text holds no known word"):
+    with pytest.raises(LimitError, match=r"^The text holds .*known word"):
         classifier.classify("")
 
 
@@ -342,7 +342,7 @@ def test_loading_asks_for_a_text_that_the_graph_takes(tmp_path: Path) -> None:
     both = Limits(max_tokens=1, real_token=True)
     assert Classifier.load(make_counting(tmp_path / "one", rules=last, limits=both, texts=["oil"])).classify("oil")
     # With too few rows in the embedding, loading fails: the highest id is asked for here too.
-    with pytest.raises(BundleError, match="cannot be run with the highest token id, 5"):
+    with pytest.raises(BundleError, match=r"token id, 5\b"):
         Classifier.load(
             make_counting(
                 tmp_path / "rows",
@@ -354,7 +354,7 @@ def test_loading_asks_for_a_text_that_the_graph_takes(tmp_path: Path) -> None:
 
 
 def test_a_stream_beside_a_need_of_a_real_token_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="but a stream may begin with one"):
+    with pytest.raises(BundleError, match=r"known word.*stream"):
         make_counting(tmp_path / "bundle", stream=True)
 
 

@@ -96,7 +96,7 @@ def test_a_device_in_place_of_a_file_is_refused_at_once(bundle: Path, file: str)
 def test_a_huge_sparse_file_is_refused_at_once(bundle: Path, file: str) -> None:
     with (bundle / file).open("r+b") as sparse:
         sparse.truncate(20 << 30)
-    with at_once_and_without_memory(), pytest.raises(BundleError, match="the most that such a file may have"):
+    with at_once_and_without_memory(), pytest.raises(BundleError, match=rf"{file} has {20 << 30:,} bytes"):
         verify(bundle)
 
 
@@ -122,7 +122,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_refused(
         return status
 
     monkeypatch.setattr(os, "fstat", then_changed)
-    with pytest.raises(BundleError, match="was written to while it was read"):
+    with pytest.raises(BundleError, match=r"model\.onnx was written to"):
         manifests.file_content(path, manifests.LARGEST_FILE)
 
 
@@ -141,7 +141,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_refused(
 def test_only_utf8_without_a_mark_is_read(bundle: Path, encoded: Callable[[str], bytes]) -> None:
     path = bundle / "classifier.json"
     path.write_bytes(encoded(path.read_text(encoding="utf-8")))
-    with pytest.raises(BundleError, match=r"classifier\.json is not JSON"):
+    with pytest.raises(BundleError, match=r"classifier\.json .*not JSON"):
         manifests.read(bundle)
 
 
@@ -209,12 +209,12 @@ LOCATION = bytes_field(1, b"location"), bytes_field(2, b"weights")
     ],
 )
 def test_weights_elsewhere_are_found_however_they_are_written(content: bytes) -> None:
-    with pytest.raises(BundleError, match=r"field 7 of ModelProto stands in it twice|keeps weights in further files"):
+    with pytest.raises(BundleError, match=r"field 7 of ModelProto|further files"):
         check_graph(content, ONNX)
     graph = bytes_field(7, Model.FromString(content).graph.SerializeToString())
     if Model.FromString(content).graph.initializer[-1].external_data:
         for trusted in (False, True):
-            with pytest.raises(BundleError, match="keeps weights in further files"):
+            with pytest.raises(BundleError, match="further files"):
                 check_graph(graph, ONNX, trusted=trusted)
 
 
@@ -223,11 +223,11 @@ def test_weights_elsewhere_are_found_in_attributes_too() -> None:
     for attribute in ({"value": tensor}, {"tensors": [tensor]}):
         content = with_node(helper.make_node("Constant", [], ["made"], **attribute)).SerializeToString()
         for trusted in (False, True):
-            with pytest.raises(BundleError, match="keeps weights in further files"):
+            with pytest.raises(BundleError, match="further files"):
                 check_graph(content, ONNX, trusted=trusted)
     hidden = helper.make_graph([], "g", [], [], [tensor])
     content = with_node(helper.make_node("If", ["c"], ["made"], then_branch=hidden)).SerializeToString()
-    with pytest.raises(BundleError, match="keeps weights in further files"):
+    with pytest.raises(BundleError, match="further files"):
         check_graph(content, ONNX, trusted=True)
 
 
@@ -315,7 +315,7 @@ def test_functions_of_its_own_are_refused() -> None:
         "own", "f", ["x"], ["y"], [helper.make_node("Relu", ["x"], ["y"])], [helper.make_opsetid("", 17)]
     )
     made.functions.append(function)
-    with pytest.raises(BundleError, match="functions of its own"):
+    with pytest.raises(BundleError, match="holds functions"):
         check_graph(made.SerializeToString(), ONNX)
     check_graph(made.SerializeToString(), ONNX, trusted=True)
 
@@ -401,7 +401,7 @@ def test_graphs_in_graphs_are_followed_only_so_deep() -> None:
     content = b""
     for _ in range(5000):
         content = bytes_field(1, bytes_field(5, bytes_field(6, content)))
-    with pytest.raises(BundleError, match="nests graphs more than"):
+    with pytest.raises(BundleError, match="nests graphs"):
         check_graph(bytes_field(7, content), ONNX, trusted=True)
     with pytest.raises(BundleError):
         check_graph(bytes_field(7, content), ONNX)
@@ -518,7 +518,7 @@ def test_a_strange_operator_in_onnxruntimes_format_is_refused(what: str, tmp_pat
 
 
 def test_a_format_is_not_taken_for_the_other(both_formats: dict[str, bytes]) -> None:
-    with pytest.raises(BundleError, match="no graph in onnxruntime's format"):
+    with pytest.raises(BundleError, match=r"model\.ort .*onnxruntime's format"):
         check_graph(both_formats["model.onnx"], Path("model.ort"))
     with pytest.raises(BundleError, match="no ONNX file"):
         check_graph(both_formats["model.ort"], ONNX)

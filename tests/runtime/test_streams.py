@@ -190,7 +190,7 @@ def test_a_failed_push_leaves_the_stream_as_it_was(streaming: Path) -> None:
     stream = Classifier.load(streaming).stream()
     stream.push("the team wi")
     saved = stream.save()
-    with pytest.raises(TextError, match="must be a string, not bytes"):
+    with pytest.raises(TextError, match="not bytes"):
         stream.push(b"ns")  # type: ignore[arg-type]
     assert stream.save() == saved
     with pytest.raises(InputError, match=r"\btop .*\b9\b"):
@@ -233,7 +233,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
     ):
         with pytest.raises(InputError, match=problem):
             classifier.stream(damaged)
-    with pytest.raises(InputError, match="is bytes, not str"):
+    with pytest.raises(InputError, match="bytes, not str"):
         classifier.stream(saved.decode())  # type: ignore[arg-type]
 
 
@@ -246,12 +246,12 @@ def test_a_stream_goes_on_in_a_copy_of_its_bundle_and_in_no_other(streaming: Pat
     other = bundle_maker.make(
         tmp_path / "other", stream=True, change=lambda manifest: replace(manifest, labels=manifest.labels[::-1])
     )
-    with pytest.raises(InputError, match="saved by another bundle"):
+    with pytest.raises(InputError, match="another bundle"):
         Classifier.load(other).stream(stream.save())
 
 
 def test_a_bundle_without_a_step_graph_says_so(padded: Path) -> None:
-    with pytest.raises(InputError, match="holds no step graph"):
+    with pytest.raises(InputError, match="no step graph"):
         Classifier.load(padded).stream()
     result = CliRunner().invoke(main, ["classify", "--stream", "-b", str(padded), "oil"])
     assert result.exit_code == 2
@@ -277,7 +277,7 @@ def test_a_step_graph_that_is_none_is_refused(tmp_path: Path) -> None:
         return replace(manifest, stream=replace(manifest.stream, file="model.onnx", sha256=manifest.graph.sha256))
 
     bundle = bundle_maker.make(tmp_path / "bundle", stream=True, change=as_the_whole_graph)
-    with pytest.raises(BundleError, match="a step graph takes tokens and a state"):
+    with pytest.raises(BundleError, match=r"model\.onnx takes .*step graph"):
         Classifier.load(bundle).stream()
     with pytest.raises(BundleError, match="n-grams"):
         bundle_maker.make(tmp_path / "grams", stream=True, rules=TextRules(ngrams=2))

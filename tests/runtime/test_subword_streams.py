@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ def test_what_a_stream_cannot_follow_is_refused_by_its_name(rules: SubwordRules,
     tokens: tuple[str, ...] = WORDS if isinstance(rules.model, WordPiece) else PIECES
     tokens = LLAMA_PIECES if rules.empty_id == 0 and tokens == PIECES else tokens
     assert named in in_the_way(rules, tokens)
-    with pytest.raises(BundleError, match="a stream cannot follow"):
+    with pytest.raises(BundleError, match=re.escape(named)):
         bundle_maker.make(tmp_path / "made", rules=rules, vocabulary=tokens, stream=True, torchscript=False)
 
 

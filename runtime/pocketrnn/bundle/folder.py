@@ -138,8 +138,10 @@ def _check_free(path: Path, *, force: bool, made_by: str) -> None:
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{parent} is not a folder that can be written.", "Choose another output folder.")
+    if not parent.is_dir():
+        raise OutputError(f"{parent} is a file, not a folder.", "Choose another output folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"You may not write in the folder {parent}.", "Check its rights, or choose another one.")
     # Some names are too long, and some folders cannot be written though their rights say so.
     with _sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
