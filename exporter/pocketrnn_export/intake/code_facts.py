@@ -14,6 +14,7 @@ __all__ = [
     "Definition",
     "annotations_of",
     "arguments_of",
+    "decorating",
     "first_parameter",
     "hands_out_its_class",
     "imported_names",
@@ -22,6 +23,7 @@ __all__ = [
     "is_made_for_each",
     "is_plain",
     "is_weight",
+    "keeps_state",
     "modules_of_import",
     "needs_no_call",
     "root_name",
@@ -57,6 +59,11 @@ def modules_of_import(node: ast.Import | ast.ImportFrom) -> set[str]:
 def arguments_of(node: ast.Call) -> list[ast.expr]:
     """All that a call gives, by position and by name."""
     return [*node.args, *(keyword.value for keyword in node.keywords)]
+
+
+def decorating(decorator: ast.expr) -> ast.expr:
+    """`f` of `@f` and of `@f(3)`."""
+    return decorator.func if isinstance(decorator, ast.Call) else decorator
 
 
 def whose_class(node: ast.expr) -> ast.expr | None:
@@ -133,6 +140,27 @@ def hands_out_its_class(node: ast.ClassDef) -> bool:
         if isinstance(part, ast.FunctionDef) and re.fullmatch("__(?!init__|new__|repr__|str__|len__).*__", part.name)
         for inner in ast.walk(part)
     )
+
+
+def keeps_state(node: ast.ClassDef) -> bool:
+    """Whether a module's forward assigns to an attribute that it reads, too: it answers as the calls before left
+    it, those of its training among them. One that it only assigns, such as attention to show, changes nothing."""
+    waiting, methods = ["forward", "__call__"], set[str]()
+    read, assigned = set[str](), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in methods:
+            continue
+        methods.add(name)
+        for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
+            own = part.args.args[0].arg if part.args.args else ""
+            for inner in ast.walk(part):
+                if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
+                    read.add(inner.target.attr)
+                if isinstance(inner, ast.Attribute) and getattr(inner.value, "id", None) == own:
+                    (assigned if isinstance(inner.ctx, ast.Store) else read).add(inner.attr)
+                    waiting.append(inner.attr)
+    return bool(read & assigned)
 
 
 def is_plain(node: ast.AST | None, names: Set[str]) -> bool:

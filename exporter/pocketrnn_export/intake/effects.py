@@ -8,17 +8,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from pocketrnn_export.intake.code_facts import (
-    imported_names,
-    is_flat,
-    is_plain,
-)
-from pocketrnn_export.intake.file_objects import (
-    NONE,
-    Effects,
-    FileObjects,
-)
+from pocketrnn_export.intake.code_facts import imported_names, is_flat, is_plain
+from pocketrnn_export.intake.file_objects import Effects, FileObjects
 from pocketrnn_export.intake.following import Following, TooMuchError
+from pocketrnn_export.intake.object_numbers import NONE
 
 __all__ = ["Effects", "effects_of"]
 

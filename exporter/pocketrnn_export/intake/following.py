@@ -20,31 +20,18 @@ from pocketrnn_export.intake.code_facts import (
     Definition,
     annotations_of,
     arguments_of,
+    decorating,
     first_parameter,
-    hands_out_its_class,
     imported_names,
     is_weight,
+    keeps_state,
     modules_of_import,
     needs_no_call,
     root_name,
-    shares_its_attributes,
     whose_class,
     without_moves,
 )
-from pocketrnn_export.intake.file_objects import (
-    NAMES,
-    NONE,
-    Code,
-    Effects,
-    FileObjects,
-    Objects,
-    Scope,
-    by_statement,
-    held_by,
-    holding,
-    inside_class,
-    object_of_class,
-)
+from pocketrnn_export.intake.file_objects import Effects, FileObjects
 from pocketrnn_export.intake.known_code import (
     ALL_OBJECTS,
     CALL_AT_ONCE,
@@ -54,10 +41,8 @@ from pocketrnn_export.intake.known_code import (
     CHANGES_MODULES,
     CHANGING_METHODS,
     FRESH_BUILTINS,
-    GIVE_THE_CLASS,
     HARMLESS_MAGICS,
     HARMLESS_METHODS,
-    ITERATING_METHODS,
     KNOWN_BUILTINS,
     LEAVE_ALONE,
     MAKING,
@@ -80,10 +65,11 @@ from pocketrnn_export.intake.known_code import (
     gives_what_it_is_given,
     inputs_of_ufunc,
     is_method_of_class,
-    is_used_up,
-    keeps_something,
     nobody_can_change,
 )
+from pocketrnn_export.intake.object_numbers import NAMES, NONE, Objects, by_statement, holding, object_of_class
+from pocketrnn_export.intake.scope import Code, Scope
+from pocketrnn_export.intake.used_up import may_be_used_up
 
 __all__ = ["Following", "TooMuchError"]
 
@@ -108,6 +94,7 @@ class Following:
 
     def __init__(self, file: FileObjects, index: int, call: ast.expr | None) -> None:
         self.file = file
+        self.classes = file.classes
         self._index = index
         # What the statement is there for, if it is a call only.
         self._own_call = call
@@ -126,7 +113,7 @@ class Following:
         # What the functions that are running were given.
         self._given_first: dict[ast.AST, tuple[Sequence[Objects], Mapping[str, Objects]]] = {}
         # The classes whose methods are running, each with what the method's object holds.
-        self._classes: list[tuple[ast.ClassDef, Objects]] = []
+        self._methods_of: list[tuple[ast.ClassDef, Objects]] = []
         self._steps = 0
 
     # --- statements
@@ -179,7 +166,7 @@ class Following:
             held |= self.value(part, scope)
         self._union(annotations_of(node), scope)
         if node.decorator_list:
-            if any(self._keeps_something(one, scope) for one in node.decorator_list):
+            if any(scope.keeps_something(one) for one in node.decorator_list):
                 self.makes_used_up = self.makes_used_up or scope.outer is None
             annotations = [a.annotation for a in (*arguments.args, *arguments.kwonlyargs) if a.annotation]
             named = self._union([n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name)], scope)
@@ -193,14 +180,10 @@ class Following:
 
     def _class(self, node: ast.ClassDef, scope: Scope, *, top: bool) -> None:
         inherited = self._union([*node.bases, *(keyword.value for keyword in node.keywords)], scope)
-        for base in node.bases:
-            known = self.file.classes.get(base.id) if isinstance(base, ast.Name) else None
-            while known is not None:
-                if any(isinstance(p, ast.FunctionDef) and p.name == "__init_subclass__" for p in known[1].body):
-                    # What it registers there, the class above holds.
-                    self._may_change(self._objects(known[1].name, scope) | {known[0]})
-                following = [b.id for b in known[1].bases if isinstance(b, ast.Name)]
-                known = next((self.file.classes[b] for b in following if b in self.file.classes), None)
+        for known in self.classes.above(node):
+            if any(isinstance(p, ast.FunctionDef) and p.name == "__init_subclass__" for p in known.body):
+                # What it registers there, the class above holds.
+                self._may_change(scope.objects_of(known.name) | self.classes.by_statement(known))
         inside = Scope(outer=scope)
         for part in node.body:
             if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -211,7 +194,7 @@ class Following:
                     self._call(part, [], {}, scope)
             else:
                 self.statement(part, inside)
-        if self._is_enum(node, scope):
+        if self.classes.is_enum(node, scope):
             for part in node.body:
                 if isinstance(part, ast.FunctionDef) and part.name in OF_MEMBERS:
                     self._call(part, [], {}, scope, first=(first_parameter(part), NONE))
@@ -219,41 +202,28 @@ class Following:
             self._decorated(decorator, NONE, scope)
         held = frozenset().union(*inside.objects.values())
         if scope.outer is None:
-            self.file.defined(self._index, node)
+            self.classes.defined(self._index, node)
         if top:
             self.given_to_names[node.name] = held
         else:
             self._named(node.name, inherited | held, scope)
         scope.imports.pop(node.name, None)
 
-    def _keeps_something(self, decorator: ast.expr, scope: Scope) -> bool:
-        """Whether what a package's decorator gives may keep something from call to call."""
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        dotted = self._dotted(called, scope)
-        return dotted is not None and keeps_something(dotted)
-
-    def _is_enum(self, node: ast.ClassDef, scope: Scope) -> bool:
-        """Whether a class makes its members while it is made."""
-        dotted = [self._dotted(base, scope) or "" for base in node.bases]
-        return any(one.startswith("enum.") for one in dotted) or any(
-            self._is_enum(base, scope) for base in self._bases(node)
-        )
-
     def _decorated(self, decorator: ast.expr, given: Objects, scope: Scope) -> None:
         """What a decorator does, and what the function does that a call of one gives."""
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        called = decorating(decorator)
         if isinstance(decorator, ast.Call):
             given |= self.value(decorator, scope)
             given |= self._union([*decorator.args, *(k.value for k in decorator.keywords)], scope)
-        function = self._function(called, scope)
+        function = scope.function(called)
         if function is not None:
             self._call(function, [given], {}, scope)
             return
         held = self.value(called, scope)
-        if isinstance(called, ast.Attribute) and self._dotted(called, scope) is None:
+        if isinstance(called, ast.Attribute) and scope.dotted(called) is None:
             # As in `@f.register`.
             self._may_change(held)
-        dotted = self._dotted(called, scope)
+        dotted = scope.dotted(called)
         if dotted is not None and dotted.split(".")[0] not in LEAVE_ALONE:
             self.effects.may_change |= by_statement(given)
 
@@ -284,10 +254,10 @@ class Following:
                     self._names_updated(ast.Call(target, [node.value], []))
             self._given(target, value, scope)
         made = getattr(node, "value", None)
-        if not isinstance(node, ast.For | ast.AsyncFor) and self._is_used_up(made, scope):
+        if not isinstance(node, ast.For | ast.AsyncFor) and may_be_used_up(made, scope, self.file):
             self._holds_what_is_used_up(targets, scope)
         if not self._running:
-            self.gives_its_own = self._own_of_package(made, scope)
+            self.gives_its_own = scope.own_of_package(made)
         if isinstance(node, ast.Assign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
             self._kind_of(targets[0].id, made, scope)
 
@@ -297,38 +267,6 @@ class Following:
             if isinstance(target, ast.Attribute | ast.Subscript):
                 self.file.used_up |= self.value(target.value, scope) - self.file.definitions
 
-    def _is_used_up(self, node: ast.AST | None, scope: Scope, depth: int = 0) -> bool:
-        """Whether a value may be another one after it was read, as an iterator is, or hold one that is."""
-
-        def any_of(parts: Iterable[ast.AST | None]) -> bool:
-            return any(self._is_used_up(part, scope, depth + 1) for part in parts)
-
-        if depth > 6 or isinstance(node, ast.GeneratorExp):
-            return True
-        if isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.IfExp | ast.BoolOp | ast.Starred):
-            return any_of(ast.iter_child_nodes(node))
-        if isinstance(node, ast.ListComp | ast.NamedExpr | ast.DictComp | ast.Return | ast.Assign | ast.Yield):
-            return isinstance(node, ast.Yield) or any_of([getattr(node, "elt", getattr(node, "value", None))])
-        if not isinstance(node, ast.Call):
-            return False
-        function, made = self._function(node.func, scope), self._class_called(node.func)
-        if function is not None or made is not None:
-            code = function if function is not None else made[1] if made is not None else node
-            if code not in self.file.gives_used_up:
-                # It may call itself.
-                self.file.gives_used_up[code] = False
-                kept = ast.Assign if isinstance(code, ast.ClassDef) else ast.Return | ast.Yield
-                inside = [part for part in ast.walk(code) if isinstance(part, kept)]
-                self.file.gives_used_up[code] = any_of(inside)
-            return self.file.gives_used_up[code] or any_of(arguments_of(node))
-        dotted = self._dotted(node.func, scope)
-        if dotted is None and isinstance(node.func, ast.Name):
-            dotted = f"builtins.{node.func.id}"
-        if dotted is None:
-            return getattr(node.func, "attr", "") in ITERATING_METHODS
-        holds = dotted.split(".")[0] in ("contextlib", "functools", "types") or dotted.split(".")[0] not in LEAVE_ALONE
-        return is_used_up(dotted) or (holds and any_of(arguments_of(node)))
-
     def _kind_of(self, name: str, value: ast.expr | None, scope: Scope) -> None:
         """Note what a name stands for: a function, an object of a class of the file, a package or a part of one."""
         for known in (scope.functions, scope.instances, scope.imports):
@@ -336,17 +274,16 @@ class Following:
         if isinstance(value, ast.Lambda):
             scope.functions[name] = value
         elif isinstance(value, ast.Call):
-            made = self._class_called(without_moves(value).func)
-            if made is not None:
-                scope.instances[name] = made[1]
-            elif package := self._package_asked_for(value, scope):
+            if made := self.classes.named(without_moves(value).func):
+                scope.instances[name] = made
+            elif package := scope.package_asked_for(value):
                 scope.imports[name] = package
         elif isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
-            if function := self._function(value, scope):
+            if function := scope.function(value):
                 scope.functions[name] = function
-            elif isinstance(value, ast.Name) and (known_class := self._instance(value.id, scope)):
+            elif isinstance(value, ast.Name) and (known_class := scope.instance(value.id)):
                 scope.instances[name] = known_class
-            elif dotted := self._dotted(value, scope):
+            elif dotted := scope.dotted(value):
                 scope.imports[name] = dotted
             elif isinstance(value, ast.Name) and isinstance(getattr(builtins, value.id, None), type):
                 scope.imports[name] = f"builtins.{value.id}"
@@ -354,7 +291,7 @@ class Following:
     def _given(self, target: ast.expr, value: Objects, scope: Scope) -> None:
         """A target of an assignment gets a value."""
         if isinstance(target, ast.Name):
-            if "__del__" in self.file.methods:
+            if "__del__" in self.classes.methods:
                 self._name_loaded(target, scope)
             self._named(target.id, value, scope)
         elif isinstance(target, ast.Tuple | ast.List):
@@ -368,9 +305,9 @@ class Following:
     def _set_in(self, target: ast.Attribute | ast.Subscript, value: Objects, scope: Scope) -> None:
         if isinstance(target, ast.Subscript):
             self.value(target.slice, scope)
-        dotted = self._dotted(target, scope) if isinstance(target, ast.Attribute) else None
+        dotted = scope.dotted(target) if isinstance(target, ast.Attribute) else None
         if isinstance(target, ast.Subscript):
-            dotted = self._dotted(target.value, scope)
+            dotted = scope.dotted(target.value)
         if dotted is not None and dotted.startswith("<file>.__dict__"):
             key = getattr(target.slice, "value", None) if isinstance(target, ast.Subscript) else None
             if isinstance(key, str):
@@ -382,13 +319,13 @@ class Following:
             self._set_in_package(dotted, target, value)
             return
         holder = self._class_of_object(target.value, scope) or self.value(target.value, scope)
-        if own := self._own_of_package(target.value, scope):
+        if own := scope.own_of_package(target.value):
             self.effects.packages.add(own)
         if is_weight(target):
             self._change_weights(holder)
             return
         if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-            holder = self._itself(target.value.id, holder, scope)
+            holder = scope.itself(target.value.id, holder)
         if NAMES in holder:
             key = target.attr if isinstance(target, ast.Attribute) else getattr(target.slice, "value", None)
             if isinstance(key, str):
@@ -404,15 +341,6 @@ class Following:
             where = scope if root in scope.objects else self.file.names
             where.objects[root] = where.objects.get(root, NONE) | holding(value)
 
-    def _own_of_package(self, node: ast.expr | None, scope: Scope) -> str:
-        """The function of a package that may give what is the package's own, as `decimal.getcontext`; else empty."""
-        while isinstance(node, ast.Attribute | ast.Subscript):
-            node = node.value
-        dotted = self._dotted(node.func, scope) if isinstance(node, ast.Call) else None
-        if dotted is None or dotted.startswith(SWITCHES) or not dotted.split(".")[-1].startswith(("get", "current")):
-            return ""
-        return dotted
-
     def _class_of_object(self, node: ast.expr, scope: Scope) -> Objects:
         """The class of the file that `type(x)` or `x.__class__` gives; none for anything else.
 
@@ -421,50 +349,29 @@ class Following:
         bases = node.value if isinstance(node, ast.Subscript) else node
         if isinstance(bases, ast.Attribute) and bases.attr in _OF_BASES:
             first = bases.attr != "__mro__" or getattr(getattr(node, "slice", None), "value", 0) == 1
-            known = self.file.classes.get(getattr(bases.value, "id", ""))
-            above = known[1].bases if known is not None else []
-            if first and len(above) == 1 and self._class_called(above[0]) is not None:
-                return frozenset(i for i, _ in self.file.classes.values())
+            known = self.classes.named(bases.value)
+            above = known.bases if known is not None else []
+            if first and len(above) == 1 and self.classes.named(above[0]) is not None:
+                return self.classes.every
             return NONE
         inner = whose_class(node)
-        if isinstance(inner, ast.Name) and self._classes and inner.id == scope.first[0]:
-            return frozenset({self._index_of(self._classes[-1][0])})
-        found = self._instance(inner.id, scope) if isinstance(inner, ast.Name) else None
-        if isinstance(inner, ast.Call) and (made := self._class_called(inner.func)) is not None:
-            found = made[1]
-        return frozenset(i for i, one in self.file.classes.values() if one is found)
+        if isinstance(inner, ast.Name) and self._methods_of and inner.id == scope.first[0]:
+            return self.classes.by_statement(self._methods_of[-1][0]) or frozenset({self._index})
+        found = scope.instance(inner.id) if isinstance(inner, ast.Name) else None
+        if isinstance(inner, ast.Call) and (made := self.classes.named(inner.func)) is not None:
+            found = made
+        return self.classes.by_statement(found)
 
     def _classes_of(self, node: ast.expr, held: Objects) -> Objects:
         """What else an expression may give that gives a class: the bases of classes, or the class of a package."""
         if isinstance(node, ast.Attribute) and node.attr in _OF_BASES:
-            classes = frozenset(i for i, _ in self.file.classes.values())
-            names = {root_name(base) or "" for _, one in self.file.classes.values() for base in one.bases}
-            return classes.union(*(self.file.names.objects.get(name, NONE) for name in names))
+            named = (self.file.names.objects.get(name, NONE) for name in self.classes.names_above())
+            return self.classes.every.union(*named)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("getmro", "mro"):
             return self._classes_of(ast.Attribute(node.func, "__mro__", ast.Load()), held)
         if whose_class(node) is None:
             return NONE
         return NONE.union(self.packages_loaded, *(self.file.packages_loaded.get(i, NONE) for i in held))
-
-    def _keeps_state(self, node: ast.ClassDef) -> bool:
-        """Whether a module's forward assigns to an attribute that it reads, too: it answers as the calls before left
-        it, those of its training among them. One that it only assigns, such as attention to show, changes nothing."""
-        waiting, methods = ["forward", "__call__"], set[str]()
-        read, assigned = set[str](), set[str]()
-        while waiting:
-            name = waiting.pop()
-            if name in methods:
-                continue
-            methods.add(name)
-            for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
-                own = part.args.args[0].arg if part.args.args else ""
-                for inner in ast.walk(part):
-                    if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
-                        read.add(inner.target.attr)
-                    if isinstance(inner, ast.Attribute) and getattr(inner.value, "id", None) == own:
-                        (assigned if isinstance(inner.ctx, ast.Store) else read).add(inner.attr)
-                        waiting.append(inner.attr)
-        return bool(read & assigned)
 
     def _set_in_package(self, dotted: str, target: ast.expr, value: Objects) -> None:
         for attribute in dotted.split("."):
@@ -508,7 +415,7 @@ class Following:
             return self._called(node, scope)
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
             # `"google.colab" in sys.modules`
-            seen = [part for part in node.comparators if self._dotted(part, scope) != "sys.modules"]
+            seen = [part for part in node.comparators if scope.dotted(part) != "sys.modules"]
             self._union([node.left, *seen], scope)
             return NONE
         if isinstance(node, ast.Attribute):
@@ -544,7 +451,7 @@ class Following:
         self._any_object(node, scope)
         self._reaching_any(node, scope)
         self._of_package(node, scope)
-        if nobody_can_change(self._dotted(node, scope) or ""):
+        if nobody_can_change(scope.dotted(node) or ""):
             return NONE
         held = self.value(node.value, scope)
         self._method_loaded(node, held, scope)
@@ -555,34 +462,21 @@ class Following:
         if not node.attr.startswith("__"):
             held = self._items(node.value, held, scope)
         found = held | self._classes_of(node, held) | self.file.package_attributes.get(node.attr, NONE)
-        for method in self.file.methods.get(node.attr, ()):
+        for method in self.classes.methods.get(node.attr, ()):
             if needs_no_call(method):
                 # A property gives what its function does.
                 found |= self._call(method, [held], {}, scope)
-        return self.file.with_held(found | self._attribute_of_class(node.attr, held))
-
-    def _attribute_of_class(self, name: str, held: Objects) -> Objects:
-        """What an attribute of some objects or classes is, where it is one of the class that may be changed."""
-        of_classes = (
-            self._class_with(node, name) for i, node in self.file.classes.values() if {i, object_of_class(i)} & held
-        )
-        return held_by(held).union(*of_classes)
-
-    def _class_with(self, node: ast.ClassDef, name: str) -> Objects:
-        """The class, of one and those above it, in which a name stands for what may be changed."""
-        if name in self.file.class_attributes(node):
-            return frozenset({inside_class(self._index_of(node))})
-        return NONE.union(*(self._class_with(one, name) for one in self._bases(node)))
+        return self.file.with_held(found | self.classes.with_attribute(node.attr, held))
 
     def _subscript(self, node: ast.Subscript, scope: Scope) -> Objects:
-        if (asked := self._package_asked_for(node, scope)) not in (None, "<file>"):
+        if (asked := scope.package_asked_for(node)) not in (None, "<file>"):
             if asked == "__main__":
                 self._anything(f"`{ast.unparse(node)[:60]}`")
             return NONE
         held = self.value(node.value, scope)
         key = self.value(node.slice, scope)
-        if known := self._class_called(node.value):
-            self._method_of(known[1], "__class_getitem__", [NONE, key], {}, scope)
+        if known := self.classes.named(node.value):
+            self._method_of(known, "__class_getitem__", [NONE, key], {}, scope)
         if NAMES in held:
             return self._of_names(held, getattr(node.slice, "value", None))
         if isinstance(node.ctx, ast.Load):
@@ -596,21 +490,21 @@ class Following:
             return
         if node.value in REFLECTIVE | {"__globals__"}:
             self._anything(f"`{node.value}`")
-        for method in self.file.methods.get(node.value, ()):
+        for method in self.classes.methods.get(node.value, ()):
             # As in getattr(x, "use")(3) and operator.methodcaller("use", 3).
             self.reached.setdefault(method, self.file.names)
 
     def _method_loaded(self, node: ast.Attribute, held: Objects, scope: Scope) -> None:
         """What may happen where an attribute is not called, but may be a method."""
-        for method in self.file.methods.get(node.attr, ()):
+        for method in self.classes.methods.get(node.attr, ()):
             self.reached.setdefault(method, scope)
-            if any(self._keeps_something(one, self.file.names) for one in method.decorator_list):
+            if any(self.file.names.keeps_something(one) for one in method.decorator_list):
                 # As `functools.cached_property`.
-                self._change(held.union(i for i, one in self.file.classes.values() if method in one.body))
+                self._change(held | self.classes.having(method))
         if isinstance(node.ctx, ast.Load) and (node.attr in CHANGING_METHODS or changes_tensor(node.attr)):
             # Given to somebody who calls it, as in map(config.update, ...).
             self.makes_caller = True
-            if (self._dotted(node, scope) or "").startswith(("torch.", "numpy.")):
+            if (scope.dotted(node) or "").startswith(("torch.", "numpy.")):
                 # A method without its object, as torch.Tensor.normal_.
                 return
             self.bound |= held
@@ -621,7 +515,7 @@ class Following:
         if (
             isinstance(container, ast.Name)
             and (container.id, held) in self.file.flat
-            and self._is_of_file(container.id, scope)
+            and scope.is_of_file(container.id)
         ):
             return self.file.with_held(held) - held
         return held
@@ -638,26 +532,18 @@ class Following:
             return self._name_loaded(ast.Name(key, ast.Load()), self.file.names)
         return (held - {NAMES}).union(*self.file.names.objects.values())
 
-    def _objects(self, name: str, scope: Scope) -> Objects:
-        within: Scope | None = scope
-        while within is not None and name not in within.of_file:
-            if name in within.objects:
-                return within.objects[name]
-            within = within.outer
-        return self.file.names.objects.get(name, NONE)
-
     # --- calls
 
     def _called(self, node: ast.Call, scope: Scope) -> Objects:
         given = [self.value(argument, scope) for argument in node.args]
         named = {keyword.arg or "**": self.value(keyword.value, scope) for keyword in node.keywords}
         everything = frozenset().union(*given, *named.values())
-        function = self._function(node.func, scope)
+        function = scope.function(node.func)
         if isinstance(node.func, ast.Name):
-            self.effects.makes |= self._objects(node.func.id, scope) & self.file.definitions
+            self.effects.makes |= scope.objects_of(node.func.id) & self.file.definitions
         if function is not None:
             if isinstance(node.func, ast.Name):
-                self._used(self._objects(node.func.id, scope))
+                self._used(scope.objects_of(node.func.id))
             if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(function)):
                 # It runs when somebody asks for its next value, who may be of another statement.
                 self.makes_caller = True
@@ -665,17 +551,17 @@ class Following:
             return self._call(function, given, named, scope) | everything
         if asked := self._attribute_asked_for(node, scope):
             return everything | self.value(asked, scope)
-        made = self._class_called(node.func)
+        made = self.classes.named(node.func)
         if made is not None:
-            return everything | self._made(made[1], given, named, scope)
+            return everything | self._made(made, given, named, scope)
         for argument in node.args:
-            dotted = self._dotted(argument, scope) or ""
+            dotted = scope.dotted(argument) or ""
             if dotted in CHANGES_FIRST or (dotted.startswith("torch.") and dotted.endswith("_")):
                 # As in map(numpy.copyto, arrays, arrays).
                 self._change(everything)
-            if isinstance(node.func, ast.Name | ast.Attribute) and (function := self._function(argument, scope)):
+            if isinstance(node.func, ast.Name | ast.Attribute) and (function := scope.function(argument)):
                 # As in `model.apply(function)`.
-                own = isinstance(node.func, ast.Attribute) and self._dotted(node.func, scope) is None
+                own = isinstance(node.func, ast.Attribute) and scope.dotted(node.func) is None
                 held = self.value(node.func.value, scope) if own else NONE  # type: ignore[union-attr]
                 self._call(function, [everything | held], {}, scope)
         held = self._called_of_others(node, given, named, scope)
@@ -683,10 +569,10 @@ class Following:
 
     def _attribute_asked_for(self, node: ast.Call, scope: Scope) -> ast.Attribute | None:
         """x.pool of `getattr(x, "pool")`; None for anything else."""
-        if getattr(node.func, "id", "") != "getattr" or self._is_defined("getattr", scope) or len(node.args) < 2:
+        if getattr(node.func, "id", "") != "getattr" or scope.is_defined("getattr") or len(node.args) < 2:
             return None
         name = node.args[1]
-        if self._dotted(node.args[0], scope) or not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        if scope.dotted(node.args[0]) or not isinstance(name, ast.Constant) or not isinstance(name.value, str):
             return None
         return ast.copy_location(ast.Attribute(node.args[0], name.value, ast.Load()), node)
 
@@ -695,10 +581,10 @@ class Following:
     ) -> Objects:
         """A call of what is no function or class of the file by its name."""
         everything = frozenset().union(*given, *named.values())
-        dotted = self._dotted(node.func, scope)
+        dotted = scope.dotted(node.func)
         if dotted is not None:
             self.effects.loads.add(dotted)
-            self.packages_loaded |= self._objects(root_name(node.func) or "", scope) & self.file.of_package.keys()
+            self.packages_loaded |= scope.objects_of(root_name(node.func) or "") & self.file.of_package.keys()
             return self._imported_called(dotted, node, given, everything, scope)
         if isinstance(node.func, ast.Name):
             return self._builtin_called(node.func.id, node, given, everything, scope)
@@ -713,41 +599,13 @@ class Following:
     ) -> Objects:
         """What an object of a class of the file holds when it is made."""
         held = self._name_loaded(ast.Name(node.name, ast.Load()), scope)
-        itself = frozenset({object_of_class(self._index_of(node))})
+        itself = self.classes.new_objects(node)
         for name in ("__new__", "__init__"):
             held |= self._method_of(node, name, [itself, *given], named, scope) or NONE
         self._method_of(node, "__post_init__", [held.union(*given, *named.values())], {}, scope)
         held -= self.file.definitions
         # A class may give an object that exists already, or one that shares what it has.
-        return held | self._gives_old_ones(node, scope) | itself
-
-    def _index_of(self, node: ast.ClassDef) -> int:
-        return next((i for i, one in self.file.classes.values() if one is node), self._index)
-
-    def _gives_old_ones(self, node: ast.ClassDef, scope: Scope) -> Objects:
-        """The classes, of one and those above it, that hold objects which a call of the class may give, or in which its
-        objects have their attributes."""
-        found = NONE.union(*(self._gives_old_ones(one, scope) for one in self._bases(node)))
-        makes_itself = any(isinstance(part, ast.FunctionDef) and part.name == "__new__" for part in node.body)
-        decorated = any(not self._leaves_a_class(one, scope) for one in node.decorator_list)
-        shares = shares_its_attributes(node) or hands_out_its_class(node)
-        own = makes_itself or node.keywords or decorated or self._is_enum(node, scope) or shares
-        return found | {self._index_of(node)} if found or own or self._has_descriptors(node) else found
-
-    def _leaves_a_class(self, decorator: ast.expr, scope: Scope) -> bool:
-        """Whether a decorator is known to give the class that it is given, or one like it."""
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        return (self._dotted(called, scope) or "").startswith(GIVE_THE_CLASS)
-
-    def _has_descriptors(self, node: ast.ClassDef) -> bool:
-        """Whether attributes of a class are objects that are set by a method of their own, and so kept in the class."""
-        values = [part.value for part in node.body if isinstance(part, ast.Assign | ast.AnnAssign)]
-        made = [self._class_called(value.func) for value in values if isinstance(value, ast.Call)]
-        return any(known is not None and self._defines(known[1], "__set__") for known in made)
-
-    def _defines(self, node: ast.ClassDef, method: str) -> bool:
-        own = any(isinstance(part, ast.FunctionDef) and part.name == method for part in node.body)
-        return own or any(self._defines(one, method) for one in self._bases(node))
+        return held | self.classes.giving_old_ones(node, scope) | itself
 
     def _builtin_called(
         self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: Scope
@@ -755,13 +613,12 @@ class Following:
         own = self._name_loaded(ast.Name(name, ast.Load()), scope)
         if own:
             # A value that is called: a module, or what a function gave.
-            known = self._instance(name, scope)
-            if known is not None and self._keeps_state(known):
+            known = scope.instance(name)
+            if known is not None and keeps_state(known):
                 self.effects.keeps |= by_statement(own) - self.file.definitions
             elif known is None and (own & self.file.callers or not self._running):
                 self._may_change(own | (everything if own & self.file.callers else NONE))
-            classes = frozenset(i for i, _ in self.file.classes.values())
-            return everything.union(map(object_of_class, own & classes))
+            return everything.union(map(object_of_class, own & self.classes.every))
         if name in ("exec", "eval", "execfile", "get_ipython", "run_path"):
             self._anything(f"`{ast.unparse(node)[:60]}`")
         elif name in ("globals", "locals", "vars") and not node.args:
@@ -773,7 +630,7 @@ class Following:
             self._set_in(ast.copy_location(target, node), everything, scope)
         elif name == "next" and given:
             self._change(given[0])
-        elif name == "__import__" and (asked := self._package_asked_for(node, scope)):
+        elif name == "__import__" and (asked := scope.package_asked_for(node)):
             self._asked_for(asked, node)
         elif not self._is_known(name, scope):
             # From a package by a star, or from a cell that stands below.
@@ -782,7 +639,7 @@ class Following:
 
     def _is_known(self, name: str, scope: Scope) -> bool:
         """Whether a function, of which no name of the file tells, leaves alone what it is given."""
-        if name in KNOWN_BUILTINS or self._is_defined(name, scope):
+        if name in KNOWN_BUILTINS or scope.is_defined(name):
             return True
         found = getattr(builtins, name, None)
         if isinstance(found, type):
@@ -806,7 +663,7 @@ class Following:
         self._reaching_others(dotted, node, everything, scope)
         if dotted in UNPICKLE:
             # Which classes of the file a pickle holds is not known.
-            for method in (one for name in RUN_BY_A_PICKLE for one in self.file.methods.get(name, ())):
+            for method in (one for name in RUN_BY_A_PICKLE for one in self.classes.methods.get(name, ())):
                 self.reached.setdefault(method, self.file.names)
             if any(isinstance(argument, ast.Constant) for argument in node.args):
                 self._anything(f"`{ast.unparse(node)[:60]}`")
@@ -850,7 +707,7 @@ class Following:
     def _reaching_others(self, dotted: str, node: ast.Call, everything: Objects, scope: Scope) -> None:
         """Note a function of a package that reaches what it is not given, or that may run later what it is given."""
         package, last = dotted.split(".")[0], dotted.split(".")[-1]
-        if asked := self._package_asked_for(node, scope):
+        if asked := scope.package_asked_for(node):
             self._asked_for(asked, node)
         for attribute in dotted.split("."):
             self._may_change(self.file.package_attributes.get(attribute, NONE))
@@ -871,12 +728,12 @@ class Following:
 
     def _is_code(self, node: ast.expr, scope: Scope) -> bool:
         """Whether an argument is code of the file, or an object that holds some."""
-        if isinstance(node, ast.Lambda) or self._function(node, scope) is not None:
+        if isinstance(node, ast.Lambda) or scope.function(node) is not None:
             return True
         if isinstance(node, ast.Call):
-            return self._class_called(node.func) is not None or any(self._is_code(a, scope) for a in arguments_of(node))
+            return self.classes.named(node.func) is not None or any(self._is_code(a, scope) for a in arguments_of(node))
         if isinstance(node, ast.Name):
-            return bool(self._objects(node.id, scope) & (self.file.code.keys() | self.file.callers))
+            return bool(scope.objects_of(node.id) & (self.file.code.keys() | self.file.callers))
         return isinstance(node, ast.Attribute) and node.attr in CHANGING_METHODS
 
     def _method_called(
@@ -907,11 +764,11 @@ class Following:
             self.effects.hands_over = True
         if any(keyword.arg in WRITING for keyword in node.keywords):
             self._change(held)
-        if isinstance(root, ast.Name) and (known := self.file.classes.get(root.id)):
-            self._method_of(known[1], name, given, named, scope)
-        if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and self._classes:
+        if known := self.classes.named(root):
+            self._method_of(known, name, given, named, scope)
+        if isinstance(root, ast.Call) and getattr(root.func, "id", "") == "super" and self._methods_of:
             return everything | self._inherited(name, given, named, scope)
-        known_class = self._instance(root.id, scope) if isinstance(root, ast.Name) else None
+        known_class = scope.instance(root.id) if isinstance(root, ast.Name) else None
         if known_class is not None:
             given_back = self._method_of(known_class, name, [held, *given], named, scope)
             if given_back is not None:
@@ -922,7 +779,7 @@ class Following:
             self._anything(f"`{ast.unparse(node)[:60]}`")
         if NAMES in held and name in ("get", "items", "pop", "values"):
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
-        of_file = [m for m in self.file.methods.get(name, ()) if known_class is None]
+        of_file = [m for m in self.classes.methods.get(name, ()) if known_class is None]
         gives = NONE.union(*(self._call(method, [held, *given], named, scope) for method in of_file))
         if (name in CHANGING_METHODS or (name[-1] == "_" and name[0] != "_")) and name not in HARMLESS_METHODS:
             (self._change_weights if is_weight(called) else self._change)(held)
@@ -975,13 +832,13 @@ class Following:
         itself = self.file.objects_of(node, first) if own and given else NONE
         for part in own:
             # A property has a function to read it, and one to set it.
-            self._classes.append((node, first))
-            of_class = self.file.class_given(part)
+            self._methods_of.append((node, first))
+            of_class = self.classes.class_given(part)
             held |= self._call(part, given, named, scope, first=(first_parameter(part), itself | of_class))
-            self._classes.pop()
+            self._methods_of.pop()
         if own:
             return held
-        for known in self._bases(node):
+        for known in self.classes.bases(node):
             found = self._method_of(known, name, given, named, scope)
             if found is not None:
                 return found
@@ -989,9 +846,9 @@ class Following:
 
     def _inherited(self, name: str, given: Sequence[Objects], named: Mapping[str, Objects], scope: Scope) -> Objects:
         """What `super().name(...)` gives, or leaves in the object."""
-        node, first = self._classes[-1]
+        node, first = self._methods_of[-1]
         held = NONE
-        for known in self._bases(node):
+        for known in self.classes.bases(node):
             held |= self._method_of(known, name, [first, *given], named, scope) or NONE
         running = self._running[-1]
         if isinstance(running, Definition) and running.args.args and name in ("__init__", "__new__"):
@@ -999,17 +856,13 @@ class Following:
             scope.objects[itself] = scope.objects.get(itself, NONE) | held
         return held
 
-    def _bases(self, node: ast.ClassDef) -> list[ast.ClassDef]:
-        found = [self.file.classes.get(base.id) for base in node.bases if isinstance(base, ast.Name)]
-        return [known[1] for known in found if known is not None and known[1] is not node]
-
     def _runs_what_is_seen(self, node: ast.Call, scope: Scope) -> bool:
         """Whether a function that runs a text is given functions, which are followed."""
         values = [*node.args, *(k.value for k in node.keywords if k.arg not in ("number", "repeat"))]
-        return all(isinstance(v, ast.Lambda | ast.Attribute) or self._function(v, scope) is not None for v in values)
+        return all(isinstance(v, ast.Lambda | ast.Attribute) or scope.function(v) is not None for v in values)
 
     def _of_package(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
-        dotted = self._dotted(node, scope)
+        dotted = scope.dotted(node)
         if dotted is not None and isinstance(node.ctx, ast.Load):
             self.effects.loads.add(dotted)
             if dotted.startswith("__main__"):
@@ -1018,55 +871,37 @@ class Following:
 
     def _any_object(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
         """Note what gives objects by another way than by their names."""
-        if self._dotted(node, scope) in ALL_OBJECTS:
+        if scope.dotted(node) in ALL_OBJECTS:
             self._anything(f"`{ast.unparse(node)}`")
 
     def _reaching_any(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
         """Note that a builtin gets another name, or is given to somebody who calls it."""
         if not isinstance(node.ctx, ast.Load):
             return
-        if isinstance(node, ast.Name) and (self._is_defined(node.id, scope) or self._dotted(node, scope)):
-            found = (self._dotted(node, scope) or "").removeprefix("builtins.")
+        if isinstance(node, ast.Name) and (scope.is_defined(node.id) or scope.dotted(node)):
+            found = (scope.dotted(node) or "").removeprefix("builtins.")
         elif isinstance(node, ast.Name):
             found = node.id
         else:
-            package, _, found = (self._dotted(node, scope) or "").partition(".")
+            package, _, found = (scope.dotted(node) or "").partition(".")
             found = found if package == "builtins" else ""
         if found in REACH_ANY:
             self._anything(f"`{found}` has another name")
-
-    def _is_of_file(self, name: str, scope: Scope) -> bool:
-        """Whether a name is the file's, and no function's own."""
-        within: Scope | None = scope
-        while within is not None and name not in within.of_file:
-            if within.outer is not None and name in within.objects:
-                return False
-            within = within.outer
-        return True
-
-    def _is_defined(self, name: str, scope: Scope) -> bool:
-        """Whether the code gives a name, which may be a builtin's, a value of its own."""
-        within: Scope | None = scope
-        while within is not None:
-            if name in within.objects or name in within.functions:
-                return True
-            within = within.outer
-        return name in self.file.names.objects or name in self.file.names.functions
 
     # --- code that is run by another syntax than a call's, or by somebody else
 
     def _name_loaded(self, node: ast.Name, scope: Scope) -> Objects:
         """What a name reaches. Whoever has it may run the code of the file that it reaches."""
-        if _SHOWN.fullmatch(node.id) and not self._is_defined(node.id, scope):
+        if _SHOWN.fullmatch(node.id) and not scope.is_defined(node.id):
             self._anything(f"`{node.id}` is what Jupyter showed")
-        objects = self._objects(node.id, scope)
-        function = self._function(node, scope)
+        objects = scope.objects_of(node.id)
+        function = scope.function(node)
         self.loaded |= objects - self.file.definitions
         self.packages_loaded |= objects & self.file.of_package.keys()
         if function is not None:
             self.reached.setdefault(function, scope)
-        if known := self.file.classes.get(node.id):
-            self._class_reached(known[1])
+        if known := self.classes.named(node):
+            self._class_reached(known)
         self._used(objects)
         return objects
 
@@ -1080,7 +915,7 @@ class Following:
     def _class_reached(self, node: ast.ClassDef) -> None:
         if node not in self.reached:
             self.reached[node] = self.file.names
-            for base in self._bases(node):
+            for base in self.classes.bases(node):
                 self._class_reached(base)
 
     def run_what_is_reached(self) -> None:
@@ -1105,24 +940,15 @@ class Following:
         for part in node.body:
             if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            self._classes.append((node, self.loaded))
+            self._methods_of.append((node, self.loaded))
             self._only_certain = not needs_no_call(part)
             if part.name in MAKING or self._only_certain:
                 self._call(part, [], {}, self.file.names, first=(first_parameter(part), NONE))
             else:
-                new = self.file.new_objects(node)
+                new = self.classes.new_objects(node)
                 self._call(part, [], {"**": self.loaded | new}, self.file.names, first=(first_parameter(part), itself))
-            self._classes.pop()
+            self._methods_of.pop()
         self._only_certain = False
-
-    def _itself(self, name: str, objects: Objects, scope: Scope) -> Objects:
-        """The objects of a name whose attributes are set: of `self`, not what it holds."""
-        within: Scope | None = scope
-        while within is not None:
-            if within.first[0] == name:
-                return within.first[1]
-            within = within.outer
-        return objects
 
     def _call(
         self,
@@ -1148,7 +974,7 @@ class Following:
         arguments = node.args
         inside = Scope(outer=scope if scope.outer is not None else self.file.names, first=first)
         names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
-        own = self.file.names.objects.get(getattr(node, "name", ""), NONE) | self.file.class_of(node)
+        own = self.file.names.objects.get(getattr(node, "name", ""), NONE) | self.classes.class_of(node)
         defaults = dict(zip(names[len(names) - len(arguments.defaults) :], arguments.defaults, strict=True))
         defaults |= {
             a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None
@@ -1160,7 +986,7 @@ class Following:
             inside.objects[name] = value
         if given or named:
             first_name = first_parameter(node)
-            inside.objects[first_name] = inside.objects.get(first_name, NONE) | self.file.class_given(node)
+            inside.objects[first_name] = inside.objects.get(first_name, NONE) | self.classes.class_given(node)
         for name, default in defaults.items():
             if not isinstance(default, ast.Constant) and not inside.objects[name]:
                 # A list as a default is the function's own, from call to call.
@@ -1178,79 +1004,6 @@ class Following:
             self._running.pop()
 
     # --- names
-
-    def _function(self, node: ast.expr, scope: Scope) -> Definition | None:
-        """The function of the file that an expression names."""
-        if not isinstance(node, ast.Name):
-            return node if isinstance(node, ast.Lambda) else None
-        within: Scope | None = scope
-        while within is not None:
-            if node.id in within.functions:
-                return within.functions[node.id]
-            if node.id in within.objects and within.outer is not None:
-                return None
-            within = within.outer
-        return self.file.names.functions.get(node.id)
-
-    def _class_called(self, node: ast.expr) -> tuple[int, ast.ClassDef] | None:
-        return self.file.classes.get(node.id) if isinstance(node, ast.Name) else None
-
-    def _instance(self, name: str, scope: Scope) -> ast.ClassDef | None:
-        within: Scope | None = scope
-        while within is not None:
-            if name in within.instances:
-                return within.instances[name]
-            within = within.outer
-        return self.file.names.instances.get(name)
-
-    def _dotted(self, node: ast.expr, scope: Scope) -> str | None:
-        """What an expression names of an imported package, as `torch.nn.functional.relu`; None for anything else."""
-        parts: list[str] = []
-        while isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        if not isinstance(node, ast.Name):
-            found = self._package_asked_for(node, scope)
-            return None if found is None else ".".join([found, *reversed(parts)])
-        within: Scope | None = scope
-        while within is not None:
-            if node.id in within.imports:
-                return ".".join([within.imports[node.id], *reversed(parts)])
-            if node.id in within.objects and within.outer is not None:
-                return None
-            within = within.outer
-        found = self.file.names.imports.get(node.id)
-        return None if found is None else ".".join([found, *reversed(parts)])
-
-    def _package_asked_for(self, node: ast.expr, scope: Scope) -> str | None:
-        """The package that an expression asks for by its name, as `sys.modules["settings"]`; None for anything else.
-
-        Here, `builtins` stands for any package, and `<file>` for the file itself.
-        """
-        if isinstance(node, ast.Subscript) and (
-            ast.unparse(node.value) == "sys.modules" or self._dotted(node.value, scope) == "sys.modules"
-        ):
-            key = node.slice
-        elif isinstance(node, ast.Subscript):
-            names, key = self._dotted(node.value, scope) or "", node.slice
-            if names.endswith(".__dict__") and isinstance(key, ast.Constant) and isinstance(key.value, str):
-                return f"{names.removesuffix('.__dict__')}.{key.value}"
-            return None
-        elif isinstance(node, ast.Call) and node.args:
-            called = self._dotted(node.func, scope) or ast.unparse(node.func)
-            key = node.args[0]
-            if called in ("vars", "getattr"):
-                holder = self._dotted(key, scope)
-                part = node.args[1] if called == "getattr" and len(node.args) > 1 else None
-                name = "__dict__" if part is None else getattr(part, "value", "some_attribute")
-                return None if holder is None else f"{holder}.{name}"
-            if called not in ("importlib.import_module", "__import__", "sys.modules.get"):
-                return None
-        else:
-            return None
-        if isinstance(key, ast.Constant) and isinstance(key.value, str):
-            return key.value
-        return "<file>" if ast.unparse(key) == "__name__" else "builtins"
 
     # --- what is found
 
