@@ -190,6 +190,8 @@ setattr(Net, "mode", "max")
 model = Net(); type(model).mode = "max"
 _ = [setattr(Net, k, v) for k, v in {"mode": "max"}.items()]
 |class Net(Net):|    mode = "max"
+|class Net(Net):|    a = 1|class Net(Net):|    b = 1|class Net(Net):|    mode = "max"
+|class Below(Net):|    a = 1|class Net(Below):|    mode = "max"
 |class Sub(Net):|    pass|Sub.__mro__[1].mode = "max"
 |class Sub(Net):|    pass|setattr(Sub.__bases__[0], "mode", "max")
 |class Sub(Net):|    pass|Sub.__base__.mode = "max"
@@ -434,6 +436,40 @@ D = dict; D.update(config, pool="max")
 % |try:|    raise ValueError(config)|except ValueError as e:|    e.args[0]["pool"] = "max"
 % |config|_["pool"] = "max"
 """
+# Further ways, each with what it changes.
+OF_MORE_WAYS: Final = r"""
+config: |class D(dict):|    def __delitem__(s, k): config["pool"] = "max"|d = D(a=1)|del d["a"]
+config: % |def tweak(c): c["pool"] = "max"|go = tweak|go(config)
+config: |class A:|    def go(s): config["pool"] = "max"|a = A()|b = a|b.go()
+config: f = lambda: 0; getattr(f, "__globals__")["config"]["pool"] = "max"
+config: k = "config"; globals()[k]["pool"] = "max"
+config: [v for k, v in globals().items() if k == "config"][0]["pool"] = "max"
+config: % m = __import__("__main__"); m.config["pool"] = "max"
+config: % import importlib; m = importlib.import_module("__main__"); m.config["pool"] = "max"
+config: |class T:|    def fill(s, inplace): config["pool"] = "max"|t = T()|t.fill(inplace=True)
+config: |def tweak(config, n): config["pool"] = "max"|tweak(config, 3)
+config: |def tweak(*, a, n): tweak(a=config, n=n - 1) if n else a.update(pool="max")|tweak(a={}, n=1)
+name: d = {}; d["it"] = iter(["mean", "max"]); next(d["it"]); POOL = next(d["it"])
+name: % import sys; k = "POOL"; sys.modules[__name__].__dict__[k] = "max"
+name: % import decimal; decimal.getcontext().prec = 3; POOL = {5: "max"}[len(str(decimal.Decimal(1) / 3))]
+name: globals().pop("POOL"); POOL = "max"
+name: % globals().popitem()
+name: % globals().update([("POOL", "max")])
+name: % d = [("POOL", "max")]; globals().update(d)
+name: globals().setdefault("POOLS", "max"); POOL = POOLS
+class: |class Sub(Net, object):|    pass|Sub.__bases__[0].mode = "max"
+class: % |class Sub(Net):|    pass|Sub.mro()[1].mode = "max"
+class: % |import inspect|class Sub(Net):|    pass|inspect.getmro(Sub)[1].mode = "max"
+class: |class A:|    def use(s): Net.mode = "max"|class B(A):|    pass|class A:|    pass|B().use()
+package: % __import__("patches")
+tensor: list(map(torch.Tensor.mul_, [scale.data], [3]))
+tensor: % f = torch.Tensor.mul_; f(scale.data, 3)
+tensor: torch.mul(scale.data, 3, out=scale.data)
+tensor: torch.nn.utils.vector_to_parameters(torch.full((1,), 3.0), layer.parameters())
+array: np.multiply(array, 3, out=array)
+array: % array.clip(3, 3, out=array)
+array: np.nan_to_num(array, copy=False)[:] = 3
+""".strip().splitlines()
 # What is changed in a class by an object of it, or by a method that gets the class.
 OF_A_CLASS: Final = """
 K().use("max")
@@ -589,10 +625,11 @@ class O:
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
-CASES: Final = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
+CASES: Final[list[Any]] = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
 CASES += [("config", change) for change in (*OF_REACHED.strip().splitlines(), *special_methods())]
 CASES += [("name", change) for change in OF_USE]
 CASES += [("config", change) for change in OF_NO_NAME.strip().splitlines()]
+CASES += [pytest.param(*line.split(": ", 1), marks=pytest.mark.slow) for line in OF_MORE_WAYS]
 CASES += [("name", f"%{magic}; import os; POOL = os.environ['POCKET_POOL']") for magic in ENVIRONMENT]
 BUILD: Final = "def build():\n    m = nn.Linear(1, 1)\n    m.found = made()\n    return m"
 
