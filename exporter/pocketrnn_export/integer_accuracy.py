@@ -12,6 +12,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.tables.checks import listed
 from pocketrnn.verdicts import IntegerVerdict
 
 if TYPE_CHECKING:
@@ -84,7 +85,11 @@ def changed_by_integers(
         0
     """
     if data is not None and tuple(data.labels) != before.manifest.labels:
-        raise InputError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
+        raise InputError(
+            f"The data has other labels than the classifier: {listed(data.labels)}, not "
+            f"{listed(before.manifest.labels)}.",
+            "Read it with the classifier's labels.",
+        )
     answers = _answered(before, after, data)
     labels = answers.before.argmax(1), answers.after.argmax(1)
     changed = int((labels[0] != labels[1]).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -243,7 +244,7 @@ def test_unusable_arguments_are_named(bundle: Path, tmp_path: Path, changed: dic
 def test_data_of_other_labels_and_a_second_compression_are_refused(
     bundle: Path, data: LabelledTexts, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="other labels"):
+    with pytest.raises(InputError, match=r"other labels .*" + re.escape(str(list(LABELS[::-1]))[1:-1])):
         compress(bundle, tmp_path / "small", data=replace(data, labels=LABELS[::-1]))
     compress(bundle, tmp_path / "small")
     with pytest.raises(InputError, match=r"\bnews\b.*compressed already"):

@@ -216,7 +216,7 @@ def test_bad_parquet_values_are_refused(tmp_path: Path) -> None:
 def test_labels_outside_the_given_ones_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", CSV)
     assert read_files([path], labels=("spam", "x", "ham")).targets.tolist() == [2, 0]
-    with pytest.raises(DataError, match="'spam', which is not one of 'ham', 'x'"):
+    with pytest.raises(DataError, match=r"'spam', .*'ham', 'x'"):
         read_files([path], labels=("ham", "x"))
 
 
@@ -261,7 +261,7 @@ def test_ag_news_in_a_folder_is_read_as_torchtext_reads_it(tmp_path: Path) -> No
         ("Business", "Wall St. Bears Short-sellers, \\again"),
         ("Sci/Tech", 'Moon A "new" moon'),
     ]
-    with pytest.raises(DataError, match=r"train\.csv does not exist"):
+    with pytest.raises(DataError, match=r"train\.csv .*not exist"):
         ag_news("train", tmp_path)
 
 
@@ -377,7 +377,7 @@ def test_no_room_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pocketrnn_training.stored.tempfile.TemporaryFile", full)
-    with pytest.raises(DataError, match="No space left on device"):
+    with pytest.raises(DataError, match="TMPDIR"):
         StoredTexts.of([["a long text"]], in_memory=3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -32,18 +33,18 @@ def test_a_file_is_read_in_the_encoding_that_is_named_and_no_other(tmp_path: Pat
     assert read.targets.tolist() == [0, 1, 0, 1]
     if encoding == "utf-8-sig":
         return
-    with pytest.raises(DataError, match=r"not UTF-8: (line|it begins as a file in UTF-16)") as refused:
+    with pytest.raises(DataError, match=r"not UTF-8: (line|.*UTF-16)") as refused:
         read_files([path])
     assert "--encoding" in refused.value.remedy
     path.write_text(ROWS[name], "utf-8")
-    with pytest.raises(DataError, match=r"is UTF-8, and would be read as|is not in the encoding"):
+    with pytest.raises(DataError, match=rf"(read as|encoding) {encoding}\b"):
         read_files([path], encoding=encoding)
 
 
 def test_a_byte_that_the_encoding_has_not_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"label,text\na,\xe9\nb,\x81\n")
-    with pytest.raises(DataError, match="not in the encoding cp1252: line 3 holds the byte 0x81"):
+    with pytest.raises(DataError, match=r"cp1252: line 3 .*\b0x81\b"):
         read_files([path], encoding="cp1252")
     # Across the chunks that are decoded at once.
     content = b"a\n" * 600_000 + "中".encode("gb18030")[:1]
@@ -55,7 +56,7 @@ def test_a_byte_that_the_encoding_has_not_is_named_with_its_line(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["latin9x", "base64", "rot13", "undefined", "", "hex\0"])
 def test_what_is_no_encoding_of_texts_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="There is no encoding"):
+    with pytest.raises(InputError, match=re.escape(f"no encoding {name!r}")):
         check_encoding(name)
 
 

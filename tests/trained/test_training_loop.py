@@ -129,7 +129,7 @@ def test_what_was_kept_is_not_trained_on() -> None:
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_what_was_kept() -> None:
     kept: list[TrainingState] = []
     chosen = replace(QUICK, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
-    with pytest.raises(TrainingError, match=r"no longer a number, in epoch 1.*lower learning rate") as caught:
+    with pytest.raises(TrainingError, match=r"epoch 1 .*learning rate") as caught:
         train(easy_texts(), chosen, keep=kept.append)
     assert caught.value.exit_status == 1
     assert not kept
@@ -178,7 +178,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
 def test_another_embedding_dimension_than_the_vectors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("cat0 1 2 3 4\n")
-    with pytest.raises(InputError, match="4 dimensions, but the embedding is to have 8"):
+    with pytest.raises(InputError, match=r"\b4 dimensions.*\b8\b"):
         train(easy_texts(), QUICK, word_vectors=path)
 
 
@@ -206,19 +206,19 @@ def test_empty_texts_are_trained_on() -> None:
 
 def test_texts_that_are_all_empty_are_refused() -> None:
     data = LabelledTexts([" "] * 6, np.array([0, 1, 2] * 2), LABELS, "empty")
-    with pytest.raises(DataError, match="Not one of the texts has a token"):
+    with pytest.raises(DataError, match="Not one"):
         train(data, QUICK)
 
 
 def test_validation_rows_with_other_labels_are_refused() -> None:
     other = replace(easy_texts(60), labels=("dog", "cat", "elk"))
-    with pytest.raises(DataError, match="other labels"):
+    with pytest.raises(DataError, match="'dog', 'cat', 'elk'"):
         train(easy_texts(60), QUICK, validation=other)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_that_is_missing_is_told() -> None:
-    with pytest.raises(InputError, match="finds no CUDA device"):
+    with pytest.raises(InputError, match=r"no CUDA .*--device cpu"):
         train(easy_texts(60), replace(QUICK, device="cuda"))
     assert train(easy_texts(60), replace(QUICK, device="auto", epochs=1)).metrics["epoch"] == 1
 

@@ -84,7 +84,7 @@ def test_rows_that_are_outside_choose_the_threshold_and_are_not_trained_on(tmp_p
     assert 0 <= asked.metrics["outside_above_threshold"] <= 1
     checkpoints.write(best, tmp_path / "c")
     assert checkpoints.read(tmp_path / "c").metrics == best.metrics
-    with pytest.raises(DataError, match="gives every text a label"):
+    with pytest.raises(DataError, match=r"no threshold.*--outside"):
         evaluate(plain, fresh)
 
 
@@ -139,7 +139,7 @@ def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> 
     assert fitted.labels == ("cat", "dog")
     assert fitted.classes_.tolist() == ["cat", "dog"]
     assert fitted.checkpoint.data["outside_rows"] == 33
-    with pytest.raises(InputError, match="no text has that label"):
+    with pytest.raises(InputError, match=r"'emu', .*'cat', 'dog', 'elk'"):
         fit(data.texts, names, outside="emu")
 
 
@@ -147,7 +147,7 @@ def test_without_it_nothing_is_kept_and_several_labels_have_their_own() -> None:
     assert train(easy_texts(60), replace(QUICK, epochs=1)).thresholds is None
     marks = np.random.default_rng(0).random((40, 2)) < 0.5
     several = LabelledTexts([f"t{i}" for i in range(40)], marks, ("a", "b"), "several")
-    with pytest.raises(InputError, match="each label has a threshold"):
+    with pytest.raises(InputError, match="--none-of-these"):
         train(several, replace(QUICK, none_of_these=0.9))
     for share in (0.0, 1.5, -1):
         with pytest.raises(InputError, match="none_of_these"):

@@ -76,11 +76,11 @@ def test_a_run_refuses_its_folder_before_any_work(source: DataSource, tmp_path: 
     (tmp_path / "mine/mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
         TrainingRun(missing, tmp_path / "mine", QUICK)
-    with pytest.raises(InputError, match="There is no interrupted run"):
+    with pytest.raises(InputError, match=r"interrupted run .*--resume"):
         TrainingRun(missing, tmp_path / "c", QUICK, resume=True)
     with pytest.raises(KeyboardInterrupt):
         TrainingRun(source, tmp_path / "c", QUICK).train(interrupt_after(1))
-    with pytest.raises(InputError, match="was made with hidden_dim 8, not 9"):
+    with pytest.raises(InputError, match="hidden_dim 8, not 9"):
         TrainingRun(missing, tmp_path / "c", replace(QUICK, hidden_dim=9), resume=True)
 
 

@@ -103,9 +103,9 @@ def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
 
 def test_a_run_is_not_resumed_with_other_data_or_settings() -> None:
     state = states_of(easy_texts())[0]
-    with pytest.raises(InputError, match="other settings or other data"):
+    with pytest.raises(InputError, match="other data"):
         train(easy_texts(seed=1), QUICK, resume=state)
-    with pytest.raises(InputError, match="other settings or other data"):
+    with pytest.raises(InputError, match=rf"batch_size {QUICK.batch_size}, not 8"):
         train(easy_texts(), replace(QUICK, batch_size=8), resume=state)
     train(easy_texts(), replace(QUICK, report_every=7), resume=state)
 
@@ -161,7 +161,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert "was made with --hidden-dim 8, not 9" in other.stderr
     write_csv(reviews.with_name("others.csv"), easy_texts(seed=1))
     changed = run("train", str(reviews.with_name("others.csv")), *command[2:], "--resume")
-    assert "other settings or other data" in changed.stderr
+    assert "other data" in changed.stderr
     assert "Go on with the same command" not in changed.stderr
     assert {path.name: path.read_bytes() for path in Path("c").iterdir()} == files
 
@@ -295,7 +295,7 @@ def test_processes_end_with_the_one_that_started_them(reviews: Path) -> None:
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_told_here() -> None:
     settings = replace(QUICK, processes=2, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
-    with pytest.raises(training.TrainingError, match="no longer a number, in epoch 1"):
+    with pytest.raises(training.TrainingError, match=r"epoch 1 .*learning rate"):
         train(easy_texts(60), settings)
 
 
@@ -308,7 +308,7 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             return os._exit, (9,)
 
     monkeypatch.setattr("pocketrnn_training.processes._QuietFabric", Dying)
-    with pytest.raises(ProcessError, match="A training process ended"):
+    with pytest.raises(ProcessError, match=r"process ended: .*__main__"):
         train(easy_texts(60), replace(QUICK, processes=2))
 
 

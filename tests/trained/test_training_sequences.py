@@ -148,7 +148,7 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
     training, held_out = sequence_parts(data, None, 0.1, seed=0)
     assert len(training) + len(held_out) == len(data)
     assert not set(training.recordings.tolist()) & set(held_out.recordings.tolist())
-    with pytest.raises(DataError, match="walk has several labels: 'a', and 'b' from step 11"):
+    with pytest.raises(DataError, match=r"\bwalk .*'a', .*'b' .*step 11\b"):
         labelled_sequences([Recording("walk", steps, labels)], replace(rules, window=None, hop=None), None, "two")
     with pytest.raises(DataError, match="Every class has 1 stretch"):
         sequence_parts(data.rows(np.flatnonzero(np.isin(data.recordings, [0, 3]))), None, 0.1, seed=0)
@@ -186,16 +186,16 @@ def test_choices_of_texts_are_refused_for_numbers(settings: Settings, said: str)
 
 
 def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numbers(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"jitter is 0.5, which is of sequences of numbers"):
+    with pytest.raises(InputError, match=r"jitter is 0\.5, .*numbers"):
         train(easy_texts(30), Settings(jitter=0.5))
     with pytest.raises(InputError, match="only"):
         train(easy_texts(30), Settings(), validation=easy_sequences())
-    with pytest.raises(InputError, match="Word vectors is for texts"):
+    with pytest.raises(InputError, match=r"Word vectors .*texts"):
         train(easy_sequences(), QUICK, word_vectors=tmp_path)
     made = train(easy_sequences(), replace(QUICK, epochs=1))
-    with pytest.raises(InputError, match="no training goes on"):
+    with pytest.raises(InputError, match=f"{made.name} .*Train anew"):
         settings_of(made, Settings())
-    with pytest.raises(DataError, match="takes sequences of numbers"):
+    with pytest.raises(DataError, match=f"{made.name} takes sequences"):
         evaluate(made, easy_texts(30))
     for choice in ({"convolution": 4}, {"jitter": -1}, {"time_masking": 1}, {"stride": 0}, {"scaling": float("nan")}):
         with pytest.raises(InputError, match=next(iter(choice))):

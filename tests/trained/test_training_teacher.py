@@ -191,11 +191,11 @@ def test_broken_files_are_refused_in_one_sentence(tmp_path: Path, name: str, con
 
 
 def test_a_teacher_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"answers\.parquet does not exist"):
+    with pytest.raises(DataError, match=r"answers\.parquet .*not exist"):
         read_teacher([tmp_path / "answers.parquet"], DATA)
     with pytest.raises(BundleError):
         read_teacher([tmp_path / "nothing"], DATA)
-    with pytest.raises(DataError, match="There is no teacher"):
+    with pytest.raises(DataError, match="no teacher"):
         read_teacher([], DATA)
 
 
@@ -311,16 +311,16 @@ def test_a_student_learns_where_no_row_has_a_label(class_weights: str) -> None:
     settings = replace(QUICK, epochs=4, class_weights=class_weights)
     taught = train(unlabelled, settings, teacher=teacher, validation=held_out)
     assert taught.metrics["validation_accuracy"] > 0.5
-    with pytest.raises(DataError, match="No row has a label"):
+    with pytest.raises(DataError, match=r"No row .*--validation"):
         train(unlabelled, settings, teacher=teacher)
 
 
 def test_rows_without_label_and_answer_are_refused() -> None:
     data = without_labels(easy_texts(60))
-    with pytest.raises(DataError, match="30 training rows have no label, such as row 1"):
+    with pytest.raises(DataError, match=r"\b30 training rows .*row 1\b"):
         train(data, QUICK)
     teacher = TeacherAnswers.of(sure(easy_texts(60)), answered=np.arange(60) >= 10)
-    with pytest.raises(DataError, match="5 training rows have neither a label nor a teacher's answer"):
+    with pytest.raises(DataError, match=r"\b5 training rows .*teacher"):
         train(data, QUICK, teacher=teacher)
 
 
@@ -359,10 +359,10 @@ def test_notices_and_class_weights_count_labelled_rows_only() -> None:
 def test_empty_labels_are_refused_without_a_teacher(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("label,text\ncat,a\n,b\ndog,c\n")
-    with pytest.raises(DataError, match=r"Row 2 of .* has nothing in the column 'label'"):
+    with pytest.raises(DataError, match=r"Row 2 of .*a\.csv .*'label'"):
         read_files([path])
     (tmp_path / "b.jsonl").write_text('{"text": "a", "label": null}\n{"text": "b", "label": ""}\n')
-    with pytest.raises(DataError, match=r"No row of b.jsonl has a label"):
+    with pytest.raises(DataError, match=r"No row of b\.jsonl"):
         read_files([tmp_path / "b.jsonl"], blank_labels=True)
     assert read_files([tmp_path / "b.jsonl"], blank_labels=True, labels=LABELS).targets.tolist() == [-1, -1]
 
@@ -370,9 +370,9 @@ def test_empty_labels_are_refused_without_a_teacher(tmp_path: Path) -> None:
 def test_rows_without_a_label_measure_nothing() -> None:
     data, bare = easy_texts(60), without_labels(easy_texts(60, seed=1))
     teacher = TeacherAnswers.of(sure(data))
-    with pytest.raises(DataError, match="Some validation rows have no label"):
+    with pytest.raises(DataError, match=r"\b30 validation rows .*row 1\b"):
         train(data, QUICK, teacher=teacher, validation=bare)
-    with pytest.raises(DataError, match="Some rows have no label"):
+    with pytest.raises(DataError, match=r"\b30 rows .*row 1\b"):
         evaluate(train(data, replace(QUICK, epochs=1), teacher=teacher), bare)
 
 
@@ -384,7 +384,7 @@ def test_files_of_texts_follow_the_rows(tmp_path: Path) -> None:
     assert data.targets.tolist() == [0, 1, 2, 0, -1, -1, -1]
     assert data.source == "four, a.csv, b.jsonl"
     (tmp_path / "c.jsonl").write_text('{"text": "ok"}\n{"text": null}\n')
-    with pytest.raises(DataError, match=r"Row 2 of .* has nothing in the column 'text'"):
+    with pytest.raises(DataError, match=r"Row 2 of .*c\.jsonl .*'text'"):
         with_unlabelled(DATA, [tmp_path / "c.jsonl"])
 
 
@@ -417,7 +417,7 @@ def test_a_resumed_run_gives_the_bytes_of_one_in_one_piece(tmp_path: Path) -> No
     for file in ("weights.safetensors", "config.json"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes()
     for other in (TeacherAnswers.of(sure(data, 0.8), answered=np.arange(120) % 5 != 1), TeacherAnswers.of(sure(data))):
-        with pytest.raises(InputError, match="other settings or other data"):
+        with pytest.raises(InputError, match="other data"):
             train(few, replace(QUICK, epochs=3), name="s", teacher=other, resume=states[0])
 
 

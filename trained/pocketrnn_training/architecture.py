@@ -335,8 +335,10 @@ class RecurrentClassifier(_Reading):
             >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # a packed one of 4 classes
             torch.Size([2, 4])
         """
-        if self.architecture.packed != (lengths is not None):
-            raise ValueError("lengths are given if and only if the classifier is packed")
+        if self.architecture.packed and lengths is None:
+            raise ValueError("the classifier is packed: give lengths")
+        if lengths is not None and not self.architecture.packed:
+            raise ValueError("the classifier is padded, not packed: leave lengths out")
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift

@@ -25,6 +25,7 @@ from pocketrnn_training.teacher_answers import TeacherAnswers
 __all__ = [
     "UNLABELLED",
     "LabelledTexts",
+    "check_labelled",
     "class_targets",
     "classes_of",
     "labels_of",
@@ -272,6 +273,26 @@ def _split_by_labels(
             f"{len(data)} rows cannot be split in two parts.", "Give more rows, or rows to validate with: --validation."
         )
     return np.flatnonzero(~second), np.flatnonzero(second)
+
+
+def check_labelled(data: LabelledTexts, what: str, remedy: str) -> None:
+    """Refuse rows without a label, of which there are some where a teacher answers.
+
+    Args:
+        data: the rows.
+        what: what one of them is called, such as "validation row".
+        remedy: what to do, one sentence.
+
+    Raises:
+        DataError: a row has no label; the first is named.
+
+    Example:
+        >>> check_labelled(read_files([Path("reviews.csv")]), "row", "Leave them out.")
+    """
+    labelled = data.labelled
+    if count := int((~labelled).sum()):
+        have = f"{what} has no label: row" if count == 1 else f"{what}s have no label, such as row"
+        raise DataError(f"{count:,} {have} {labelled.argmin() + 1}.", remedy)
 
 
 def read_files(

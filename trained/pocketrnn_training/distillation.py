@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.data import UNLABELLED, LabelledTexts
+from pocketrnn_training.data import UNLABELLED, LabelledTexts, check_labelled
 from pocketrnn_training.measures import several_labels_loss
 from pocketrnn_training.teacher_answers import TeacherAnswers
 
@@ -116,11 +116,7 @@ def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teach
     """
     labelled, answers = data.labelled, data.answers
     if answers is None:
-        if not labelled.all():
-            raise DataError(
-                f"{(~labelled).sum():,} training rows have no label, such as row {labelled.argmin() + 1}.",
-                "Give them labels, or the answers of a teacher.",
-            )
+        check_labelled(data, "training row", "Give them labels, or the answers of a teacher.")
         return None
     if data.several_labels:
         raise DataError(

@@ -16,8 +16,9 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.tables.checks import listed
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.data import LabelledTexts, check_labelled
 from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.measures import micro_f1
 from pocketrnn_training.sequences import LabelledSequences
@@ -125,9 +126,11 @@ def evaluate(
     if isinstance(classifier, NumberClassifier) or rules_of_numbers(classifier) is not None:
         raise DataError(f"{classifier.name} takes sequences of numbers, and the rows are texts.", _READ_SEQUENCES)
     if data.labels != labels:
-        raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
-    if not data.labelled.all():
-        raise DataError("Some rows have no label.", "Evaluate with labelled rows only.")
+        raise DataError(
+            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(labels)}.",
+            "Read it with the classifier's labels.",
+        )
+    check_labelled(data, "row", "Evaluate with labelled rows only.")
     if data.several_labels != gives_several(classifier):
         raise DataError(
             f"The classifier gives {'one label' if data.several_labels else 'any number of labels'} to a text, and the "
@@ -177,7 +180,10 @@ def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint,
         raise DataError("The classifier takes texts, and the rows are sequences of numbers.", "Read texts.")
     labels = tuple(classifier.labels)
     if data.labels != labels:
-        raise DataError("The data has other labels than the classifier.", "Read it with the classifier's labels.")
+        raise DataError(
+            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(labels)}.",
+            "Read it with the classifier's labels.",
+        )
     if isinstance(classifier, Checkpoint):
         predicted = logits_by_checkpoint(classifier, data.sequences).argmax(dim=1).numpy()
     else:

@@ -17,6 +17,7 @@ import torch
 from pocketrnn.errors import DataError, InputError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.rules import NumberRules, array_of
+from pocketrnn.tables.checks import listed
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
@@ -343,7 +344,7 @@ def _outside_name(outside: Any, given: Mapping[str, Any]) -> str:
     name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
     if name is None:
         raise InputError(
-            f"outside is {shown(outside, 40)}, and no text has that label.",
+            f"outside is {shown(outside, 40)}, and no text has that label; there are {listed(list(given))}.",
             "Give the label of the texts that are of none of the classes.",
         )
     return name

@@ -15,7 +15,7 @@ from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.convolution_baseline import convolution_baseline
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.data import LabelledTexts, check_labelled
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.linear_baseline import linear_baseline
 from pocketrnn_training.preparation import hashes_of
@@ -220,8 +220,8 @@ def cross_validated(
         >>> len(result.folds), 0 <= result.mean <= 1
         (2, True)
     """
-    if isinstance(data, LabelledTexts) and not data.labelled.all():
-        raise DataError("Some rows have no label.", "Leave them out: a fold is measured by its labels.")
+    if isinstance(data, LabelledTexts):
+        check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
     fold_of = fold_of_rows(data, folds, np.random.default_rng(settings.seed))
     measured: list[Fold] = []
 

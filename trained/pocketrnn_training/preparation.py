@@ -21,7 +21,7 @@ from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
-from pocketrnn_training.data import LabelledTexts, split
+from pocketrnn_training.data import LabelledTexts, check_labelled, split
 from pocketrnn_training.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start
 from pocketrnn_training.progress import Notice
@@ -56,9 +56,11 @@ def parts(
     hashes = hashes_of(data.texts)
     if validation is not None:
         if validation.labels != data.labels or validation.several_labels != data.several_labels:
-            raise DataError("The validation rows have other labels.", "Read them with the labels of the training rows.")
-        if not validation.labelled.all():
-            raise DataError("Some validation rows have no label.", "Validate with labelled rows only.")
+            raise DataError(
+                f"The validation rows have other labels: {listed(validation.labels)}, not {listed(data.labels)}.",
+                "Read them with the labels of the training rows.",
+            )
+        check_labelled(validation, "validation row", "Validate with labelled rows only.")
         copies = ~data.labelled & np.isin(hashes, hashes_of(validation.texts))
         return data.rows(np.flatnonzero(~copies)) if copies.any() else data, validation
     training_rows, held_out = split(data, settings.validation_share, np.random.default_rng(settings.seed))

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -115,16 +115,28 @@ def train(
     settings = _decided(settings, task, may_fit_all=(validation is None or held_out) and not taught)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
-        raise InputError(
-            "The run to resume was made with other settings or other data.",
-            "Give the same ones, or train anew.",
-        )
+        raise _another_run(resume, settings)
     with fabric_quiet(), _generators_restored():
         alone = fabric if settings.processes == 1 else _fabric(replace(settings, processes=1))
         report(Step(about_duration(loop, alone)))
     if task.linear is not None:
         report(Step(_OF_BOTH_PARTS))
     return _best_of(loop, report, keep)
+
+
+def _another_run(state: TrainingState, settings: Settings) -> InputError:
+    """What says that a run is not the one to resume: by the first setting that is another, or else the data."""
+    before = state.best.training
+    others = [
+        name for name, value in asdict(settings).items() if name not in ANY_TIME and before.get(name, value) != value
+    ]
+    said = (
+        f"with {others[0]} {before[others[0]]!r}, not {getattr(settings, others[0])!r}" if others else "of other data"
+    )
+    return InputError(
+        f"The run to resume was made {said}.",
+        "Give the same settings, rows, word vectors and teacher's answers, or train anew.",
+    )
 
 
 def refuse_for_numbers(**given: object) -> None:
@@ -139,7 +151,8 @@ def refuse_for_numbers(**given: object) -> None:
     for name, value in given.items():
         if value is not None and value is not False and value != ():
             said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
-            raise InputError(f"{said} is for texts, and the data holds sequences of numbers.", "Leave it out.")
+            are = "are" if said.endswith("s") else "is"
+            raise InputError(f"{said} {are} for texts, and the data holds sequences of numbers.", "Leave it out.")
 
 
 def _decided(settings: Settings, task: Task, *, may_fit_all: bool) -> Settings:
