@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.tracing import every_size
-from pocketrnn_export.tracing.right_program import _inputs_of, right_program, run_in_pytorch
+from pocketrnn_export.tracing.asked_module import AskedModule
+from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.stateless import stateless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -194,10 +196,8 @@ def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any
         asked.append(sizes)
         return True
 
-    traced = right_program(module, (*EXAMPLE, torch.tensor([7, 5, 3])))
-
-    def inputs_of(sizes: Any) -> Any:
-        return _inputs_of((*EXAMPLE, torch.tensor([7, 5, 3])), sizes, 40)
-
+    example = (*EXAMPLE, torch.tensor([7, 5, 3]))
+    traced = right_program(module, example)
+    inputs_of = AskedModule(module, example, 40).inputs
     every_size.check_every_size(module, run_in_pytorch(traced).run, traced.limits, inputs_of, agree, one_text=False)
     assert asked == []

@@ -34,9 +34,11 @@ from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
+from pocketrnn_export.tracing.asked_module import example_of
+from pocketrnn_export.tracing.module_answers import inside
+from pocketrnn_export.tracing.pytorch_run import Runnable
 from pocketrnn_export.tracing.questions import TraceLog
-from pocketrnn_export.tracing.restrictions import inside
-from pocketrnn_export.tracing.right_program import Runnable, example_of, right_program
+from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.session import given_whole
 from pocketrnn_export.tracing.trace import TracedProgram, traced_program
 

@@ -20,9 +20,9 @@ from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, roun
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.restrictions import TracePlan
 from pocketrnn_export.tracing.torch_internals import operators_read_once
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
+from pocketrnn_export.tracing.trace_plan import TracePlan
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
 

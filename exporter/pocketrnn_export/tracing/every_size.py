@@ -23,7 +23,7 @@ from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.restrictions import inside
+from pocketrnn_export.tracing.module_answers import inside
 from pocketrnn_export.tracing.stateless import stateless_layers
 
 __all__ = ["MOST_TEXTS", "MOST_TOKENS", "answer_if_any", "check_beside_others", "check_every_size"]

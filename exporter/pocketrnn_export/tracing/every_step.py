@@ -25,7 +25,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.cpu_run import answer_of, tensors_in
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.restrictions import inside
+from pocketrnn_export.tracing.module_answers import inside
 
 __all__ = ["MOST_STEPS", "check_every_step"]
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import is_users_file, source_of
-from pocketrnn_export.tracing.patched_globals import globals_of
+from pocketrnn_export.tracing.users_globals import globals_of
 
 __all__ = ["compared_by_identity", "files_of"]
 

@@ -35,7 +35,6 @@ from pocketrnn_export.tracing.patched_globals import globals_patched
 from pocketrnn_export.tracing.questions import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.recurrence import add_onnx_weights, recurrence_traced, states_checked
 from pocketrnn_export.tracing.reroll import rerolled
-from pocketrnn_export.tracing.restrictions import TracePlan
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
@@ -51,6 +50,7 @@ from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
 from pocketrnn_export.tracing.size_numbers import refuse_rounded
 from pocketrnn_export.tracing.sizes import note_program, sizes_watched
 from pocketrnn_export.tracing.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
+from pocketrnn_export.tracing.trace_plan import TracePlan
 from pocketrnn_export.tracing.unstable_sort import orders_in
 
 __all__ = ["TracedProgram", "errors_in", "first_cause", "followed_for", "quiet", "script_session", "traced_program"]
