@@ -32,7 +32,8 @@ _MOST_UNKNOWN: Final = 0.2
 # And where more are, whatever the linear parts say.
 _WORDS_SAY_NOTHING: Final = 0.6
 # What the validation rows do not tell by more than chance: of fewer rows than these words are taken, of others pieces.
-# With 2,500 of TREC's the linear part of words is better by 1.8 points, with 4,915 it is no longer.
+# With 2,500 of TREC's the linear part of words is better by 1.8 points, with 4,915 it is no longer. Beside word vectors
+# words are taken of any number of rows: docs/training-measurements.md, "Word vectors".
 _FEW_ROWS: Final = 3_000
 
 
@@ -113,7 +114,7 @@ class TokenChoice:
             if settings.tokenizer is None:
                 said = f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."
                 self.report(Step(said))
-            return self._as_pieces()
+            return self._with_vectors(self._as_pieces())
         if settings.tokenizer is not None or settings.ngrams > 1:
             return self._as_words()
         try:
@@ -135,7 +136,7 @@ class TokenChoice:
     @property
     def _may_compare(self) -> bool:
         """Whether the linear parts may choose: there is to be one, and nothing is named that is of words."""
-        of_words = self.settings.spelling or self.word_vectors is not None or self._bounds_words
+        of_words = self.settings.spelling or self._bounds_words
         return bool(self.decided.linear) and self._may_have_linear_part and not of_words
 
     @property
@@ -152,8 +153,8 @@ class TokenChoice:
             return "With words there would be no linear part: its tables would be too large."
         words, parts = (self._right(tokenized) for tokenized in (by_words, by_pieces))
         more, chance = int(parts.sum()) - int(words.sum()), float(np.sqrt((words != parts).sum()))
-        few = len(self.data) < _FEW_ROWS
-        if more <= chance if few else more < -chance:
+        words_in_doubt = len(self.data) < _FEW_ROWS or self.word_vectors is not None
+        if more <= chance if words_in_doubt else more < -chance:
             return None
         return (
             f"A linear model of pieces of words is right of {parts.mean():.1%} of the validation rows, one of words of "
@@ -177,7 +178,7 @@ class TokenChoice:
     def _pieces_since(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
         more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if self._bounds_words else ""
         self.report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
-        return by_pieces
+        return self._with_vectors(by_pieces)
 
     def _as_pieces_if_any(self) -> TokenizedTexts | None:
         try:
@@ -224,7 +225,7 @@ class TokenChoice:
         return self._with_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
     def _as_pieces(self) -> TokenizedTexts:
-        """The texts as ids of pieces of words. A piece that is a whole word, or begins one, starts from its vector."""
+        """The texts as ids of pieces of words, without vectors."""
         settings, texts, validation = self.settings, self.data.texts, self.validation.texts
         rules, tokens = pieces.learn_pieces(
             texts,
@@ -232,9 +233,6 @@ class TokenChoice:
             min_freq=settings.min_freq_for(len(texts), of_words=False),
             max_tokens=settings.max_tokens,
         )
-        # No line of a file of vectors holds the end of a line.
-        words = [pieces.whole_word(piece) or "\n" for piece in tokens]
-        start = None if self.word_vectors is None else vectors.read(self.word_vectors, words)
         words_of_all = pieces.WordsOfRows.of(chain(texts, validation), rules, tokens)
         found = TokenizedTexts(
             rules,
@@ -242,9 +240,16 @@ class TokenChoice:
             words_of_all.first(len(texts)).encoded(),
             EncodedTexts.of(validation, TextEncoder(rules, tokens)),
             words_of_all if settings.piece_dropout else None,
-            start,
         )
         return self._with_linear_part(found)
+
+    def _with_vectors(self, by_pieces: TokenizedTexts) -> TokenizedTexts:
+        """The same with the vectors of its pieces: one that is a whole word, or begins one, starts from its vector."""
+        if self.word_vectors is None:
+            return by_pieces
+        # No line of a file of vectors holds the end of a line.
+        words = [pieces.whole_word(piece) or "\n" for piece in by_pieces.vocabulary]
+        return replace(by_pieces, vectors=vectors.read(self.word_vectors, words))
 
     def _pairs(self, tokenized: TokenizedTexts) -> int:
         """How many rows of pairs the linear part has; 0 where there is to be none, or it would be too large."""
