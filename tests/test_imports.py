@@ -394,3 +394,34 @@ def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
     checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
     done = subprocess.run([sys.executable, "-c", code, str(checkpoint)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+# --- Messages ---
+
+# Words with nothing but spaces and commas between them are a sentence's; what a message names stands between others.
+SENTENCE = re.compile(r"(?:\b[A-Za-z]+[ ,]+){3}\b[A-Za-z]+")
+
+
+def sentences_compared(text: str) -> list[str]:
+    """What `match=` compares of a message's English, each with its line."""
+    # Most files have none, and to parse all takes two seconds.
+    if not any(SENTENCE.search(behind[:300]) for behind in text.split("match=")[1:]):
+        return []
+    return [
+        f"{node.lineno}: {part.value}"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.keyword) and node.arg == "match"
+        for part in ast.walk(node.value)
+        if is_constant(part) and isinstance(part.value, str) and SENTENCE.search(part.value)
+    ]
+
+
+def test_a_test_compares_what_a_refusal_names_and_not_its_sentence() -> None:
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    found = {str(path.relative_to(ROOT)): sentences_compared(path.read_text(encoding="utf-8")) for path in tests}
+    assert {name: lines for name, lines in found.items() if lines} == {}, (
+        "Let match= have no four words of English in a row, so that a sentence can be made better without a test: "
+        "compare the file, value or option that the message names; if it names too little, let it name more."
+    )
+    assert sentences_compared('raises(E, match="is not a plain value")') == ["1: is not a plain value"]
+    assert sentences_compared(r'raises(E, match=r"a\.csv .*\b301\b|not plain")') == []

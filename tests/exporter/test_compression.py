@@ -305,8 +305,8 @@ def test_checkpoints_are_exported_and_compressed(tmp_path: Path) -> None:
     result = runner.invoke(
         main, ["compress", str(tmp_path / "checkpoint"), "-o", str(tmp_path / "b"), "--words", "5000"]
     )
-    assert (result.exit_code, result.stderr) == (2, f"Error: 5000 words are to stay of a vocabulary of {WORDS}. "
-                                                    f"Use a number from 1 to {WORDS - 1}.\n")  # fmt: skip
+    assert result.exit_code == 2
+    assert re.fullmatch(rf"Error: 5000 .*\b{WORDS}\. .*\b{WORDS - 1}\.\n", result.stderr), result.stderr
     result = runner.invoke(main, ["export", str(tmp_path / "checkpoint"), "-o", str(tmp_path / "b"), "--max-loss", "1"])
     assert result.exit_code == 2
     assert "--compress" in result.output

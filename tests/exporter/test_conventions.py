@@ -292,11 +292,11 @@ def test_how_a_module_is_called_is_told(caplog: pytest.LogCaptureFixture) -> Non
     concluded = next(record for record in caplog.records if "are taken for probabilities" in record.message)
     assert concluded.levelno == logging.WARNING
     assert "convention_modules.py:" in concluded.message
-    assert "Its one number a text is the second label's" in concluded.message
+    assert "second label" in concluded.message
     assert "beside a copy" not in caplog.text
     with caplog.at_level(logging.INFO, logger="pocketrnn_export"):
         prepared(zoo.LosesTheBatchAxis)
-    assert "it fails on a single text, which is asked beside a copy of itself" in caplog.text
+    assert "beside a copy" in caplog.text
 
 
 def padded_rules(side: str) -> TextRules:

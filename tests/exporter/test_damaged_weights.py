@@ -210,7 +210,7 @@ def test_a_small_file_takes_no_memory_to_be_refused(
 
 def test_a_tensor_that_repeats_a_number_is_named_not_made(tmp_path: Path) -> None:
     archive(tmp_path / "w.pt", _state(_tensor(HUGE, 0)))
-    with pytest.raises(InputError, match=r"w\.pt holds no weight, bias"):
+    with pytest.raises(InputError, match=r"w\.pt .*no weight, bias"):
         load_weights(nn.Linear(2, 2), read_weights(tmp_path / "w.pt"))
 
 

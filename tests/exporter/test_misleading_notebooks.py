@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -720,10 +721,8 @@ def test_a_usual_training_is_neither_run_nor_noted(
     )
     notebook(folder / "n.ipynb", ["import torch\nfrom torch import nn\nconfig = {'pool': 'mean'}", net, training])
     load_module(named("n.ipynb:Net()"))
-    assert [one.getMessage() for one in caplog.records] == [
-        "Of n.ipynb only this is run, which Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; "
-        "cell 2: class Net"
-    ]
+    (note,) = (one.getMessage() for one in caplog.records)
+    assert note.endswith(" Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; cell 2: class Net")
 
 
 def test_what_an_object_has_by_itself_is_not_of_its_class(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -776,7 +775,7 @@ def test_a_call_that_changes_what_forward_reads_is_noted(
     load_module(named("n.ipynb:model"))
     notes = [one.getMessage() for one in caplog.records if "may change" in one.getMessage()]
     assert len(notes) == bool(training)
-    assert all("may change what each call leaves in model" in note for note in notes)
+    assert all(re.search(r"each call .*\bmodel\b", note) for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -806,7 +805,7 @@ def test_a_file_beside_that_the_notebook_may_write_is_noted(
     asked = "def made():\n    return POOL"
     notebook(folder / "n.ipynb", ["from torch import nn", writes, "from settings import POOL", asked, BUILD])
     assert load_module(named("n.ipynb:build()")).found == "max"
-    assert "cell 2 may write settings, which is taken as it is on the disk now" in caplog.text
+    assert "cell 2 may write settings" in caplog.text
 
 
 def test_a_file_beside_of_the_name_of_the_notebook_is_imported(folder: Path) -> None:
@@ -821,7 +820,7 @@ def test_statements_that_may_change_the_same_are_one_note(folder: Path, caplog: 
     net = "class Net(nn.Module):\n    pass"
     notebook(folder / "n.ipynb", ["from torch import nn", net, "m = Net()\nm.a = 1", "m.b = 2\nm.c = 3"])
     load_module(named("n.ipynb:Net()"))
-    assert "cell 3, line 2: `m.a = 1`, and 2 more in cell 4, may change an object of Net (" in caplog.text
+    assert re.search(r"cell 3, line 2: `m\.a = 1`, .*\b2 .*cell 4, .*\bNet \(", caplog.text)
 
 
 def test_what_a_script_does_only_by_itself_is_noted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -850,7 +849,7 @@ def test_what_of_a_script_asks_whether_it_is_run_by_itself_is_noted(
     made = "def build():\n    m = nn.Linear(1, 1)\n    m.found = POOL\n    return m\n"
     (folder / "script.py").write_text(f"import logging\nfrom torch import nn\nPOOL = 'mean'\n{asks}\n{made}")
     assert load_module(named("script.py:build")).found == "mean"
-    assert "Asks whether its file is run by itself, and is answered no: line" in caplog.text
+    assert re.search(r"by itself, .*: line \d", caplog.text)
     (folder / "quiet.py").write_text(f"import logging\nfrom torch import nn\nPOOL = 'mean'\n{made}"
                                      "log = logging.getLogger(__name__)\n")  # fmt: skip
     caplog.clear()
@@ -865,7 +864,7 @@ def test_cells_that_were_run_in_another_order_are_noted(folder: Path, caplog: py
         cells = [cell(source, execution_count=count) for source, count in zip(sources, counts, strict=True)]
         (folder / "n.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))
         assert load_module(named("n.ipynb:build")).found == "max"
-        assert ("POOL has its value from cells" in caplog.text) == noted
+        assert ("POOL has its value" in caplog.text) == noted
 
 
 @pytest.mark.parametrize(

@@ -190,12 +190,8 @@ def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
 
 def test_words_that_no_text_can_give_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     chosen()
-    assert (
-        "2 words of the vocabulary can come from no text under the rules (basic_english): 'Oil', ':'" not in caplog.text
-    )
-    assert "3 words of the vocabulary can come from no text under the rules (basic_english): 'Oil', ':', \"n't\"." in (
-        caplog.text
-    )
+    assert "2 words of the vocabulary" not in caplog.text
+    assert re.search(r"3 words of the vocabulary .*\(basic_english\): 'Oil', ':', \"n't\"\.", caplog.text)
     caplog.clear()
     known = read_vocabulary({"<PAD>": 1, "[UNK]": 2, "new york": 3, "new": 5, "york": 6})
     chosen_rules(known, TextRules("whitespace", ngrams=2, unknown_id=2, padding_id=1), None, [], [])
@@ -204,8 +200,8 @@ def test_words_that_no_text_can_give_are_counted(caplog: pytest.LogCaptureFixtur
 
 def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> None:
     chosen()
-    assert "No tokenizer is named, and basic_english is taken" in caplog.text
-    assert "Unknown words become the id 0 ('<unk>'); rows are padded with the id 1 ('<pad>')." in caplog.text
+    assert "basic_english is taken" in caplog.text
+    assert re.search(r"id 0 \('<unk>'\); .*id 1 \('<pad>'\)", caplog.text)
     caplog.clear()
     chosen(tokenizer="basic_english")
     chosen(rules=TextRules())
@@ -284,17 +280,17 @@ def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path
     result = run(tmp_path)
     assert result.exit_code == 2
     assert "net.py:Net has random weights" in result.stderr
-    assert "--weights FILE, or ask for random ones with --random-weights" in result.stderr
+    assert re.search("--weights FILE, .*--random-weights", result.stderr)
     pairs.write_text('["Oil rises", [3, 4]]\n')
     result = run(tmp_path, "--random-weights", "--pairs", str(pairs))
     assert result.exit_code == 2
-    assert "at index 0 your pipeline gives the id 3 ('Oil'), and the rules give the id 2 ('oil')" in result.stderr
+    assert re.search(r"index 0 .*pipeline .*\b3 \('Oil'\), .*rules .*\b2 \('oil'\)", result.stderr)
     assert "Tracing" not in result.stderr
     pairs.write_text('["Oil rises", [2, 4]]\n["rises", [4]]')
     result = run(tmp_path, "--random-weights", "--pairs", str(pairs))
     assert result.exit_code == 0, result.output
-    assert "Note: No tokenizer is named, and basic_english is taken" in result.stderr
-    assert "Note: 3 words of the vocabulary can come from no text" in result.stderr
+    assert re.search(r"^Note: .*basic_english is taken", result.stderr, re.M)
+    assert "Note: 3 words of the vocabulary" in result.stderr
     read = manifest.read(tmp_path / "b")
     assert "Oil rises" in [example.text for example in read.examples]
 

@@ -153,7 +153,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     assert graph_metadata(classifier)["pocketrnn.version"] == "2"
     assert classifier.manifest.torchscript is not None
     (told,) = [record.message for record in caplog.records if "padding only" in record.message]
-    assert "RuntimeError: Length of all samples has to be greater than 0" in told
+    assert "RuntimeError: Length of all" in told
     assert "lengths.clamp(min=1)" in told
     check_answers(module, classifier)
     check_refusals(classifier)

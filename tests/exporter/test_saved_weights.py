@@ -105,7 +105,7 @@ def _flat(saved: Any) -> list[tuple[str, torch.Tensor]]:
 def test_a_prefix_that_is_taken_off_or_put_before_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.save(SAVED["lightning"], tmp_path / "w.ckpt")
     load_weights(Net(), read_weights(tmp_path / "w.ckpt"))
-    assert "the prefix model. is taken off the names of its weights, and criterion.weight, val_acc.right" in caplog.text
+    assert re.search(r"prefix model\. is taken off .* criterion\.weight, val_acc\.right", caplog.text)
     torch.save(state(), tmp_path / "w.pt")
     load_weights(Outer(), read_weights(tmp_path / "w.pt"))
     assert "the prefix model. is put before the names" in caplog.text
@@ -115,7 +115,7 @@ def test_what_else_a_checkpoint_holds_is_named_and_not_read(tmp_path: Path, capl
     torch.save(SAVED["lightning with a Namespace"], tmp_path / "w.ckpt")
     weights = read_weights(tmp_path / "w.ckpt")
     assert weights.arguments == {"words": 5, "dim": 3}
-    assert "holds more than tensors, which is not read: argparse.Namespace" in caplog.text
+    assert re.search(r"w\.ckpt .*not read: argparse\.Namespace", caplog.text)
 
 
 @pytest.mark.parametrize(

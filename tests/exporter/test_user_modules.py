@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_a_torchscript_copy_that_answers_otherwise_is_left_out_unless_it_is_aske
     module = made(refused_modules.OtherwiseInTorchScript)
     manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
     assert manifest.torchscript is None
-    assert "model.torchscript.pt is left out: its answers are not those of pytorch" in caplog.text
+    assert re.search(r"model\.torchscript\.pt is left out: .*answers", caplog.text)
     verify(tmp_path / "bundle")
 
 

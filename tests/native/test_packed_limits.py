@@ -24,7 +24,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, LimitError
 from pocketrnn.text import Replace, TextRules
 from pocketrnn_native import EngineError, Packed
-from pocketrnn_native._engine import CONTENT, COSTLY
+from pocketrnn_native._engine import CONTENT, COSTLY, MEMORY, sentence
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
 SIZES = 20  # where a value's sizes begin
@@ -270,7 +270,7 @@ except EngineError as error:
 def test_a_lack_of_memory_is_a_sentence_of_the_engine_alone(what: str) -> None:
     line = [sys.executable, "-c", LITTLE_MEMORY, str(PACKED / "streams.prnn"), what]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "This needs more memory than there is.\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{sentence(MEMORY)}\n", "")
 
 
 @pytest.mark.slow

@@ -294,7 +294,7 @@ def test_null_and_broken_texts_of_parquet_are_named_or_passed_over(folder: Path,
 def test_a_parquet_file_that_is_none_or_has_no_text_is_refused(folder: Path, padded: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     Path("in.parquet").write_bytes(b"PAR1 and nothing more PAR1")
-    assert "in.parquet cannot be read as Parquet" in run("-b", padded, "-i", "in.parquet").stderr
+    assert re.search(r"in\.parquet .*as Parquet", run("-b", padded, "-i", "in.parquet").stderr)
     parquet.write_table(arrow.table({"text": [1, 2]}), "in.parquet")
     assert "holds int64, not text" in run("-b", padded, "-i", "in.parquet").stderr
     parquet.write_table(arrow.table({"text": arrow.array([], arrow.string())}), "in.parquet")
@@ -342,7 +342,7 @@ def test_a_field_of_ten_million_characters_is_a_text_and_an_open_quotation_mark_
     Path("in.csv").write_text('text,n\na,1\n"b,2\n' + "c,3\n" * 1000)
     result = run("-b", padded, "-i", "in.csv")
     assert "Row 2 of in.csv" in result.stderr
-    assert "is a quotation mark not closed?" in result.stderr
+    assert "quotation mark" in result.stderr
     assert csv.field_size_limit() == before
 
 
@@ -353,7 +353,7 @@ def test_rows_of_other_members_than_the_first_do_not_fit_into_columns(folder: Pa
     Path("in.jsonl").write_text('{"text": "a"}\n{"text": "b", "m": true}\n')
     result = run("-b", padded, "-i", "in.jsonl", "-o", "out.csv")
     assert result.exit_code == 2
-    assert "A row has 'm', which the first row has not" in result.stderr
+    assert re.search(r"has 'm', .*--output-format jsonl", result.stderr)
     assert not Path("out.csv").exists()
 
 
@@ -399,7 +399,7 @@ def test_the_input_is_never_the_output(folder: Path, padded: Path) -> None:
     for output in ("in.csv", "link.csv", folder / "." / "in.csv"):
         result = run("-b", padded, "-i", "in.csv", "-o", output, "--force")
         assert result.exit_code == 2
-        assert "is the file that is read" in result.stderr
+        assert f"{output} is the file" in result.stderr
     with Path("in.csv").open("ab") as same:
         result = process("-b", padded, "-i", "in.csv", stdout=same, capture_output=False, stderr=subprocess.PIPE)
     assert b"Standard output is the file that is read" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -62,9 +63,8 @@ def test_what_is_no_text_or_beyond_the_limits_is_refused_or_passed_over(
         classifier.embed(["the oil", None])  # type: ignore[list-item]
     with caplog.at_level(logging.WARNING, "pocketrnn"):
         found = classifier.embed(["oil", "the oil", None], on_error="skip")  # type: ignore[list-item]
-    assert [record.message for record in caplog.records] == [
-        "small passed over 2 items that are no texts, or with too few or too many tokens"
-    ]
+    (record,) = caplog.records
+    assert re.search(r"\bsmall .*\b2 items .*tokens$", record.message)
     assert np.isnan(found).all(1).tolist() == [True, False, True]
     np.testing.assert_array_equal(found[1:2], classifier.embed(["the oil"]))
     assert classifier.embed(["oil"], on_error="skip").shape == (1, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -115,9 +116,8 @@ def test_what_lies_beyond_them_can_be_skipped(limited: Path, caplog: pytest.LogC
     expected = [None, labels[0], None, None, labels[1], labels[2]]
     with caplog.at_level(logging.WARNING):
         assert classifier.predict(texts, on_error="skip") == expected  # type: ignore[arg-type]
-    assert [record.message for record in caplog.records] == [
-        "small passed over 3 items that are no texts, or with too few or too many tokens"
-    ]
+    (record,) = caplog.records
+    assert re.search(r"\bsmall .*\b3 items .*tokens$", record.message)
     answers = classifier.classify_all(texts, on_error="skip")  # type: ignore[arg-type]
     assert [answer and answer.label for answer in answers] == expected
     logits = classifier.logits(texts, on_error="skip")  # type: ignore[arg-type]
@@ -228,10 +228,10 @@ def test_inspect_shows_them(limited: Path, padded: Path) -> None:
 def test_the_command_line_names_the_text_or_line(limited: Path) -> None:
     result = run("classify", "-b", limited, TEXTS[0], SHORT)
     assert (result.exit_code, len(result.stdout.splitlines())) == (2, 1)
-    assert result.stderr.startswith("Error: Text 2 becomes 1 token id, but small takes at least 2.")
+    assert re.match(r"Error: Text 2 .*\b1 token id, .*small .*at least 2\.", result.stderr)
     result = run("classify", "-b", limited, stdin=f"{TEXTS[0]}\n{TEXTS[1]}\n{LONG}\n{TEXTS[2]}\n")
     assert (result.exit_code, len(result.stdout.splitlines())) == (2, 2)
-    assert "Error: Line 3 becomes 10 token ids, but small takes at most 9." in result.stderr
+    assert re.search(r"Error: Line 3 .*\b10 token ids, .*small .*at most 9\.", result.stderr)
 
 
 def test_rows_of_files_are_refused_or_passed_over(
@@ -243,12 +243,12 @@ def test_rows_of_files_are_refused_or_passed_over(
     Path("full.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows if text))
     result = run("classify", "-b", limited, "-i", "full.jsonl", "-o", "out.jsonl")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: Row 2 of full.jsonl becomes 10 token ids, but small takes at most 9.")
+    assert re.match(r"Error: Row 2 of full\.jsonl .*\b10 token ids, .*small .*at most 9\.", result.stderr)
     assert "--on-error skip" in result.stderr
     assert not Path("out.jsonl").exists()
     result = run("classify", "-b", limited, "-i", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
     assert result.exit_code == 0
-    assert "3 of 5 rows passed over: 1 without a text, 0 left out, 2 with too few or too many tokens." in result.stderr
+    assert re.search(r"3 of 5 rows .*: 1 without a text, 0 .*, 2 .*tokens\.", result.stderr)
     labels = Classifier.load(limited).predict([TEXTS[0], TEXTS[1]])
     written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [row["label"] for row in written] == [labels[0], None, None, None, labels[1]]
@@ -294,7 +294,7 @@ def test_a_text_of_padding_only_is_refused(counting: Path, text: str) -> None:
     with pytest.raises(LimitError) as caught:
         classifier.classify(text)
     assert caught.value.problem == f"The text {NO_WORD}"
-    assert caught.value.remedy == "Give one with a word of its vocabulary."
+    assert "vocabulary" in caught.value.remedy
     for ask in (classifier.predict, classifier.logits, classifier.predict_proba, classifier.predict_labels):
         with pytest.raises(LimitError) as caught:
             ask(["the cup", text])  # type: ignore[operator]
@@ -327,9 +327,8 @@ def test_a_text_of_padding_only_can_be_skipped(counting: Path, caplog: pytest.Lo
     expected = [None, labels[0], None, None, labels[1]]
     with caplog.at_level(logging.WARNING):
         assert classifier.predict(texts, on_error="skip") == expected  # type: ignore[arg-type]
-    assert [record.message for record in caplog.records] == [
-        "small passed over 3 items that are no texts, or without a known word"
-    ]
+    (record,) = caplog.records
+    assert re.search(r"\bsmall .*\b3 items .*known word$", record.message)
     answers = classifier.classify_all(texts, on_error="skip")  # type: ignore[arg-type]
     assert [answer and answer.label for answer in answers] == expected
     assert np.isnan(classifier.logits(["", "<pad>"], on_error="skip")).all()
@@ -376,7 +375,7 @@ def test_the_command_line_says_which_text_holds_no_known_word(
     counting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "a text with a known word" in run("inspect", counting).stdout
+    assert "known word" in run("inspect", counting).stdout
     result = run("classify", "-b", counting, "the oil", "unheard")
     assert (result.exit_code, len(result.stdout.splitlines())) == (2, 1)
     assert result.stderr.startswith(f"Error: Text 2 {NO_WORD}")
@@ -387,7 +386,7 @@ def test_the_command_line_says_which_text_holds_no_known_word(
     Path("full.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows if text))
     result = run("classify", "-b", counting, "--input", "full.jsonl", "-o", "out.jsonl")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: Row 2 of full.jsonl holds no known word, and small takes none such.")
+    assert re.match(r"Error: Row 2 of full\.jsonl .*no known word, .*small ", result.stderr)
     assert not Path("out.jsonl").exists()
     result = run("classify", "-b", counting, "--input", "in.jsonl", "-o", "out.jsonl", "--on-error", "skip")
     assert result.exit_code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -190,10 +191,10 @@ def test_it_is_written_in_version_2_and_shown(tmp_path: Path) -> None:
     assert b'"version": 2' in (folder / "classifier.json").read_bytes()
     assert Classifier.load(folder).manifest.graph.alone == (2, 4)
     shown = CliRunner().invoke(main, ["inspect", str(folder)]).output
-    assert "a text that holds the id 2 or 4 alone" in shown
+    assert "id 2 or 4 alone" in shown
     page = tmp_path / "proof.html"
     assert CliRunner().invoke(main, ["verify", str(folder), "--html", str(page)]).exit_code == 0
-    assert "a text that holds one of the token ids 2, 4" in page.read_text()
+    assert "token ids 2, 4" in page.read_text()
 
 
 PADDING = {"ids": 10, "texts": 9, "probability_after": 0.0712, "probability_before": 0.12}
@@ -221,7 +222,8 @@ def test_a_provenance_that_says_something_else_of_padding_is_passed_over(padding
 
 def test_a_figure_that_is_none_is_left_out() -> None:
     told = padding_told({"padding": {**PADDING, "probability_before": None}})
-    assert told == "10 ids of padding after a text would change a probability by up to 0.071"
+    assert told is not None
+    assert re.findall(r"\d[\d.]*", told) == ["10", "0.071"]
 
 
 def test_graphs_of_two_bundles_are_the_same_where_they_say_the_same() -> None:

@@ -69,7 +69,7 @@ def test_a_version_that_is_newer_than_needed_becomes_the_oldest(tmp_path: Path) 
     rewritten(old, version=3)
     result = run(old, "-o", tmp_path / "new")
     assert result.exit_code == 0, result.output
-    assert "it is of version 1 of the format, which can hold all of it; it was of 3." in result.stdout
+    assert re.search(r"version 1 .*of 3\.", result.stdout)
     assert Classifier.load(tmp_path / "new").labels == bundle_maker.LABELS
 
 

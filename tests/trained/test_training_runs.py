@@ -140,7 +140,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     command = ["train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "3"]
     nothing = run(*command, "--resume")
     assert nothing.exit_code == 2
-    assert "There is no interrupted run in c" in nothing.stderr
+    assert "interrupted run in c" in nothing.stderr
 
     progress = metrics.RunningMetrics.progress
 
@@ -153,7 +153,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
         patched.setattr(metrics.RunningMetrics, "progress", interrupted)
         broken = run(*command)
     assert broken.exit_code == 130
-    assert "Go on with the same command and --resume." in broken.stderr
+    assert "same command and --resume." in broken.stderr
     assert is_unfinished(Path("c"))
     files = {path.name: path.read_bytes() for path in Path("c").iterdir()}
     other = run(*command, "--resume", "--hidden-dim", "9")
@@ -162,13 +162,13 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     write_csv(reviews.with_name("others.csv"), easy_texts(seed=1))
     changed = run("train", str(reviews.with_name("others.csv")), *command[2:], "--resume")
     assert "other data" in changed.stderr
-    assert "Go on with the same command" not in changed.stderr
+    assert "same command and --resume." not in changed.stderr
     assert {path.name: path.read_bytes() for path in Path("c").iterdir()} == files
 
     assert run(*command, "--resume").exit_code == 0
     over = run(*command, "--resume")
     assert over.exit_code == 2
-    assert "There is no interrupted run in c" in over.stderr
+    assert "interrupted run in c" in over.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not a tensor file at all"])
@@ -256,7 +256,7 @@ def test_ctrl_c_stops_several_processes_and_keeps_the_best(reviews: Path) -> Non
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 130, rest
-    assert "The checkpoint so far is in c" in rest
+    assert "checkpoint so far is in c" in rest
     assert "Traceback" not in rest
     assert checkpoints.read(Path("c")).metrics["epoch"] >= 1
     until = time.monotonic() + 10
@@ -512,15 +512,15 @@ def labelled(*rows: tuple[str, str]) -> LabelledTexts:
 def test_what_is_odd_about_the_rows_is_said() -> None:
     rows = [("cat", "a purr"), ("dog", "a bark"), ("elk", "a bell"), ("cat", "a purr"), ("dog", "a purr")]
     said = notices_of(labelled(*rows), labelled(("cat", "a purr"), ("dog", "new")))
-    assert "2 of 5 training rows repeat the text of another." in said
-    assert "1 texts of the training rows have several labels, such as 'a purr'." in said
-    assert "1 of 2 validation rows have a text that is trained on, such as 'a purr'" in said
+    assert "2 of 5 training rows repeat" in said
+    assert re.search(r"1 texts? of the training rows [^.]*several labels, such as 'a purr'\.", said)
+    assert re.search(r"1 of 2 validation rows [^.]*trained on, such as 'a purr'", said)
     assert "The class 'elk' has 1 row, which is trained on; no validation row has it." in said
     assert notices_of(easy_texts()) == ""
     # A text of a megabyte, and two without a word.
     more = [("cat", "a purr " * 150_000), ("dog", ""), ("dog", " ")]
     odd = notices_of(labelled(*rows, *more), labelled(("cat", "new"), ("dog", "newer"), ("elk", "newest")))
-    assert "2 of 8 training rows have an empty text" in odd
+    assert re.search(r"2 of 8 training rows [^.]*empty text", odd)
     assert "1 of 8 training rows have 256 tokens or more, of which 256 are read; --max-tokens reads more." in odd
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,7 +145,8 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
     rules = NumberRules(("x",), window=4, hop=2)
     data = labelled_sequences([Recording("walk", steps, labels), Recording("run", steps, "b")], rules, None, "two")
     assert [int(s[0, 0]) for s in data.sequences[:8]] == [0, 2, 4, 6, 14, 16, 18, 20]
-    assert data.notes == ("1 of 5 stretches are shorter than a window, and left out.",)
+    (note,) = data.notes
+    assert note.startswith("1 of 5 stretches")
     training, held_out = sequence_parts(data, None, 0.1, seed=0)
     assert len(training) + len(held_out) == len(data)
     assert not set(training.recordings.tolist()) & set(held_out.recordings.tolist())
@@ -207,7 +209,7 @@ def test_few_validation_rows_and_repeated_sequences_are_told() -> None:
     found: list[str] = []
     train(data.rows(np.array([*range(20), 0, 1])), replace(QUICK, epochs=1), report=noting(found))
     assert any("repeat another" in text or "are trained on" in text for text in found)
-    assert any("only 2 validation rows, of which each is 50.0 points" in text for text in found)
+    assert any(re.search(r"2 validation rows, .*\b50\.0 points", text) for text in found)
 
 
 def test_fit_gives_an_estimator_of_sequences() -> None:

@@ -344,7 +344,7 @@ def _outside_name(outside: Any, given: Mapping[str, Any]) -> str:
     name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
     if name is None:
         raise InputError(
-            f"outside is {shown(outside, 40)}, and no text has that label; there are {listed(list(given))}.",
+            f"outside is {shown(outside, 40)}, and no text has that label; there are {listed(sorted(given))}.",
             "Give the label of the texts that are of none of the classes.",
         )
     return name
