@@ -310,13 +310,13 @@ def test_ctrl_c_later_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) ->
     interrupt_at(monkeypatch, 2, KeyboardInterrupt())
     result = run("train", "reviews.csv", "-o", "c", *QUICK)
     assert result.exit_code == 130
-    assert re.search(r"checkpoint so far is in c: .* epoch 1\.", result.stderr)
+    assert re.search(r"so far is in c: .* epoch 1\.", result.stderr)
     assert checkpoints.read(Path("c")).metrics["epoch"] == 1
 
 
 def test_a_run_that_fails_later_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_at(monkeypatch, 2, training.TrainingError("It failed.", "Try again."))
-    assert "checkpoint so far is in c" in refused("train", "reviews.csv", "-o", "c", *QUICK, status=1)
+    assert "so far is in c" in refused("train", "reviews.csv", "-o", "c", *QUICK, status=1)
     assert checkpoints.read(Path("c")).metrics["epoch"] == 1
 
 
@@ -345,7 +345,7 @@ def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
                 break
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 130, rest
-    assert "checkpoint so far is in c" in rest
+    assert "so far is in c" in rest
     assert "Traceback" not in rest
     assert checkpoints.read(Path("c")).metrics["epoch"] >= 1
     assert not list(Path().glob(".c*"))

@@ -71,6 +71,16 @@ def easy_sequences(rows: int = 40, seed: int = 0) -> LabelledSequences:
     return labelled_sequences(recordings, NumberRules(("noise", "height")), None, "easy")
 
 
+def test_validation_sequences_that_are_read_otherwise_are_refused_by_what_differs() -> None:
+    data = easy_sequences(6)
+    for other, named in (
+        (replace(data, labels=data.labels[::-1]), r"'{1}', '{0}', not '{0}', '{1}'"),
+        (replace(data, rules=replace(data.rules, window=4)), r"\bwindow 4, .*None"),
+    ):
+        with pytest.raises(DataError, match=named.format(*data.labels)):
+            sequence_parts(data, other, 0.1, seed=0)
+
+
 def test_a_run_learns_and_its_scale_is_that_of_the_training_rows() -> None:
     data = easy_sequences()
     checkpoint = train(data, replace(QUICK, epochs=4))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, SequenceError
+from pocketrnn.errors import DataError, SequenceError, shown
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.tables.checks import listed
 from pocketrnn_training.data import class_targets, classes_of, split_classes
 
 __all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale", "sequence_parts"]
@@ -211,6 +212,22 @@ def _windows(steps: int, rules: NumberRules) -> list[tuple[int, int]]:
     return [(start, start + rules.window) for start in starts]
 
 
+def _check_alike(data: LabelledSequences, validation: LabelledSequences) -> None:
+    """Refuse validation rows that were read otherwise than the training rows, by what differs."""
+    remedy = "Read them as the training rows are read."
+    if validation.labels != data.labels:
+        raise DataError(
+            f"The validation rows have other labels: {listed(validation.labels)}, not {listed(data.labels)}.", remedy
+        )
+    rules = asdict(data.rules)
+    for name, value in asdict(validation.rules).items():
+        if value != rules[name]:
+            raise DataError(
+                f"The validation rows have the {name} {shown(value)}, the training rows {shown(rules[name])}.",
+                remedy,
+            )
+
+
 def sequence_parts(
     data: LabelledSequences, validation: LabelledSequences | None, share: float, seed: int
 ) -> tuple[LabelledSequences, LabelledSequences]:
@@ -232,10 +249,7 @@ def sequence_parts(
         >>> training, held_out = sequence_parts(data, None, 0.1, seed=0)
     """
     if validation is not None:
-        if (validation.labels, validation.rules) != (data.labels, data.rules):
-            raise DataError(
-                "The validation rows have other labels or channels.", "Read them as the training rows are read."
-            )
+        _check_alike(data, validation)
         return data, validation
     numbers, first, inverse = np.unique(data.recordings, return_index=True, return_inverse=True)
     what = "sequence" if len(numbers) == len(data) else "stretch of a recording to take windows from"
