@@ -79,6 +79,8 @@ _STEADY: Final = 1e-3
 _INPUT_SIZES: Final = ("input_size", "in_features", "in_channels", "num_features")
 # A golden example is at most so many numbers, where there are some of so few.
 _SMALL: Final = 4096
+# What is done to samples in other calls, such as to have time before the batch, may be right for one layout only.
+_LIKELY_CALLS: Final = ("module(tokens)", "module(tokens, ")
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,9 @@ def _table(wanted: NumberExport, given: Sequence[Samples], kind: str) -> SampleT
     )
 
 
-def _asked(module: nn.Module, wanted: NumberExport, table: SampleTable, *, one_text: bool) -> ExportableModule:
+def _asked(
+    module: nn.Module, wanted: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
+) -> ExportableModule:
     call = wanted.call
     return prepare(
         module,
@@ -205,7 +209,7 @@ def _asked(module: nn.Module, wanted: NumberExport, table: SampleTable, *, one_t
         padding_id=_PADDING,
         classes=len(wanted.labels),
         multi_label=wanted.activation == "sigmoid",
-        call=None if call is None else call_on_samples(call),
+        call=line if call is None else call_on_samples(call),
         gives=wanted.gives,
         one_text=one_text,
         widths=widths_of(wanted.rules_of_ids),
@@ -226,7 +230,7 @@ def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) ->
         held: list[_Held] = []
         for layout in wanted.layouts:
             try:
-                held.append(_tried(module, wanted, table, layout))
+                held.append(_tried(module, wanted, table, layout, line=_likely_line(held)))
             except _RunsOtherwiseError as error:
                 # A view takes any layout: where the likelier one runs, another that holds is a guess.
                 if not held:
@@ -293,10 +297,17 @@ class _Held:
     said: tuple[logging.LogRecord, ...]
 
 
-def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout) -> _Held:
+def _likely_line(held: Sequence[_Held]) -> str | None:
+    """How a module is called in a layout that holds, where it is called as most are: it is asked in further layouts
+    with this line only. All the others, of which each fails, were a third of an export."""
+    line = held[0].prepared.convention.line if held else ""
+    return line if line.startswith(_LIKELY_CALLS) else None
+
+
+def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout, *, line: str | None) -> _Held:
     with _said_later() as said, _of_ids(module, wanted, table, layout) as of_ids:
         try:
-            prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence)
+            prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence, line=line)
         except ExportError as error:
             if wanted.call is None and "finite" not in str(error) and _runs(of_ids, wanted, len(table.rows)):
                 raise _RunsOtherwiseError(error) from error
