@@ -239,6 +239,10 @@ DOCUMENTED = {"_getframe", "_indices", "_values"}
 SAID = {"__file__", "__version__", "__get__", "__name__"}
 
 
+# What takes the name of an attribute as text.
+BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
+
+
 def is_private(dotted: str) -> bool:
     """Whether a full name leads through a part of a library that is private; torch.fx.experimental says it is."""
     first, *others = dotted.split(".")
@@ -300,7 +304,10 @@ def private_uses(text: str, ours: set[str]) -> list[str]:
     assigned, and `__code__` and the like of what is a library's; names with an underscore that nothing of ours
     defines, also as text for `getattr`; what a size of a trace has; and the name of a private module in any text.
     """
-    tree = ast.parse(text)
+    return private_uses_in(ast.parse(text), text, ours)
+
+
+def private_uses_in(tree: ast.Module, text: str, ours: set[str]) -> list[str]:
     bound, imported = names_bound(tree)
     found = [f"imports {name}" for name in imported if is_private(name)]
     for node in ast.walk(tree):
@@ -310,7 +317,7 @@ def private_uses(text: str, ours: set[str]) -> list[str]:
             of_node = isinstance(node.value, ast.Attribute) and node.value.attr == "node" and name in OF_A_NODE
             if hidden or of_node or name in OF_A_TRACE or (full is not None and is_private(full)):
                 found.append(f"{node.lineno}: {ast.unparse(node)}")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr", "hasattr", "delattr"}:
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BY_NAME:
             name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
             if re.match(r"_[a-z]", str(name)) and name not in ours:
                 found.append(f"{node.lineno}: {ast.unparse(node)}")
@@ -320,7 +327,7 @@ def private_uses(text: str, ours: set[str]) -> list[str]:
 
 def test_private_parts_of_torch_are_in_one_file() -> None:
     ours = names_defined(map(source_of, TEXTS))
-    wrong = {name: private_uses(TEXTS[name], ours) for name in TEXTS if name != GUARDED}
+    wrong = {name: private_uses_in(source_of(name), TEXTS[name], ours) for name in TEXTS if name != GUARDED}
     assert {name: uses for name, uses in wrong.items() if uses} == {}
     assert len(private_uses(TEXTS[GUARDED], ours)) > 20
 

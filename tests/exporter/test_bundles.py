@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -66,16 +67,15 @@ def test_a_bundle_holds_three_files_the_third_of_which_runs_in_plain_torch(
     torch.testing.assert_close(copy(tokens, lengths), module.eval()(tokens, lengths))
 
 
-def test_a_lone_graph_says_what_it_is_and_names_its_axes(module: torch.nn.Module, tmp_path: Path) -> None:
-    written = exported(module, tmp_path / "b", name="news")
-    assert manifest.read(tmp_path / "b") == written
-    model = onnx.load(tmp_path / "b" / "model.onnx")
+def test_a_lone_graph_says_what_it_is_and_names_its_axes(old_bundle: Path) -> None:
+    written = manifest.read(old_bundle)
+    model = onnx.load(old_bundle / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
-    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["classifier.json", "model.onnx"], "no TorchScript"
+    assert sorted(p.name for p in old_bundle.iterdir()) == ["classifier.json", "model.onnx"], "no TorchScript"
     metadata = {p.key: p.value for p in model.metadata_props}
     assert metadata == {
         "pocketrnn.version": "1",
-        "pocketrnn.name": "news",
+        "pocketrnn.name": "old",
         "pocketrnn.labels": json.dumps(LABELS),
         "pocketrnn.text_digest": manifest.text_digest(written.labels, written.text, written.vocabulary),
     }
@@ -84,18 +84,26 @@ def test_a_lone_graph_says_what_it_is_and_names_its_axes(module: torch.nn.Module
     assert [d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == ["batch", 4]
 
 
-def test_a_graph_is_small_and_tells_nothing_of_the_machine_it_was_made_on(old_bundle: Path, tmp_path: Path) -> None:
+def assert_small_and_discreet(bundle: Path, most_nodes: int) -> None:
+    content = (bundle / "model.onnx").read_bytes()
+    nodes = onnx.load_from_string(content).graph.node
+    assert len(nodes) <= most_nodes
+    assert not {node.op_type for node in nodes} & {"Split", "If", "Loop", "Scan", "SequenceAt"}
+    assert str(Path(__file__).parent).encode() not in content
+    assert b"stack_trace" not in content
+
+
+def test_a_graph_is_small_and_tells_nothing_of_the_machine_it_was_made_on(old_bundle: Path) -> None:
+    assert_small_and_discreet(old_bundle, 10)
+
+
+@pytest.mark.slow
+def test_a_graph_of_stacked_layers_is_small_and_tells_nothing_of_the_machine_it_was_made_on(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         stacked = RecurrentClassifier(_architecture(cell="gru", layers=2, bidirectional=True))
     exported(stacked, tmp_path / "two")
-    for bundle, most_nodes in ((old_bundle, 10), (tmp_path / "two", 20)):
-        content = (bundle / "model.onnx").read_bytes()
-        nodes = onnx.load_from_string(content).graph.node
-        assert len(nodes) <= most_nodes
-        assert not {node.op_type for node in nodes} & {"Split", "If", "Loop", "Scan", "SequenceAt"}
-        assert str(Path(__file__).parent).encode() not in content
-        assert b"stack_trace" not in content
+    assert_small_and_discreet(tmp_path / "two", 20)
 
 
 @pytest.mark.slow
@@ -160,17 +168,19 @@ def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, old_b
     with pytest.raises(OutputError, match="exists already"):
         exported(module, tmp_path / "b", name="new")
     assert manifest.read(tmp_path / "b").name == "old"
-    exported(module, tmp_path / "b", name="new", force=True)
-    assert manifest.read(tmp_path / "b").name == "new"
+    written = exported(module, tmp_path / "b", name="new", force=True)
+    assert manifest.read(tmp_path / "b") == written
+    assert written.name == "new"
 
 
 @pytest.mark.parametrize(
     ("raised", "seen"),
     [
-        pytest.param(OSError(errno.ENOSPC, "No space left on device"), OutputError, marks=pytest.mark.slow),
+        (OSError(errno.ENOSPC, "No space left on device"), OutputError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
+@pytest.mark.slow
 def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     module: torch.nn.Module,
     old_bundle: Path,
@@ -297,8 +307,11 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-def test_the_command_exports_a_checkpoint_and_prints_the_proof(trained: Path, tmp_path: Path) -> None:
-    result = run("export", trained, "-o", tmp_path / "b")
+def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_file(
+    trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts").write_text("w5 w6\nw7 w8 w9\n", encoding="utf-8")
+    result = run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts")
     assert result.exit_code == 0, result.output
     assert "onnx with pytorch" in result.stdout
     assert "Graph: proven equal to the PyTorch module." in result.stdout
@@ -306,23 +319,17 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof(trained: Path, tm
     read = manifest.read(tmp_path / "b")
     assert read.name == "news"
     assert read.provenance["data"] == {"source": "made up", "rows": 4}
+    assert [e.text for e in read.examples[:2]] == ["w5 w6", "w7 w8 w9"]
     assert run("verify", tmp_path / "b").exit_code == 0
 
 
-@pytest.mark.usefixtures("whole_proofs")
 def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: Path, tmp_path: Path) -> None:
     result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0")
     assert result.exit_code == 3
-    assert "batch 33 x sequence 257" in result.stderr
+    assert re.search(r"batch \d+ x sequence \d+", result.stderr)
     assert "of the size of rounding" in result.stderr
     assert "PyTorch itself is" in result.stderr
     assert not (tmp_path / "b").exists()
-
-
-def test_the_command_reads_texts_for_the_proof_from_a_file(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "texts").write_text("w5 w6\nw7 w8 w9\n", encoding="utf-8")
-    assert run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts").exit_code == 0
-    assert [e.text for e in manifest.read(tmp_path / "b").examples[:2]] == ["w5 w6", "w7 w8 w9"]
 
 
 @pytest.mark.parametrize(

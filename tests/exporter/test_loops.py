@@ -37,7 +37,6 @@ def name_of(case: tuple[type[nn.Module], Any]) -> str:
 
 
 # Of every sixth, test_right_programs.py asks in the fast suite whether its loop is put back.
-@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 40, first=3), ids=name_of)
 def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:
     kind, layers = case
@@ -69,7 +68,8 @@ def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Mo
 
 
 def test_python_is_as_it_was_after_an_export(tmp_path: Path) -> None:
-    export(made(loop_modules.TanhOfOneLinear), tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    traced = made(loop_modules.TanhOfOneLinear)
+    export(traced, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
     with pytest.raises(ExportError):
         export(made(loop_modules.CellsInTurn), tmp_path / "refused", labels=LABELS, vocabulary=VOCABULARY)
     assert "range" not in vars(loop_modules)

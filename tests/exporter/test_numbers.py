@@ -42,7 +42,6 @@ def last_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path
     return module, path
 
 
-@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 14, first=1))
 def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     module, call, how = made(name)
@@ -228,7 +227,7 @@ def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_s
 ) -> None:
     torch.manual_seed(0)
     with caplog.at_level(logging.WARNING):
-        manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ)
+        manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ, layout="btc")
     assert manifest.provenance["numbers_in_proof"] == "numbers from 0 to 1"
     assert "numbers from 0 to 1" in caplog.text
 

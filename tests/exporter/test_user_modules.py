@@ -114,6 +114,7 @@ def test_a_torchscript_copy_that_answers_otherwise_is_left_out_unless_it_is_aske
     verify(tmp_path / "bundle")
 
 
+@pytest.mark.slow
 def test_a_refused_module_leaves_the_old_bundle_as_it_was(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False}

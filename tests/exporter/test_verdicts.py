@@ -188,6 +188,10 @@ def test_labels_are_counted_on_texts_that_tell_something(bundle: Path, tmp_path:
     made = compress(bundle, tmp_path / "small")
     assert {(step.agreeing, step.texts) for step in made.steps} == {(2, 2)}
     assert made.manifest.provenance["compression"]["label_agreement_of"] == {"texts": 2, "source": "golden examples"}
+
+
+@pytest.mark.slow
+def test_the_command_counts_labels_on_texts_that_tell_something(bundle: Path, tmp_path: Path) -> None:
     told = run("compress", bundle, "-o", tmp_path / "again").stdout
     assert "label as the original, 2 texts" in told
     assert "| 2 of 2 |" in told

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiled_once import compiled_once
 
 from pocketrnn_export.packing import pack
 
@@ -48,14 +49,18 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def program(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs that `compiled_once` makes; one that stays, where pytest has such."""
+    cache = pytestconfig.cache
+    return tmp_path_factory.mktemp("programs") if cache is None else cache.mkdir("programs")
+
+
+@pytest.fixture(scope="session")
+def program(compiler: str, programs: Path) -> Path:
     """The program for machines without Python."""
-    built = tmp_path_factory.mktemp("program") / "pocketrnn-classify"
     source = NATIVE / "src"
-    subprocess.run(
-        [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers",
-         str(source / "classify.c"), str(source / "pocketrnn.c"), "-o", str(built), "-lm"],
-        check=True,
-        timeout=300,
-    )  # fmt: skip
+    line = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
+            "-Wno-missing-field-initializers", source / "classify.c", source / "pocketrnn.c"]  # fmt: skip
+    built, done = compiled_once(line, [source], programs, "classify")
+    assert done is None or done.returncode == 0, done.stderr
     return built

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from compiled_once import compiled_once
 from documented import blocks_of
 from operation_vectors import _TOKENS, WIDTH, _Maker
 
@@ -19,20 +20,17 @@ SOURCE = ROOT / "runtime" / "native" / "src"
 
 
 def test_an_operation_is_added_as_contributing_says(
-    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiler: str, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line, function, row = (block.content for block in blocks_of(ROOT / "CONTRIBUTING.md") if "twice" in block.content)
     source = shutil.copytree(SOURCE, tmp_path / "src")
     for name, added in (("ops.def", line), ("operations.inc", function)):
         with (source / name).open("a", encoding="ascii") as file:
             file.write(f"\n{added}")
-    program = tmp_path / "classify"
-    subprocess.run(
-        [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers",
-         str(source / "classify.c"), str(source / "pocketrnn.c"), "-o", str(program), "-lm"],
-        check=True,
-        timeout=300,
-    )  # fmt: skip
+    options = ["-std=gnu11", "-O0", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-missing-field-initializers"]
+    compilation = [compiler, *options, source / "classify.c", source / "pocketrnn.c"]
+    program, done = compiled_once(compilation, [source], programs, "twice")
+    assert done is None or done.returncode == 0, done.stderr
     for name, layout in ast.literal_eval(row.strip()).items():
         monkeypatch.setitem(packed_program._LAYOUT, name, layout)
     for factor, status in ((2, 0), (3, 3)):

@@ -11,6 +11,7 @@ import number_vectors
 import pytest
 import subword_vectors
 import user_modules
+from compiled_once import compiled_once
 from packing_tools import graph_of, packed_bundle, packed_graph
 from refused_packed import File
 from sampling import examples, mostly_slow
@@ -33,19 +34,15 @@ BY_SIZE = sorted(BUNDLES, key=lambda bundle: (VECTORS / "packed" / f"{bundle.nam
 
 
 @pytest.fixture(scope="session")
-def hostile(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hostile(compiler: str, programs: Path) -> Path:
     """The program that changes files, with the engine, both built with sanitizers."""
-    program = tmp_path_factory.mktemp("hostile") / "hostile"
-    built = subprocess.run(
-        [compiler, "-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-         "-DPRNN_GUARDED", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
-         "-Wno-missing-field-initializers", f"-I{SOURCE}",
-         str(SOURCE / "pocketrnn.c"), str(HERE / "hostile.c"), "-o", str(program), "-lm"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    if "cannot find" in built.stderr:
+    line = [compiler, "-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+            "-DPRNN_GUARDED", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
+            "-Wno-missing-field-initializers", f"-I{SOURCE}", SOURCE / "pocketrnn.c", HERE / "hostile.c"]  # fmt: skip
+    program, built = compiled_once(line, [SOURCE, HERE / "hostile.c"], programs, "hostile")
+    if built is not None and "cannot find" in built.stderr:
         pytest.skip("the compiler has no sanitizers here")
-    assert built.returncode == 0, built.stderr
+    assert built is None or built.returncode == 0, built.stderr
     return program
 
 

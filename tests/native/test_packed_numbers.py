@@ -397,17 +397,23 @@ def test_classifiers_of_texts_and_of_numbers_refuse_each_others_files() -> None:
         Classifier.load(PACKED / "numbers-plain.prnn", tokenizer=str.split)
 
 
-def test_a_step_beside_windows_is_refused_for_numbers(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+def test_a_step_beside_windows_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     kind, _, how = number_modules.EXPORTED["LastStep"]
     with pytest.raises(InputError, match="windows of 8 steps"):
         export(kind().eval(), tmp_path / "steps", **how, window=8, streaming=True)
+    with pytest.raises(InputError, match="packed already"):
+        pack(PACKED / "numbers-plain.prnn", tmp_path / "x.prnn")
+    assert list(tmp_path.glob("*.prnn")) == []
+
+
+@pytest.mark.slow
+def test_a_step_beside_windows_is_not_packed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    kind, _, how = number_modules.EXPORTED["LastStep"]
     export(kind().eval(), tmp_path / "steps", **how, window=8)
     bundle = tmp_path / "steps"
     with pytest.raises(InputError, match="windows of 8 steps"):
         pack(bundle, tmp_path / "x.prnn", streaming=True)
-    with pytest.raises(InputError, match="packed already"):
-        pack(PACKED / "numbers-plain.prnn", tmp_path / "x.prnn")
     assert list(tmp_path.glob("*.prnn")) == []
 
 
@@ -447,6 +453,7 @@ def swinging(tmp_path_factory: pytest.TempPathFactory, short_proofs: None) -> Pa
     return path
 
 
+@pytest.mark.slow
 def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_sequences(
     swinging: Path, tmp_path: Path
 ) -> None:
@@ -473,6 +480,7 @@ def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_seque
     assert answers[-1].probability == pytest.approx(classifier.classify(data.sequences[0]).probability, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging: Path, tmp_path: Path) -> None:
     path = tmp_path / "swings.prnn"
     made = pack(swinging, path, arithmetic="int8", allowed=AllowedChange(labels=100))

@@ -82,12 +82,11 @@ def test_what_can_be_seen_without_pytorch_is_said_before_it_is_imported(
 
 
 def test_a_run_that_is_redirected_has_a_line_for_each_epoch() -> None:
-    few = run("train", "reviews.csv", "-o", "few", *QUICK)
-    assert few.exit_code == 0, few.output
-    assert "row" not in re.sub("rows", "", few.stderr)
-    assert len(re.findall(r"^epoch \d", few.stderr, re.M)) == 2
-    assert "of the recurrent part" in few.stderr
-    fitted = run("train", "reviews.csv", "-o", "fitted", *QUICK, "--final-fit").stderr
+    result = run("train", "reviews.csv", "-o", "fitted", *QUICK, "--final-fit")
+    assert result.exit_code == 0, result.output
+    fitted = result.stderr
+    assert not re.search(r"^epoch [12] .* row ", fitted, re.M)
+    assert "of the recurrent part" in fitted
     assert re.search(r"Note: 2 epochs of 216 rows, .*all rows: about \d", fitted)
     assert [line[:9] for line in fitted.splitlines() if line.startswith("epoch")] == [
         "epoch 1  ",
@@ -95,6 +94,10 @@ def test_a_run_that_is_redirected_has_a_line_for_each_epoch() -> None:
         "epoch 3/4",
         "epoch 4/4",
     ]
+
+
+@pytest.mark.slow
+def test_a_quiet_run_says_nothing_of_its_epochs() -> None:
     assert run("train", "reviews.csv", "-o", "none", *QUICK, "--quiet").stderr == ""
 
 
@@ -147,8 +150,9 @@ def examples_in_the_help(command: click.Command) -> list[str]:
 @pytest.mark.parametrize(
     "example",
     [
-        # test_training_runs.py exports what it trains, in the fast suite. Of the others every third is run there.
-        pytest.param(example, marks=pytest.mark.slow if "--export" in example or i % 3 else ())
+        # test_training_runs.py exports what it trains, in the fast suite, and test_training_sequences.py trains on
+        # numbers. Of the others every third is run there.
+        pytest.param(example, marks=pytest.mark.slow if "--export" in example or "--window" in example or i % 3 else ())
         for i, example in enumerate(examples_in_the_help(train))
     ],
 )
@@ -188,6 +192,7 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_the_helps_first_example_of_evaluate_runs() -> None:
     assert run("train", "reviews.csv", "-o", "reviews.checkpoint", *QUICK).exit_code == 0
     example = examples_in_the_help(evaluate)[0]
@@ -393,6 +398,7 @@ def test_scores_are_scikit_learns_and_safe_where_a_class_is_missing() -> None:
     assert result.confusion == ((1, 1, 0), (0, 2, 0), (0, 0, 0))
 
 
+@pytest.mark.slow
 def test_many_classes_are_shown_by_their_largest_confusions(somewhere_else: Path) -> None:
     lines = [f"class{i % 30:02},word{i % 30} word{i}" for i in range(120)]
     (somewhere_else / "many.csv").write_text("\n".join(["label,text", *lines]))

@@ -76,7 +76,7 @@ def states_of(data: LabelledTexts, settings: object = QUICK) -> list[TrainingSta
             {"adversarial": 0.2, "layers": 2},
             {"patience": 1},
         ],
-        3,
+        6,
     ),
 )
 def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
@@ -429,7 +429,8 @@ def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() ->
 
 
 @pytest.mark.usefixtures("fine_pictures")
-@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 97])
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 97])
 def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classes: int) -> None:
     labels = tuple(f"class {i}" for i in range(classes))
     targets = np.arange(classes * 4) % classes

@@ -266,6 +266,7 @@ def test_each_label_is_learnt_and_has_a_threshold(states: list[TrainingState]) -
     assert best.training["label_smoothing"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_of_several_labels_is_resumed_to_the_same_weights(states: list[TrainingState], tmp_path: Path) -> None:
     run_folder.keep(states[2], tmp_path / "c", force=False)
     best = train(tagged_texts(240), LONGER, resume=run_folder.read_state(tmp_path / "c"))
