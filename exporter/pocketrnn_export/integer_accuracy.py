@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.sequences import LabelledSequences
 
-__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers"]
+__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers", "check_labels"]
 
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2
@@ -62,6 +63,26 @@ class _Answers:
     targets: NDArray[np.int64] = field(repr=False)
 
 
+def check_labels(labels: Sequence[str], data: LabelledTexts | LabelledSequences | None) -> None:
+    """Refuse data of other labels than the classifier's, before anything is made or proven.
+
+    Args:
+        labels: the classifier's.
+        data: texts or sequences, if any.
+
+    Raises:
+        InputError: it has others.
+
+    Example:
+        >>> check_labels(("no", "yes"), None)
+    """
+    if data is not None and tuple(data.labels) != tuple(labels):
+        raise InputError(
+            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(labels)}.",
+            "Read it with the classifier's labels.",
+        )
+
+
 def changed_by_integers(
     before: Classifier | NumberClassifier,
     after: Classifier | NumberClassifier,
@@ -84,12 +105,7 @@ def changed_by_integers(
         >>> changed_by_integers(before, after, None, AllowedChange()).changed
         0
     """
-    if data is not None and tuple(data.labels) != before.manifest.labels:
-        raise InputError(
-            f"The data has other labels than the classifier: {listed(data.labels)}, not "
-            f"{listed(before.manifest.labels)}.",
-            "Read it with the classifier's labels.",
-        )
+    check_labels(before.manifest.labels, data)
     answers = _answered(before, after, data)
     labels = answers.before.argmax(1), answers.after.argmax(1)
     changed = int((labels[0] != labels[1]).sum())

@@ -33,7 +33,7 @@ from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers, check_labels
 from pocketrnn_export.integer_packing import (
     Programs,
     changed_by_integers_on,
@@ -164,6 +164,7 @@ def _packed_texts(
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
     folder, manifest = packable(bundle)
+    check_labels(manifest.labels, data)
     # As the runtime does: a bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None

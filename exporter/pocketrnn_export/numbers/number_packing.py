@@ -28,7 +28,7 @@ from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
 from pocketrnn_export.forms.packed import WAYS
 from pocketrnn_export.forms.program_of_graph import program_on_samples
-from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers, check_labels
 from pocketrnn_export.integer_packing import (
     Programs,
     changed_by_integers_on,
@@ -115,7 +115,9 @@ def packed_numbers_with_integers(
         >>> packed_numbers_with_integers(Path("har"), None, AllowedChange())[0].graph.file
         'program'
     """
-    return _with_integers(_packed_and_proven(folder, packable_numbers(folder), streaming=streaming), data, allowed)
+    manifest = packable_numbers(folder)
+    check_labels(manifest.labels, data)
+    return _with_integers(_packed_and_proven(folder, manifest, streaming=streaming), data, allowed)
 
 
 def packable_numbers(folder: Path) -> NumberManifest:
