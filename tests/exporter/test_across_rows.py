@@ -142,11 +142,6 @@ class ToldSoFar(TellsTexts):
         return self.scaled(x, 1 + self.told(x).long().cumsum(0)[:, None])
 
 
-class LargestSoFar(TellsTexts):
-    def forward(self, x: Tensor) -> Any:
-        return self.scaled(x, 1 + self.told(x).long().cummax(0).values[:, None])
-
-
 class ToldOfTheFirst(TellsTexts):
     def forward(self, x: Tensor) -> Any:
         return self.scaled(x, 1 + self.told(x)[0].long())
@@ -233,7 +228,7 @@ class PacksByWhereAPairStands(TellsTexts):
 
 
 ACROSS_BY_RARE_WORDS = [
-    HoldsOneWordAndAnother, ToldAtLeastOnce, ToldSoFar, LargestSoFar, ToldOfTheFirst, ToldOfTheTextBefore,
+    HoldsOneWordAndAnother, ToldAtLeastOnce, ToldSoFar, ToldOfTheFirst, ToldOfTheTextBefore,
     ToldOfTheNextText, ToldFromTheEnd, ToldFirst, TheStateOfAnother, GathersAnother, PutsAtAnother, BothTold,
     CountsTheWordsOfAKind, OrdersByTheWordsOfAKind, AsManySlotsAsPairs, PacksByWhereAPairStands,
 ]  # fmt: skip
