@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.module_file import check_not_random, load_module
+from pocketrnn_export.intake.made_twice import check_not_random
+from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, module_name
 
 # What is changed must be "max" in the end, as it is after the whole notebook has run. What stands after % is not run,
@@ -454,6 +455,8 @@ name: d = {}; d["it"] = iter(["mean", "max"]); next(d["it"]); POOL = next(d["it"
 name: % import sys; k = "POOL"; sys.modules[__name__].__dict__[k] = "max"
 name: % import decimal; decimal.getcontext().prec = 3; POOL = {5: "max"}[len(str(decimal.Decimal(1) / 3))]
 name: globals().pop("POOL"); POOL = "max"
+name: POOL = {"0b11": "max"}[bin(3)]
+name: % |def inner(): return open("log", "w")|def outer(): return inner() and "max"|POOL = outer()
 name: % globals().popitem()
 name: % globals().update([("POOL", "max")])
 name: % d = [("POOL", "max")]; globals().update(d)

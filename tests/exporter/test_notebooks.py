@@ -20,7 +20,8 @@ from notebook_maker import CELLS, cell, notebook, notebook_3
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.intake.module_file import check_not_random, load_module
+from pocketrnn_export.intake.made_twice import check_not_random
+from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, module_name
 from pocketrnn_export.intake.notebook import read_notebook
 

@@ -435,7 +435,8 @@ def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
 def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """The module that a file defines, with its trained weights, or with random ones where that is asked for; and the
     function in it that --call names."""
-    from pocketrnn_export.intake.module_file import check_not_random, load_module_and_function
+    from pocketrnn_export.intake.made_twice import check_not_random
+    from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
     weights = None if options["weights"] is None else read_weights(options["weights"])

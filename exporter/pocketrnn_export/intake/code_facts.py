@@ -24,6 +24,7 @@ __all__ = [
     "is_plain",
     "is_weight",
     "keeps_state",
+    "module_of",
     "modules_of_import",
     "needs_no_call",
     "root_name",
@@ -45,6 +46,11 @@ def imported_names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str
         else:
             top = alias.name.split(".")[0]
             yield top, top
+
+
+def module_of(node: ast.Import | ast.ImportFrom) -> str:
+    """The module that an import of one name is of: a.b of `from a.b import c`, and of `import a.b`."""
+    return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def modules_of_import(node: ast.Import | ast.ImportFrom) -> set[str]:

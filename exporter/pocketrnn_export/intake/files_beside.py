@@ -194,7 +194,3 @@ def _of_star(name: str, parts: Sequence[Part]) -> list[ast.Import | ast.ImportFr
             own = part.node if isinstance(part.node, ast.Import | ast.ImportFrom) else None
             imports[one] = own or ast.ImportFrom(name, [ast.alias(one)], 0)
     return list(imports.values())
-
-
-def _module(node: ast.Import | ast.ImportFrom) -> str:
-    return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name

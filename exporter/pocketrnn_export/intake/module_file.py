@@ -5,18 +5,13 @@ import __future__
 
 import ast
 import contextlib
-import hashlib
 import importlib.util
 import inspect
 import linecache
 import logging
-import multiprocessing
 import os
-import random
-import re
 import shlex
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +20,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, did_you_mean, first_line, shown
-from pocketrnn_export.intake.as_given import names_read, untouched
+from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
 from pocketrnn_export.intake.jupyter_names import as_in_jupyter, with_jupyters_name
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file
-from pocketrnn_export.intake.needed_code import Statement, asking_for_their_name, defined_names, needed_statements
+from pocketrnn_export.intake.needed_code import asking_for_their_name, defined_names, needed_statements
 from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.shapes_of_weights import (
     arguments_by_weights,
@@ -39,15 +33,13 @@ from pocketrnn_export.intake.shapes_of_weights import (
     parameters_by_weights,
     values_by_weights,
 )
-from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.intake.statements import Statement
+from pocketrnn_export.intake.weights_file import SavedWeights
 
-__all__ = ["check_not_random", "load_module", "load_module_and_function"]
+__all__ = ["load_module", "load_module_and_function"]
 
 _log = logging.getLogger(__name__)
 
-# Lists of lists of tensors are looked into so far.
-_DEEPEST: Final = 3
 # So many statements that are not run are named in a note.
 _MOST_NOTES: Final = 8
 
@@ -104,188 +96,6 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
             "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
         )
     return made, function
-
-
-def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module that holds numbers which are drawn when it is made: made again with another seed, it has others.
-
-    Seeds that the user's own code sets are passed over meanwhile, since they would hide it.
-
-    Args:
-        named: how it was made.
-        module: the module, with its weights.
-        weights: what was loaded into it. What they do not hold, such as layers in a plain list, is looked at still.
-
-    Raises:
-        InputError: some tensor differs.
-
-    Example:
-        >>> check_not_random(named, load_module(named))
-    """
-    again, answer = _made_again(named, weights)
-    for name, digest in _digests_of(module).items():
-        if again.get(name) != digest:
-            raise InputError(
-                f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
-                "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
-                if weights is None
-                else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
-                "again; or ask for random ones with --random-weights.",
-            )
-    own = _answer_to_a_probe(module)
-    if own is not None and answer is not None and not (
-        own.shape == answer.shape and np.allclose(own, answer, rtol=1e-4, atol=1e-4, equal_nan=True)
-    ):  # fmt: skip
-        raise InputError(
-            f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
-            "is drawn, or hangs on the time, when it is made or its file is run.",
-            "Make it a plain value, or a parameter or buffer that the weights hold; or ask for random ones with "
-            "--random-weights.",
-        )
-
-
-def _answer_to_a_probe(module: nn.Module) -> Any:
-    """What a module answers to some tokens, an array; None where it is called in another way than by these, with or
-    without their lengths. What forward draws is the same each time, and the module is left as it was."""
-    rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
-    tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
-    for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
-        with contextlib.suppress(Exception, SystemExit), untouched(module), torch.no_grad(), quietly_on_cpu():
-            module.eval()
-            # The functions that set seeds may be passed over.
-            torch.default_generator.manual_seed(0)
-            np.random.set_state(np.random.RandomState(0).get_state())
-            random.setstate(random.Random(0).getstate())  # noqa: S311
-            answer = module(*arguments)
-            while isinstance(answer, tuple | list):
-                answer = answer[0]
-            return answer.detach().double().numpy()
-    return None
-
-
-def _digests_of(module: nn.Module) -> dict[str, str]:
-    """The digests of all numbers that a module holds, and of those that its code reads, by their names."""
-    return {name: _digest(tensor) for name, tensor in {**_numbers_read(module), **_tensors_held(module)}.items()}
-
-
-def _digest(tensor: Tensor) -> str:
-    """The shape and the numbers of a tensor, as a text of one length."""
-    try:
-        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    # Of a kind that has no plain numbers, such as a sparse one.
-    except (RuntimeError, TypeError):
-        content = repr(tensor).encode()
-    return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
-
-
-def _made_again(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
-    """The digests of what a module holds that is made once more, with other seeds, and its answer to a probe.
-
-    In a process of its own: what a file does to PyTorch, such as a hook on all modules or a function wrapped in
-    another, it would do a second time.
-
-    Raises:
-        InputError: it cannot be made a second time.
-    """
-    # Elsewhere a fork is not safe, and a new interpreter takes two seconds.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_make_again, args=(sender, named, weights), daemon=True)  # type: ignore[attr-defined]
-    with warnings.catch_warnings():
-        # Of threads in this process, which the new one has not. It makes a module, and uses none of theirs.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process.start()
-    sender.close()
-    try:
-        answer = receiver.recv()
-    except EOFError:
-        answer = InputError(
-            f"{named.path} ends the process when its code is run a second time.",
-            "Give weights with --weights FILE and ask for no second time with --random-weights.",
-        )
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
-    if isinstance(answer, PocketRNNError):
-        raise answer
-    made: tuple[dict[str, str], Any] = answer
-    return made
-
-
-def _make_again(sender: Any, named: ModuleName, weights: SavedWeights | None) -> None:
-    """Make a module with other seeds than before, and send the digests of what it holds, or the error."""
-    # Threads of the process that was forked are not there.
-    torch.set_num_threads(1)
-    logging.disable(logging.WARNING)
-    seed = int(torch.initial_seed() % 2**31) + 1
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
-    torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
-    np.random.seed, random.seed = (lambda *_: None), (lambda *_, **__: None)
-    try:
-        made = load_module(named)
-        if weights is not None:
-            load_weights(made, weights)
-        answer: Any = _digests_of(made), _answer_to_a_probe(made)
-    except PocketRNNError as error:
-        answer = InputError(error.problem, error.remedy)
-    # Whatever the user's code raises, the second time only.
-    except BaseException as error:
-        answer = InputError(
-            f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
-            "Let what it does at its top level stand in no file or state that it finds changed.",
-        )
-    sender.send(answer)
-
-
-def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that a module holds: parameters, buffers, and those in its attributes, in plain lists too."""
-    found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-    def look(name: str, value: Any, depth: int) -> None:
-        if isinstance(value, Tensor):
-            found.setdefault(name, value)
-        elif isinstance(value, nn.Module):
-            found.update((f"{name}.{inner}", tensor) for inner, tensor in _tensors_held(value).items())
-        elif isinstance(value, list | tuple) and depth < _DEEPEST:
-            for i, item in enumerate(value):
-                look(f"{name}[{i}]", item, depth + 1)
-        elif isinstance(value, dict) and depth < _DEEPEST:
-            for key, item in value.items():
-                look(f"{name}[{key!r}]", item, depth + 1)
-
-    for path, layer in module.named_modules():
-        for name, value in vars(layer).items():
-            if not name.startswith("_"):
-                look(f"{path}.{name}" if path else name, value, 0)
-    return found
-
-
-def _numbers_read(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors, arrays and numbers of its file that the code of a module reads by their names."""
-    found: dict[str, Tensor] = {}
-    for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
-        if kind.__module__.split(".")[0] in ("torch", "builtins"):
-            continue
-        # What the module is made of, its weights have.
-        methods = {name: value for name, value in vars(kind).items() if inspect.isfunction(value)}
-        waiting = [value for name, value in methods.items() if not re.match(r"_*(init|new|reset)", name)]
-        met = set[int]()
-        while waiting:
-            function = waiting.pop()
-            if id(function) in met:
-                continue
-            met.add(id(function))
-            for name in names_read(function.__code__) & function.__globals__.keys():
-                value = function.__globals__[name]
-                if inspect.isfunction(value) and value.__globals__ is function.__globals__:
-                    waiting.append(value)
-                elif isinstance(value, Tensor | np.ndarray | int | float | list | tuple):
-                    with contextlib.suppress(TypeError, ValueError, RuntimeError):
-                        found[name] = torch.as_tensor(value)
-    return found
 
 
 @contextmanager

@@ -11,105 +11,38 @@ from __future__ import annotations
 
 import ast
 import builtins
-import copy
 import importlib.util
 import re
 import symtable
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.effects import Effects, effects_of
-from pocketrnn_export.intake.files_beside import FilesBeside
+from pocketrnn_export.intake.code_facts import module_of
+from pocketrnn_export.intake.harmless_statements import HarmlessStatements
 from pocketrnn_export.intake.jupyter_names import asks_for_its_name, asks_for_jupyter
-from pocketrnn_export.intake.known_code import CHANGING_METHODS, PURE_METHODS
 from pocketrnn_export.intake.notebook import Cell
+from pocketrnn_export.intake.statements import (
+    Definition,
+    Statement,
+    bound_by,
+    head_of,
+    is_import,
+    statements_of,
+    symbols_of,
+    with_files_beside,
+)
 
-__all__ = ["Needed", "Statement", "asking_for_their_name", "defined_names", "needed_statements"]
+__all__ = ["Needed", "asking_for_their_name", "defined_names", "needed_statements"]
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
-# Builtins that a top-level assignment may call: they make values of values.
-_PURE_BUILTINS: Final = frozenset({
-    "abs", "all", "any", "bool", "bytes", "chr", "classmethod", "complex", "delattr",
-    "dict", "divmod", "enumerate", "filter", "float", "format", "frozenset", "getattr", "globals", "hasattr", "hash",
-    "hex", "int", "isinstance", "issubclass", "iter", "len", "list", "locals", "map", "max", "memoryview", "min",
-    "next", "object", "ord", "pow", "print", "property", "range", "repr", "reversed", "round", "set", "setattr",
-    "slice", "sorted", "staticmethod", "str", "sum", "super", "tuple", "type", "vars", "zip",
-})  # fmt: skip
-# Packages whose functions and classes a top-level assignment may call, but for those that read or write.
-_PURE_PACKAGES: Final = frozenset({
-    "abc", "argparse", "bisect", "collections", "copy", "dataclasses", "datetime", "easydict", "enum", "functools",
-    "heapq", "itertools", "logging", "math", "numpy", "operator", "pathlib", "random", "re", "string", "time", "torch",
-    "types", "typing", "warnings",
-})  # fmt: skip
-_READING: Final = frozenset({
-    "Popen", "backward", "download", "eval", "exec", "fit", "from_file", "fromfile", "genfromtxt", "get_data",
-    "glob", "hub", "input", "iterdir", "load", "load_state_dict_from_url", "load_url", "loads", "loadtxt", "memmap",
-    "open", "parse_args", "parse_known_args", "read", "read_bytes", "read_csv", "read_json", "read_text",
-    "readlines", "rglob", "save", "savez", "step", "system", "train_model", "urlopen", "urlretrieve", "write_bytes",
-    "write_text",
-})  # fmt: skip
 # Begins the name of what a module changes by being asked.
 _KEPT: Final = "what each call leaves in"
 # How the methods begin that something else than the class's own code may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
-# What is set in these does no more than what a plain assignment does.
-_PURE_PLACES: Final = ("sys.path.", "os.environ.", "os.path.join")
-# Blocks that open nothing.
-_PURE_BLOCKS: Final = frozenset({
-    "catch_warnings", "enable_grad", "inference_mode", "no_grad", "set_grad_enabled", "suppress",
-})  # fmt: skip
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef
 _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWith | ast.Try | ast.Match
-
-
-@dataclass(frozen=True, eq=False)
-class Statement:
-    """A top-level statement.
-
-    Attributes:
-        index: its position among all statements.
-        cell: where it stands.
-        node: its syntax tree.
-        binds: the names that it gives a value.
-        effects: what else it does to names, objects and packages.
-        alone: whether it runs only where the file is run by itself.
-    """
-
-    index: int
-    cell: Cell
-    node: ast.stmt
-    binds: frozenset[str]
-    effects: Effects
-    alone: bool = False
-
-    @property
-    def where(self) -> str:
-        """The cell; in a Python file, the line."""
-        return self.cell.name or f"line {self.node.lineno}"
-
-    @property
-    def place(self) -> str:
-        """The cell and its line; in a Python file, the line."""
-        return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.where
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """The names that it gives a value, also in a function that it calls."""
-        return self.binds | self.effects.sets
-
-    @property
-    def title(self) -> str:
-        """What it is called in messages: `class RNN`, `import torch`, or how it begins."""
-        if isinstance(self.node, ast.ClassDef):
-            return f"class {self.node.name}"
-        if isinstance(self.node, _Definition):
-            return f"def {self.node.name}"
-        first = ast.unparse(self.node).split("\n", 1)[0]
-        return first if len(first) <= 60 else f"{first[:57]}..."
 
 
 def defined_names(cells: Iterable[Cell]) -> list[str]:
@@ -119,10 +52,8 @@ def defined_names(cells: Iterable[Cell]) -> list[str]:
         >>> defined_names(cells)
         ['RNN', 'train', 'model']
     """
-    statements = [s for s in _statements(cells) if not isinstance(s.node, ast.Import | ast.ImportFrom)]
-    statements.sort(
-        key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, _Definition) else 2
-    )
+    statements = [s for s in statements_of(cells) if not isinstance(s.node, ast.Import | ast.ImportFrom)]
+    statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Definition) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
 
 
@@ -172,7 +103,7 @@ def needed_statements(
         ['import torch', 'class RNN']
     """
     try:
-        search = _Search(_with_files_beside(cells, path), path, given, likely or {}, cells)
+        search = _Search(with_files_beside(cells, path), path, given, likely or {}, cells)
         wanted = list(wanted)
         # Which methods are reached depends on the code that is needed, and the other way round.
         while True:
@@ -195,153 +126,20 @@ def asking_for_their_name(cells: Iterable[Cell]) -> list[str]:
         >>> asking_for_their_name([python_file(Path("train.py"))])
         ['line 8: `MAIN = __name__ == "__main__"`']
     """
-    return [f"{s.place}: `{s.title}`" for s in _statements(cells) if not s.alone and asks_for_its_name(s.node)]
+    return [f"{s.place}: `{s.title}`" for s in statements_of(cells) if not s.alone and asks_for_its_name(s.node)]
 
 
 def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
     """Names whose cells were run in another order than they stand in: the last to be run gave the value."""
     indices = {statement.index for statement in run}
-    for name in sorted({name for s in run if not _is_import(s) for name in s.gives}):
-        first = [s for s in search.giving(name) if not _is_import(s)]
+    for name in sorted({name for s in run if not is_import(s) for name in s.gives}):
+        first = [s for s in search.giving(name) if not is_import(s)]
         changing = [s for s in run if any(one.index in s.effects.changes for one in first if one.index in indices)]
         cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
         counts = [cell.count for cell in cells if cell.count is not None]
         if counts and (counts != sorted(counts) or len(counts) < len(cells)):
             said = ", ".join(f"{c.name} ({'never' if c.count is None else f'as number {c.count}'})" for c in cells)
             yield f"{name} has its value from cells that were run in another order than they are read: {said}"
-
-
-def _with_files_beside(cells: Iterable[Cell], path: str) -> Sequence[Statement]:
-    """The statements, with what files beside theirs do that they import or use."""
-    files = FilesBeside(Path(path).parent, lambda some: _statements(some, files))
-    statements = list(_statements(cells, files))
-    for statement in statements:
-        files.add_to(statement)
-        for module in statement.effects.imports:
-            statement.effects.reads |= files.imported(module)
-    return statements
-
-
-def _statements(cells: Iterable[Cell], files: FilesBeside | None = None) -> Iterator[Statement]:
-    """The statements of cells. A star that stands for the names of a file beside them is given these names."""
-    parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
-    if files is not None:
-        parts = [(cell, one, alone) for cell, part, alone in parts for one in _names_of_star(part, files)]
-    bound = [frozenset() if alone else _bound(part) for _, part, alone in parts]
-    found = effects_of((i, part, bound[i]) for i, (_, part, _) in enumerate(parts))
-    for i, (cell, part, alone) in enumerate(parts):
-        if alone:
-            found[i].sets |= _bound(part)
-        yield Statement(i, cell, part, bound[i], found[i], alone)
-
-
-def _names_of_star(node: ast.stmt, files: FilesBeside) -> Iterator[ast.stmt]:
-    star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and not node.level
-    names = files.star(_module(node)) if star and isinstance(node, ast.ImportFrom) else None
-    if names is None:
-        yield node
-    else:
-        module = _module(node) if isinstance(node, ast.ImportFrom) else ""
-        if all(_module(one) != module for one in names):
-            # The file is run also where it gives nothing of its own.
-            names = [ast.Import([ast.alias(module, f"_{module.replace('.', '_')}")]), *names]
-        for one in names:
-            of_line = copy.deepcopy(one)
-            for part in (of_line, *of_line.names):
-                ast.copy_location(part, node)
-            yield of_line
-
-
-def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statement, and whether it runs only where its file is run by itself, as a notebook is.
-
-    Of an import of several names, one for each; of code in a string, its statements.
-    """
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        for alias in node.names:
-            part: ast.stmt = (
-                ast.Import([alias])
-                if isinstance(node, ast.Import)
-                else ast.ImportFrom(node.module, [alias], node.level)
-            )
-            yield ast.copy_location(part, node), False
-    elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
-        by_itself = _is_true_by_itself(node.test)
-        if cell.name and by_itself is None:
-            yield node, False
-            return
-        first, second = (node.orelse, node.body) if by_itself is False else (node.body, node.orelse)
-        yield from ((part, not cell.name or alone) for one in first for part, alone in _parts(one, cell))
-        if not cell.name:
-            yield from (pair for one in second for pair in _parts(one, cell))
-    elif code := _code_in_string(node):
-        yield from (pair for one in code for pair in _parts(one, cell))
-    else:
-        yield node, False
-
-
-def _is_true_by_itself(test: ast.expr) -> bool | None:
-    """Whether a test holds where a file is run by itself, and only there, as `__name__ == "__main__"`; False for the
-    contrary; None for any other test."""
-    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
-        return None
-    sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}
-    return isinstance(test.ops[0], ast.Eq) if sides == {"__name__", "__main__"} else None
-
-
-def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
-    """The statements of `exec("...")`; none for anything else."""
-    call = node.value if isinstance(node, ast.Expr) else None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "exec":
-        return []
-    if len(call.args) != 1 or not isinstance(code := call.args[0], ast.Constant) or not isinstance(code.value, str):
-        return []
-    try:
-        found = ast.parse(code.value).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    for part in (inner for one in found for inner in ast.walk(one)):
-        if isinstance(part, ast.stmt | ast.expr):
-            ast.copy_location(part, node)
-    return found
-
-
-def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """What of a statement runs when it is met: all but the bodies of functions, and decorators, which only register."""
-    yield node
-    if isinstance(node, _Definition | ast.Lambda):
-        parts = [part for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
-        annotations = [part.annotation for part in parts] + [getattr(node, "returns", None)]
-        children: Iterable[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults, *annotations]
-    elif isinstance(node, ast.ClassDef):
-        children = [*node.bases, *node.keywords, *node.body]
-    else:
-        children = ast.iter_child_nodes(node)
-    for child in children:
-        if child is not None:
-            yield from _run_at_once(child)
-
-
-def _bound(node: ast.stmt) -> frozenset[str]:
-    if isinstance(node, ast.ClassDef | _Definition):
-        # `def f(n=(SIZE := 3))` gives SIZE its value.
-        heads = (inner for head in _head(node) for inner in _run_at_once(head))
-        return frozenset({node.name, *(n.target.id for n in heads if isinstance(n, ast.NamedExpr))})
-    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-        return frozenset({"*"})
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-        return frozenset({node.target.id})
-    if isinstance(node, ast.AugAssign | ast.Delete) or (isinstance(node, ast.AnnAssign) and node.value is None):
-        return frozenset()
-    given = {n.target.id for n in _run_at_once(node) if isinstance(n, ast.NamedExpr)}
-    return frozenset(s.get_name() for s in _table(node).get_symbols() if s.is_assigned() or s.is_imported()) | given
-
-
-def _table(node: ast.stmt) -> symtable.SymbolTable:
-    """Which names of a statement are whose, as Python's compiler sees it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return symtable.symtable(ast.unparse(node), "statement", "exec")
 
 
 class _NotRunError(Exception):
@@ -403,6 +201,7 @@ class _Search:
                 self._binding.setdefault(name, []).append(statement)
             for changed in () if statement.alone else statement.effects.changes:
                 self._changing.setdefault(changed, []).append(statement)
+        self._harmless = HarmlessStatements(self._all, self._binding)
 
     def forget(self) -> None:
         """Begin anew, with the methods known that are reached."""
@@ -447,7 +246,7 @@ class _Search:
         else:
             chosen = _since_it_is_certain(name, earlier) if earlier else [last]
             # The module that is asked for gets its weights later: what a training did to it is not needed.
-            if asked_by is not None and not _is_import(last):
+            if asked_by is not None and not is_import(last):
                 changing = {s.index: s for one in chosen for s in self._changing.get(one.index, ())}
                 chosen += [s for s in changing.values() if last.index < s.index < end]
         for statement in chosen:
@@ -480,7 +279,9 @@ class _Search:
         names += sorted(effects.may_set & known)
         if statement.alone or not statement.binds:
             names += sorted(effects.sets & known)
-        packages = {_package(s.node) for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)}
+        packages = {
+            module_of(s.node).split(".")[0] for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)
+        }
         packages |= {"builtins"}.union(*(s.effects.reads for s in self.order))
         set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
         if "os.chdir" in effects.packages and any(s.effects.reads for s in self.order):
@@ -499,7 +300,7 @@ class _Search:
     def _objects_asked_for(self) -> dict[int, str]:
         """The statements that make objects of what is asked for, with the name of the class or function."""
         makers = {s.index: min(s.binds & self._wanted) for s in self.order
-                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | _Definition)}  # fmt: skip
+                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | Definition)}  # fmt: skip
         return {s.index: makers[i] for s in self._all for i in sorted(s.effects.makes & set(makers))}
 
     def _try(self, statement: Statement, touched: str) -> None:
@@ -545,7 +346,7 @@ class _Search:
 
     def _handed_over(self, run: Sequence[Statement]) -> Iterator[str]:
         """What is run, and gives packages code that changes something whenever they call it."""
-        by_index = {s.index: min(s.gives, default="") for s in run if not _is_import(s)}
+        by_index = {s.index: min(s.gives, default="") for s in run if not is_import(s)}
         known = {name for s in run for name in s.gives}
         for statement in run:
             effects = statement.effects
@@ -597,7 +398,7 @@ class _Search:
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
-        reason = self._why_not(statement.node, set())
+        reason = self._harmless.why_not(statement.node)
         names = (set(), set()) if reason else self._names(statement)
         failed = []
         for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
@@ -610,7 +411,7 @@ class _Search:
                 failed.append(error)
         if statement not in self.order:
             self.order.append(statement)
-        if failed and (wanted or isinstance(statement.node, ast.ClassDef | _Definition)):
+        if failed and (wanted or isinstance(statement.node, ast.ClassDef | Definition)):
             whose = name if wanted else min(statement.binds)
             settings = " ".join(self._setting(error.name) for error in failed)
             fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
@@ -646,106 +447,27 @@ class _Search:
                 else:
                     visit(child, names, False)
 
-        visit(_table(statement.node), now, True)
+        visit(symbols_of(statement.node), now, True)
         if isinstance(statement.node, ast.AugAssign) and isinstance(statement.node.target, ast.Name):
             now.add(statement.node.target.id)
         if isinstance(statement.node, ast.Delete):
             now |= {target.id for target in statement.node.targets if isinstance(target, ast.Name)}
         if isinstance(statement.node, ast.ClassDef):
             live = [
-                part for part in statement.node.body if not isinstance(part, _Definition) or self._is_live(part.name)
+                part for part in statement.node.body if not isinstance(part, Definition) or self._is_live(part.name)
             ]
         self.attributes |= {n.attr for part in live for n in ast.walk(part) if isinstance(n, ast.Attribute)}
         # A class's own name in its methods, as in super(RNN, self), and what the statement makes itself.
-        own = statement.binds if isinstance(statement.node, ast.ClassDef | _Definition | ast.If | ast.Try) else set()
+        own = statement.binds if isinstance(statement.node, ast.ClassDef | Definition | ast.If | ast.Try) else set()
         # `class Net(Net)` begins with another class of that name.
         return now - (own - _named_before(statement.node)), later - own
 
     def _is_live(self, method: str) -> bool:
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
 
-    def _why_not(self, node: ast.stmt, seen: set[str]) -> str:
-        """Why a statement is not run; empty if it may be."""
-        for part in _run_at_once(node):
-            if isinstance(part, ast.For | ast.AsyncFor | ast.While):
-                return "loops"
-            if isinstance(part, ast.With | ast.AsyncWith | ast.Await) and not _opens_nothing(part):
-                return "opens something"
-            if isinstance(part, ast.Call) and (name := self._not_pure(part.func, seen)):
-                return f"calls {name}, and that may read, download or train"
-        return ""
-
-    def _not_pure(self, called: ast.expr, seen: set[str]) -> str:
-        """The name of a called function that may do more than to make a value; empty if it does not."""
-        parts: list[str] = []
-        root: ast.AST = called
-        while isinstance(root, ast.Attribute):
-            parts.append(root.attr)
-            root = root.value
-        name = ".".join([*([root.id] if isinstance(root, ast.Name) else []), *reversed(parts)])
-        if not isinstance(root, ast.Name):
-            # A method of a value, or the call of what a call gave.
-            pure = not parts or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
-            return "" if pure else name
-        binding = self._binding.get(root.id, [])
-        imported = next((s.node for s in reversed(binding) if isinstance(s.node, ast.Import | ast.ImportFrom)), None)
-        if imported is not None:
-            module = imported.module or "" if isinstance(imported, ast.ImportFrom) else imported.names[0].name
-            names = {*module.split("."), imported.names[0].name, *parts}
-            pure = (module.split(".")[0] in _PURE_PACKAGES and not names & _READING) or name.startswith(_PURE_PLACES)
-            return "" if pure else name
-        if parts:
-            in_place = parts[0].endswith("_") and not parts[0].startswith("_")
-            pure = in_place or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
-            return "" if pure else name
-        definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | _Definition)), None)
-        if isinstance(definition, ast.ClassDef | _Definition):
-            return "" if self._reads_nothing(definition, seen) else name
-        return "" if not binding and name in _PURE_BUILTINS else name
-
-    def _of_file(self, method: str, seen: set[str]) -> bool:
-        """Whether a method is one that classes of the file define, and reads and trains nothing."""
-        classes = [s.node for s in self._all if isinstance(s.node, ast.ClassDef)]
-        found = [m for c in classes for m in c.body if isinstance(m, _Definition) and m.name == method]
-        return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
-
-    def _reads_nothing(self, definition: ast.ClassDef | _Definition, seen: set[str]) -> bool:
-        """Whether a function of the file, or the making of an object, calls nothing that reads or trains, by names."""
-        seen.add(definition.name)
-        bodies = [definition] if isinstance(definition, _Definition) else _making(definition)
-        for part in (node for body in bodies for node in ast.walk(body)):
-            if not isinstance(part, ast.Call):
-                continue
-            called = part.func
-            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-            if name in _READING:
-                return False
-            own = [s.node for s in self._binding.get(name, ()) if isinstance(s.node, ast.ClassDef | _Definition)]
-            if own and name not in seen and not self._reads_nothing(own[-1], seen):
-                return False
-        return True
-
 
 def _plain_import(statement: Statement) -> bool:
     return isinstance(statement.node, ast.Import) and statement.node.names[0].asname is None
-
-
-def _making(definition: ast.ClassDef) -> list[ast.stmt]:
-    """The methods of a class that run when an object is made."""
-    names = ("__init__", "__new__", "__post_init__", "__init_subclass__")
-    return [part for part in definition.body if isinstance(part, _Definition) and part.name in names]
-
-
-def _is_import(statement: Statement) -> bool:
-    return isinstance(statement.node, ast.Import | ast.ImportFrom)
-
-
-def _package(node: ast.Import | ast.ImportFrom) -> str:
-    return _module(node).split(".")[0]
-
-
-def _module(node: ast.Import | ast.ImportFrom) -> str:
-    return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def _is_here(node: ast.ImportFrom) -> bool:
@@ -786,32 +508,10 @@ def _surely_binds(node: ast.stmt, name: str) -> bool:
         return in_all(node.finalbody) or in_all([*node.body, *node.orelse], *(h.body for h in node.handlers))
     if isinstance(node, ast.With | ast.AsyncWith):
         return in_all(node.body)
-    return not isinstance(node, _Compound | ast.Expr | ast.AugAssign) and name in _bound(node)
+    return not isinstance(node, _Compound | ast.Expr | ast.AugAssign) and name in bound_by(node)
 
 
 def _named_before(node: ast.stmt) -> set[str]:
     """The names that the head of a class or function uses."""
-    loaded = (n for head in _head(node) for n in ast.walk(head) if isinstance(n, ast.Name))
+    loaded = (n for head in head_of(node) for n in ast.walk(head) if isinstance(n, ast.Name))
     return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}
-
-
-def _head(node: ast.stmt) -> list[ast.expr]:
-    """What of a class or function runs where the statement stands, before there is one."""
-    heads: list[ast.expr | None] = []
-    if isinstance(node, ast.ClassDef):
-        heads = [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
-    elif isinstance(node, _Definition):
-        given = node.args
-        every = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
-        annotations = [one.annotation for one in every if one is not None]
-        heads = [*given.defaults, *given.kw_defaults, *annotations, node.returns, *node.decorator_list]
-    return [head for head in heads if head is not None]
-
-
-def _opens_nothing(node: ast.With | ast.AsyncWith | ast.Await) -> bool:
-    if not isinstance(node, ast.With):
-        return False
-    names = [
-        ast.unparse(i.context_expr.func if isinstance(i.context_expr, ast.Call) else i.context_expr) for i in node.items
-    ]
-    return all(name.split(".")[-1] in _PURE_BLOCKS for name in names)
