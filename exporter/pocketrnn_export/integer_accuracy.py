@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.sequences import LabelledSequences
 
-__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers", "check_labels"]
+__all__ = [
+    "MOST_CHANGED",
+    "MOST_LOST",
+    "AllowedChange",
+    "IntegerVerdict",
+    "accuracy_change",
+    "changed_by_integers",
+    "check_labels",
+]
 
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2

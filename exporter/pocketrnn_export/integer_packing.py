@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from pocketrnn.bundle.manifest import INTEGERS, Comparison, Parity
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Manifest, Parity
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
+from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn_export.forms.integer_program import IntegerForm, with_integers
 from pocketrnn_export.forms.packed_program import Program
+from pocketrnn_export.integer_accuracy import IntegerVerdict
 from pocketrnn_export.proof.cases import Case, Run
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -25,10 +27,13 @@ __all__ = [
     "finished",
     "integer_programs",
     "integer_tolerance",
+    "measured",
     "not_measured",
     "written",
 ]
 
+# What a packed file says of itself, of texts or of sequences of numbers.
+Made = TypeVar("Made", Manifest, NumberManifest)
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]
 # That a file computes with integers, before it is known what that changes.
@@ -70,6 +75,30 @@ def integer_programs(programs: Programs, name: str, each: str) -> tuple[IntegerF
             "Pack it in float32.",
         )
     return form, finished((form.program, None if step is None else with_integers(step).program))
+
+
+def measured(
+    made: Made, before: Parity, lines: Iterable[Comparison], apart: float, form: IntegerForm, verdict: IntegerVerdict
+) -> Made:
+    """What a file of integers says of itself once it is measured.
+
+    Args:
+        made: what it said before, with its proof of float32 in `before`.
+        before: that proof, which stays part of its own.
+        lines: what was compared since: its integers, what they change, and the ways to open it.
+        apart: how far its answers may be from each other.
+        form: what became of the program.
+        verdict: what integers change of answers.
+    """
+    stated = {
+        "matrices": form.matrices,
+        "tables": form.tables,
+        "float32": list(form.left),
+        "measured": verdict.document,
+    }
+    parity = replace(before, tolerance=max(apart, before.tolerance), comparisons=(*before.comparisons, *lines))
+    packed = {**made.provenance["packed"], "int8": stated}
+    return replace(made, parity=parity, provenance={**made.provenance, "packed": packed})
 
 
 def not_measured(parity: Parity) -> Parity:

@@ -40,6 +40,7 @@ from pocketrnn_export.integer_packing import (
     finished,
     integer_programs,
     integer_tolerance,
+    measured,
     not_measured,
     written,
 )
@@ -336,20 +337,8 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         parity = proven(_compared(file, made, answers, packed.texts), apart)
         verdict = changed_by_integers(Classifier.load(before), Classifier.load(file), data, allowed)
         examples = _answered_anew(made.examples, run_of_packed(file))
-    lines = [one.line for one in (*exact, *changed)]
-    comparisons = (*packed.manifest.parity.comparisons, *lines, *parity.comparisons)
-    stated = {
-        "matrices": form.matrices,
-        "tables": form.tables,
-        "float32": list(form.left),
-        "measured": verdict.document,
-    }
-    made = replace(
-        made,
-        examples=examples,
-        parity=replace(parity, tolerance=max(apart, packed.manifest.parity.tolerance), comparisons=comparisons),
-        provenance={**made.provenance, "packed": {**made.provenance["packed"], "int8": stated}},
-    )
+    lines = (*(one.line for one in (*exact, *changed)), *parity.comparisons)
+    made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
     return made, to_packed(made, program)
 
 

@@ -35,6 +35,7 @@ from pocketrnn_export.integer_packing import (
     finished,
     integer_programs,
     integer_tolerance,
+    measured,
     not_measured,
     written,
 )
@@ -193,8 +194,7 @@ def _with_integers(
     made = replace(
         packed.manifest, graph=number_graph_entry(packed.manifest.graph, program), stream=step_entry(program)
     )
-    before_it = packed.manifest.parity
-    made = replace(made, parity=not_measured(before_it))
+    made = replace(made, parity=not_measured(made.parity))
     with one_thread(), written(packed.content) as before, written(to_packed_numbers(made, program)) as file:
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
@@ -211,20 +211,8 @@ def _with_integers(
         verdict = changed_by_integers(NumberClassifier.load(before), classifier, data, allowed)
         examples = _answered_anew(made.examples, classifier)
     lines = [*(one.line for one in (*exact, *changed)), *in_one_line(parity.comparisons)]
-    stated = {"matrices": form.matrices, "float32": list(form.left), "measured": verdict.document}
-    made = replace(
-        made,
-        examples=examples,
-        parity=replace(
-            parity,
-            tolerance=max(apart, before_it.tolerance),
-            comparisons=(
-                *before_it.comparisons,
-                *(replace(line, inputs=in_words_of_numbers(line.inputs)) for line in lines),
-            ),
-        ),
-        provenance={**made.provenance, "packed": {**made.provenance["packed"], "int8": stated}},
-    )
+    lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in lines]
+    made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
     return made, to_packed_numbers(made, program)
 
 
