@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -117,6 +117,23 @@ def test_an_unknown_token_that_no_text_can_give_need_not_be_a_piece() -> None:
     assert differing(tokenizer, 200, seed=13) == []
 
 
+BYTE_LEVEL: Final = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "BERT uncased", "Unigram", "whole words"])
+def test_a_model_that_does_not_say_its_kind_is_read_as_in_the_library(name: str) -> None:
+    tokenizer = Tokenizer.from_str(changed(name, lambda document: document["model"].pop("type")))
+    assert differing(tokenizer, 100, seed=15) == []
+
+
+@pytest.mark.parametrize("second", [BYTE_LEVEL, {"type": "BertProcessing", "cls": ["b", 3], "sep": ["b", 3]}])
+def test_what_several_post_processors_put_around_a_text_is_that_of_the_library(second: dict[str, Any]) -> None:
+    first = {"type": "BertProcessing", "cls": ["a", 1], "sep": ["a", 2]}
+    part = {"type": "Sequence", "processors": [first, second]}
+    tokenizer = Tokenizer.from_str(changed("whole words", lambda document: document.update(post_processor=part)))
+    assert differing(tokenizer, 100, seed=16) == []
+
+
 def tied() -> tuple[Tokenizer, list[str]]:
     """A unigram model by which many texts are cut into the same pieces in several orders, and such texts."""
     rng = random.Random(0)
@@ -212,6 +229,10 @@ def _model(**members: object) -> Callable[[dict[str, Any]], object]:
     return lambda document: document["model"].update(members)
 
 
+def _part(name: str, kind: str, **members: object) -> Callable[[dict[str, Any]], object]:
+    return lambda document: document.update({name: {"type": kind, **members}})
+
+
 @pytest.mark.parametrize(
     ("name", "change", "named"),
     [
@@ -253,6 +274,24 @@ def _model(**members: object) -> Callable[[dict[str, Any]], object]:
         ("Unigram", lambda d: d.update(pre_tokenizer={"type": "Metaspace", "replacement": "▁▁"}), "▁▁"),
         ("Llama, new", lambda d: d.update(normalizer={"type": "Strip", "strip_left": True, "strip_right": True}),
          "first"),
+        ("GPT-2", lambda d: d["model"]["merges"].append(["b", "b"]), "makes 'bb', which is no piece"),
+        ("BERT uncased", _part("normalizer", "Precompiled", precompiled_charsmap=7), "precompiled_charsmap is 7"),
+        ("BERT uncased", _part("normalizer", "Precompiled", precompiled_charsmap="!"), "not in base64"),
+        ("BERT uncased", _part("normalizer", "Replace", pattern={"String": "a"}, content=7), "content is 7"),
+        ("BERT uncased", _part("normalizer", "Replace", pattern={"Odd": "a"}, content=""), "Replace has the pattern"),
+        ("BERT uncased", _part("pre_tokenizer", "Split", pattern={"String": "a"}, behavior="Odd"), "behavior is 'Odd'"),
+        ("BERT uncased", _part("pre_tokenizer", "FixedLength", length=0), "FixedLength has the length 0"),
+        ("BERT uncased", _part("pre_tokenizer", "Metaspace", replacement="_", prepend_scheme="first",
+                               add_prefix_space=False), "no prefix space"),
+        ("BERT uncased", _part("post_processor", "BertProcessing", cls=7, sep=["a", 1]), "cls is 7"),
+        ("BERT uncased", _part("post_processor", "TemplateProcessing", single=[{"SpecialToken": {"id": "x"}}]),
+         "'x' has no ids"),
+        ("BERT uncased", _part("post_processor", "TemplateProcessing", single=[{"Sequence": {"id": "B"}}]), "'B'"),
+        ("BERT uncased", lambda d: d.update(truncation={"max_length": 9, "strategy": "OnlyFirst", "direction": "Up"}),
+         "direction is 'Up'"),
+        ("BERT uncased", lambda d: d.update(padding=7), "padding is 7"),
+        ("BERT uncased", lambda d: d.update(padding={"pad_id": 1, "direction": "Up"}), "direction is 'Up'"),
+        ("BERT uncased", lambda d: d.update(padding={"pad_id": 1, "strategy": {"Fixed": 0}}), "Fixed"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_sentence(name: str, change: Callable[[dict[str, Any]], object], named: str) -> None:
