@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from pocketrnn_export.intake.code_facts import imported_names, is_flat, is_plain
 from pocketrnn_export.intake.file_objects import Effects, FileObjects
-from pocketrnn_export.intake.following import Following, TooMuchError
+from pocketrnn_export.intake.following import Following
 from pocketrnn_export.intake.object_numbers import NONE
+from pocketrnn_export.intake.statement_findings import TooMuchError
 
 __all__ = ["Effects", "effects_of"]
 

@@ -123,3 +123,9 @@ class FileObjects:
         """Of some objects, those that may be of a class of the file or of one below it; all, if none is known to be."""
         indices = self.classes.with_those_below(node)
         return frozenset(i for i in objects if self.makes.get(i, set()) & indices) or objects
+
+    def items(self, container: ast.expr, held: Objects, scope: Scope) -> Objects:
+        """What the items or attributes of a value may be, of all that it may be or hold."""
+        if isinstance(container, ast.Name) and (container.id, held) in self.flat and scope.is_of_file(container.id):
+            return self.with_held(held) - held
+        return held
