@@ -12,6 +12,7 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import SubwordRules, TextEncoder, rules_document, rules_of
+from pocketrnn_export.intake.json_file import serde_float
 from pocketrnn_export.intake.tokenizer_files import read_tokenizer
 from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
 from pocketrnn_export.intake.tokenizer_library import compared_with_library
@@ -60,7 +61,7 @@ def test_the_rules_survive_the_file(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"\s+", " {2,}", "  +", r"\d+", "[^a-zA-Z ]", r"\n", ".", r"[!?]{2,}", r"\p{M}", "a"]
+    "pattern", [r"\s+", " {2,}", "  +", r"\d+", "[^a-zA-Z ]", r"\n", ".", r"[!?]{2,}", r"\p{M}", "a", r"a|\d"]
 )
 @pytest.mark.parametrize("by", ["", " ", "ab"])
 def test_a_run_that_is_replaced_becomes_what_it_does_in_the_library(pattern: str, by: str) -> None:
@@ -151,6 +152,15 @@ def test_scores_of_a_file_are_the_numbers_that_the_library_makes_of_their_digits
     assert [TextEncoder(plain.rules, plain.tokens).encode(one) for one in asked] != [
         encoder.encode(one) for one in asked
     ]
+
+
+def test_scores_of_more_digits_than_a_whole_number_has_and_of_small_powers_are_those_of_the_library() -> None:
+    numbers = ["-12345678901234567890123456789e-330", "-0.1234567890123456789012345", "-1e-310", "-1e-330", "-0.0e400"]
+    text = changed("Unigram", lambda d: d["model"].update(vocab=[[f"p{i}", i] for i in range(5)], unk_id=0))
+    for i, number in enumerate(numbers):
+        text = text.replace(f'["p{i}", {i}]', f'["p{i}", {number}]')
+    made = json.loads(Tokenizer.from_str(text).to_str())["model"]["vocab"]
+    assert [score for _, score in made] == [serde_float(number) for number in numbers]
 
 
 def test_a_tokenizer_itself_has_its_own_scores() -> None:
