@@ -494,9 +494,14 @@ class _Reading:
     def check_told_apart(
         self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
     ) -> None:
-        """Refuse added tokens that the normalizer makes the same: the library finds one of them, drawn by chance."""
+        """Refuse added tokens that the normalizer makes the same: the library finds one of them, drawn by chance.
+
+        And one that it makes nothing: the library finds it everywhere, which cuts a text into characters.
+        """
         made, seen = subword_steps_applied(steps), dict[str, str]()
         for text in (tokens[token.id] for token in added if token.after_steps):
+            if not made(text):
+                raise self.refused(f"the added token {shown(text, 40)}, which the normalizer makes nothing")
             if (other := seen.setdefault(made(text), text)) != text:
                 raise self.refused(f"the added tokens {shown(other, 40)} and {shown(text, 40)}, which become the same")
 
