@@ -31,9 +31,10 @@ from pocketrnn_export.tracing.cell_recognition import NotALayer
 from pocketrnn_export.tracing.conditions import Sizes
 from pocketrnn_export.tracing.encoders import encoders_traced
 from pocketrnn_export.tracing.hidden_trace import trace_hidden
+from pocketrnn_export.tracing.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.patched_globals import globals_patched
 from pocketrnn_export.tracing.questions import Branch, TraceLog, UntraceableError
-from pocketrnn_export.tracing.recurrence import add_onnx_weights, recurrence_traced, states_checked
+from pocketrnn_export.tracing.recurrence import recurrence_traced, states_checked
 from pocketrnn_export.tracing.reroll import rerolled
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS

@@ -1,0 +1,98 @@
+"""The weights of PyTorch's recurrent layers in ONNX's order of gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.tracing.torch_internals import parameters_of, weight_names
+
+__all__ = ["LayerWeights", "add_onnx_weights", "directions_of", "weights_in_trace"]
+
+# torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
+# (documented with its LSTM and GRU operators). The numbers are torch's positions, in ONNX's order.
+_GATES: Final[dict[str, tuple[int, ...]]] = {
+    "RNN_TANH": (0,),
+    "RNN_RELU": (0,),
+    "LSTM": (0, 3, 1, 2),  # torch i f g o, ONNX i o f c(=g)
+    "GRU": (1, 0, 2),  # torch r z n, ONNX z r h(=n)
+}
+
+
+def add_onnx_weights(module: nn.Module) -> None:
+    """Give every recurrent layer in `module` its weights once more, in ONNX's form, as buffers named `onnx_...`.
+
+    They become the graph's initializers. Reordering while tracing would leave a Split and a Concat a weight in it. A
+    layer whose weights are computed anew in every forward (weight drop, parametrizations) is left to do it there.
+    """
+    for path, layer in module.named_modules():
+        if not isinstance(layer, nn.RNNBase):
+            continue
+        layer._onnx_path = path
+        if all(name in parameters_of(layer) for name in weight_names(layer)):
+            with torch.no_grad():
+                for i in range(layer.num_layers):
+                    for name, weight in _named(_onnx_weights(layer, i)).items():
+                        layer.register_buffer(f"onnx_{name}_{i}", weight)
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection, if it has one.
+
+    `projection` is float [directions, hidden, projected]; `unprojection` its pseudo-inverse.
+    """
+
+    w: Tensor
+    r: Tensor
+    b: Tensor | None
+    projection: Tensor | None = None
+    unprojection: Tensor | None = None
+
+
+def weights_in_trace(layer: nn.RNNBase, index: int) -> LayerWeights:
+    """The weights of one layer of a recurrent module: the buffers, or computed in the trace."""
+    if not hasattr(layer, f"onnx_w_{index}"):
+        return _onnx_weights(layer, index)
+    return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})
+
+
+def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
+    """The weights of one layer of a recurrent module.
+
+    With `proj_size`, torch's LSTM hands on W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. That is an
+    LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
+    afterwards: the same numbers, by operators that ONNX has.
+    """
+    gates = _GATES[layer.mode]
+    suffixes = ("", "_reverse")[: directions_of(layer)]
+
+    def ofdirections_of(kind: str) -> list[Tensor]:
+        return [getattr(layer, f"{kind}_l{index}{suffix}") for suffix in suffixes]
+
+    def reordered(weights: list[Tensor]) -> Tensor:
+        rows = torch.arange(len(gates) * layer.hidden_size).view(len(gates), -1)[list(gates)].flatten()
+        return torch.stack([weight.index_select(0, rows) for weight in weights])
+
+    w, recurrent, b = reordered(ofdirections_of("weight_ih")), ofdirections_of("weight_hh"), None
+    if layer.bias:
+        b = torch.cat([reordered(ofdirections_of("bias_ih")), reordered(ofdirections_of("bias_hh"))], dim=1)
+    if not layer.proj_size:
+        return LayerWeights(w, reordered(recurrent), b)
+    projections = ofdirections_of("weight_hr")
+    # In double precision, since the product stands in for two that PyTorch takes one after the other.
+    products = [(hh.double() @ hr.double()).to(hh.dtype) for hh, hr in zip(recurrent, projections, strict=True)]
+    projection = torch.stack([hr.t() for hr in projections])
+    return LayerWeights(w, reordered(products), b, projection, torch.linalg.pinv(projection.double()).to(w.dtype))
+
+
+def _named(weights: LayerWeights) -> dict[str, Tensor | None]:
+    return {field.name: getattr(weights, field.name) for field in fields(weights)}
+
+
+def directions_of(layer: nn.RNNBase) -> int:
+    """How many directions a recurrent module reads in."""
+    return 2 if layer.bidirectional else 1
