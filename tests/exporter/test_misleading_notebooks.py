@@ -456,6 +456,7 @@ name: % import sys; k = "POOL"; sys.modules[__name__].__dict__[k] = "max"
 name: % import decimal; decimal.getcontext().prec = 3; POOL = {5: "max"}[len(str(decimal.Decimal(1) / 3))]
 name: globals().pop("POOL"); POOL = "max"
 name: POOL = {"0b11": "max"}[bin(3)]
+name: len = 3; del len; POOL = {3: "max"}[len("abc")]
 name: % |def inner(): return open("log", "w")|def outer(): return inner() and "max"|POOL = outer()
 name: % globals().popitem()
 name: % globals().update([("POOL", "max")])

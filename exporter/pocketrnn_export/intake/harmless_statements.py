@@ -8,7 +8,7 @@ from typing import Final
 
 from pocketrnn_export.intake.code_facts import decorating, module_of
 from pocketrnn_export.intake.known_code import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
-from pocketrnn_export.intake.statements import Definition, Statement, run_at_once
+from pocketrnn_export.intake.statements import Definition, Statement, is_deleted, run_at_once
 
 __all__ = ["HarmlessStatements"]
 
@@ -49,19 +49,19 @@ class HarmlessStatements:
     def __init__(self, statements: Sequence[Statement], binding: Mapping[str, Sequence[Statement]]) -> None:
         self._statements, self._binding = statements, binding
 
-    def why_not(self, node: ast.stmt) -> str:
+    def why_not(self, statement: Statement) -> str:
         """Why a statement is not run; empty if it may be."""
-        seen = set[str]()
-        for part in run_at_once(node):
+        seen, before = set[str](), self._statements[: statement.index]
+        for part in run_at_once(statement.node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
                 return "loops"
             if isinstance(part, ast.With | ast.AsyncWith | ast.Await) and not _opens_nothing(part):
                 return "opens something"
-            if isinstance(part, ast.Call) and (name := self._not_pure(part.func, seen)):
+            if isinstance(part, ast.Call) and (name := self._not_pure(part.func, seen, before)):
                 return f"calls {name}, and that may read, download or train"
         return ""
 
-    def _not_pure(self, called: ast.expr, seen: set[str]) -> str:
+    def _not_pure(self, called: ast.expr, seen: set[str], before: Sequence[Statement]) -> str:
         """The name of a called function that may do more than to make a value; empty if it does not."""
         parts: list[str] = []
         root: ast.AST = called
@@ -73,7 +73,7 @@ class HarmlessStatements:
             # A method of a value, or the call of what a call gave.
             pure = not parts or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
             return "" if pure else name
-        binding = self._binding.get(root.id, [])
+        binding = [] if is_deleted(root.id, before) else self._binding.get(root.id, [])
         imported = next((s.node for s in reversed(binding) if isinstance(s.node, ast.Import | ast.ImportFrom)), None)
         if imported is not None:
             module = module_of(imported)

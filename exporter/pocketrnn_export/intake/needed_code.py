@@ -29,6 +29,7 @@ from pocketrnn_export.intake.statements import (
     Statement,
     bound_by,
     head_of,
+    is_deleted,
     is_import,
     statements_of,
     symbols_of,
@@ -233,7 +234,7 @@ class _Search:
                 self.unresolved.add(name)
             return
         end = len(self._all) if before is None else before
-        if name in _BUILTINS and _is_deleted(name, self._all[:end]):
+        if name in _BUILTINS and is_deleted(name, self._all[:end]):
             return
         earlier = [statement for statement in binding if statement.index < end]
         if not earlier:
@@ -398,7 +399,7 @@ class _Search:
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
-        reason = self._harmless.why_not(statement.node)
+        reason = self._harmless.why_not(statement)
         names = (set(), set()) if reason else self._names(statement)
         failed = []
         for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
@@ -476,16 +477,6 @@ def _is_here(node: ast.ImportFrom) -> bool:
         return bool(node.level) or importlib.util.find_spec((node.module or "").split(".")[0]) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _is_deleted(name: str, statements: Sequence[Statement]) -> bool:
-    """Whether the last that was done to a name is `del`: a builtin that had been hidden is one again."""
-    for statement in reversed(statements):
-        if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
-            return True
-        if name in statement.binds:
-            return False
-    return False
 
 
 def _since_it_is_certain(name: str, binding: Sequence[Statement]) -> list[Statement]:

@@ -20,6 +20,7 @@ __all__ = [
     "Statement",
     "bound_by",
     "head_of",
+    "is_deleted",
     "is_import",
     "run_at_once",
     "statements_of",
@@ -224,3 +225,13 @@ def head_of(node: ast.stmt) -> list[ast.expr]:
 def is_import(statement: Statement) -> bool:
     """Whether a statement imports something."""
     return isinstance(statement.node, ast.Import | ast.ImportFrom)
+
+
+def is_deleted(name: str, statements: Sequence[Statement]) -> bool:
+    """Whether the last that was done to a name is `del`: a builtin that had been hidden is one again."""
+    for statement in reversed(statements):
+        if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
+            return True
+        if name in statement.binds:
+            return False
+    return False
