@@ -47,6 +47,7 @@ def classifier(cell: str, layers: int, bidirectional: bool, packed: bool, poolin
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("configuration", mostly_slow(CONFIGURATIONS, 99), ids=named)
 def test_every_configuration_agrees_with_pytorch_as_onnx_and_as_torchscript(

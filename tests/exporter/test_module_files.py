@@ -112,6 +112,7 @@ def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, f
     assert all(torch.equal(tensor, state[name]) for name, tensor in other.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", mostly_slow(SAVED, 6, first=1))
 def test_weights_that_were_read_are_what_is_exported(model: Path, tmp_path: Path, file: str) -> None:
     trained = load_module(module_name(f"{model}:small"))

@@ -70,6 +70,7 @@ def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[n
     assert largest_difference(module, graph, [*BATCHES, *((1, n) for n in LENGTHS), (3, 31), (3, 301)]) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", mostly_slow(size_modules.LIMITED, 5), ids=lambda case: case[0].__name__)
 def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, limits = case

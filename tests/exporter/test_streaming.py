@@ -151,6 +151,7 @@ def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> 
     assert small < original
 
 
+@pytest.mark.slow
 def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = step._Step.forward
 

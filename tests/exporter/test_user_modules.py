@@ -25,6 +25,8 @@ from torch.nn.utils import rnn
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
+from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.proof.comparing import session_of
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -184,13 +186,10 @@ def test_exports_from_several_threads_all_succeed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def packed_module_and_graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, onnxruntime.InferenceSession]:
+def packed_module_and_graph() -> tuple[nn.Module, onnxruntime.InferenceSession]:
     module = made(user_modules.MaskedAttention).eval()
-    bundle = tmp_path_factory.mktemp("drawn") / "bundle"
-    export(module, bundle, labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return module, onnxruntime.InferenceSession(bundle / "model.onnx", options)
+    example = torch.full((3, 7), 2), torch.tensor([7, 5, 3])
+    return module, session_of(onnx_graph(module, example, {}).content)
 
 
 @settings(max_examples=examples(20, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

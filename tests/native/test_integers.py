@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from compiled_once import compiled_once
 from packing_tools import graph_of, logits_of, packed_graph
 from sampling import mostly_slow
 from torch import Tensor, nn
@@ -86,17 +87,17 @@ def texts_of(texts: list[str], targets: list[int] | None = None) -> LabelledText
     return LabelledTexts(texts, np.array(targets or [-1] * len(texts)), LABELS, "some texts")
 
 
-def integer_kernels(compiler: str, options: list[str], program: Path) -> None:
+def integer_kernels(compiler: str, options: list[str], programs: Path) -> Path:
     """The program that compares every instruction set, built."""
-    built = subprocess.run(
-        [compiler, "-std=gnu11", *options, "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
-         "-Wno-missing-field-initializers", "-Wno-unused-function", f"-I{SOURCE}", str(HERE / "integer_kernels.c"),
-         "-o", str(program), "-lm"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    if "cannot find" in built.stderr:
+    line = [compiler, "-std=gnu11", *options, "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
+            "-Wno-missing-field-initializers", "-Wno-unused-function", f"-I{SOURCE}",
+            HERE / "integer_kernels.c"]  # fmt: skip
+    name = "integer_kernels" + "".join(options).replace(",", "_")
+    program, built = compiled_once(line, [SOURCE, HERE / "integer_kernels.c"], programs, name)
+    if built is not None and "cannot find" in built.stderr:
         pytest.skip("the compiler has no sanitizers here")
-    assert built.returncode == 0, built.stderr
+    assert built is None or built.returncode == 0, built.stderr
+    return program
 
 
 @pytest.mark.slow
@@ -104,21 +105,18 @@ def integer_kernels(compiler: str, options: list[str], program: Path) -> None:
     "options",
     [["-O3"], pytest.param(["-O1", "-DPRNN_AVX2_ONLY", "-fsanitize=address,undefined"], marks=pytest.mark.slow)],
 )
-def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str], compiler: str, tmp_path: Path) -> None:
-    integer_kernels(compiler, options, tmp_path / "integer_kernels")
-    done = subprocess.run(
-        [str(tmp_path / "integer_kernels"), "plain"], capture_output=True, text=True, timeout=300, check=False
-    )
+def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str], compiler: str, programs: Path) -> None:
+    program = integer_kernels(compiler, options, programs)
+    done = subprocess.run([str(program), "plain"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "plain: 1441 products, the same" in done.stdout
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX-VNNI is of x86-64")
 def test_avx_vnni_gives_the_integers_of_plain_c_also_where_a_processor_has_only_avx2(
-    compiler: str, tmp_path: Path
+    compiler: str, programs: Path
 ) -> None:
-    program = tmp_path / "integer_kernels"
-    integer_kernels(compiler, ["-O1", "-DINSTEAD_OF_AVXVNNI"], program)
+    program = integer_kernels(compiler, ["-O1", "-DINSTEAD_OF_AVXVNNI"], programs)
     done = subprocess.run([str(program), "avxvnni"], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 2:
         pytest.skip("the processor has no AVX2, or the compiler does not know AVX-VNNI")

@@ -359,6 +359,7 @@ def test_the_program_answers_after_every_line_for_all_of_them(packed: Path, news
 ONE_WAY = list(itertools.product(family.CELLS, (1, 2), ("last", "mean", "max")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("configuration", mostly_slow(ONE_WAY, 99), ids=lambda one: "-".join(map(str, one)))
 def test_every_one_directional_configuration_streams(configuration: tuple[str, int, str]) -> None:
     cell, layers, pooling = configuration

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import examples
 
 import pocketrnn.bundle.zoo
 from pocketrnn import Classifier, PocketRNNError, Prediction, verify
@@ -75,7 +76,7 @@ def test_logits_that_are_no_numbers_are_never_an_answer(
             answer(["oil"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(20, 60), deadline=None)
 @given(texts=TEXTS)
 def test_a_text_is_answered_alike_alone_and_in_a_batch(padded: Path, unpadded: Path, texts: list[str]) -> None:
     for folder in (padded, unpadded):

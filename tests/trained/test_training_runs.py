@@ -485,6 +485,7 @@ def test_the_calibration_error_is_the_distance_of_probability_and_accuracy() -> 
     assert calibration_error(odds.log(), targets) == pytest.approx((0.25 * 10 + 0.05 * 10) / 20)
 
 
+@pytest.mark.slow
 def test_a_checkpoints_probabilities_are_calibrated_on_its_validation_rows() -> None:
     rng = np.random.default_rng(0)
     noisy = easy_texts(300)
@@ -607,6 +608,7 @@ def test_the_history_and_the_checkpoint_mean_the_same_by_validation_loss(tmp_pat
     assert state.best.metrics["calibrated_validation_loss"] != best.validation_loss
 
 
+@pytest.mark.slow
 def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise AssertionError("the rows are read again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sampling import SLOW_TOO
 from web_node import Node
 from web_texts import adversarial, real
 
@@ -33,6 +35,14 @@ BUNDLES = sorted(
 )
 
 
+CASES = [(bundle, engine) for bundle in BUNDLES for engine in ENGINES]
+
+
+def is_fast(bundle: Path, engine: str) -> bool:
+    """All bundles by the engine that browsers of today take; by the other, which is of the same source, some."""
+    return engine == ENGINES[0] or bundle.name in ("words", *LIMITED)
+
+
 @pytest.fixture(scope="module")
 def packed(wasm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundles of the test vectors, packed."""
@@ -52,7 +62,7 @@ def vectors_of(bundle: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def answers(node: Node, wasm: Path, packed: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """What each engine answers to the test vectors, by bundle and engine."""
-    cases = [(bundle, engine) for bundle in BUNDLES for engine in ENGINES]
+    cases = [(bundle, engine) for bundle, engine in CASES if SLOW_TOO in os.environ or is_fast(bundle, engine)]
     questions = [
         {
             "file": str(packed / f"{bundle.name}.prnn"),
@@ -70,8 +80,15 @@ def beyond_of(bundle: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+@pytest.mark.parametrize(
+    ("bundle", "engine"),
+    [
+        pytest.param(
+            bundle, engine, id=f"{bundle.name}-{engine}", marks=() if is_fast(bundle, engine) else pytest.mark.slow
+        )
+        for bundle, engine in CASES
+    ],
+)
 def test_the_test_vectors_are_answered_as_they_say(
     answers: dict[tuple[str, str], dict[str, Any]], bundle: Path, engine: str
 ) -> None:
