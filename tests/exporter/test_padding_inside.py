@@ -120,7 +120,7 @@ def exported(kind: type[Reads], setting: str, path: Path, **more: Any) -> tuple[
     return module, Classifier.load(path)
 
 
-FAST = {("CountMean", "of one width")}
+FAST = {("CountTwo", "of one width")}
 EVERY = [
     pytest.param(kind, setting, marks=() if (kind.__name__, setting) in FAST else pytest.mark.slow)
     for kind in MODULES

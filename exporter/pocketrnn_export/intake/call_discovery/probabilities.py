@@ -112,12 +112,14 @@ def with_activation(asked: Asked, convention: Convention) -> Convention:
 
 def _probed(asked: Asked, convention: Convention) -> _Probed:
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
-    shapes = [(1 if convention.one_text else asked.rows, width) for width in itertools.chain(*asked.tried_widths)]
-    if not convention.one_text:
-        shapes.append((16, asked.widths.clip(11)))
+    rows = 1 if convention.one_text else asked.rows
+    tried = [asked.batch(rows, width) for width in itertools.chain(*asked.tried_widths)]
+    # Several texts, also where there is one width and a text at a time: what one text alone sums to says nothing.
+    tokens, lengths = asked.batch(16, asked.widths.clip(11))
+    each = 1 if convention.one_text else len(tokens)
+    tried += zip(tokens.split(each), lengths.split(each), strict=True)
     batches, answers = [], []
-    for rows, width in shapes:
-        batch = asked.batch(rows, width)
+    for batch in tried:
         # A width that a convolution does not take.
         with contextlib.suppress(Exception, SystemExit):
             answers.append(read_answer(asked, convention, *batch))
