@@ -117,7 +117,7 @@ def _probed(asked: Asked, convention: Convention) -> _Probed:
     # Several texts, also where there is one width and a text at a time: what one text alone sums to says nothing.
     tokens, lengths = asked.batch(16, asked.widths.clip(11))
     each = 1 if convention.one_text else len(tokens)
-    tried += zip(tokens.split(each), lengths.split(each), strict=True)
+    tried += [(tokens[i : i + each], lengths[i : i + each]) for i in range(0, len(tokens), each)]
     batches, answers = [], []
     for batch in tried:
         # A width that a convolution does not take.
