@@ -32,8 +32,11 @@ def encoder_of(tokenizer: Tokenizer) -> TextEncoder:
 
 def differing(tokenizer: Tokenizer, number: int, seed: int) -> list[tuple[str, list[int], list[int]]]:
     """The texts whose ids are not the library's; a text without any becomes the one id for an empty text."""
-    made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
-    encoder = encoder_of(tokenizer)
+    file = tokenizer.to_str()
+    made = subwords_of_json(file, "tokenizer.json")
+    encoder = TextEncoder(made.rules, made.tokens)
+    # As the library reads the file, too: a score may change in its last digit, and two ways to cut then be as good.
+    tokenizer = Tokenizer.from_str(file)
     asked = list(texts(number, seed))
     theirs = [encoding.ids or [made.rules.empty_id] for encoding in tokenizer.encode_batch(asked)]
     return [
