@@ -248,8 +248,10 @@ def test_beside_word_vectors_pieces_are_taken_where_their_linear_part_is_better_
     assert start.tolist() == pytest.approx([9, 8, 7, 6], abs=1e-3)
     assert train(easy_texts(60), settings, word_vectors=file).training["tokenizer"] == "basic_english"
     file.write_text("so 9 8 7 6\nit one two three four\n")
+    said: list[str] = []
     with pytest.raises(DataError, match="Line 2"):
-        train(inflected(300), settings, word_vectors=file)
+        train(inflected(300), settings, word_vectors=file, report=lambda event: said.append(getattr(event, "text", "")))
+    assert not any("pieces" in text for text in said)
 
 
 def test_empty_texts_are_no_unknown_words() -> None:

@@ -176,9 +176,11 @@ class TokenChoice:
         return by_words
 
     def _pieces_since(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
+        # First: where words failed because of the file of vectors, that is what is to be said.
+        found = self._with_vectors(by_pieces)
         more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if self._bounds_words else ""
         self.report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
-        return self._with_vectors(by_pieces)
+        return found
 
     def _as_pieces_if_any(self) -> TokenizedTexts | None:
         try:
