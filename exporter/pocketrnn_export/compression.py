@@ -24,7 +24,7 @@ from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
-from pocketrnn.tables.checks import listed
+from pocketrnn.tables.checks import check_labels
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
@@ -195,11 +195,8 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         raise InputError(
             f"{manifest.name} does not split texts, so that it cannot be measured on any.", "Compress it without data."
         )
-    if data is not None and tuple(data.labels) != manifest.labels:
-        raise InputError(
-            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(manifest.labels)}.",
-            "Read it with the classifier's labels.",
-        )
+    if data is not None:
+        check_labels(data.labels, manifest.labels)
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
         raise InputError(
             f"max_loss is {max_loss} {'without data' if data is None else 'points'}.",

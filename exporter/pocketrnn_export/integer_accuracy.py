@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,22 +12,13 @@ from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.tables.checks import listed
 from pocketrnn.verdicts import IntegerVerdict
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.sequences import LabelledSequences
 
-__all__ = [
-    "MOST_CHANGED",
-    "MOST_LOST",
-    "AllowedChange",
-    "IntegerVerdict",
-    "accuracy_change",
-    "changed_by_integers",
-    "check_labels",
-]
+__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers"]
 
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2
@@ -71,26 +61,6 @@ class _Answers:
     targets: NDArray[np.int64] = field(repr=False)
 
 
-def check_labels(labels: Sequence[str], data: LabelledTexts | LabelledSequences | None) -> None:
-    """Refuse data of other labels than the classifier's, before anything is made or proven.
-
-    Args:
-        labels: the classifier's.
-        data: texts or sequences, if any.
-
-    Raises:
-        InputError: it has others.
-
-    Example:
-        >>> check_labels(("no", "yes"), None)
-    """
-    if data is not None and tuple(data.labels) != tuple(labels):
-        raise InputError(
-            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(labels)}.",
-            "Read it with the classifier's labels.",
-        )
-
-
 def changed_by_integers(
     before: Classifier | NumberClassifier,
     after: Classifier | NumberClassifier,
@@ -102,18 +72,18 @@ def changed_by_integers(
     Args:
         before: the classifier that multiplies float32.
         after: the same with integers.
-        data: texts, labelled or not, or labelled sequences; their labels are the classifier's.
+        data: texts, labelled or not, or labelled sequences; with the classifier's labels
+            (`pocketrnn.tables.checks.check_labels`).
         allowed: what may change.
 
     Raises:
-        InputError: the classifier takes none of them, or the data has other labels.
+        InputError: the classifier takes none of them.
         CompressionError: more has changed than is allowed.
 
     Example:
         >>> changed_by_integers(before, after, None, AllowedChange()).changed
         0
     """
-    check_labels(before.manifest.labels, data)
     answers = _answered(before, after, data)
     labels = answers.before.argmax(1), answers.after.argmax(1)
     changed = int((labels[0] != labels[1]).sum())

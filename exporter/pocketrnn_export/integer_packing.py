@@ -14,9 +14,9 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Manifest, Parity
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.forms.integer_program import IntegerForm, with_integers
 from pocketrnn_export.forms.packed_program import Program
-from pocketrnn_export.integer_accuracy import IntegerVerdict
 from pocketrnn_export.proof.cases import Case, Run
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers

@@ -22,6 +22,7 @@ from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.tables.checks import check_labels
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
@@ -33,7 +34,7 @@ from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.intake.description import Description
-from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers, check_labels
+from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.integer_packing import (
     Programs,
     changed_by_integers_on,
@@ -165,7 +166,8 @@ def _packed_texts(
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
     folder, manifest = packable(bundle)
-    check_labels(manifest.labels, data)
+    if data is not None:
+        check_labels(data.labels, manifest.labels)
     # As the runtime does: a bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None

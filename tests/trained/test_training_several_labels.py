@@ -178,6 +178,14 @@ def test_each_part_has_a_row_of_every_label_that_has_two(marks: list[list[bool]]
     assert (again[0] == first).all()
 
 
+def test_validation_rows_of_one_label_each_are_refused_beside_rows_of_several() -> None:
+    data = tagged_texts(20)
+    one = LabelledTexts(["a", "b"], np.array([0, 1]), data.labels, "one")
+    with pytest.raises(DataError, match="one label") as refused:
+        parts(data, one, QUICK)
+    assert "multi_label=True" in refused.value.remedy
+
+
 def test_the_share_of_each_label_is_about_what_was_asked_for() -> None:
     data = tagged_texts(1000)
     _, second = split(data, 0.2, np.random.default_rng(0))

@@ -16,7 +16,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn.tables.checks import listed
+from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, check_labelled
 from pocketrnn_training.inference import encoded_rows, logits_of
@@ -125,11 +125,7 @@ def evaluate(
         return _evaluated_sequences(classifier, data)
     if isinstance(classifier, NumberClassifier) or rules_of_numbers(classifier) is not None:
         raise DataError(f"{classifier.name} takes sequences of numbers, and the rows are texts.", _READ_SEQUENCES)
-    if data.labels != labels:
-        raise DataError(
-            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(labels)}.",
-            "Read it with the classifier's labels.",
-        )
+    check_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
     if data.several_labels != gives_several(classifier):
         raise DataError(
@@ -179,11 +175,7 @@ def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint,
     if not isinstance(classifier, NumberClassifier | Checkpoint) or rules_of_numbers(classifier) is None:
         raise DataError("The classifier takes texts, and the rows are sequences of numbers.", "Read texts.")
     labels = tuple(classifier.labels)
-    if data.labels != labels:
-        raise DataError(
-            f"The data has other labels than the classifier: {listed(data.labels)}, not {listed(labels)}.",
-            "Read it with the classifier's labels.",
-        )
+    check_labels(data.labels, labels)
     if isinstance(classifier, Checkpoint):
         predicted = logits_by_checkpoint(classifier, data.sequences).argmax(dim=1).numpy()
     else:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError, shown
-from pocketrnn.tables.checks import listed
+from pocketrnn.tables.checks import check_labels, listed
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn_training import pieces, vectors, vocabulary
@@ -55,10 +55,13 @@ def parts(
     """
     hashes = hashes_of(data.texts)
     if validation is not None:
-        if validation.labels != data.labels or validation.several_labels != data.several_labels:
+        remedy = "Read them with the labels of the training rows."
+        check_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
+        if validation.several_labels != data.several_labels:
             raise DataError(
-                f"The validation rows have other labels: {listed(validation.labels)}, not {listed(data.labels)}.",
-                "Read them with the labels of the training rows.",
+                f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
+                "each, and the training rows have not.",
+                f"Read them with multi_label={data.several_labels}.",
             )
         check_labelled(validation, "validation row", "Validate with labelled rows only.")
         copies = ~data.labelled & np.isin(hashes, hashes_of(validation.texts))

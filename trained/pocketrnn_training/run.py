@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.preparation import parts
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.sequences import LabelledSequences, sequence_parts
-from pocketrnn_training.settings import ANY_TIME, BY_DATA, Settings
+from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.threads import limited
 from pocketrnn_training.training import TrainingState, refuse_for_numbers, train
@@ -268,15 +268,6 @@ def _compared(
 
 def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
     state = run_folder.read_state(output)
-    for name, value in asdict(settings).items():
-        if name not in state.best.training:
-            # Of the other kind of data, which the digest of the data tells.
-            continue
-        before = state.best.training[name]
-        # What the data decides is compared when they were read.
-        if value != before and name not in ANY_TIME and not (value is None and name in BY_DATA):
-            raise InputError(
-                f"The run in {output} was made with {name} {before!r}, not {value!r}.",
-                "Give the settings that it was started with.",
-            )
+    if other := settings.other_than(state.best.training):
+        raise InputError(f"The run in {output} was made with {other}.", "Give the settings that it was started with.")
     return state

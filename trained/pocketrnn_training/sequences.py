@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError, shown
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn.tables.checks import listed
+from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.data import class_targets, classes_of, split_classes
 
 __all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale", "sequence_parts"]
@@ -215,10 +215,7 @@ def _windows(steps: int, rules: NumberRules) -> list[tuple[int, int]]:
 def _check_alike(data: LabelledSequences, validation: LabelledSequences) -> None:
     """Refuse validation rows that were read otherwise than the training rows, by what differs."""
     remedy = "Read them as the training rows are read."
-    if validation.labels != data.labels:
-        raise DataError(
-            f"The validation rows have other labels: {listed(validation.labels)}, not {listed(data.labels)}.", remedy
-        )
+    check_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
     rules = asdict(data.rules)
     for name, value in asdict(validation.rules).items():
         if value != rules[name]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +13,6 @@ from pocketrnn.text import TOKENIZERS
 __all__ = [
     "ANY_TIME",
     "BPE",
-    "BY_DATA",
     "CELLS",
     "CLASS_WEIGHTS",
     "DEVICES",
@@ -39,7 +39,7 @@ METRICS: Final = ("accuracy", "f1")
 # What may change when a run is resumed: the settings that are not about what is learnt.
 ANY_TIME: Final = ("device", "report_every", "threads")
 # Where these are None, the data decides.
-BY_DATA: Final = (
+_BY_DATA: Final = (
     *("batch_size", "convolution", "dropout", "epoch_size", "epochs", "filters", "final_fit", "hidden_dim", "jitter"),
     *("label_smoothing", "linear", "metric", "min_freq", "scaling", "spelling", "stride", "time_masking", "tokenizer"),
 )
@@ -329,6 +329,24 @@ class Settings:
         others = _OF_TEXTS if of_numbers else _OF_NUMBERS
         return {name: value for name, value in asdict(self).items() if name not in others}
 
+    def other_than(self, before: Mapping[str, Any]) -> str:
+        """The first setting that is another than that of a run to resume, in words; empty where none is.
+
+        Args:
+            before: the settings of that run, by name. What it lacks is of the other kind of data, which is told by the
+                data.
+
+        Example:
+            >>> Settings(batch_size=8).other_than({"batch_size": 16})
+            'batch_size 16, not 8'
+        """
+        for name, value in asdict(self).items():
+            was = before.get(name, value)
+            # What the data decides is compared when they were read.
+            if value != was and name not in ANY_TIME and not (value is None and name in _BY_DATA):
+                return f"{name} {was!r}, not {value!r}"
+        return ""
+
     def check_tokens(self) -> None:
         """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
 
@@ -464,7 +482,7 @@ class Settings:
             ("tokenizer", SPLITS),
             ("metric", METRICS),
         ):
-            if getattr(self, name) not in known and (name not in BY_DATA or getattr(self, name) is not None):
+            if getattr(self, name) not in known and (name not in _BY_DATA or getattr(self, name) is not None):
                 raise InputError(f"{name} is {getattr(self, name)!r}.", f"Use one of: {', '.join(known)}.")
 
     def _check_pieces(self) -> None:

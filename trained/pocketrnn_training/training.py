@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -126,15 +126,9 @@ def train(
 
 def _another_run(state: TrainingState, settings: Settings) -> InputError:
     """What says that a run is not the one to resume: by the first setting that is another, or else the data."""
-    before = state.best.training
-    others = [
-        name for name, value in asdict(settings).items() if name not in ANY_TIME and before.get(name, value) != value
-    ]
-    said = (
-        f"with {others[0]} {before[others[0]]!r}, not {getattr(settings, others[0])!r}" if others else "of other data"
-    )
+    other = settings.other_than(state.best.training)
     return InputError(
-        f"The run to resume was made {said}.",
+        f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
         "Give the same settings, rows, word vectors and teacher's answers, or train anew.",
     )
 

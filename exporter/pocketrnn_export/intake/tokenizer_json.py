@@ -500,9 +500,10 @@ class _Reading:
         """
         made, seen = subword_steps_applied(steps), dict[str, str]()
         for text in (tokens[token.id] for token in added if token.after_steps):
-            if not made(text):
+            becomes = made(text)
+            if not becomes:
                 raise self.refused(f"the added token {shown(text, 40)}, which the normalizer makes nothing")
-            if (other := seen.setdefault(made(text), text)) != text:
+            if (other := seen.setdefault(becomes, text)) != text:
                 raise self.refused(f"the added tokens {shown(other, 40)} and {shown(text, 40)}, which become the same")
 
     def tokens(self, ids: Mapping[str, int]) -> tuple[str, ...]:

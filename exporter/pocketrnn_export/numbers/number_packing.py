@@ -23,12 +23,13 @@ from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import NumberExample, NumberManifest, read
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.tables.checks import check_labels
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
 from pocketrnn_export.forms.packed import WAYS
 from pocketrnn_export.forms.program_of_graph import program_on_samples
-from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers, check_labels
+from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.integer_packing import (
     Programs,
     changed_by_integers_on,
@@ -117,7 +118,8 @@ def packed_numbers_with_integers(
         'program'
     """
     manifest = packable_numbers(folder)
-    check_labels(manifest.labels, data)
+    if data is not None:
+        check_labels(data.labels, manifest.labels)
     return _with_integers(_packed_and_proven(folder, manifest, streaming=streaming), data, allowed)
 
 

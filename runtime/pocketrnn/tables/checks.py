@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from pocketrnn.errors import DataError, did_you_mean, first_line, shown
 
-__all__ = ["DAMAGED_PARQUET", "SAVE_AS_UTF8", "check_columns", "header_line", "json_object", "listed", "not_parquet"]
+__all__ = [
+    "DAMAGED_PARQUET",
+    "SAVE_AS_UTF8",
+    "check_columns",
+    "check_labels",
+    "header_line",
+    "json_object",
+    "listed",
+    "not_parquet",
+]
 
 SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-16, or save it as UTF-8."
 
@@ -24,6 +33,30 @@ def listed(names: Sequence[str]) -> str:
     # Without a header line these are a row, whose text may be long.
     first = ", ".join(shown(name, 40) for name in names[:10])
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
+
+
+def check_labels(
+    given: Sequence[str],
+    wanted: Sequence[str],
+    what: str = "The data has other labels than the classifier",
+    remedy: str = "Read it with the classifier's labels.",
+) -> None:
+    """Check that rows were read with the labels that they are used with, in the same order.
+
+    Args:
+        given: the labels of the rows.
+        wanted: those that they should have.
+        what: what is wrong where they differ; both follow it.
+        remedy: what to do then, one sentence.
+
+    Raises:
+        DataError: they differ.
+
+    Example:
+        >>> check_labels(("no", "yes"), ("no", "yes"))
+    """
+    if tuple(given) != tuple(wanted):
+        raise DataError(f"{what}: {listed(given)}, not {listed(wanted)}.", remedy)
 
 
 def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, remedy: str, header: str = "") -> None:
