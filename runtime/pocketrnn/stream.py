@@ -139,7 +139,7 @@ def _lowered(at: Arriving, fragment: str) -> tuple[str, str, str, str]:
 
 
 def _is_ignorable(text: str) -> bool:
-    """Whether a sigma's form does not hang on `text`, which stands beside it: all of it is case-ignorable."""
+    """Whether a sigma's form does not depend on `text`, which stands beside it: all of it is case-ignorable."""
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 

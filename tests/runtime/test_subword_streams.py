@@ -174,7 +174,7 @@ def test_what_a_stream_cannot_follow_is_refused_by_its_name(rules: SubwordRules,
 
 
 def test_scores_summed_over_a_whole_text_are_refused() -> None:
-    """Their sums are rounded: which of two ways to cut a word is better may hang on all that stands before it."""
+    """Their sums are rounded: which of two ways to cut a word is better may depend on all that stands before it."""
     rules: Any = SubwordRules(Unigram((0.0, -1.0, -2.0)), unknown_id=0, steps=(Replace(" ", MARK),))
     assert "whole text" in in_the_way(rules, ["<unk>", MARK, f"{MARK}a"])
     assert TextEncoder(rules, ["<unk>", MARK, f"{MARK}a"]).encode(" a") == [2]

@@ -36,7 +36,7 @@ def constants_in_doubles(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32
     """The float32 values that a graph computes of constants alone, by their names: computed in float64, then rounded.
 
     Args:
-        model: with no functions. What cannot be computed in float64 is left out, and so is what hangs on it.
+        model: with no functions. What cannot be computed in float64 is left out, and so is what depends on it.
     """
     known: dict[ir.Value, npt.NDArray[Any]] = {}
     found: dict[str, npt.NDArray[np.float32]] = {}

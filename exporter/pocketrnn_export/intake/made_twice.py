@@ -62,7 +62,7 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
     ):  # fmt: skip
         raise InputError(
             f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
-            "is drawn, or hangs on the time, when it is made or its file is run.",
+            "is drawn, or depends on the time when it is made or its file is run.",
             "Make it a plain value, or a parameter or buffer that the weights hold; or ask for random ones with "
             "--random-weights.",
         )

@@ -70,19 +70,19 @@ def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     gates = _GATES[layer.mode]
     suffixes = ("", "_reverse")[: directions_of(layer)]
 
-    def ofdirections_of(kind: str) -> list[Tensor]:
+    def of_directions(kind: str) -> list[Tensor]:
         return [getattr(layer, f"{kind}_l{index}{suffix}") for suffix in suffixes]
 
     def reordered(weights: list[Tensor]) -> Tensor:
         rows = torch.arange(len(gates) * layer.hidden_size).view(len(gates), -1)[list(gates)].flatten()
         return torch.stack([weight.index_select(0, rows) for weight in weights])
 
-    w, recurrent, b = reordered(ofdirections_of("weight_ih")), ofdirections_of("weight_hh"), None
+    w, recurrent, b = reordered(of_directions("weight_ih")), of_directions("weight_hh"), None
     if layer.bias:
-        b = torch.cat([reordered(ofdirections_of("bias_ih")), reordered(ofdirections_of("bias_hh"))], dim=1)
+        b = torch.cat([reordered(of_directions("bias_ih")), reordered(of_directions("bias_hh"))], dim=1)
     if not layer.proj_size:
         return LayerWeights(w, reordered(recurrent), b)
-    projections = ofdirections_of("weight_hr")
+    projections = of_directions("weight_hr")
     # In double precision, since the product stands in for two that PyTorch takes one after the other.
     products = [(hh.double() @ hr.double()).to(hh.dtype) for hh, hr in zip(recurrent, projections, strict=True)]
     projection = torch.stack([hr.t() for hr in projections])
