@@ -20,7 +20,7 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, basic_english, ngrams_of
 
 ROOT = Path(__file__).parents[2]
-WHITE_SPACE = "".join(chr(i) for i in range(sys.maxunicode + 1) if chr(i).isspace())
+WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 PIECES = [
     *"'\".,()!?;:<>/\\ -#$&0aZ",
     *WHITE_SPACE,

@@ -30,7 +30,7 @@ from pocketrnn.text.cleaning_steps import (
     steps_of,
 )
 
-WHITE_SPACE = "".join(chr(i) for i in range(sys.maxunicode + 1) if chr(i).isspace())
+WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 PIECES = [
     *string.printable,
     *WHITE_SPACE,

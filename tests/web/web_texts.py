@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
-WHITE_SPACE = "".join(chr(i) for i in range(sys.maxunicode + 1) if chr(i).isspace())
+WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 PIECES = (
     *"'\".,()!?;:<>/\\ -#$&0aZ",
     *WHITE_SPACE,
