@@ -410,17 +410,41 @@ SENTENCE = re.compile(r"(?:\b[A-Za-z]+[ ,]+){3}\b[A-Za-z]+")
 
 
 def sentences_compared(text: str) -> list[str]:
-    """What `match=` compares of a message's English, each with its line."""
-    # Most files have none, and to parse all takes two seconds.
-    if not any(SENTENCE.search(behind[:300]) for behind in text.split("match=")[1:]):
+    """What `match=` compares of a message's English, each with its line: what stands there, and what a test that is
+    parametrised has for the name that stands there."""
+    # Most files have neither words nor a name there, and to parse all takes two seconds.
+    behind = [after[:300] for after in text.split("match=")[1:]]
+    if not any(SENTENCE.search(after) or re.match(r"f|[^\"']*\b[a-z]\w*[,)]", after) for after in behind):
         return []
+    tree = ast.parse(text)
+    compared = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "match"]
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            compared += [value for name in names_compared(function) for value in parametrised(function, name)]
     return [
-        f"{node.lineno}: {part.value}"
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.keyword) and node.arg == "match"
-        for part in ast.walk(node.value)
+        f"{part.lineno}: {part.value}"
+        for value in compared
+        for part in ast.walk(value)
         if is_constant(part) and isinstance(part.value, str) and SENTENCE.search(part.value)
     ]
+
+
+def names_compared(function: ast.FunctionDef) -> set[str]:
+    """The names that stand in what a test's `match=` compares."""
+    matches = [node for node in ast.walk(function) if isinstance(node, ast.keyword) and node.arg == "match"]
+    return {part.id for match in matches for part in ast.walk(match) if isinstance(part, ast.Name)}
+
+
+def parametrised(function: ast.FunctionDef, name: str) -> Iterator[ast.expr]:
+    """What `pytest.mark.parametrize` gives a test for one of its arguments."""
+    for decorator in function.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize":
+            names = ast.literal_eval(decorator.args[0])
+            names = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+            if name in names:
+                for case in getattr(decorator.args[1], "elts", []):
+                    values = case.args if isinstance(case, ast.Call) else case.elts if len(names) > 1 else [case]
+                    yield values[names.index(name)]
 
 
 def test_a_test_compares_what_a_refusal_names_and_not_its_sentence() -> None:
@@ -432,3 +456,6 @@ def test_a_test_compares_what_a_refusal_names_and_not_its_sentence() -> None:
     )
     assert sentences_compared('raises(E, match="is not a plain value")') == ["1: is not a plain value"]
     assert sentences_compared(r'raises(E, match=r"a\.csv .*\b301\b|not plain")') == []
+    cases = '@pytest.mark.parametrize("a, said", [(1, "two"), (2, "is not a plain value")])\n'
+    assert sentences_compared(cases + "def f(a, said): raises(E, match=said)") == ["1: is not a plain value"]
+    assert sentences_compared(cases + "def f(a, said): raises(E, match=a)") == []

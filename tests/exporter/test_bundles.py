@@ -135,14 +135,14 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"labels": "abcd"}, "labels holds something that is not a string"),
+        ({"labels": "abcd"}, "labels .*not a string"),
         ({"labels": ["a", "b", "", "d"]}, "or is empty"),
-        ({"labels": ["a", "b", "b", "c"]}, "The label 'b' is there 2 times. Give each label once."),
+        ({"labels": ["a", "b", "b", "c"]}, "label 'b' is there 2"),
         ({"labels": ["a"]}, "at least 2"),
         ({"name": ""}, "is empty"),
         ({"name": "w\udcff"}, "cannot be printed"),
         ({"tolerance": float("nan")}, "tolerance is nan"),
-        ({"report": "no such folder/report.json"}, "report no such folder/report.json cannot be written"),
+        ({"report": "no such folder/report.json"}, "folder/report.json"),
         ({"vocabulary": []}, "no token"),
         ({"vocabulary": ["a", "a"]}, "twice"),
         ({"tokenizer": "spacy"}, "tokenizer 'spacy' is unknown"),

@@ -227,9 +227,9 @@ def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_p
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"storage": Storage(rows=60)}, "60 words are to stay of a vocabulary of 60"),
-        ({"storage": Storage(rows=1)}, "token id 1, which is not among the first 1"),
-        ({"storage": Storage("int4")}, "cannot be stored as 'int4'"),
+        ({"storage": Storage(rows=60)}, "60 words .*vocabulary of 60"),
+        ({"storage": Storage(rows=1)}, "token id 1,"),
+        ({"storage": Storage("int4")}, "'int4'"),
         ({"storage": Storage("float32", "float32")}, "nothing to do"),
         ({"max_loss": 0.2}, "0.2 without data"),
     ],

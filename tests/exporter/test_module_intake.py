@@ -196,9 +196,9 @@ def with_scripted_layer() -> nn.Module:
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (meta, r"emb\.weight is on the meta device.*to_empty"),
-        (lazy, r"out\.weight has no shape yet.*Run the module once"),
-        (with_old_weights, r"layer rnn still runs with the weight_hh_l0.*module\.cpu\(\)"),
+        (meta, r"emb\.weight .*meta device.*to_empty"),
+        (lazy, r"out\.weight .*no shape.*Run"),
+        (with_old_weights, r"layer rnn .*weight_hh_l0.*module\.cpu\(\)"),
         (with_scripted_layer, r"cannot be frozen.*Export the nn\.Module"),
         (StatisticsOfABatch, r"out\.0 is a BatchNorm1d without running statistics.*LayerNorm"),
         (Exits, r"fails on batch 7 x sequence 17.*SystemExit: 3\. "),
@@ -208,7 +208,7 @@ def with_scripted_layer() -> nn.Module:
             r"fails on 2 texts of 1 token: RuntimeError: shape '\[2, 4\]' is invalid",
             marks=pytest.mark.slow,
         ),
-        (Labels, r"gives a tensor of torch\.int64.*not labels"),
+        (Labels, r"tensor of torch\.int64.*not labels"),
     ],
 )
 def test_what_a_module_raises_is_one_sentence(made: Callable[[], nn.Module], reason: str, tmp_path: Path) -> None:

@@ -176,9 +176,9 @@ def test_a_difference_between_unknown_words_is_none() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [
-        (lambda _: 1 / 0, "tokenizer raises ZeroDivisionError on 'oil'"),
+        (lambda _: 1 / 0, "ZeroDivisionError on 'oil'"),
         (lambda _: None, "tokenizer raises TypeError"),
-        (lambda _: [2, 4], "tokenizer gives 2 on 'oil', which is no string"),
+        (lambda _: [2, 4], "gives 2 on 'oil'"),
     ],
 )
 def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:
@@ -218,17 +218,17 @@ def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["oil"], "item 0 is 'oil', not a text and its ids"),
+        (["oil"], "item 0 is 'oil'"),
         ([("oil", [1]), ("oil",)], "item 1 is a tuple"),
-        ([([1], "oil")], "has a list where its text should be"),
-        ([("oil", "12")], "has '12' where its ids should be"),
+        ([([1], "oil")], "list where its"),
+        ([("oil", "12")], "'12' where its ids"),
         ([("oil", [1.0])], "has 1.0 among its ids"),
-        ([("oil", [True])], "has True among its ids"),
+        ([("oil", [True])], "True among its"),
         ([("oil", [-1])], "has -1 among its ids"),
-        ([("oil", [[1]])], "has a list among its ids"),
-        ([("oil", torch.tensor([[1]]))], "has a list among its ids"),
-        ([("oil", torch.tensor(3))], "has 3 where its ids should be"),
-        (3, "example_ids is of type int"),
+        ([("oil", [[1]])], "list among its"),
+        ([("oil", torch.tensor([[1]]))], "list among its"),
+        ([("oil", torch.tensor(3))], "3 where its ids"),
+        (3, "of type int"),
     ],
 )
 def test_pairs_that_are_none_are_refused(given: Any, said: str) -> None:

@@ -134,8 +134,8 @@ class _MeanOfWords(torch.nn.Module):
     ("module", "named"),
     [
         (classifier_of("gru", 1, "max", packed=False, both=True), "both ends"),
-        (_StepBeforeLast(), "is not known to go on"),
-        pytest.param(user_modules.EncoderStates(), "a state of its own", marks=pytest.mark.slow),
+        (_StepBeforeLast(), "to go on"),
+        pytest.param(user_modules.EncoderStates(), "of its own", marks=pytest.mark.slow),
         (_MeanOfWords(), "no recurrent layer"),
     ],
     ids=["bidirectional", "the step before the last", "another layer's state", "no recurrent layer"],
@@ -167,9 +167,9 @@ def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("module", "rules", "reason"),
     [
-        (lambda: classifier_of("gru", 1, "max", both=True), RULES, "reads from both ends"),
+        (lambda: classifier_of("gru", 1, "max", both=True), RULES, "from both ends"),
         (lambda: classifier_of("gru", 1, "max"), TextRules(ngrams=2, padding_id=1), "in the middle"),
-        (user_modules.PackedLastState, RULES, "A PackedLastState cannot be exported for streaming"),
+        (user_modules.PackedLastState, RULES, "PackedLastState cannot .*streaming"),
     ],
 )
 def test_who_cannot_stream_is_told_why(module: Any, rules: TextRules, reason: str, tmp_path: Path) -> None:

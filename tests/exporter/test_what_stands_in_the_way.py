@@ -76,7 +76,7 @@ class TakesTheLastPlace(Encoder):
         (TakesPlaces, r'module\(tokens, torch\.arange\(tokens\.size\(1\)\)\.expand_as\(tokens\)\)"'),
         (TakesTheLastPlace, r"module\(tokens, lengths - 1\)"),
         (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
-        (Stretched, r"'Resize'.*in place of F\.interpolate"),
+        (Stretched, r"'Resize'.*F\.interpolate"),
         (AutocastInside, r"16 bits, .*: `(with torch\.autocast|logits = self\.fc).*enabled=self\.training"),
         pytest.param(Autocast, r"bfloat16.*torch\.autocast", marks=pytest.mark.slow),
         pytest.param(MixesTexts, r"beside other texts.*one_text=True", marks=pytest.mark.slow),

@@ -146,23 +146,23 @@ def test_what_waits_without_a_space_is_bounded(classifiers: dict[str, Classifier
 @pytest.mark.parametrize(
     ("rules", "named"),
     [
-        (replace(BERT, steps=(), splits=()), "whole text for one word"),
-        (replace(BERT, cut_side="left"), "cut on the left"),
+        (replace(BERT, steps=(), splits=()), "for one word"),
+        (replace(BERT, cut_side="left"), "on the left"),
         (replace(BERT, min_width=4), "a width"),
         (replace(BERT, added=(AddedToken(4, after_steps=True),)), "behind the steps"),
-        (replace(BERT, steps=(Replace("a ", "b"),)), "replacement of a space"),
+        (replace(BERT, steps=(Replace("a ", "b"),)), "of a space"),
         (replace(BERT, steps=(Keep(("az",), ""),)), "drops spaces"),
-        (replace(BERT, steps=(), splits=(SplitAt(("!",), "removed"),)), "whole text for one word"),
-        (replace(BERT, steps=(), splits=(SplitAtText("a ", "removed"),)), "cut at each space"),
-        (replace(BERT, steps=(), splits=(SplitAt((" ",), "runs"),)), "end in the space"),
+        (replace(BERT, steps=(), splits=(SplitAt(("!",), "removed"),)), "for one word"),
+        (replace(BERT, steps=(), splits=(SplitAtText("a ", "removed"),)), "at each space"),
+        (replace(BERT, steps=(), splits=(SplitAt((" ",), "runs"),)), "in the space"),
         (replace(GPT2, steps=(Strip(),)), "strips the text's ends"),
         (replace(GPT2, steps=(Fold((" ",), 2, " "),)), "Fold"),
         (
             replace(GPT2, steps=(Bytes(), LowercaseEach()), splits=(SplitAtText("\u0120", "with_next"),)),
             "LowercaseEach",
         ),
-        (replace(GPT2, splits=(PrependTo("_"), *GPT2.splits[1:])), "put before each text"),
-        (replace(LLAMA, model=Bpe((2, 2, 2, 5, 5, 7, 2, 10), whole_words=True)), "whole text for one word"),
+        (replace(GPT2, splits=(PrependTo("_"), *GPT2.splits[1:])), "before each text"),
+        (replace(LLAMA, model=Bpe((2, 2, 2, 5, 5, 7, 2, 10), whole_words=True)), "for one word"),
     ],
 )
 def test_what_a_stream_cannot_follow_is_refused_by_its_name(rules: SubwordRules, named: str, tmp_path: Path) -> None:

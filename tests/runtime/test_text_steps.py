@@ -193,14 +193,14 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: Replace("", "x"), "has 0 characters"),
         (lambda: Replace("x" * 257, ""), "has 257 characters"),
         (lambda: Replace("x", "x" * 257), "has 257 characters"),
-        (lambda: Replace(1, ""), "is 1, which is no string"),  # type: ignore[arg-type]
-        (lambda: Replace("x", None), "is None, which is no string"),  # type: ignore[arg-type]
-        (lambda: Replace("\ud83d", ""), "half of a surrogate pair"),
-        (lambda: Keep(("a\udfff",)), "half of a surrogate pair"),
+        (lambda: Replace(1, ""), "is 1, which"),  # type: ignore[arg-type]
+        (lambda: Replace("x", None), "is None, which"),  # type: ignore[arg-type]
+        (lambda: Replace("\ud83d", ""), "surrogate pair"),
+        (lambda: Keep(("a\udfff",)), "surrogate pair"),
         (lambda: Keep(()), "keeps is ()"),
         (lambda: Keep("az"), "keeps is 'az'"),  # type: ignore[arg-type]
         (lambda: Keep(("a",) * 4097), "keeps is"),
-        (lambda: Keep(("za",)), "ends before it begins"),
+        (lambda: Keep(("za",)), "before it begins"),
         (lambda: Keep(("abc",)), "has 3 characters"),
         (lambda: Keep(("",)), "has 0 characters"),
         (lambda: cleaning("stem"), "no step 'stem'"),

@@ -52,17 +52,17 @@ def test_the_words_of_the_vocabulary_are_found(tmp_path: Path, name: str, conten
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("the 1 2 3\nof 1 2\n", "Line 2 .* has 2 numbers after the word, not 3"),
-        ("the 1 2 3\nof 1 2 3 4\n", "Line 2 .* has 4 numbers after the word, not 3"),
+        ("the 1 2 3\nof 1 2\n", "Line 2 .* 2 numbers .*not 3"),
+        ("the 1 2 3\nof 1 2 3 4\n", "Line 2 .* 4 numbers .*not 3"),
         ("the 1 2 3\n\ncat 1 2 3\n", "Line 2"),
-        ("the\n", "Line 1 .* not one or more"),
+        ("the\n", "Line 1 .*one or more"),
         ("of 1 2 3\nthe 1 two 3\n", "Line 2 .* not a number"),
         ("the 1 nan 3\n", "Line 1 .* not a number"),
         ("the 1 inf 3\n", "Line 1 .* not a number"),
         ("the 1 1e39 3\n", "Line 1 .* not a number"),
-        ("of 1 2 3\n", "holds no word of the vocabulary"),
-        ("", "holds no word of the vocabulary"),
-        ("3 3\n", "holds no word of the vocabulary"),
+        ("of 1 2 3\n", "no word .*vocabulary"),
+        ("", "no word .*vocabulary"),
+        ("3 3\n", "no word .*vocabulary"),
     ],
 )
 def test_bad_lines_are_refused_by_number(tmp_path: Path, content: str, says: str) -> None:
