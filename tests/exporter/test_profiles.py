@@ -154,15 +154,13 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
             again(tmp_path / "mobile", tmp_path / "again")
 
 
-# What tract has not, a loop that cannot become a layer, and first states of a projected layer that are numbers: those
-# are multiplied while the graph of one text is made, in float32, and the proof allows 2 ulps (2.2 here).
+# What tract has not, and a loop that cannot become a layer.
 REFUSED_FOR_TRACT = {
     "SortsByHand": "Topk",
     "GathersLast": "GatherElements",
     "IndexesLast": "cannot open the graph",
     "BranchesOnValues": "Pad",
     "StepsACell": "stepped by a loop",
-    "ProjectedFromLearnedStates": "its number matmul",
 }
 
 

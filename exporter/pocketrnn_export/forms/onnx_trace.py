@@ -181,7 +181,7 @@ def _name_layers(graph: ir.Graph) -> None:
     """
     runs: Counter[str] = Counter()
     for name, value in list(graph.initializers.items()):
-        if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection)_(\d+)", name):
+        if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection|unprojection_rest)_(\d+)", name):
             path, kind, layer = found.groups()
             value.name = f"{path or 'recurrence'}.layer{layer}.{kind}"
     for node in graph:

@@ -43,7 +43,9 @@ def add_onnx_weights(module: nn.Module) -> None:
 class LayerWeights:
     """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection, if it has one.
 
-    `projection` is float [directions, hidden, projected]; `unprojection` its pseudo-inverse.
+    `projection` is float [directions, hidden, projected]; `unprojection` its pseudo-inverse in float32, and
+    `unprojection_rest` what that leaves of it: first states that are numbers are multiplied while a graph is made, and
+    with the first alone some came out more than 2 ulps off.
     """
 
     w: Tensor
@@ -51,6 +53,7 @@ class LayerWeights:
     b: Tensor | None
     projection: Tensor | None = None
     unprojection: Tensor | None = None
+    unprojection_rest: Tensor | None = None
 
 
 def weights_in_trace(layer: nn.RNNBase, index: int) -> LayerWeights:
@@ -86,7 +89,10 @@ def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     # In double precision, since the product stands in for two that PyTorch takes one after the other.
     products = [(hh.double() @ hr.double()).to(hh.dtype) for hh, hr in zip(recurrent, projections, strict=True)]
     projection = torch.stack([hr.t() for hr in projections])
-    return LayerWeights(w, reordered(products), b, projection, torch.linalg.pinv(projection.double()).to(w.dtype))
+    inverse = torch.linalg.pinv(projection.double())
+    single = inverse.float()
+    rest = (inverse - single.double()).to(w.dtype)
+    return LayerWeights(w, reordered(products), b, projection, single.to(w.dtype), rest)
 
 
 def _named(weights: LayerWeights) -> dict[str, Tensor | None]:

@@ -272,9 +272,9 @@ def _of_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
 def _one_layer(
     x: Tensor, weights: LayerWeights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if h0 is not None and weights.unprojection is not None:
+    if h0 is not None and weights.unprojection is not None and weights.unprojection_rest is not None:
         # A projected state stands for any of the states that are projected to it.
-        h0 = torch.matmul(h0, weights.unprojection)
+        h0 = torch.matmul(h0, weights.unprojection) + torch.matmul(h0, weights.unprojection_rest)
     outputs, h, c = _recurrence(x, weights.w, weights.r, weights.b, lengths, h0, c0, mode)
     if weights.projection is None:
         return outputs, h, c

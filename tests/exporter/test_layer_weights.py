@@ -1,0 +1,34 @@
+"""The weights of a recurrent layer as a graph has them stand for those of PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.tracing.layer_weights import add_onnx_weights, weights_in_trace
+
+
+@pytest.mark.parametrize(("hidden", "projected"), [(10, 4), (64, 60)])
+def test_first_states_of_a_projected_layer_are_multiplied_nearly_as_in_double_precision(
+    hidden: int, projected: int
+) -> None:
+    # The exporter multiplies first states that are numbers, and the proof allows them 2 ulps of each.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = nn.LSTM(7, hidden, proj_size=projected, bidirectional=True)
+        states = torch.randn(2, 1, projected).double()
+    add_onnx_weights(layer)
+    weights = weights_in_trace(layer, 0)
+    assert weights.projection is not None
+    exact = states @ torch.linalg.pinv(weights.projection.double())
+
+    def ulps_off(given: Tensor) -> float:
+        ulps = torch.nextafter(exact.abs().float(), torch.tensor(torch.inf)).double() - exact.abs().float().double()
+        return float(((given - exact).abs() / ulps).max())
+
+    parts = (weights.unprojection, weights.unprojection_rest)
+    whole, rest = (states @ part.double() for part in parts if part is not None)
+    assert ulps_off(whole + rest) < 0.1
+    # Without the rest, the test would say nothing.
+    assert ulps_off(whole) > 2
