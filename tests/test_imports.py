@@ -8,12 +8,14 @@ under TYPE_CHECKING.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
+import gc
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TypeGuard
@@ -58,14 +60,34 @@ TEXTS = texts()
 @functools.cache
 def source_of(name: str) -> ast.Module:
     """What a module says, when a test asks: all of them take a second, and every worker imports this file."""
-    return ast.parse(TEXTS[name], name)
+    with without_collection():
+        return ast.parse(TEXTS[name], name)
+
+
+@functools.cache
+def nodes_of(name: str) -> list[ast.AST]:
+    """All nodes of what a module says: to find them takes as long as to parse it, and each test asks for them."""
+    with without_collection():
+        return list(ast.walk(source_of(name)))
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """Nodes live to the end. Looked through for cycles again and again, they take half as long again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @functools.cache
 def imports_of(name: str) -> set[str]:
     """The modules that a module imports, of this project and of others."""
     found = set()
-    for node in ast.walk(source_of(name)):
+    for node in nodes_of(name):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -163,7 +185,7 @@ def test_a_function_has_at_most_sixty_lines_or_says_why_not(package: str) -> Non
     long = [
         (name, node.name, lines)
         for name in modules_of(package)
-        for node in ast.walk(source_of(name))
+        for node in nodes_of(name)
         if isinstance(node, Function)
         and (lines := lines_of(node)) > LONGEST
         and not re.search(r"^Long because ", ast.get_docstring(node) or "", re.MULTILINE)
@@ -184,7 +206,7 @@ def definition_of(module: str, name: str) -> Definition | None:
     for node in source_of(module).body:
         if isinstance(node, Definition) and node.name == name:
             return node
-    for imported in ast.walk(source_of(module)):
+    for imported in nodes_of(module):
         if isinstance(imported, ast.ImportFrom) and imported.module in TEXTS:
             for alias in imported.names:
                 if (alias.asname or alias.name) == name:
@@ -253,10 +275,10 @@ def is_private(dotted: str) -> bool:
     return dunder or underscore or dotted.startswith("torch.fx.experimental")
 
 
-def names_bound(tree: ast.Module) -> tuple[dict[str, str], list[str]]:
+def names_bound(nodes: Sequence[ast.AST]) -> tuple[dict[str, str], list[str]]:
     """What each name of a file stands for, by its imports and `name = library.part`; and the full names imported."""
     bound, imported = {}, []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 imported.append(alias.name)
@@ -265,7 +287,7 @@ def names_bound(tree: ast.Module) -> tuple[dict[str, str], list[str]]:
             for alias in node.names:
                 imported.append(f"{node.module}.{alias.name}")
                 bound[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             full = full_name(node.value, bound)
             if full is not None and package_of(full) in FOREIGN:
@@ -282,9 +304,8 @@ def full_name(node: ast.AST, bound: dict[str, str]) -> str | None:
     return None
 
 
-def names_defined(trees: Iterator[ast.Module]) -> set[str]:
+def names_defined(nodes: Sequence[ast.AST]) -> set[str]:
     """What this project itself defines: a name with an underscore that is none of these is somebody else's."""
-    nodes = [node for tree in trees for node in ast.walk(tree)]
     return (
         {node.name for node in nodes if isinstance(node, Definition)}
         | {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -304,13 +325,13 @@ def private_uses(text: str, ours: set[str]) -> list[str]:
     assigned, and `__code__` and the like of what is a library's; names with an underscore that nothing of ours
     defines, also as text for `getattr`; what a size of a trace has; and the name of a private module in any text.
     """
-    return private_uses_in(ast.parse(text), text, ours)
+    return private_uses_in(list(ast.walk(ast.parse(text))), text, ours)
 
 
-def private_uses_in(tree: ast.Module, text: str, ours: set[str]) -> list[str]:
-    bound, imported = names_bound(tree)
+def private_uses_in(nodes: Sequence[ast.AST], text: str, ours: set[str]) -> list[str]:
+    bound, imported = names_bound(nodes)
     found = [f"imports {name}" for name in imported if is_private(name)]
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             full, name = full_name(node, bound), node.attr
             hidden = name.startswith("_") and not name.startswith("__") and name not in ours | DOCUMENTED
@@ -326,10 +347,10 @@ def private_uses_in(tree: ast.Module, text: str, ours: set[str]) -> list[str]:
 
 
 def test_private_parts_of_torch_are_in_one_file() -> None:
-    ours = names_defined(map(source_of, TEXTS))
-    wrong = {name: private_uses_in(source_of(name), TEXTS[name], ours) for name in TEXTS if name != GUARDED}
+    ours = names_defined([node for name in TEXTS for node in nodes_of(name)])
+    wrong = {name: private_uses_in(nodes_of(name), TEXTS[name], ours) for name in TEXTS if name != GUARDED}
     assert {name: uses for name, uses in wrong.items() if uses} == {}
-    assert len(private_uses(TEXTS[GUARDED], ours)) > 20
+    assert len(private_uses_in(nodes_of(GUARDED), TEXTS[GUARDED], ours)) > 20
 
 
 def test_the_least_torch_that_pyproject_allows_is_one_that_was_run() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sampling import mostly_slow
 
 from pocketrnn import __version__
 
@@ -111,8 +112,9 @@ WHEELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("platform", "processors"), WHEELS, ids=lambda value: value)
-def test_the_native_package_says_which_wheels_it_has(platform: str, processors: str) -> None:
+@pytest.mark.parametrize("named", mostly_slow([*WHEELS], 3), ids=" ".join)
+def test_the_native_package_says_which_wheels_it_has(named: tuple[str, str]) -> None:
+    platform, processors = named
     command = shutil.which("cibuildwheel", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if command is None:
         pytest.skip("cibuildwheel is not installed")

@@ -149,8 +149,10 @@ def test_one_text_that_is_too_costly_leaves_the_others_their_answers(
         for texts in ([WITHIN, BEYOND, WITHIN], [BEYOND.split(), WITHIN], [WITHIN, ready], [None, BEYOND, WITHIN]):
             expected = [label if text == WITHIN else None for text in texts]
             assert classifier.predict(texts, on_error="skip") == expected  # type: ignore[arg-type]
-            lazily = classifier.predict(iter(texts * 2000), on_error="skip")  # type: ignore[arg-type]
-            assert lazily == expected * 2000
+            # So many are read in two pieces.
+            times = 2000 if threads == 2 and texts[0] is None else 50
+            lazily = classifier.predict(iter(texts * times), on_error="skip")  # type: ignore[arg-type]
+            assert lazily == expected * times
             logits = classifier.logits(texts, on_error="skip")  # type: ignore[arg-type]
             assert [not row for row in np.isnan(logits).all(1)] == [one is not None for one in expected]
             proba = classifier.predict_proba(texts, on_error="skip")  # type: ignore[arg-type]

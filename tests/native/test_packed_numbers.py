@@ -26,13 +26,13 @@ from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, NumberRules, verify
-from pocketrnn.bundle.manifest import NumbersError
+from pocketrnn.bundle.manifest import Comparison, NumbersError, Parity, sha256_of
 from pocketrnn.bundle.packed_file import sums_of
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
-from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.numbers.manifest import NumberGraph, NumberManifest, to_bytes
 from pocketrnn.numbers.packed_numbers import to_packed_numbers
 from pocketrnn.verdicts import graph_sentence, integer_verdict
 from pocketrnn_export import export
@@ -160,6 +160,18 @@ def run_command(*arguments: str, status: int = 0) -> Any:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == status, done.stderr
     return done
+
+
+def bundle_of(name: str, folder: Path) -> Path:
+    """The bundle that a file of the test vectors could have been packed from."""
+    made, graph = number_vectors.made(name), folder / name / "model.onnx"
+    graph.parent.mkdir()
+    graph.write_bytes(made.graph)
+    entry = NumberGraph(graph.name, sha256_of(graph), 18, ("samples",), padding=False)
+    line = Comparison("numpy, float64", "onnx, float64", "samples of each type", 1, 1, 0.0, 0)
+    stated = replace(made.manifest, graph=entry, stream=None, parity=Parity(1e-5, (line,)))
+    (graph.parent / "classifier.json").write_bytes(to_bytes(stated))
+    return graph.parent
 
 
 def exported(name: str, folder: Path) -> Path:
@@ -496,38 +508,39 @@ def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging
         Classifier.load(path)
 
 
-def test_what_integers_of_numbers_cannot_be_measured_on_is_refused(swinging: Path, tmp_path: Path) -> None:
-    path = tmp_path / "x.prnn"
-    torch.manual_seed(0)
-    kind, _, how = number_modules.EXPORTED["Forecast"]
-    export(kind().eval(), tmp_path / "values", **how)
+def test_what_integers_of_numbers_cannot_be_measured_on_is_refused(tmp_path: Path) -> None:
+    path, values, carried = (
+        tmp_path / "x.prnn",
+        bundle_of("numbers-load", tmp_path),
+        bundle_of("numbers-carried", tmp_path),
+    )
     texts = LabelledTexts(["a"], np.array([0]), ("up", "down"), "a text")
     for bundle, data, named in (
-        (tmp_path / "values", None, "values"),
-        (swinging, texts, "texts"),
+        (values, None, "values"),
+        (carried, texts, "texts"),
         (bundle_folder("ag_news-small"), swings(2), "sequences"),
-        (swinging, replace(swings(2), labels=("down", "up")), "labels"),
+        (carried, replace(swings(2), labels=("shake", "rest", "tap")), "labels"),
     ):
         with pytest.raises(InputError, match=named):
             pack(bundle, path, arithmetic="int8", data=data)
-    line = ("pack", str(tmp_path / "values"), "-o", str(tmp_path / "y.prnn"), "--arithmetic", "int8")
+    line = ("pack", str(values), "-o", str(tmp_path / "y.prnn"), "--arithmetic", "int8")
     refused = run_command(*line, status=2)
     assert "values" in refused.output
     assert not (tmp_path / "y.prnn").exists()
 
 
-def test_the_command_measures_integers_on_a_file_of_sequences(swinging: Path, tmp_path: Path) -> None:
+def test_the_command_measures_integers_on_a_file_of_sequences(tmp_path: Path) -> None:
     data, path, rows = tmp_path / "swings.npz", tmp_path / "swings.prnn", swings(20)
-    lengths = rows.lengths
+    bundle, lengths = bundle_of("numbers-carried", tmp_path), rows.lengths
     x = np.zeros((20, int(lengths.max()), 2))
     for row, sequence in enumerate(rows.sequences):
         x[row, : len(sequence)] = sequence
-    np.savez(data, x=x, y=np.array(rows.labels)[rows.targets], lengths=lengths)
-    done = run_command("pack", str(swinging), "-o", str(path), "--arithmetic", "int8", "--data", str(data),
+    np.savez(data, x=x, y=np.array(["rest", "tap"])[rows.targets], lengths=lengths)
+    done = run_command("pack", str(bundle), "-o", str(path), "--arithmetic", "int8", "--data", str(data),
                        "--max-changed", "10", "--max-loss", "10")  # fmt: skip
     assert "On 20 sequences of swings.npz" in done.output
     assert "what it changed" in run_command("inspect", str(path)).output
-    refused = run_command("pack", str(swinging), "-o", str(tmp_path / "y.prnn"), "--arithmetic", "int8",
+    refused = run_command("pack", str(bundle), "-o", str(tmp_path / "y.prnn"), "--arithmetic", "int8",
                           "--data", str(data), "--text-column", "body", status=2)  # fmt: skip
     assert "--text-column" in refused.output
 
@@ -568,7 +581,7 @@ def test_an_operator_that_the_engine_does_not_have_is_named(gesture: number_vect
 
 
 def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> None:
-    bundle, path = exported("LastStep", tmp_path), tmp_path / "steps.prnn"
+    bundle, path = bundle_of("numbers-plain", tmp_path), tmp_path / "steps.prnn"
     packed = run_command("pack", str(bundle), "-o", str(path))
     assert "Graph: proven equal to" in packed.stdout
     assert "--input recording.csv" in packed.stdout

@@ -117,7 +117,7 @@ def test_a_step_is_not_made_where_the_text_rules_cannot_be_followed(tmp_path: Pa
 @pytest.mark.parametrize("name", RULES)
 def test_every_piece_is_answered_as_the_bundle_answers_it(bundles: dict[str, Path], name: str) -> None:
     engine, bundle = Packed(packed_bundle(bundles[name])), Classifier.load(bundles[name])
-    for pieces in texts_drawn(2, 250):
+    for pieces in texts_drawn(2, examples(80, 250)):
         stream, expected, so_far = NativeStream(engine), bundle.stream(), ""
         for piece in pieces:
             so_far += piece
@@ -131,7 +131,7 @@ def test_every_piece_is_answered_as_the_bundle_answers_it(bundles: dict[str, Pat
 @pytest.mark.parametrize("name", RULES)
 def test_a_fragment_may_end_inside_of_a_character(bundles: dict[str, Path], name: str) -> None:
     engine = Packed(packed_bundle(bundles[name]))
-    for pieces in texts_drawn(3, 60):
+    for pieces in texts_drawn(3, examples(20, 60)):
         content = "".join(pieces).encode("utf-8", "surrogatepass")
         stream, width = NativeStream(engine), 1 + len(content) % 3
         for at in range(0, len(content), width):
@@ -156,8 +156,8 @@ def _is_whole(content: bytes) -> bool:
 def test_every_character_may_stand_at_the_end_of_a_piece(bundles: dict[str, Path], name: str) -> None:
     rules = RULES[name]
     encoder = TextEncoder(rules, ())
-    # In the fast suite every fifth.
-    characters = [chr(code) for code in range(0, sys.maxunicode + 1, examples(5, 1))]
+    # In the fast suite every tenth.
+    characters = [chr(code) for code in range(0, sys.maxunicode + 1, examples(10, 1))]
     characters = [c for c in characters if unicodedata.category(c) not in ("Cn", "Co", "Lo", "So")]
     tokens = {token for c in characters for token in encoder.tokens(f"aΣ{c} {c}Σb")}
     vocabulary = ("<unk>", "<pad>", *sorted(tokens))
@@ -278,13 +278,14 @@ def test_a_stream_of_a_packed_file_is_that_of_a_bundle(streaming: Path, packed: 
         stream.push("", top=9)
 
 
-def test_a_file_without_a_step_says_so(news: Path) -> None:
+def test_a_file_without_a_step_says_so() -> None:
+    without = Path(__file__).parents[1] / "vectors" / "packed" / "words.prnn"
     with pytest.raises(InputError, match="--streaming"):
-        Classifier.load(news).stream()
+        Classifier.load(without).stream()
     with pytest.raises(EngineError) as refused:
-        pocketrnn_native.Classifier.load(news).stream()
+        pocketrnn_native.Classifier.load(without).stream()
     assert refused.value.args[0] == NO_STREAM
-    result = CliRunner().invoke(main, ["classify", "--stream", "-b", str(news), "oil"])
+    result = CliRunner().invoke(main, ["classify", "--stream", "-b", str(without), "oil"])
     assert result.exit_code == InputError.exit_status
     assert "--streaming" in result.output
 

@@ -89,7 +89,7 @@ ODD_TEXTS = st.lists(st.sampled_from(PARTS), max_size=14).map("".join)
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(deadline=None, max_examples=examples(20, 3000))
+@settings(deadline=None, max_examples=examples(10, 3000))
 @given(text=ODD_TEXTS, data=st.data())
 def test_a_text_that_is_cut_anywhere_is_answered_as_all_of_it_so_far(name: str, text: str, data: st.DataObject) -> None:
     check_in_bytes(engine(name), text, data.draw(st.lists(st.integers(0, bytes_of(text)), max_size=6)))
@@ -102,7 +102,7 @@ def test_every_piece_is_answered_as_python_answers_it(name: str, tmp_path: Path)
     (tmp_path / "b.prnn").write_bytes(packed_bundle(bundle))
     reference, native = Classifier.load(bundle), pocketrnn_native.Classifier.load(tmp_path / "b.prnn")
     drawn = random.Random(4)
-    for _ in range(100):
+    for _ in range(examples(40, 100)):
         one, other = reference.stream(), native.stream()
         for _ in range(drawn.randrange(8)):
             piece = "".join(drawn.choice(PARTS) for _ in range(drawn.randrange(4)))
@@ -110,7 +110,7 @@ def test_every_piece_is_answered_as_python_answers_it(name: str, tmp_path: Path)
             other = native.stream(other.save())
 
 
-@settings(max_examples=examples(40, 1500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15, 1500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=some_rules(), some=st.lists(TEXTS, min_size=1, max_size=4), data=st.data())
 def test_a_file_has_a_step_where_the_rules_are_followed_and_is_refused_elsewhere(
     made: tuple[SubwordRules, tuple[str, ...]], some: list[str], data: st.DataObject
@@ -131,7 +131,7 @@ def test_a_file_has_a_step_where_the_rules_are_followed_and_is_refused_elsewhere
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("number", [60, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [20, pytest.param(5000, marks=pytest.mark.slow)])
 def test_texts_of_the_families_are_answered_as_all_of_them_so_far(name: str, number: int) -> None:
     from pocketrnn_export.intake.tokenizer_json import subwords_of_json
 

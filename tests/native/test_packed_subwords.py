@@ -86,7 +86,7 @@ TEXTS = st.lists(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=examples(30, 1000), deadline=None)
+@settings(max_examples=examples(15, 1000), deadline=None)
 @given(text=TEXTS)
 def test_the_engine_makes_the_ids_of_the_rules(name: str, text: str) -> None:
     reference, engine = both(name)
@@ -105,7 +105,7 @@ def test_a_file_without_a_trie_gives_the_same_ids(name: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_engine_makes_the_ids_of_the_families(name: str) -> None:
-    compare_on_family(name, 100)
+    compare_on_family(name, examples(40, 100))
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def compare(made: Any, number: int, *more: str) -> None:
 
 @pytest.mark.parametrize("name", mostly_slow(list(MODELS), 4))
 def test_the_engine_makes_the_ids_of_sentencepiece(name: str) -> None:
-    compare_on_model(name, 100)
+    compare_on_model(name, examples(40, 100))
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def compare_on_model(name: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("rule", TABLES)
-@pytest.mark.parametrize("number", [2000, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [400, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_the_engine_follows_a_table_by_clusters(rule: str, number: int) -> None:
     from pocketrnn_export.intake.sentencepiece_model import charsmap_of
     from pocketrnn_export.intake.tokenizer_json import subwords_of_json
@@ -233,7 +233,7 @@ def some_rules(draw: Any) -> tuple[SubwordRules, tuple[str, ...]]:
     return made, tokens
 
 
-@settings(max_examples=examples(25, 1000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12, 1000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=some_rules(), some=st.lists(TEXTS, min_size=1, max_size=examples(6, 12)))
 def test_any_rules_make_the_same_ids(made: tuple[SubwordRules, tuple[str, ...]], some: list[str]) -> None:
     rules, tokens = made

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from packing_tools import packed_bundle
+from sampling import examples
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.text import TextEncoder
@@ -45,7 +46,7 @@ def test_the_engine_answers_the_test_vectors_as_they_say(bundle: Path) -> None:
 def test_the_engine_and_the_python_rules_give_the_same_ids_for_random_texts(bundle: Path) -> None:
     drawn, manifest = random.Random(5), manifests.read(bundle)
     reference, engine = TextEncoder(manifest.text, manifest.vocabulary), Packed(packed_bundle(bundle))
-    for turn in range(1500):
+    for turn in range(examples(500, 1500)):
         words = [
             drawn.choice(PIECES if drawn.random() < 0.6 else manifest.vocabulary) + drawn.choice(["", " ", ""])
             for _ in range(drawn.randrange(25))
@@ -67,6 +68,9 @@ def test_every_code_point_is_lower_cased_and_split_as_in_python() -> None:
     word = next(word for word in trigrams.vocabulary if word.isascii() and word.isalpha())
     for start in range(0, sys.maxunicode + 1, 8):
         text = "".join(map(chr, range(start, start + 8)))
+        # In the fast suite, of what has neither case nor parts nor a place between words every twentieth.
+        if {*map(unicodedata.category, text)} <= {"Cn", "Co", "Cs", "Lo", "So"} and start % (8 * examples(20, 1)):
+            continue
         assert engine.encode(text) == reference.encode(text), hex(start)
         spaced = "".join(f"{word}{chr(code)}" for code in range(start, start + 8))
         assert whole.encode(spaced) == split.encode(spaced), hex(start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -109,9 +110,9 @@ def test_lines_are_answered_as_they_arrive(padded: Path) -> None:
         assert running.wait(30) == 0
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-@pytest.mark.parametrize("as_json", [True, False])
-def test_odd_texts_are_answered_whatever_the_terminal_can_show(padded: Path, as_json: bool, encoding: str) -> None:
+@pytest.mark.parametrize("case", mostly_slow(list(itertools.product((True, False), ("ascii", "utf-8", "latin-1"))), 5))
+def test_odd_texts_are_answered_whatever_the_terminal_can_show(padded: Path, case: tuple[bool, str]) -> None:
+    as_json, encoding = case
     texts = ["", " ", "?!.", "\x1b\x7f", "wall " * 20_000, "\u00fc\u20ac"]
     options = ["--json"] if as_json else []
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -347,7 +348,7 @@ def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
     "case",
-    # Each command and each way to close, and all pairs of them in the slow tests.
+    # Nearly each command and each way to close, and all pairs of them in the slow tests.
     mostly_slow(
         [
             (closed, arguments)
@@ -362,7 +363,7 @@ def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[
             )
             for closed in (">&-", ">&- 2>&-", "<&- >&-", "<&- >&- 2>&-")
         ],
-        3,
+        5,
     ),
 )
 def test_answers_that_nobody_can_read_are_status_2(
@@ -390,7 +391,7 @@ def test_answers_that_nobody_can_read_are_status_2(
             )
             for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-")
         ],
-        3,
+        5,
     ),
 )  # fmt: skip
 def test_a_command_whose_work_is_not_its_output_is_done_without_standard_streams(
@@ -482,13 +483,14 @@ def test_an_error_is_one_line_of_some_screens_however_long_what_was_given(padded
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize(("closed", "arguments", "status"), [
-    (">/dev/full", ["--help"], 2), (">/dev/full", ["--version"], 2), (">/dev/full 2>&1", ["inspect", "--help"], 2),
-    ("2>/dev/full", ["verify", "nowhere"], 2), ("2>/dev/full", ["classify", "--nope"], 2), ("2>/dev/full", [], 2),
-])  # fmt: skip
-def test_a_full_stream_changes_no_status_and_shows_no_traceback(closed: str, arguments: list[str], status: int) -> None:
+@pytest.mark.parametrize("case", mostly_slow([
+    (">/dev/full", ["--help"]), (">/dev/full", ["--version"]), (">/dev/full 2>&1", ["inspect", "--help"]),
+    ("2>/dev/full", ["classify", "--nope"]), ("2>/dev/full", ["verify", "nowhere"]), ("2>/dev/full", []),
+], 2))  # fmt: skip
+def test_a_full_stream_is_status_2_and_shows_no_traceback(case: tuple[str, list[str]]) -> None:
+    closed, arguments = case
     result = with_closed(closed, *arguments)
-    assert result.returncode == status
+    assert result.returncode == 2
     assert b"Traceback" not in result.stdout + result.stderr
     assert result.stderr.count(b"\n") <= 1
 

@@ -381,8 +381,8 @@ def test_a_folder_whose_name_is_not_utf8_is_opened(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_second_classifier_holds_its_weights_once(tmp_path: Path) -> None:
-    """The file of the graph is no part of what stays: 20,000 rows of 200 numbers are 15.3 MiB."""
-    folder = bundle_maker.make(tmp_path / "b", vocabulary=[f"w{i}" for i in range(20_000)], embedding=200)
+    """The file of the graph is no part of what stays: 4,000 rows of 1,000 numbers are 15.3 MiB."""
+    folder = bundle_maker.make(tmp_path / "b", vocabulary=[f"w{i}" for i in range(4_000)], embedding=1_000)
     code = """
 import ctypes, sys
 from pocketrnn import Classifier

@@ -289,7 +289,7 @@ while status:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("way", ["exchange", "two renames"])
+@pytest.mark.parametrize("way", [pytest.param("exchange", marks=pytest.mark.slow), "two renames"])
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_up(tmp_path: Path, way: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, tmp_path, way], capture_output=True, text=True, check=True, timeout=120
@@ -306,7 +306,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_
 # A file that was opened in the very line is closed when its object goes.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("kind", ["file", "exchange", "two renames"])
+@pytest.mark.parametrize("kind", ["file", "exchange", pytest.param("two renames", marks=pytest.mark.slow)])
 def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

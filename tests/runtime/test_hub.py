@@ -85,13 +85,15 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> None:
-    ((status, out, err),) = run(["push", str(VECTORS / "limits"), "hf://some/one"])
-    assert status == 0, err
-    address, files = out.strip(), hub.commits["some/one"][-1]
+    address = f"hf://some/one@{hub.commit_id('some/one', 1)}"
+    classify = [["classify", "-b", name, "a b"] for name in ("hf://some/one", address)]
+    (status, out, err), *said = run(
+        ["push", str(VECTORS / "limits"), "hf://some/one"], *classify, ["verify", address]
+    )  # fmt: skip
+    assert (status, out.strip()) == (0, address), err
+    files = hub.commits["some/one"][-1]
     assert sorted(files) == ["README.md", "classifier.json", "model.onnx"]
     assert 'Classifier.load("hf://some/one")' in files["README.md"].decode()
-    classify = [["classify", "-b", name, "a b"] for name in ("hf://some/one", address)]
-    said = run(*classify, ["verify", address])
     assert [out for _, out, _ in said[:2]] == [ANSWER, ANSWER]
     assert said[2][0] == 0
     # What was downloaded answers without the hub.
@@ -160,10 +162,14 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Hub, run: Run) -> None:
         "hf://no/body": "hf://no/body", "hf://some/one@nowhere": "revision", "hf://some/one": "classifier.json",
         "hf://some/empty": "packed file", "hf://some/two": "2 packed files", "hf://some/gated": "Ask its owner",
     }  # fmt: skip
-    for said, part in zip(run(*(["inspect", name] for name in named)), named.values(), strict=True):
-        assert part in refusal(said)
     limits = str(VECTORS / "limits")
-    with_revision, of_another = run(["push", limits, "hf://some/one@main"], (["push", limits, "hf://some/new"], OTHER))
+    *inspected, with_revision, of_another = run(
+        *(["inspect", name] for name in named),
+        ["push", limits, "hf://some/one@main"],
+        (["push", limits, "hf://some/new"], OTHER),
+    )
+    for said, part in zip(inspected, named.values(), strict=True):
+        assert part in refusal(said)
     assert "revision" in refusal(with_revision)
     assert "hf://some/new" in refusal(of_another)
     assert "some/new" not in hub.commits

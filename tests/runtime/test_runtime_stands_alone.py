@@ -59,6 +59,20 @@ def python(edge: Path, code: str, *arguments: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
+def commands(edge: Path, *lines: list[str]) -> list[tuple[int, str, str]]:
+    """The status, the output and the errors of each command line there, one after the other in one process."""
+    code = """
+import json
+from click.testing import CliRunner
+from pocketrnn.commands.cli import main
+done = [CliRunner().invoke(main, line, prog_name="pocketrnn") for line in json.loads(sys.argv[1])]
+print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in done]))
+"""
+    result = python(edge, code, json.dumps(lines))
+    assert result.stderr == ""
+    return [tuple(one) for one in json.loads(result.stdout)]
+
+
 def test_torch_and_onnx_cannot_be_imported_there(edge: Path) -> None:
     code = """
 import importlib.util
@@ -87,9 +101,11 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
     result = python(edge, code, "classify", "-b", str(padded), "oil prices")
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("\toil prices\n")
-    assert python(edge, code, "verify", str(padded)).returncode == 0
-    listed = python(edge, code, "--help").stdout.split("Use a classifier:")[1]
-    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == [
+    verified, helped, refused, apart = commands(
+        edge, ["verify", str(padded)], ["--help"], ["train"], ["classify", "-b", "ag_news", "oil"]
+    )
+    assert verified[0] == 0
+    assert re.findall(r"^  (\w+)", helped[1].split("Use a classifier:")[1], re.MULTILINE) == [
         "classify",
         "verify",
         "inspect",
@@ -97,28 +113,25 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
         "push",
         "upgrade",
     ]
-    refused = python(edge, code, "train")
-    assert refused.returncode == 1
-    assert re.search(r"pip install .*\[train\]", refused.stderr)
-    apart = python(edge, code, "classify", "-b", "ag_news", "oil")
-    assert apart.returncode == 2
-    assert "'ag_news' is not installed" in apart.stderr
-    assert "pip install ./trained" in apart.stderr
+    assert refused[0] == 1
+    assert re.search(r"pip install .*\[train\]", refused[2])
+    assert apart[0] == 2
+    assert "'ag_news' is not installed" in apart[2]
+    assert "pip install ./trained" in apart[2]
 
 
 def test_files_are_classified_there_but_for_parquet(edge: Path, padded: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,n\nthe oil,1\n")
-    code = "from pocketrnn.commands.cli import main\nmain(prog_name='pocketrnn')"
+    classify = ["classify", "-b", str(padded)]
+    lines = [[*classify, "-i", str(tmp_path / "in.csv"), "-o", "x.parquet"]]
     for given, output in (("in.csv", "1.jsonl"), ("1.jsonl", "2.csv")):
         names = ["--label-column", output, "--probability-column", f"p{output}"]
-        result = python(
-            edge, code, "classify", "-b", str(padded), *names, "-i", str(tmp_path / given), "-o", str(tmp_path / output)
-        )
-        assert (result.returncode, result.stderr) == (0, "")
+        lines.append([*classify, *names, "-i", str(tmp_path / given), "-o", str(tmp_path / output)])
+    refused, *done = commands(edge, *lines)
+    assert [(status, errors) for status, _, errors in done] == [(0, "")] * 2
     assert (tmp_path / "2.csv").read_text().startswith("text,n,1.jsonl,p1.jsonl,2.csv,p2.csv\nthe oil,1,")
-    refused = python(edge, code, "classify", "-b", str(padded), "-i", str(tmp_path / "in.csv"), "-o", "x.parquet")
-    assert refused.returncode == 1
-    assert re.search(r"pip install .*\[parquet\]", refused.stderr)
+    assert refused[0] == 1
+    assert re.search(r"pip install .*\[parquet\]", refused[2])
 
 
 def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:

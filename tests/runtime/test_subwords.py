@@ -5,6 +5,7 @@ tests/exporter/test_tokenizer_json.py compares their ids with Hugging Face's lib
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
@@ -417,12 +419,16 @@ def test_a_text_that_is_one_word_is_cut_as_a_whole_however_its_words_are_kept(
         assert encoder.encode(text) == (summed_over_all(model, tokens, text) or [0])
 
 
-@pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("word", ["\u2581aaa", "\u2581" + "a" * 99], ids=["two ways tie", "too long to be kept"])
-def test_many_words_whose_sum_before_them_decides_take_linear_time(word: str, exact: bool) -> None:
+@pytest.mark.parametrize(
+    "case",
+    mostly_slow(list(itertools.product(("\u2581aaa", "\u2581" + "a" * 99), (True, False))), 3),
+    ids=[f"{kind}-{exact}" for kind in ("two ways tie", "too long to be kept") for exact in (True, False)],
+)
+def test_many_words_whose_sum_before_them_decides_take_linear_time(case: tuple[str, bool]) -> None:
+    word, exact = case
     tokens = ("<unk>", "\u2581", "a", "aa")
     model = Unigram((0.0, *(float(np.float32(score)) for score in (-1e-3, -2e-3, -3e-3))), exact=exact)
     encoder = TextEncoder(SubwordRules(model, unknown_id=0, outside=(0,)), tokens)
-    times = 200_000 // len(word)
+    times = examples(60_000, 200_000) // len(word)
     assert encoder.encode(word * 20) == summed_over_all(model, tokens, word * 20)
     assert len(encoder.encode(word * times)) >= 3 * times

@@ -39,6 +39,13 @@ def refused(bundle: Path, given: str, output: str) -> str:
     return result.stderr
 
 
+@pytest.fixture
+def few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many rows are read at once: fewer than elsewhere. They decide the types of columns."""
+    monkeypatch.setattr("pocketrnn.tables.reader.BATCH_ROWS", 20)
+    return 20
+
+
 @pytest.mark.parametrize("before", [0, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("member", "earlier", "problem"),
@@ -75,16 +82,18 @@ def test_a_column_whose_name_has_no_utf8_form_is_said(padded: Path) -> None:
     ("first", "later"),
     [("1", "1.5"), ("[1]", "[2.5]"), ('{"x": 1}', '{"x": 1, "y": 2}'), ('[{"x": 1}]', '[{"x": 0.5}]')],
 )
-def test_no_value_is_cut_to_fit_the_column_of_the_first_rows(padded: Path, first: str, later: str) -> None:
-    lines = [f'{{"text": "a", "m": {first}}}'] * 5000 + [f'{{"text": "a", "m": {later}}}']
+def test_no_value_is_cut_to_fit_the_column_of_the_first_rows(
+    padded: Path, few_rows_at_once: int, first: str, later: str
+) -> None:
+    lines = [f'{{"text": "a", "m": {first}}}'] * few_rows_at_once + [f'{{"text": "a", "m": {later}}}']
     Path("in.jsonl").write_text("\n".join(lines))
     assert "'m'" in refused(padded, "in.jsonl", "out.parquet")
 
 
-def test_values_that_fit_the_column_of_the_first_rows_are_kept(padded: Path) -> None:
+def test_values_that_fit_the_column_of_the_first_rows_are_kept(padded: Path, few_rows_at_once: int) -> None:
     later = [{"m": 2, "o": None, "s": None}, {"m": None, "o": {"x": [], "y": None}, "s": "é"}]
     first = {"m": 1.5, "o": {"x": [1], "y": "z"}, "s": "b"}
-    rows = [{"text": "a", **first}] * 5000 + [{"text": "a", **row} for row in later]
+    rows = [{"text": "a", **first}] * few_rows_at_once + [{"text": "a", **row} for row in later]
     Path("in.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert classified(padded, "in.jsonl", "out.parquet").exit_code == 0
     assert parquet.read_table("out.parquet").select(["text", "m", "o", "s"]).to_pylist() == rows

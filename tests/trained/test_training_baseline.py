@@ -12,7 +12,7 @@ from training_data import QUICK, easy_texts
 from pocketrnn_training import linear_baseline as baselines
 from pocketrnn_training import report
 from pocketrnn_training.data import UNLABELLED, LabelledTexts
-from pocketrnn_training.linear_baseline import MOST_ROWS, LinearBaseline, linear_baseline
+from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.training import TrainingState, train
 
 WORDS = ("rain", "wind", "goal", "match")
@@ -37,10 +37,11 @@ def test_it_learns_from_labelled_rows_and_is_measured_on_the_validation_rows() -
     assert linear_baseline(replace(training, targets=without), drawn(10)) == LinearBaseline(1.0, 32)
 
 
-def test_of_many_rows_a_part_is_drawn() -> None:
-    found = linear_baseline(drawn(MOST_ROWS + 50), drawn(10))
+def test_of_many_rows_a_part_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "MOST_ROWS", 40)
+    found = linear_baseline(drawn(90), drawn(10))
     assert found is not None
-    assert found.rows == MOST_ROWS
+    assert found.rows == 40
 
 
 @pytest.mark.parametrize(
@@ -64,8 +65,8 @@ def test_any_text_is_measured(text: str) -> None:
 @pytest.mark.parametrize(("accuracy", "better"), [pytest.param(0.0, False, marks=pytest.mark.slow), (1.0, True)])
 def test_the_report_says_what_it_reaches_and_where_it_is_better(tmp_path: Path, accuracy: float, better: bool) -> None:
     states: list[TrainingState] = []
-    train(easy_texts(), replace(QUICK, epochs=1), keep=states.append)
-    validation = easy_texts()
+    train(easy_texts(60), replace(QUICK, epochs=1), keep=states.append)
+    validation = easy_texts(60)
     answers = report.ValidationAnswers.of(states[-1].best, validation)
     answers.probabilities[:, 0] = 2
     found = report.Found(baseline=LinearBaseline(accuracy, 1234))

@@ -28,12 +28,12 @@ FITTED = replace(QUICK, final_fit=True)
 
 def states_of(settings: Settings, data: LabelledTexts | None = None, **more: object) -> list[TrainingState]:
     states: list[TrainingState] = []
-    train(data or easy_texts(), settings, keep=states.append, **more)  # type: ignore[arg-type]
+    train(data or easy_texts(60), settings, keep=states.append, **more)  # type: ignore[arg-type]
     return states
 
 
 @pytest.mark.parametrize(
-    "change", mostly_slow([{"epoch_size": 100}, {}, {"tokenizer": "bpe", "vocabulary_size": 60}], 3)
+    "change", mostly_slow([{"epoch_size": 30}, {}, {"tokenizer": "bpe", "vocabulary_size": 60}], 3)
 )
 def test_a_run_resumed_in_either_fit_gives_the_weights_of_an_unbroken_one(
     tmp_path: Path, change: dict[str, object]
@@ -44,7 +44,7 @@ def test_a_run_resumed_in_either_fit_gives_the_weights_of_an_unbroken_one(
     for after, state in enumerate(unbroken):
         run_folder.keep(state, tmp_path / str(after), force=False)
         resumed: list[TrainingState] = []
-        made = train(easy_texts(), settings, resume=run_folder.read_state(tmp_path / str(after)), keep=resumed.append)
+        made = train(easy_texts(60), settings, resume=run_folder.read_state(tmp_path / str(after)), keep=resumed.append)
         assert len(resumed) == len(unbroken) - after - 1
         for name, tensor in unbroken[-1].best.module.state_dict().items():
             assert torch.equal(made.module.state_dict()[name], tensor), name
@@ -57,13 +57,13 @@ def test_the_figures_are_of_the_last_epoch_before_it_and_the_weights_are_of_all_
     before, made = states[2].best, states[-1].best
     assert made.metrics == before.metrics
     assert made.metrics["epoch"] == 3
-    assert made.data == {**before.data, FITTED_ROWS: 240}
+    assert made.data == {**before.data, FITTED_ROWS: 60}
     assert not torch.equal(made.module.fc.weight, before.module.fc.weight)
     assert all(state.best.module is before.module for state in states[3:-1])
     progress = [event for event in events if isinstance(event, Progress)]
     assert [(event.epoch, event.epochs, event.rows) for event in progress] == [
         *((epoch, 6, before.data["training_rows"]) for epoch in (1, 2, 3)),
-        *((epoch, 6, 240) for epoch in (4, 5, 6)),
+        *((epoch, 6, 60) for epoch in (4, 5, 6)),
     ]
     assert len([event for event in events if isinstance(event, Epoch)]) == 3
 
@@ -87,7 +87,7 @@ def test_after_patience_it_reads_as_many_epochs_as_were_kept(tmp_path: Path) -> 
 
 def test_it_reads_the_rows_that_were_held_out() -> None:
     # Every validation row is of one class, which its words tell; no training row is.
-    data = easy_texts(120)
+    data = easy_texts(60)
     held = LabelledTexts(["seldom never ever"] * 30, np.full(30, 2), data.labels, "held out")
     settings = replace(FITTED, epochs=6, min_freq=1, word_dropout=0.0)
     more = replace(data, texts=[*data.texts, "seldom never ever"], targets=np.append(data.targets, 0))

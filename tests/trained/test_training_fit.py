@@ -51,15 +51,16 @@ def test_it_predicts_scores_and_is_saved(fitted: FittedClassifier, tmp_path: Pat
     "columns",
     [
         lambda texts, codes: (pd.Series(texts, index=range(7, 7 + len(texts))), pd.Series(codes)),
-        lambda texts, codes: (np.array(texts), np.array(codes)),
-        lambda texts, codes: (np.array(texts, dtype=object), tuple(codes)),
+        pytest.param(lambda texts, codes: (np.array(texts), np.array(codes)), marks=pytest.mark.slow),
+        # As those of pandas.
+        pytest.param(lambda texts, codes: (np.array(texts, dtype=object), tuple(codes)), marks=pytest.mark.slow),
         lambda texts, codes: (pa.array(texts), pa.chunked_array([codes])),
         lambda texts, codes: (iter(texts), (code for code in codes)),
     ],
     ids=["pandas", "numpy", "objects", "arrow", "generators"],
 )
 def test_columns_of_any_kind_and_numbers_as_labels_are_taken_and_given_back(columns: Any) -> None:
-    fitted = fit(*columns(TEXTS, DATA.targets.tolist()), **CHOICES)
+    fitted = fit(*columns(TEXTS, DATA.targets.tolist()), **CHOICES | {"epochs": 1})
     assert fitted.labels == ("0", "1", "2")
     assert fitted.classes_.tolist() == [0, 1, 2]
     answers = fitted.predict(TEXTS)
@@ -81,7 +82,7 @@ def test_scikit_learns_scorers_take_it(fitted: FittedClassifier) -> None:
 
 
 def test_validation_rows_and_no_examples_are_taken() -> None:
-    fitted = fit(TEXTS[10:], NAMES[10:], validation=(TEXTS[:10], NAMES[:10]), examples=False, **CHOICES)
+    fitted = fit(TEXTS[10:], NAMES[10:], validation=(TEXTS[:10], NAMES[:10]), examples=False, **CHOICES | {"epochs": 1})
     assert fitted.checkpoint.data["validation_rows"] == 10
     assert fitted.checkpoint.data["examples"] == MADE_EXAMPLES
 

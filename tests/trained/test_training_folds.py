@@ -17,8 +17,10 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import cross_validate, fit, folds
 from pocketrnn_training import run as runs
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.data import LabelledTexts, read_files
 from pocketrnn_training.folds import CrossValidation, Fold, cross_validated, fold_of_rows
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.training import train
 
 SMALL = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--no-final-fit")
 
@@ -92,8 +94,8 @@ def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows
     assert "| fold | rows | accuracy | mean F1 | linear model |" in report
     kept = checkpoints.read(tmp_path / "c")
     assert kept.metrics["folds"] == 2
-    assert run(rows, "-o", str(tmp_path / "d"), *SMALL).exit_code == 0
-    plain = checkpoints.read(tmp_path / "d").module.state_dict()
+    settings = Settings(hidden_dim=8, embedding_dim=8, epochs=1, min_freq=1, final_fit=False)
+    plain = train(read_files([Path(rows)]), settings).module.state_dict()
     assert all(tensor.equal(plain[name]) for name, tensor in kept.module.state_dict().items())
     for arguments, said in (
         (("--folds", "1"), "1 is not in the range x>=2"),
@@ -130,7 +132,7 @@ def test_folds_that_are_interrupted_begin_anew_and_the_classifier_stays(
 
 
 def test_from_python_it_gives_the_scores_and_keeps_nothing() -> None:
-    data = easy_texts(60)
+    data = easy_texts(30)
     names = [data.labels[target] for target in data.targets]
     result = cross_validate(data.texts, names, 2, **CHOICES | {"epochs": 1})
     assert result.scores.shape == (2,)

@@ -41,7 +41,7 @@ def newer_texts(rows: int = 120, seed: int = 5) -> LabelledTexts:
 
 @pytest.fixture(scope="module")
 def before() -> Checkpoint:
-    return train(easy_texts(), replace(QUICK, epochs=6), name="animals")
+    return train(easy_texts(120), replace(QUICK, epochs=3), name="animals")
 
 
 def run(*arguments: object) -> Result:
@@ -161,9 +161,10 @@ def test_several_labels_go_on_too() -> None:
 
 def test_the_command_goes_on_and_says_so(tmp_path: Path) -> None:
     rows, more = write_csv(tmp_path / "rows.csv", easy_texts(90)), write_csv(tmp_path / "more.csv", newer_texts(90))
-    small = ("--hidden-dim", 8, "--embedding-dim", 8, "--epochs", 1, "--min-freq", 1)
+    quick = ("--epochs", 1, "--min-freq", 1, "--no-final-fit")
+    small = ("--hidden-dim", 8, "--embedding-dim", 8, *quick)
     assert run("train", rows, "-o", tmp_path / "old", *small).exit_code == 0
-    went_on = run("train", more, "-o", tmp_path / "new", "--from", tmp_path / "old", "--epochs", 1, "--min-freq", 1)
+    went_on = run("train", more, "-o", tmp_path / "new", "--from", tmp_path / "old", *quick)
     assert went_on.exit_code == 0, went_on.output
     assert "goes on from old" in went_on.stderr
     assert checkpoints.read(tmp_path / "new").labels == (*LABELS, "fox")

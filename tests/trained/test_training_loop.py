@@ -27,40 +27,40 @@ from pocketrnn_training.training import TrainingError, TrainingState, train
 @pytest.mark.parametrize("cell", mostly_slow(["rnn_tanh", "rnn_relu", "lstm", "gru"], 4, first=3))
 @pytest.mark.parametrize("pooling", ["mean", pytest.param("max", marks=pytest.mark.slow)])
 def test_every_cell_learns(cell: str, pooling: str) -> None:
-    checkpoint = train(easy_texts(480), replace(QUICK, cell=cell, pooling=pooling, epochs=8))
+    checkpoint = train(easy_texts(180), replace(QUICK, cell=cell, pooling=pooling, epochs=6))
     # A third would be chance.
     assert evaluate(checkpoint, easy_texts(seed=1)).accuracy > 0.7
 
 
 def test_the_checkpoint_says_what_was_done() -> None:
-    checkpoint = train(easy_texts(), QUICK, name="easy")
+    checkpoint = train(easy_texts(60), QUICK, name="easy")
     assert (checkpoint.name, checkpoint.labels) == ("easy", LABELS)
     assert checkpoint.data["source"] == "easy"
     assert (checkpoint.data["rows"], checkpoint.data["training_rows"], checkpoint.data["validation_rows"]) == (
-        240,
-        216,
-        24,
+        60,
+        54,
+        6,
     )
     assert checkpoint.training["seed"] == 0
     assert checkpoint.training["torch"] == torch.__version__
     assert 1 <= len(checkpoint.examples) <= 32
-    assert set(checkpoint.examples) <= set(easy_texts().texts)
+    assert set(checkpoint.examples) <= set(easy_texts(60).texts)
     assert not checkpoint.module.training
     assert not checkpoint.module.embedding.sparse
 
 
 def test_the_metrics_are_those_of_the_kept_weights() -> None:
     held_out = easy_texts(60, seed=3)
-    checkpoint = train(easy_texts(), QUICK, validation=held_out)
+    checkpoint = train(easy_texts(60), QUICK, validation=held_out)
     assert evaluate(checkpoint, held_out).accuracy == checkpoint.metrics["validation_accuracy"]
 
 
 @pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_two_runs_with_one_seed_write_the_same_bytes(tmp_path: Path, packed: bool) -> None:
-    chosen = replace(QUICK, packed=packed, dropout=0.3, layers=2)
+    chosen = replace(QUICK, packed=packed, dropout=0.3, layers=2, epochs=2)
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
         torch.rand(1)
-        checkpoints.write(train(easy_texts(96), replace(chosen, seed=seed), name="same"), tmp_path / name)
+        checkpoints.write(train(easy_texts(48), replace(chosen, seed=seed), name="same"), tmp_path / name)
     files = {name: (tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two", "other")}
     assert files["one"] == files["two"]
     assert files["one"] != files["other"]
@@ -69,7 +69,7 @@ def test_two_runs_with_one_seed_write_the_same_bytes(tmp_path: Path, packed: boo
 
 def test_the_global_generators_are_left_as_they_were() -> None:
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    train(easy_texts(), replace(QUICK, epochs=1))
+    train(easy_texts(60), replace(QUICK, epochs=1))
     assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)
 
@@ -91,11 +91,11 @@ def test_progress_is_told_every_n_rows_and_after_every_epoch() -> None:
 
 def test_an_epoch_has_the_size_asked_for() -> None:
     events: list[Progress | Epoch | Notice] = []
-    train(easy_texts(), replace(QUICK, epochs=3, epoch_size=100), report=events.append)
-    assert [event.row for event in events if isinstance(event, Progress)] == [100] * 3
+    train(easy_texts(60), replace(QUICK, epochs=3, epoch_size=25), report=events.append)
+    assert [event.row for event in events if isinstance(event, Progress)] == [25] * 3
     events.clear()
-    train(easy_texts(), replace(QUICK, epochs=1, epoch_size=1000), report=events.append)
-    assert events[-2].row == 1000  # type: ignore[union-attr]
+    train(easy_texts(60), replace(QUICK, epochs=1, epoch_size=130), report=events.append)
+    assert events[-2].row == 130  # type: ignore[union-attr]
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training() -> None:
@@ -103,7 +103,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training() -> None:
     kept: list[TrainingState] = []
     # Far too fast: soon nothing gets better.
     chosen = replace(QUICK, epochs=50, patience=2, learning_rate=0.1)
-    best = train(easy_texts(), chosen, report=events.append, keep=kept.append)
+    best = train(easy_texts(90), chosen, report=events.append, keep=kept.append)
     validations = [event for event in events if isinstance(event, Epoch)]
     assert len(validations) < 50
     assert [v.best for v in validations[-2:]] == [False, False]
@@ -119,7 +119,7 @@ def test_what_was_kept_is_not_trained_on() -> None:
     def keep(state: TrainingState) -> None:
         kept.append((state, state.best.module.fc.weight.clone(), state.tensors["module.fc.weight"].clone()))
 
-    train(easy_texts(), QUICK, keep=keep)
+    train(easy_texts(60), QUICK, keep=keep)
     assert len(kept) == 3
     for state, best_weight, weight in kept:
         assert torch.equal(state.best.module.fc.weight, best_weight)
@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_what_was_kept() ->
     kept: list[TrainingState] = []
     chosen = replace(QUICK, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
     with pytest.raises(TrainingError, match=r"epoch 1 .*learning rate") as caught:
-        train(easy_texts(), chosen, keep=kept.append)
+        train(easy_texts(60), chosen, keep=kept.append)
     assert caught.value.exit_status == 1
     assert not kept
 
@@ -140,7 +140,7 @@ def test_word_vectors_start_the_embedding(tmp_path: Path) -> None:
     path.write_text("cat0 1 2 3 4\ndog0 -1 -2 -3 -4\nunheard 9 9 9 9\n")
     # A rate so small that the start is still to be seen.
     chosen = replace(QUICK, embedding_dim=None, epochs=1, learning_rate=1e-9)
-    checkpoint = train(easy_texts(), chosen, word_vectors=path)
+    checkpoint = train(easy_texts(60), chosen, word_vectors=path)
     weight = checkpoint.module.embedding.weight
     index = checkpoint.vocabulary.index
     torch.testing.assert_close(weight[index("cat0")], torch.tensor([1.0, 2, 3, 4]))

@@ -43,6 +43,8 @@ def test_the_share_of_right_answers_reaches_it_and_no_more_than_needed(
     assert (right > threshold + 1e-3).mean() < share
 
 
+# That a threshold is kept, and leaves texts without a label, is held by the next test.
+@pytest.mark.slow
 def test_texts_of_a_class_that_was_left_out_are_given_no_label_more_often() -> None:
     data = easy_texts(400)
     known = data.targets < 2
@@ -60,10 +62,10 @@ def test_texts_of_a_class_that_was_left_out_are_given_no_label_more_often() -> N
 
 
 def test_rows_that_are_outside_choose_the_threshold_and_are_not_trained_on(tmp_path: Path) -> None:
-    data = easy_texts(400)
+    data = easy_texts(180)
     reading = without_outside(data, "elk")
-    assert (reading.labels, len(reading), len(reading.outside)) == (("cat", "dog"), 267, 133)
-    settings = replace(QUICK, epochs=8)
+    assert (reading.labels, len(reading), len(reading.outside)) == (("cat", "dog"), 120, 60)
+    settings = replace(QUICK, epochs=6)
     best = train(reading, settings)
     plain = train(replace(reading, outside=()), settings)
     assert all(map(torch.equal, best.module.state_dict().values(), plain.module.state_dict().values()))
@@ -117,7 +119,7 @@ def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> 
     def run(command: str, *arguments: str) -> Result:
         return CliRunner().invoke(main, [command, *arguments])
 
-    small = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1")
+    small = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--no-final-fit")
     made = run("train", str(rows), "-o", str(checkpoint), *small, "--outside", "elk")
     assert made.exit_code == 0, made.output
     assert "30 rows of none" in (checkpoint / "report.md").read_text()

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import mostly_slow
 from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn import Classifier
@@ -224,7 +225,7 @@ def inflected(rows: int) -> LabelledTexts:
     return LabelledTexts(texts, targets, ("moon", "sun"), "inflected")
 
 
-@pytest.mark.parametrize("named", [{}, {"linear": False}, {"max_vocabulary": 500}, {"spelling": True}])
+@pytest.mark.parametrize("named", mostly_slow([{}, {"linear": False}, {"max_vocabulary": 500}, {"spelling": True}], 2))
 def test_words_and_pieces_are_compared_by_their_linear_parts_where_nothing_of_words_is_named(
     named: dict[str, Any],
 ) -> None:

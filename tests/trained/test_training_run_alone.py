@@ -21,7 +21,7 @@ from pocketrnn_training.run import TrainingRun
 
 @pytest.fixture
 def source(tmp_path: Path) -> DataSource:
-    return DataSource((str(write_csv(tmp_path / "reviews.csv", easy_texts(120))),))
+    return DataSource((str(write_csv(tmp_path / "reviews.csv", easy_texts(60))),))
 
 
 def interrupt_after(epoch: int) -> Callable[[Progress | Epoch | Notice], None]:
@@ -48,7 +48,7 @@ def test_a_run_validates_with_the_files_it_is_given(source: DataSource, tmp_path
     held_out = write_csv(tmp_path / "held_out.csv", easy_texts(30, seed=1))
     best = TrainingRun(source, tmp_path / "c", replace(QUICK, epochs=1), name="easy", validation=(held_out,)).train()
     assert best.name == "easy"
-    assert (best.data["training_rows"], best.data["validation_rows"]) == (120, 30)
+    assert (best.data["training_rows"], best.data["validation_rows"]) == (60, 30)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import fit, run_folder
 from pocketrnn_training.data import LabelledTexts, labels_of, read_files, split
 from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.fitting import FittedClassifier
 from pocketrnn_training.linear_baseline import linear_baseline
 from pocketrnn_training.measures import best_threshold, f1_of, mean_loss, right_rows
 from pocketrnn_training.preparation import parts
@@ -255,14 +256,13 @@ def test_thresholds_without_any_label_are_a_half() -> None:
 
 
 @pytest.fixture(scope="module")
-def states() -> list[TrainingState]:
-    found: list[TrainingState] = []
-    train(tagged_texts(240), LONGER, keep=found.append)
-    return found
+def fitted() -> FittedClassifier:
+    data = tagged_texts()
+    return fit(data.texts, names_of(data), **{**CHOICES, "epochs": 8})
 
 
-def test_each_label_is_learnt_and_has_a_threshold(states: list[TrainingState]) -> None:
-    best = states[-1].best
+def test_each_label_is_learnt_and_has_a_threshold(fitted: FittedClassifier) -> None:
+    best = fitted.checkpoint
     assert best.activation == "sigmoid"
     assert best.thresholds is not None
     assert all(0 < threshold < 1 for threshold in best.thresholds)
@@ -275,7 +275,9 @@ def test_each_label_is_learnt_and_has_a_threshold(states: list[TrainingState]) -
 
 
 @pytest.mark.slow
-def test_a_run_of_several_labels_is_resumed_to_the_same_weights(states: list[TrainingState], tmp_path: Path) -> None:
+def test_a_run_of_several_labels_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
+    states: list[TrainingState] = []
+    train(tagged_texts(240), LONGER, keep=states.append)
     run_folder.keep(states[2], tmp_path / "c", force=False)
     best = train(tagged_texts(240), LONGER, resume=run_folder.read_state(tmp_path / "c"))
     for name, tensor in states[-1].best.module.state_dict().items():
@@ -291,8 +293,8 @@ def test_the_other_ways_to_train_take_several_labels(change: dict[str, Any]) -> 
     assert best.activation == "sigmoid"
 
 
-def test_a_checkpoint_keeps_what_makes_it_one_of_several_labels(states: list[TrainingState], tmp_path: Path) -> None:
-    best = states[-1].best
+def test_a_checkpoint_keeps_what_makes_it_one_of_several_labels(fitted: FittedClassifier, tmp_path: Path) -> None:
+    best = fitted.checkpoint
     checkpoints.write(best, tmp_path / "c")
     document = json.loads((tmp_path / "c/config.json").read_text())
     assert document["version"] == 3
@@ -393,9 +395,8 @@ def test_ag_news_has_one_label_a_text(tmp_path: Path) -> None:
 # From Python
 
 
-def test_fit_takes_lists_and_gives_labels() -> None:
-    data = tagged_texts(240)
-    fitted = fit(data.texts, names_of(data), **{**CHOICES, "epochs": 12})
+def test_fit_takes_lists_and_gives_labels(fitted: FittedClassifier) -> None:
+    data = tagged_texts()
     given = fitted.predict_labels(data.texts)
     assert fitted.evaluate(data.texts, names_of(data)).micro_f1 > 0.9
     assert np.mean([set(some) == set(names) for some, names in zip(given, names_of(data), strict=True)]) == (
@@ -408,10 +409,10 @@ def test_fit_takes_a_table_of_indicators() -> None:
     import pandas as pd
 
     data = tagged_texts(80)
-    fitted = fit(data.texts, data.targets.astype(int), **CHOICES)
+    fitted = fit(data.texts, data.targets.astype(int), **{**CHOICES, "epochs": 1})
     assert fitted.labels == ("0", "1", "2")
     assert all(type(label) is int for labels in fitted.predict_labels(data.texts) for label in labels)
-    named = fit(data.texts, pd.DataFrame(data.targets, columns=list(LABELS)), **CHOICES)
+    named = fit(data.texts, pd.DataFrame(data.targets, columns=list(LABELS)), **{**CHOICES, "epochs": 1})
     assert named.labels == LABELS
 
 

@@ -304,9 +304,9 @@ def test_a_student_learns_from_texts_without_labels() -> None:
     }
 
 
-@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize("class_weights", [pytest.param("none", marks=pytest.mark.slow), "balanced"])
 def test_a_student_learns_where_no_row_has_a_label(class_weights: str) -> None:
-    data, held_out = easy_texts(240), easy_texts(60, seed=1)
+    data, held_out = easy_texts(180), easy_texts(60, seed=1)
     unlabelled, teacher = without_labels(data, every=1), TeacherAnswers.of(sure(data))
     settings = replace(QUICK, epochs=4, class_weights=class_weights)
     taught = train(unlabelled, settings, teacher=teacher, validation=held_out)
@@ -407,18 +407,18 @@ def test_weights_and_temperatures_out_of_range_are_refused(change: dict[str, flo
 
 
 def test_a_resumed_run_gives_the_bytes_of_one_in_one_piece(tmp_path: Path) -> None:
-    data, states = easy_texts(120), list[TrainingState]()
-    teacher = TeacherAnswers.of(sure(data, 0.7), answered=np.arange(120) % 5 != 1)
+    data, states = easy_texts(60), list[TrainingState]()
+    teacher = TeacherAnswers.of(sure(data, 0.7), answered=np.arange(60) % 5 != 1)
     few = without_labels(data, every=5)
-    whole = train(few, replace(QUICK, epochs=3), name="s", teacher=teacher, keep=states.append)
-    resumed = train(few, replace(QUICK, epochs=3), name="s", teacher=teacher, resume=states[0])
+    whole = train(few, QUICKLY, name="s", teacher=teacher, keep=states.append)
+    resumed = train(few, QUICKLY, name="s", teacher=teacher, resume=states[0])
     for name, checkpoint in (("whole", whole), ("resumed", resumed)):
         checkpoints.write(checkpoint, tmp_path / name)
     for file in ("weights.safetensors", "config.json"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes()
-    for other in (TeacherAnswers.of(sure(data, 0.8), answered=np.arange(120) % 5 != 1), TeacherAnswers.of(sure(data))):
+    for other in (TeacherAnswers.of(sure(data, 0.8), answered=np.arange(60) % 5 != 1), TeacherAnswers.of(sure(data))):
         with pytest.raises(InputError, match="other data"):
-            train(few, replace(QUICK, epochs=3), name="s", teacher=other, resume=states[0])
+            train(few, QUICKLY, name="s", teacher=other, resume=states[0])
 
 
 # Of two processes without a teacher, test_training_runs.py asks in the fast suite.

@@ -45,12 +45,12 @@ SMALL = Architecture(
 
 
 def easy_texts(rows: int = 240, seed: int = 0) -> LabelledTexts:
-    """Texts of 2 to 20 words of noise with one word that decides the class."""
+    """Texts of 1 to 9 words of noise with one word that decides the class."""
     rng = np.random.default_rng(seed)
     targets = rng.permutation(np.arange(rows) % len(LABELS))
     texts = []
     for target in targets:
-        words = [f"noise{i}" for i in rng.integers(0, 20, rng.integers(1, 20))]
+        words = [f"noise{i}" for i in rng.integers(0, 20, rng.integers(1, 10))]
         words.insert(rng.integers(0, len(words) + 1), f"{LABELS[target]}{rng.integers(0, 3)}")
         texts.append(" ".join(words))
     return LabelledTexts(texts, targets.astype(np.int64), LABELS, "easy")

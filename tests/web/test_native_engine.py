@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sampling import SLOW_TOO
+from sampling import SLOW_TOO, examples
 from web_node import Node
 from web_texts import adversarial, real
 
@@ -124,7 +124,7 @@ def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
 
     path = tmp_path / "news.prnn"
     path.write_bytes(packed_bundle(bundle_folder(name)))
-    classifier, texts = Classifier.load(name), [*adversarial(150, seed=4), *real(50)]
+    classifier, texts = Classifier.load(name), [*adversarial(examples(60, 150), seed=4), *real(examples(20, 50))]
     short = [text for text in texts if len(text) < 300]
     explained = [*short[::9], "Oil prices rise again", "", "word " * 200]
     questions = [

@@ -10,6 +10,7 @@ from typing import Any
 import bundle_maker
 import numpy as np
 import pytest
+from sampling import mostly_slow
 from web_node import Node
 from web_texts import PIECES, as_utf16
 
@@ -42,7 +43,7 @@ def pieces_of(seed: int, count: int) -> list[dict[str, Any]]:
     return texts
 
 
-@pytest.fixture(scope="module", params=RULES)
+@pytest.fixture(scope="module", params=mostly_slow([*RULES], 2))
 def streamed(
     request: pytest.FixtureRequest, node: Node, wasm: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[dict[str, Any]]]:

@@ -144,9 +144,8 @@ def test_every_changed_byte_is_noticed(node: Node, good: Path, subtle: bool) -> 
     assert [i for i, said in enumerate(answers[2:]) if said is None or not said.startswith("BundleError: ")] == []
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_what_is_no_classifier_json_is_refused(node: Node, good: Path) -> None:
+    contents = [
         b"",
         b"[]",
         b"null",
@@ -155,12 +154,10 @@ def test_every_changed_byte_is_noticed(node: Node, good: Path, subtle: bool) -> 
         b"\xef\xbb\xbf{}",
         b'{"format": "pocketrnn-classifier", "version": 1}',
         b'{"format": "pocketrnn-classifier", "version": 1, "name": NaN}',
-    ],
-)
-def test_what_is_no_classifier_json_is_refused(node: Node, good: Path, content: bytes) -> None:
-    (said,) = loaded(node, good, [content])
-    assert said is not None
-    assert said.startswith("BundleError: ")
+    ]
+    for content, said in zip(contents, loaded(node, good, contents), strict=True):
+        assert said is not None, content
+        assert said.startswith("BundleError: "), content
 
 
 def test_a_digest_that_is_not_last_is_refused(node: Node, good: Path) -> None:
@@ -236,7 +233,7 @@ def drawn_members(draw: random.Random) -> Document:
 
 
 def test_hostile_text_rules_are_refused_where_python_refuses_them(node: Node, good: Path, tmp_path: Path) -> None:
-    draw, documents_drawn = random.Random(0), examples(300, 1500)
+    draw, documents_drawn = random.Random(0), examples(150, 1500)
     documents = []
     for _ in range(documents_drawn):
         document = json.loads((good / "classifier.json").read_bytes())

@@ -64,7 +64,7 @@ def test_text_is_split_at_the_code_points_that_python_splits_at(code_points: dic
 
 
 def test_texts_become_the_same_tokens_and_ids(node: Node) -> None:
-    texts = [*real(examples(60, 1000)), *adversarial(examples(200, 3000))]
+    texts = [*real(examples(20, 1000)), *adversarial(examples(100, 3000))]
     cases = []
     for rules in RULES:
         tokens = [TextEncoder(rules, ["<unk>"]).tokens(text) for text in texts]
