@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 import user_modules
+from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
+from pocketrnn_export.intake.exportable import prepare
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -83,12 +85,15 @@ def scripted_head() -> nn.Module:
     return module
 
 
-# Rare ones, and all but one of like ones.
-LIKE_ANOTHER = {
-    "scripted encoder", "traced encoder", "nn.DataParallel", "weight norm", "old weight norm",
-    "weight norm, trained", "old weight norm, trained", "spectral norm", "old spectral norm",
-}  # fmt: skip
+def several() -> nn.Module:
+    module = scripted_head()
+    parametrizations.weight_norm(module.rnn, "weight_hh_l0")
+    return torch.compile(module)  # type: ignore[return-value]
+
+
+# The first is the fast one.
 MADE: dict[str, Callable[[], nn.Module]] = {
+    "torch.compile of a weight norm and a scripted head": several,
     "scripted head": scripted_head,
     "scripted encoder": lambda: WithEncoder(torch.jit.script(Encoder())),
     "traced encoder": lambda: WithEncoder(torch.jit.trace(Encoder(), torch.zeros(2, 3, 12))),
@@ -104,9 +109,7 @@ MADE: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "made", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_ANOTHER else ()) for name in MADE]
-)
+@pytest.mark.parametrize("made", mostly_slow(list(MADE), 99))
 def test_an_unusual_module_is_exported_and_left_as_it_was(made: str, tmp_path: Path) -> None:
     module = MADE[made]()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -218,16 +221,23 @@ def test_what_a_module_raises_is_one_sentence(made: Callable[[], nn.Module], rea
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_are_loaded_into_a_weight_norm_are_those_that_the_layer_runs_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exported", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_weights_that_are_loaded_into_a_weight_norm_are_those_that_the_layer_runs_with(
+    tmp_path: Path, *, exported: bool
+) -> None:
     from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 
     module = with_norm(parametrizations.weight_norm, "weight_hh_l0", run=False)
     state = {name: tensor * 1.5 for name, tensor in module.state_dict().items()}
     load_weights(module, SavedWeights(tmp_path / "weights.pt", state, {}))
-    export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
     with torch.no_grad():
         expected = module.eval()(TOKENS).numpy()
-    given = Classifier.load(tmp_path / "bundle").logits([" ".join(VOCABULARY[i] for i in TOKENS[0])])
+    if exported:
+        export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
+        given = Classifier.load(tmp_path / "bundle").logits([" ".join(VOCABULARY[i] for i in TOKENS[0])])
+    else:
+        found = prepare(module, lengths=None, ids=len(VOCABULARY), padding_id=1, classes=4, multi_label=False)
+        given = found.as_reference().run(TOKENS.numpy(), np.array([TOKENS.shape[1]]))
     np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
 
 

@@ -58,6 +58,10 @@ def test_an_instance_and_a_function_are_found_in_a_notebook(folder: Path) -> Non
     assert load_module(named("notebook.ipynb:build(7)")).embedding.num_embeddings == 7  # type: ignore[union-attr]
 
 
+# In the fast suite, its parts are tested: the module and its notes above, the weights in test_saved_weights.py, the
+# vocabulary and labels in test_vocabulary.py and test_labels.py, the command with a module's file in
+# test_owners_pipeline.py.
+@pytest.mark.slow
 def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
     notebook(folder / "notebook.ipynb")
     (folder / "vocab.json").write_text('{"word2idx": {"<unk>": 0, "<pad>": 1, "oil": 2, "gas": 3}}')

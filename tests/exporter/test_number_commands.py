@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from number_modules import LastStep
 
-from pocketrnn import Classifier
+from pocketrnn import Classifier, NumberClassifier
 from pocketrnn.commands.cli import main as command_line
+from pocketrnn.errors import InputError
 
 MODEL = f"{Path(__file__).with_name('number_modules.py')}:LastStep"
 RECORDING = np.random.default_rng(0).normal(0, 2, (23, 3)).round(3)
@@ -170,17 +170,34 @@ def test_commands_of_texts_say_that_it_takes_numbers(command: str, folder: Path,
     assert (result.exit_code, "numbers" in result.output) == (2, True), result.output
 
 
-def test_values_with_units_are_exported_by_name(tmp_path: Path) -> None:
-    assert LastStep is not None
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = tmp_path_factory.mktemp("values") / "b"
     model = MODEL.replace("LastStep", "Forecast")
-    result = run("export", model, "--random-weights", "--channels", 3, "--values", "speed:m/s", "-o", tmp_path / "b")
+    result = run("export", model, "--random-weights", "--channels", 3, "--values", "speed:m/s", "-o", bundle)
     assert result.exit_code == 0, result.output
-    assert "speed (m/s)" in run("inspect", tmp_path / "b").output
-    assert len(run("classify", "-b", tmp_path / "b", "[[1, 2, 3]]").output.split("\t")) == 2
-    channels = Classifier.load(tmp_path / "b").manifest.numbers.channels  # type: ignore[attr-defined]
+    return bundle
+
+
+def test_values_with_units_are_exported_by_name(values: Path, tmp_path: Path) -> None:
+    assert "speed (m/s)" in run("inspect", values).output
+    assert len(run("classify", "-b", values, "[[1, 2, 3]]").output.split("\t")) == 2
+    channels = Classifier.load(values).manifest.numbers.channels  # type: ignore[attr-defined]
     (tmp_path / "r.csv").write_text(f"{','.join(channels)}\n1,2,3\n")
-    table = run("classify", "-b", tmp_path / "b", "--input", tmp_path / "r.csv", "--output-format", "csv").output
+    table = run("classify", "-b", values, "--input", tmp_path / "r.csv", "--output-format", "csv").output
     assert table.startswith("sequence,speed")
+
+
+def test_values_are_no_labels(values: Path) -> None:
+    classifier = NumberClassifier.load(values)
+    sequences = [np.ones((4, 3)), np.zeros((9, 3))]
+    assert classifier.manifest.value_units == ("m/s",)
+    assert np.array_equal(classifier.predict(sequences), classifier.values(sequences))
+    for call in (classifier.classify, classifier.predict_proba, classifier.predict_labels):
+        with pytest.raises(InputError, match="values"):
+            call(sequences)
+    # A regression is no probability, so that nothing is asked or undone where its numbers lie between 0 and 1.
+    assert "values" in str(classifier.manifest.provenance["gives"])
 
 
 def test_a_bundle_of_numbers_is_written_as_todays(folder: Path, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from number_modules import EXPORTED, XYZ, InDoubles, LastStep, OwnScale, Packed
-from sampling import mostly_slow
+from number_modules import EXPORTED, XYZ, InDoubles, LastStep, OwnScale
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, verify
@@ -28,6 +27,10 @@ from pocketrnn_export.proof.float64_module import doubled
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
 
+REAL = [np.full((5, 3), 7.25) + np.arange(3)]
+MEAN, SCALE = [1.0, 2.0, 3.0], [2.0, 4.0, 0.5]
+
+
 def made(name: str) -> tuple[nn.Module, Callable[..., Tensor], dict[str, Any]]:
     kind, call, how = EXPORTED[name]
     torch.manual_seed(0)
@@ -35,14 +38,19 @@ def made(name: str) -> tuple[nn.Module, Callable[..., Tensor], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def last_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
-    module, _, how = made("LastStep")
-    path = tmp_path_factory.mktemp("numbers") / "last"
-    export(module, path, **how, mean=[1.0, 2.0, 3.0], scale=[2.0, 4.0, 0.5])
+def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A module of sequences and lengths, and its bundle, which scales what it is given."""
+    module, _, how = made("Packed")
+    path = tmp_path_factory.mktemp("numbers") / "packed"
+    manifest: Any = export(module, path, **how, mean=MEAN, scale=SCALE, sequences=REAL)
+    assert (manifest.graph.inputs, manifest.graph.padding) == (("samples", "lengths"), True)
+    assert "pocketrnn_samples" not in dict(module.named_modules())
     return module, path
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(EXPORTED), 14, first=1))
+# In the fast suite, the tests below ask the one above.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPORTED)
 def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     module, call, how = made(name)
     before = {key: value.clone() for key, value in module.state_dict().items()}
@@ -83,28 +91,34 @@ def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_export
     assert module.fc.weight.dtype == torch.float64
 
 
-def test_sequences_of_several_lengths_are_answered_as_each_alone(last_step: tuple[nn.Module, Path]) -> None:
-    classifier = NumberClassifier.load(last_step[1], threads=2)
+def test_sequences_of_several_lengths_are_answered_as_each_alone_and_by_the_module(
+    packed: tuple[nn.Module, Path],
+) -> None:
+    classifier = NumberClassifier.load(packed[1], threads=2)
     sequences = [np.random.default_rng(n).normal(0, 3, (1 + n % 9, 3)) for n in range(100)]
     together = classifier.logits(sequences)
     assert np.allclose(together, np.concatenate([classifier.logits([s]) for s in sequences]), atol=1e-6)
+    scaled = [torch.from_numpy(((s - MEAN) / SCALE).astype(np.float32))[None] for s in sequences]
+    with torch.no_grad():
+        expected = torch.cat([packed[0](x, torch.tensor([x.shape[1]])) for x in scaled])
+    assert np.allclose(together, expected.numpy(), atol=2e-5)
     labels = [classifier.labels[i] for i in together.argmax(1)]
     assert classifier.predict(sequences) == labels
     assert [p.label for p in classifier.classify_all(sequences) if p is not None] == labels
     assert np.allclose(classifier.predict_proba(np.stack(sequences[3:4] * 5)).sum(1), 1)
 
 
-def test_a_number_classifier_can_be_pickled(last_step: tuple[nn.Module, Path]) -> None:
-    classifier = NumberClassifier.load(last_step[1])
+def test_a_number_classifier_can_be_pickled(packed: tuple[nn.Module, Path]) -> None:
+    classifier = NumberClassifier.load(packed[1])
     sequence = [[1.0, 2.0, 3.0]]
     again = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - it was made above
     assert again.classify(sequence) == classifier.classify(sequence)
 
 
 def test_bad_sequences_are_named_by_their_place_or_passed_over(
-    last_step: tuple[nn.Module, Path], caplog: pytest.LogCaptureFixture
+    packed: tuple[nn.Module, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    classifier = NumberClassifier.load(last_step[1])
+    classifier = NumberClassifier.load(packed[1])
     given = [[[1, 2, 3]], [[1, 2]], "text", [[1, 2, float("nan")]]]
     with pytest.raises(SequenceError, match="position 1"):
         classifier.predict(given)
@@ -120,8 +134,8 @@ def test_bad_sequences_are_named_by_their_place_or_passed_over(
     assert classifier.logits([]).shape == (0, 4)
 
 
-def test_a_recording_is_answered_window_by_window_however_it_arrives(last_step: tuple[nn.Module, Path]) -> None:
-    classifier = NumberClassifier.load(last_step[1])
+def test_a_recording_is_answered_window_by_window_however_it_arrives(packed: tuple[nn.Module, Path]) -> None:
+    classifier = NumberClassifier.load(packed[1])
     recording = np.random.default_rng(0).normal(0, 2, (103, 3))
     whole = classifier.recording(recording, window=20, hop=7)
     assert [w.start for w in whole] == list(range(0, 84, 7))
@@ -152,20 +166,6 @@ def test_a_recording_is_answered_window_by_window_however_it_arrives(last_step: 
     assert len(stream.push([1.0, 2.0, 3.0])) == 1
 
 
-def test_values_are_no_labels(tmp_path: Path) -> None:
-    module, _, how = made("Forecast")
-    export_numbers(module, tmp_path / "b", **how, value_units=["m/s"])
-    classifier = NumberClassifier.load(tmp_path / "b")
-    sequences = [np.ones((4, 3)), np.zeros((9, 3))]
-    assert classifier.manifest.value_units == ("m/s",)
-    assert np.array_equal(classifier.predict(sequences), classifier.values(sequences))
-    for call in (classifier.classify, classifier.predict_proba, classifier.predict_labels):
-        with pytest.raises(InputError, match="values"):
-            call(sequences)
-    # A regression is no probability, so that nothing is asked or undone where its numbers lie between 0 and 1.
-    assert "values" in str(classifier.manifest.provenance["gives"])
-
-
 @pytest.mark.slow
 def test_integers_of_a_sensor_are_scaled_and_those_of_others_are_not(tmp_path: Path) -> None:
     module, _, how = made("LastStep")
@@ -175,13 +175,13 @@ def test_integers_of_a_sensor_are_scaled_and_those_of_others_are_not(tmp_path: P
     assert np.array_equal(classifier.logits([raw]), classifier.logits([raw * np.array([0.5, 0.25, 0.125])]))
 
 
-def test_given_sequences_become_golden_examples_only_where_they_may(tmp_path: Path) -> None:
-    module, _, how = made("LastStep")
-    real = [np.full((5, 3), 7.25) + np.arange(3)]
-    shown = export_numbers(module, tmp_path / "a", **how, sequences=real)
-    hidden = export_numbers(module, tmp_path / "b", **how, sequences=real, examples=False)
-    assert shown.examples[0].samples == tuple(map(tuple, real[0].tolist()))
-    assert "7.25" not in (tmp_path / "b" / "classifier.json").read_text()
+def test_given_sequences_become_golden_examples_only_where_they_may(
+    packed: tuple[nn.Module, Path], beside: tuple[nn.Module, Path]
+) -> None:
+    shown, hidden = (NumberClassifier.load(bundle).manifest for _, bundle in (packed, beside))
+    assert np.array_equal(np.array(shown.examples[0].samples) * SCALE + MEAN, REAL[0])
+    assert shown.provenance["golden_examples"] == "given sequences"
+    assert "7.25" not in (beside[1] / "classifier.json").read_text()
     assert hidden.provenance["golden_examples"] == "made signals"
 
 
@@ -227,7 +227,7 @@ def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_s
 ) -> None:
     torch.manual_seed(0)
     with caplog.at_level(logging.WARNING):
-        manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ, layout="btc")
+        manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ, call="module(samples)")
     assert manifest.provenance["numbers_in_proof"] == "numbers from 0 to 1"
     assert "numbers from 0 to 1" in caplog.text
 
@@ -264,7 +264,11 @@ class Neighbours(LastStep):
 
 @pytest.mark.parametrize(
     ("module", "said"),
-    [(Tagger(), "step"), (Neighbours(), "sequence"), (nn.Linear(3, 4), "sequence")],
+    [
+        pytest.param(Tagger(), "step", marks=pytest.mark.slow),
+        (Neighbours(), "sequence"),
+        (nn.Linear(3, 4), "sequence"),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_exported_is_refused_in_the_words_of_numbers(
@@ -316,12 +320,19 @@ class WhichAndSamples(LastStep):
         return super().forward(x) + which[:, None]
 
 
-def test_whole_numbers_of_a_call_are_not_taken_for_ids(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A module of whole numbers beside sequences, and its bundle, which keeps no given sequence."""
     torch.manual_seed(0)
-    module = WhichAndSamples().eval()
-    export(module, tmp_path / "b", **XYZ, call="module(torch.full((samples.shape[0],), 7), samples)")
-    samples = torch.randn(1, 9, 3)
-    found = Classifier.load(tmp_path / "b").logits([samples[0].numpy()])
+    module, path = WhichAndSamples().eval(), tmp_path_factory.mktemp("numbers") / "beside"
+    call = "module(torch.full((samples.shape[0],), 7), samples)"
+    export(module, path, **XYZ, call=call, sequences=REAL, examples=False)
+    return module, path
+
+
+def test_whole_numbers_of_a_call_are_not_taken_for_ids(beside: tuple[nn.Module, Path]) -> None:
+    module, samples = beside[0], torch.randn(1, 9, 3)
+    found = Classifier.load(beside[1]).logits([samples[0].numpy()])
     assert np.allclose(found, module(torch.tensor([7]), samples).detach().numpy(), atol=1e-5)
 
 
@@ -360,9 +371,9 @@ def test_arguments_of_texts_and_of_numbers_exclude_each_other(tmp_path: Path) ->
         export(LastStep(), tmp_path / "b", vocabulary=["a"])
 
 
-def test_a_damaged_bundle_of_numbers_is_refused(last_step: tuple[nn.Module, Path], tmp_path: Path) -> None:
-    content = (last_step[1] / "classifier.json").read_bytes()
-    graph = (last_step[1] / "model.onnx").read_bytes()
+def test_a_damaged_bundle_of_numbers_is_refused(packed: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    content = (packed[1] / "classifier.json").read_bytes()
+    graph = (packed[1] / "model.onnx").read_bytes()
     for name, changed in {
         "another mean": content.replace(b"1.0", b"1.5", 1),
         "half": content[: len(content) // 2],
@@ -419,9 +430,3 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     assert (
         in_words_of_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
     )
-
-
-def test_packed_lengths_are_those_of_the_sequences(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    manifest = export_numbers(Packed().eval(), tmp_path / "b", **XYZ)
-    assert (manifest.graph.inputs, manifest.graph.padding) == (("samples", "lengths"), True)

@@ -120,16 +120,11 @@ def exported(kind: type[Reads], setting: str, path: Path, **more: Any) -> tuple[
     return module, Classifier.load(path)
 
 
-FAST = {("CountTwo", "of one width")}
-EVERY = [
-    pytest.param(kind, setting, marks=() if (kind.__name__, setting) in FAST else pytest.mark.slow)
-    for kind in MODULES
-    for setting in SETTINGS
-]
-
-
+# In the fast suite, a module with an id that only its code knows is exported and asked so, below.
+@pytest.mark.slow
 @pytest.mark.usefixtures("usual_proofs")
-@pytest.mark.parametrize(("kind", "setting"), EVERY)
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("kind", MODULES)
 def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
     kind: type[Reads], setting: str, tmp_path: Path
 ) -> None:
@@ -150,9 +145,13 @@ def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
         assert kind.__name__ in REFUSED or (setting == "a few words" and "--one-text" in refused.remedy), refused
         return
     check_batches(module, classifier, adversarial(vocabulary(ids, padding_id), padding_id))
-    lines = {(line.reference, line.candidate, line.inputs) for line in classifier.manifest.parity.comparisons}
     # What computes across the texts of a batch is exported for one text at a time, and has no rows to answer together.
-    assert classifier.manifest.graph.batch == 1 or ("alone", "together", "rows of special ids") in lines
+    assert classifier.manifest.graph.batch == 1 or asked_beside_special_ids(classifier)
+
+
+def asked_beside_special_ids(classifier: Classifier) -> bool:
+    lines = {(line.reference, line.candidate, line.inputs) for line in classifier.manifest.parity.comparisons}
+    return ("alone", "together", "rows of special ids") in lines
 
 
 def prepared(kind: type[Reads], ids: int = 120, padding_id: int = 1, **more: Any) -> ExportableModule:
@@ -170,7 +169,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", mostly_slow(MODULES, 8))
+@pytest.mark.parametrize("kind", mostly_slow(MODULES, 16))
 def test_the_ids_that_a_module_takes_for_padding_are_found(kind: type[Reads]) -> None:
     found = prepared(kind)
     expected = set() if kind.__name__ in RIGHT else OTHERS.get(kind.__name__, {1})
@@ -190,29 +189,35 @@ class Hidden(Reads):
 
 def test_an_id_that_only_the_code_knows_is_found_in_the_graph(tmp_path: Path) -> None:
     # More words than are all tried.
-    words, module = vocabulary(600, 1), module_of(Hidden, 600, 1)
-    export(module, tmp_path / "b", labels=LABELS, vocabulary=words, rules=rules_of(1, {}), torchscript=False)
+    words, module = vocabulary(600, 0), module_of(Hidden, 600, 0)
+    rules = rules_of(0, SETTINGS["of one width"][3])
+    export(module, tmp_path / "b", labels=LABELS, vocabulary=words, rules=rules, torchscript=False)
+    verify(tmp_path / "b")
     classifier = Classifier.load(tmp_path / "b")
     assert classifier.manifest.graph.alone == (57,)
-    check_batches(module, classifier, ["w9 w57 w8", "w9 w8 w7", "w57 w57", "w5 w6", "w57", "w3"])
+    assert asked_beside_special_ids(classifier)
+    texts = ["w9 w57 w8", "w9 w8 w7", "w57 w57", "w5 w6", "w57", "w3", "w57 w1 " * 5]
+    check_batches(module, classifier, [*texts, *adversarial(words, 0)[:40]])
 
 
-def test_a_module_that_mixes_all_texts_is_refused_with_a_way_out() -> None:
-    class Mixes(Reads):
-        def forward(self, x: Tensor) -> Any:
-            return self.out(self.rnn(self.emb(x))[1][-1].mean(0, keepdim=True).expand(x.size(0), -1))
+class Mixes(Reads):
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(self.emb(x))[1][-1].mean(0, keepdim=True).expand(x.size(0), -1))
 
-    class MixesWithoutTheLastId(Reads):
-        """What tells where the last id does not stand is no matter of that id."""
 
-        def forward(self, x: Tensor) -> Any:
-            seen = (x == self.emb.num_embeddings - 1).any().float()
-            state = self.rnn(self.emb(x))[1][-1]
-            return self.out(state + (1 - seen) * state.mean(0, keepdim=True) + seen * state.max(0, keepdim=True)[0])
+class MixesWithoutTheLastId(Reads):
+    """What tells where the last id does not stand is no matter of that id."""
 
-    for kind in (Mixes, MixesWithoutTheLastId):
-        with pytest.raises(ExportError, match="--one-text"):
-            prepared(kind)
+    def forward(self, x: Tensor) -> Any:
+        seen = (x == self.emb.num_embeddings - 1).any().float()
+        state = self.rnn(self.emb(x))[1][-1]
+        return self.out(state + (1 - seen) * state.mean(0, keepdim=True) + seen * state.max(0, keepdim=True)[0])
+
+
+@pytest.mark.parametrize("kind", [pytest.param(Mixes, marks=pytest.mark.slow), MixesWithoutTheLastId])
+def test_a_module_that_mixes_all_texts_is_refused_with_a_way_out(kind: type[Reads]) -> None:
+    with pytest.raises(ExportError, match="--one-text"):
+        prepared(kind)
 
 
 @pytest.mark.slow

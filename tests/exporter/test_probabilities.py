@@ -133,7 +133,7 @@ def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
     return raised.value
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 5))
+@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 10))
 def test_numbers_of_one_sign_are_asked_about(name: str) -> None:
     refusal(ending(ONE_SIGN[name], 1), 1)
     refusal(ending(ONE_SIGN[name], 4), 4, multi_label=True)
@@ -146,7 +146,7 @@ def test_numbers_that_sum_to_one_are_asked_about(name: str) -> None:
     refusal(ending(SUMS[name], classes), classes)
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(CONVERTED), 3))
+@pytest.mark.parametrize("name", mostly_slow(list(CONVERTED), 5))
 def test_one_activation_that_explains_the_numbers_is_left_out(name: str) -> None:
     end, classes = CONVERTED[name]
     found = prepared(ending(end, classes), classes).convention

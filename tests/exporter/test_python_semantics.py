@@ -37,12 +37,18 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(idiom_modules.EXPORTED, 20))
+ALONE = [kind for kind in idiom_modules.EXPORTED if kind is not idiom_modules.SeveralAtOnce]
+
+
+@pytest.mark.parametrize("kind", [idiom_modules.SeveralAtOnce, *mostly_slow(ALONE, 99, first=99)])
 def test_an_idiom_of_notebooks_is_exported_in_all_forms(
-    kind: type[nn.Module], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     module = made(kind)
-    manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    with caplog.at_level(logging.WARNING):
+        manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+    with_asserts = (idiom_modules.SeveralAtOnce, idiom_modules.AssertsAndPrints)
+    assert ("assert of forward" in caplog.text) == (kind in with_asserts)
     assert manifest.torchscript is not None
     assert manifest.graph.limits is None
     assert capfd.readouterr().out == ""
@@ -143,13 +149,6 @@ def test_what_training_left_on_a_module_is_copied(tmp_path: Path) -> None:
     assert module.hidden[0].grad_fn is not None
 
 
-def test_an_assert_is_told_and_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False}
-        export(made(idiom_modules.AssertsAndPrints), tmp_path / "bundle", **given)
-    assert "assert of forward" in caplog.text
-
-
 def test_other_threads_and_other_files_keep_their_python() -> None:
     module = made(idiom_modules.LenOfTheBatch).eval()
     found: list[object] = []
@@ -183,7 +182,7 @@ class Raises(idiom_modules.LenOfTheBatch):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("most", [0, 60])
+@pytest.mark.parametrize("most", mostly_slow([0, 60], 2, first=1))
 @pytest.mark.parametrize(
     "error", mostly_slow([RecursionError("too deep"), MemoryError("no more"), SystemExit(3)], 3), ids=repr
 )

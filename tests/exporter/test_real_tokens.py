@@ -142,7 +142,7 @@ def check_refusals(classifier: Classifier) -> None:
     [PAD_LAST, pytest.param(PAD_FIRST, marks=pytest.mark.slow)],
     ids=["padding 1", "padding 0"],
 )
-@pytest.mark.parametrize("kind", [Counts, pytest.param(Sorts, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [Sorts, pytest.param(Counts, marks=pytest.mark.slow)])
 def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
     kind: type[Counts], vocabulary: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +179,14 @@ def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tm
     check_refusals(classifier)
 
 
+def test_a_module_that_answers_texts_of_padding_needs_no_real_token() -> None:
+    prepared = prepare(AnswersAll().eval(), lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
+    assert not prepared.real_token
+    answers = prepared.as_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
+    assert np.isfinite(answers).all()
+
+
+@pytest.mark.slow
 def test_a_module_that_answers_texts_of_padding_has_no_such_limit(tmp_path: Path) -> None:
     module, classifier = exported(AnswersAll, tmp_path / "b", torchscript=False)
     assert classifier.manifest.graph.limits is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pocketrnn_export.tracing import right_program as right_programs
 from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.recurrence import OPERATOR
 from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.tracing.trace import TracedProgram
 
 WORDS = 60
 
@@ -110,7 +112,10 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
     module.eval()
     with torch.no_grad():
         module(*inputs_of(3, 7, with_lengths=with_lengths))
-    found = right_program(module, inputs_of(3, 7, with_lengths=with_lengths))
+    check_answers(module, right_program(module, inputs_of(3, 7, with_lengths=with_lengths)), with_lengths=with_lengths)
+
+
+def check_answers(module: nn.Module, found: TracedProgram, *, with_lengths: bool) -> None:
     run = run_in_pytorch(found).run
     for rows, steps in ((1, 1), (1, 9), (2, 10), (5, 3), (3, 40)):
         inputs = inputs_of(rows, steps, with_lengths=with_lengths)
@@ -119,14 +124,16 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
         torch.testing.assert_close(torch.from_numpy(run(inputs)), expected, atol=1e-5, rtol=1e-5)
 
 
+# In the fast suite, test_streaming.py exports two such layers, and test_real_tokens.py one of both directions.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         (nn.LSTM, {"num_layers": 2}),
-        pytest.param(nn.LSTM, {"proj_size": 4}, marks=pytest.mark.slow),
+        (nn.LSTM, {"proj_size": 4}),
         (nn.GRU, {}),
-        pytest.param(nn.RNN, {"nonlinearity": "relu", "bias": False}, marks=pytest.mark.slow),
-        pytest.param(nn.RNN, {}, marks=pytest.mark.slow),
+        (nn.RNN, {"nonlinearity": "relu", "bias": False}),
+        (nn.RNN, {}),
     ],
 )
 def test_a_program_of_packed_layers_answers_as_its_module(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
@@ -193,25 +200,33 @@ def test_masks_of_encoders_may_be_made_of_the_number_of_tokens() -> None:
     check(Masked(), with_lengths=False)
 
 
+@pytest.fixture(scope="module")
+def two_branches() -> tuple[nn.Module, TracedProgram]:
+    module = CutsLongTexts().eval()
+    return module, right_program(module, inputs_of(3, 7, with_lengths=False))
+
+
 class NeedsFive(nn.Module):
-    """A convolution over five tokens."""
+    """A convolution over five tokens, of at most 40 places."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.convolution, self.fc = nn.Embedding(WORDS, 6), nn.Conv1d(6, 4, 5), nn.Linear(4, 3)
+        self.embedding, self.places = nn.Embedding(WORDS, 6), nn.Embedding(40, 6)
+        self.convolution, self.fc = nn.Conv1d(6, 4, 5), nn.Linear(4, 3)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        logits: Tensor = self.fc(self.convolution(self.embedding(tokens).transpose(1, 2)).amax(2))
+        x = self.embedding(tokens) + self.places(torch.arange(tokens.size(1)))
+        logits: Tensor = self.fc(self.convolution(x.transpose(1, 2)).amax(2))
         return logits
 
 
-def test_a_size_that_pytorch_cannot_take_is_a_limit() -> None:
+def test_sizes_that_pytorch_cannot_take_are_limits() -> None:
     found = right_program(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
-    assert found.limits == Limits(min_tokens=5)
+    assert found.limits == Limits(min_tokens=5, max_tokens=40)
 
 
-def test_a_program_of_two_branches_answers_as_its_module() -> None:
-    check(CutsLongTexts())
+def test_a_program_of_two_branches_answers_as_its_module(two_branches: tuple[nn.Module, TracedProgram]) -> None:
+    check_answers(*two_branches, with_lengths=False)
 
 
 @pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 99, first=16))
@@ -226,11 +241,10 @@ def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
     check(kind(), with_lengths=True)
 
 
-def test_a_program_that_departs_from_its_module_is_seen() -> None:
-    module = CutsLongTexts().eval()
-    run = run_in_pytorch(right_program(module, inputs_of(3, 7, with_lengths=False))).run
+def test_a_program_that_departs_from_its_module_is_seen(two_branches: tuple[nn.Module, TracedProgram]) -> None:
+    module, run = copy.deepcopy(two_branches[0]), run_in_pytorch(two_branches[1]).run
     with torch.no_grad():
-        module.fc.bias += 1
+        module.fc.bias += 1  # type: ignore[union-attr, operator]
         inputs = inputs_of(2, 12, with_lengths=False)
         assert abs(run(inputs) - module(*inputs).numpy()).max() > 0.5
 
@@ -263,6 +277,7 @@ import torch
 from torch import nn
 from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.tracing.trace import TracedProgram
 
 class Last(nn.Module):
     def __init__(self):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sampling import mostly_slow
+from sampling import examples, mostly_slow
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, rules_document, rules_of
@@ -88,13 +88,13 @@ def test_the_ids_are_those_of_sentencepiece_on_a_hundred_thousand_texts(name: st
     assert differing(subwords_of_model(content, name), encode, 100_000, seed=1) == []
 
 
-@pytest.mark.parametrize("rule", ["nmt_nfkc", "nmt_nfkc_cf"])
+@pytest.mark.parametrize("rule", mostly_slow(["nmt_nfkc", "nmt_nfkc_cf"], 2))
 def test_the_table_in_a_tokenizer_json_is_done_by_clusters(rule: str) -> None:
     tokenizer = with_table(charsmap_of(trained(normalization_rule_name=rule)))
     made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
     encoder = TextEncoder(made.rules, made.tokens)
     assert differing(made, lambda text: tokenizer.encode(text).ids, 400, seed=0) == []
-    for text in odd_clusters(3000):
+    for text in odd_clusters(examples(1000, 3000)):
         assert encoder.encode(text) == (tokenizer.encode(text).ids or [made.rules.empty_id]), ascii(text)
 
 
@@ -123,7 +123,7 @@ def test_what_the_rules_cannot_say_is_refused_by_its_name(options: dict[str, Any
 def test_a_damaged_model_is_one_sentence() -> None:
     content = trained()
     rng = random.Random(3)
-    for _ in range(300):
+    for _ in range(examples(60, 300)):
         changed = bytearray(content)
         for _ in range(rng.randrange(1, 6)):
             changed[rng.randrange(len(changed))] = rng.randrange(256)

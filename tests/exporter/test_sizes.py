@@ -62,7 +62,9 @@ def largest_difference(module: nn.Module, graph: OnnxGraph, sizes: list[tuple[in
     return max(differences)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(size_modules.HONOURED, 60), ids=lambda kind: kind.__name__)
+# In the fast suite, test_size_numbers.py asks at every length, and test_right_programs.py has a branch on it.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", size_modules.HONOURED, ids=lambda kind: kind.__name__)
 def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[nn.Module]) -> None:
     module = made(kind)
     graph = graph_of(module)
@@ -91,7 +93,9 @@ def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Mo
         graph_of(made(kind))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(size_modules.COUNTED, 4, first=3), ids=lambda kind: kind.__name__)
+# In the fast suite, test_real_tokens.py exports a module that counts and sorts.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", size_modules.COUNTED, ids=lambda kind: kind.__name__)
 def test_lengths_that_a_module_counts_or_clamps_itself_come_out_right(kind: type[nn.Module]) -> None:
     module = made(kind)
     graph = graph_of(module)

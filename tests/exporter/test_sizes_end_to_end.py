@@ -99,6 +99,8 @@ def test_cuts_and_pads_hold_for_every_length(kind: type[nn.Module], tmp_path: Pa
     assert classifier.manifest.graph.limits is None
 
 
+# In the fast suite, test_right_programs.py finds such limits, and runtime/test_limits.py keeps them.
+@pytest.mark.slow
 def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_path: Path) -> None:
     module, classifier = exported(HasPositions, tmp_path / "b")
     assert classifier.manifest.graph.limits == Limits(max_tokens=300)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import user_modules
@@ -24,6 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step
 from pocketrnn_export.forms.onnx_graph import WHOLE_TEXTS, onnx_graph
+from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_training import checkpoint
@@ -58,13 +60,13 @@ def exported(module: torch.nn.Module, path: Path, **more: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A state of two parts and two layers, with lengths; the same compressed; and, where slow tests run too, a GRU of
-    one layer that pads."""
+    """A state of two parts and two layers, with lengths; the same compressed, in one step, which is proven once; and,
+    where slow tests run too, a GRU of one layer that pads."""
     folder = tmp_path_factory.mktemp("streaming")
     made = [exported(classifier_of("lstm", 2, "max"), folder / "lstm")]
     if SLOW_TOO in os.environ:
         made.append(exported(classifier_of("gru", 1, "mean", packed=False), folder / "gru"))
-    compress(made[0], folder / "small")
+    compress(made[0], folder / "small", storage=Storage(weights="float32"))
     return [*made, folder / "small"]
 
 
@@ -133,7 +135,7 @@ class _MeanOfWords(torch.nn.Module):
 @pytest.mark.parametrize(
     ("module", "named"),
     [
-        (classifier_of("gru", 1, "max", packed=False, both=True), "both ends"),
+        pytest.param(classifier_of("gru", 1, "max", packed=False, both=True), "both ends", marks=pytest.mark.slow),
         (_StepBeforeLast(), "to go on"),
         pytest.param(user_modules.EncoderStates(), "of its own", marks=pytest.mark.slow),
         (_MeanOfWords(), "no recurrent layer"),
@@ -144,6 +146,14 @@ def test_a_graph_that_cannot_go_on_from_a_state_is_refused(module: torch.nn.Modu
     example = (torch.ones(2, 5, dtype=torch.int64),)
     with pytest.raises(ExportError, match=named):
         step_of_graph(onnx_graph(module.eval(), example, {}, names=WHOLE_TEXTS).content)
+
+
+def test_a_graph_that_reads_from_both_ends_is_refused(bundles: list[Path]) -> None:
+    model = onnx.load(bundles[0] / "model.onnx")
+    layer = next(node for node in model.graph.node if node.op_type == "LSTM")
+    layer.attribute.append(onnx.helper.make_attribute("direction", "bidirectional"))
+    with pytest.raises(ExportError, match="both ends"):
+        step_of_graph(model.SerializeToString())
 
 
 def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> None:

@@ -6,7 +6,7 @@ import random
 from functools import cache
 
 import pytest
-from sampling import mostly_slow
+from sampling import examples, mostly_slow
 
 from pocketrnn.text.subword_cuts import SubwordCuts, in_the_way
 from pocketrnn.text.subwords import SubwordIds
@@ -57,7 +57,8 @@ def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> Non
         return
     pieces = SubwordIds(rules, tokens)
     cuts, rng, found = SubwordCuts(rules, tokens, pieces), random.Random(0), 0
-    for text in texts(1500, seed=3):
+    drawn = examples(500, 1500)
+    for text in texts(drawn, seed=3):
         at, ids = 0, []
         for end in sorted(rng.choices(range(len(text) + 1), k=3)):
             if cut := cuts.last(text[at:end]):
@@ -65,4 +66,4 @@ def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> Non
                 at += cut
                 found += 1
         assert ids + pieces.of(text[at:], goes_on=at > 0) == pieces.of(text), (at, ascii(text))
-    assert found > 500
+    assert found > drawn // 3

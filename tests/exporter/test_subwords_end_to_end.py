@@ -60,6 +60,9 @@ def run(*arguments: str) -> tuple[int, str]:
 EXPORT = ("export", "model.py:Net(600)", "--random-weights", "--labels", "a,b", "--no-torchscript", "-o", "out")
 
 
+# In the fast suite, test_tokenizer_json.py asks for the ids of this tokenizer, native/ packs one, and below another is
+# exported.
+@pytest.mark.slow
 def test_a_module_goes_through_with_its_tokenizer_and_answers_as_in_front_of_it(folder: Path) -> None:
     status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--pairs", "pairs.jsonl")
     assert (status, "the same ids" in said) == (0, True), said
@@ -193,6 +196,7 @@ def test_what_is_no_tokenizer_is_one_sentence(tmp_path: Path) -> None:
             read_tokenizer(source)
 
 
+@pytest.mark.slow
 def test_a_bundle_is_exported_in_python(tmp_path: Path) -> None:
     names: dict[str, type[nn.Module]] = {}
     exec(MODULE, names)  # noqa: S102
@@ -240,6 +244,7 @@ def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_id
     assert (verdict.kind, verdict.by, verdict.source) == ("read", "tokenizers", "a tokenizer.json")
     assert verdict.texts > 900
     assert "compared with tokenizers" in run("inspect", "out")[1]
+    assert Classifier.load(shutil.copytree("out", "copy")).predict(["Oil"])
 
 
 def test_without_the_library_that_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

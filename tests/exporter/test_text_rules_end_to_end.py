@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits, read
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
-from pocketrnn.text import TextRules, cleaning
+from pocketrnn.text import TextRules, cleaning, rules_document
 from pocketrnn_export import export
 from pocketrnn_export.intake.rules_file import read_rules
 from pocketrnn_export.intake.vocabulary import Vocabulary
@@ -41,6 +40,7 @@ TEXTS = [
     "it   was \t not:the plot\n",
 ]
 WIDTH = 12
+OF_VERSION_1 = {"tokenizer", "lowercase", "ngrams", "max_tokens", "unknown_id", "empty_id", "padding_id"}
 
 
 class LastState(nn.Module):
@@ -78,6 +78,24 @@ class OfOneWidth(LastState):
 
     def forward(self, tokens: Tensor) -> Tensor:
         states, _ = self.lstm(self.embedding(tokens))
+        logits: Tensor = self.out(states.reshape(-1, 5 * WIDTH))
+        return logits
+
+
+class PackedOfOneWidth(Packed):
+    """Takes rows of 12 ids, and packs by their real lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(5 * WIDTH, 2)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = nn.utils.rnn.pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=tokens.size(1)
+        )
         logits: Tensor = self.out(states.reshape(-1, 5 * WIDTH))
         return logits
 
@@ -146,8 +164,9 @@ def expected(module: nn.Module, ids_of: Callable[[str], list[int]], texts: list[
 
 
 @pytest.mark.parametrize("edge", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [LastState, Packed])
-@pytest.mark.parametrize("pipeline", mostly_slow(list(PIPELINES), 4))
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_bundle_answers_as_the_owners_pipeline(
     tmp_path: Path, pipeline: str, make: type[LastState], *, edge: bool
 ) -> None:
@@ -160,9 +179,13 @@ def test_a_bundle_answers_as_the_owners_pipeline(
         return
     export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=read_rules(rules, VOCABULARY),
            example_texts=TEXTS, torchscript=False, edge=edge)  # fmt: skip
-    verify(tmp_path / "bundle")
-    assert json.loads((tmp_path / "bundle" / "classifier.json").read_bytes())["version"] == 2
-    classifier = Classifier.load(tmp_path / "bundle")
+    check_answers(tmp_path / "bundle", module, ids_of)
+
+
+def check_answers(bundle: Path, module: nn.Module, ids_of: Callable[[str], list[int]]) -> None:
+    verify(bundle)
+    assert json.loads((bundle / "classifier.json").read_bytes())["version"] == 2
+    classifier = Classifier.load(bundle)
     logits = expected(module, ids_of, TEXTS)
     probabilities = torch.tensor(logits).softmax(1).numpy()
     assert [classifier.encode(text) for text in TEXTS] == [ids_of(text) for text in TEXTS]
@@ -175,15 +198,23 @@ def test_a_bundle_answers_as_the_owners_pipeline(
         assert (answer.label, answer.probability) == (LABELS[row.argmax()], pytest.approx(row.max(), abs=1e-5))
 
 
-@pytest.mark.parametrize("edge", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_module_of_one_width_is_exported_with_the_rules_that_pad_to_it(tmp_path: Path, *, edge: bool) -> None:
+@pytest.mark.parametrize(
+    ("make", "edge"),
+    [
+        (PackedOfOneWidth, False),
+        pytest.param(OfOneWidth, False, marks=pytest.mark.slow),
+        pytest.param(OfOneWidth, True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_module_of_one_width_is_exported_with_the_rules_that_pad_to_it(
+    tmp_path: Path, make: type[nn.Module], *, edge: bool
+) -> None:
     ids_of, rules = PIPELINES["keras"]
-    module = OfOneWidth()
+    module = make()
     manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=read_rules(rules, VOCABULARY),
-                      example_texts=TEXTS, edge=edge)  # fmt: skip
+                      example_texts=TEXTS, torchscript=False, edge=edge)  # fmt: skip
     assert manifest.graph.limits == Limits(min_tokens=WIDTH, max_tokens=WIDTH)
-    logits = Classifier.load(tmp_path / "bundle").logits(TEXTS)
-    np.testing.assert_allclose(logits, expected(module, ids_of, TEXTS), atol=1e-5)
+    check_answers(tmp_path / "bundle", module, ids_of)
 
 
 # test_right_programs.py has such a module in the fast suite.
@@ -203,13 +234,17 @@ def test_texts_that_a_module_takes_no_shorter_are_filled_up_to_a_least_width(tmp
     np.testing.assert_allclose(logits, expected(module, owners_ids, TEXTS), atol=1e-5)
 
 
+def test_what_plain_rules_say_has_the_members_of_version_1() -> None:
+    assert rules_document(TextRules()).keys() == OF_VERSION_1
+
+
+# In the fast suite, test_padding_inside.py exports with such rules.
+@pytest.mark.slow
 def test_rules_of_version_1_are_written_as_before(tmp_path: Path) -> None:
     manifest = export(Packed(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, torchscript=False)
     document = json.loads((tmp_path / "bundle" / "classifier.json").read_bytes())
     assert document["version"] == 1
-    assert document["text"].keys() == {
-        "tokenizer", "lowercase", "ngrams", "max_tokens", "unknown_id", "empty_id", "padding_id",
-    }  # fmt: skip
+    assert document["text"].keys() == OF_VERSION_1
     assert manifest.text.is_plain
 
 
@@ -253,9 +288,24 @@ def run(folder: Path, *options: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-@pytest.mark.parametrize("as_file", [True, pytest.param(False, marks=pytest.mark.slow)])
+RULES = '{"tokenizer": "whitespace", "steps": ["lowercase", ["&", " and "], "remove_punctuation"], "min_width": 9}'
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_the_command_compares_pairs_with_rules_that_are_json_or_a_file(tmp_path: Path, *, as_file: bool) -> None:
+    (tmp_path / "rules.json").write_text(RULES)
+    ids = [WORDS.index(word) for word in ("good", "and", "film")]
+    pairs = [["Good&film!", [*ids, *[0] * 6]], ["film", [6, 7]]]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    status, said = run(tmp_path, "--rules", str(tmp_path / "rules.json") if as_file else RULES, "--pairs",
+                       str(tmp_path / "pairs.jsonl"), "--random-weights")  # fmt: skip
+    assert (status, "Text 2 of your pipeline" in said) == (2, True), said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_file", [True, False])
 def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_file: bool) -> None:
-    rules = '{"tokenizer": "whitespace", "steps": ["lowercase", ["&", " and "], "remove_punctuation"], "min_width": 9}'
+    rules = RULES
     if as_file:
         (tmp_path / "rules.json").write_text(rules)
     status, said = run(tmp_path, "--rules", str(tmp_path / "rules.json") if as_file else rules)
@@ -269,26 +319,33 @@ def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_fil
 
 @pytest.mark.parametrize(
     ("rules", "sentence"),
-    [
-        ("absent.json", "absent.json cannot be read: No such file"),
-        ("{", "is not JSON"),
-        ('{"first_id": "<bos>"}', "first_id is '<bos>', which is not in the vocabulary"),
-        ('{"widht": 200}', "'widht' is not a known member"),
-        ('{"min_width": "200"}', "min_width is '200', not of type integer"),
-        ('{"min_width": 100000}', "min_width is 100000, more than 65536"),
-        ('{"steps": "letters"}', "steps is 'letters', not of type array"),
-        ('{"steps": ["stem"]}', "There is no step 'stem'"),
-        ('{"steps": [["a", "aa"], ["a", "aa"], ["a", "a"], ["a", 1]]}', "is 1, which is no string"),
-        ('{"steps": [["", " "]]}', "What a step replaces has 0 characters"),
-        ('{"tokenizer": "spacy"}', "tokenizer is 'spacy', not one of"),
-        ('{"stop_words": "the"}', "stop_words is 'the', not of type array"),
-    ],
+    [("absent.json", "absent.json cannot be read: No such file"), ('{"widht": 200}', "'widht' is not a known member")],
 )
 def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sentence: str) -> None:
     status, said = run(tmp_path, "--rules", rules)
     assert sentence in said.replace("\n", " ")
     assert status in (1, 2)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        ("{", "JSON"),
+        ('{"first_id": "<bos>"}', "first_id is '<bos>', .*vocabulary"),
+        ('{"min_width": "200"}', "min_width is '200', .*integer"),
+        ('{"min_width": 100000}', "min_width is 100000, .*65536"),
+        ('{"steps": "letters"}', "steps is 'letters', .*array"),
+        ('{"steps": ["stem"]}', "no step 'stem'"),
+        ('{"steps": [["a", "aa"], ["a", "aa"], ["a", "a"], ["a", 1]]}', "is 1, .*string"),
+        ('{"steps": [["", " "]]}', "step .*0 characters"),
+        ('{"tokenizer": "spacy"}', "tokenizer is 'spacy'"),
+        ('{"stop_words": "the"}', "stop_words is 'the', .*array"),
+    ],
+)
+def test_what_are_no_rules_is_refused(rules: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        read_rules(rules, VOCABULARY)
 
 
 def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.proof_page import proof_page
-from pocketrnn.verdicts import TextVerdict, graph_sentence, links_of, text_verdict
+from pocketrnn.verdicts import LOGGER, TextVerdict, graph_sentence, links_of, text_verdict
 from pocketrnn_export import export
-from pocketrnn_export.compression import compress
+from pocketrnn_export.compression import Compressed, compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.packing import pack
@@ -72,15 +72,31 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("verdicts") / "bundle"
+def told() -> list[logging.LogRecord]:
+    """What is said of the bundle where it is written."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, told: list[logging.LogRecord]) -> Path:
+    path, log, listener = tmp_path_factory.mktemp("verdicts") / "bundle", logging.getLogger(LOGGER), logging.Handler()
+    listener.emit = told.append  # type: ignore[method-assign]
+    log.addHandler(listener)
+    log.setLevel(logging.INFO)
     exported(path, example_texts=[PRIVATE, "w1 w2"])
+    log.setLevel(logging.NOTSET)
+    log.removeHandler(listener)
     return path
 
 
 @pytest.fixture(scope="module")
-def small(bundle: Path) -> Path:
-    compress(bundle, bundle.parent / "small")
+def made_small(bundle: Path) -> Compressed:
+    return compress(bundle, bundle.parent / "small")
+
+
+@pytest.fixture(scope="module")
+def small(bundle: Path, made_small: Compressed) -> Path:
+    assert made_small.steps
     return bundle.parent / "small"
 
 
@@ -121,15 +137,11 @@ def test_the_text_rules_have_a_verdict_of_their_own(
     assert text_verdict(exported(tmp_path / "bundle", **given)) == verdict
 
 
-def test_python_is_told_of_what_was_not_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        exported(tmp_path / "open")
-        exported(tmp_path / "compared", example_ids=[("w1 w2", [3, 4])])
-    told = [record for record in caplog.records if record.name == "pocketrnn_export.verdicts"]
-    assert [record.levelname for record in told] == ["WARNING", "INFO", "INFO"]
-    assert "examples=False" in told[2].getMessage()
+@pytest.mark.usefixtures("bundle")
+def test_python_is_told_of_what_was_not_compared(told: list[logging.LogRecord]) -> None:
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
     assert "example_ids" in told[0].getMessage()
-    assert "on 1 text" in told[1].getMessage()
+    assert "examples=False" in told[1].getMessage()
 
 
 @pytest.mark.parametrize(
@@ -183,11 +195,13 @@ def test_a_bundle_of_rounded_weights_without_its_chain_says_so(small: Path) -> N
     assert "of the module itself, the bundle says nothing" in graph_sentence(old)
 
 
-def test_labels_are_counted_on_texts_that_tell_something(bundle: Path, tmp_path: Path) -> None:
+def test_labels_are_counted_on_texts_that_tell_something(made_small: Compressed) -> None:
     """Not on the empty text, on one without a known word, or on one of which two labels are equally likely."""
-    made = compress(bundle, tmp_path / "small")
-    assert {(step.agreeing, step.texts) for step in made.steps} == {(2, 2)}
-    assert made.manifest.provenance["compression"]["label_agreement_of"] == {"texts": 2, "source": "golden examples"}
+    assert {(step.agreeing, step.texts) for step in made_small.steps} == {(2, 2)}
+    assert made_small.manifest.provenance["compression"]["label_agreement_of"] == {
+        "texts": 2,
+        "source": "golden examples",
+    }
 
 
 @pytest.mark.slow
@@ -209,13 +223,25 @@ def test_the_command_counts_labels_on_texts_that_tell_something(bundle: Path, tm
     assert {(step.agreeing, step.texts) for step in compress(tmp_path / "tie", tmp_path / "t").steps} == {(0, 0)}
 
 
-def test_given_texts_stay_out_of_a_bundle_where_that_is_asked(bundle: Path, tmp_path: Path) -> None:
+def test_given_texts_stay_out_of_a_bundle_where_that_is_asked(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert PRIVATE in (bundle / "classifier.json").read_text(encoding="utf-8")
-    kept_out = exported(tmp_path / "made", example_ids=[(PRIVATE, [5, 6, 0, 7, 0])], examples=False)
+    with caplog.at_level(logging.INFO):
+        kept_out = exported(tmp_path / "made", example_ids=[(PRIVATE, [5, 6, 0, 7, 0])], examples=False)
+    (told,) = [record for record in caplog.records if record.name == LOGGER]
+    assert told.levelname == "INFO"
+    assert "on 1 text" in told.getMessage()
     assert text_verdict(kept_out) == TextVerdict("compared", 1)
     assert kept_out.provenance["golden_examples"] == "made of words of the vocabulary"
     assert len(kept_out.examples) == 12
+    assert "secret" not in (tmp_path / "made" / "classifier.json").read_text(encoding="utf-8")
+    verify(tmp_path / "made")
+
+
+@pytest.mark.slow
+def test_given_texts_that_stayed_out_stay_out_of_a_smaller_bundle(tmp_path: Path) -> None:
+    exported(tmp_path / "made", example_ids=[(PRIVATE, [5, 6, 0, 7, 0])], examples=False)
     compress(tmp_path / "made", tmp_path / "small", storage=Storage("int8", "float32"))
-    for folder in (tmp_path / "made", tmp_path / "small"):
-        assert "secret" not in (folder / "classifier.json").read_text(encoding="utf-8")
-        verify(folder)
+    assert "secret" not in (tmp_path / "small" / "classifier.json").read_text(encoding="utf-8")
+    verify(tmp_path / "small")
