@@ -304,7 +304,7 @@ def test_a_packed_file_takes_each_text_alone(tmp_path: Path) -> None:
     from pocketrnn_export.packing import pack
 
     _, classifier = exported(MaximumBesidePadding, "padding 1", tmp_path / "b")
-    assert classifier.manifest.graph.alone == (1,)
+    assert classifier.manifest.graph.batch == 1
     pack(tmp_path / "b", tmp_path / "b.prnn")
     texts = adversarial(vocabulary(120, 1), 1)
     packed = Classifier.load(tmp_path / "b.prnn")
@@ -374,7 +374,7 @@ def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.
     first, _ = notes(caplog)
     assert "holds the id 1 ('<pad>')" in first
     assert "in probability" in first
-    assert classifier.manifest.graph.alone == (1,)
+    assert classifier.manifest.graph.batch == 1
     assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 2
 
 
