@@ -60,11 +60,13 @@ def exported(module: torch.nn.Module, path: Path, **more: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A state of two parts and two layers, with lengths; the same compressed, in one step, which is proven once; and,
-    where slow tests run too, a GRU of one layer that pads."""
+    """A state of two parts and two layers; the same compressed, in one step, which is proven once; and, where slow
+    tests run too, the same with lengths, and a GRU of one layer that pads. With lengths, an export takes twice as
+    long."""
     folder = tmp_path_factory.mktemp("streaming")
-    made = [exported(classifier_of("lstm", 2, "max"), folder / "lstm")]
+    made = [exported(classifier_of("lstm", 2, "max", packed=False), folder / "lstm")]
     if SLOW_TOO in os.environ:
+        made.append(exported(classifier_of("lstm", 2, "max"), folder / "packed"))
         made.append(exported(classifier_of("gru", 1, "mean", packed=False), folder / "gru"))
     compress(made[0], folder / "small", storage=Storage(weights="float32"))
     return [*made, folder / "small"]
@@ -110,6 +112,18 @@ def test_a_graph_of_whole_texts_is_made_into_the_step_graph_that_an_export_gives
             for one, other in zip(expected, got, strict=True):
                 np.testing.assert_allclose(one, other, atol=1e-6)
             state = got[1]
+
+
+def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module() -> None:
+    module = classifier_of("gru", 1, "max").eval()
+    example = (torch.ones(2, 5, dtype=torch.int64), torch.tensor([5, 3]))
+    content, size = step_of_graph(onnx_graph(module, example, {}).content)
+    session, state, tokens = session_of(content), np.zeros((3, size), np.float32), torch.randint(2, WORDS, (3, 7))
+    for start, end in ((0, 1), (1, 4), (4, 7)):
+        given, state = session.run(None, {"tokens": tokens[:, start:end].numpy(), "state": state})
+        with torch.no_grad():
+            expected = module(tokens[:, :end], torch.full((3,), end)).numpy()
+        np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
 class _StepBeforeLast(torch.nn.Module):

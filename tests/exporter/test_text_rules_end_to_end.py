@@ -348,9 +348,11 @@ def test_what_are_no_rules_is_refused(rules: str, named: str) -> None:
         read_rules(rules, VOCABULARY)
 
 
-def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["module(tokens)", pytest.param(None, marks=pytest.mark.slow)])
+def test_an_id_that_the_embedding_has_no_row_for_is_refused(tmp_path: Path, call: str | None) -> None:
     with pytest.raises(ExportError, match="embedding"):
-        export(LastState(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=TextRules(last_id=99))
+        export(LastState(), tmp_path / "bundle", labels=LABELS, vocabulary=WORDS, rules=TextRules(last_id=99),
+               call=call)  # fmt: skip
     assert not (tmp_path / "bundle").exists()
 
 
