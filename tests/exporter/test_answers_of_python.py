@@ -42,20 +42,20 @@ class Keeps(logging.Handler):
 
 
 class Base(nn.Module):
-    """A mean of the states, or their maximum where a question about the text is answered with yes."""
+    """A mean of the words, or their maximum where a question about the text is answered with yes. It has no recurrent
+    layer, with which each of the four traces of such a module takes half a second more."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(len(WORDS), 6)
-        self.gru = nn.GRU(6, 5, batch_first=True)
-        self.fc = nn.Linear(5, 2)
+        self.fc = nn.Linear(6, 2)
 
     def asks(self, x: Tensor) -> Any:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        states, _ = self.gru(self.embedding(x))
-        return self.fc(states.amax(dim=1) if self.asks(x) else states.mean(dim=1))
+        words = self.embedding(x)
+        return self.fc(words.amax(dim=1) if self.asks(x) else words.mean(dim=1))
 
 
 class MethodOfANumber(Base):
@@ -400,7 +400,8 @@ def exported(module: nn.Module, path: Path) -> None:
     export(module, path, labels=["a", "b"], vocabulary=WORDS, tokenizer="whitespace", torchscript=False)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 10))
+# MethodOfANumber leaves no bundle, below.
+@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 20, first=10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused:
         right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))

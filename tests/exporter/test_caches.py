@@ -37,18 +37,19 @@ def scripted_pool(x: Tensor) -> Tensor:
 
 
 class Base(nn.Module):
+    """Without a recurrent layer, which caches have nothing to do with, and each trace of which takes half a second."""
+
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(len(WORDS), 6)
-        self.gru = nn.GRU(6, 5, batch_first=True)
-        self.fc = nn.Linear(5, 2)
+        self.fc = nn.Linear(6, 2)
         self.ramps: dict[Any, Tensor] = {}
 
     def ramp(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Any:
-        return self.fc((self.gru(self.embedding(x))[0] * self.ramp(x)[None, :, None]).mean(1))
+        return self.fc((self.embedding(x) * self.ramp(x)[None, :, None]).mean(1))
 
 
 class InADict(Base):
@@ -144,13 +145,13 @@ def test_a_trace_asks_no_cache_and_leaves_nothing_in_one(kind: type[Base]) -> No
 
 class CountsSteps(Base):
     def forward(self, x: Tensor) -> Any:
-        states = self.gru(self.embedding(x))[0]
+        states = self.embedding(x)
         return self.fc(states.sum(1) / len(states.unbind(1)) + states[:, 0] / len(states.split(1, 1)))
 
 
 class RollsByHalf(Base):
     def forward(self, x: Tensor) -> Any:
-        states = self.gru(self.embedding(x))[0]
+        states = self.embedding(x)
         return self.fc((states * torch.roll(states, x.size(1) // 2, 1)).mean(1) + states.roll(-x.size(1) // 3, 1)[:, 0])
 
 
@@ -161,12 +162,12 @@ class MatchesAnInt(Base):
                 scale = 2.0
             case int(n):
                 scale = 1 + 1 / n
-        return self.fc(self.gru(self.embedding(x))[0].mean(1) * scale)
+        return self.fc(self.embedding(x).mean(1) * scale)
 
 
 class PoolsByAScriptedFunction(Base):
     def forward(self, x: Tensor) -> Any:
-        return self.fc(scripted_pool(self.gru(self.embedding(x))[0]))
+        return self.fc(scripted_pool(self.embedding(x)))
 
 
 @pytest.mark.parametrize("kind", mostly_slow([CountsSteps, RollsByHalf, MatchesAnInt, PoolsByAScriptedFunction], 4))

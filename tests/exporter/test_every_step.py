@@ -48,22 +48,28 @@ def stepping(step: Step, steps: Callable[[Tensor], Iterator[Any]] = lambda e: en
 GAINS = [1.0] * 700 + [0.0] * 200 + [1.0] * 5000
 
 
+def test_a_step_that_does_something_else_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every_step, "MOST_STEPS", 100)
+    is_refused_at(71, lambda t, word, h: (word, -h if t == 70 else h))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "case",
-    mostly_slow(
-        [
-            (lambda t, word, h: (word, -h if t == 560 else h), 561),
-            (lambda t, word, h: (word * 0 if t // 520 == 1 else word, h), 521),
-            (lambda t, word, h: (word * GAINS[t], h), 701),
-            (lambda t, word, h: (word, torch.zeros_like(h) if t in {2530, 2560} else h), 2531),
-            (lambda t, word, h: (word + float(t > 999), h), 1001),
-            (lambda t, word, h: (word, [h, -h][t % 900 == 899]), 900),
-        ],
-        6,
-    ),
+    ("step", "at"),
+    [
+        (lambda t, word, h: (word, -h if t == 560 else h), 561),
+        (lambda t, word, h: (word * 0 if t // 520 == 1 else word, h), 521),
+        (lambda t, word, h: (word * GAINS[t], h), 701),
+        (lambda t, word, h: (word, torch.zeros_like(h) if t in {2530, 2560} else h), 2531),
+        (lambda t, word, h: (word + float(t > 999), h), 1001),
+        (lambda t, word, h: (word, [h, -h][t % 900 == 899]), 900),
+    ],
 )
-def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(case: tuple[Step, int]) -> None:
-    step, at = case
+def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(step: Step, at: int) -> None:
+    is_refused_at(at, step)
+
+
+def is_refused_at(at: int, step: Step) -> None:
     with pytest.raises(ExportError, match=rf"test_every_step\.py:\d+: `for t, .*\b{at} tokens"):
         right_program(stepping(step), EXAMPLE)
 
@@ -95,7 +101,7 @@ def comparable() -> list[type[nn.Module]]:
     return [c for c in with_tokens if not c.__name__.startswith("_") and c is not loop_modules.CellsInTurn]
 
 
-@pytest.mark.parametrize("kind", comparable(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(comparable(), 8), ids=lambda kind: kind.__name__)
 def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     module = kind().eval()

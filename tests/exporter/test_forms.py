@@ -94,12 +94,11 @@ def test_a_form_of_one_row_is_run_on_each_row_alone(form: Form, plan: ProofPlan,
 class Occurs(torch.nn.Module):
     def __init__(self, occurs: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
-        self.embedding, self.gru = torch.nn.Embedding(6, 4), torch.nn.GRU(4, 3, batch_first=True)
+        self.embedding = torch.nn.Embedding(6, 4)
         self.occurs = occurs
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        last = self.gru(self.embedding(tokens))[1][-1]
-        return last * (self.occurs(tokens > 2).float().reshape(-1, 1) + 1)
+        return self.embedding(tokens).mean(1) * (self.occurs(tokens > 2).float().reshape(-1, 1) + 1)
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,10 @@ class Hashed(nn.Module):
         torch.manual_seed(0)
         self.row_of = row_of
         self.embedding = nn.Embedding(rows, 8)
-        self.gru = nn.GRU(8, 6, batch_first=True)
-        self.out = nn.Linear(6, 2)
+        self.out = nn.Linear(8, 2)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        logits: Tensor = self.out(self.gru(self.embedding(self.row_of(tokens)))[1][-1])
+        logits: Tensor = self.out(self.embedding(self.row_of(tokens)).mean(1))
         return logits
 
 
@@ -43,7 +42,7 @@ class WholeAndHashed(Hashed):
 
     def forward(self, tokens: Tensor) -> Tensor:
         embedded = self.whole(tokens) + self.embedding(self.row_of(tokens))
-        logits: Tensor = self.out(self.gru(embedded)[1][-1])
+        logits: Tensor = self.out(embedded.mean(1))
         return logits
 
 
@@ -98,7 +97,7 @@ def test_the_profile_edge_takes_hashed_ids_too(tmp_path: Path) -> None:
     answers_are_the_modules(module, tmp_path / "b")
 
 
-@pytest.mark.parametrize("row_of", [lambda ids: ids, lambda ids: ids * 31, lambda ids: ids.flip(1)])
+@pytest.mark.parametrize("row_of", mostly_slow([lambda ids: ids, lambda ids: ids * 31, lambda ids: ids.flip(1)], 3))
 def test_a_table_that_some_words_have_no_row_in_is_still_refused(
     row_of: Callable[[Tensor], Tensor], tmp_path: Path
 ) -> None:

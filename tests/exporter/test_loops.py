@@ -20,6 +20,9 @@ from user_modules import WORDS
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
+from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.proof.comparing import run_of_onnx
+from pocketrnn_export.tracing.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
@@ -36,16 +39,31 @@ def name_of(case: tuple[type[nn.Module], Any]) -> str:
     return case[0].__name__
 
 
+def layers_of(model: onnx.ModelProto) -> dict[str, int]:
+    operators = collections.Counter(node.op_type for node in model.graph.node)
+    return {name: operators[name] for name in ("RNN", "LSTM", "GRU") if operators[name]}
+
+
+def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph() -> None:
+    module = made(loop_modules.StepsAnLstmCell).eval()
+    graph = onnx_graph(module, (torch.full((3, 7), 2),), {})
+    assert layers_of(onnx.load_from_string(graph.content)) == {"LSTM": 1}
+    run = run_of_onnx(graph.content, optimized=True)
+    for length in (1, 2, 3, 4, 5, 31):
+        ids = torch.randint(2, WORDS, (2, length))
+        given = run(ids.numpy(), np.full(2, length))
+        np.testing.assert_allclose(given, module(ids).detach(), atol=1e-5, rtol=1e-5)
+
+
 # Of every sixth, test_right_programs.py asks in the fast suite whether its loop is put back.
-@pytest.mark.parametrize("case", mostly_slow(loop_modules.EXPORTED, 40, first=3), ids=name_of)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", loop_modules.EXPORTED, ids=name_of)
 def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:
     kind, layers = case
     module = made(kind)
     manifest = export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
 
-    graph = onnx.load(tmp_path / "bundle" / "model.onnx").graph
-    operators = collections.Counter(node.op_type for node in graph.node)
-    assert {name: operators[name] for name in ("RNN", "LSTM", "GRU") if operators[name]} == layers
+    assert layers_of(onnx.load(tmp_path / "bundle" / "model.onnx")) == layers
     assert all(c.labels_differing == 0 for c in manifest.parity.comparisons)
     classifier = Classifier.load(tmp_path / "bundle")
     generator = np.random.default_rng(5)
@@ -67,11 +85,11 @@ def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Mo
     assert not (tmp_path / "bundle").exists()
 
 
-def test_python_is_as_it_was_after_an_export(tmp_path: Path) -> None:
-    traced = made(loop_modules.TanhOfOneLinear)
-    export(traced, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
+def test_python_is_as_it_was_after_a_trace() -> None:
+    example = (torch.full((3, 7), 2),)
+    right_program(made(loop_modules.TanhOfOneLinear).eval(), example)
     with pytest.raises(ExportError):
-        export(made(loop_modules.CellsInTurn), tmp_path / "refused", labels=LABELS, vocabulary=VOCABULARY)
+        right_program(made(loop_modules.CellsInTurn).eval(), example)
     assert "range" not in vars(loop_modules)
     assert range is builtins.range
     assert [*torch.eye(2).unbind(0)][1].tolist() == [0.0, 1.0]
