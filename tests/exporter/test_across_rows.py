@@ -234,7 +234,7 @@ ACROSS_BY_RARE_WORDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", mostly_slow(ACROSS_BY_RARE_WORDS, 6))
+@pytest.mark.parametrize("kind", mostly_slow(ACROSS_BY_RARE_WORDS, 16))
 def test_what_rare_words_say_of_a_text_is_no_length(kind: type[Base]) -> None:
     module = kind().eval()
     with pytest.raises(UntraceableError, match=r"test_across_rows\.py:\d+"):
@@ -252,7 +252,7 @@ def test_what_rare_words_say_of_a_text_goes_for_one_text(kind: type[Base]) -> No
     mostly_slow(
         [CountsWords, CountsByScattering, LoudestOfAll, LongestOverRows, SumsOverRows, CumulatesOverRows, FirstRow,
          SeldomLikeTheTextBefore, LikeTheNextText, LikeAnotherText, SortsEachPlace, SimilarTexts,
-         HoldsAPairOfWords, FarthestWords], 4, first=2,
+         HoldsAPairOfWords, FarthestWords], 14, first=6,
     ),
 )  # fmt: skip
 def test_a_computation_across_the_texts_of_a_batch_is_refused_by_its_line_and_goes_for_one_text(

@@ -241,7 +241,7 @@ def compared(module: nn.Module) -> list[Comparison]:
     ]
 
 
-@pytest.mark.parametrize("made", mostly_slow(list(MADE), 10))
+@pytest.mark.parametrize("made", mostly_slow(list(MADE), 99, first=10))
 def test_a_copy_that_would_lose_something_is_whole_and_the_module_is_left_as_it_was(made: str) -> None:
     module = MADE[made]()
     if made == "settings":
@@ -277,7 +277,7 @@ def by_weak_key(self: Net, x: Tensor) -> Tensor:
     return Net.forward(self, x) * LAYERS.get(self, 1.0)
 
 
-@pytest.mark.parametrize("forward", [by_id, by_weak_key])
+@pytest.mark.parametrize("forward", [pytest.param(by_id, marks=pytest.mark.slow), by_weak_key])
 def test_a_copy_that_answers_otherwise_than_the_module_is_refused(forward: Any) -> None:
     module = of_class(forward=forward)
     IDENTITIES[id(module)] = LAYERS[module] = 3.0

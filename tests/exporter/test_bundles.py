@@ -31,11 +31,15 @@ VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2)
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
 
-@pytest.fixture
-def module() -> torch.nn.Module:
+def seeded() -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return user_modules.PackedLastState()
+
+
+@pytest.fixture
+def module() -> torch.nn.Module:
+    return seeded()
 
 
 def exported(module: torch.nn.Module, path: Path, **more: Any) -> manifest.Manifest:
@@ -45,24 +49,25 @@ def exported(module: torch.nn.Module, path: Path, **more: Any) -> manifest.Manif
 @pytest.fixture(scope="module")
 def old_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle named `old` that nobody changes."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = user_modules.PackedLastState()
     path = tmp_path_factory.mktemp("bundles") / "old"
-    exported(module, path, name="old", example_texts=["w1 w2 w3", "w4 unheard w5"])
+    texts = ["w1 w2 w3", "w4 unheard w5"]
+    export(seeded(), path, labels=LABELS, vocabulary=VOCABULARY, name="old", example_texts=texts)
     return path
 
 
+@pytest.fixture(scope="module")
+def new_bundle(old_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, manifest.Manifest]:
+    """A multi-label bundle named `new` in the place of a copy of the old one."""
+    path = tmp_path_factory.mktemp("bundles") / "replaced"
+    shutil.copytree(old_bundle, path)
+    return path, exported(seeded(), path, name="new", multi_label=True, force=True)
+
+
 def test_a_bundle_holds_three_files_the_third_of_which_runs_in_plain_torch(
-    module: torch.nn.Module, tmp_path: Path
+    module: torch.nn.Module, old_bundle: Path
 ) -> None:
-    export(module, tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
-    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [
-        "classifier.json",
-        "model.onnx",
-        "model.torchscript.pt",
-    ]
-    copy = torch.jit.load(tmp_path / "b" / "model.torchscript.pt")
+    assert sorted(p.name for p in old_bundle.iterdir()) == ["classifier.json", "model.onnx", "model.torchscript.pt"]
+    copy = torch.jit.load(old_bundle / "model.torchscript.pt")
     tokens, lengths = torch.tensor([[5, 9, 2, 1], [7, 3, 8, 4]]), torch.tensor([3, 4])
     torch.testing.assert_close(copy(tokens, lengths), module.eval()(tokens, lengths))
 
@@ -71,7 +76,6 @@ def test_a_lone_graph_says_what_it_is_and_names_its_axes(old_bundle: Path) -> No
     written = manifest.read(old_bundle)
     model = onnx.load(old_bundle / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
-    assert sorted(p.name for p in old_bundle.iterdir()) == ["classifier.json", "model.onnx"], "no TorchScript"
     metadata = {p.key: p.value for p in model.metadata_props}
     assert metadata == {
         "pocketrnn.version": "1",
@@ -163,14 +167,17 @@ def test_a_padding_id_beyond_the_embedding_is_refused(module: torch.nn.Module, t
         exported(module, tmp_path / "b", rules=TextRules(padding_id=60))
 
 
-def test_an_existing_folder_is_kept_unless_forced(module: torch.nn.Module, old_bundle: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_kept_unless_forced(
+    module: torch.nn.Module, old_bundle: Path, new_bundle: tuple[Path, manifest.Manifest], tmp_path: Path
+) -> None:
     shutil.copytree(old_bundle, tmp_path / "b")
     with pytest.raises(OutputError, match="exists already"):
         exported(module, tmp_path / "b", name="new")
     assert manifest.read(tmp_path / "b").name == "old"
-    written = exported(module, tmp_path / "b", name="new", force=True)
-    assert manifest.read(tmp_path / "b") == written
+    path, written = new_bundle
+    assert manifest.read(path) == written
     assert written.name == "new"
+    assert sorted(p.name for p in path.iterdir()) == ["classifier.json", "model.onnx"], "no TorchScript"
 
 
 @pytest.mark.parametrize(
@@ -251,10 +258,11 @@ def test_a_single_logit_becomes_two_classes_with_the_probabilities_of_its_sigmoi
 
 
 def test_labels_of_a_multi_label_classifier_have_probabilities_of_their_own(
-    module: torch.nn.Module, tmp_path: Path
+    new_bundle: tuple[Path, manifest.Manifest],
 ) -> None:
-    assert exported(module, tmp_path / "b", multi_label=True).activation == "sigmoid"
-    classifier = Classifier.load(tmp_path / "b")
+    path, written = new_bundle
+    assert written.activation == "sigmoid"
+    classifier = Classifier.load(path)
     texts = ["w1 w2 w3", "w4", "w9 w8 w7 w6 w5"]
     expected = torch.sigmoid(torch.from_numpy(classifier.logits(texts))).numpy()
     assert classifier.predict_proba(texts) == pytest.approx(expected, abs=1e-6)
@@ -265,7 +273,7 @@ def test_labels_of_a_multi_label_classifier_have_probabilities_of_their_own(
     best = classifier.classify(texts[0], top=4)
     assert best.top == tuple(sorted(best.top, key=lambda pair: -pair[1]))
     assert dict(best.top) == pytest.approx(dict(zip(LABELS, expected[0].tolist(), strict=True)), abs=1e-6)
-    lines = run("classify", "-b", tmp_path / "b", "--threshold", "0.5", "--json", *texts).stdout.splitlines()
+    lines = run("classify", "-b", path, "--threshold", "0.5", "--json", *texts).stdout.splitlines()
     assert [tuple(sorted(pair["label"] for pair in json.loads(line)["top"])) for line in lines] == [
         tuple(sorted(labels)) for labels in classifier.predict_labels(texts)
     ]
@@ -311,7 +319,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_f
     trained: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "texts").write_text("w5 w6\nw7 w8 w9\n", encoding="utf-8")
-    result = run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts")
+    result = run("export", trained, "-o", tmp_path / "b", "--texts", tmp_path / "texts", "--no-torchscript")
     assert result.exit_code == 0, result.output
     assert "onnx with pytorch" in result.stdout
     assert "Graph: proven equal to the PyTorch module." in result.stdout
@@ -324,7 +332,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_f
 
 
 def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: Path, tmp_path: Path) -> None:
-    result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0")
+    result = run("export", trained, "-o", tmp_path / "b", "--tolerance", "0", "--no-torchscript")
     assert result.exit_code == 3
     assert re.search(r"batch \d+ x sequence \d+", result.stderr)
     assert "of the size of rounding" in result.stderr

@@ -123,7 +123,7 @@ def text(length: int) -> tuple[str, Tensor]:
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 8), ids=lambda kind: kind.__name__)
 def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     found = prepared(kind)
     assert found.convention.line == BATCH[kind]
@@ -131,13 +131,13 @@ def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     assert found.convention.units == (1 if kind in ONE_NUMBER else 4)
 
 
-@pytest.mark.parametrize("width", mostly_slow(range(6, zoo.WORDS - 2, 3), 4))
+@pytest.mark.parametrize("width", mostly_slow(range(6, zoo.WORDS - 2, 3), 99))
 def test_a_row_that_begins_with_its_length_is_no_row_of_ids_whichever_ids_are_drawn(width: int) -> None:
     found = prepared(zoo.LengthInTheFirstColumn, widths=Widths(width, width))
     assert found.convention.line == BATCH[zoo.LengthInTheFirstColumn]
 
 
-@pytest.mark.parametrize("width", [zoo.WORDS, 100])
+@pytest.mark.parametrize("width", [zoo.WORDS, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_row_that_may_begin_with_its_length_or_with_an_id_is_asked_about(width: int) -> None:
     # Every id is a length of such a text too, so that both ways run.
     with pytest.raises(ExportError, match="2 ways") as asked:
@@ -175,13 +175,24 @@ def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     np.testing.assert_allclose(classifier.predict_proba(texts), np.concatenate(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 8), ids=lambda kind: kind.__name__)
 def test_what_cannot_be_told_apart_is_refused_with_what_to_write(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]) as refusal:
         prepared(kind)
     assert refusal.value.remedy
 
 
+def test_a_module_for_one_sentence_is_run_on_one_text_at_a_time() -> None:
+    found = prepared(zoo.OneSentence)
+    assert found.one_text
+    _, tokens = text(3)
+    with torch.no_grad():
+        expected = made(zoo.OneSentence)(tokens[0])
+    given = found.as_reference().run(tokens.numpy(), np.array([3]))
+    np.testing.assert_allclose(given, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_module_for_one_sentence_is_exported_for_one_text_at_a_time(tmp_path: Path) -> None:
     classifier = exported(zoo.OneSentence, tmp_path / "bundle", torchscript=False)
     assert classifier.manifest.graph.batch == 1
@@ -202,21 +213,25 @@ def test_a_module_that_mixes_its_texts_can_be_asked_one_at_a_time(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("kind", "call"),
-    [
-        (zoo.TwoScores, "module(tokens)[1]"),
-        (zoo.EveryStep, "module(tokens)[:, -1]"),
-        (zoo.Speaker, "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long))"),
-        (
-            zoo.RandomInitHidden,
-            "module.init_hidden = lambda *_: (torch.zeros(1, tokens.size(0), 6), torch.zeros(1, tokens.size(0), 6)); "
-            "module(tokens)",
-        ),
-        (zoo.Remembers, "module.memory = None; module(tokens)"),
-    ],
-    ids=lambda value: getattr(value, "__name__", None),
+    "case",
+    mostly_slow(
+        [
+            (zoo.EveryStep, "module(tokens)[:, -1]"),
+            (zoo.TwoScores, "module(tokens)[1]"),
+            (zoo.Speaker, "module(tokens, torch.zeros(tokens.size(0), dtype=torch.long))"),
+            (zoo.Remembers, "module.memory = None; module(tokens)"),
+            (
+                zoo.RandomInitHidden,
+                "module.init_hidden = lambda *_: (torch.zeros(1, tokens.size(0), 6), "
+                "torch.zeros(1, tokens.size(0), 6)); module(tokens)",
+            ),
+        ],
+        3,
+    ),
+    ids=lambda case: case[0].__name__,
 )
-def test_a_line_says_how_a_module_is_called(kind: type[nn.Module], call: str) -> None:
+def test_a_line_says_how_a_module_is_called(case: tuple[type[nn.Module], str]) -> None:
+    kind, call = case
     found = prepared(kind, call=call)
     assert found.convention.line == call
     assert not found.takes_lengths
@@ -241,7 +256,7 @@ def test_a_call_that_does_not_work_is_refused(call: str) -> None:
         prepared(zoo.TimeMajor, call=call)
 
 
-@pytest.mark.parametrize("call", ["module(tokens)", "module(tokens) * tokens.size(0)"])
+@pytest.mark.parametrize("call", mostly_slow(["module(tokens)", "module(tokens) * tokens.size(0)"], 2))
 def test_a_call_that_mixes_texts_is_refused_as_a_way_that_is_found(call: str) -> None:
     with pytest.raises(ExportError, match="--one-text"):
         prepared(zoo.MixesStates, call=call)

@@ -53,7 +53,9 @@ def unseen(size: Any) -> bool:
 
 
 @pytest.mark.usefixtures("usual_proofs")
-@pytest.mark.parametrize(("axis", "said"), [(1, "a text of 23 tokens"), (0, "a batch of 23 texts")])
+@pytest.mark.parametrize(
+    ("axis", "said"), [(1, "a text of 23 tokens"), pytest.param(0, "a batch of 23 texts", marks=pytest.mark.slow)]
+)
 def test_an_odd_size_is_found_and_named_where_no_question_was_seen(axis: int, said: str) -> None:
     with pytest.raises(ExportError, match=said):
         right_program(sentiment(unseen, axis), EXAMPLE)

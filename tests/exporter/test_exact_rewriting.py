@@ -194,7 +194,8 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind().eval()
 
 
-@pytest.mark.parametrize("kind", [Attention, pytest.param(Everywhere, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Attention, Everywhere])
 def test_a_module_with_small_constants_is_exported(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind)
     vocabulary = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]

@@ -190,5 +190,16 @@ def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
     assert "Text rules: texts are split by the owner's code" in result.stdout
     asked = CliRunner().invoke(main, ["classify", "-b", str(tmp_path / "b"), "--tokens", '["w1"]', "[2, 5, 3]"])
     assert len({line.split("\t")[1] for line in asked.stdout.splitlines()}) == 1
-    named = command(tmp_path, "--tokenizer", "external", "--force")
+
+
+@pytest.mark.slow
+def test_the_command_makes_such_a_bundle_without_texts(tmp_path: Path) -> None:
+    named = command(tmp_path, "--tokenizer", "external")
     assert named.exit_code == 0, named.output
+
+
+def test_the_command_takes_such_texts_by_the_name_of_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "ids.jsonl").write_text('{"text": "x", "ids": [99]}\n', encoding="utf-8")
+    named = command(tmp_path, "--tokenizer", "external", "--pairs", str(tmp_path / "ids.jsonl"))
+    assert named.exit_code == 2
+    assert "has the id 99" in " ".join(named.stderr.split())

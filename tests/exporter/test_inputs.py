@@ -79,7 +79,7 @@ def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
     return prepare(module, **{**known, **options})
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 20, first=8), ids=lambda kind: kind.__name__)
 def test_an_input_that_a_text_does_not_give_is_refused_by_name(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError) as refusal:
         prepared(kind)
@@ -94,7 +94,7 @@ def test_what_each_input_is_given_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 
 
-@pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 1, first=1), ids=lambda kind: kind.__name__)
 def test_what_is_assumed_of_an_input_is_told_and_kept(kind: type[nn.Module], caplog: pytest.LogCaptureFixture) -> None:
     found = prepared(kind).convention
     assert TOLD[kind] in found.provenance["assumed"]
