@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import collections
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from pocketrnn_export.tracing.right_program import right_program
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+@pytest.fixture(autouse=True)
+def _python_is_as_it_was() -> Iterator[None]:
+    """A trace counts the iterations of a loop by what it puts in the place of `range` and of methods of tensors."""
+    yield
+    assert "range" not in vars(loop_modules)
+    assert range is builtins.range
+    assert [*torch.eye(2).unbind(0)][1].tolist() == [0.0, 1.0]
 
 
 def made(kind: type[nn.Module]) -> nn.Module:
@@ -85,14 +95,9 @@ def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Mo
     assert not (tmp_path / "bundle").exists()
 
 
-def test_python_is_as_it_was_after_a_trace() -> None:
-    example = (torch.full((3, 7), 2),)
-    right_program(made(loop_modules.TanhOfOneLinear).eval(), example)
-    with pytest.raises(ExportError):
-        right_program(made(loop_modules.CellsInTurn).eval(), example)
-    assert "range" not in vars(loop_modules)
-    assert range is builtins.range
-    assert [*torch.eye(2).unbind(0)][1].tolist() == [0.0, 1.0]
+def test_a_loop_of_two_cells_in_turn_has_no_program() -> None:
+    with pytest.raises(ExportError, match=r"does not do the same in each iteration|its iterations differ"):
+        right_program(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))
 
 
 @pytest.mark.slow
