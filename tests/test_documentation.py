@@ -110,8 +110,7 @@ BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
 
 # What a page shows is not what a proof finds.
 pytestmark = pytest.mark.usefixtures("short_proofs")
-# Pages that take more than six seconds: they train or export several times. A change of what they show asks for them
-# (scripts/changed_tests).
+# Pages that train or export. A change of what they show asks for them (scripts/changed_tests).
 LONG = {
     "README.md",
     "docs/coming-from-torchtext.md",
@@ -122,6 +121,7 @@ LONG = {
     "docs/python.md",
     "docs/streams.md",
     "docs/text-rules.md",
+    "docs/your-files.md",
 }
 
 

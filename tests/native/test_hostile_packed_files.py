@@ -8,18 +8,21 @@ from pathlib import Path
 
 import bundle_maker
 import number_vectors
+import numpy as np
 import pytest
 import subword_vectors
 import user_modules
 from compiled_once import compiled_once
-from packing_tools import graph_of, packed_bundle, packed_graph
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from packing_tools import packed_bundle, packed_graph
 from refused_packed import File
 from sampling import examples, mostly_slow
-from test_packed_programs import LABELS, LabelTable, _Numbers, graph_of_kind, vocabulary_of
+from test_packed_programs import LABELS, _Numbers, graph_of_kind, vocabulary_of
 from test_packed_streams import vocabulary_for
-from torch import nn
 
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Graph
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_native import EngineError, Packed
@@ -93,9 +96,42 @@ def test_a_program_made_to_mislead_is_refused_or_answers_without_a_fault(
     assert run(hostile, packed, tmp_path, examples(60, 3000)).endswith(" opened\n")
 
 
+def with_a_table() -> tuple[bytes, Graph]:
+    """A graph for one text: the last state of a layer compared with a table of labels, which is read as it is."""
+
+    def drawn(*shape: int) -> NDArray[np.float32]:
+        return np.random.default_rng(sum(shape)).normal(0, 0.3, shape).astype(np.float32)
+
+    tensors = {
+        "embedding": drawn(50, 64), "w": drawn(1, 96, 64), "r": drawn(1, 96, 32), "b": drawn(1, 192),
+        "table": drawn(40, 32), "linear": drawn(4, 40), "bias": drawn(4), "axis": np.array([0]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
+        helper.make_node("Transpose", ["embedded"], ["x"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["x", "w", "r", "b"], ["", "h"], hidden_size=32, linear_before_reset=1),
+        helper.make_node("Squeeze", ["h", "axis"], ["last"]),
+        helper.make_node("Transpose", ["last"], ["column"], perm=[1, 0]),
+        helper.make_node("MatMul", ["table", "column"], ["compared"]),
+        helper.make_node("Transpose", ["compared"], ["scores"], perm=[1, 0]),
+        helper.make_node("Softmax", ["scores"], ["shares"], axis=1),
+        helper.make_node("Gemm", ["shares", "linear", "bias"], ["logits"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "table",
+        [helper.make_tensor_value_info("tokens", TensorProto.INT64, [1, "length"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(tensor, name) for name, tensor in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    entry = Graph("m.onnx", "0" * 64, 17, ("tokens",), padding=False, embedding_rows=50, batch=1)
+    return model.SerializeToString(), entry
+
+
 def test_small_weights_that_cannot_stay_in_place_are_read_without_a_fault(hostile: Path, tmp_path: Path) -> None:
     # The layer's blocks were sized before the table behind it said that nothing stays in place.
-    content, graph = graph_of(LabelTable(nn.GRU, "after"), vocabulary_of(50), LABELS)
+    content, graph = with_a_table()
     small = quantized(content, Storage("float16", "float16"), {}).content
     packed = packed_graph(small, graph, vocabulary_of(50), LABELS)
     assert run(hostile, packed, tmp_path, examples(60, 300)).endswith(" opened\n")

@@ -89,7 +89,9 @@ def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:
     assert len(PACKED) >= len(user_modules.EXPORTED) * 26 / 29
 
 
-@pytest.mark.parametrize("kind", mostly_slow(PACKED, 99, first=8), ids=lambda kind: kind.__name__)
+# In the fast suite, the next one and that of operations pack modules.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PACKED, ids=lambda kind: kind.__name__)
 def test_a_packed_module_answers_as_onnxruntime_does(kind: type[nn.Module]) -> None:
     check_packed(*graph_of_kind(kind), vocabulary_of(user_modules.WORDS))
 

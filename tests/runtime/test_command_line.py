@@ -285,7 +285,14 @@ def examples_in_help() -> list[str]:
     return [example for text in texts for example in re.findall(r"^ *(pocketrnn .*)$", text, re.MULTILINE)]
 
 
-@pytest.mark.parametrize("example", examples_in_help())
+@pytest.mark.parametrize(
+    "example",
+    # The golden examples are measured by the test of the table, too.
+    [
+        pytest.param(example, marks=pytest.mark.slow if example.endswith("bench ag_news") else ())
+        for example in examples_in_help()
+    ],
+)
 def test_the_examples_in_the_help_run(
     padded: Path, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,13 +355,13 @@ def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
     "case",
-    # Nearly each command and each way to close, and all pairs of them in the slow tests.
+    # Each of the commands and each way to close, and all pairs of them in the slow tests.
     mostly_slow(
         [
             (closed, arguments)
             for arguments in (
                 ["inspect", "BUNDLE"],
-                ["bench", "BUNDLE", "--rounds", "1"],
+                ["bench", "BUNDLE", "in.csv", "--rounds", "1"],
                 ["classify", "-b", "BUNDLE", "oil"],
                 ["classify", "-b", "BUNDLE", "--json", "oil"],
                 ["classify", "-b", "BUNDLE", "-i", "in.csv"],
@@ -363,7 +370,7 @@ def with_closed(closed: str, *arguments: object) -> subprocess.CompletedProcess[
             )
             for closed in (">&-", ">&- 2>&-", "<&- >&-", "<&- >&- 2>&-")
         ],
-        5,
+        7,
     ),
 )
 def test_answers_that_nobody_can_read_are_status_2(
@@ -407,7 +414,7 @@ def test_a_command_whose_work_is_not_its_output_is_done_without_standard_streams
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-@pytest.mark.parametrize("arguments", [["classify", "--nope"], ["verify", "nowhere"]])
+@pytest.mark.parametrize("arguments", mostly_slow([["classify", "--nope"], ["verify", "nowhere"]], 2))
 def test_an_error_is_not_written_among_the_answers_when_standard_error_is_closed(arguments: list[str]) -> None:
     result = with_closed("2>&-", *arguments)
     assert (result.returncode, result.stdout) == (2, b"")
@@ -485,8 +492,8 @@ def test_an_error_is_one_line_of_some_screens_however_long_what_was_given(padded
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("case", mostly_slow([
     (">/dev/full", ["--help"]), (">/dev/full", ["--version"]), (">/dev/full 2>&1", ["inspect", "--help"]),
-    ("2>/dev/full", ["classify", "--nope"]), ("2>/dev/full", ["verify", "nowhere"]), ("2>/dev/full", []),
-], 2))  # fmt: skip
+    ("2>/dev/full", ["verify", "nowhere"]), ("2>/dev/full", ["classify", "--nope"]), ("2>/dev/full", []),
+], 3))  # fmt: skip
 def test_a_full_stream_is_status_2_and_shows_no_traceback(case: tuple[str, list[str]]) -> None:
     closed, arguments = case
     result = with_closed(closed, *arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling import examples
+from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier, verify
 from pocketrnn.benchmark import bench
@@ -73,9 +74,11 @@ def test_the_graph_of_these_tests_answers_by_the_neighbours(counting: Path) -> N
     np.testing.assert_allclose(classifier.logits(texts), alone(classifier, texts), atol=1e-6)
 
 
-@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("lengths", [True, False])
-def test_a_text_is_answered_in_any_company_as_alone(rules: TextRules, lengths: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "case", mostly_slow(list(itertools.product(RULES, (True, False))), 3), ids="{0[0]}-{0[1]}".format
+)
+def test_a_text_is_answered_in_any_company_as_alone(case: tuple[str, bool], tmp_path: Path) -> None:
+    rules, lengths = RULES[case[0]], case[1]
     # Of the first, nothing is said, and the padding is meant; of the second, other ids.
     folders = [
         made(tmp_path / "nothing", [1], None, rules, lengths),

@@ -71,7 +71,7 @@ def test_the_figures_are_of_the_last_epoch_before_it_and_the_weights_are_of_all_
 def test_after_patience_it_reads_as_many_epochs_as_were_kept(tmp_path: Path) -> None:
     events: list[Progress | Epoch | Notice] = []
     settings = replace(FITTED, epochs=30, patience=1, learning_rate=0.1)
-    states = states_of(settings, easy_texts(90), report=events.append)
+    states = states_of(settings, easy_texts(60), report=events.append)
     first, kept = len(states[-1].history), states[-1].best.metrics["epoch"]
     assert kept < first < 30
     assert [state.fitted for state in states[first:]] == list(range(1, kept + 1))
@@ -80,7 +80,7 @@ def test_after_patience_it_reads_as_many_epochs_as_were_kept(tmp_path: Path) -> 
     assert any("as many as were kept" in event.text for event in events if isinstance(event, Notice))
     # Interrupted between the fits, it goes on with the same number of epochs.
     run_folder.keep(states[first - 1], tmp_path / "between", force=False)
-    made = train(easy_texts(90), settings, resume=run_folder.read_state(tmp_path / "between"))
+    made = train(easy_texts(60), settings, resume=run_folder.read_state(tmp_path / "between"))
     for name, tensor in states[-1].best.module.state_dict().items():
         assert torch.equal(made.module.state_dict()[name], tensor), name
 
