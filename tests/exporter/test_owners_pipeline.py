@@ -296,16 +296,22 @@ def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path
 
 
 def test_export_compares_a_tokenizer_and_pairs(tmp_path: Path) -> None:
+    texts = ["Oil rises , oil", "is oil"]
+    with pytest.raises(InputError, match=r"index 1 .*','.*'rises'"):
+        rules_of_export(tmp_path / "b", tokenizer=lambda text: text.split()[::-1], example_texts=texts)
+    with pytest.raises(InputError, match="at index 0"):
+        rules_of_export(tmp_path / "b", tokenizer="whitespace", example_ids=[(texts[0], [3, 4, 5, 2])])
+
+
+@pytest.mark.slow
+def test_export_takes_the_rules_that_agree_with_a_tokenizer(tmp_path: Path) -> None:
+    texts = ["Oil rises , oil", "is oil"]
+    rules = rules_of_export(tmp_path / "b", tokenizer=str.split, example_texts=texts)
+    assert TextEncoder(rules, KNOWN.tokens).encode(texts[0]) == [3, 4, 5, 2]
+
+
+def rules_of_export(path: Path, **more: Any) -> TextRules:
     scope: dict[str, Any] = {}
     exec(MODEL, scope)  # noqa: S102 - our own text, above
     module: nn.Module = scope["Net"]()
-    texts = ["Oil rises , oil", "is oil"]
-
-    def made(**more: Any) -> TextRules:
-        return export(module, tmp_path / "b", labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, force=True,
-                      **more).text  # fmt: skip
-
-    rules = made(tokenizer=str.split, example_texts=texts)
-    assert TextEncoder(rules, KNOWN.tokens).encode(texts[0]) == [3, 4, 5, 2]
-    with pytest.raises(InputError, match="at index 0"):
-        made(tokenizer="whitespace", example_ids=[(texts[0], [3, 4, 5, 2])])
+    return export(module, path, labels=["no", "yes"], vocabulary=KNOWN, torchscript=False, **more).text

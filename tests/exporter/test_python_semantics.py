@@ -6,6 +6,7 @@ import builtins
 import copy
 import inspect
 import logging
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ import idiom_modules
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
+from sampling import SLOW_TOO, mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier
@@ -79,8 +80,9 @@ def test_a_list_of_numbers_of_the_texts_is_exported_for_one_text_at_a_time(
     kind: type[nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     module = made(kind)
+    torchscript = None if SLOW_TOO in os.environ else False  # above, one is written
     with caplog.at_level(logging.WARNING, logger="pocketrnn_export"):
-        export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY)
+        export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=torchscript)
     assert "one text at a time" in caplog.text
     assert "idiom_modules.py" in caplog.text
     assert capfd.readouterr().err == ""
