@@ -146,7 +146,9 @@ def test_a_row_that_may_begin_with_its_length_or_with_an_id_is_asked_about(width
     assert prepared(zoo.TimeMajor, widths=Widths(width, width)).convention.line == BATCH[zoo.TimeMajor]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 99), ids=lambda kind: kind.__name__)
+# One that is called by a function is asked in the fast suite by test_module_files.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BATCH, ids=lambda kind: kind.__name__)
 def test_a_bundle_answers_as_the_module_that_is_called_in_its_own_way(
     kind: type[nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,19 @@ def broken():
 """
 
 
+CALLS = """
+
+def first_of(module, tokens, lengths):
+    return module(tokens, lengths)[:, :2] * SCALE
+
+def all_of(module, tokens, lengths):
+    return module(tokens, lengths) * SCALE
+
+SCALE = 1
+"""
+ENDS_AS_A_SCRIPT = "\nfor epoch in range(3):\n    raise SystemExit\n"
+
+
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
@@ -68,7 +81,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-# A class with arguments and a function are exported in the fast suite below.
+# A class with arguments is exported in the fast suite below; a function is called by those of its weights.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["NewsClassifier(4, hidden=3)", "small", "ready", "NewsClassifier(words=4)"])
 def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path, tmp_path: Path, name: str) -> None:
@@ -220,13 +233,17 @@ def test_a_file_may_import_what_lies_beside_it(model: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_notebooks_weights_and_torchtext_vocabulary_move_in_one_command(model: Path, tmp_path: Path) -> None:
+def test_a_notebooks_weights_vocabulary_of_torchtext_and_call_move_in_one_command(model: Path, tmp_path: Path) -> None:
+    model.write_text(MODEL + CALLS + ENDS_AS_A_SCRIPT)
     result = run(
         "export", f"{model}:NewsClassifier(153, 16, 12, 3)", "--weights", FIXTURES / "packed_lstm_state_dict.pt",
-        "--vocabulary", FIXTURES / "vocab_specials.pth", "--labels", "weather,sport,kitchen",
-        "-o", tmp_path / "b",
+        "--vocabulary", FIXTURES / "vocab_specials.pth", "--labels", "weather, sport,kitchen",
+        "--call", "all_of", "-o", tmp_path / "b",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    read = manifest.read(tmp_path / "b")
+    assert read.provenance["call"] == "all_of(module, tokens, lengths)"
+    assert read.labels == ("weather", "sport", "kitchen")
     expected = json.loads((FIXTURES / "packed_lstm_expected.json").read_text(encoding="utf-8"))
     rows = expected["expected"]
     assert len(rows) == 19
@@ -234,20 +251,12 @@ def test_a_notebooks_weights_and_torchtext_vocabulary_move_in_one_command(model:
     np.testing.assert_allclose(logits, [row["logits"] for row in rows], atol=1e-5)
 
 
-CALLS = """
-
-def first_of(module, tokens, lengths):
-    return module(tokens, lengths)[:, :2] * SCALE
-
-SCALE = 1
-"""
-
-
-@pytest.mark.parametrize("ends_as_a_script", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("ends_as_a_script", [False, True])
 def test_a_function_of_the_file_says_how_the_module_is_called(
     model: Path, tmp_path: Path, ends_as_a_script: bool
 ) -> None:
-    model.write_text(MODEL + CALLS + "\nfor epoch in range(3):\n    raise SystemExit\n" * ends_as_a_script)
+    model.write_text(MODEL + CALLS + ENDS_AS_A_SCRIPT * ends_as_a_script)
     result = run(
         "export", f"{model}:small", "--vocabulary", tmp_path / "vocab.txt", "--labels", "World, Sports",
         "--call", "first_of", "-o", tmp_path / "b", "--random-weights", "--no-torchscript",
