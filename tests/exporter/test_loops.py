@@ -96,7 +96,7 @@ def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Mo
 
 
 def test_a_loop_of_two_cells_in_turn_has_no_program() -> None:
-    with pytest.raises(ExportError, match="each iteration|iterations differ"):
+    with pytest.raises(ExportError, match=r"each iteration|iterations differ"):
         right_program(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))
 
 
