@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
+from pocketrnn_export.intake.exportable import prepare
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
@@ -45,9 +47,9 @@ class PadsShortTexts(Bidirectional):
 
 
 class HasPositions(Bidirectional):
-    def __init__(self) -> None:
+    def __init__(self, positions: int = 300) -> None:
         super().__init__()
-        self.positions = nn.Embedding(300, 8)
+        self.positions = nn.Embedding(positions, 8)
 
     def forward(self, x: Tensor) -> Any:
         return self.answer(self.emb(x) + self.positions(torch.arange(x.size(1))))
@@ -68,7 +70,7 @@ class LooksAtTheBatch(Bidirectional):
         return self.answer(embedded * 0.5 if x.size(0) * x.size(1) > 10_000 else embedded)
 
 
-def exported(kind: type[nn.Module], path: Path) -> tuple[nn.Module, Classifier]:
+def exported(kind: Callable[[], nn.Module], path: Path) -> tuple[nn.Module, Classifier]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = kind().eval()
@@ -107,6 +109,35 @@ def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_p
     assert largest_difference(module, classifier, [1, 299, 300]) < 1e-5
     (too_long,), _ = texts_of([301])
     with pytest.raises(LimitError, match=r"\b301 .*\b300\b"):
+        classifier.classify(too_long)
+
+
+@pytest.mark.parametrize("positions", [63, 40, 16, 7])
+def test_a_module_that_takes_few_tokens_is_asked_so_few(positions: int) -> None:
+    # Texts beside others are of 17 and 64 tokens where a module answers such.
+    asked: dict[str, Any] = {"lengths": None, "padding_id": 1, "classes": 3, "multi_label": False}
+    prepared = prepare(HasPositions(positions).eval(), ids=len(VOCABULARY), **asked)
+    assert (prepared.takes_lengths, prepared.padding, prepared.alone) == (False, False, {})
+
+
+def test_a_module_that_takes_few_tokens_and_mixes_its_texts_is_refused() -> None:
+    class Mixes(HasPositions):
+        def forward(self, x: Tensor) -> Any:
+            answers = super().forward(x)
+            return answers - answers.mean(0)
+
+    with pytest.raises(ExportError, match="beside other texts"):
+        prepare(Mixes(40).eval(), lengths=None, ids=len(VOCABULARY), padding_id=1, classes=3, multi_label=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("positions", [63, 40, 16, 7])
+def test_few_tokens_are_a_limit_that_the_runtime_keeps(positions: int, tmp_path: Path) -> None:
+    module, classifier = exported(lambda: HasPositions(positions), tmp_path / "b")
+    assert classifier.manifest.graph.limits == Limits(max_tokens=positions)
+    assert largest_difference(module, classifier, [1, 2, positions - 1, positions]) < 1e-5
+    (too_long,), _ = texts_of([positions + 1])
+    with pytest.raises(LimitError, match=rf"\b{positions + 1} .*\b{positions}\b"):
         classifier.classify(too_long)
 
 

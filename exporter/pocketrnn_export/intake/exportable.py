@@ -67,6 +67,8 @@ _NEIGHBOURS: Final = 1e-3
 _PADDING_WIDTHS: Final = (1, 2, 7, 31)
 # A module that needs more tokens than these has no limit of its own, but a fault.
 _SHORTEST: Final = 8
+# Where a module answers no text of as many tokens as its neighbours are compared on.
+_FEW_TOKENS: Final = (12, 8, 5)
 # Of so few ids each is tried, where the likely ones do not explain what a batch does.
 _FEW: Final = 512
 
@@ -467,8 +469,8 @@ def _padding_fault(prepared: ExportableModule) -> str | None:
 
 def _rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer does not depend on the other texts of its batch, nor on its padding."""
-    cases = prepared.asked(neighbour_cases(grid))
     reference = prepared.as_reference()
+    cases = _of_answered_lengths(reference.run, prepared.asked(neighbour_cases(grid)))
     if rows_stand_alone(reference.run, cases):
         return True
     # Other sums of a larger batch are rounded otherwise. A module that looks at its neighbours does in float64 too.
@@ -476,6 +478,23 @@ def _rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
         return reference.float64_run is not None and rows_stand_alone(reference.float64_run, cases, tolerance=1e-8)
     except ExportError:
         return False
+
+
+def _of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
+    """The cases of lengths that the module answers a text of; where it answers none of these, cut to one that it does.
+
+    One with a table of 40 positions answers no longer text. That limit is found where it is traced.
+    """
+    widest = max(cases, key=lambda case: case.tokens.shape[1])
+    longest = widest.tokens[[widest.lengths.argmax()]]
+    for most in (*sorted({int(case.lengths.max()) for case in cases}, reverse=True), *_FEW_TOKENS):
+        row = longest[:, :most]
+        with contextlib.suppress(ExportError):
+            run(row, np.array([row.shape[1]], np.int64))
+            within = [case for case in cases if case.lengths.max() <= most]
+            return within or [Case(c.name, c.tokens[:, :most], np.minimum(c.lengths, most)) for c in cases[:1]]
+    # It fails for another reason, which is told where it is asked next.
+    return list(cases)
 
 
 def _example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
@@ -530,7 +549,7 @@ def _said(run: Run, padding_id: int) -> Run:
             if isinstance(error, IndexError) and "out of range in self" in str(error):
                 advice = (
                     f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
-                    "has a row for each."
+                    f"has a row for each, and a table of positions one for each of {tokens.shape[1]} tokens."
                 )
             ids = ", ".join(map(str, tokens[0, :8]))
             raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
