@@ -60,11 +60,11 @@ def exported(module: torch.nn.Module, path: Path, **more: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A state of two parts and two layers; the same compressed, in one step, which is proven once; and, where slow
-    tests run too, the same with lengths, and a GRU of one layer that pads. With lengths, an export takes twice as
-    long."""
+    """A state of two parts; the same compressed, in one step, which is proven once; and, where slow tests run too, of
+    two layers, without lengths and with them, and a GRU that pads. With lengths, an export takes twice as long."""
     folder = tmp_path_factory.mktemp("streaming")
-    made = [exported(classifier_of("lstm", 2, "max", packed=False), folder / "lstm")]
+    layers = 2 if SLOW_TOO in os.environ else 1
+    made = [exported(classifier_of("lstm", layers, "max", packed=False), folder / "lstm")]
     if SLOW_TOO in os.environ:
         made.append(exported(classifier_of("lstm", 2, "max"), folder / "packed"))
         made.append(exported(classifier_of("gru", 1, "mean", packed=False), folder / "gru"))
@@ -150,7 +150,7 @@ class _MeanOfWords(torch.nn.Module):
     ("module", "named"),
     [
         pytest.param(classifier_of("gru", 1, "max", packed=False, both=True), "both ends", marks=pytest.mark.slow),
-        (_StepBeforeLast(), "to go on"),
+        pytest.param(_StepBeforeLast(), "to go on", marks=pytest.mark.slow),
         pytest.param(user_modules.EncoderStates(), "of its own", marks=pytest.mark.slow),
         (_MeanOfWords(), "no recurrent layer"),
     ],

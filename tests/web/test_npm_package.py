@@ -44,6 +44,8 @@ def project(wasm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# In the fast suite, test_native_engine.py asks the same files in Node, uninstalled.
+@pytest.mark.slow
 def test_the_package_is_installed_and_asked_in_node(project: Path) -> None:
     assert run(project, "node", "program.mjs").strip() == "Business"
 
