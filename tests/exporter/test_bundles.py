@@ -315,6 +315,8 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
+# In the fast suite, test_trained.py exports a checkpoint by the command, and the next test exports one in vain.
+@pytest.mark.slow
 def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_file(
     trained: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# In the fast suite, runtime/test_ready_texts.py asks so, and the command makes such a bundle.
+@pytest.mark.slow
 def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: Path) -> None:
     manifest = manifests.read(bundle)
     assert manifests.document_of(manifest)["version"] == 3

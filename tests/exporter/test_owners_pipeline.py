@@ -273,6 +273,8 @@ def run(folder: Path, *more: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--no-torchscript", "-o", f"{folder}/b", *more])
 
 
+# In the fast suite, what is compared is tested from Python, and `--rules` in test_text_rules_end_to_end.py.
+@pytest.mark.slow
 def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(MODEL)
     (tmp_path / "v.json").write_text(json.dumps(KNOWN.tokens))

@@ -782,7 +782,7 @@ def test_any_program_of_pickle_instructions_is_a_vocabulary_or_refused(
 
 
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode(errors="ignore"))))
-@settings(deadline=None, max_examples=examples(25, 1000))
+@settings(deadline=None, max_examples=examples(8, 1000))
 def test_any_file_is_a_vocabulary_or_refused(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("vocab", "vocab.json", "vocab.pkl"):
         assert isinstance(_read(content, tmp_path_factory, name), Vocabulary | DataError)

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "runtime" / "native" / "src"
 
 
+# It builds the engine anew, and runs where the engine or this file changes.
+@pytest.mark.slow
 def test_an_operation_is_added_as_contributing_says(
     compiler: str, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

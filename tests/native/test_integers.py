@@ -113,6 +113,8 @@ def test_every_instruction_set_gives_the_integers_of_plain_c(options: list[str],
     assert "plain: 1441 products, the same" in done.stdout
 
 
+# In the fast suite, programs of integers run on what the processor has.
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX-VNNI is of x86-64")
 def test_avx_vnni_gives_the_integers_of_plain_c_also_where_a_processor_has_only_avx2(
     compiler: str, programs: Path
@@ -388,6 +390,8 @@ def test_options_that_measure_nothing_are_refused(options: list[str], names: str
     assert names in done.output
 
 
+# In the fast suite, bundles are packed so, and a module is exported as a packed file.
+@pytest.mark.slow
 def test_a_module_is_exported_as_a_file_of_integers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.py").write_text(
         "from torch import nn\n\n\nclass M(nn.Module):\n    def __init__(self):\n        super().__init__()\n"

@@ -207,6 +207,8 @@ class LabelTable(nn.Module):
         return self.fc(torch.softmax((self.table @ h.T).T, 1))
 
 
+# In the fast suite, the vectors of int8 are answered in place.
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([nn.GRU, nn.LSTM, nn.RNN], 3), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("reads_table", mostly_slow(["after", "before", "both"], 3, first=1))
 def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(

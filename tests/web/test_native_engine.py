@@ -114,6 +114,8 @@ def test_texts_beyond_the_limits_are_refused_in_the_words_of_python(
         assert re.search(text["said"], sentence), sentence
 
 
+# In the fast suite, the test vectors are answered so.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ag_news-small"])
 def test_adversarial_and_real_texts_are_answered_and_explained_as_by_the_bundle(
     node: Node, wasm: Path, tmp_path: Path, name: str
