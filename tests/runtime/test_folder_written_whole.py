@@ -306,7 +306,9 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_
 # A file that was opened in the very line is closed when its object goes.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("kind", ["file", "exchange", pytest.param("two renames", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["file", *[pytest.param(way, marks=pytest.mark.slow) for way in ("exchange", "two renames")]]
+)
 def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

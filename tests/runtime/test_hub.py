@@ -102,6 +102,8 @@ def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> No
     assert not [asked for asked in hub.asked if asked.startswith("GET /some")]
 
 
+# In the fast suite, a bundle of a folder is pushed.
+@pytest.mark.slow
 def test_what_an_address_names_is_pushed_as_it_was_verified(
     hub: Hub, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
