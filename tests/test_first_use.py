@@ -240,8 +240,6 @@ def test_a_classifier_is_called_by_its_path_without_what_the_kind_of_file_is(tmp
     assert name_of(Path("/")) == ""
 
 
-# In the fast suite, the name alone is asked, just above.
-@pytest.mark.slow
 def test_what_is_trained_to_snips_ckpt_is_called_snips(tmp_path: Path) -> None:
     rows = ["text,label", *["good film,good", "bad film,bad"] * 20]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
