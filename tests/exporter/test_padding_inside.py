@@ -374,7 +374,7 @@ def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.
     first, _ = notes(caplog)
     assert "holds the id 1 ('<pad>')" in first
     assert "in probability" in first
-    assert classifier.manifest.graph.batch == 1
+    assert classifier.manifest.graph.alone == (1,)
     assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 2
 
 
