@@ -194,6 +194,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
         return kind().eval()
 
 
+# In the fast suite, the rewriting of such constants is asked above, and every export proves its graph.
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Attention, Everywhere])
 def test_a_module_with_small_constants_is_exported(kind: type[nn.Module], tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def test_what_is_no_tokenizer_is_one_sentence(tmp_path: Path) -> None:
             read_tokenizer(source)
 
 
+# In the fast suite, the arguments are read, and the command exports such a bundle, below.
 @pytest.mark.slow
 def test_a_bundle_is_exported_in_python(tmp_path: Path) -> None:
     names: dict[str, type[nn.Module]] = {}

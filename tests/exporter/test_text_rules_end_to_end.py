@@ -291,13 +291,18 @@ def run(folder: Path, *options: str) -> tuple[int, str]:
 RULES = '{"tokenizer": "whitespace", "steps": ["lowercase", ["&", " and "], "remove_punctuation"], "min_width": 9}'
 
 
+def rules_given(folder: Path, *, as_file: bool) -> str:
+    """What `--rules` is given: the rules, or a file of them."""
+    (folder / "rules.json").write_text(RULES)
+    return str(folder / "rules.json") if as_file else RULES
+
+
 @pytest.mark.parametrize("as_file", [True, False])
 def test_the_command_compares_pairs_with_rules_that_are_json_or_a_file(tmp_path: Path, *, as_file: bool) -> None:
-    (tmp_path / "rules.json").write_text(RULES)
     ids = [WORDS.index(word) for word in ("good", "and", "film")]
     pairs = [["Good&film!", [*ids, *[0] * 6]], ["film", [6, 7]]]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
-    status, said = run(tmp_path, "--rules", str(tmp_path / "rules.json") if as_file else RULES, "--pairs",
+    status, said = run(tmp_path, "--rules", rules_given(tmp_path, as_file=as_file), "--pairs",
                        str(tmp_path / "pairs.jsonl"), "--random-weights")  # fmt: skip
     assert (status, "Text 2 of your pipeline" in said) == (2, True), said
 
@@ -305,10 +310,7 @@ def test_the_command_compares_pairs_with_rules_that_are_json_or_a_file(tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("as_file", [True, False])
 def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_file: bool) -> None:
-    rules = RULES
-    if as_file:
-        (tmp_path / "rules.json").write_text(rules)
-    status, said = run(tmp_path, "--rules", str(tmp_path / "rules.json") if as_file else rules)
+    status, said = run(tmp_path, "--rules", rules_given(tmp_path, as_file=as_file))
     assert status == 0, said
     text = read(tmp_path / "made").text
     assert (text.tokenizer, text.min_width, text.unknown_id, text.padding_id) == ("whitespace", 9, 1, 0)

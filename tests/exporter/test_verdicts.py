@@ -83,9 +83,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, told: list[logging.LogRecor
     listener.emit = told.append  # type: ignore[method-assign]
     log.addHandler(listener)
     log.setLevel(logging.INFO)
-    exported(path, example_texts=[PRIVATE, "w1 w2"])
-    log.setLevel(logging.NOTSET)
-    log.removeHandler(listener)
+    try:
+        exported(path, example_texts=[PRIVATE, "w1 w2"])
+    finally:
+        log.setLevel(logging.NOTSET)
+        log.removeHandler(listener)
     return path
 
 

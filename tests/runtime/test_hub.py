@@ -126,6 +126,7 @@ def test_what_an_address_names_is_pushed_as_it_was_verified(
     assert {path: content for path, content in hub.commits["some/two"][-1].items() if path != "README.md"} == first
 
 
+# In the fast suite, a bundle of a folder is pushed and answers.
 @pytest.mark.slow
 def test_a_packed_file_is_pushed_and_answers(
     hub: Hub, run: Run, tmp_path: Path, packed_bundle: Callable[[Path], bytes]
